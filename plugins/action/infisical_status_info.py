@@ -1,0 +1,27 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the module infisical_status_info with the controller's options, and reports what these are wrong in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
+
+
+class ActionModule(InfisicalAction):
+    """See InfisicalAction."""
+
+    def refusal(self, problem: dict[str, Any]) -> dict[str, Any]:
+        """What the controller alone can tell is reported, like everything else that keeps one from Infisical."""
+        return {
+            "changed": False,
+            "api_url": "",
+            "reachable": problem["http_status"] is not None,
+            "status_message": "",
+            "login_accepted": False,
+            "conclusion": problem["conclusion"],
+            "message": problem["msg"],
+            "http_status": problem["http_status"],
+        }

@@ -1,0 +1,464 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The endpoints, one typed function each, on servers with `/api/v4` and on those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, TypeVar
+
+from .auth import Login
+from .errors import Answer, Conclusion, ConfigurationError, InfisicalError, Operation
+from .model import Scope, Secret, Settings
+from .transport import Call, Clock, TokenSource, Transport, segment
+
+SECRETS = {"v4": "/api/v4/secrets", "v3": "/api/v3/secrets/raw"}
+"""Where secrets live, by API version. Parameters are sent in both versions' spelling: unknown ones are ignored."""
+BATCHES = {"v4": "/api/v4/secrets/batch", "v3": "/api/v3/secrets/batch/raw"}
+"""Where several secrets are written at once, by API version."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a folder imports from another one, in the order in which the server lists the imports."""
+
+    environment: str
+    secret_path: str
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The secrets of a scope, in no order to rely on and with a key possibly more than once, and its imports."""
+
+    secrets: tuple[Secret, ...]
+    imports: tuple[Imported, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of a write: the secret as stored, or the id of the approval that it waits for."""
+
+    secret: Secret | None
+    approval_id: str = ""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment of a project."""
+
+    slug: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project that the identity can see; `slug` is empty where the server does not tell it."""
+
+    id: str
+    name: str
+    slug: str
+    environments: tuple[Environment, ...]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, `path` being its whole path."""
+
+    id: str
+    name: str
+    path: str
+
+
+_T = TypeVar("_T")
+
+
+class Api:
+    """The endpoints of one Infisical. Every method sends one request (two where it has to find the API version),
+    logs in first where needed, and raises InfisicalError."""
+
+    def __init__(self, transport: Transport, tokens: TokenSource) -> None:
+        self.transport = transport
+        self.tokens = tokens
+        transport.tokens = tokens
+        pinned = transport.settings.api_version
+        if pinned not in ("auto", *SECRETS):
+            raise ConfigurationError("api_version", f"'{pinned}' is not one of auto, {', '.join(sorted(SECRETS))}.")
+        self.version = "" if pinned == "auto" else pinned
+        self._lacking: set[str] = set()
+
+    # Secrets
+
+    def list_secrets(
+        self,
+        scope: Scope,
+        *,
+        recursive: bool = False,
+        include_imports: bool = False,
+        expand_references: bool = False,
+        view_values: bool = True,
+    ) -> Listing:
+        """All secrets of a scope. A folder or environment that does not exist is an empty listing on real servers."""
+        query = {
+            **_scope_fields(scope),
+            "recursive": _boolean(recursive),
+            **_reading(include_imports, expand_references, view_values),
+        }
+        data = self._secrets("GET", "", Operation.LIST, f"list the secrets of {scope}", query=query)
+        return Listing(
+            tuple(_secret(row, scope) for row in _rows(data, "secrets")),
+            tuple(_imported(row, scope) for row in _rows(data, "imports", optional=True)),
+        )
+
+    def get_secret(
+        self,
+        scope: Scope,
+        key: str,
+        *,
+        include_imports: bool = False,
+        expand_references: bool = False,
+        view_values: bool = True,
+    ) -> Secret:
+        """One secret by its name. Raises InfisicalError, SECRET_MISSING among others."""
+        query = {**_scope_fields(scope), **_reading(include_imports, expand_references, view_values)}
+        what = f"read the secret '{key}' of {scope}"
+        return _secret(_object(self._secrets("GET", key, Operation.GET, what, query=query), "secret"), scope)
+
+    def create_secret(self, scope: Scope, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
+        """Create a secret. Raises InfisicalError, CONFLICT where it exists."""
+        what = f"create the secret '{secret.key}' in {scope}"
+        body = {**_scope_fields(scope), **_fields(secret, tag_ids)}
+        return self._write("POST", secret.key, Operation.CREATE, what, scope, body, secret)
+
+    def update_secret(self, scope: Scope, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
+        """Change a secret in what is not None. Raises InfisicalError, SECRET_MISSING where there is none."""
+        what = f"update the secret '{secret.key}' in {scope}"
+        body = {**_scope_fields(scope), **_fields(secret, tag_ids)}
+        return self._write("PATCH", secret.key, Operation.UPDATE, what, scope, body, secret)
+
+    def delete_secret(self, scope: Scope, key: str) -> Written:
+        """Delete a secret. Raises InfisicalError, SECRET_MISSING where there is none."""
+        what = f"delete the secret '{key}' from {scope}"
+        return self._write("DELETE", key, Operation.DELETE, what, scope, _scope_fields(scope), Secret(key))
+
+    def batch(
+        self, method: str, scope: Scope, secrets: Sequence[Secret], tag_ids: Sequence[str] | None = None
+    ) -> Written:
+        """Create (POST), update (PATCH) or delete (DELETE) several secrets, all or none, in one request.
+
+        For names that do not fit into a path too: those of more than 100 characters, and `batch`.
+        """
+        words = {"POST": "create", "PATCH": "update", "DELETE": "delete"}[method]
+        names = ", ".join(f"'{secret.key}'" for secret in secrets)
+        body = {
+            **_scope_fields(scope),
+            "secrets": [{"secretKey": secret.key, **_fields(secret, tag_ids)} for secret in secrets],
+        }
+        data = self._secrets(
+            method,
+            None,
+            Operation.BATCH,
+            f"{words} the secrets {names} in {scope} through the batch route",
+            body=body,
+            secrets=tuple(secret.value for secret in secrets if secret.value),
+        )
+        rows = _rows(data, "secrets", optional=True)
+        return Written(_secret(rows[0], scope) if rows else None, _approval(data))
+
+    def _write(
+        self, method: str, key: str, operation: Operation, what: str, scope: Scope, body: dict[str, Any], secret: Secret
+    ) -> Written:
+        # DELETE: the reference wants the scope in the query, real servers in the body; each ignores the other.
+        query = _scope_fields(scope) if method == "DELETE" else None
+        secrets = (secret.value,) if secret.value else ()
+        data = self._secrets(method, key, operation, what, query=query, body=body, secrets=secrets)
+        row = data.get("secret")
+        return Written(_secret(row, scope) if isinstance(row, dict) else None, _approval(data))
+
+    def _secrets(
+        self,
+        method: str,
+        key: str | None,
+        operation: Operation,
+        what: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        secrets: tuple[str, ...] = (),
+    ) -> dict[str, Any]:
+        """One request for a secret by name, for all (`""`) or for the batch in the body (None).
+
+        The first one finds out whether the server has `/api/v4`.
+        """
+        for version in (self.version,) if self.version else ("v4", "v3"):
+            path = BATCHES[version] if key is None else SECRETS[version] + ("/" + segment(key) if key else "")
+            call = Call(method, path, operation, what, query or {}, body, secrets, repeatable=method != "POST")
+            try:
+                answer = self.transport.send(call)
+            except InfisicalError as error:
+                if error.conclusion is Conclusion.ROUTE_MISSING and not self.version and version == "v4":
+                    continue
+                if error.status is not None and error.conclusion in _ROUTE_EXISTS:
+                    self.version = version
+                raise
+            self.version = version
+            return _data(answer, what)
+        raise AssertionError("the last version either answers or raises")
+
+    # Projects, folders, tags
+
+    def projects(self) -> list[Project]:
+        """All projects that the identity can see.
+
+        Raises InfisicalError, FORBIDDEN on servers of 2024, which tell a machine identity about one project at a time.
+        """
+        rows = self._on_first(
+            {
+                "/api/v1/projects": lambda path: self._listed(path, "projects", "list the projects"),
+                "/api/v1/workspace": lambda path: self._listed(path, "workspaces", "list the projects"),
+            }
+        )
+        return [_project(row) for row in rows]
+
+    def project(self, project_id: str) -> Project | None:
+        """One project by its id, None where there is none that the identity can see. One to three requests."""
+        what = f"read the project '{project_id}'"
+
+        def one(path: str) -> list[dict[str, Any]]:
+            try:
+                answer = self.transport.send(Call("GET", path + segment(project_id), Operation.PROJECT, what))
+            except InfisicalError as error:
+                if error.conclusion is not Conclusion.SCOPE_MISSING:
+                    raise
+                return []
+            return [_object(_data(answer, what), "workspace")]
+
+        rows = self._on_first(
+            {
+                "/api/v1/projects": lambda path: self._listed(path, "projects", what),
+                "/api/v1/workspace/": one,
+                # The reference has a list here and no single projects.
+                "/api/v1/workspace": lambda path: self._listed(path, "workspaces", what),
+            }
+        )
+        return next((_project(row) for row in rows if row.get("id") == project_id), None)
+
+    def folders(self, scope: Scope) -> list[Folder]:
+        """The folders directly below a scope's path.
+
+        Raises InfisicalError, SCOPE_MISSING where the path or environment does not exist, ROUTE_MISSING on a server
+        without folders.
+        """
+        what = f"list the folders of {scope}"
+        data = self._folder_call("GET", "", what, query={**_both_ids(scope), "path": scope.secret_path})
+        parent = scope.secret_path.rstrip("/")
+        return [
+            Folder(_text(row, "id"), _text(row, "name"), f"{parent}/{_text(row, 'name')}")
+            for row in _rows(data, "folders")
+        ]
+
+    def create_folder(self, scope: Scope) -> None:
+        """Make the folder that a scope's path names, with its parents; no error where it exists."""
+        parent, name = _split(scope.secret_path)
+        body = {**_both_ids(scope), "name": name, "path": parent}
+        self._folder_call("POST", "", f"create the folder of {scope}", body=body)
+
+    def delete_folder(self, scope: Scope, folder_id: str) -> None:
+        """Delete a folder by its id, with everything below it; `scope` names its path."""
+        parent, _name = _split(scope.secret_path)
+        body = {**_both_ids(scope), "path": parent}
+        self._folder_call("DELETE", "/" + segment(folder_id), f"delete the folder of {scope}", body=body)
+
+    def _folder_call(
+        self,
+        method: str,
+        below: str,
+        what: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        def send(path: str) -> dict[str, Any]:
+            call = Call(method, path + below, Operation.FOLDER, what, query or {}, body)
+            return _data(self.transport.send(call), what)
+
+        return self._on_first({"/api/v2/folders": send, "/api/v1/folders": send})
+
+    def tags(self, project_id: str) -> dict[str, str]:
+        """The tags of a project: {slug: id}. Raises InfisicalError, ROUTE_MISSING on a server without tags."""
+        what = f"list the tags of project {project_id}"
+        rows = self._on_first(
+            {
+                f"/api/v1/projects/{segment(project_id)}/tags": lambda path: self._listed(path, "tags", what),
+                f"/api/v1/workspace/{segment(project_id)}/tags": lambda path: self._listed(path, "workspaceTags", what),
+            }
+        )
+        return {_text(row, "slug"): _text(row, "id") for row in rows}
+
+    def _on_first(self, routes: Mapping[str, Callable[[str], _T]]) -> _T:
+        """What the first route gives that the server has; one that it lacks is not asked for again.
+
+        Raises the ROUTE_MISSING of the last one where it has none.
+        """
+        oldest = list(routes)[-1]
+        for path, ask in routes.items():
+            if path in self._lacking and path != oldest:
+                continue
+            try:
+                return ask(path)
+            except InfisicalError as error:
+                if error.conclusion is not Conclusion.ROUTE_MISSING or path == oldest:
+                    raise
+                self._lacking.add(path)
+        raise AssertionError("the oldest route either answers or raises")
+
+    def _listed(self, path: str, key: str, what: str) -> list[dict[str, Any]]:
+        return _rows(_data(self.transport.send(Call("GET", path, Operation.PROJECT, what)), what), key)
+
+
+def read_status(transport: Transport) -> str:
+    """What `/api/status` says, asked without a token: `Ok` where all is well. Raises InfisicalError."""
+    what = "ask for the server's status"
+    data = _data(transport.send(Call("GET", "/api/status", Operation.OTHER, what, authenticated=False)), what)
+    if not isinstance(data.get("message"), str):
+        raise _unknown_shape(what)
+    return str(data["message"])
+
+
+_ROUTE_EXISTS = frozenset(
+    (Conclusion.CONFLICT, Conclusion.SECRET_MISSING, Conclusion.SCOPE_MISSING, Conclusion.FORBIDDEN)
+)
+"""Conclusions only the route itself comes to, so that the API version is known although the request failed."""
+
+
+def connect(
+    settings: Settings,
+    *,
+    tokens: Callable[[Transport], TokenSource] = Login,
+    clock: Clock | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Api:
+    """The API of the Infisical that `settings` name; nothing is sent yet. Raises ConfigurationError."""
+    transport = Transport(settings, clock=clock, log=log)
+    return Api(transport, tokens(transport))
+
+
+def _scope_fields(scope: Scope) -> dict[str, str]:
+    return {**_both_ids(scope), "secretPath": scope.secret_path}
+
+
+def _both_ids(scope: Scope) -> dict[str, str]:
+    return {"projectId": scope.project_id, "workspaceId": scope.project_id, "environment": scope.environment}
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _reading(include_imports: bool, expand_references: bool, view_values: bool) -> dict[str, str]:
+    return {
+        "includeImports": _boolean(include_imports),
+        "include_imports": _boolean(include_imports),
+        "expandSecretReferences": _boolean(expand_references),
+        "viewSecretValue": _boolean(view_values),
+    }
+
+
+def _fields(secret: Secret, tag_ids: Sequence[str] | None) -> dict[str, Any]:
+    """A secret's fields in the server's words; what is None is not sent, and so not changed."""
+    fields: dict[str, Any] = {}
+    if secret.value is not None:
+        fields["secretValue"] = secret.value
+    if secret.comment is not None:
+        fields["secretComment"] = secret.comment
+    if secret.metadata is not None:
+        fields["secretMetadata"] = [{"key": key, "value": value} for key, value in secret.metadata]
+    if tag_ids is not None:
+        fields["tagIds"] = list(tag_ids)
+    return fields
+
+
+def _split(path: str) -> tuple[str, str]:
+    parent, _slash, name = path.rpartition("/")
+    return parent or "/", name
+
+
+def _data(answer: Answer, what: str) -> dict[str, Any]:
+    data = answer.data
+    if data is None:
+        raise _unknown_shape(what)
+    return data
+
+
+def _rows(data: Mapping[str, Any], key: str, optional: bool = False) -> list[dict[str, Any]]:
+    rows = data.get(key)
+    if rows is None and optional:
+        return []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _unknown_shape(f"read '{key}' of an answer")
+    return rows
+
+
+def _object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    row = data.get(key)
+    if not isinstance(row, dict):
+        raise _unknown_shape(f"read '{key}' of an answer")
+    return row
+
+
+def _unknown_shape(what: str) -> InfisicalError:
+    return InfisicalError(
+        Conclusion.NOT_JSON,
+        f"Could not {what}: the answer is JSON, but not what an Infisical says. Check url and proxy.",
+    )
+
+
+def _approval(data: Mapping[str, Any]) -> str:
+    approval = data.get("approval")
+    return str(approval.get("id") or "unknown") if isinstance(approval, dict) else ""
+
+
+def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
+    key, value = row.get("secretKey"), row.get("secretValue")
+    if not isinstance(key, str) or (value is not None and not isinstance(value, str)):
+        raise _unknown_shape("read a secret of an answer")
+    hidden = row.get("secretValueHidden") is True
+    tags = None if row.get("tags") is None else _rows(row, "tags")
+    metadata = None if row.get("secretMetadata") is None else _rows(row, "secretMetadata")
+    return Secret(
+        key=key,
+        # A hidden value comes as a placeholder, which must never be taken for the value.
+        value=None if hidden else value,
+        version=row["version"] if isinstance(row.get("version"), int) else 0,
+        id=_text(row, "id"),
+        secret_path=_text(row, "secretPath") or scope.secret_path,
+        environment=_text(row, "environment") or scope.environment,
+        comment=_text(row, "secretComment"),
+        tags=None if tags is None else tuple(sorted(_text(tag, "slug") for tag in tags)),
+        metadata=None if metadata is None else tuple(sorted((_text(m, "key"), _text(m, "value")) for m in metadata)),
+        hidden=hidden,
+        created_at=_text(row, "createdAt"),
+        updated_at=_text(row, "updatedAt"),
+    )
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    return str(row.get(key) or "")
+
+
+def _imported(row: Mapping[str, Any], scope: Scope) -> Imported:
+    source = Scope(scope.project_id, _text(row, "environment"), _text(row, "secretPath") or "/")
+    secrets = tuple(_secret(inner, source) for inner in _rows(row, "secrets"))
+    return Imported(source.environment, source.secret_path, secrets)
+
+
+def _project(row: Mapping[str, Any]) -> Project:
+    environments = _rows(row, "environments", optional=True)
+    return Project(
+        _text(row, "id"),
+        _text(row, "name"),
+        _text(row, "slug"),
+        tuple(Environment(_text(one, "slug"), _text(one, "name")) for one in environments),
+    )

@@ -1,0 +1,249 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an answer means: the exceptions, and the one table from (status, text) to a conclusion."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from re import Pattern
+from typing import Any, NamedTuple
+
+BODY_LIMIT = 1024 * 1024
+"""The largest request body in bytes that real servers take; a larger one is 413 or, on some, 500."""
+
+
+class Conclusion(str, Enum):
+    """What went wrong, in one word. Part of the modules' return values, so the names are kept."""
+
+    CONFIGURATION = "configuration"
+    MISSING_LIBRARY = "missing_library"
+    UNREACHABLE = "unreachable"
+    CERTIFICATE = "certificate"
+    REDIRECTED = "redirected"
+    NOT_JSON = "not_json"
+    CONFLICT = "conflict"
+    SECRET_MISSING = "secret_missing"
+    SCOPE_MISSING = "scope_missing"
+    ROUTE_MISSING = "route_missing"
+    TOKEN_REJECTED = "token_rejected"
+    CREDENTIALS_REJECTED = "credentials_rejected"
+    LOCKED_OUT = "locked_out"
+    FORBIDDEN = "forbidden"
+    INVALID = "invalid"
+    TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    HIDDEN = "hidden"
+    AMBIGUOUS = "ambiguous"
+
+
+class InfisicalError(Exception):
+    """Something a person can act on: `str()` says what was tried, what came back and what to do, never a value.
+
+    `conclusion` is the error in one word; `status` the HTTP status where there was an answer; `uncertain` is true
+    where a write may have taken effect although no answer says so, and `wait` then the seconds to let pass before
+    looking. `after_loss` is true where the same request was sent before without an answer, and may have taken effect.
+    """
+
+    def __init__(
+        self, conclusion: Conclusion, message: str, *, status: int | None = None, uncertain: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.conclusion = conclusion
+        self.status = status
+        self.uncertain = uncertain
+        self.wait = 0.0
+        self.after_loss = False
+
+
+class ConfigurationError(InfisicalError):
+    """An option is missing or wrong; `option` is its name."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(Conclusion.CONFIGURATION, f"{option}: {problem}")
+        self.option = option
+
+
+class MissingLibrary(InfisicalError):
+    """A Python library is not installed for the interpreter that runs this."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(
+            Conclusion.MISSING_LIBRARY,
+            f"The Python library '{library}' is missing for {sys.executable}. Install it there, from the "
+            f"distribution (package python3-{library}) or with: {sys.executable} -m pip install {library}",
+        )
+        self.library = library
+
+
+class Operation(str, Enum):
+    """What a request wanted. Some answers mean different things for different operations."""
+
+    LOGIN = "login"
+    LIST = "list"
+    GET = "get"
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    BATCH = "batch"
+    FOLDER = "folder"
+    PROJECT = "project"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer: status, headers (names in any case), body in bytes; `sent` is the size of the request's body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    operation: Operation = Operation.OTHER
+    sent: int = 0
+
+    def header(self, name: str) -> str:
+        """A header's value, whatever the case of its name; empty where there is none."""
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+
+    @cached_property
+    def data(self) -> dict[str, Any] | None:
+        """The body as a JSON object, or None where it is none; parsed once, because a listing is long."""
+        try:
+            data = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return data if isinstance(data, dict) else None
+
+    def text(self) -> str:
+        """The server's own words: `error` and `message`, in one line; empty where the body is not JSON."""
+        data = self.data or {}
+        message = data.get("message")
+        if not isinstance(message, str):
+            message = "" if message is None else json.dumps(message)
+        return ": ".join(part for part in (str(data.get("error") or ""), message) if part)
+
+
+class _Row(NamedTuple):
+    statuses: tuple[int, ...]
+    text: Pattern[str] | None
+    operations: tuple[Operation, ...]
+    conclusion: Conclusion
+
+
+def _row(statuses: tuple[int, ...], text: str, conclusion: Conclusion, *operations: Operation) -> _Row:
+    return _Row(statuses, re.compile(text, re.IGNORECASE) if text else None, operations, conclusion)
+
+
+_NAMED = (Operation.GET, Operation.UPDATE, Operation.DELETE)
+
+# Read from the top, the first row that fits decides. Sources: the API reference, a server of September 2024, and
+# the server's source of 2026; they disagree, so a row names the text where the status alone would mislead.
+_PLAIN_ROWS = (
+    _row((429,), "", Conclusion.RATE_LIMITED),
+    _row((413,), "", Conclusion.TOO_LARGE),
+)
+_JSON_ROWS = (
+    _row((401, 403), r"temporarily locked", Conclusion.LOCKED_OUT),
+    _row((403, 422), r"ValidationFailure", Conclusion.INVALID),
+    _row((403,), r"Invalid credentials", Conclusion.CREDENTIALS_REJECTED),
+    _row((400, 401, 403), "", Conclusion.CREDENTIALS_REJECTED, Operation.LOGIN),
+    _row((401, 403), r"PermissionDenied", Conclusion.FORBIDDEN),
+    _row((403,), r"TokenError|failed to renew .*access token|not allowed to access this resource",
+         Conclusion.TOKEN_REJECTED),
+    _row((400,), r"number of uses limit reached", Conclusion.TOKEN_REJECTED),
+    _row((500,), r"jwt (expired|malformed)|invalid (signature|token)", Conclusion.TOKEN_REJECTED),
+    _row((401,), "", Conclusion.TOKEN_REJECTED),
+    _row((403,), "", Conclusion.FORBIDDEN),
+    _row((409,), "", Conclusion.CONFLICT),
+    _row((400,), r"already exist", Conclusion.CONFLICT),
+    # These begin where the message begins, because a name that it quotes may hold the same words.
+    _row((404,), r"^([^:]+: )?route \S+ not found", Conclusion.ROUTE_MISSING),
+    _row((400, 404), r"^([^:]+: )?project (not found|with .* not found)", Conclusion.SCOPE_MISSING),
+    _row((400, 404), r"^([^:]+: )?folder (not found|with .* not found)", Conclusion.SCOPE_MISSING),
+    _row((400, 404), r"^([^:]+: )?secrets? (not found|not exist|with name .* not found)", Conclusion.SECRET_MISSING),
+    _row((404,), "", Conclusion.SECRET_MISSING, *_NAMED),
+    _row((404,), "", Conclusion.SCOPE_MISSING, Operation.CREATE, Operation.LIST, Operation.BATCH),
+    _row((404,), "", Conclusion.ROUTE_MISSING),
+)  # fmt: skip
+
+
+def conclude(answer: Answer) -> Conclusion | None:
+    """What an answer means; None where it is the success that was asked for (2xx with a JSON object)."""
+    if 300 <= answer.status < 400:
+        return Conclusion.REDIRECTED
+    data = answer.data
+    rows = _PLAIN_ROWS if data is None else _PLAIN_ROWS + _JSON_ROWS
+    text = answer.text()
+    for row in rows:
+        if answer.status not in row.statuses or (row.operations and answer.operation not in row.operations):
+            continue
+        if row.text is None or row.text.search(text):
+            return row.conclusion
+    if answer.status >= 500:
+        return Conclusion.TOO_LARGE if answer.sent > BODY_LIMIT else Conclusion.SERVER_ERROR
+    if data is None:
+        return Conclusion.NOT_JSON
+    return None if 200 <= answer.status < 300 else Conclusion.INVALID
+
+
+_REMEDIES: dict[Conclusion, str] = {
+    Conclusion.REDIRECTED: "Redirects are not followed, because they would carry the token elsewhere: set url to the "
+    "address that the server itself uses.",
+    Conclusion.NOT_JSON: "What answered does not speak the Infisical API, or a proxy stands in front of it: check url "
+    "and proxy.",
+    Conclusion.CONFLICT: "Somebody else wrote it at the same time: run the task again.",
+    Conclusion.SECRET_MISSING: "Check its name (names are case-sensitive) and secret_path.",
+    Conclusion.SCOPE_MISSING: "Check project_id, environment and secret_path.",
+    Conclusion.ROUTE_MISSING: "The server does not have this route: check url, or the server is too old for this.",
+    Conclusion.TOKEN_REJECTED: "The access token is expired, revoked or used up: give a new token, or client_id and "
+    "client_secret, with which a new one is fetched.",
+    Conclusion.CREDENTIALS_REJECTED: "Check client_id and client_secret. They are not tried again: some servers lock "
+    "the identity for everybody after three failures.",
+    Conclusion.LOCKED_OUT: "Too many logins with a wrong client secret, from whichever host, have locked this "
+    "identity: correct the client_secret that is wrong, and wait (5 minutes by default) or lift the lock-out in "
+    "Infisical under the identity's universal auth.",
+    Conclusion.INVALID: "The server refuses the request as it is.",
+    Conclusion.TOO_LARGE: "The server takes at most 1 MiB a request, and a little less than that for a value.",
+    Conclusion.RATE_LIMITED: "The server's rate limit is reached, also after waiting once: send fewer requests at "
+    "once, or set a larger rate_limit_wait.",
+    Conclusion.SERVER_ERROR: "The server failed, also when asked once more after server_error_wait: its own log says "
+    "why.",
+}
+
+_PERMISSIONS: dict[Operation, str] = {
+    Operation.LIST: "'Read Value' on 'Secrets' of this environment and path",
+    Operation.GET: "'Read Value' on 'Secrets' of this environment and path",
+    Operation.CREATE: "'Create' on 'Secrets' of this environment and path",
+    Operation.UPDATE: "'Modify' on 'Secrets' of this environment and path",
+    Operation.DELETE: "'Remove' on 'Secrets' of this environment and path",
+    Operation.BATCH: "'Create', 'Modify' or 'Remove' on 'Secrets' of this environment and path",
+    Operation.FOLDER: "'Create', 'Modify' or 'Remove' on 'Secret Folders' of this environment and path",
+    Operation.PROJECT: "membership in the project",
+}
+
+
+def remedy(conclusion: Conclusion, operation: Operation) -> str:
+    """What a person can do about it, in a sentence or two."""
+    if conclusion is Conclusion.FORBIDDEN:
+        permission = _PERMISSIONS.get(operation, "a role that allows this")
+        return (
+            f"The machine identity lacks {permission}. Grant it in Infisical: in the project, Access Control, Machine "
+            "Identities, the identity's role."
+        )
+    return _REMEDIES[conclusion]
+
+
+def no_project(project_id: str) -> InfisicalError:
+    """The error about a project that is not there, or not for this identity."""
+    return InfisicalError(
+        Conclusion.SCOPE_MISSING,
+        f"There is no project '{project_id}' that this machine identity can see. Check project_id (the id, not the "
+        "name or slug), and that the identity is a member of the project.",
+    )

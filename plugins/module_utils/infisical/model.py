@@ -1,0 +1,259 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets, scopes, settings and hashes: the data that everything else speaks of."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+
+LONGEST_NAME = 500
+"""Characters of a secret's name that the batch routes of real servers take."""
+LONGEST_NAME_IN_PATH = 100
+"""Characters of a name that real servers take in a request's path; a longer one is `route not found` there."""
+
+LONGEST_WAIT = 86_400.0
+"""Seconds that a time-out or wait may last: a day."""
+
+# String.prototype.trim of ECMAScript: WhiteSpace and LineTerminator. str.strip() removes another set.
+_ECMASCRIPT_SPACE = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where secrets lie: a folder (`secret_path`) of an environment (slug) of a project (id)."""
+
+    project_id: str
+    environment: str
+    secret_path: str = "/"
+
+    def __str__(self) -> str:
+        return f"project {self.project_id}, environment {self.environment}, path {self.secret_path}"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One shared secret. `value` is None where it is not known: not asked for, hidden, or not to be changed.
+
+    `tags` (slugs) and `metadata` (key, value) are None where the answer did not have them, or where they are not to
+    be changed. `version` is 0 where there is none yet. `updated_at` is the server's ISO 8601 text.
+    """
+
+    key: str
+    value: str | None = field(default=None, repr=False)
+    version: int = 0
+    id: str = ""
+    secret_path: str = "/"
+    environment: str = ""
+    comment: str | None = None
+    tags: tuple[str, ...] | None = None
+    metadata: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
+    hidden: bool = False
+    created_at: str = ""
+    updated_at: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The shared options of every module and plugin, one to one; waits and time-outs are in seconds."""
+
+    url: str = ""
+    auth_method: str = "universal_auth"
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    project_id: str = ""
+    environment: str = ""
+    secret_path: str = "/"
+    ca_path: str = ""
+    validate_certs: bool = True
+    proxy: str = field(default="", repr=False)
+    allow_http: bool = False
+    timeout: float = 30.0
+    api_version: str = "auto"
+    rate_limit_wait: float = 60.0
+    server_error_wait: float = 30.0
+    connection_wait: float = 10.0
+    max_wait: float = 300.0
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Settings:
+        """The settings among `options` (others are ignored, None means not given), checked.
+
+        Raises ConfigurationError naming the first option that is missing or wrong.
+        """
+        known = {f.name: options[f.name] for f in fields(cls) if options.get(f.name) is not None}
+        for name, value in known.items():
+            if isinstance(value, str):
+                known[name] = trim(value)
+        settings = cls(**known)
+        for name in ("timeout", "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait"):
+            seconds = getattr(settings, name)
+            if not 0 <= seconds <= LONGEST_WAIT or (name == "timeout" and seconds == 0):
+                raise ConfigurationError(name, f"{seconds:g} is no number of seconds between 0 and {LONGEST_WAIT:g}.")
+        return replace(settings, url=checked_url(settings.url, settings.allow_http))
+
+    def scope(self) -> Scope:
+        """The scope that the options name. Raises ConfigurationError where a part of it is missing."""
+        if not self.project_id:
+            raise ConfigurationError("project_id", _not_given("project_id", "the project's id from its settings page"))
+        if not self.environment:
+            raise ConfigurationError(
+                "environment",
+                _not_given("environment", "an environment's slug; there is no default, so that nobody writes to "
+                           "production by accident"),
+            )  # fmt: skip
+        return Scope(self.project_id, self.environment, checked_path(self.secret_path))
+
+
+def _not_given(option: str, meaning: str) -> str:
+    return (
+        f"not given. Set it ({meaning}) as an argument, in module_defaults, as the variable infisical_{option}, as "
+        f"INFISICAL_{option.upper()} in the controller's environment, or as {option} under [infisical] in ansible.cfg."
+    )
+
+
+def require(settings: Settings, option: str, meaning: str) -> str:
+    """The text of an option that must be there. Raises ConfigurationError with all the ways to set it."""
+    value = getattr(settings, option)
+    if not value:
+        raise ConfigurationError(option, _not_given(option, meaning))
+    return str(value)
+
+
+def checked_url(url: str, allow_http: bool) -> str:
+    """`url` as `scheme://host[:port]`. A path `/api` is trimmed, everything else that is no base URL is refused."""
+    if not url:
+        raise ConfigurationError("url", _not_given("url", "such as https://infisical.example.com"))
+    shown = re.split("[?#]", url)[0]  # a query may hold a token
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigurationError("url", "not a URL. Write it like https://infisical.example.com") from None
+    if "@" in url:
+        raise ConfigurationError("url", "must not hold a user name or a password. Use client_id and client_secret.")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(
+            "url", f"'{shown}' has no scheme or no host. Write it like https://infisical.example.com"
+        )
+    if parts.path.rstrip("/") not in ("", "/api") or parts.query or parts.fragment:
+        raise ConfigurationError("url", f"'{shown}' must end after the host and port: only the path /api may follow.")
+    if parts.scheme == "http" and not allow_http and not is_loopback(host):
+        raise ConfigurationError(
+            "url",
+            f"'{shown}' would send secrets unencrypted to another machine. Use https://, or set allow_http: true where "
+            "the network in between is protected otherwise.",
+        )
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown_host}" + (f":{port}" if port is not None else "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def trim(text: str) -> str:
+    """`text` trimmed as ECMAScript's `String.prototype.trim` does it, and so the server."""
+    return text.strip(_ECMASCRIPT_SPACE)
+
+
+def canonical_value(value: str) -> str:
+    """What a real server stores when it is sent `value`: trimmed, with one final newline put back if there was one."""
+    return trim(value) + ("\n" if value.endswith("\n") else "")
+
+
+def same_value(stored: str, wanted: str) -> bool:
+    """Whether writing `wanted` would leave `stored` as it is, on servers that trim and on those that don't."""
+    return stored in (wanted, canonical_value(wanted))
+
+
+def secret_hash(key: str, value: str) -> str:
+    """SHA-256 of `key:value` in hex, as `printf %s "KEY:value" | sha256sum` prints it."""
+    return hashlib.sha256(f"{key}:{value}".encode()).hexdigest()
+
+
+def checked_path(path: str) -> str:
+    """A secret path with one slash between folders and none at the end. Raises ConfigurationError."""
+    if not path.startswith("/"):
+        raise ConfigurationError("secret_path", f"'{path}' must start with a slash, like /app/database")
+    parts = [part for part in path.split("/") if part]
+    if any(part in (".", "..") for part in parts):
+        raise ConfigurationError("secret_path", f"'{path}' must not hold '.' or '..'")
+    return "/" + "/".join(parts)
+
+
+def checked_name(name: object, option: str = "name") -> str:
+    """A secret's name as the server will store it (outer white space trimmed). Raises ConfigurationError."""
+    if not isinstance(name, str):
+        raise ConfigurationError(option, f"must be a string, not {type(name).__name__}: quote it in YAML")
+    trimmed = trim(name)
+    if not trimmed:
+        raise ConfigurationError(option, "must not be empty")
+    if len(trimmed) > LONGEST_NAME:
+        raise ConfigurationError(option, f"has {len(trimmed)} characters, and the servers take at most {LONGEST_NAME}")
+    if not _is_text(trimmed) or any(character < " " or character == "\x7f" for character in trimmed):
+        raise ConfigurationError(option, "holds a control character or something that is no Unicode text")
+    return trimmed
+
+
+def normalized_name(name: str, option: str = "name") -> str:
+    """`name` in upper case, with every run of characters outside `[A-Z0-9_]` made one underscore.
+
+    Raises ConfigurationError where nothing but underscores would be left.
+    """
+    normalized = re.sub(r"[^A-Z0-9_]+", "_", trim(name).upper())
+    if not normalized.strip("_"):
+        raise ConfigurationError(option, f"'{trim(name)}' has no letter or digit to normalize")
+    return normalized
+
+
+def checked_value(value: object, option: str = "value") -> str:
+    """A secret's value. Raises ConfigurationError for anything but a string, without telling the value."""
+    if not isinstance(value, str):
+        raise ConfigurationError(
+            option,
+            f"must be a string, not {type(value).__name__}: quote it. YAML turns 0123, 1e3, true and the like into "
+            "something else before this is reached.",
+        )
+    if not _is_text(value):
+        raise ConfigurationError(option, "is no Unicode text. Encode binary data, for instance with b64encode.")
+    return value
+
+
+def checked_metadata(
+    metadata: Mapping[Any, Any] | None, option: str = "metadata"
+) -> tuple[tuple[str, str], ...] | None:
+    """Metadata as sorted pairs, None for None. Raises ConfigurationError where a key or value is no string."""
+    if metadata is None:
+        return None
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not key:
+            raise ConfigurationError(option, f"the key {key!r} must be a string that is not empty: quote it.")
+        checked_value(value, f"{option}.{key}")
+    return tuple(sorted(metadata.items()))
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

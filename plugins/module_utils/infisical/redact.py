@@ -1,0 +1,75 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeping values out of text: whatever a server says is searched for what we know to be secret."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+from .model import trim
+
+MASK = "********"
+_LONGEST_QUOTE = 300
+"""Characters of a server's message that are quoted: enough for every message known, too little for a dump."""
+_SHORTEST_LINE = 8
+"""A line of a secret of many lines counts as secret from this length on: `}` or `---` would blank half a message."""
+
+
+def _spellings(secret: str) -> set[str]:
+    encoded = secret.encode("utf-8", "surrogatepass")
+    spelled = {
+        secret,
+        secret.strip(),
+        trim(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(encoded, safe=""),
+        quote(encoded, safe="!'()*~"),  # encodeURIComponent of ECMAScript
+        quote_plus(encoded),
+        base64.b64encode(encoded).decode("ascii").rstrip("="),
+    }
+    # A message that is itself JSON, within the JSON of an answer.
+    spelled.update({json.dumps(once)[1:-1] for once in spelled})
+    # Servers quote the references in a value, which are parts of it, also where no reference was meant.
+    spelled.update(re.findall(r"\$\{([^}]+)\}", secret))
+    spelled.update(line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE)
+    return spelled - {""}
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """`text` with every secret replaced by asterisks, also where it is JSON, percent or base64 encoded.
+
+    For text that others wrote. Our own words are built without values, so that names and counts stay whole even
+    where a value is `1` or `prod`.
+    """
+    spelled: set[str] = set()
+    for secret in secrets:
+        spelled |= _spellings(secret)
+    for spelling in sorted(spelled, key=len, reverse=True):
+        text = text.replace(spelling, MASK)
+    return text
+
+
+def quoted(text: str, secrets: Iterable[str]) -> str:
+    """A server's words fit for a message: redacted, in one line, of bounded length."""
+    line = " ".join(redact(text, secrets).split())
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "…"
+
+
+def unexpected(error: BaseException) -> str:
+    """What can be said of an exception that nobody foresaw: its type and place, not its text, which may quote a
+    secret."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "an unknown place"
+    return (
+        f"Unexpected {type(error).__name__} at {where}. Its text is withheld because it might hold a secret. This is a "
+        "defect of the collection keyfleet.infisical: please report it."
+    )

@@ -1,0 +1,114 @@
+#!/usr/bin/python
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: infisical_folder
+author: keyfleet.infisical contributors (@keyfleet)
+version_added: 0.1.0
+short_description: Keep a folder in Infisical
+description:
+  - Makes one folder of an environment present, with the folders above it, or absent.
+options:
+  secret_path:
+    description:
+      - The path of the folder, beginning with a slash. V(/) itself is always there and cannot be managed.
+  state:
+    description:
+      - Whether the folder is there.
+    type: str
+    choices: [present, absent]
+    default: present
+  force:
+    description:
+      - Whether to delete a folder that still holds secrets or folders. All of them are deleted with it.
+      - Only used if O(state=absent).
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - keyfleet.infisical.auth
+  - keyfleet.infisical.scope
+  - keyfleet.infisical.attributes
+  - keyfleet.infisical.attributes.change
+seealso:
+  - module: keyfleet.infisical.infisical_secret
+"""
+
+EXAMPLES = r"""
+- name: Folder of the application is there
+  keyfleet.infisical.infisical_folder:
+    environment: prod
+    secret_path: /app/database
+
+- name: Folder of the old application is gone, with all its secrets
+  keyfleet.infisical.infisical_folder:
+    environment: prod
+    secret_path: /old-app
+    state: absent
+    force: true
+"""
+
+RETURN = r"""
+path:
+  description: The path of the folder.
+  returned: success
+  type: str
+  sample: /app/database
+diff:
+  description: Path and state before and after.
+  returned: success
+  type: dict
+  sample:
+    before: {path: /app/database, state: absent}
+    after: {path: /app/database, state: present}
+conclusion:
+  description: What went wrong, in one word. The guide to errors lists all of them.
+  returned: failure
+  type: str
+  sample: forbidden
+http_status:
+  description: The status of the server's answer, V(null) where there was none.
+  returned: failure
+  type: int
+  sample: 403
+"""
+
+from typing import Any
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+
+
+def work(module: InfisicalModule) -> dict[str, Any]:
+    """Bring the folder to the state that is wanted."""
+    state, scope = module.params["state"], module.scope()
+    remote = Remote(module.api(), scope)
+    if state == "absent":
+        changed = remote.remove_folder(force=module.params["force"], check=module.check_mode)
+    else:
+        changed = remote.put_folder(check=module.check_mode)
+    after = {"path": scope.secret_path, "state": state}
+    other = {"present": "absent", "absent": "present"}[state]
+    return {
+        "changed": changed,
+        "path": scope.secret_path,
+        "diff": {"before": {**after, "state": other} if changed else after, "after": after},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = InfisicalModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "force": {"type": "bool", "default": False},
+        },
+    )
+    module.run(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all our modules do on the controller: resolve the options, share the run's login, hide what is secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.redact import unexpected
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache
+
+
+class InfisicalAction(ActionBase):
+    """Runs the module of the same name with the options that the controller knows.
+
+    Check mode, diff, become, async and delegation go through untouched.
+    """
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    writes = False
+    """Whether the module writes, so that what lookups of this run have cached is stale after it."""
+    values_option = ""
+    """The option that makes the module return values, which are then hidden from the output."""
+    texts: tuple[str, ...] = ()
+    """Own options that must be strings, checked here because JSON makes a string of a date on the way to the module."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        problem: dict[str, Any] = {}
+        try:
+            result.update(self._run_module(task_vars or {}))
+        except InfisicalError as error:
+            problem = {"msg": str(error), "conclusion": error.conclusion.value, "http_status": error.status}
+        except AnsibleError:
+            raise
+        except Exception as error:  # its text may hold a secret
+            problem = {"msg": unexpected(error), "conclusion": "unexpected", "http_status": None}
+        if problem:
+            result.update(self.refusal(problem))
+        return result
+
+    def refusal(self, problem: dict[str, Any]) -> dict[str, Any]:
+        """The result where the module was not reached: `problem` has `msg`, `conclusion` and `http_status`."""
+        return {"failed": True, **problem}
+
+    def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        own = dict(self._task.args)
+        for name in self.texts:
+            if own.get(name) is not None:
+                own[name] = options.as_text(name, own[name])
+        shared = options.resolve(own, task_vars, self._templar.template)
+        settings = Settings.from_options(shared)
+        arguments = {**own, **shared}
+        wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
+        self._refuse_shown_values(arguments, wrap_async)
+        try:
+            return self._execute_with_token(arguments, settings, task_vars, wrap_async)
+        finally:  # also after a timeout or a lost connection: something may have been written
+            if self.writes and not self._task.check_mode:
+                run_cache.forget(settings.project_id, volatile_for=float(self._task.async_val) if wrap_async else 0.0)
+
+    def _execute_with_token(
+        self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
+    ) -> dict[str, Any]:
+        """Run the module with the run's token, so that the credentials stay on the controller.
+
+        They go to the host only where the controller has no way to the server. If the token is rejected, the module
+        runs once more with another one, and never with the credentials: whether it was rejected is the host's word,
+        which must not be enough to get them.
+        """
+        cache = run_cache.RunCache(settings)
+        token = cache.token()
+        if token is not None:
+            without = {name: value for name, value in arguments.items() if name not in ("client_id", "client_secret")}
+            with_token = {**without, "auth_method": "token", "token": token}
+            result = self._execute(with_token, task_vars, wrap_async)
+            if result.get("conclusion") != Conclusion.TOKEN_REJECTED.value:
+                return result
+            another = cache.token(rejected=token)
+            return result if another is None else self._execute({**with_token, "token": another}, task_vars, wrap_async)
+        cache.refuse_rejected()
+        result = self._execute(arguments, task_vars, wrap_async)
+        said = str(result.get("msg") or result.get("message") or "")
+        cache.note_rejected(str(result.get("conclusion")), said, result.get("http_status"))
+        return result
+
+    def _refuse_shown_values(self, arguments: dict[str, Any], wrap_async: bool) -> None:
+        if wrap_async and not self._task.poll and self._returns_values(arguments):
+            raise ConfigurationError(
+                self.values_option,
+                "values cannot be hidden in a task that runs on by itself: async_status would show them. Set poll to "
+                "more than 0, or run the task without async.",
+            )
+
+    def _returns_values(self, arguments: dict[str, Any]) -> bool:
+        return bool(self.values_option) and boolean(arguments.get(self.values_option, False), strict=False)
+
+    def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
+        returns_values = self._returns_values(arguments)
+        if returns_values:
+            # The ssh connection prints what a module returned at -vvv, unless its play context forbids it. That is a
+            # copy made for this task alone, and it stays so for the polls of an async task.
+            self._connection._play_context.no_log = True
+        result: dict[str, Any] = self._execute_module(
+            module_name=self._task.resolved_action or self._task.action,
+            module_args=dict(arguments),
+            task_vars=task_vars,
+            wrap_async=wrap_async,
+        )
+        if not wrap_async:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        if returns_values and not result.get("failed"):
+            self._task.no_log = True
+            result["_ansible_no_log"] = True
+        return result

@@ -1,0 +1,383 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one run of Ansible shares over tasks, hosts and forks: one login, and each listing fetched once.
+
+Ansible evaluates a lookup in a fork for each task and host, so that memory is shared by nobody. Files in the run's own
+temporary folder are: Ansible makes the folder when it starts and removes it when the run ends. They are sealed with a
+key derived from the credentials, so that whoever finds one without these has nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import multiprocessing
+import secrets
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ansible import constants as C
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api, connect
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.auth import Login, Token, method_for
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    InfisicalError,
+    MissingLibrary,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Merged, Remote, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import TokenSource, Transport
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+Mode = Literal["run", "task", "none"]
+
+LOCK_TIMEOUT = 900.0
+"""Seconds to wait for another fork that fetches the same thing: longer than all waits of its requests together. Who
+waited gets its result or its failure, so that nobody waits twice."""
+
+_NONCE = 12
+"""Bytes of an AES-GCM nonce (NIST SP 800-38D, 8.2.1)."""
+
+_OPENED: dict[str, tuple[tuple[int, int, int], Any]] = {}
+"""Opened files by path, with what tells that the file is still the same one."""
+
+_TASK: dict[tuple[Settings, str], Merged] = {}
+"""What `cache: task` keeps: a worker process lives for one task of one host."""
+
+_FINAL = frozenset((Conclusion.CREDENTIALS_REJECTED, Conclusion.LOCKED_OUT))
+"""After these, no task of the run logs in again: three failures lock the identity for everybody."""
+
+NO_WAY_SECONDS = 60.0
+"""How long the controller does not try to reach a server again that it could not reach."""
+
+_NO_WAY = frozenset(
+    (
+        Conclusion.UNREACHABLE,
+        Conclusion.CERTIFICATE,
+        Conclusion.REDIRECTED,
+        Conclusion.NOT_JSON,
+    )
+)
+"""What lies between the controller and the server, and may be otherwise on a host."""
+
+_OTHERWISE_ON_A_HOST = _NO_WAY | {Conclusion.CONFIGURATION, Conclusion.MISSING_LIBRARY}
+"""The same, and what one finds out again without sending anything, such as a ca_path that only the host has."""
+
+_T = TypeVar("_T")
+
+
+class _SealedFiles:
+    """JSON documents of one identity at one Infisical, by name, in files that only its credentials open."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self._identity = json.dumps(
+            [settings.url, settings.auth_method, settings.client_id, settings.client_secret, settings.token]
+        )
+        self._directory = directory
+        self._cipher = _cipher(self._identity)
+
+    def recall(self, name: str) -> Any:
+        """What was noted under a name, None where nothing was."""
+        path = self._path(name)
+        try:
+            status = path.stat()
+            same = (status.st_ino, status.st_mtime_ns, status.st_size)
+            opened = _OPENED.get(str(path))
+            if opened is not None and opened[0] == same:
+                return opened[1]
+            sealed = files.read_regular(str(path))
+        except OSError:
+            return None
+        content = json.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], path.name.encode()))
+        _OPENED[str(path)] = (same, content)
+        return content
+
+    def note(self, name: str, content: Any) -> None:
+        """Note something under a name, in place of what was noted before."""
+        if self.recall(name) == content:
+            return
+        _make_private(self._directory)
+        path = self._path(name)
+        nonce = secrets.token_bytes(_NONCE)
+        sealed = nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), path.name.encode())
+        files.write_atomic(str(path), sealed, durable=False)
+
+    def once(self, name: str, look: Callable[[], _T | None], fetch: Callable[[], _T]) -> _T:
+        """What `look` finds, else what `fetch` gives; of several processes one fetches, and the others wait and look.
+
+        A failure is raised in those too that were waiting meanwhile, and a login that was rejected in all that follow.
+        """
+        asked = time.time()
+        found = look()
+        if found is not None:
+            return found
+        with self._lock(name):
+            found = look()
+            if found is not None:
+                return found
+            self.raise_final(name, asked)
+            try:
+                return fetch()
+            except InfisicalError as error:
+                self.note_failure(name, error)
+                raise
+
+    def raise_final(self, name: str, asked: float = math.inf) -> None:
+        """Raise the failure that was noted under a name, if it is final, or happened since `asked`."""
+        failed = self.recall(f"{name}-failure")
+        if failed is not None and (failed["final"] or failed["at"] >= asked):
+            raise InfisicalError(Conclusion(failed["conclusion"]), failed["message"], status=failed["status"])
+
+    def note_failure(self, name: str, error: InfisicalError) -> None:
+        """Note a failure for those who wait for the same thing, and a final one for all that follow."""
+        failure = {"conclusion": error.conclusion.value, "message": str(error), "status": error.status}
+        self.note(f"{name}-failure", {**failure, "at": time.time(), "final": error.conclusion in _FINAL})
+
+    @contextlib.contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        _make_private(self._directory)
+        try:
+            with files.locked(f"{self._path(name)}.lock", LOCK_TIMEOUT):
+                yield
+        except files.LockTimeout:
+            raise InfisicalError(
+                Conclusion.UNREACHABLE,
+                f"Another task of this run has waited for Infisical for more than {LOCK_TIMEOUT:g} seconds. Check "
+                "that the server is up, and the time-outs and waits that are set.",
+            ) from None
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}-{_tag(self._identity)}.sealed"
+
+
+class RunCache:
+    """The cache of one set of credentials at one Infisical; every method may raise InfisicalError.
+
+    `mode` says where listings are kept: `run` (files shared by the whole run), `task` (memory of one task on one host)
+    or `none`. The login is shared by the whole run in every mode: a rejected one must not be tried by each task.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        mode: Mode = "run",
+        *,
+        log: Callable[[str], None] | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self.settings = settings
+        self._mode = mode
+        self._log = log
+        self._directory = directory or _of_this_run()
+        self._files = _SealedFiles(settings, self._directory)
+        self._api: Api | None = None
+
+    def api(self) -> Api:
+        """The API, with the run's login."""
+        if self._api is None:
+            self._api = connect(self.settings, tokens=self._login, log=self._log)
+            if not self._api.version:
+                self._api.version = str(self._files.recall("version") or "")
+        return self._api
+
+    def secrets(self, scope: Scope, **reading: bool) -> Merged:
+        """All secrets of a scope by name, as `Remote.listing` with these options and `merged` give them."""
+
+        def fetch() -> Merged:
+            return merged(Remote(self.api(), scope).listing(**reading))
+
+        return self._fetched(scope, ["list", asdict(scope), reading], fetch)
+
+    def secret(self, scope: Scope, key: str, **reading: bool) -> Merged:
+        """One secret by name (an empty mapping where there is none), as `Remote.find` gives it."""
+
+        def fetch() -> Merged:
+            found = Remote(self.api(), scope).find(key, **reading)
+            return Merged({} if found is None else {key: found})
+
+        return self._fetched(scope, ["one", asdict(scope), key, reading], fetch)
+
+    def token(self, rejected: str = "") -> str | None:
+        """The run's token for a module on whichever host, None where there is no way from here to the server.
+
+        It is another one than `rejected`. Raises InfisicalError where the server answers and gives no token, because a
+        module would fare no better, and would make it worse where the credentials are rejected.
+        """
+        settings = self.settings
+        # Other tasks may have another proxy or certificate authority, and so a way.
+        no_way = f"no_way-{_tag(settings.proxy, settings.ca_path, str(settings.validate_certs), str(settings.timeout))}"
+        if settings.auth_method == "token" or (self._files.recall(no_way) or 0) > time.time():
+            return None
+        # A host may have a way that the controller has not, so little time is spent on finding out.
+        hasty = replace(settings, timeout=min(settings.timeout, 10.0), connection_wait=0.0)
+        try:
+            tokens = connect(hasty, tokens=self._login, log=self._log).tokens
+            return tokens.renew(rejected) if rejected else tokens.current()
+        except InfisicalError as error:
+            if error.conclusion not in _OTHERWISE_ON_A_HOST:
+                raise
+            if error.conclusion in _NO_WAY:
+                self._files.note(no_way, time.time() + NO_WAY_SECONDS)
+            return None
+
+    def refuse_rejected(self) -> None:
+        """Raise InfisicalError where these credentials were rejected in this run, on whichever host."""
+        self._files.raise_final("token")
+
+    def note_rejected(self, conclusion: str, message: str, status: int | None) -> None:
+        """Note what a module was told by the server, if it means that no other task should log in."""
+        if conclusion in {final.value for final in _FINAL}:
+            self._files.note_failure("token", InfisicalError(Conclusion(conclusion), message, status=status))
+
+    def _login(self, transport: Transport) -> TokenSource:
+        if self.settings.auth_method == "token":
+            return Login(transport)
+        return _SharedLogin(self._files, transport)
+
+    def _fetched(self, scope: Scope, wanted: list[Any], fetch: Callable[[], Merged]) -> Merged:
+        name = _tag(json.dumps(wanted))
+        if self._mode == "task" and multiprocessing.parent_process() is not None:  # the main process outlives tasks
+            key = (self.settings, name)
+            if key not in _TASK:
+                _TASK[key] = fetch()
+            return _TASK[key]
+        if self._mode != "run":
+            return fetch()
+        kept = self._files
+
+        def look() -> Merged | None:
+            entry, generation = kept.recall(name), self._generation(scope)
+            if entry is None or generation is None or entry["generation"] != generation:
+                return None
+            return Merged(
+                {key: _secret(row) for key, row in zip(entry["names"], entry["secrets"], strict=True)},
+                tuple(entry["warnings"]),
+            )
+
+        def fetch_and_note() -> Merged:
+            # The generation from before the fetch: a write during it makes the result stale, also for us next time.
+            generation = self._generation(scope)
+            result = fetch()
+            if generation is not None:
+                entry = {
+                    "generation": generation,
+                    "secrets": [asdict(secret) for secret in result.secrets.values()],
+                    "names": list(result.secrets),
+                    "warnings": list(result.warnings),
+                }
+                kept.note(name, entry)
+            kept.note("version", self.api().version)
+            return result
+
+        return kept.once(name, look, fetch_and_note)
+
+    def _generation(self, scope: Scope) -> str | None:
+        """The generation of a project's listings, None while a task that runs on by itself may write at any time."""
+        generation, volatile_until = _read_generation(_generation_file(self._directory, scope.project_id))
+        return None if volatile_until > time.time() else generation
+
+
+class _SharedLogin:
+    """The token of a run: the first process that needs one logs in, the others wait for it and take the same."""
+
+    def __init__(self, kept: _SealedFiles, transport: Transport) -> None:
+        self._kept = kept
+        self._transport = transport
+        self._method = method_for(transport.settings)
+        self._token: Token | None = None
+
+    def current(self) -> str:
+        """The token to use now."""
+        if self._token is None or not self._token.usable(self._transport.clock.time()):
+            self._token = self._kept.once("token", self._held, self._log_in)
+        return self._token.value
+
+    def renew(self, rejected: str) -> str | None:
+        """Another token: one that another process has got meanwhile, else a new one."""
+
+        def held() -> Token | None:
+            token = self._held()
+            return None if token is None or token.value == rejected else token
+
+        self._token = self._kept.once("token", held, self._log_in)
+        return self._token.value
+
+    def _held(self) -> Token | None:
+        entry = self._kept.recall("token")
+        token = None if entry is None else Token(entry["value"], entry["expires_at"])
+        return token if token is not None and token.usable(self._transport.clock.time()) else None
+
+    def _log_in(self) -> Token:
+        token = self._method.authenticate(self._transport)
+        self._kept.note("token", asdict(token))
+        return token
+
+
+def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0) -> None:
+    """Make every listing of a project stale, whoever fetched it from whichever address: something in it was written.
+
+    For `volatile_for` seconds none is kept at all, because a task that runs on by itself may still write.
+    """
+    _TASK.clear()
+    path = _generation_file(directory or _of_this_run(), project_id)
+    _make_private(path.parent)
+    with files.locked(f"{path}.lock", LOCK_TIMEOUT):
+        _generation, volatile_until = _read_generation(path)
+        until = max(volatile_until, time.time() + volatile_for)
+        files.write_atomic(str(path), json.dumps([secrets.token_hex(16), until]).encode(), durable=False)
+
+
+def _read_generation(path: Path) -> tuple[str, float]:
+    try:
+        generation, volatile_until = json.loads(files.read_regular(str(path)))
+    except FileNotFoundError:
+        return "", 0.0
+    return generation, volatile_until
+
+
+def _of_this_run() -> Path:
+    return Path(C.DEFAULT_LOCAL_TMP) / "keyfleet.infisical"
+
+
+def _generation_file(directory: Path, project_id: str) -> Path:
+    return directory / f"{_tag(project_id)}.generation"
+
+
+def _make_private(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _tag(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _cipher(identity: str) -> AESGCM:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    except ImportError:
+        raise MissingLibrary("cryptography") from None
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"keyfleet.infisical run cache")
+    return AESGCM(kdf.derive(identity.encode()))
+
+
+def _secret(row: dict[str, Any]) -> Secret:
+    tags, metadata = row["tags"], row["metadata"]
+    return Secret(
+        **{
+            **row,
+            "tags": None if tags is None else tuple(tags),
+            "metadata": None if metadata is None else tuple((key, value) for key, value in metadata),
+        }
+    )

@@ -1,0 +1,170 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server as a contract test sees it: its kind, a folder of the test's own, clients, and what controls it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api, remote, state
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import Clock
+from dev_server.client import DevServer
+
+KINDS = ("reference", "2024", "current")
+# The client is tested on older interpreters too than the server runs on.
+SERVER_PYTHON = os.environ.get("KEYFLEET_SERVER_PYTHON", sys.executable)
+PROJECT, ENVIRONMENT = "contract-project", "dev"
+
+
+def identity(name: str, permissions: Any, **more: Any) -> dict[str, Any]:
+    given = {} if permissions is None else {PROJECT: permissions}
+    return {"name": name, "client_id": f"{name}-id", "client_secret": f"{name}-secret", "permissions": given, **more}
+
+
+SEED: dict[str, Any] = {
+    "projects": [
+        {
+            "id": PROJECT,
+            "name": "Contract",
+            "slug": "contract",
+            "environments": [{"slug": "dev", "name": "Development"}, {"slug": "prod", "name": "Production"}],
+            "folders": [
+                {"environment": "dev", "path": "/app/db"},
+                {"environment": "dev", "path": "/guarded"},
+                {"environment": "dev", "path": "/importing"},
+            ],
+            "tags": [{"slug": "database", "name": "Database"}, {"slug": "web", "name": "Web"}],
+            "approvals": [{"environment": "dev", "path": "/guarded"}],
+        }
+    ],
+    "identities": [
+        identity("admin", "admin"),
+        identity("viewer", "viewer"),
+        identity("writer", "writer"),
+        identity("deleter", ["delete"]),
+        identity("hidden", ["describe", "create", "edit", "delete"]),
+        identity("nobody", []),
+        identity("stranger", None),
+        identity("brief", "admin", token_ttl=60, token_max_ttl=600),
+        identity("once", "admin", token_uses=1),
+    ],
+    "tokens": [{"identity": "admin", "token": "fixed-token-of-admin"}],
+}
+
+
+class ManualClock(Clock):
+    """A clock that stands still but for the waits, which it notes; `meanwhile` is what others do during one."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.waits: list[float] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+        self.meanwhile()
+
+
+@dataclass
+class Target:
+    """A server of one kind, and a folder on it that is this test's own; `server` is None for a real one."""
+
+    kind: str
+    settings: Settings
+    scope: Scope
+    server: DevServer | None = None
+    clock: Clock = field(default_factory=Clock)
+    log: list[str] = field(default_factory=list)
+    opened: list[api.Api] = field(default_factory=list)
+
+    @property
+    def has_batch(self) -> bool:
+        return self.kind != "reference"
+
+    @property
+    def has_folders(self) -> bool:
+        return self.kind != "reference"
+
+    @property
+    def trims(self) -> bool:
+        return self.kind != "reference"
+
+    def api(self, who: str = "", **options: Any) -> api.Api:
+        """A client of its own: of the test's identity, or of another of the test server's; options of Settings."""
+        if who:
+            options = {"client_id": f"{who}-id", "client_secret": f"{who}-secret", **options}
+        connected = api.connect(replace(self.settings, **options), clock=self.clock, log=self.log.append)
+        self.opened.append(connected)
+        return connected
+
+    def remote(
+        self,
+        who: str = "",
+        *,
+        path: str = "",
+        environment: str = "",
+        project: str = "",
+        create_path: bool = False,
+        state_file: str = "",
+        **options: Any,
+    ) -> remote.Remote:
+        """The store of the test's folder, or of another place."""
+        scope = Scope(
+            project or self.scope.project_id,
+            environment or self.scope.environment,
+            path or self.scope.secret_path,
+        )
+        kept = state.StateFile(state_file, scope) if state_file else None
+        return remote.Remote(self.api(who, **options), scope, create_path=create_path, state=kept)
+
+    def below(self, name: str) -> str:
+        """The path of a folder in the test's own folder."""
+        return f"{self.scope.secret_path.rstrip('/')}/{name}"
+
+
+@dataclass
+class Controlled(Target):
+    """A target whose server the test controls."""
+
+    server: DevServer = field(default=None)  # type: ignore[assignment]
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    def stored(self, key: str, path: str = "/") -> list[dict[str, Any]]:
+        """What the server really holds under a name."""
+        [project] = self.server.state()["projects"]
+        environment = next(one for one in project["environments"] if one["slug"] == ENVIRONMENT)
+        folder = next(one for one in environment["folders"] if one["path"] == path)
+        return [secret for secret in folder["secrets"] if secret["key"] == key]
+
+    def put(self, key: str, value: str, path: str = "/", environment: str = ENVIRONMENT, **fields: Any) -> None:
+        """Store a secret as another writer would."""
+        self.server.put_secret(PROJECT, environment, path, key, value, **fields)
+
+    def sent(self, path_regex: str = "/secrets") -> list[tuple[str, int | None]]:
+        """Method and status of the requests that the server saw, those of secrets unless another path is given."""
+        return [(entry["method"], entry["status"]) for entry in self.server.requests(path_regex)]
+
+    def methods(self, path_regex: str = "/secrets") -> list[str]:
+        return [method for method, _status in self.sent(path_regex)]
+
+    def logins(self) -> int:
+        return len(self.server.requests("/universal-auth/login"))
+
+
+def error_of(call: Any, *arguments: Any, **options: Any) -> InfisicalError:
+    """The error that a call ends with; a test fails where it ends without one."""
+    try:
+        call(*arguments, **options)
+    except InfisicalError as error:
+        return error
+    raise AssertionError("no error was raised")

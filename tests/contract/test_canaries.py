@@ -1,0 +1,184 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Canaries: values, client secrets and tokens never get into messages, logs or the text of any object."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from typing import Any, Callable
+from urllib.parse import quote
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import model, redact
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import merged
+from contract.targets import SEED, Controlled, error_of
+
+CANARY = 'cAnAry/"qUiNcE"+\u00fc'
+MULTI_LINE = "-----BEGIN CANARY-----\ncAnAry4711lineOne\ncAnAry4711lineTwo\n-----END CANARY-----\n"
+SPELLINGS = {
+    "plain": CANARY,
+    "JSON": json.dumps(CANARY),
+    "JSON twice": json.dumps(json.dumps(CANARY)),
+    "percent": quote(CANARY, safe=""),
+    "base64": base64.b64encode(CANARY.encode()).decode(),
+}
+
+
+def traces(*texts: object) -> list[str]:
+    """The canaries that are found in texts, whatever their spelling."""
+    text = " ".join(map(str, texts)) + " ".join(map(repr, texts))
+    parts = ("cAnAry", "qUiNcE", "4711line", base64.b64encode(CANARY.encode()).decode()[:10])
+    return [part for part in parts if part in text]
+
+
+def chain(error: BaseException | None) -> list[BaseException]:
+    """An exception with all that hangs on it, which a traceback would print."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    **{str(code): {"kind": "status", "status": code} for code in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)},
+    "already exist": {"kind": "status", "status": 400, "message": "Secret already exist: "},
+    "redirect": {"kind": "redirect"},
+    "html": {"kind": "html"},
+    "malformed": {"kind": "malformed"},
+    "cut before": {"kind": "cut_before"},
+    "cut after": {"kind": "cut_before", "after_handling": True},
+    "cut in the middle": {"kind": "cut_middle"},
+    "timed out": {"kind": "timeout", "seconds": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "spelling"),
+    [
+        (fault, spelling)
+        for fault, fields in FAULTS.items()
+        for spelling in (SPELLINGS if fields["kind"] == "status" else ["plain"])
+    ],
+)
+@pytest.mark.kinds("current")
+def test_a_server_that_says_a_value_again_does_not_get_it_into_a_message(
+    controlled: Controlled, fault: str, spelling: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    armed = dict(FAULTS[fault])
+    if armed["kind"] == "status":
+        armed["message"] = f"{armed.get('message', '')}the value {SPELLINGS[spelling]} is not welcome"
+    controlled.put("OLD", "old")
+    controlled.server.arm(**armed, method="POST", path="/secrets", times=5)
+    controlled.server.arm(**armed, method="PATCH", path="/secrets", times=5)
+    store = controlled.remote(timeout=0.3)
+    texts: list[object] = [controlled.log, store.api.transport.settings]
+    for key in ("NEW", "OLD"):
+        try:
+            texts.append(store.put(Secret(key, CANARY)))
+        except InfisicalError as error:
+            texts.extend(chain(error))
+            texts.extend(error.args)
+    assert traces(*texts, *controlled.log, caplog.text) == []
+    assert any(isinstance(text, InfisicalError) for text in texts) or "cut" in fault
+
+
+@pytest.mark.parametrize("value", [MULTI_LINE, "\ufeff" + CANARY + "\u00a0"], ids=["many lines", "trimmed"])
+def test_a_server_that_says_a_part_or_the_stored_form_of_a_value_does_not_get_it_into_a_message(
+    controlled: Controlled, value: str
+) -> None:
+    for said in [model.trim(value), *value.split("\n")[:-1]]:
+        controlled.server.arm("status", status=422, message=f"bad: {said}", method="POST", path="/secrets")
+        error = error_of(controlled.remote().put, Secret("A", value))
+        assert redact.MASK in str(error)
+        assert traces(error, *controlled.log) == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 500])
+def test_a_server_that_says_the_client_secret_again_does_not_get_it_into_a_message(
+    controlled: Controlled, status: int
+) -> None:
+    controlled.server.arm("status", status=status, message=f"no login with {CANARY}", path="/login", times=3)
+    error = error_of(controlled.api(client_secret=CANARY).list_secrets, controlled.scope)
+    assert traces(error, *chain(error), *controlled.log) == []
+    assert "no login with" in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+def test_a_server_that_says_the_token_again_does_not_get_it_into_a_message(controlled: Controlled, status: int) -> None:
+    token = "cAnAry0815.token.text"
+    seed = {**SEED, "tokens": [{"identity": "admin", "token": token}]}
+    controlled.server.seed(seed)
+    controlled.server.arm("status", status=status, message=f"what is {token}?", path="/secrets", times=3)
+    api = controlled.api(auth_method="token", token=token)
+    error = error_of(api.list_secrets, controlled.scope)
+    assert traces(error, *chain(error), *controlled.log, api.transport.settings) == []
+    assert "what is" in str(error)
+
+
+def test_a_token_that_was_fetched_is_kept_out_of_messages_too(controlled: Controlled) -> None:
+    api = controlled.api(api_version="v3" if controlled.kind == "2024" else "v4")
+    token = api.tokens.current()
+    controlled.server.arm("status", status=422, message=f"what is {token}?", path="/secrets")
+    error = error_of(api.list_secrets, controlled.scope)
+    assert token not in str(error)
+    assert redact.MASK in str(error)
+
+
+SITUATIONS: dict[str, Callable[[Controlled], Any]] = {
+    "wrong client secret": lambda one: one.remote(client_secret=CANARY).put(Secret("A", CANARY)),
+    "forbidden": lambda one: one.remote("nobody").put(Secret("A", CANARY)),
+    "no environment": lambda one: one.remote(environment="none").put(Secret("A", CANARY)),
+    "no folder": lambda one: one.remote(path="/none").put(Secret("A", CANARY)),
+    "no project": lambda one: one.remote(project="none").put(Secret("A", CANARY)),
+    "too large": lambda one: one.remote().put(Secret("A", CANARY * 100_000)),
+    "no tag": lambda one: one.remote().put(Secret("A", CANARY, tags=("none",))),
+    "no text": lambda one: model.checked_value(CANARY + "\udc80"),
+    "no string": lambda one: model.checked_value([CANARY]),
+    "no text sent all the same": lambda one: one.api().create_secret(one.scope, Secret("A", CANARY + "\udc80")),
+    "server down": lambda one: one.remote(url="http://127.0.0.1:1").put(Secret("A", CANARY)),
+    "given token refused": lambda one: one.remote(auth_method="token", token=CANARY[:-1]).put(Secret("A", CANARY)),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS)
+def test_no_error_of_any_situation_holds_a_canary(
+    controlled: Controlled, situation: Callable[[Controlled], Any]
+) -> None:
+    error = error_of(situation, controlled)
+    assert traces(*chain(error), *error.args, vars(error), *controlled.log) == []
+
+
+def test_the_text_of_every_object_on_the_way_is_without_the_value(controlled: Controlled) -> None:
+    store = controlled.remote()
+    created = store.put(Secret("A", CANARY))
+    updated = store.put(Secret("A", CANARY + "x"))
+    listing, found = store.listing(), store.find("A")
+    assert found is not None
+    assert found.value == CANARY + "x"
+    texts = [created, updated, listing, found, store.scope, store.api.transport.settings, created.after]
+    token = store.api.tokens.current()
+    assert traces(*texts) == []
+    assert token not in repr(texts)
+    assert "admin-secret" not in repr(texts)
+    assert "'A'" in repr(found)
+
+
+def test_the_search_itself_finds_a_canary_that_is_let_out() -> None:
+    assert traces(Secret(CANARY)) != []
+    assert traces(InfisicalError(Conclusion.INVALID, f"bad: {CANARY}")) != []
+    for spelling in SPELLINGS.values():
+        assert traces(spelling) != [], spelling
+
+
+def test_an_ambiguous_name_is_told_without_its_values(controlled: Controlled) -> None:
+    controlled.put("A", CANARY, "/app")
+    controlled.put("A", CANARY + "x", "/app/db")
+    listing = controlled.remote().listing(recursive=True)
+    assert traces(error_of(merged, listing), listing) == []

@@ -1,0 +1,294 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an answer means, end to end: each situation is made at each kind of server, and the client must conclude it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api, read_status
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, Operation
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import Call
+from contract.targets import SEED, Controlled, Target, error_of
+
+A = Secret("A", "value of a")
+NAMED = ("get", "update", "delete")
+
+
+def ask(api: Api, operation: str, scope: Scope) -> Any:
+    """One request of an operation on the secret A."""
+    calls: dict[str, Callable[[], Any]] = {
+        "list": lambda: api.list_secrets(scope),
+        "get": lambda: api.get_secret(scope, "A"),
+        "create": lambda: api.create_secret(scope, A),
+        "update": lambda: api.update_secret(scope, A),
+        "delete": lambda: api.delete_secret(scope, "A"),
+    }
+    return calls[operation]()
+
+
+def test_a_secret_that_is_there_cannot_be_created(target: Target) -> None:
+    api = target.api()
+    api.create_secret(target.scope, A)
+    error = error_of(api.create_secret, target.scope, A)
+    assert error.conclusion is Conclusion.CONFLICT
+    assert "'A'" in str(error)
+    assert "run the task again" in str(error)
+
+
+@pytest.mark.kinds("2024", "current")
+def test_a_batch_with_a_secret_that_is_there_cannot_be_created_and_creates_none(target: Target) -> None:
+    api = target.api()
+    api.create_secret(target.scope, A)
+    error = error_of(api.batch, "POST", target.scope, [Secret("NEW", "x"), A])
+    assert error.conclusion is Conclusion.CONFLICT
+    assert [secret.key for secret in api.list_secrets(target.scope).secrets] == ["A"]
+
+
+@pytest.mark.parametrize("operation", NAMED)
+def test_a_secret_that_is_not_there_is_missing(target: Target, operation: str) -> None:
+    error = error_of(ask, target.api(), operation, target.scope)
+    assert error.conclusion is Conclusion.SECRET_MISSING
+    assert "'A'" in str(error)
+    assert "case-sensitive" in str(error)
+
+
+@pytest.mark.kinds("2024", "current")
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_a_batch_with_a_secret_that_is_not_there_changes_nothing(target: Target, method: str) -> None:
+    api = target.api()
+    api.create_secret(target.scope, A)
+    error = error_of(api.batch, method, target.scope, [replace(A, value="other"), Secret("B", "x")])
+    assert error.conclusion is Conclusion.SECRET_MISSING
+    assert api.get_secret(target.scope, "A").value == A.value
+
+
+@pytest.mark.parametrize("missing", ["folder", "environment"])
+@pytest.mark.parametrize("operation", ["create", *NAMED])
+def test_a_folder_or_environment_that_is_not_there_is_missing(target: Target, operation: str, missing: str) -> None:
+    scope = replace(target.scope, secret_path=target.below("none"))
+    if missing == "environment":
+        scope = replace(target.scope, environment="none")
+    error = error_of(ask, target.api(), operation, scope)
+    # The reference answers 404 for a missing secret and for a missing folder, and promises no text.
+    alike = target.kind == "reference" and operation in NAMED
+    assert error.conclusion is (Conclusion.SECRET_MISSING if alike else Conclusion.SCOPE_MISSING)
+    assert "secret_path" in str(error)
+
+
+@pytest.mark.parametrize("missing", ["folder", "environment"])
+def test_a_listing_of_what_is_not_there_is_an_error_of_the_store_although_servers_answer_200(
+    target: Target, missing: str
+) -> None:
+    place: dict[str, Any] = {"path": target.below("none")} if missing == "folder" else {"environment": "none"}
+    store = target.remote(**place)
+    if target.kind == "reference":
+        assert error_of(store.api.list_secrets, store.scope).conclusion is Conclusion.SCOPE_MISSING
+    else:
+        assert store.api.list_secrets(store.scope).secrets == ()
+    error = error_of(store.listing)
+    assert error.conclusion is Conclusion.SCOPE_MISSING
+    if missing == "environment":
+        assert "There is no environment 'none'" in str(error)
+        assert target.scope.environment in str(error)
+    elif target.has_folders:
+        assert "create_path" in str(error)
+
+
+def test_an_empty_folder_that_is_there_is_an_empty_listing(target: Target) -> None:
+    assert target.remote().listing().secrets == ()
+
+
+@pytest.mark.parametrize("operation", ["create", "list", *NAMED])
+def test_a_project_that_is_not_there_is_missing(controlled: Controlled, operation: str) -> None:
+    error = error_of(ask, controlled.api(), operation, replace(controlled.scope, project_id="none"))
+    alike = controlled.kind == "reference" and operation in NAMED
+    assert error.conclusion is Conclusion.SCOPE_MISSING or (alike and error.conclusion is Conclusion.SECRET_MISSING)
+    assert "project none" in str(error)
+
+
+def test_a_route_that_is_not_there_is_called_that(target: Target) -> None:
+    call = Call("GET", "/api/v9/nothing", Operation.OTHER, "ask for nothing")
+    error = error_of(target.api().transport.send, call)
+    assert error.conclusion is Conclusion.ROUTE_MISSING
+    assert "check url" in str(error)
+
+
+@pytest.mark.parametrize(("kind", "version"), [("reference", "v3"), ("2024", "v4")])
+def test_an_api_version_that_the_server_has_not_is_a_missing_route(
+    controlled: Controlled, kind: str, version: str
+) -> None:
+    controlled.server.use_profile(kind)
+    error = error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
+    assert error.conclusion is Conclusion.ROUTE_MISSING
+
+
+def token_of(controlled: Controlled, who: str) -> str:
+    return controlled.api(who).tokens.current()
+
+
+def forged(token: str) -> str:
+    head, claims, signature = token.split(".")
+    return f"{head}.{claims}.{signature[::-1]}"
+
+
+@pytest.mark.parametrize(
+    "situation", ["older than its TTL", "older than its maximum", "revoked", "used up", "malformed", "junk", "forged"]
+)
+@pytest.mark.parametrize("operation", ["list", "create"])
+def test_a_token_that_is_no_longer_good_is_rejected(controlled: Controlled, situation: str, operation: str) -> None:
+    server = controlled.server
+    token = token_of(controlled, "once" if situation == "used up" else "brief")
+    if situation == "older than its TTL":
+        server.advance(61)
+    elif situation == "older than its maximum":
+        server.advance(601)
+    elif situation == "revoked":
+        server.revoke_tokens()
+    elif situation == "malformed":
+        token = "malformed"
+    elif situation == "junk":
+        token = "junk.junk.junk"
+    elif situation == "forged":
+        token = forged(token)
+    # A version that is known spares the probe, so that the one use that is left goes to the request.
+    version = "v3" if controlled.kind == "2024" else "v4"
+    api = controlled.api(auth_method="token", token=token, api_version=version)
+    if situation == "used up":
+        api.list_secrets(controlled.scope)
+    server.clear_requests()
+    error = error_of(ask, api, operation, controlled.scope)
+    assert error.conclusion is Conclusion.TOKEN_REJECTED
+    assert "give a new token" in str(error)
+    assert len(server.requests()) == 1
+    assert controlled.clock.waits == []
+
+
+@pytest.mark.parametrize("wrong", ["client_id", "client_secret"])
+def test_wrong_credentials_are_rejected(controlled: Controlled, wrong: str) -> None:
+    error = error_of(controlled.api(**{wrong: "wrong"}).list_secrets, controlled.scope)
+    assert error.conclusion is Conclusion.CREDENTIALS_REJECTED
+    assert "client_id and client_secret" in str(error)
+
+
+@pytest.mark.kinds("current")
+def test_three_wrong_secrets_lock_the_good_one_out_too(controlled: Controlled) -> None:
+    for _attempt in range(3):
+        error_of(controlled.api(client_secret="wrong").list_secrets, controlled.scope)
+    error = error_of(controlled.api().list_secrets, controlled.scope)
+    assert error.conclusion is Conclusion.LOCKED_OUT
+    assert "lock-out" in str(error)
+    controlled.server.advance(301)
+    assert controlled.api().list_secrets(controlled.scope).secrets == ()
+
+
+PERMISSIONS = {"list": "'Read Value'", "get": "'Read Value'", "create": "'Create'", "update": "'Modify'",
+               "delete": "'Remove'"}  # fmt: skip
+
+
+@pytest.mark.parametrize("who", ["nobody", "stranger"])
+@pytest.mark.parametrize("operation", list(PERMISSIONS))
+def test_what_an_identity_may_not_do_is_forbidden_with_the_permission_that_is_lacking(
+    controlled: Controlled, operation: str, who: str
+) -> None:
+    controlled.put("A", "value")
+    error = error_of(ask, controlled.api(who), operation, controlled.scope)
+    assert error.conclusion is Conclusion.FORBIDDEN
+    assert PERMISSIONS[operation] in str(error)
+    assert "Access Control" in str(error)
+    # 401 of 2024 must not be taken for a token that has ended.
+    assert controlled.logins() == 1
+
+
+def test_a_request_that_the_server_does_not_understand_is_invalid(target: Target) -> None:
+    api = target.api()
+    api.list_secrets(target.scope)
+    path = "/api/v3/secrets/raw" if api.version == "v3" else "/api/v4/secrets"
+    query = {"projectId": target.scope.project_id, "workspaceId": target.scope.project_id, "recursive": "True"}
+    error = error_of(api.transport.send, Call("GET", path, Operation.LIST, "list", query))
+    assert error.conclusion is Conclusion.INVALID
+
+
+@pytest.mark.kinds("reference", "current")
+def test_a_name_that_the_server_refuses_is_an_invalid_request(controlled: Controlled) -> None:
+    error = error_of(controlled.remote().put, Secret("a:b", "value"))
+    assert error.conclusion is Conclusion.INVALID
+    assert "'a:b'" in str(error)
+
+
+def test_a_value_over_the_servers_limit_is_too_large(target: Target) -> None:
+    error = error_of(target.api().create_secret, target.scope, Secret("A", "x" * 1_100_000))
+    assert error.conclusion is Conclusion.TOO_LARGE
+    assert "1 MiB" in str(error)
+    assert len(str(error)) < 1000
+
+
+@pytest.mark.kinds("current")
+def test_a_value_over_the_limit_is_too_large_where_the_server_fails_over_it(controlled: Controlled) -> None:
+    controlled.server.arm("status", status=500, method="POST", path="/secrets/", times=2)
+    error = error_of(controlled.api().create_secret, controlled.scope, Secret("A", "x" * 1_100_000))
+    assert error.conclusion is Conclusion.TOO_LARGE
+    assert controlled.clock.waits == []
+
+
+def test_more_requests_than_the_rate_limit_allows_are_rate_limited(controlled: Controlled) -> None:
+    limited = copy.deepcopy(SEED)
+    limited["settings"] = {"rate_limit": {"secrets": 1, "login": 200, "window": 58}}
+    controlled.server.seed(limited)
+    api = controlled.api(api_version="v3" if controlled.kind == "2024" else "v4")
+    api.list_secrets(controlled.scope)
+    error = error_of(api.list_secrets, controlled.scope)
+    assert error.conclusion is Conclusion.RATE_LIMITED
+    assert "rate_limit_wait" in str(error)
+    [wait] = controlled.clock.waits
+    # Only real servers say how long; the reference's 60 s stand where nothing is said.
+    assert wait == 60 if controlled.kind == "reference" else 50 <= wait <= 58
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("kind", ["status", "html"])
+def test_a_server_that_fails_twice_is_a_server_error(controlled: Controlled, status: int, kind: str) -> None:
+    controlled.server.arm(kind, status=status, path="/secrets", times=2)
+    error = error_of(controlled.api(api_version="v4").list_secrets, controlled.scope)
+    assert error.conclusion is Conclusion.SERVER_ERROR
+    assert error.status == status
+    assert "its own log" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "conclusion", "words"),
+    [
+        ("html", {}, Conclusion.NOT_JSON, "does not speak the Infisical API"),
+        ("malformed", {}, Conclusion.NOT_JSON, "does not speak the Infisical API"),
+        ("html", {"status": 403}, Conclusion.NOT_JSON, "proxy"),
+        ("redirect", {}, Conclusion.REDIRECTED, "Redirects are not followed"),
+        ("redirect", {"status": 308}, Conclusion.REDIRECTED, "set url"),
+    ],
+)
+def test_what_is_no_answer_of_an_infisical_is_told_apart(
+    controlled: Controlled, kind: str, fields: dict[str, Any], conclusion: Conclusion, words: str
+) -> None:
+    controlled.put("A", "canary-0815")
+    controlled.server.arm(kind, path="/secrets", times=2, **fields)
+    error = error_of(controlled.api().list_secrets, controlled.scope)
+    assert error.conclusion is conclusion
+    assert words in str(error)
+    assert "canary-0815" not in str(error)
+
+
+def test_a_login_that_is_answered_by_something_else_is_told_apart(controlled: Controlled) -> None:
+    controlled.server.arm("html", path="/login", times=1)
+    error = error_of(controlled.api().list_secrets, controlled.scope)
+    assert error.conclusion is Conclusion.NOT_JSON
+    assert controlled.methods() == []
+
+
+def test_a_server_that_is_up_says_so_without_a_login(target: Target) -> None:
+    assert read_status(target.api().transport)
+    if isinstance(target, Controlled):
+        assert target.logins() == 0

@@ -1,0 +1,324 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits and repeats, with the waits left at their defaults, against a clock that stands still; logins; API versions."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import read_status
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
+from contract.targets import SEED, Controlled, Target, error_of
+
+A = Secret("A", "one")
+LIST = {"method": "GET", "path": "/secrets$|/secrets/raw$"}
+
+
+@pytest.fixture
+def version(controlled: Controlled) -> str:
+    """The API version to pin, so that every request that is counted is one of the test's own."""
+    return "v3" if controlled.kind == "2024" else "v4"
+
+
+RETRIED = {
+    "429": ({"kind": "status", "status": 429}, 60, Conclusion.RATE_LIMITED),
+    "500": ({"kind": "status", "status": 500}, 30, Conclusion.SERVER_ERROR),
+    "502": ({"kind": "html", "status": 502}, 30, Conclusion.SERVER_ERROR),
+    "503": ({"kind": "status", "status": 503}, 30, Conclusion.SERVER_ERROR),
+    "504": ({"kind": "html", "status": 504}, 30, Conclusion.SERVER_ERROR),
+    "cut before the answer": ({"kind": "cut_before"}, 10, Conclusion.UNREACHABLE),
+    "cut in the middle": ({"kind": "cut_middle"}, 10, Conclusion.UNREACHABLE),
+    "timed out": ({"kind": "timeout", "seconds": 3}, 10, Conclusion.UNREACHABLE),
+}
+
+
+@pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
+def test_a_request_that_fails_once_is_repeated_once_after_its_wait(
+    controlled: Controlled, version: str, fault: dict[str, Any], wait: float, conclusion: Conclusion
+) -> None:
+    controlled.put("A", "one")
+    controlled.server.arm(**fault, **LIST)
+    [secret] = controlled.api(api_version=version, timeout=1.0).list_secrets(controlled.scope).secrets
+    assert secret.value == "one"
+    assert controlled.clock.waits == [wait]
+    assert controlled.methods() == ["GET", "GET"]
+    assert len(controlled.log) == 1
+    assert f"Waiting {wait} s" in controlled.log[0]
+
+
+@pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
+def test_a_request_that_fails_twice_raises_after_one_wait(
+    controlled: Controlled, version: str, fault: dict[str, Any], wait: float, conclusion: Conclusion
+) -> None:
+    controlled.server.arm(**fault, **LIST, times=3)
+    error = error_of(controlled.api(api_version=version, timeout=1.0).list_secrets, controlled.scope)
+    assert error.conclusion is conclusion
+    assert controlled.clock.waits == [wait]
+    assert controlled.methods() == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+@pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
+def test_a_write_other_than_a_create_that_fails_once_is_repeated_once(
+    controlled: Controlled, version: str, method: str, fault: dict[str, Any], wait: float, conclusion: Conclusion
+) -> None:
+    controlled.put("A", "old")
+    controlled.server.arm(**fault, method=method, path="/secrets")
+    store = controlled.remote(api_version=version, timeout=1.0)
+    if method == "PATCH":
+        assert store.put(A).action == "update"
+        assert [one["value"] for one in controlled.stored("A")] == ["one"]
+    else:
+        store.remove("A")
+        assert controlled.stored("A") == []
+    assert controlled.clock.waits == [wait]
+    assert controlled.methods().count(method) == 2
+
+
+def test_a_server_that_refuses_connections_is_tried_twice(controlled: Controlled) -> None:
+    import socket
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        error = error_of(read_status, controlled.api(url=url).transport)
+    assert error.conclusion is Conclusion.UNREACHABLE
+    assert "refused" in str(error)
+    assert url in str(error)
+    assert controlled.clock.waits == [10]
+
+
+def test_a_host_that_does_not_exist_is_said(controlled: Controlled) -> None:
+    error = error_of(read_status, controlled.api(url="https://nothing.invalid").transport)
+    assert error.conclusion is Conclusion.UNREACHABLE
+    assert "host name" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("299", 299),
+        ("301", 300),
+        ("86400", 300),
+        ("date 42", 42),
+        ("date 4000", 300),
+        ("date -50", 0),
+        ("soon", 60),
+        ("-5", 60),
+        ("", 60),
+    ],
+)
+def test_retry_after_says_how_long_to_wait_in_seconds_or_as_a_date_up_to_the_cap(
+    controlled: Controlled, version: str, header: str, wait: float
+) -> None:
+    if header.startswith("date"):
+        header = formatdate(controlled.clock.now + float(header.split()[1]), usegmt=True)
+    controlled.server.arm("status", status=429, headers={"Retry-After": header}, **LIST)
+    controlled.api(api_version=version).list_secrets(controlled.scope)
+    assert controlled.clock.waits == [wait]
+
+
+def test_retry_after_is_heeded_for_a_server_that_is_unavailable_too(controlled: Controlled, version: str) -> None:
+    controlled.server.arm("status", status=503, headers={"Retry-After": "7"}, **LIST)
+    controlled.api(api_version=version).list_secrets(controlled.scope)
+    assert controlled.clock.waits == [7]
+
+
+def test_the_waits_are_options(controlled: Controlled, version: str) -> None:
+    options: dict[str, Any] = {
+        "rate_limit_wait": 1.0,
+        "server_error_wait": 2.0,
+        "connection_wait": 3.0,
+        "max_wait": 4.0,
+    }
+    for fault in ({"kind": "status", "status": 429}, {"kind": "status", "status": 500}, {"kind": "cut_before"}):
+        controlled.server.arm(**fault, **LIST)
+        controlled.api(api_version=version, **options).list_secrets(controlled.scope)
+    controlled.server.arm("status", status=429, headers={"Retry-After": "100"}, **LIST)
+    controlled.api(api_version=version, **options).list_secrets(controlled.scope)
+    assert controlled.clock.waits == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 413, 422])
+def test_what_waiting_does_not_mend_is_not_repeated(controlled: Controlled, version: str, status: int) -> None:
+    controlled.server.arm("status", status=status, **LIST, times=3)
+    error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
+    assert controlled.clock.waits == []
+    assert controlled.methods() == ["GET"]
+
+
+def test_a_rate_limited_create_is_repeated_without_a_look_because_it_cannot_have_taken_effect(
+    controlled: Controlled, version: str
+) -> None:
+    controlled.server.arm("status", status=429, method="POST", path="/secrets")
+    assert controlled.remote(api_version=version).put(A).action == "create"
+    assert controlled.methods() == ["GET", "POST", "POST"]
+
+
+def test_a_login_that_fails_once_is_repeated_once_after_its_wait(controlled: Controlled) -> None:
+    controlled.server.arm("status", status=500, path="/login")
+    controlled.api().list_secrets(controlled.scope)
+    assert controlled.clock.waits == [30]
+    assert controlled.logins() == 2
+
+
+# Logins
+
+
+def test_many_requests_share_one_login(controlled: Controlled) -> None:
+    store = controlled.remote()
+    for _round in range(5):
+        store.listing()
+    assert controlled.logins() == 1
+
+
+@pytest.mark.parametrize("situation", ["revoked", "outlived", "expired"])
+def test_a_token_that_ends_in_between_costs_one_login_and_one_repeat(
+    controlled: Controlled, version: str, situation: str
+) -> None:
+    api = controlled.api("brief", api_version=version)
+    api.list_secrets(controlled.scope)
+    if situation == "revoked":
+        controlled.server.revoke_tokens()
+    else:
+        controlled.server.advance(61 if situation == "outlived" else 601)
+    controlled.server.clear_requests()
+    assert api.list_secrets(controlled.scope).secrets == ()
+    assert controlled.logins() == 1
+    assert controlled.methods() == ["GET", "GET"]
+    assert controlled.clock.waits == []
+
+
+def test_a_create_whose_token_is_rejected_is_repeated_and_makes_one_secret(
+    controlled: Controlled, version: str
+) -> None:
+    api = controlled.api(api_version=version)
+    api.list_secrets(controlled.scope)
+    controlled.server.revoke_tokens()
+    api.create_secret(controlled.scope, A)
+    assert [one["value"] for one in controlled.stored("A")] == ["one"]
+
+
+def test_a_token_that_is_rejected_again_after_the_login_is_an_error(controlled: Controlled, version: str) -> None:
+    message = "jwt expired" if controlled.kind == "2024" else "Token expired"
+    controlled.server.arm("status", status=500 if controlled.kind == "2024" else 401, message=message, **LIST, times=5)
+    error = error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
+    assert error.conclusion is Conclusion.TOKEN_REJECTED
+    assert controlled.logins() == 2
+    assert controlled.methods() == ["GET", "GET"]
+    assert controlled.clock.waits == []
+
+
+def test_a_token_is_renewed_before_it_expires_by_our_own_clock(controlled: Controlled, version: str) -> None:
+    api = controlled.api("brief", api_version=version)
+    api.list_secrets(controlled.scope)
+    controlled.clock.now += 40
+    api.list_secrets(controlled.scope)
+    assert controlled.logins() == 1
+    controlled.clock.now += 10
+    api.list_secrets(controlled.scope)
+    assert controlled.logins() == 2
+    assert all(status == 200 for _method, status in controlled.sent())
+
+
+def test_a_given_token_is_used_without_any_login(controlled: Controlled) -> None:
+    api = controlled.api(auth_method="token", token="fixed-token-of-admin", client_id="", client_secret="")
+    assert api.list_secrets(controlled.scope).secrets == ()
+    assert controlled.logins() == 0
+
+
+def test_a_given_token_that_is_rejected_leads_to_no_login(controlled: Controlled, version: str) -> None:
+    controlled.server.revoke_tokens()
+    api = controlled.api(auth_method="token", token="fixed-token-of-admin", api_version=version)
+    for _attempt in range(2):
+        assert error_of(api.list_secrets, controlled.scope).conclusion is Conclusion.TOKEN_REJECTED
+    assert controlled.logins() == 0
+    assert controlled.methods() == ["GET", "GET"]
+
+
+def test_credentials_that_are_rejected_are_sent_once_however_often_they_are_asked_for(controlled: Controlled) -> None:
+    store = controlled.remote(client_secret="wrong")
+    for call in (store.listing, lambda: store.put(A), lambda: store.remove("A"), store.api.tokens.current):
+        assert error_of(call).conclusion is Conclusion.CREDENTIALS_REJECTED
+    assert error_of(store.api.tokens.renew, "x").conclusion is Conclusion.CREDENTIALS_REJECTED
+    assert controlled.logins() == 1
+    assert controlled.methods() == []
+    assert controlled.clock.waits == []
+
+
+@pytest.mark.kinds("current")
+def test_a_lock_out_is_met_by_one_login_only(controlled: Controlled) -> None:
+    for _attempt in range(3):
+        error_of(controlled.api(client_secret="wrong").tokens.current)
+    controlled.server.clear_requests()
+    api = controlled.api()
+    for _attempt in range(3):
+        assert error_of(api.list_secrets, controlled.scope).conclusion is Conclusion.LOCKED_OUT
+    assert controlled.logins() == 1
+
+
+def test_credentials_that_end_in_the_middle_of_a_run_are_tried_once(controlled: Controlled, version: str) -> None:
+    seed = {**SEED, "identities": [{**SEED["identities"][0], "client_secret_uses": 1}]}
+    seed.pop("tokens", None)
+    controlled.server.seed(seed)
+    api = controlled.api(api_version=version)
+    api.list_secrets(controlled.scope)
+    controlled.server.revoke_tokens()
+    for _attempt in range(2):
+        assert error_of(api.list_secrets, controlled.scope).conclusion is Conclusion.CREDENTIALS_REJECTED
+    assert controlled.logins() == 2
+
+
+# API versions
+
+
+def test_the_api_version_is_found_out_once(controlled: Controlled) -> None:
+    controlled.put("A", "one")
+    store = controlled.remote()
+    for _round in range(3):
+        store.listing()
+        store.find("A")
+    asked_v4 = controlled.sent("^/api/v4/")
+    asked_v3 = controlled.sent("^/api/v3/")
+    if controlled.kind == "2024":
+        assert asked_v4 == [("GET", 404)]
+        assert asked_v3 == [("GET", 200)] * 6
+    else:
+        assert asked_v4 == [("GET", 200)] * 6
+        assert asked_v3 == []
+
+
+@pytest.mark.parametrize("first", ["put", "remove", "find"])
+def test_the_api_version_is_found_out_whatever_comes_first(controlled: Controlled, first: str) -> None:
+    store = controlled.remote()
+    calls: dict[str, Callable[[], Any]] = {
+        "put": lambda: store.put(A),
+        "remove": lambda: store.remove("A"),
+        "find": lambda: store.find("A"),
+    }
+    calls[first]()
+    calls["put"]()
+    assert len(controlled.sent("^/api/v4/")) <= 1 or controlled.kind != "2024"
+    assert store.api.version == ("v3" if controlled.kind == "2024" else "v4")
+
+
+@pytest.mark.kinds("2024", "current")
+def test_a_pinned_api_version_sends_no_probe(controlled: Controlled) -> None:
+    store = controlled.remote(api_version="v3")
+    store.put(A)
+    store.listing()
+    store.remove("A")
+    assert controlled.sent("^/api/v4/") == []
+    assert {status for _method, status in controlled.sent("^/api/v3/")} <= {200, 400, 404}
+
+
+def test_an_api_version_that_does_not_exist_is_refused(target: Target) -> None:
+    error = error_of(target.api, api_version="v5")
+    assert error.conclusion is Conclusion.CONFIGURATION
+    assert "v3, v4" in str(error)

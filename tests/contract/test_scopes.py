@@ -1,0 +1,345 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading scopes, folders and projects: the same answers from every kind of server, or a word that it has none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.preflight import probe, visible_projects
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import merged
+from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of
+
+# Listing
+
+
+def test_a_listing_has_every_secret_with_value_version_path_and_comment(target: Target) -> None:
+    store = target.remote()
+    wanted = {f"KEY_{number}": f"value {number}" for number in range(25)}
+    for key, value in wanted.items():
+        store.api.create_secret(store.scope, Secret(key, value, comment=f"about {key}"))
+    found = merged(store.listing()).secrets
+    assert {key: secret.value for key, secret in found.items()} == wanted
+    one = found["KEY_7"]
+    assert (one.version, one.comment, one.secret_path) == (1, "about KEY_7", target.scope.secret_path)
+    assert one.id
+    assert one.updated_at
+
+
+def test_a_recursive_listing_has_the_secrets_of_every_folder_with_their_paths(controlled: Controlled) -> None:
+    controlled.put("A", "root")
+    controlled.put("B", "app", "/app")
+    controlled.put("C", "db", "/app/db")
+    listing = controlled.remote().listing(recursive=True)
+    assert {(one.key, one.value, one.secret_path) for one in listing.secrets} == {
+        ("A", "root", "/"),
+        ("B", "app", "/app"),
+        ("C", "db", "/app/db"),
+    }
+    below = controlled.remote(path="/app").listing(recursive=True)
+    assert {one.key for one in below.secrets} == {"B", "C"}
+    assert [one.key for one in controlled.remote().listing().secrets] == ["A"]
+
+
+def test_a_name_in_several_folders_is_ambiguous_only_where_the_values_differ(controlled: Controlled) -> None:
+    controlled.put("SAME", "x", "/app")
+    controlled.put("SAME", "x", "/app/db")
+    found = merged(controlled.remote().listing(recursive=True))
+    assert (found.secrets["SAME"].secret_path, found.warnings) == ("/app", ())
+    controlled.put("SAME", "canary-0815")
+    error = error_of(merged, controlled.remote().listing(recursive=True))
+    assert error.conclusion is Conclusion.AMBIGUOUS
+    assert "'SAME'" in str(error)
+    assert "secret_path" in str(error)
+    assert "canary-0815" not in str(error)
+
+
+def test_a_name_that_is_twice_in_one_folder_is_read_from_the_newest_with_a_warning(controlled: Controlled) -> None:
+    controlled.put("TWICE", "old")
+    # Time stamps have milliseconds; the server's clock is moved so that one is newer.
+    controlled.server.advance(5)
+    controlled.put("TWICE", "new", repeat=True)
+    found = merged(controlled.remote().listing())
+    assert found.secrets["TWICE"].value == "new"
+    assert "'TWICE' twice" in found.warnings[0]
+    store = controlled.remote()
+    assert store.remove("TWICE").action == "delete"
+    assert controlled.stored("TWICE") == []
+
+
+@pytest.fixture
+def importing(controlled: Controlled) -> Controlled:
+    """/importing imports first /app, then prod's /: what both have, prod's is to win, and the folder's own over all."""
+    seed = {**SEED, "projects": [{**SEED["projects"][0], "imports": [
+        {"environment": ENVIRONMENT, "path": "/importing", "from_environment": ENVIRONMENT, "from_path": "/app"},
+        {"environment": ENVIRONMENT, "path": "/importing", "from_environment": "prod", "from_path": "/"},
+    ]}]}  # fmt: skip
+    controlled.server.seed(seed)
+    for key in ("OWN", "FIRST"):
+        controlled.put(key, f"{key} of app", "/app")
+    controlled.put("BOTH", "of app", "/app")
+    controlled.put("BOTH", "of prod", "/", "prod")
+    controlled.put("OWN", "own", "/importing")
+    return controlled
+
+
+def test_imports_come_below_a_folders_own_secrets_and_the_last_import_wins(importing: Controlled) -> None:
+    found = merged(importing.remote(path="/importing").listing(include_imports=True)).secrets
+    values = {key: (secret.value, secret.environment, secret.secret_path) for key, secret in found.items()}
+    assert values == {
+        "OWN": ("own", ENVIRONMENT, "/importing"),
+        "FIRST": ("FIRST of app", ENVIRONMENT, "/app"),
+        "BOTH": ("of prod", "prod", "/"),
+    }
+
+
+def test_without_imports_only_a_folders_own_secrets_are_listed(importing: Controlled) -> None:
+    assert set(merged(importing.remote(path="/importing").listing()).secrets) == {"OWN"}
+
+
+def test_one_imported_secret_is_found_only_where_imports_are_asked_for(importing: Controlled) -> None:
+    store = importing.remote(path="/importing")
+    assert store.find("BOTH") is None
+    found = store.find("BOTH", include_imports=True)
+    assert found is not None
+    assert found.value == "of prod"
+
+
+def test_writing_a_name_that_is_only_imported_creates_the_folders_own(importing: Controlled) -> None:
+    store = importing.remote(path="/importing")
+    assert store.put(Secret("BOTH", "mine")).action == "create"
+    assert [one["value"] for one in importing.stored("BOTH", "/importing")] == ["mine"]
+    assert store.put(Secret("BOTH", "mine")).action is None
+
+
+def test_references_are_resolved_only_where_that_is_asked_for(controlled: Controlled) -> None:
+    controlled.put("HOST", "db.example.com")
+    controlled.put("USER", "me", "/app")
+    controlled.put("URL", "pg://${dev.app.USER}@${HOST}/${NONE}")
+    store = controlled.remote()
+    raw, resolved = store.find("URL"), store.find("URL", expand_references=True)
+    assert raw is not None
+    assert resolved is not None
+    assert raw.value == "pg://${dev.app.USER}@${HOST}/${NONE}"
+    assert resolved.value == "pg://me@db.example.com/"
+    assert merged(store.listing(expand_references=True)).secrets["URL"].value == "pg://me@db.example.com/"
+    # Written again as it stands in the task, it is no change.
+    assert store.put(Secret("URL", "pg://${dev.app.USER}@${HOST}/${NONE}")).action is None
+
+
+@pytest.mark.kinds("current")
+def test_a_write_whose_reference_does_not_exist_is_refused_by_the_server_and_said(controlled: Controlled) -> None:
+    error = error_of(controlled.remote().put, Secret("URL", "x${NONE}"))
+    assert error.conclusion is Conclusion.INVALID
+    assert controlled.stored("URL") == []
+
+
+@pytest.mark.kinds("current")
+def test_values_that_are_not_asked_for_are_not_sent_by_the_server(controlled: Controlled) -> None:
+    controlled.put("A", "one")
+    store = controlled.remote()
+    [listed] = store.listing(view_values=False).secrets
+    found = store.find("A", view_values=False)
+    assert found is not None
+    assert (listed.value, found.value) == (None, None)
+    assert not any(entry["returned_values"] for entry in controlled.server.requests())
+
+
+def test_one_secret_is_read_by_one_request_and_a_scope_by_one_more(controlled: Controlled) -> None:
+    controlled.put("A", "one")
+    store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
+    store.find("A")
+    store.listing()
+    assert controlled.sent() == [("GET", 200), ("GET", 200)]
+    assert controlled.logins() == 1
+
+
+def test_an_overview_has_every_secret_in_order_without_values_unless_they_are_asked_for(
+    importing: Controlled,
+) -> None:
+    store = importing.remote(path="/importing")
+    merged_view = store.overview(include_imports=True)
+    places = [(one.environment, one.secret_path, one.key) for one in merged_view.secrets]
+    assert places == [("dev", "/app", "FIRST"), ("dev", "/importing", "OWN"), ("prod", "/", "BOTH")]
+    whole = importing.remote().overview(recursive=True, include_imports=True, view_values=True)
+    places = [(one.environment, one.secret_path, one.key) for one in whole.secrets]
+    assert places == sorted(places)
+    assert {("dev", "/app", "OWN"), ("dev", "/importing", "OWN"), ("prod", "/", "BOTH")} <= set(places)
+    assert len(places) == len(set(places))
+    assert all(one.value for one in whole.secrets)
+    if importing.kind == "current":
+        assert [one.value for one in merged_view.secrets] == [None, None, None]
+
+
+def test_an_overview_of_one_name_has_it_alone_or_nothing(controlled: Controlled) -> None:
+    controlled.put("A", "root")
+    controlled.put("A", "app", "/app")
+    controlled.put("B", "app", "/app")
+    store = controlled.remote()
+    assert [one.secret_path for one in store.overview("A").secrets] == ["/"]
+    assert [one.secret_path for one in store.overview("A", recursive=True).secrets] == ["/", "/app"]
+    assert store.overview("B").secrets == ()
+
+
+# The probe, which reports and does not fail
+
+
+def options_of(controlled: Controlled, **others: Any) -> dict[str, Any]:
+    given = {"client_id": "admin-id", "client_secret": "admin-secret", "project_id": PROJECT}
+    return {"url": controlled.server.url, **given, **others}
+
+
+def test_a_probe_tells_a_server_that_is_up_and_takes_the_login(controlled: Controlled) -> None:
+    for options in ({}, {"auth_method": "token", "token": "fixed-token-of-admin"}):
+        found = probe(options_of(controlled, **options))
+        assert (found.reachable, found.login_accepted, found.conclusion) == (True, True, None)
+        assert (found.api_url, found.status_message) == (controlled.server.url, "Ok")
+
+
+def test_a_probe_tells_a_login_that_is_refused_from_a_server_that_is_down(controlled: Controlled) -> None:
+    wrong = probe(options_of(controlled, client_secret="wrong"))
+    assert (wrong.reachable, wrong.login_accepted) == (True, False)
+    assert wrong.conclusion is Conclusion.CREDENTIALS_REJECTED
+    assert controlled.logins() == 1
+    token = probe(options_of(controlled, auth_method="token", token="wrong"))
+    assert (token.reachable, token.login_accepted) == (True, False)
+    assert token.conclusion is Conclusion.TOKEN_REJECTED
+    missing = probe(options_of(controlled, client_id=""))
+    assert (missing.reachable, missing.conclusion) == (True, Conclusion.CONFIGURATION)
+    down = probe(options_of(controlled, url="http://127.0.0.1:1"), clock=controlled.clock)
+    assert (down.reachable, down.login_accepted) == (False, False)
+    assert down.conclusion is Conclusion.UNREACHABLE
+    wrong_url = probe(options_of(controlled, url="https://host/path"))
+    assert (wrong_url.reachable, wrong_url.conclusion) == (False, Conclusion.CONFIGURATION)
+
+
+# Folders
+
+
+@pytest.mark.kinds("2024", "current")
+def test_a_folder_is_made_with_its_parents_then_there_then_removed_once(target: Target) -> None:
+    store = target.remote(path=target.below("x/y"))
+    assert store.put_folder(check=True) is True
+    assert store.put_folder() is True
+    assert store.put_folder() is False
+    assert target.remote(path=target.below("x")).put_folder() is False
+    assert store.remove_folder(check=True) is True
+    assert store.remove_folder() is True
+    assert store.remove_folder() is False
+    assert target.remote(path=target.below("none/none")).remove_folder() is False
+
+
+@pytest.mark.kinds("2024", "current")
+def test_a_folder_that_holds_something_is_removed_only_where_that_is_forced(target: Target) -> None:
+    outer, inner = target.remote(path=target.below("x")), target.remote(path=target.below("x/y"))
+    inner.put_folder()
+    inner.put(Secret("A", "one"))
+    for check in (True, False):
+        error = error_of(outer.remove_folder, check=check)
+        assert isinstance(error, ConfigurationError)
+        assert error.option == "force"
+        assert "1 secrets and 1 folders" in str(error)
+    assert inner.find("A") is not None
+    assert outer.remove_folder(force=True) is True
+    assert outer.problem() is not None
+
+
+def test_the_root_is_no_folder_to_make_or_remove(controlled: Controlled) -> None:
+    for action in (controlled.remote().put_folder, controlled.remote().remove_folder):
+        error = error_of(action)
+        assert isinstance(error, ConfigurationError)
+        assert error.option == "secret_path"
+    assert controlled.server.requests() == []
+
+
+@pytest.mark.kinds("2024", "current")
+@pytest.mark.parametrize("check", [True, False])
+def test_a_folder_in_an_environment_that_is_not_there_is_an_error_that_lists_those_there_are(
+    controlled: Controlled, check: bool
+) -> None:
+    error = error_of(controlled.remote(environment="none", path="/x").put_folder, check=check)
+    assert error.conclusion is Conclusion.SCOPE_MISSING
+    assert "dev, prod" in str(error)
+
+
+@pytest.mark.kinds("2024", "current")
+def test_a_folder_that_the_identity_may_not_make_is_forbidden_with_the_permission(controlled: Controlled) -> None:
+    error = error_of(controlled.remote("viewer", path="/x").put_folder)
+    assert error.conclusion is Conclusion.FORBIDDEN
+    assert "'Secret Folders'" in str(error)
+
+
+@pytest.mark.kinds("reference")
+def test_a_server_without_folders_says_so(controlled: Controlled) -> None:
+    store = controlled.remote(path="/x")
+    for action in (store.put_folder, store.remove_folder):
+        error = error_of(action)
+        assert error.conclusion is Conclusion.ROUTE_MISSING
+        assert "no routes for folders" in str(error)
+
+
+@pytest.mark.kinds("reference")
+def test_a_missing_folder_stays_an_error_where_folders_cannot_be_made(controlled: Controlled) -> None:
+    error = error_of(controlled.remote(path="/x", create_path=True).put, Secret("A", "one"))
+    assert error.conclusion in (Conclusion.SCOPE_MISSING, Conclusion.ROUTE_MISSING)
+    assert "/x" in str(error)
+
+
+# Projects
+
+
+def test_the_named_project_is_read_with_its_environments_on_every_kind_of_server(target: Target) -> None:
+    [project] = visible_projects(target.api(), target.scope.project_id)
+    assert project.id == target.scope.project_id
+    assert target.scope.environment in [environment.slug for environment in project.environments]
+
+
+def test_every_project_is_listed_or_the_option_is_named_where_the_server_lists_none(controlled: Controlled) -> None:
+    if controlled.kind == "2024":
+        error = error_of(visible_projects, controlled.api())
+        assert error.conclusion is Conclusion.FORBIDDEN
+        assert "Set project_id" in str(error)
+        # It refuses the list in the words in which it refuses a revoked token, so that one more login is tried.
+        assert controlled.logins() <= 2
+    else:
+        [project] = visible_projects(controlled.api())
+        assert (project.id, project.name) == (PROJECT, "Contract")
+        assert [(one.slug, one.name) for one in project.environments] == [
+            ("dev", "Development"),
+            ("prod", "Production"),
+        ]
+
+
+def test_an_identity_without_projects_sees_none(controlled: Controlled) -> None:
+    if controlled.kind == "2024":
+        assert error_of(visible_projects, controlled.api("stranger"), PROJECT).conclusion is Conclusion.FORBIDDEN
+    else:
+        assert visible_projects(controlled.api("stranger")) == []
+        assert error_of(visible_projects, controlled.api("stranger"), PROJECT).conclusion is Conclusion.SCOPE_MISSING
+
+
+def test_a_project_that_is_not_there_is_an_error_that_says_what_an_id_is(target: Target) -> None:
+    error = error_of(visible_projects, target.api(), "none")
+    assert error.conclusion in (Conclusion.SCOPE_MISSING, Conclusion.INVALID)
+    assert "none" in str(error)
+
+
+def test_a_problem_of_a_scope_is_none_where_all_is_there(target: Target) -> None:
+    assert target.remote().problem() is None
+
+
+def test_what_an_identity_may_not_see_is_not_called_missing(controlled: Controlled) -> None:
+    store = controlled.remote("nobody", path="/app")
+    assert error_of(store.listing).conclusion is Conclusion.FORBIDDEN
+    assert store.problem() is None
+
+
+def test_a_scope_is_named_in_every_error_about_it(controlled: Controlled) -> None:
+    scope = replace(controlled.scope, secret_path="/app")
+    error = error_of(controlled.api("nobody").list_secrets, scope)
+    assert f"project {PROJECT}, environment {ENVIRONMENT}, path /app" in str(error)

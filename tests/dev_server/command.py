@@ -1,0 +1,131 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line of the test server: its options, and the process's life."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from .app import Server
+from .profiles import PROFILES
+from .seed import DEFAULT_SEED, SeedError
+from .tls import self_signed
+
+
+class BadInput(Exception):
+    """Something on the command line that cannot be used; the message says what."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="dev_server", description="A test server that answers as an Infisical does.")
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    made.add_argument("--port", type=int, default=8080, help="port, 0 for any free one (default: %(default)s)")
+    made.add_argument(
+        "--profile", choices=sorted(PROFILES), default="current", help="kind of server (default: %(default)s)"
+    )
+    made.add_argument("--seed", type=Path, metavar="FILE", help="JSON file with what the server holds at the start")
+    made.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for HTTPS")
+    made.add_argument("--tls-key", type=Path, metavar="FILE", help="the certificate's key")
+    made.add_argument(
+        "--self-signed", type=Path, metavar="DIR", help="make a CA and a certificate in DIR and use them, for HTTPS"
+    )
+    made.add_argument("--ready-file", type=Path, metavar="FILE", help="JSON file written once the server listens")
+    return made
+
+
+def read_seed(path: Path | None) -> Any:
+    if path is None:
+        return DEFAULT_SEED
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadInput(f"--seed {path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise BadInput(f"--seed {path}: is not JSON: {error}") from None
+
+
+def tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    certificate, key = options.tls_cert, options.tls_key
+    if options.self_signed and (certificate or key):
+        raise BadInput("--self-signed and --tls-cert exclude each other")
+    if bool(certificate) != bool(key):
+        raise BadInput("--tls-cert and --tls-key go together")
+    if options.self_signed:
+        try:
+            certificate, key = self_signed(options.self_signed, options.host)
+        except ImportError:
+            raise BadInput(
+                f"--self-signed needs cryptography for {sys.executable}: install requirements/dev_server.txt"
+            ) from None
+        except OSError as error:
+            raise BadInput(f"--self-signed {options.self_signed}: {error.strerror}") from None
+    if not certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(f"--tls-cert {certificate}, --tls-key {key}: {error}") from None
+    return context
+
+
+def write_ready_file(path: Path, url: str, profile: str) -> None:
+    """Write the file as a whole: who waits for it never reads a half."""
+    document = {"url": url, "pid": os.getpid(), "profile": profile, "control_url": f"{url}/_control"}
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(document) + "\n", "utf-8")
+    draft.replace(path)
+
+
+async def run(server: Server, options: argparse.Namespace, context: ssl.SSLContext | None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, options.host, options.port, ssl_context=context)
+    try:
+        await site.start()
+    except (OSError, OverflowError) as error:
+        await runner.cleanup()
+        raise BadInput(f"cannot listen on {options.host} port {options.port}: {error}") from None
+    port = runner.addresses[0][1]
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    url = f"{'https' if context else 'http'}://{host}:{port}"
+    try:
+        if options.ready_file:
+            write_ready_file(options.ready_file, url, server.profile.name)
+        print(f"Listening on {url} (profile {server.profile.name})", flush=True)
+        await ended.wait()
+    except OSError as error:
+        raise BadInput(f"--ready-file {options.ready_file}: {error.strerror}") from None
+    finally:
+        await runner.cleanup()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    command = parser()
+    options = command.parse_args(arguments)
+    try:
+        seed = read_seed(options.seed)
+        try:
+            server = Server(PROFILES[options.profile], seed)
+        except SeedError as error:
+            raise BadInput(f"--seed {options.seed}: {error}") from None
+        asyncio.run(run(server, options, tls_context(options)))
+    except BadInput as error:
+        # Not parser.error: the usage would bury the sentence.
+        command.exit(2, f"{command.prog}: error: {error}\n")

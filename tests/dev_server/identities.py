@@ -1,0 +1,169 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may do what: machine identities, their logins, lock-outs and tokens."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from .refusals import Conclusion, Refusal
+from .store import new_id
+
+ROLES: Mapping[str, frozenset[str]] = {
+    "admin": frozenset({"describe", "read", "create", "edit", "delete"}),
+    "viewer": frozenset({"describe", "read"}),
+    "writer": frozenset({"create", "edit"}),
+    "hidden": frozenset({"describe"}),
+    "no-access": frozenset(),
+}
+ACTIONS = ROLES["admin"]
+
+
+@dataclass(frozen=True)
+class Lockout:
+    after: int
+    seconds: float
+
+
+@dataclass
+class Identity:
+    name: str
+    client_id: str
+    client_secret: str
+    # Project id to the actions allowed there; a project that is not here is one the identity is no member of.
+    permissions: dict[str, frozenset[str]]
+    token_ttl: int
+    token_max_ttl: int
+    token_uses: int
+    client_secret_uses: int
+    id: str = field(default_factory=new_id)
+    logins: int = 0
+    bad_secrets: int = 0
+    locked_until: float = 0.0
+
+
+@dataclass
+class Token:
+    text: str
+    identity: Identity
+    created: float
+    id: str = field(default_factory=new_id)
+    uses: int = 0
+    revoked: bool = False
+
+
+def encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@dataclass
+class Directory:
+    """The identities and their tokens; times are seconds of the given clock."""
+
+    clock: Callable[[], float]
+    lockout: Lockout | None = None
+    identities: dict[str, Identity] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+
+    def add(self, identity: Identity) -> None:
+        self.identities[identity.client_id] = identity
+
+    def log_in(self, client_id: str, client_secret: str, locks_out: bool) -> Token:
+        """A new token, or the refusal. The lock is checked before the secret: a good one does not open it."""
+        identity = self.identities.get(client_id)
+        if identity is None:
+            raise Refusal(Conclusion.BAD_CREDENTIALS)
+        lockout = self.lockout if locks_out else None
+        if lockout and identity.locked_until > self.clock():
+            raise Refusal(Conclusion.LOCKED_OUT)
+        if client_secret != identity.client_secret:
+            identity.bad_secrets += 1
+            if lockout and identity.bad_secrets >= lockout.after:
+                identity.locked_until = self.clock() + lockout.seconds
+                identity.bad_secrets = 0
+            raise Refusal(Conclusion.BAD_CREDENTIALS)
+        if identity.client_secret_uses and identity.logins >= identity.client_secret_uses:
+            raise Refusal(Conclusion.CLIENT_SECRET_USED_UP)
+        identity.bad_secrets = 0
+        identity.logins += 1
+        return self.issue(identity)
+
+    def issue(self, identity: Identity, text: str | None = None) -> Token:
+        """A token of the identity; a given text is taken as it is, else it is a signed JWT."""
+        token = Token(text or "", identity, self.clock())
+        if text is None:
+            token.text = self.sign(token)
+        self.tokens[token.text] = token
+        return token
+
+    def sign(self, token: Token) -> str:
+        claims = {
+            "identityId": token.identity.id,
+            "identityAccessTokenId": token.id,
+            "authTokenType": "identityAccessToken",
+            "iat": int(token.created),
+        }
+        if token.identity.token_max_ttl:
+            claims["exp"] = int(token.created) + token.identity.token_max_ttl
+        parts = ({"alg": "HS256", "typ": "JWT"}, claims)
+        signed = ".".join(encode(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
+        return f"{signed}.{self.signature(signed)}"
+
+    def signature(self, signed: str) -> str:
+        return encode(hmac.new(self.key, signed.encode(), hashlib.sha256).digest())
+
+    def check_form(self, text: str) -> None:
+        """Refuse what is no JWT of ours, in the order in which a JWT library looks."""
+        parts = text.split(".")
+        if len(parts) != 3:
+            raise Refusal(Conclusion.TOKEN_MALFORMED)
+        try:
+            for part in parts[:2]:
+                json.loads(decode(part))
+        except ValueError:
+            raise Refusal(Conclusion.TOKEN_UNREADABLE) from None
+        if not hmac.compare_digest(parts[2].encode(), self.signature(f"{parts[0]}.{parts[1]}").encode()):
+            raise Refusal(Conclusion.TOKEN_FORGED)
+
+    def authenticate(self, text: str) -> Identity:
+        """The identity of a token, which is used once by this; or the refusal."""
+        token = self.tokens.get(text)
+        if token is None:
+            self.check_form(text)
+            raise Refusal(Conclusion.TOKEN_REVOKED)
+        identity, age = token.identity, self.clock() - token.created
+        if identity.token_max_ttl and age >= identity.token_max_ttl:
+            raise Refusal(Conclusion.TOKEN_EXPIRED)
+        if token.revoked:
+            raise Refusal(Conclusion.TOKEN_REVOKED)
+        if identity.token_uses and token.uses >= identity.token_uses:
+            raise Refusal(Conclusion.TOKEN_USED_UP)
+        if identity.token_ttl and age >= identity.token_ttl:
+            raise Refusal(Conclusion.TOKEN_OUTLIVED)
+        token.uses += 1
+        return identity
+
+    def revoke(self, text: str) -> None:
+        token = self.tokens.get(text)
+        if token is None or token.revoked:
+            raise Refusal(Conclusion.TOKEN_REVOKED)
+        token.revoked = True
+
+    def revoke_all(self) -> int:
+        """Revoke every token; how many were valid."""
+        live = [token for token in self.tokens.values() if not token.revoked]
+        for token in live:
+            token.revoked = True
+        return len(live)

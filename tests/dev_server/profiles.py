@@ -1,0 +1,222 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The three kinds of server: what each can do, and how each says each conclusion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from .refusals import Conclusion
+
+C = Conclusion
+
+# The white space that ECMAScript's String.prototype.trim removes; Python's str.strip removes another set.
+ECMASCRIPT_SPACE = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Status, `error` and `message` of one conclusion; the message names the facts of a refusal in braces."""
+
+    status: int
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """Which secret names a server accepts when it writes."""
+
+    pattern: re.Pattern[str]
+    message: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One kind of server."""
+
+    name: str
+    wordings: Mapping[Conclusion, Wording]
+    name_rule: NameRule
+    imports_parameter: str = "include_imports"
+    created_status: int = 200
+    # The body of a list whose folder or environment does not exist; None: refused.
+    list_of_nothing: Mapping[str, Any] | None = None
+    always_lists_imports: bool = False
+    deletes_by_query: bool = False
+    trims_values: bool = True
+    update_needs_value: bool = True
+    batch_may_repeat: bool = False
+    batch_has_modes: bool = False
+    checks_references: bool = False
+    knows_tags: bool = True
+    knows_metadata: bool = False
+    knows_approvals: bool = False
+    hides_values: bool = False
+    locks_out: bool = False
+    # Whether one secret is answered with its path and tags, as a list always does.
+    full_single: bool = False
+    sends_limit_headers: bool = True
+    lists_issues: bool = True
+    names_requests: bool = False
+    folder_name: re.Pattern[str] = field(default=re.compile(r"[^/]+"))
+
+    def stored_value(self, value: str) -> str:
+        """The value as this server stores it."""
+        if not self.trims_values:
+            return value
+        return ecmascript_trim(value) + ("\n" if value.endswith("\n") else "")
+
+
+def ecmascript_trim(text: str) -> str:
+    """The text without the outer white space that ECMAScript knows."""
+    return text.strip(ECMASCRIPT_SPACE)
+
+
+def plain(status: int, message: str) -> Wording:
+    """A wording whose `error` is the status's own phrase."""
+    return Wording(status, HTTPStatus(status).phrase, message)
+
+
+REFERENCE = Profile(
+    name="reference",
+    wordings={
+        C.EXISTS: plain(409, "Secret already exists{listed}"),
+        C.SECRET_MISSING: plain(404, "Secret {name} not found"),
+        C.SECRET_MISSING_ON_DELETE: plain(404, "Secret {name} not found"),
+        C.MISSING_IN_BATCH: plain(404, "Secret {missing} not found"),
+        C.FOLDER_MISSING: plain(404, "Folder {path} not found in environment {environment}"),
+        C.PROJECT_MISSING: plain(404, "Project not found"),
+        C.TAG_MISSING: plain(404, "Tag not found"),
+        C.REFERENCE_MISSING: plain(400, "Reference {reference} does not exist"),
+        C.ROUTE_MISSING: plain(404, "Route {route} not found"),
+        C.NOT_FOR_IDENTITIES: plain(403, "Forbidden"),
+        C.TOKEN_MISSING: plain(401, "Token missing"),
+        C.TOKEN_OUTLIVED: plain(401, "Token expired"),
+        C.TOKEN_EXPIRED: plain(401, "Token expired"),
+        C.TOKEN_REVOKED: plain(401, "Token invalid"),
+        C.TOKEN_USED_UP: plain(401, "Token used up"),
+        C.TOKEN_MALFORMED: plain(401, "Token invalid"),
+        C.TOKEN_UNREADABLE: plain(401, "Token invalid"),
+        C.TOKEN_FORGED: plain(401, "Token invalid"),
+        C.BAD_CREDENTIALS: plain(401, "Invalid credentials"),
+        C.CLIENT_SECRET_USED_UP: plain(401, "Invalid credentials"),
+        C.LOCKED_OUT: plain(401, "Locked"),
+        C.NOT_A_MEMBER: plain(403, "The identity has no access to the project"),
+        C.FORBIDDEN: plain(403, "The identity has no permission to {action} {subject}"),
+        C.INVALID: plain(400, "{summary}"),
+        C.NOT_JSON: plain(400, "Body is not valid JSON"),
+        C.NOT_DECLARED_JSON: plain(415, "Content-Type is not application/json"),
+        C.TOO_LARGE: plain(413, "Request body is too large"),
+        C.RATE_LIMITED: plain(429, "Rate limit exceeded"),
+        C.SERVER_ERROR: plain(500, "Something went wrong"),
+    },
+    name_rule=NameRule(re.compile(r"[A-Z0-9_]+"), "Only A-Z, 0-9 and _ are allowed"),
+    imports_parameter="includeImports",
+    created_status=201,
+    always_lists_imports=True,
+    deletes_by_query=True,
+    trims_values=False,
+    knows_tags=False,
+    sends_limit_headers=False,
+    lists_issues=False,
+)
+
+Y2024 = Profile(
+    name="2024",
+    wordings={
+        C.EXISTS: Wording(400, "BadRequest", "Secret already exist{listed}"),
+        C.SECRET_MISSING: Wording(400, "BadRequest", "Secret not found"),
+        C.SECRET_MISSING_ON_DELETE: Wording(404, "NotFound", "Secret not found"),
+        # The names that do exist, though the sentence says the contrary: so does the real server.
+        C.MISSING_IN_BATCH: Wording(400, "BadRequest", "Secret not exist: {present}"),
+        C.FOLDER_MISSING: Wording(400, "BadRequest", "Folder not found for the given environment slug & secret path"),
+        C.PROJECT_MISSING: Wording(400, "BadRequest", "Project not found during bot lookup."),
+        C.TAG_MISSING: Wording(400, "BadRequest", "Tag not found"),
+        C.REFERENCE_MISSING: Wording(400, "BadRequest", "Reference {reference} does not exist"),
+        C.ROUTE_MISSING: plain(404, "Route {route} not found"),
+        C.NOT_FOR_IDENTITIES: Wording(403, "UnauthorizedError", "You are not allowed to access this resource"),
+        C.TOKEN_MISSING: Wording(403, "UnauthorizedError", "You are not allowed to access this resource"),
+        C.TOKEN_OUTLIVED: Wording(403, "UnauthorizedError", "Failed to renew MI access token due to TTL expiration"),
+        C.TOKEN_EXPIRED: plain(500, "jwt expired"),
+        C.TOKEN_REVOKED: Wording(403, "UnauthorizedError", "You are not allowed to access this resource"),
+        C.TOKEN_USED_UP: Wording(400, "BadRequest", "Access token number of uses limit reached"),
+        C.TOKEN_MALFORMED: plain(500, "jwt malformed"),
+        C.TOKEN_UNREADABLE: plain(500, "invalid token"),
+        C.TOKEN_FORGED: plain(500, "invalid signature"),
+        C.BAD_CREDENTIALS: Wording(403, "UnauthorizedError", "Invalid credentials"),
+        C.CLIENT_SECRET_USED_UP: Wording(403, "UnauthorizedError", "Client secret number of uses limit reached"),
+        C.LOCKED_OUT: Wording(403, "UnauthorizedError", "Invalid credentials"),
+        C.NOT_A_MEMBER: Wording(403, "UnauthorizedError", "Identity not in project"),
+        C.FORBIDDEN: Wording(401, "PermissionDenied", "You are not allowed to {action} on {subject}"),
+        C.INVALID: Wording(403, "ValidationFailure", "{summary}"),
+        C.NOT_JSON: plain(400, "Body is not valid JSON"),
+        C.NOT_DECLARED_JSON: plain(415, "Content-Type is not application/json"),
+        C.TOO_LARGE: Wording(413, "Payload Too Large", "Request body is too large"),
+        C.RATE_LIMITED: plain(429, "Rate limit exceeded, retry in {seconds} seconds"),
+        C.SERVER_ERROR: plain(500, "Something went wrong"),
+    },
+    name_rule=NameRule(re.compile(r".+", re.DOTALL), "Required"),
+    # The `imports` key, which an existing folder has only when it is asked for, is the one tell.
+    list_of_nothing={"secrets": [], "imports": []},
+    batch_may_repeat=True,
+)
+
+CURRENT = Profile(
+    name="current",
+    wordings={
+        C.EXISTS: Wording(400, "BadRequest", "Secret already exist{listed}"),
+        C.SECRET_MISSING: Wording(404, "NotFound", "Secret with name '{name}' not found"),
+        C.SECRET_MISSING_ON_DELETE: Wording(404, "NotFound", "Secret with name '{name}' not found"),
+        C.MISSING_IN_BATCH: Wording(404, "NotFound", "Secret with name '{missing}' not found"),
+        C.FOLDER_MISSING: Wording(
+            404, "NotFound", "Folder with path '{path}' in environment with slug '{environment}' not found"
+        ),
+        C.PROJECT_MISSING: Wording(404, "NotFound", "Project with ID '{project}' not found"),
+        C.TAG_MISSING: Wording(404, "NotFound", "Tag not found"),
+        C.REFERENCE_MISSING: Wording(400, "BadRequest", "Secret reference {reference} does not exist"),
+        C.ROUTE_MISSING: plain(404, "Route {route} not found"),
+        C.NOT_FOR_IDENTITIES: Wording(403, "ForbiddenError", "You are not allowed to access this resource"),
+        C.TOKEN_MISSING: Wording(401, "UnauthorizedError", "Token missing"),
+        C.TOKEN_OUTLIVED: Wording(401, "UnauthorizedError", "Failed to renew MI access token due to TTL expiration"),
+        C.TOKEN_EXPIRED: Wording(403, "TokenError", "Your token has expired"),
+        C.TOKEN_REVOKED: Wording(401, "UnauthorizedError", "You are not allowed to access this resource"),
+        C.TOKEN_USED_UP: Wording(401, "UnauthorizedError", "Access token number of uses limit reached"),
+        C.TOKEN_MALFORMED: Wording(403, "TokenError", "The access token is malformed"),
+        C.TOKEN_UNREADABLE: Wording(403, "TokenError", "The access token is invalid"),
+        C.TOKEN_FORGED: Wording(403, "TokenError", "The access token is invalid"),
+        C.BAD_CREDENTIALS: Wording(401, "UnauthorizedError", "Invalid credentials"),
+        C.CLIENT_SECRET_USED_UP: Wording(401, "UnauthorizedError", "Client secret number of uses limit reached"),
+        C.LOCKED_OUT: Wording(401, "UnauthorizedError", "This identity auth method is temporarily locked"),
+        C.NOT_A_MEMBER: Wording(403, "PermissionDenied", "You are not a member of this project"),
+        C.FORBIDDEN: Wording(403, "PermissionDenied", "You are not allowed to {action} on {subject}"),
+        C.INVALID: Wording(422, "ValidationFailure", "{summary}"),
+        C.NOT_JSON: plain(400, "Body is not valid JSON"),
+        C.NOT_DECLARED_JSON: plain(415, "Content-Type is not application/json"),
+        C.TOO_LARGE: Wording(413, "Payload Too Large", "Request body is too large"),
+        C.RATE_LIMITED: plain(429, "Rate limit exceeded, retry in {seconds} seconds"),
+        C.SERVER_ERROR: plain(500, "Something went wrong"),
+    },
+    name_rule=NameRule(re.compile(r"[^:/]+"), "A secret name is not empty and has no colon or slash"),
+    list_of_nothing={"secrets": []},
+    update_needs_value=False,
+    batch_has_modes=True,
+    checks_references=True,
+    knows_metadata=True,
+    knows_approvals=True,
+    hides_values=True,
+    locks_out=True,
+    full_single=True,
+    names_requests=True,
+    folder_name=re.compile(r"[A-Za-z0-9_-]+"),
+)
+
+PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (REFERENCE, Y2024, CURRENT)}

@@ -1,0 +1,60 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be wrong with a request, before a profile decides how to say it."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+
+class Conclusion(enum.Enum):
+    """One thing that an answer may mean; `profiles.py` has the words for each."""
+
+    EXISTS = "already exists"
+    SECRET_MISSING = "secret missing"
+    SECRET_MISSING_ON_DELETE = "secret missing on delete"
+    MISSING_IN_BATCH = "missing in a batch"
+    FOLDER_MISSING = "folder or environment missing"
+    PROJECT_MISSING = "project missing"
+    TAG_MISSING = "tag missing"
+    REFERENCE_MISSING = "reference missing"
+    ROUTE_MISSING = "no such route"
+    NOT_FOR_IDENTITIES = "not for machine identities"
+    TOKEN_MISSING = "token missing"
+    TOKEN_OUTLIVED = "token older than its TTL"
+    TOKEN_EXPIRED = "token older than its maximum TTL"
+    TOKEN_REVOKED = "token revoked"
+    TOKEN_USED_UP = "token used up"
+    TOKEN_MALFORMED = "token malformed"
+    TOKEN_UNREADABLE = "token unreadable"
+    TOKEN_FORGED = "token with a wrong signature"
+    BAD_CREDENTIALS = "bad client id or secret"
+    CLIENT_SECRET_USED_UP = "client secret used up"
+    LOCKED_OUT = "locked out"
+    NOT_A_MEMBER = "identity not in the project"
+    FORBIDDEN = "no permission"
+    INVALID = "invalid request"
+    NOT_JSON = "body is not JSON"
+    NOT_DECLARED_JSON = "body of another media type"
+    TOO_LARGE = "too large"
+    RATE_LIMITED = "rate limited"
+    SERVER_ERROR = "server error"
+
+
+class Refusal(Exception):
+    """A request that is not fulfilled: the conclusion, and what its message names (never a value)."""
+
+    def __init__(self, conclusion: Conclusion, **facts: Any) -> None:
+        super().__init__(conclusion.value)
+        self.conclusion = conclusion
+        self.facts = facts
+
+
+class Issues(Refusal):
+    """An invalid request, with one issue for each parameter that is wrong."""
+
+    def __init__(self, issues: list[dict[str, Any]]) -> None:
+        summary = "; ".join(f"{'.'.join(map(str, issue['path']))}: {issue['message']}" for issue in issues)
+        super().__init__(Conclusion.INVALID, issues=issues, summary=summary)

@@ -1,0 +1,271 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The seed: what a server holds when it starts, how its JSON is checked, and the one it starts with by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .identities import ACTIONS, ROLES, Directory, Identity, Lockout
+from .store import Draft, Environment, Import, Metadata, Project, Store, Tag, new_id, normal_path
+
+DEFAULT_SEED: dict[str, Any] = {
+    "projects": [
+        {
+            "id": "demo-project",
+            "name": "Demo",
+            "slug": "demo",
+            "environments": [
+                {"slug": "dev", "name": "Development"},
+                {"slug": "staging", "name": "Staging"},
+                {"slug": "prod", "name": "Production"},
+            ],
+            "folders": [
+                {"environment": "dev", "path": "/app"},
+                {"environment": "staging", "path": "/app"},
+                {"environment": "prod", "path": "/app"},
+            ],
+            "tags": [{"slug": "database", "name": "Database"}],
+            "secrets": [
+                {"environment": "dev", "path": "/", "key": "LOG_LEVEL", "value": "debug"},
+                {"environment": "dev", "path": "/app", "key": "DB_HOST", "value": "db.dev.example.com"},
+                {
+                    "environment": "dev",
+                    "path": "/app",
+                    "key": "DB_PASSWORD",
+                    "value": "correct horse battery staple",
+                    "comment": "of the application's database",
+                    "tags": ["database"],
+                },
+                {"environment": "prod", "path": "/", "key": "LOG_LEVEL", "value": "warning"},
+            ],
+        }
+    ],
+    "identities": [
+        {
+            "name": "demo",
+            "client_id": "demo-client-id",
+            "client_secret": "demo-client-secret",
+            "permissions": {"demo-project": "admin"},
+        }
+    ],
+}
+
+
+class SeedError(ValueError):
+    """A seed that cannot be used; the message begins with the key that is wrong."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of the seed, and the keys that lead to it."""
+
+    value: Any
+    where: str = ""
+
+    def fail(self, message: str) -> SeedError:
+        return SeedError(f"{self.where or 'the seed'}: {message}")
+
+    def fields(self, known: str) -> Node:
+        """Itself, if it is an object with no keys but these."""
+        if not isinstance(self.value, dict):
+            raise self.fail("must be an object")
+        names = known.split()
+        for key in self.value:
+            if key not in names:
+                raise Node(None, self.at(key)).fail(f"unknown key (known: {', '.join(names)})")
+        return self
+
+    def at(self, key: str) -> str:
+        return f"{self.where}.{key}" if self.where else key
+
+    def get(self, key: str) -> Node:
+        return Node(self.value.get(key), self.at(key))
+
+    def has(self, key: str) -> bool:
+        return key in self.value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        if default is not None and not self.has(key):
+            return default
+        node = self.get(key)
+        if not isinstance(node.value, str):
+            raise node.fail("must be a string" if self.has(key) else "is missing")
+        return node.value
+
+    def filled(self, key: str) -> str:
+        text = self.text(key)
+        if not text:
+            raise self.get(key).fail("must not be empty")
+        return text
+
+    def number(self, key: str, default: int, least: int = 0) -> int:
+        node = self.get(key)
+        value = default if not self.has(key) else node.value
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise node.fail(f"must be a whole number, {least} or more")
+        return value
+
+    def path(self, key: str, default: str | None = None) -> str:
+        text = self.text(key, default)
+        if not text.startswith("/"):
+            raise self.get(key).fail("must begin with /")
+        return normal_path(text)
+
+    def known(self, key: str, names: Any, what: str) -> str:
+        text = self.text(key)
+        if text not in names:
+            raise self.get(key).fail(f"{what} {text!r} does not exist")
+        return text
+
+    def each(self, key: str) -> list[Node]:
+        node = self.get(key)
+        if not self.has(key):
+            return []
+        if not isinstance(node.value, list):
+            raise node.fail("must be a list")
+        return [Node(item, f"{node.where}[{place}]") for place, item in enumerate(node.value)]
+
+
+@dataclass(frozen=True)
+class RateLimits:
+    """Requests that one address may send to one route in a window of so many seconds."""
+
+    secrets: int
+    login: int
+    window: int
+
+
+@dataclass
+class World:
+    """All that a seed makes."""
+
+    store: Store
+    directory: Directory
+    limits: RateLimits | None
+
+
+def build(document: Any, clock: Callable[[], float]) -> World:
+    """The world that a seed describes; raises `SeedError` naming the first key that is wrong."""
+    seed = Node(document).fields("projects identities tokens settings")
+    world = World(Store(clock), Directory(clock, Lockout(3, 300)), None)
+    for node in seed.each("projects"):
+        project = build_project(node, clock())
+        if project.id in world.store.projects:
+            raise node.get("id").fail(f"{project.id!r} is used twice")
+        world.store.projects[project.id] = project
+    for node in seed.each("identities"):
+        identity = build_identity(node, world.store)
+        if identity.client_id in world.directory.identities:
+            raise node.get("client_id").fail(f"{identity.client_id!r} is used twice")
+        world.directory.add(identity)
+    named = {identity.name: identity for identity in world.directory.identities.values()}
+    for node in seed.each("tokens"):
+        node.fields("identity token")
+        owner = named[node.known("identity", named, "identity")]
+        world.directory.issue(owner, node.filled("token"))
+    if seed.has("settings"):
+        apply_settings(seed.get("settings").fields("rate_limit lockout"), world)
+    return world
+
+
+def apply_settings(settings: Node, world: World) -> None:
+    limits, lockout = settings.get("rate_limit"), settings.get("lockout")
+    if limits.value is not None:
+        limits.fields("secrets login window")
+        world.limits = RateLimits(
+            limits.number("secrets", 40, 1), limits.number("login", 200, 1), limits.number("window", 60, 1)
+        )
+    if settings.has("lockout"):
+        world.directory.lockout = None
+        if lockout.value is not None:
+            lockout.fields("after seconds")
+            world.directory.lockout = Lockout(lockout.number("after", 3, 1), lockout.number("seconds", 300, 1))
+
+
+def build_project(node: Node, now: float) -> Project:
+    node.fields("id name slug environments folders tags secrets imports approvals")
+    project_id = node.filled("id")
+    project = Project(project_id, node.text("name", project_id), node.text("slug", project_id))
+    for item in node.each("environments"):
+        slug = item.fields("slug name").filled("slug")
+        project.environments[slug] = Environment(slug, item.text("name", slug))
+    for item in node.each("tags"):
+        slug = item.fields("slug name color").filled("slug")
+        project.tags.append(Tag(new_id(), slug, item.text("name", slug), item.text("color", "")))
+    for item in node.each("folders"):
+        seeded_environment(item.fields("environment path"), project).make(item.path("path"))
+    for item in node.each("secrets"):
+        item.fields("environment path key value comment tags metadata")
+        put_secret(item, project, now)
+    for item in node.each("imports"):
+        item.fields("environment path from_environment from_path")
+        folder = seeded_environment(item, project).make(item.path("path", "/"))
+        source = item.known("from_environment", project.environments, "environment")
+        folder.imports.append(Import(source, item.path("from_path", "/")))
+    for item in node.each("approvals"):
+        item.fields("environment path")
+        seeded_environment(item, project).protected_paths.append(item.path("path", "/"))
+    return project
+
+
+def seeded_environment(node: Node, project: Project) -> Environment:
+    return project.environments[node.known("environment", project.environments, "environment")]
+
+
+def put_secret(node: Node, project: Project, now: float, replace: bool = False) -> None:
+    """Add the secret that a node describes, and its folder; or replace those of its name."""
+    folder = seeded_environment(node, project).make(node.path("path", "/"))
+    tags = {tag.slug: tag for tag in project.tags}
+    slugs = node.each("tags")
+    for slug in slugs:
+        if slug.value not in tags:
+            raise slug.fail(f"tag {slug.value!r} does not exist")
+    draft = Draft(
+        node.filled("key"),
+        node.text("value"),
+        node.text("comment", "") if node.has("comment") else None,
+        tuple(tags[slug.value] for slug in slugs) if node.has("tags") else None,
+        tuple(seeded_metadata(item) for item in node.each("metadata")) if node.has("metadata") else None,
+    )
+    if replace and folder.named(draft.key):
+        folder.named(draft.key)[0].update(draft, now)
+    else:
+        folder.put(draft, now)
+
+
+def seeded_metadata(node: Node) -> Metadata:
+    return Metadata(node.fields("key value").filled("key"), node.text("value"))
+
+
+def build_identity(node: Node, store: Store) -> Identity:
+    node.fields("name client_id client_secret permissions token_ttl token_max_ttl token_uses client_secret_uses")
+    permissions = node.get("permissions")
+    if not isinstance(permissions.value, dict):
+        raise permissions.fail("must be an object of project ids")
+    client_id = node.filled("client_id")
+    return Identity(
+        node.text("name", client_id),
+        client_id,
+        node.filled("client_secret"),
+        {project: seeded_actions(permissions, project, store) for project in permissions.value},
+        node.number("token_ttl", 7200),
+        node.number("token_max_ttl", 7200),
+        node.number("token_uses", 0),
+        node.number("client_secret_uses", 0),
+    )
+
+
+def seeded_actions(permissions: Node, project: str, store: Store) -> frozenset[str]:
+    node = permissions.get(project)
+    if project not in store.projects:
+        raise node.fail(f"project {project!r} does not exist")
+    if isinstance(node.value, str) and node.value in ROLES:
+        return ROLES[node.value]
+    if not isinstance(node.value, list) or not all(isinstance(word, str) and word in ACTIONS for word in node.value):
+        raise node.fail(f"must be a role ({', '.join(ROLES)}) or a list of actions ({', '.join(sorted(ACTIONS))})")
+    # Who may read a value may also see that it is there.
+    return frozenset(node.value) | (frozenset({"describe"}) if "read" in node.value else frozenset())

@@ -1,0 +1,246 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the server stores: projects, environments, folders, secrets, imports and references; knows no HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .refusals import Conclusion, Refusal
+
+REFERENCE = re.compile(r"\$\{([A-Za-z0-9_.-]+)\}")
+# References may refer to each other in a circle; deeper than this, one is as good as unknown.
+REFERENCE_DEPTH = 10
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True)
+class Tag:
+    id: str
+    slug: str
+    name: str
+    color: str = ""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    key: str
+    value: str
+    encrypted: bool = False
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A secret as a writer sends it; what is None is left as it is."""
+
+    key: str
+    value: str | None = None
+    comment: str | None = None
+    tags: tuple[Tag, ...] | None = None
+    metadata: tuple[Metadata, ...] | None = None
+
+
+@dataclass
+class Secret:
+    key: str
+    value: str
+    created: float
+    updated: float
+    comment: str = ""
+    tags: tuple[Tag, ...] = ()
+    metadata: tuple[Metadata, ...] = ()
+    id: str = field(default_factory=new_id)
+    earlier_values: list[str] = field(default_factory=list)
+
+    @property
+    def version(self) -> int:
+        return len(self.earlier_values) + 1
+
+    def value_of(self, version: int) -> str | None:
+        """The value of a version from 1 on; None if there was none."""
+        values = [*self.earlier_values, self.value]
+        return values[version - 1] if 1 <= version <= len(values) else None
+
+    def update(self, draft: Draft, now: float) -> None:
+        """Take over what the draft says; the version goes up even when nothing differs."""
+        self.earlier_values.append(self.value)
+        self.value = self.value if draft.value is None else draft.value
+        self.comment = self.comment if draft.comment is None else draft.comment
+        self.tags = self.tags if draft.tags is None else draft.tags
+        self.metadata = self.metadata if draft.metadata is None else draft.metadata
+        self.updated = now
+
+
+@dataclass(frozen=True)
+class Import:
+    environment: str
+    path: str
+
+
+@dataclass
+class Folder:
+    path: str
+    id: str = field(default_factory=new_id)
+    secrets: list[Secret] = field(default_factory=list)
+    imports: list[Import] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[1] or "root"
+
+    def named(self, key: str) -> list[Secret]:
+        """All secrets of that name: a folder can hold more than one."""
+        return [secret for secret in self.secrets if secret.key == key]
+
+    def put(self, draft: Draft, now: float) -> Secret:
+        """Add one more secret, whether or not its name is taken."""
+        secret = Secret(
+            draft.key, draft.value or "", now, now, draft.comment or "", draft.tags or (), draft.metadata or ()
+        )
+        self.secrets.append(secret)
+        return secret
+
+    def drop(self, keys: Iterable[str]) -> list[Secret]:
+        """Remove all secrets of these names."""
+        names = set(keys)
+        dropped = [secret for secret in self.secrets if secret.key in names]
+        self.secrets = [secret for secret in self.secrets if secret.key not in names]
+        return dropped
+
+
+@dataclass
+class Environment:
+    slug: str
+    name: str
+    id: str = field(default_factory=new_id)
+    folders: dict[str, Folder] = field(default_factory=lambda: {"/": Folder("/")})
+    protected_paths: list[str] = field(default_factory=list)
+
+    def make(self, path: str) -> Folder:
+        """The folder of that path, made with its parents where missing."""
+        parts = [part for part in path.split("/") if part]
+        for depth in range(len(parts)):
+            parent = "/" + "/".join(parts[: depth + 1])
+            self.folders.setdefault(parent, Folder(parent))
+        return self.folders[normal_path(path)]
+
+    def below(self, path: str) -> list[Folder]:
+        """The folder of that path and all below it."""
+        return [folder for folder in self.folders.values() if lies_in(folder.path, path)]
+
+    def children(self, path: str) -> list[Folder]:
+        depth = len(path.rstrip("/").split("/")) + 1
+        return [folder for folder in self.below(path) if folder.path != path and folder.path.count("/") + 1 == depth]
+
+    def is_protected(self, path: str) -> bool:
+        return any(lies_in(path, protected) for protected in self.protected_paths)
+
+
+@dataclass
+class Project:
+    id: str
+    name: str
+    slug: str
+    environments: dict[str, Environment] = field(default_factory=dict)
+    tags: list[Tag] = field(default_factory=list)
+
+    def folder(self, environment: str, path: str) -> Folder:
+        """The folder; raises the refusal if it or its environment does not exist."""
+        found = self.find_folder(environment, path)
+        if found is None:
+            raise Refusal(Conclusion.FOLDER_MISSING, path=normal_path(path), environment=environment)
+        return found
+
+    def find_folder(self, environment: str, path: str) -> Folder | None:
+        known = self.environments.get(environment)
+        return known.folders.get(normal_path(path)) if known else None
+
+    def imported(self, folder: Folder) -> list[tuple[Import, Folder]]:
+        """The folders that a folder imports, those that exist, in the order of import."""
+        found = ((link, self.find_folder(link.environment, link.path)) for link in folder.imports)
+        return [(link, target) for link, target in found if target is not None]
+
+    def referred(self, reference: str, environment: str, path: str) -> tuple[str, str, str]:
+        """Environment, path and key that a reference means in a secret that lies there."""
+        parts = reference.split(".")
+        if len(parts) == 1:
+            return environment, path, reference
+        return parts[0], normal_path("/".join(parts[1:-1])), parts[-1]
+
+    def expand(self, value: str, environment: str, path: str, depth: int = 0) -> str:
+        """The value with its references resolved; an unknown one becomes empty."""
+
+        def resolve(match: re.Match[str]) -> str:
+            where, folder_path, key = self.referred(match[1], environment, path)
+            folder = self.find_folder(where, folder_path)
+            found = folder.named(key) if folder else []
+            if not found or depth >= REFERENCE_DEPTH:
+                return ""
+            return self.expand(found[0].value, where, folder_path, depth + 1)
+
+        return REFERENCE.sub(resolve, value)
+
+    def require_references(self, drafts: list[Draft], environment: str, path: str) -> None:
+        """Refuse drafts that refer to secrets that exist neither in the project nor among the drafts."""
+        own = {draft.key for draft in drafts}
+        for draft in drafts:
+            for match in REFERENCE.finditer(draft.value or ""):
+                where, folder_path, key = self.referred(match[1], environment, path)
+                folder = self.find_folder(where, folder_path)
+                written = key in own and (where, folder_path) == (environment, path)
+                if not written and not (folder and folder.named(key)):
+                    raise Refusal(Conclusion.REFERENCE_MISSING, reference=match[0])
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A change that waits for a reviewer; nothing of it is stored."""
+
+    project: str
+    environment: str
+    path: str
+    change: str
+    keys: tuple[str, ...]
+    created: float
+    id: str = field(default_factory=new_id)
+
+
+@dataclass
+class Store:
+    """All projects, and the clock that everything in the server lives by (seconds since 1970)."""
+
+    clock: Callable[[], float]
+    projects: dict[str, Project] = field(default_factory=dict)
+    approvals: list[Approval] = field(default_factory=list)
+
+    def project(self, project_id: str) -> Project:
+        if project_id not in self.projects:
+            raise Refusal(Conclusion.PROJECT_MISSING, project=project_id)
+        return self.projects[project_id]
+
+    def all_folders(self) -> Iterator[tuple[Project, Environment, Folder]]:
+        for project in self.projects.values():
+            for environment in project.environments.values():
+                for folder in environment.folders.values():
+                    yield project, environment, folder
+
+
+def normal_path(path: str) -> str:
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def lies_in(path: str, parent: str) -> bool:
+    return path == parent or path.startswith(parent.rstrip("/") + "/")
+
+
+def shuffled(secrets: Iterable[Secret]) -> list[Secret]:
+    """The secrets in an order that means nothing but is the same each time, so that no client relies on one."""
+    return sorted(secrets, key=lambda secret: hashlib.sha256(secret.key.encode("utf-8", "replace")).digest())

@@ -1,0 +1,64 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Planted secrets, and a search for them in everything that a run prints, shows or leaves behind."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from integration.controller import Controller, Run
+
+TOKEN_OF_THE_SERVER = rb"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
+"""What an access token of the test server looks like, as every JSON web token does."""
+AROUND = 300
+"""Characters that are shown on both sides of a leak."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A secret with a core of letters and digits, which every way to quote or escape the whole leaves as it is."""
+
+    core: str
+
+    def __str__(self) -> str:
+        return f'start "{self.core}"/+=&\\ é {{{{ end'
+
+    @property
+    def plain(self) -> str:
+        """One that fits into a header."""
+        return f"{self.core}.plain"
+
+    def spellings(self) -> set[bytes]:
+        """The core as it stands in text, in base64 at each of three offsets, and in hexadecimal digits."""
+        raw = self.core.encode("ascii")
+        encoded = (base64.b64encode(b"-" * offset + raw).rstrip(b"=") for offset in range(3))
+        # The first and last characters depend on what stands around.
+        return {raw, raw[::-1], raw.hex().encode(), *(text[4:-2] for text in encoded)}
+
+
+def leaks(canaries: Iterable[Canary], places: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The places that hold a spelling of a canary or a token of the test server, with what stands around the first."""
+    spellings = [re.escape(spelling) for canary in canaries for spelling in canary.spellings()]
+    pattern = re.compile(b"|".join([*spellings, TOKEN_OF_THE_SERVER]))
+    hits = {place: pattern.search(content) for place, content in places.items()}
+    return {
+        place: places[place][max(0, hit.start() - AROUND) : hit.end() + AROUND] for place, hit in hits.items() if hit
+    }
+
+
+def places(ansible: Controller, run: Run) -> dict[str, bytes]:
+    """Everything to search after a watched run with ANSIBLE_LOG_PATH in the controller's folder."""
+    assert run.seen, "the run was not watched"
+    found = {
+        "printed": run.text.encode(),
+        "shown to callbacks": run.record.encode(),
+        "arguments and environments": b"\n".join(run.seen),
+    }
+    for path in ansible.left():
+        name = str(path.relative_to(ansible.folder))
+        found[name] = name.encode() + b"\n" + path.read_bytes()
+    return found

@@ -1,0 +1,54 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the test server holds for these tests: a shop's project, and an identity for each role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+PROJECT = "shop-project"
+PROFILES = (
+    # What differs between servers is the same on every ansible-core.
+    pytest.param("reference", marks=pytest.mark.once),
+    pytest.param("2024", marks=pytest.mark.once),
+    "current",
+)
+REAL_SERVERS = PROFILES[1:]
+
+SEED: dict[str, Any] = {
+    "projects": [
+        {
+            "id": PROJECT,
+            "name": "Shop",
+            "slug": "shop",
+            "environments": [{"slug": "dev", "name": "Development"}, {"slug": "prod", "name": "Production"}],
+            "folders": [{"environment": "dev", "path": "/app"}, {"environment": "prod", "path": "/app"}],
+            "tags": [{"slug": "database"}, {"slug": "web"}],
+            "secrets": [
+                {"environment": "dev", "path": "/app", "key": "DB_USER", "value": "shop"},
+                {"environment": "dev", "path": "/app", "key": "DB_PASSWORD", "value": "seeded password"},
+                *(
+                    {"environment": "dev", "path": "/", "key": f"SECRET_{number}", "value": f"value {number}"}
+                    for number in range(50)
+                ),
+            ],
+        }
+    ],
+    "identities": [
+        {
+            "name": role,
+            "client_id": f"{role}-id",
+            "client_secret": f"{role}-client-secret",
+            "permissions": {PROJECT: role},
+        }
+        for role in ("admin", "viewer", "writer", "hidden", "no-access")
+    ],
+}
+
+
+def login_of(role: str) -> dict[str, str]:
+    """The variables of an identity of the seed."""
+    return {"infisical_client_id": f"{role}-id", "infisical_client_secret": f"{role}-client-secret"}

@@ -1,0 +1,275 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input: one clear message that names the option or the thing to do, and nothing changed at the server."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dev_server.client import DevServer
+from integration.controller import LOOKUP, Controller
+from integration.shop import PROJECT, login_of
+
+NOT_AN_ADDRESS = "http://127.0.0.1:9"
+"""The discard port, on which nothing listens."""
+
+EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    # what is wrong: the options that say it, and the words that the message has
+    "empty url": ({"url": ""}, ("url: not given", "INFISICAL_URL")),
+    "empty client id": ({"client_id": ""}, ("client_id: not given", "infisical_client_id")),
+    "empty client secret": ({"client_secret": " "}, ("client_secret: not given", "[infisical]")),
+    "no token": ({"auth_method": "token"}, ("token: not given",)),
+    "unknown way to log in": ({"auth_method": "kerberos"}, ("kerberos", "universal_auth")),
+    "empty project": ({"project_id": ""}, ("project_id: not given",)),
+    "empty environment": ({"environment": ""}, ("environment: not given", "there is no default")),
+    "path without a slash": ({"secret_path": "app"}, ("secret_path", "must start with a slash")),
+    "path with dots": ({"secret_path": "/app/../x"}, ("secret_path", "..")),
+    "url with a path": ({"url": "https://vault.example.com/infisical"}, ("url", "only the path /api may follow")),
+    "url without a scheme": ({"url": "vault.example.com"}, ("url", "no scheme")),
+    "url with a user": ({"url": "https://me:x@vault.example.com"}, ("url", "user name or a password")),
+    "plain http": ({"url": "http://192.0.2.1"}, ("url", "unencrypted", "allow_http: true")),
+    "timeout": ({"timeout": "soon"}, ("timeout", "a number of seconds")),
+    "boolean": ({"validate_certs": "perhaps"}, ("validate_certs", "true or false")),
+    "API version": ({"api_version": "v5"}, ("v5", "v4")),
+    "no such CA": ({"ca_path": "/no/such/ca.pem"}, ("ca_path", "does not exist")),
+    "server is down": ({"url": NOT_AN_ADDRESS}, (NOT_AN_ADDRESS, "connection was refused")),
+    "proxy is down": ({"proxy": NOT_AN_ADDRESS}, ("proxy",)),
+    "unknown project": ({"project_id": "nowhere"}, ("project 'nowhere'", "project_id")),
+    "unknown environment": ({"environment": "devv"}, ("environment 'devv'", "dev, prod")),
+    "missing folder": ({"secret_path": "/nowhere"}, ("folder '/nowhere'", "secret_path")),
+    "no permission": (
+        {"client_id": "no-access-id", "client_secret": "no-access-client-secret"}, ("on 'Secrets'", "Grant it"),
+    ),
+}  # fmt: skip
+
+FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
+    # name of the secret: the fault at the server, options, and the words that the message has
+    "HTML": ({"kind": "html"}, {}, ("does not speak the Infisical API", "check url")),
+    "MALFORMED": ({"kind": "malformed"}, {}, ("check url",)),
+    "CUT": ({"kind": "cut_before"}, {}, ("connection was cut", "server is up")),
+    "CUT_LATER": ({"kind": "cut_middle"}, {}, ("connection was cut", "server is up")),
+    "SLOW": ({"kind": "delay", "seconds": 3}, {"timeout": 0.2}, ("no answer within the timeout", "timeout")),
+    "REDIRECT": ({"kind": "redirect"}, {}, ("HTTP 302", "set url")),
+    "LIMITED": ({"kind": "status", "status": 429, "message": "Rate limit"}, {}, ("HTTP 429", "rate_limit_wait")),
+    "BROKEN": ({"kind": "status", "status": 503}, {}, ("HTTP 503", "server_error_wait")),
+}
+
+MODULES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "no name": ("secret", {"value": "x"}, ("name",)),
+    "empty name": ("secret", {"name": " ", "value": "x"}, ("name", "must not be empty")),
+    "long name": ("secret", {"name": "L" * 501, "value": "x"}, ("name", "501 characters", "500")),
+    "control character": ("secret", {"name": "A\x07B", "value": "x"}, ("name", "control character")),
+    "name that is a number": ("secret", {"name": 12, "value": "x"}, ("name", "must be a string", "quote it")),
+    "nothing to normalize": ("secret", {"name": "--", "value": "x", "normalize_name": True}, ("name", "no letter")),
+    "colon": ("secret", {"name": "A:B", "value": "x"}, ("A:B",)),
+    "no value": ("secret", {"name": "X"}, ("value",)),
+    "number": ("secret", {"name": "X", "value": 123}, ("value", "must be a string, not int", "quote it")),
+    "float": ("secret", {"name": "X", "value": 1.1}, ("value", "must be a string, not float")),
+    "boolean value": ("secret", {"name": "X", "value": True}, ("value", "must be a string, not bool")),
+    "list": ("secret", {"name": "X", "value": ["x"]}, ("value", "must be a string, not list")),
+    "mapping": ("secret", {"name": "X", "value": {"x": "x"}}, ("value", "must be a string, not dict")),
+    "large value": ("secret", {"name": "X", "value": "{{ 'x' * 1100000 }}"}, ("1 MiB",)),
+    "unknown tag": ("secret", {"name": "X", "value": "x", "tags": ["nope"]}, ("tags", "nope", "database, web")),
+    "metadata": ("secret", {"name": "X", "value": "x", "metadata": {"a": [1]}}, ("metadata",)),
+    "relative state file": ("secret", {"name": "X", "value": "x", "state_file": "s.json"}, ("state_file", "absolute")),
+    "state": ("secret", {"name": "X", "value": "x", "state": "gone"}, ("state", "present, absent")),
+    "update_value": ("secret", {"name": "X", "value": "x", "update_value": "never"}, ("update_value", "on_create")),
+    "unknown option": ("secret", {"name": "X", "value": "x", "vlaue": "x"}, ("vlaue",)),
+    "unknown reference": ("secret", {"name": "X", "value": "${NOT_THERE}"}, ("Secret reference", "HTTP 400")),
+    "root as a folder": ("folder", {"secret_path": "/"}, ("secret_path", "root")),
+    "folder in no environment": ("folder", {"secret_path": "/x", "environment": "devv"}, ("devv", "dev, prod")),
+    "folder that is not empty": ("folder", {"secret_path": "/app", "state": "absent"}, ("force: true", "2 secrets")),
+    "project of another": ("project_info", {"project_id": "nowhere"}, ("nowhere", "project_id")),
+}
+LOOKUPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "unknown option": ("'SECRET_1', enviroment='dev'", ("enviroment", "no such option", "environment")),
+    "unknown fetch": ("'SECRET_1', fetch='some'", ("fetch", "some")),
+    "unknown on_missing": ("'SECRET_1', on_missing='ignore'", ("on_missing", "ignore")),
+    "unknown cache": ("'SECRET_1', cache='forever'", ("cache", "forever")),
+    "one without a name": ("fetch='one'", ("fetch", "needs the names")),
+    "one and recursive": ("'SECRET_1', fetch='one', recursive=true", ("recursive", "fetch: list")),
+    "empty name": ("''", ("must not be empty",)),
+    "number": ("12", ("must be a string, not int",)),
+    "long name": ("'L' * 501", ("501 characters",)),
+    "missing secret": ("'NOT_THERE'", ("no secret 'NOT_THERE'", "on_missing or default")),
+}
+
+
+def _task(name: str, module: str, arguments: dict[str, Any]) -> str:
+    return json.dumps({"name": name, module: arguments, "ignore_errors": True})
+
+
+def _as_arguments(options: dict[str, Any]) -> str:
+    return "".join(f", {name}={value!r}" for name, value in options.items())
+
+
+def _lookup(arguments: str) -> dict[str, str]:
+    return {"msg": f"{{{{ lookup('{LOOKUP}', {arguments}) }}}}"}
+
+
+def _secrets(server: DevServer) -> Any:
+    return server.state()["projects"]
+
+
+def _words_missing(run: Any, name: str, words: tuple[str, ...]) -> list[str]:
+    message = " ".join(str(run.failure(name)["msg"]).split())
+    return [f"{name}: no '{word}' in '{message}'" for word in words if word not in message]
+
+
+@pytest.mark.once
+def test_modules_refuse_bad_input(ansible: Controller, server: DevServer) -> None:
+    before = _secrets(server)
+    for name, (fault, _options, _words) in FAULTS.items():
+        server.arm(**fault, times=2, path=f"/{name}$")
+    wrong = [
+        *((name, "secret", {"name": "X", "value": "x", **options}, words) for name, (options, words) in
+          EVERYWHERE.items()),
+        *((name, "secret", {"name": name, "value": "x", **options}, words) for name, (_fault, options, words) in
+          FAULTS.items()),
+        *((f"module: {name}", *row) for name, row in MODULES.items()),
+    ]  # fmt: skip
+    tasks = [_task(name, f"keyfleet.infisical.infisical_{module}", options) for name, module, options, _words in wrong]
+
+    run = ansible.tasks("\n".join(f"- {task}" for task in tasks)).succeeded()
+
+    problems = [line for name, _module, _options, words in wrong for line in _words_missing(run, name, words)]
+    assert not problems, "\n".join(problems)
+    assert _secrets(server) == before
+    assert run.changed == 0
+
+
+def test_lookups_refuse_bad_input(ansible: Controller, server: DevServer) -> None:
+    for name, (fault, _options, _words) in FAULTS.items():
+        server.arm(**fault, times=2, path=f"/{name}$")
+    wrong = [
+        *((name, f"'SECRET_1'{_as_arguments(options)}", words) for name, (options, words) in EVERYWHERE.items()),
+        *((name, f"'{name}', fetch='one'{_as_arguments(options)}", words) for name, (_fault, options, words) in
+          FAULTS.items()),
+        *((f"lookup: {name}", *row) for name, row in LOOKUPS.items()),
+    ]  # fmt: skip
+    tasks = [_task(name, "ansible.builtin.debug", _lookup(arguments)) for name, arguments, _words in wrong]
+
+    run = ansible.tasks("\n".join(f"- {task}" for task in tasks)).succeeded()
+
+    problems = [line for name, _arguments, words in wrong for line in _words_missing(run, name, words)]
+    assert not problems, "\n".join(problems)
+
+
+def test_a_failed_task_ends_the_run_with_another_status(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks("- keyfleet.infisical.infisical_secret: {name: X, value: 12}")
+    assert run.rc == 2 and run.recap["host1"]["failures"] == 1
+    lookup = ansible.tasks(f"- ansible.builtin.debug: {{msg: \"{{{{ lookup('{LOOKUP}', 'NOT_THERE') }}}}\"}}")
+    assert lookup.rc == 2
+
+
+def test_options_that_are_not_given_at_all(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
+    hosts = {}
+    for name in ("url", "client_id", "client_secret", "project_id", "environment"):
+        hosts[name] = {key: value for key, value in shop.items() if key != f"infisical_{name}"}
+    run = ansible.tasks(
+        f"""
+        - name: module
+          keyfleet.infisical.infisical_secret: {{name: X, value: x}}
+          ignore_errors: true
+        - name: lookup
+          ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"}}
+          ignore_errors: true
+    """,
+        hosts=hosts,
+        variables={},
+    ).succeeded()
+
+    for name in hosts:
+        for task in ("module", "lookup"):
+            message = run.failure(task, name)["msg"]
+            assert f"{name}: not given." in message and f"variable infisical_{name}" in message
+        assert run.result("module", name)["conclusion"] == "configuration"
+
+
+def test_a_certificate_that_does_not_verify(ansible: Controller, shop: dict[str, Any]) -> None:
+    started = time.monotonic()
+    with DevServer(tls=True) as server:
+        shop |= {"infisical_url": server.url, "infisical_project_id": "demo-project", "ca": server.ca_path}
+        shop |= {"infisical_client_id": "demo-client-id", "infisical_client_secret": "demo-client-secret"}
+        run = ansible.tasks(
+            f"""
+            - name: module
+              keyfleet.infisical.infisical_secret: {{name: X, value: x}}
+              ignore_errors: true
+            - name: lookup
+              ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'LOG_LEVEL') }}}}"}}
+              ignore_errors: true
+            - name: module with its authority
+              keyfleet.infisical.infisical_secret: {{name: X, value: x, ca_path: "{{{{ ca }}}}"}}
+            - name: lookup with its authority
+              ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'LOG_LEVEL', ca_path=ca) }}}}"}}
+            - name: unverified
+              keyfleet.infisical.infisical_secret_info: {{validate_certs: false}}
+        """,
+            variables=shop,
+        ).succeeded()
+        assert server.values("demo-project", "dev")["X"] == ["x"]
+
+    for task in ("module", "lookup"):
+        message = run.failure(task)["msg"]
+        assert "certificate does not verify" in message and "ca_path" in message
+    assert run.result("lookup with its authority")["msg"] == "debug"
+    assert time.monotonic() - started < 120
+
+
+@pytest.mark.parametrize("missing", ("requests", "cryptography"))
+def test_a_missing_library_is_named_with_the_python_that_lacks_it(
+    ansible: Controller, server: DevServer, tmp_path_factory: pytest.TempPathFactory, missing: str
+) -> None:
+    library = tmp_path_factory.mktemp("library")
+    (library / f"{missing}.py").write_text(f"raise ImportError('no {missing}')\n", "utf-8")
+    run = ansible.tasks(
+        f"""
+        - name: lookup
+          ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"}}
+          ignore_errors: true
+        - name: module
+          keyfleet.infisical.infisical_secret_info:
+          ignore_errors: true
+    """,
+        environment={"PYTHONPATH": str(library)},
+    ).succeeded()
+
+    message = run.failure("lookup")["msg"]
+    assert f"'{missing}' is missing for" in message and f"-m pip install {missing}" in message
+    if missing == "requests":
+        assert run.failure("module")["conclusion"] == "missing_library"
+        assert str(Path(ansible.python).name)[:6] in run.failure("module")["msg"]
+    else:
+        assert not run.result("module").get("failed"), "a module has no need of it"
+
+
+def test_an_identity_that_may_not_write_is_told_the_permission(ansible: Controller, server: DevServer) -> None:
+    ansible.variables |= login_of("viewer")
+    before = _secrets(server)
+    run = ansible.tasks("""
+        - name: create
+          keyfleet.infisical.infisical_secret: {name: X, value: x}
+          ignore_errors: true
+        - name: update
+          keyfleet.infisical.infisical_secret: {name: SECRET_1, value: x}
+          ignore_errors: true
+        - name: delete
+          keyfleet.infisical.infisical_secret: {name: SECRET_1, state: absent}
+          ignore_errors: true
+        - name: read
+          keyfleet.infisical.infisical_secret_info: {name: SECRET_1}
+    """).succeeded()
+
+    for name, permission in (("create", "'Create'"), ("update", "'Modify'"), ("delete", "'Remove'")):
+        failure = run.failure(name)
+        assert f"lacks {permission} on 'Secrets'" in failure["msg"] and "Access Control" in failure["msg"]
+        assert (failure["conclusion"], failure["http_status"]) == ("forbidden", 403)
+    assert len(run.result("read")["secrets"]) == 1
+    assert _secrets(server) == before
+    assert PROJECT in run.failure("create")["msg"]

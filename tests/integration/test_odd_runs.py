@@ -1,0 +1,255 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs in which something is odd: credentials that are rejected, empty lists, dates, addresses with two names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dev_server.client import DevServer
+from integration.controller import LOOKUP, Controller
+from integration.shop import PROJECT, login_of
+
+LOGIN = "/universal-auth/login$"
+
+
+def logins(server: DevServer) -> int:
+    return len(server.requests(LOGIN))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        pytest.param(
+            "- keyfleet.infisical.infisical_status_info:\n"
+            "  register: status\n  until: status.login_accepted\n  retries: 3\n  delay: 0\n  ignore_errors: true",
+            id="status_info",
+        ),
+        pytest.param(
+            f"- ansible.builtin.debug: {{msg: \"{{{{ lookup('{LOOKUP}', 'SECRET_1', cache='none') }}}}\"}}",
+            id="lookup without a cache",
+        ),
+        pytest.param("- keyfleet.infisical.infisical_secret: {name: A, value: b}\n  async: 30\n  poll: 1", id="async"),
+    ],
+)
+def test_wrong_credentials_are_tried_once_by_five_hosts(ansible: Controller, server: DevServer, tasks: str) -> None:
+    ansible.tasks(tasks, hosts=5, extra={"infisical_client_secret": "wrong"})
+    assert logins(server) == 1
+
+
+def test_status_info_reports_what_is_wrong_with_options_and_login(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks("""
+        - {name: well, keyfleet.infisical.infisical_status_info: }
+        - {name: timeout, keyfleet.infisical.infisical_status_info: {timeout: abc}}
+        - {name: nothing, keyfleet.infisical.infisical_status_info: {timeout: 0}}
+        - {name: method, keyfleet.infisical.infisical_status_info: {auth_method: foo}}
+        - {name: down, keyfleet.infisical.infisical_status_info: {url: "http://127.0.0.1:9"}}
+        - {name: secret, keyfleet.infisical.infisical_status_info: {client_secret: wrong}}
+    """).succeeded()
+
+    assert run.result("well")["login_accepted"]
+    for name, option in (("timeout", "timeout"), ("nothing", "timeout"), ("method", "auth_method")):
+        assert run.result(name)["conclusion"] == "configuration"
+        assert option in run.result(name)["message"]
+    assert (run.result("down")["reachable"], run.result("down")["conclusion"]) == (False, "unreachable")
+    assert (run.result("secret")["reachable"], run.result("secret")["login_accepted"]) == (True, False)
+
+
+@pytest.mark.once
+def test_a_server_that_fails_once_does_not_make_every_host_log_in(ansible: Controller, server: DevServer) -> None:
+    server.arm("status", status=503, path=LOGIN, times=1)
+    ansible.tasks("- keyfleet.infisical.infisical_secret_info:", hosts=6).succeeded()
+    assert logins(server) == 2
+
+
+@pytest.mark.once
+def test_a_revoked_token_is_replaced_once_for_all_hosts(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks(
+        """
+        - {keyfleet.infisical.infisical_secret_info: {name: SECRET_1}}
+        - ansible.builtin.uri: {url: "{{ infisical_url }}/_control/tokens/revoke", method: POST}
+          run_once: true
+        - {name: after, keyfleet.infisical.infisical_secret_info: {name: SECRET_1}}
+    """,
+        hosts=4,
+    ).succeeded()
+    assert logins(server) == 2
+    assert {result["invocation"]["module_args"]["auth_method"] for result in run.results("after")} == {"token"}
+
+
+@pytest.mark.once
+def test_a_host_that_calls_every_token_rejected_does_not_get_the_credentials(
+    ansible: Controller, server: DevServer
+) -> None:
+    server.arm("status", status=403, error="TokenError", message="rejected", path="/secrets", times=20)
+    run = ansible.tasks("- {name: refused, keyfleet.infisical.infisical_secret_info: {name: SECRET_1}}")
+    failure = run.failure("refused")
+    assert failure["conclusion"] == "token_rejected"
+    assert failure["invocation"]["module_args"]["auth_method"] == "token"
+    assert failure["invocation"]["module_args"]["client_secret"] is None
+    assert logins(server) == 2
+
+
+@pytest.mark.once
+def test_a_lookup_is_not_stale_after_a_write_that_timed_out_or_ran_on_by_itself(
+    ansible: Controller, server: DevServer
+) -> None:
+    look = f"{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"
+    server.arm("delay", method="PATCH", seconds=3, times=2)
+    run = ansible.tasks(f"""
+        - {{name: before, ansible.builtin.debug: {{msg: "{look}"}}}}
+        - keyfleet.infisical.infisical_secret: {{name: SECRET_1, value: late}}
+          timeout: 2
+          ignore_errors: true
+        - ansible.builtin.wait_for: {{timeout: 4}}
+        - {{name: late, ansible.builtin.debug: {{msg: "{look}"}}}}
+        - keyfleet.infisical.infisical_secret: {{name: SECRET_1, value: async}}
+          async: 30
+          poll: 0
+          register: job
+        - {{name: meanwhile, ansible.builtin.debug: {{msg: "{look}"}}}}
+        - ansible.builtin.async_status: {{jid: "{{{{ job.ansible_job_id }}}}"}}
+          register: done
+          until: done is finished
+          retries: 40
+          delay: 0.5
+        - {{name: async, ansible.builtin.debug: {{msg: "{look}"}}}}
+    """).succeeded()
+    assert [run.result(name)["msg"] for name in ("before", "late", "meanwhile", "async")] == [
+        "value 1",
+        "late",
+        "late",
+        "async",
+    ]
+
+
+def test_a_variable_that_does_not_exist_is_named(ansible: Controller) -> None:
+    run = ansible.tasks(f"""
+        - {{name: undefined, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'A', environment=nope) }}}}"}}}}
+    """)
+    assert "'nope' is undefined" in run.failure("undefined")["msg"]
+
+
+def test_an_empty_list_of_names_gives_nothing_and_no_name_everything(ansible: Controller) -> None:
+    run = ansible.tasks(f"""
+        - {{name: empty, ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', []) }}}}"}}}}
+        - {{name: all, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}') | length }}}}"}}}}
+        - name: with
+          ansible.builtin.debug: {{msg: "{{{{ item }}}}"}}
+          with_{LOOKUP}: [SECRET_1, SECRET_2]
+    """).succeeded()
+    assert run.result("empty")["msg"] == []
+    assert int(run.result("all")["msg"]) == 50
+    assert [item["msg"] for item in run.items("with")] == ["value 1", "value 2"]
+
+
+def test_what_yaml_makes_of_unquoted_text_is_refused_and_not_stored(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks("""
+        - {name: date, keyfleet.infisical.infisical_secret: {name: A, value: 2026-01-01}, ignore_errors: true}
+        - {name: time, keyfleet.infisical.infisical_secret: {name: A, value: 2026-01-01 10:00:00}, ignore_errors: true}
+        - {name: name, keyfleet.infisical.infisical_secret: {name: 2026-01-01, value: x}, ignore_errors: true}
+        - {name: slug, keyfleet.infisical.infisical_secret: {name: A, value: x, environment: 010}, ignore_errors: true}
+    """)
+    for task, option in (("date", "value"), ("time", "value"), ("name", "name"), ("slug", "environment")):
+        assert run.failure(task)["msg"].startswith(f"{option}: must be a string, not ")
+        assert "quote it" in run.failure(task)["msg"]
+    assert "A" not in server.values(PROJECT, "dev")
+
+
+def test_values_of_a_task_that_runs_on_by_itself_are_refused(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks("""
+        - {name: shown, keyfleet.infisical.infisical_secret_info: {read_values: true}, async: 30, poll: 0}
+    """)
+    assert run.failure("shown")["msg"].startswith("read_values: ")
+    assert server.requests() == []
+
+
+@pytest.mark.once
+def test_a_lookup_finds_what_a_module_wrote_through_another_address_of_the_server(
+    ansible: Controller, server: DevServer
+) -> None:
+    look = f"{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"
+    run = ansible.tasks(
+        f"""
+        - {{name: before, ansible.builtin.debug: {{msg: "{look}"}}}}
+        - keyfleet.infisical.infisical_secret:
+            {{name: SECRET_1, value: new, url: "{{{{ infisical_url | replace('127.0.0.1', 'localhost') }}}}",
+             project_id: "{PROJECT} "}}
+        - {{name: after, ansible.builtin.debug: {{msg: "{look}"}}}}
+    """
+    ).succeeded()
+    assert (run.result("before")["msg"], run.result("after")["msg"]) == ("value 1", "new")
+
+
+@pytest.mark.once
+def test_an_option_of_the_lookup_that_is_no_boolean_is_refused(ansible: Controller) -> None:
+    run = ansible.tasks(f"""
+        - {{name: typo, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', recursive='ture') }}}}"}}}}
+    """)
+    assert "recursive: must be true or false" in str(run.failure("typo"))
+
+
+@pytest.mark.once
+def test_a_file_that_is_no_state_file_is_left_alone_and_nothing_is_sent(ansible: Controller, server: DevServer) -> None:
+    other = ansible.folder / "app.json"
+    other.write_text('{"my": "config"}', "utf-8")
+    run = ansible.tasks(f"""
+        - name: other
+          keyfleet.infisical.infisical_secret: {{name: A, value: b, state_file: "{other}"}}
+          ignore_errors: true
+        - name: nowhere
+          keyfleet.infisical.infisical_secret: {{name: A, value: b, state_file: "{other}.d/x"}}
+    """)
+    assert "something else than a state file" in run.failure("other")["msg"]
+    assert "must be a directory" in run.failure("nowhere")["msg"]
+    assert other.read_text("utf-8") == '{"my": "config"}'
+    assert "A" not in server.values(PROJECT, "dev")
+
+
+@pytest.mark.once
+def test_an_identity_that_may_not_read_is_told_what_check_mode_cannot_see(
+    ansible: Controller, server: DevServer
+) -> None:
+    state = ansible.folder / "state.json"
+    write = f"keyfleet.infisical.infisical_secret: {{name: A, value: b, state_file: '{state}'"
+    run = ansible.tasks(
+        f"""
+        - {{name: nowhere, {write}, secret_path: /nowhere}}, check_mode: true, ignore_errors: true}}
+        - {{name: new, {write}}}}}
+        - {{name: comment, {write}, comment: new}}}}
+    """,
+        extra=login_of("writer"),
+    )
+    assert run.failure("nowhere")["conclusion"] == "scope_missing"
+    assert run.result("new")["changed"]
+    assert not run.result("comment")["changed"]
+    assert "cannot be compared" in run.text
+
+
+def quickstart(ansible: Controller, *arguments: str) -> dict[str, int]:
+    variables: dict[str, Any] = {f"INFISICAL_{name[10:].upper()}": str(v) for name, v in ansible.variables.items()}
+    run = ansible.run(
+        "ansible-playbook",
+        ["keyfleet.infisical.quickstart", "-e", f"quickstart_file={ansible.folder / 'quickstart.env'}", *arguments],
+        environment=variables,
+        variables={},
+        extra={"ansible_python_interpreter": ansible.python},
+    )
+    return dict(run.succeeded().recap["localhost"])
+
+
+def test_the_quick_start_is_unchanged_the_second_time_and_removes_what_it_made(
+    ansible: Controller, server: DevServer
+) -> None:
+    quickstart(ansible, "--check", "--diff")
+    assert not (ansible.folder / "quickstart.env").exists()
+    assert server.values(PROJECT, "dev", "/quickstart") == {}
+    assert quickstart(ansible)["changed"] == 4
+    assert len((ansible.folder / "quickstart.env").read_text("utf-8").splitlines()) == 6
+    assert quickstart(ansible, "-v")["changed"] == 0
+    quickstart(ansible, "-e", "quickstart_state=absent")
+    assert not (ansible.folder / "quickstart.env").exists()
+    assert server.values(PROJECT, "dev", "/quickstart") == {}

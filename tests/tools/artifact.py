@@ -1,0 +1,66 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks an installed artifact of the collection: its files, and that ansible-doc shows every plugin completely."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from failure import Failure
+
+# What a user runs from an installed collection, and what has no place in it.
+SHIPPED = (
+    "CHANGELOG.rst",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "requirements",
+    "tests/demo",
+    "tests/dev_server",
+    "tests/tools",
+)
+LEFT_OUT = (".build", ".ci", ".git", ".github", "tests/output")
+TYPES = ("module", "lookup", "filter")
+
+
+def check(installed: Path, ansible_doc: Path, variables: dict[str, str]) -> None:
+    """Raise Failure with all that is wrong with the collection in a folder."""
+    wrong = [f"{name} is not in the artifact" for name in SHIPPED if not (installed / name).exists()]
+    wrong += [f"{name} is in the artifact" for name in LEFT_OUT if (installed / name).exists()]
+    count = 0
+    for kind in TYPES:
+        folder = installed / "plugins" / ("modules" if kind == "module" else kind)
+        for source in sorted(folder.glob("[!_]*.py")):
+            count += 1
+            wrong += _documentation(kind, source.stem, ansible_doc, variables)
+    if not count:
+        wrong.append("there is no plugin in the artifact")
+    if wrong:
+        raise Failure("\n  ".join(["the installed artifact is wrong:", *wrong]))
+    print(f"ansible-doc shows all {count} plugins of the installed artifact completely")
+
+
+def _documentation(kind: str, name: str, ansible_doc: Path, variables: dict[str, str]) -> list[str]:
+    full_name = f"keyfleet.infisical.{name}"
+    data = _shown([ansible_doc, "--type", kind, "--json", full_name], variables)
+    page = _shown([ansible_doc, "--type", kind, full_name], variables)
+    if not data or not page:
+        return [f"{kind} {name}: ansible-doc fails"]
+    plugin = json.loads(data)[full_name]
+    described = plugin["doc"]
+    parts = {
+        **{part: described.get(part) for part in ("short_description", "description", "author", "options")},
+        **{part: plugin.get(part) for part in ("examples", "return")},
+    }
+    wrong = [f"{kind} {name}: {part} is missing" for part, text in parts.items() if not text]
+    names = [*(described.get("options") or {}), *(plugin.get("return") or {})]
+    return wrong + [f"{kind} {name}: {each} is not on the page" for each in names if each not in page]
+
+
+def _shown(command: list[str | Path], variables: dict[str, str]) -> str:
+    answer = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    # A plugin without documentation is a warning and an empty answer with status 0.
+    return answer.stdout if answer.returncode == 0 and answer.stdout.strip() not in ("", "{}") else ""

@@ -1,0 +1,10 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The exception that ends a make target with one line for the person who typed it."""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """A target failed; the message says what to do, or names the step whose output stands above."""

@@ -1,0 +1,367 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each target of the Makefile runs, and in which environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import artifact
+import interpreters
+from environments import Environment, environment
+from failure import Failure
+from staging import BUILD, CHECKOUT, stage
+
+REQUIREMENTS = CHECKOUT / "requirements"
+TOOLS = Path("tests", "tools")
+# What a caller may have set for work of their own, and what would change what is tested here.
+FOREIGN_VARIABLES = ("ANSIBLE_", "INFISICAL_", "PYTEST_", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+# The controller's Python versions that each supported ansible-core runs on, the preferred one first.
+CORES = {
+    "2.18": ("3.11", "3.12", "3.13"),
+    "2.19": ("3.11", "3.12", "3.13"),
+    "2.20": ("3.12", "3.13", "3.14"),
+    "2.21": ("3.13", "3.12", "3.14"),
+}
+# What everything but the matrix uses: the first of these that a Python is found for.
+MAIN_CORES = ("2.19", "2.21")
+NEWEST_CORE = "2.21"
+TOOLS_PYTHON = ("3.11", "3.12", "3.13", "3.14")
+OLDEST_MODULE_PYTHON = "3.9"
+
+Arguments = list[str]
+
+# Most of their time is Ansible's start, which one processor core after another would wait for.
+ALL_INTEGRATION = ["-n", "auto", "--dist", "worksteal", "tests/integration"]
+
+
+def _main_core() -> str:
+    """Return the ansible-core ("2.19") of all targets but the matrix."""
+    for core in MAIN_CORES:
+        if interpreters.find_first(CORES[core]):
+            return core
+    raise _missing(TOOLS_PYTHON)
+
+
+def _controller() -> Environment:
+    """Return the environment of a controller for tests, playbooks and the demo."""
+    core = _main_core()
+    return _on(f"ansible-core-{core}.txt", CORES[core])
+
+
+def _tools(name: str) -> Environment:
+    """Return the environment of a development tool."""
+    return _on(f"{name}.txt", TOOLS_PYTHON)
+
+
+def _on(requirements: str, versions: tuple[str, ...]) -> Environment:
+    found = interpreters.find_first(versions)
+    if not found:
+        raise _missing(versions)
+    return environment(REQUIREMENTS / requirements, found)
+
+
+def _missing(versions: tuple[str, ...]) -> Failure:
+    return Failure(
+        f"Python {' or '.join(versions)} is missing: install one with its venv module, or with pyenv install"
+    )
+
+
+def _variables(used: Environment, staged: Path, **more: str) -> dict[str, str]:
+    """Return the environment variables of a tool: the caller's own settings of Ansible and Infisical stay out."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
+    collections = staged.parents[2]
+    kept["PATH"] = os.pathsep.join([str(used.folder / "bin"), kept.get("PATH", os.defpath)])
+    kept["PYTHONPATH"] = os.pathsep.join([str(collections), str(staged / "tests")])
+    kept["ANSIBLE_COLLECTIONS_PATH"] = str(collections)
+    return {**kept, **more}
+
+
+def _run(command: Sequence[object], folder: Path, variables: dict[str, str]) -> None:
+    status = subprocess.run([str(word) for word in command], cwd=folder, env=variables, check=False).returncode
+    if status:
+        tool = " ".join(Path(str(word)).name for word in command[:3])
+        raise Failure(f"{tool} … ended with {status}; its output stands above")
+
+
+def _pytest(used: Environment, folder: str, arguments: Arguments, **more: str) -> None:
+    """Run the tests of a folder; modules run with the tests' own Python unless another is named.
+
+    Ansible's discovery of an interpreter would take the newest name on PATH, which has no libraries or does not start.
+    """
+    staged = stage()
+    more = {"KEYFLEET_MODULE_PYTHON": str(used.python), **more}
+    if not (staged / folder).is_dir():
+        print(f"{folder} does not exist: nothing to run")
+        return
+    cache = f"cache_dir={BUILD / 'pytest'}"
+    # A short path: ansible-core 2.21 puts a socket below it, and the path of one has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="kf-") as room:
+        command = [used.python, "-m", "pytest", "-o", cache, "--basetemp", f"{room}/t", *(arguments or [folder])]
+        _run(command, staged, _variables(used, staged, **more))
+
+
+def _script(path: str, arguments: Arguments) -> None:
+    """Run one of the collection's own programs with the Python of the controller."""
+    used, staged = _controller(), stage()
+    if not (staged / path).exists():
+        raise Failure(f"{path} does not exist")
+    _run([used.python, path, *arguments], staged, _variables(used, staged))
+
+
+def demo(arguments: Arguments) -> None:
+    _script("tests/demo/demo.py", ["--folder", str(BUILD / "demo"), *arguments])
+
+
+def server(arguments: Arguments) -> None:
+    _script("tests/dev_server", arguments)
+
+
+def bench(arguments: Arguments) -> None:
+    _script("tests/bench/bench.py", ["--json", str(BUILD / "bench.json"), *arguments])
+
+
+def unit(arguments: Arguments) -> None:
+    _pytest(_controller(), "tests/unit", arguments)
+
+
+def integration(arguments: Arguments) -> None:
+    _integration(_controller(), arguments)
+
+
+def _integration(used: Environment, arguments: Arguments, **more: str) -> None:
+    _pytest(used, "tests/integration", arguments or ALL_INTEGRATION, **more)
+
+
+def contract(arguments: Arguments) -> None:
+    real_server = {name: value for name, value in os.environ.items() if name.startswith("INFISICAL_")}
+    _pytest(_controller(), "tests/contract", arguments, **real_server)
+
+
+def style(arguments: Arguments) -> None:
+    used, staged = _tools("lint"), stage()
+    variables = _variables(used, staged, RUFF_CACHE_DIR=str(BUILD / "ruff"))
+    _run([used.tool("ruff"), "check", *arguments], staged, variables)
+    _run([used.tool("ruff"), "format", "--check", *arguments], staged, variables)
+
+
+def repair(arguments: Arguments) -> None:
+    """Let ruff repair what it can, in the checkout itself."""
+    used = _tools("lint")
+    variables = _variables(used, stage(), RUFF_CACHE_DIR=str(BUILD / "ruff"))
+    _run([used.tool("ruff"), "check", "--fix-only", *arguments], CHECKOUT, variables)
+    _run([used.tool("ruff"), "format", *arguments], CHECKOUT, variables)
+
+
+def types(arguments: Arguments) -> None:
+    used, staged = _tools("lint"), stage()
+    variables = _variables(used, staged, MYPY_CACHE_DIR=str(BUILD / "mypy"))
+    # Each of these trees imports by names that start elsewhere.
+    plugins = ["--package", "ansible_collections.keyfleet.infisical.plugins"]
+    for path, files in (
+        (staged.parents[2], plugins),
+        (staged / "tests", ["tests/dev_server"]),
+        (TOOLS, ["tests/tools"]),
+    ):
+        _run([used.tool("mypy"), *files, *arguments], staged, {**variables, "MYPYPATH": str(path)})
+
+
+def ansible_lint(arguments: Arguments) -> None:
+    used, staged = _tools("ansible-lint"), stage()
+    _run([used.tool("ansible-lint"), "--offline", *arguments], staged, _variables(used, staged))
+
+
+def docs_lint(arguments: Arguments) -> None:
+    used, staged = _tools("docs"), stage()
+    checks = ["--plugin-docs", "--validate-collection-refs=all", "--disallow-unknown-collection-refs", *arguments]
+    _run([used.tool("antsibull-docs"), "lint-collection-docs", *checks, "."], staged, _variables(used, staged))
+
+
+def changelog(arguments: Arguments) -> None:
+    used, staged = _tools("docs"), stage()
+    tool, variables = used.tool("antsibull-changelog"), _variables(used, staged)
+    if arguments:
+        # What writes the changelog writes it into the checkout.
+        _run([tool, *arguments], CHECKOUT, variables)
+        return
+    _run([tool, "lint"], staged, variables)
+    _run([tool, "lint-changelog-yaml", "changelogs/changelog.yaml"], staged, variables)
+
+
+def docs(arguments: Arguments) -> None:
+    used, staged = _tools("docs"), stage()
+    variables = _variables(used, staged)
+    sources, pages = BUILD / "docs" / "rst", BUILD / "docs" / "html"
+    shutil.rmtree(sources, ignore_errors=True)
+    sources.mkdir(parents=True)
+    collection = ["--use-current", "--squash-hierarchy", "--dest-dir", sources, "keyfleet.infisical"]
+    _run([used.tool("antsibull-docs"), "collection", "--fail-on-error", *collection], staged, variables)
+    configuration = ["-c", staged / "docs" / "docsite"]
+    options = ["-n", "-W", "--keep-going", "-q", "-b", "html", *arguments]
+    _run([used.tool("sphinx-build"), *options, *configuration, sources, pages], staged, variables)
+    print(f"The manual is in {pages}: open {pages / 'index.html'}")
+
+
+def sanity(arguments: Arguments) -> None:
+    _sanity(_controller(), arguments)
+
+
+def _sanity(used: Environment, arguments: Arguments) -> None:
+    staged = stage()
+    _place_pip_bootstrap(used, staged)
+    variables = _variables(used, staged)
+    # Its own virtual environments are made from the Python it finds on PATH, which must be a real one.
+    variables["PATH"] = os.pathsep.join([str(used.interpreter.executable.parent), variables["PATH"]])
+    del variables["PYTHONPATH"]
+    options = ["--venv", "--python", used.interpreter.version, "--color", "no"]
+    _run([used.tool("ansible-test"), "sanity", *options, *arguments], staged, variables)
+
+
+def _place_pip_bootstrap(used: Environment, staged: Path) -> None:
+    """Put our bootstrap of pip where ansible-test caches the one that it would download, if none is there."""
+    question = (
+        "import types, ansible_test._internal.python_requirements as r;"
+        f"print(r.get_venv_packages(types.SimpleNamespace(version='{used.interpreter.version}'))['pip'])"
+    )
+    answer = subprocess.run([used.python, "-c", question], capture_output=True, text=True, check=True)
+    name = f"get_pip_{answer.stdout.strip().replace('.', '_')}.py"
+    cached = Path.home() / ".ansible" / "test" / "cache" / name
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(staged / "tests" / "tools" / "pip_bootstrap.py", cached)
+
+
+def build(arguments: Arguments) -> None:
+    print(f"The collection's artifact is {artifact_of(stage(), BUILD / 'artifact')}")
+
+
+def artifact_of(staged: Path, folder: Path) -> Path:
+    """Build the collection's artifact into a folder and return its path."""
+    used = _controller()
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [used.tool("ansible-galaxy"), "collection", "build", "--output-path", folder]
+    _run(command, staged, _variables(used, staged))
+    return next(folder.glob("*.tar.gz"))
+
+
+def install(arguments: Arguments) -> None:
+    """Build the artifact, install it elsewhere, look at the result as a user would, and run the demo there."""
+    used, staged = _controller(), stage()
+    built = artifact_of(staged, BUILD / "artifact")
+    with tempfile.TemporaryDirectory(prefix="keyfleet-install-") as folder:
+        variables = _variables(used, staged, ANSIBLE_COLLECTIONS_PATH=folder)
+        del variables["PYTHONPATH"]
+        command = [used.tool("ansible-galaxy"), "collection", "install", "--offline", "-p", folder, built]
+        _run(command, staged, variables)
+        installed = Path(folder, "ansible_collections/keyfleet/infisical")
+        artifact.check(installed, used.tool("ansible-doc"), variables)
+        _run([sys.executable, "tests/tools", "demo"], installed, variables)
+
+
+def matrix(arguments: Arguments, already: tuple[str, ...] = ()) -> None:
+    """Run the integration tests on every supported ansible-core, and the library on the oldest promised ground."""
+    arguments = arguments or [*ALL_INTEGRATION, "-m", "not once"]
+    ran, skipped = [], []
+    for core, versions in CORES.items():
+        if core in already:
+            continue
+        found = interpreters.find_first(versions)
+        if not found:
+            skipped.append(f"ansible-core {core}: none of Python {', '.join(versions)} was found")
+            continue
+        print(f"== ansible-core {core} on Python {found.release}", flush=True)
+        used = environment(REQUIREMENTS / f"ansible-core-{core}.txt", found)
+        _integration(used, arguments)
+        if core == NEWEST_CORE:
+            _sanity(used, [])
+        ran.append(f"ansible-core {core} on Python {found.release}")
+    oldest = interpreters.find(OLDEST_MODULE_PYTHON)
+    if oldest:
+        _oldest_modules(oldest, arguments)
+        ran.append(f"modules and the library on Python {oldest.release} with the oldest promised libraries")
+    else:
+        skipped.append(f"modules on Python {OLDEST_MODULE_PYTHON}: it was not found")
+    print("\n".join([*(f"ran      {line}" for line in ran), *(f"skipped  {line}" for line in skipped)]), flush=True)
+    if not ran or (skipped and os.environ.get("REQUIRE_ALL") == "1"):
+        raise Failure("not every version could be tested: install the Python versions that were skipped")
+
+
+def _oldest_modules(python: interpreters.Interpreter, arguments: Arguments) -> None:
+    modules, controller = environment(REQUIREMENTS / "modules-oldest.txt", python), _controller()
+    print(f"== modules on Python {python.release} with the oldest promised libraries", flush=True)
+    # The test server needs a newer Python than the library.
+    for folder in ("tests/unit", "tests/contract"):
+        _pytest(modules, folder, [], KEYFLEET_SERVER_PYTHON=str(controller.python))
+    _integration(controller, arguments, KEYFLEET_MODULE_PYTHON=str(modules.python))
+
+
+def _steps(names: Sequence[str]) -> None:
+    """Run targets in order until one fails; say at the end how long each took."""
+    took: list[str] = []
+    try:
+        for name in names:
+            print(f"=== {name}", flush=True)
+            started = time.monotonic()
+            try:
+                TARGETS[name]([])
+            except Failure as failure:
+                took.append(f"FAILED {name}: {failure}")
+                raise
+            finally:
+                took.append(f"{time.monotonic() - started:7.1f} s  {name}")
+    finally:
+        print("\n".join(["", *took]), flush=True)
+
+
+def lint(arguments: Arguments) -> None:
+    _steps(["style", "types"])
+
+
+CHECK = ["style", "types", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
+ALL = [*CHECK, "demo", "integration", "sanity", "docs", "install", "rest-of-matrix"]
+
+
+def check(arguments: Arguments) -> None:
+    _steps(CHECK)
+
+
+def test(arguments: Arguments) -> None:
+    _steps(ALL)
+
+
+def rest_of_matrix(arguments: Arguments) -> None:
+    """Run what the integration step of the same make test has not run yet."""
+    matrix(arguments, already=(_main_core(),))
+
+
+TARGETS: dict[str, Callable[[Arguments], None]] = {
+    "demo": demo,
+    "test": test,
+    "check": check,
+    "lint": lint,
+    "style": style,
+    "repair": repair,
+    "types": types,
+    "unit": unit,
+    "contract": contract,
+    "integration": integration,
+    "sanity": sanity,
+    "ansible-lint": ansible_lint,
+    "docs-lint": docs_lint,
+    "docs": docs,
+    "changelog": changelog,
+    "build": build,
+    "install": install,
+    "matrix": matrix,
+    "rest-of-matrix": rest_of_matrix,
+    "bench": bench,
+    "server": server,
+}

@@ -1,0 +1,1347 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The test server itself, as a real process: every row of "What an answer means", and how it is controlled."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+pytest.importorskip("aiohttp", reason="the test server needs aiohttp, see requirements/dev_server.txt")
+if sys.version_info < (3, 11):
+    pytest.skip("the test server needs Python 3.11 or later", allow_module_level=True)
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS))
+
+from dev_server.client import DevServer  # noqa: E402
+
+PROFILES = ("reference", "2024", "current")
+NO_BREAK_SPACE, BYTE_ORDER_MARK, FILE_SEPARATOR, NEXT_LINE = "\u00a0", "\ufeff", "\x1c", "\x85"
+
+SEED: dict[str, Any] = {
+    "projects": [
+        {
+            "id": "shop",
+            "name": "Shop",
+            "slug": "shop-slug",
+            "environments": [{"slug": "dev", "name": "Development"}, {"slug": "prod", "name": "Production"}],
+            "folders": [{"environment": "dev", "path": "/app/web"}, {"environment": "dev", "path": "/guarded"}],
+            "tags": [{"slug": "db", "name": "Database"}],
+            "secrets": [
+                {"environment": "dev", "key": "ONE", "value": "one"},
+                {"environment": "dev", "key": "TWO", "value": "two", "tags": ["db"], "comment": "a comment"},
+                {
+                    "environment": "dev",
+                    "key": "OWNED",
+                    "value": "owned",
+                    "metadata": [{"key": "owner", "value": "me"}],
+                },
+                {"environment": "dev", "path": "/app", "key": "ONE", "value": "one in app"},
+                {"environment": "dev", "path": "/app/web", "key": "DEEP", "value": "deep"},
+                {"environment": "dev", "path": "/guarded", "key": "OLD", "value": "old"},
+                {"environment": "prod", "path": "/", "key": "SHARED", "value": "from prod"},
+                {"environment": "prod", "path": "/more", "key": "SHARED", "value": "from more"},
+            ],
+            "imports": [
+                {"environment": "dev", "path": "/app", "from_environment": "prod", "from_path": "/"},
+                {"environment": "dev", "path": "/app", "from_environment": "prod", "from_path": "/more"},
+            ],
+            "approvals": [{"environment": "dev", "path": "/guarded"}],
+        },
+        {"id": "other", "environments": [{"slug": "dev"}]},
+    ],
+    "identities": [
+        {"name": role, "client_id": f"{role}-id", "client_secret": f"{role}-secret", "permissions": {"shop": role}}
+        for role in ("admin", "viewer", "writer", "hidden", "no-access")
+    ]
+    + [
+        {
+            "name": "short",
+            "client_id": "short-id",
+            "client_secret": "short-secret",
+            "permissions": {"shop": ["read"]},
+            "token_ttl": 100,
+            "token_max_ttl": 200,
+        },
+        {
+            "name": "thrifty",
+            "client_id": "thrifty-id",
+            "client_secret": "thrifty-secret",
+            "permissions": {"shop": ["read"]},
+            "token_uses": 2,
+            "client_secret_uses": 1,
+        },
+    ],
+    "tokens": [
+        {"identity": role, "token": f"{role}-token"} for role in ("admin", "viewer", "writer", "hidden", "no-access")
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    body: Any
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def message(self) -> Any:
+        return self.body["message"]
+
+
+@dataclass
+class Talk:
+    """Speaks to the server in the spelling of the profile it is in."""
+
+    server: DevServer
+    profile: str = "current"
+    token: str | None = "admin-token"
+
+    @property
+    def root(self) -> str:
+        return "/api/v3/secrets/raw" if self.profile == "2024" else "/api/v4/secrets"
+
+    @property
+    def batch_root(self) -> str:
+        return "/api/v3/secrets/batch/raw" if self.profile == "2024" else "/api/v4/secrets/batch"
+
+    @property
+    def project(self) -> str:
+        return "workspaceId" if self.profile == "2024" else "projectId"
+
+    def as_(self, token: str | None) -> Talk:
+        return Talk(self.server, self.profile, token)
+
+    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        own = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        own |= {} if data is None else {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.server.url + path, data, {**own, **(headers or {})}, method=method)
+        try:
+            response = urllib.request.urlopen(request, timeout=10)
+        except urllib.error.HTTPError as error:
+            response = error
+        text = response.read()
+        found = {name.lower(): value for name, value in response.headers.items()}
+        try:
+            return Reply(response.status, json.loads(text), found)
+        except ValueError:
+            return Reply(response.status, text, found)
+
+    def scope(self, **more: Any) -> dict[str, Any]:
+        return {self.project: "shop", "environment": "dev", "secretPath": "/", **more}
+
+    def list(self, **query: str) -> Reply:
+        return self.call("GET", f"{self.root}?{urlencode(self.scope(**query))}")
+
+    def get(self, name: str, **query: str) -> Reply:
+        return self.call("GET", f"{self.root}/{quote(name, safe='')}?{urlencode(self.scope(**query))}")
+
+    def create(self, name: str, value: Any = "v", **body: Any) -> Reply:
+        return self.call("POST", f"{self.root}/{quote(name, safe='')}", self.scope(secretValue=value, **body))
+
+    def update(self, name: str, value: Any = "v", **body: Any) -> Reply:
+        return self.call("PATCH", f"{self.root}/{quote(name, safe='')}", self.scope(secretValue=value, **body))
+
+    def delete(self, name: str, **more: Any) -> Reply:
+        scope = self.scope(**more)
+        return self.call("DELETE", f"{self.root}/{quote(name, safe='')}?{urlencode(scope)}", scope)
+
+    def batch(self, method: str, secrets: dict[str, str] | list[tuple[str, str]], **body: Any) -> Reply:
+        pairs = secrets.items() if isinstance(secrets, dict) else secrets
+        items = [{"secretKey": key, "secretValue": value} for key, value in pairs]
+        return self.call(method, self.batch_root, self.scope(secrets=items, **body))
+
+    def log_in(self, client_id: str, client_secret: str) -> Reply:
+        body = {"clientId": client_id, "clientSecret": client_secret}
+        return self.as_(None).call("POST", "/api/v1/auth/universal-auth/login", body)
+
+    def logged_in(self, name: str) -> Talk:
+        return self.as_(self.log_in(f"{name}-id", f"{name}-secret").body["accessToken"])
+
+    def stored(self, path: str = "/") -> dict[str, list[str]]:
+        return self.server.values("shop", "dev", path)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[DevServer]:
+    with DevServer(seed=SEED) as running:
+        yield running
+
+
+@pytest.fixture
+def talk(server: DevServer) -> Talk:
+    """The server in the profile \"current\", fresh."""
+    server.seed(SEED)
+    server.use_profile("current")
+    return Talk(server)
+
+
+@pytest.fixture
+def talk_to(talk: Talk) -> Callable[[str], Talk]:
+    def in_profile(profile: str) -> Talk:
+        talk.server.use_profile(profile)
+        return Talk(talk.server, profile)
+
+    return in_profile
+
+
+def each_profile(*profiles: str) -> Any:
+    return pytest.mark.parametrize("profile", profiles or PROFILES)
+
+
+def names(reply: Reply) -> list[str]:
+    return [secret["secretKey"] for secret in reply.body["secrets"]]
+
+
+# --- "What an answer means" -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a request that leads to its conclusion, and (status, error, message) by profile."""
+
+    name: str
+    act: Callable[[Talk], Reply]
+    said: dict[str, tuple[int, str | None, str | None]]
+
+
+def forged(talk: Talk) -> Reply:
+    head, claims, signature = (talk.logged_in("admin").token or "").split(".")
+    return talk.as_(f"{head}.{claims}.{signature[::-1]}").list()
+
+
+def revoked(talk: Talk) -> Reply:
+    talk.server.revoke_tokens()
+    return talk.list()
+
+
+def used_up(talk: Talk) -> Reply:
+    thrifty = talk.logged_in("thrifty")
+    assert [thrifty.list().status for _round in range(2)] == [200, 200]
+    return thrifty.list()
+
+
+def aged(seconds: int) -> Callable[[Talk], Reply]:
+    def act(talk: Talk) -> Reply:
+        short = talk.logged_in("short")
+        talk.server.advance(seconds)
+        return short.list()
+
+    return act
+
+
+def locked(talk: Talk) -> Reply:
+    for _round in range(3):
+        assert talk.log_in("admin-id", "wrong").status == 401
+    return talk.log_in("admin-id", "admin-secret")
+
+
+def over_rate(talk: Talk) -> Reply:
+    talk.server.seed({**SEED, "settings": {"rate_limit": {"secrets": 2, "login": 1, "window": 60}}})
+    assert [talk.list().status for _round in range(2)] == [200, 200]
+    return talk.list()
+
+
+def broken(talk: Talk) -> Reply:
+    talk.server.arm("status", status=500)
+    return talk.list()
+
+
+UNREADABLE = ".".join(base64.urlsafe_b64encode(text).decode() for text in (b"no", b"json", b"here"))
+TOO_LARGE = "x" * (1024 * 1024)
+
+ROWS = (
+    Row(
+        "already exists",
+        lambda t: t.create("ONE"),
+        {
+            "reference": (409, None, None),
+            "2024": (400, None, "Secret already exist"),
+            "current": (400, None, "Secret already exist"),
+        },
+    ),
+    Row(
+        "already exists (batch)",
+        lambda t: t.batch("POST", {"ONE": "", "NEW": "", "TWO": ""}),
+        {"2024": (400, None, "Secret already exist: ONE,TWO"), "current": (400, None, "Secret already exist: ONE,TWO")},
+    ),
+    Row(
+        "secret missing (get)",
+        lambda t: t.get("NONE"),
+        {
+            "reference": (404, None, None),
+            "2024": (400, None, "Secret not found"),
+            "current": (404, None, "Secret with name 'NONE' not found"),
+        },
+    ),
+    Row(
+        "secret missing (patch)",
+        lambda t: t.update("NONE"),
+        {
+            "reference": (404, None, None),
+            "2024": (400, None, "Secret not found"),
+            "current": (404, None, "Secret with name 'NONE' not found"),
+        },
+    ),
+    Row(
+        "secret missing (delete)",
+        lambda t: t.delete("NONE"),
+        {"reference": (404, None, None), "2024": (404, None, "Secret not found"), "current": (404, None, None)},
+    ),
+    *(
+        Row(
+            f"missing in a batch ({method})",
+            lambda t, method=method: t.batch(method, {"ONE": "", "NONE": "", "TWO": ""}),  # type: ignore[misc]
+            {"2024": (400, None, "Secret not exist: ONE,TWO"), "current": (404, None, None)},
+        )
+        for method in ("PATCH", "DELETE")
+    ),
+    *(
+        Row(
+            f"{what} missing ({name})",
+            lambda t, act=act, scope=scope: act(t, scope),  # type: ignore[misc]
+            {
+                "reference": (404, None, None),
+                "2024": (400, None, "Folder not found for the given environment slug & secret path"),
+                "current": (
+                    404,
+                    None,
+                    "Folder with path '{secretPath}' in environment with slug '{environment}' not found".format(
+                        **{"secretPath": "/", "environment": "dev", **scope}
+                    ),
+                ),
+            },
+        )
+        for what, scope in (("folder", {"secretPath": "/none"}), ("environment", {"environment": "none"}))
+        for name, act in (
+            ("create", lambda t, scope: t.create("NEW", **scope)),
+            ("patch", lambda t, scope: t.update("ONE", **scope)),
+            ("delete", lambda t, scope: t.delete("ONE", **scope)),
+            ("get", lambda t, scope: t.get("ONE", **scope)),
+        )
+    ),
+    *(
+        Row(
+            f"project missing ({name})",
+            act,
+            {
+                "reference": (404, None, None),
+                "2024": (400, None, "Project not found during bot lookup."),
+                "current": (404, None, None),
+            },
+        )
+        for name, act in (
+            ("list", lambda t: t.list(**{t.project: "none"})),
+            ("create", lambda t: t.create("NEW", **{t.project: "none"})),
+        )
+    ),
+    Row(
+        "no such route",
+        lambda t: t.call("GET", "/api/v9/secrets"),
+        {
+            "reference": (404, None, None),
+            "2024": (404, None, "Route GET:/api/v9/secrets not found"),
+            "current": (404, None, "Route GET:/api/v9/secrets not found"),
+        },
+    ),
+    Row(
+        "older server",
+        lambda t: t.call("GET", "/api/v4/secrets"),
+        {"2024": (404, None, "Route GET:/api/v4/secrets not found")},
+    ),
+    Row(
+        "token older than its TTL",
+        aged(150),
+        {
+            "reference": (401, None, None),
+            "2024": (403, None, "Failed to renew MI access token due to TTL expiration"),
+            "current": (401, "UnauthorizedError", None),
+        },
+    ),
+    Row(
+        "token expired",
+        aged(250),
+        {"reference": (401, None, None), "2024": (500, None, "jwt expired"), "current": (403, "TokenError", None)},
+    ),
+    Row(
+        "token revoked",
+        revoked,
+        {
+            "reference": (401, None, None),
+            "2024": (403, None, "You are not allowed to access this resource"),
+            "current": (401, "UnauthorizedError", None),
+        },
+    ),
+    Row(
+        "token used up",
+        used_up,
+        {
+            "reference": (401, None, None),
+            "2024": (400, None, "Access token number of uses limit reached"),
+            "current": (401, "UnauthorizedError", None),
+        },
+    ),
+    Row(
+        "token malformed",
+        lambda t: t.as_("nonsense").list(),
+        {"reference": (401, None, None), "2024": (500, None, "jwt malformed"), "current": (403, "TokenError", None)},
+    ),
+    Row(
+        "token unreadable",
+        lambda t: t.as_(UNREADABLE).list(),
+        {"reference": (401, None, None), "2024": (500, None, "invalid token"), "current": (403, "TokenError", None)},
+    ),
+    Row(
+        "token forged",
+        forged,
+        {
+            "reference": (401, None, None),
+            "2024": (500, None, "invalid signature"),
+            "current": (403, "TokenError", None),
+        },
+    ),
+    *(
+        Row(
+            f"bad client {what}",
+            act,
+            {
+                "reference": (401, None, None),
+                "2024": (403, None, "Invalid credentials"),
+                "current": (401, "UnauthorizedError", None),
+            },
+        )
+        for what, act in (
+            ("id", lambda t: t.log_in("none", "admin-secret")),
+            ("secret", lambda t: t.log_in("admin-id", "wrong")),
+        )
+    ),
+    Row(
+        "locked out",
+        locked,
+        {"current": (401, "UnauthorizedError", "This identity auth method is temporarily locked")},
+    ),
+    Row(
+        "no permission",
+        lambda t: t.as_("viewer-token").create("NEW"),
+        {
+            "reference": (403, None, None),
+            "2024": (401, "PermissionDenied", "You are not allowed to create on secrets"),
+            "current": (403, "PermissionDenied", None),
+        },
+    ),
+    Row(
+        "not in the project",
+        lambda t: t.list(**{t.project: "other"}),
+        {
+            "reference": (403, None, None),
+            "2024": (403, None, "Identity not in project"),
+            "current": (403, "PermissionDenied", None),
+        },
+    ),
+    *(
+        Row(
+            f"invalid request ({name})",
+            act,
+            {
+                "reference": (400, None, None),
+                "2024": (403, "ValidationFailure", None),
+                "current": (422, "ValidationFailure", None),
+            },
+        )
+        for name, act in (
+            ("value is a number", lambda t: t.create("NEW", 1)),
+            ("value is missing", lambda t: t.call("POST", f"{t.root}/NEW", t.scope())),
+            ("True", lambda t: t.list(recursive="True")),
+            ("1", lambda t: t.list(recursive="1")),
+            ("no environment", lambda t: t.call("GET", f"{t.root}?{t.project}=shop")),
+            ("no project", lambda t: t.call("GET", f"{t.root}?environment=dev")),
+            (
+                "login without a secret",
+                lambda t: t.call("POST", "/api/v1/auth/universal-auth/login", {"clientId": "x"}),
+            ),
+        )
+    ),
+    Row(
+        "invalid request (DELETE without a body)",
+        lambda t: t.call("DELETE", f"{t.root}/ONE?{urlencode(t.scope())}"),
+        {"2024": (403, "ValidationFailure", None), "current": (422, "ValidationFailure", None)},
+    ),
+    Row(
+        "too large",
+        lambda t: t.create("NEW", TOO_LARGE),
+        {"2024": (413, None, None), "current": (413, None, None)},
+    ),
+    Row(
+        "rate limited",
+        over_rate,
+        {"reference": (429, None, None), "2024": (429, None, None), "current": (429, None, None)},
+    ),
+    Row(
+        "server error",
+        broken,
+        {
+            "reference": (500, None, None),
+            "2024": (500, None, "Something went wrong"),
+            "current": (500, None, "Something went wrong"),
+        },
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "profile"),
+    [pytest.param(row, profile, id=f"{row.name}, {profile}") for row in ROWS for profile in row.said],
+)
+def test_each_conclusion_is_said_as_the_table_says(row: Row, profile: str, talk_to: Callable[[str], Talk]) -> None:
+    status, error, message = row.said[profile]
+    reply = row.act(talk_to(profile))
+    assert reply.status == status
+    assert reply.body["statusCode"] == status
+    assert error in (None, reply.body["error"])
+    assert message in (None, reply.message)
+    assert isinstance(reply.body["error"], str)
+    assert isinstance(reply.message, list if reply.body["error"] == "ValidationFailure" else str)
+    assert ("reqId" in reply.body) == (profile == "current")
+
+
+def test_a_current_server_says_which_permission_is_missing(talk: Talk) -> None:
+    assert talk.as_("viewer-token").delete("ONE").body["details"][0]["action"] == "delete"
+
+
+@pytest.mark.parametrize(("profile", "empty"), [("2024", {"secrets": [], "imports": []}), ("current", {"secrets": []})])
+@pytest.mark.parametrize("scope", [{"secretPath": "/none"}, {"environment": "none"}])
+def test_a_list_of_a_missing_folder_is_empty(
+    profile: str, empty: Any, scope: dict[str, str], talk_to: Callable[[str], Talk]
+) -> None:
+    reply = talk_to(profile).list(**scope)
+    assert (reply.status, reply.body) == (200, empty)
+
+
+def test_on_2024_only_a_missing_folder_has_imports_that_were_not_asked_for(talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to("2024")
+    assert "imports" not in talk.list().body
+    assert "imports" in talk.list(include_imports="true").body
+
+
+def test_a_reference_list_of_a_missing_folder_is_not_found(talk_to: Callable[[str], Talk]) -> None:
+    assert talk_to("reference").list(secretPath="/none").status == 404
+
+
+def test_a_token_is_checked_before_anything_else_of_a_route(talk: Talk) -> None:
+    assert talk.as_("nonsense").create("NEW", 1, projectId="none").body["error"] == "TokenError"
+    assert talk.as_(None).list().status == 401
+    assert talk.as_("viewer-token").create("NEW", secretPath="/none").status == 403
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+@each_profile()
+def test_a_secret_is_created_read_updated_and_deleted(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    created = talk.create("NEW", "first", secretComment=" why ")
+    assert created.status == (201 if profile == "reference" else 200)
+    assert talk.get("NEW").body["secret"]["secretValue"] == "first"
+    assert talk.get("NEW").body["secret"]["secretComment"] == "why"
+    assert talk.update("NEW", "second").body["secret"]["version"] == 2
+    assert talk.update("NEW", "second").body["secret"]["version"] == 3
+    assert talk.get("NEW").body["secret"]["secretComment"] == "why"
+    first = talk.get("NEW", version="1").body["secret"]
+    assert (first["version"], first["secretValue"]) == (1, "first")
+    assert talk.get("NEW", version="9").status in (400, 404)
+    assert talk.stored()["NEW"] == ["second"]
+    assert talk.delete("NEW").status == 200
+    assert "NEW" not in talk.stored()
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("  a ", "a"),
+        ("a\n", "a\n"),
+        ("a\n\n", "a\n"),
+        ("a\r\n", "a\n"),
+        ("\n", "\n"),
+        ("", ""),
+        ("\ta b\t", "a b"),
+        (f"{NO_BREAK_SPACE}a{BYTE_ORDER_MARK}", "a"),
+        ("\u2028a\u3000", "a"),
+        (f"{FILE_SEPARATOR}a{NEXT_LINE}", f"{FILE_SEPARATOR}a{NEXT_LINE}"),
+    ],
+)
+def test_values_are_trimmed_as_ecmascript_trims(sent: str, stored: str, talk_to: Callable[[str], Talk]) -> None:
+    for profile in PROFILES:
+        talk = talk_to(profile)
+        expected = sent if profile == "reference" else stored
+        talk.create(f"V_{profile.upper()}", sent)
+        assert talk.stored()[f"V_{profile.upper()}"] == [expected]
+        talk.update("ONE", sent)
+        assert talk.stored()["ONE"] == [expected]
+        if profile != "reference":
+            talk.batch("PATCH", {"TWO": sent})
+            assert talk.stored()["TWO"] == [expected]
+
+
+@each_profile("2024", "current")
+def test_names_are_trimmed_and_free(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    assert talk.create("  Ünï.code-name 1 ").status == 200
+    assert "Ünï.code-name 1" in talk.stored()
+    assert talk.create("Ünï.code-name 1").message == "Secret already exist"
+    assert talk.create(" ").body["error"] == "ValidationFailure"
+
+
+def test_2024_takes_colons_and_slashes_and_current_refuses_them(talk_to: Callable[[str], Talk]) -> None:
+    assert talk_to("2024").create("a/b:c").status == 200
+    assert talk_to("2024").get("a/b:c").body["secret"]["secretKey"] == "a/b:c"
+    assert [talk_to("current").create(name).status for name in ("a/c", "a:c")] == [422, 422]
+    assert talk_to("current").batch("POST", {"a/c": "v"}).status == 422
+
+
+def test_reference_takes_capitals_digits_and_underscores_only(talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to("reference")
+    assert [talk.create(name).status for name in ("lower", "A-B", "A B", "A_1")] == [400, 400, 400, 201]
+
+
+@each_profile()
+def test_a_name_of_more_than_100_characters_is_no_route(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    assert talk.create("A" * 100).status in (200, 201)
+    assert talk.create("A" * 101).message.startswith("Route POST:/api/")
+    assert talk.get("A" * 101).status == 404
+
+
+@each_profile("2024", "current")
+def test_batches_reach_long_names_and_the_name_batch(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    assert talk.batch("POST", {"A" * 400: "long", "batch": "b"}).status == 200
+    assert talk.stored()["A" * 400] == ["long"]
+    assert talk.stored()["batch"] == ["b"]
+    assert talk.create("batch").body["error"] == "ValidationFailure"
+    assert talk.call("POST", f"{talk.root}/batch", talk.scope(secrets=[])).body["error"] == "ValidationFailure"
+
+
+def test_a_reference_server_has_no_batches(talk_to: Callable[[str], Talk]) -> None:
+    assert talk_to("reference").batch("POST", {"NEW": "v"}).status == 400
+    assert "NEW" not in talk_to("reference").stored()
+
+
+@each_profile("2024", "current")
+def test_a_batch_is_stored_whole_or_not_at_all(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    before = talk.stored()
+    assert talk.batch("POST", {"NEW": "v", "ONE": "v"}).status == 400
+    assert talk.batch("PATCH", {"ONE": "changed", "NONE": "v"}).status in (400, 404)
+    assert talk.batch("DELETE", {"ONE": "", "NONE": ""}).status in (400, 404)
+    assert talk.stored() == before
+    assert talk.batch("PATCH", {"ONE": "1", "TWO": "2"}).status == 200
+    assert names(talk.batch("DELETE", {"ONE": "", "TWO": ""})) == ["ONE", "TWO"]
+    assert list(talk.stored()) == ["OWNED"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "stored"),
+    [
+        ("failOnNotFound", 404, {"ONE": ["one"]}),
+        ("upsert", 200, {"ONE": ["1"], "NONE": ["0"]}),
+        ("ignore", 200, {"ONE": ["1"]}),
+    ],
+)
+def test_a_current_batch_update_has_modes(mode: str, status: int, stored: dict[str, list[str]], talk: Talk) -> None:
+    assert talk.batch("PATCH", {"ONE": "1", "NONE": "0"}, mode=mode).status == status
+    assert {key: value for key, value in talk.stored().items() if key in ("ONE", "NONE")} == stored
+    assert talk.batch("PATCH", {"ONE": "1"}, mode="other").status == 422
+
+
+def test_one_2024_batch_stores_a_name_twice_and_one_delete_removes_both(talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to("2024")
+    assert talk.batch("POST", [("TWIN", "a"), ("TWIN", "b")]).status == 200
+    assert talk.stored()["TWIN"] == ["a", "b"]
+    assert names(talk.list()).count("TWIN") == 2
+    assert talk.delete("TWIN").status == 200
+    assert "TWIN" not in talk.stored()
+    assert talk_to("current").batch("POST", [("TWIN", "a"), ("TWIN", "b")]).message == "Secret already exist: TWIN"
+
+
+def test_a_current_update_may_leave_the_value_out(talk_to: Callable[[str], Talk]) -> None:
+    body = {"environment": "dev", "secretComment": "new"}
+    assert talk_to("current").call("PATCH", "/api/v4/secrets/TWO", {"projectId": "shop", **body}).status == 200
+    assert talk_to("current").get("TWO").body["secret"]["secretComment"] == "new"
+    assert talk_to("current").stored()["TWO"] == ["two"]
+    assert talk_to("2024").call("PATCH", "/api/v3/secrets/raw/TWO", {"workspaceId": "shop", **body}).status == 403
+
+
+def test_tags_are_set_by_id_and_found_by_slug(talk_to: Callable[[str], Talk]) -> None:
+    for profile, path, key in (
+        ("2024", "/api/v1/workspace/shop/tags", "workspaceTags"),
+        ("current", "/api/v1/workspace/shop/tags", "workspaceTags"),
+        ("current", "/api/v1/projects/shop/tags", "tags"),
+    ):
+        talk = talk_to(profile)
+        (tag,) = talk.call("GET", path).body[key]
+        assert (tag["slug"], tag["name"]) == ("db", "Database")
+        talk.update("ONE", "one", tagIds=[tag["id"]])
+        talk.update("ONE", "one")
+        assert sorted(names(talk.list(tagSlugs="db"))) == ["ONE", "TWO"]
+        talk.update("ONE", "one", tagIds=[])
+        assert names(talk.list(tagSlugs="db")) == ["TWO"]
+        assert talk.update("ONE", "one", tagIds=["none"]).message == "Tag not found"
+        assert ("tags" in talk.get("TWO").body["secret"]) == (profile == "current")
+    assert talk_to("reference").call("GET", "/api/v1/workspace/shop/tags").status == 404
+
+
+def test_metadata_is_known_to_current_servers_only(talk_to: Callable[[str], Talk]) -> None:
+    items = [{"key": "tier", "value": "1"}]
+    assert talk_to("current").create("NEW", secretMetadata=items).status == 200
+    assert talk_to("current").get("NEW").body["secret"]["secretMetadata"] == [{**items[0], "isEncrypted": False}]
+    assert names(talk_to("current").list(metadataFilter="key=tier,value=1")) == ["NEW"]
+    assert names(talk_to("current").list(metadataFilter="key=owner,value=you")) == []
+    assert talk_to("2024").update("NEW", "v", secretMetadata=[]).status == 200
+    assert "secretMetadata" not in talk_to("2024").get("NEW").body["secret"]
+    assert talk_to("current").get("NEW").body["secret"]["secretMetadata"] != []
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+@each_profile()
+def test_a_recursive_list_gives_each_secret_with_its_path(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    found = talk_to(profile).list(recursive="true").body["secrets"]
+    places = sorted((secret["secretPath"], secret["secretKey"]) for secret in found)
+    assert ("/", "ONE") in places
+    assert ("/app", "ONE") in places
+    assert ("/app/web", "DEEP") in places
+    assert len(places) == 6
+
+
+@each_profile()
+def test_a_list_has_an_order_of_its_own_and_keeps_it(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    created = [f"K{number}" for number in range(8)]
+    for name in created:
+        talk.create(name)
+    listed = [name for name in names(talk.list()) if name in created]
+    assert sorted(listed) == created
+    assert listed != created
+    assert names(talk.list()) == names(talk.list())
+
+
+@pytest.mark.parametrize(
+    ("profile", "name"), [("reference", "includeImports"), ("2024", "include_imports"), ("current", "include_imports")]
+)
+def test_imports_come_apart_and_each_server_has_its_own_spelling(
+    profile: str, name: str, talk_to: Callable[[str], Talk]
+) -> None:
+    talk = talk_to(profile)
+    other = {"includeImports", "include_imports"} - {name}
+    reply = talk.list(secretPath="/app", **{name: "true"})
+    assert names(reply) == ["ONE"]
+    imports = reply.body["imports"]
+    assert [(link["environment"], link["secretPath"], names(Reply(200, link))) for link in imports] == [
+        ("prod", "/", ["SHARED"]),
+        ("prod", "/more", ["SHARED"]),
+    ]
+    assert not talk.list(secretPath="/app", **{other.pop(): "true"}).body.get("imports")
+    assert talk.get("SHARED", secretPath="/app", **{name: "true"}).body["secret"]["secretValue"] == "from more"
+    assert talk.get("SHARED", secretPath="/app").status in (400, 404)
+    talk.server.put_secret("shop", "dev", "/app", "SHARED", "own")
+    assert talk.get("SHARED", secretPath="/app", **{name: "true"}).body["secret"]["secretValue"] == "own"
+
+
+@each_profile()
+def test_references_are_resolved_on_request(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    talk.server.put_secret("shop", "dev", "/", "REF", "${ONE} ${dev.app.web.DEEP} ${prod.SHARED} ${NONE}.")
+    talk.server.put_secret("shop", "dev", "/", "OVER", "<${REF}>")
+    talk.server.put_secret("shop", "dev", "/", "ROUND", "${ROUND}x")
+    assert talk.get("REF").body["secret"]["secretValue"].startswith("${ONE}")
+    expanded = {"expandSecretReferences": "true"}
+    assert talk.get("OVER", **expanded).body["secret"]["secretValue"] == "<one deep from prod .>"
+    listed = {secret["secretKey"]: secret["secretValue"] for secret in talk.list(**expanded).body["secrets"]}
+    assert listed["REF"] == "one deep from prod ."
+    assert "$" not in listed["ROUND"]
+
+
+def test_a_current_server_refuses_a_reference_to_nothing(talk_to: Callable[[str], Talk]) -> None:
+    for value in ("${NONE}", "${prod.more.NONE}", "${none.ONE}"):
+        assert talk_to("current").create("NEW", value).status == 400
+        assert talk_to("current").update("ONE", value).status == 400
+    assert "NEW" not in talk_to("current").stored()
+    assert talk_to("current").create("NEW", "${prod.more.SHARED} ${ONE}").status == 200
+    assert talk_to("current").batch("POST", {"A": "${B}", "B": "b"}).status == 200
+    assert talk_to("2024").create("FREE", "${NONE}").status == 200
+
+
+def test_values_are_hidden_from_who_may_only_describe(talk_to: Callable[[str], Talk]) -> None:
+    for talk, query in (
+        (talk_to("current").as_("hidden-token"), {}),
+        (talk_to("current"), {"viewSecretValue": "false"}),
+    ):
+        for secret in (talk.get("ONE", **query).body["secret"], *talk.list(**query).body["secrets"]):
+            assert (secret["secretValueHidden"], secret["secretValue"]) == (True, "<hidden-by-infisical>")
+    shown = talk_to("current").get("ONE").body["secret"]
+    assert (shown["secretValueHidden"], shown["secretValue"]) == (False, "one")
+    for profile, status in (("2024", 401), ("reference", 403)):
+        assert talk_to(profile).as_("hidden-token").list().status == status
+        assert talk_to(profile).as_("hidden-token").get("ONE").status == status
+
+
+def test_a_writer_writes_and_reads_nothing(talk: Talk) -> None:
+    writer = talk.as_("writer-token")
+    assert writer.create("NEW", "hers").body["secret"]["secretValueHidden"] is True
+    assert writer.update("ONE", "hers").status == 200
+    assert talk.stored()["NEW"] == ["hers"]
+    assert [writer.get("ONE").status, writer.list().status, writer.delete("ONE").status] == [403, 403, 403]
+    assert talk.as_("no-access-token").list().status == 403
+
+
+def test_a_2024_server_shows_a_writer_what_was_written(talk_to: Callable[[str], Talk]) -> None:
+    written = talk_to("2024").as_("writer-token").create("NEW", "hers").body["secret"]
+    assert written["secretValue"] == "hers"
+    assert "secretValueHidden" not in written
+
+
+def test_a_reference_server_deletes_by_query_alone(talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to("reference")
+    assert talk.call("DELETE", f"{talk.root}/ONE?{urlencode(talk.scope())}").status == 200
+    assert "ONE" not in talk.stored()
+
+
+def test_an_approval_policy_keeps_changes_back(talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to("current")
+    place = {"secretPath": "/guarded"}
+    for reply in (
+        talk.create("NEW", **place),
+        talk.update("OLD", "new", **place),
+        talk.delete("OLD", **place),
+        talk.batch("POST", {"NEW": "v"}, **place),
+        talk.batch("DELETE", {"OLD": ""}, **place),
+    ):
+        assert reply.status == 200
+        assert list(reply.body) == ["approval"]
+        assert reply.body["approval"]["id"]
+    assert talk.stored("/guarded") == {"OLD": ["old"]}
+    assert len(talk.server.state()["approvals"]) == 5
+    assert talk.update("NONE", **place).status == 404
+    assert "secret" in talk_to("2024").update("OLD", "new", **place).body
+
+
+@each_profile()
+def test_a_list_has_an_etag(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    path = f"{talk.root}?{urlencode(talk.scope())}"
+    etag = talk.call("GET", path).headers["etag"]
+    same = talk.call("GET", path, headers={"If-None-Match": etag})
+    assert (same.status, same.body, same.headers["etag"]) == (304, b"", etag)
+    assert talk.server.requests()[-1]["returned_values"] is False
+    talk.update("ONE", "changed")
+    assert talk.call("GET", path, headers={"If-None-Match": etag}).status == 200
+
+
+# --- projects and folders -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("profile", "path", "status", "key"),
+    [
+        ("reference", "/api/v1/workspace", 200, "workspaces"),
+        ("reference", "/api/v1/projects", 404, None),
+        ("2024", "/api/v1/workspace", 403, None),
+        ("2024", "/api/v1/workspace/shop", 200, "workspace"),
+        ("2024", "/api/v1/workspace/other", 403, None),
+        ("2024", "/api/v1/projects", 404, None),
+        ("current", "/api/v1/projects", 200, "projects"),
+        ("current", "/api/v1/projects/shop", 200, "project"),
+        ("current", "/api/v1/projects/none", 404, None),
+        ("current", "/api/v1/workspace", 200, "workspaces"),
+        ("current", "/api/v1/workspace/shop", 200, "workspace"),
+    ],
+)
+def test_each_server_has_its_own_way_to_projects(
+    profile: str, path: str, status: int, key: str | None, talk_to: Callable[[str], Talk]
+) -> None:
+    reply = talk_to(profile).call("GET", path)
+    assert reply.status == status
+    if key:
+        found = reply.body[key]
+        (project,) = found if isinstance(found, list) else [found]
+        assert (project["id"], project["name"]) == ("shop", "Shop")
+        assert [(e["slug"], e["name"]) for e in project["environments"]] == [
+            ("dev", "Development"),
+            ("prod", "Production"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "root", "project"),
+    [
+        ("2024", "/api/v1/folders", "workspaceId"),
+        ("current", "/api/v1/folders", "workspaceId"),
+        ("current", "/api/v2/folders", "projectId"),
+    ],
+)
+def test_folders_are_made_with_parents_listed_and_removed_with_all_below(
+    profile: str, root: str, project: str, talk_to: Callable[[str], Talk]
+) -> None:
+    talk = talk_to(profile)
+    scope = {project: "shop", "environment": "dev"}
+
+    def listed(**query: str) -> list[str]:
+        reply = talk.call("GET", f"{root}?{urlencode({**scope, **query})}")
+        return sorted(folder["name"] for folder in reply.body["folders"])
+
+    made = talk.call("POST", root, {**scope, "name": "c", "path": "/a/b"}).body["folder"]
+    assert made["name"] == "c"
+    assert talk.call("POST", root, {**scope, "name": "c", "path": "/a/b"}).body["folder"]["id"] == made["id"]
+    assert listed() == ["a", "app", "guarded"]
+    assert listed(path="/a/b") == ["c"]
+    recursive = ["a", "app", "b", "c", "guarded", "web"]
+    assert listed(recursive="true") == (recursive if root == "/api/v2/folders" else ["a", "app", "guarded"])
+    assert talk.create("INSIDE", secretPath="/a/b/c").status == 200
+    assert talk.call("DELETE", f"{root}/a", {**scope, "path": "/"}).status == 200
+    assert listed() == ["app", "guarded"]
+    assert talk.stored("/a/b/c") == {}
+    web = talk.call("GET", f"{root}?{urlencode({**scope, 'path': '/app'})}").body["folders"][0]
+    assert talk.call("DELETE", f"{root}/{web['id']}", {**scope, "path": "/app"}).status == 200
+    missing = 404 if profile == "current" else 400
+    assert talk.call("DELETE", f"{root}/a", {**scope, "path": "/"}).status == missing
+    assert talk.call("GET", f"{root}?{urlencode({**scope, 'path': '/none'})}").status == missing
+    assert talk.call("POST", root, {**scope, "environment": "none", "name": "c"}).status == missing
+    assert talk.call("POST", root, {**scope, "name": "a/b"}).body["error"] == "ValidationFailure"
+    assert talk.as_("viewer-token").call("POST", root, {**scope, "name": "d"}).body["error"] == "PermissionDenied"
+
+
+def test_a_reference_server_has_no_folder_routes(talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to("reference")
+    assert talk.call("GET", "/api/v1/folders?workspaceId=shop&environment=dev").status == 404
+    assert talk_to("2024").call("GET", "/api/v2/folders?projectId=shop&environment=dev").status == 404
+
+
+def test_a_current_server_has_the_deprecated_secret_routes(talk: Talk) -> None:
+    reply = talk.call("GET", "/api/v3/secrets/raw/ONE?workspaceId=shop&environment=dev")
+    assert reply.body["secret"]["secretValue"] == "one"
+
+
+# --- logins and tokens ----------------------------------------------------------------------------------------------
+
+
+@each_profile()
+def test_a_login_gives_a_token_that_works(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    reply = talk.log_in(" short-id\t", f"{NO_BREAK_SPACE}short-secret\n")
+    assert reply.status == 200
+    assert (reply.body["expiresIn"], reply.body["accessTokenMaxTTL"], reply.body["tokenType"]) == (100, 200, "Bearer")
+    assert talk.as_(reply.body["accessToken"]).list().status == 200
+
+
+def test_a_lockout_hits_the_identity_and_ends_after_its_time(talk: Talk) -> None:
+    assert "locked" in locked(talk).message
+    assert talk.log_in("viewer-id", "viewer-secret").status == 200
+    talk.server.advance(299)
+    assert "locked" in talk.log_in("admin-id", "admin-secret").message
+    talk.server.advance(2)
+    assert talk.log_in("admin-id", "admin-secret").status == 200
+
+
+def test_a_good_login_resets_the_count_of_bad_ones(talk: Talk) -> None:
+    for secret in ("wrong", "wrong", "admin-secret", "wrong", "wrong"):
+        talk.log_in("admin-id", secret)
+    assert talk.log_in("admin-id", "admin-secret").status == 200
+
+
+@each_profile("reference", "2024")
+def test_older_servers_do_not_lock_out(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    for _round in range(4):
+        talk.log_in("admin-id", "wrong")
+    assert talk.log_in("admin-id", "admin-secret").status == 200
+
+
+def test_the_lockout_can_be_set_and_turned_off(talk: Talk) -> None:
+    talk.server.seed({**SEED, "settings": {"lockout": {"after": 1, "seconds": 10}}})
+    talk.log_in("admin-id", "wrong")
+    assert "locked" in talk.log_in("admin-id", "admin-secret").message
+    talk.server.seed({**SEED, "settings": {"lockout": None}})
+    for _round in range(4):
+        talk.log_in("admin-id", "wrong")
+    assert talk.log_in("admin-id", "admin-secret").status == 200
+
+
+@pytest.mark.parametrize(("profile", "status"), [("reference", 401), ("2024", 403), ("current", 401)])
+def test_a_client_secret_with_a_use_limit_runs_out(profile: str, status: int, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    assert [talk.log_in("thrifty-id", "thrifty-secret").status for _round in range(2)] == [200, status]
+
+
+@each_profile("2024", "current")
+def test_a_token_can_be_revoked(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile).logged_in("admin")
+    other = talk.logged_in("admin")
+    assert talk.call("POST", "/api/v1/auth/token/revoke", {"accessToken": talk.token}).status == 200
+    assert talk.list().status in (401, 403)
+    assert other.list().status == 200
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+def test_rate_limits_count_by_method_and_route_in_windows(talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to("2024")
+    limited = over_rate(talk)
+    assert 1 <= int(limited.headers["retry-after"]) <= 60
+    assert limited.headers["x-ratelimit-limit"] == "2"
+    assert limited.headers["x-ratelimit-remaining"] == "0"
+    assert int(limited.headers["x-ratelimit-reset"]) <= 60
+    assert talk.get("ONE").headers["x-ratelimit-remaining"] == "1"
+    assert [talk.call("GET", "/api/status").status for _round in range(5)] == [200] * 5
+    assert [talk.log_in("admin-id", "admin-secret").status for _round in range(2)] == [200, 429]
+    talk.server.advance(60)
+    assert talk.list().status == 200
+
+
+def test_a_reference_server_does_not_say_how_long_to_wait(talk_to: Callable[[str], Talk]) -> None:
+    assert "retry-after" not in over_rate(talk_to("reference")).headers
+
+
+def test_there_is_no_rate_limit_unless_a_seed_sets_one(talk: Talk) -> None:
+    assert {talk.list().status for _round in range(60)} == {200}
+
+
+@each_profile("2024", "current")
+def test_a_value_just_under_the_body_limit_is_stored(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    assert talk.create("BIG", "x" * 1_048_000).status == 200
+    assert len(talk.stored()["BIG"][0]) == 1_048_000
+    assert talk.create("NEW", TOO_LARGE).status == 413
+    assert "NEW" not in talk.stored()
+
+
+def test_a_body_that_is_not_json_is_refused(talk: Talk) -> None:
+    assert talk.call("POST", f"{talk.root}/NEW", b'{"projectId":').status == 400
+    assert talk.call("POST", f"{talk.root}/NEW", b"a=b", {"Content-Type": "text/plain"}).status == 415
+    assert talk.call("POST", f"{talk.root}/NEW", b"[]").status == 422
+
+
+def test_any_text_comes_back_as_it_was_stored(talk: Talk) -> None:
+    value = "".join(map(chr, range(33, 0x300))) + "\U0001f511\ud800\0end"
+    assert talk.create("TEXT", value).status == 200
+    assert talk.get("TEXT").body["secret"]["secretValue"] == value
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_status_fault_answers_in_the_words_of_the_profile_for_so_many_requests(talk: Talk) -> None:
+    talk.server.arm("status", status=503, times=2, headers={"Retry-After": "7"})
+    first = talk.list()
+    assert (first.status, first.body["statusCode"], first.headers["retry-after"]) == (503, 503, "7")
+    assert "reqId" in first.body
+    assert [talk.list().status, talk.list().status] == [503, 200]
+
+
+def test_a_status_fault_may_name_its_message_and_take_effect(talk: Talk) -> None:
+    talk.server.arm("status", status=400, error="BadRequest", message="no", method="POST", after_handling=True)
+    assert talk.list().status == 200
+    assert (talk.create("NEW").message, talk.stored()["NEW"]) == ("no", ["v"])
+
+
+def test_a_fault_hits_only_the_paths_it_names_and_can_be_disarmed(talk: Talk) -> None:
+    talk.server.arm("status", status=502, path="/secrets/TWO$", times=None)
+    assert [talk.get("ONE").status, talk.get("TWO").status, talk.get("TWO").status] == [200, 502, 502]
+    talk.server.disarm()
+    assert talk.get("TWO").status == 200
+
+
+def test_html_and_redirects_come_from_something_that_is_not_the_api(talk: Talk) -> None:
+    talk.server.arm("html")
+    page = talk.create("NEW")
+    assert (page.status, page.headers["content-type"].split(";")[0]) == (200, "text/html")
+    assert page.body.startswith(b"<!DOCTYPE html>")
+    assert "NEW" not in talk.stored()
+    talk.server.arm("redirect", status=307, headers={"Location": f"{talk.server.url}/api/status"})
+    connection = http.client.HTTPConnection(talk.server.url.removeprefix("http://"))
+    connection.request("GET", "/api/v4/secrets")
+    response = connection.getresponse()
+    assert (response.status, response.headers["Location"]) == (307, f"{talk.server.url}/api/status")
+    connection.close()
+
+
+def test_malformed_json_is_complete_http(talk: Talk) -> None:
+    talk.server.arm("malformed")
+    reply = talk.list()
+    assert reply.status == 200
+    assert isinstance(reply.body, bytes)
+    assert len(reply.body) == int(reply.headers["content-length"])
+
+
+def test_a_connection_is_cut_before_the_answer(talk: Talk) -> None:
+    talk.server.arm("cut_before")
+    with pytest.raises(http.client.RemoteDisconnected):
+        talk.create("LOST")
+    assert "LOST" not in talk.stored()
+    talk.server.arm("cut_before", after_handling=True)
+    with pytest.raises(http.client.RemoteDisconnected):
+        talk.create("KEPT")
+    assert talk.stored()["KEPT"] == ["v"]
+    assert talk.server.requests()[-1]["status"] is None
+
+
+def test_a_connection_is_cut_in_the_middle_of_a_body(talk: Talk) -> None:
+    whole = len(json.dumps(talk.list().body, separators=(",", ":")))
+    talk.server.arm("cut_middle")
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        talk.list()
+    assert len(cut.value.partial) == whole // 2
+
+
+def test_a_held_request_ends_without_an_answer_and_a_delayed_one_with_it(talk: Talk) -> None:
+    talk.server.arm("timeout", seconds=0.3)
+    started = time.monotonic()
+    with pytest.raises(http.client.RemoteDisconnected):
+        talk.list()
+    assert time.monotonic() - started >= 0.3
+    talk.server.arm("delay", seconds=0.3)
+    started = time.monotonic()
+    assert talk.list().status == 200
+    assert time.monotonic() - started >= 0.3
+
+
+def test_another_writer_can_be_quicker(talk: Talk) -> None:
+    place = {"project": "shop", "environment": "dev", "path": "/"}
+    talk.server.arm("write_first", method="POST", secret={**place, "key": "NEW", "value": "theirs"})
+    assert talk.create("NEW", "ours").message == "Secret already exist"
+    assert talk.stored()["NEW"] == ["theirs"]
+    talk.server.arm("delete_first", method="PATCH", secret={**place, "key": "ONE"})
+    assert talk.update("ONE").status == 404
+
+
+@pytest.mark.parametrize(
+    ("fault", "field"),
+    [
+        ({"kind": "none"}, "kind"),
+        ({"kind": "status", "times": 0}, "times"),
+        ({"kind": "status", "status": "500"}, "status"),
+        ({"kind": "status", "path": "("}, "path"),
+        ({"kind": "delay", "seconds": "1"}, "seconds"),
+        ({"kind": "write_first"}, "secret"),
+        ({"kind": "delete_first", "secret": {"value": "x"}}, "secret.value"),
+        ({"kind": "status", "when": 1}, "when"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused(fault: dict[str, Any], field: str, talk: Talk) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        talk.server.control("POST", "/faults", fault)
+    assert talk.list().status == 200
+
+
+# --- control --------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_tells_requests_without_values_and_credentials(talk: Talk) -> None:
+    talk.server.clear_requests()
+    talk.log_in("admin-id", "admin-secret")
+    talk.server.arm("status", status=500)
+    talk.list()
+    talk.as_("hidden-token").list(recursive="true")
+    talk.batch("POST", {"a b": "canary"})
+    talk.call("POST", "/api/v1/auth/token/revoke", {"accessToken": "admin-token"})
+    log = talk.server.requests()
+    assert [entry["n"] for entry in log] == [1, 2, 3, 4, 5]
+    assert [entry["status"] for entry in log] == [200, 500, 200, 200, 200]
+    assert [entry["identity"] for entry in log] == ["admin", None, "hidden", "admin", None]
+    assert [entry["fault"] for entry in log] == [None, "status", None, None, None]
+    assert [entry["returned_values"] for entry in log] == [False, False, False, True, False]
+    assert log[0]["body"] == {"clientId": "admin-id", "clientSecret": "***"}
+    assert log[2]["query"]["recursive"] == "true"
+    assert log[3]["body"]["secrets"] == [{"secretKey": "a b", "secretValue": "***"}]
+    assert log[4]["body"] == {"accessToken": "***"}
+    assert [entry["path"] for entry in talk.server.requests("/batch$")] == ["/api/v4/secrets/batch"]
+
+
+def test_a_path_is_logged_as_it_was_sent(talk: Talk) -> None:
+    talk.get("a/b c")
+    assert talk.server.requests()[-1]["path"] == "/api/v4/secrets/a%2Fb%20c"
+
+
+def test_state_seed_and_reset_concern_everything(talk: Talk) -> None:
+    talk.create("NEW", "stored")
+    talk.log_in("admin-id", "admin-secret")
+    talk.server.advance(1000)
+    talk.server.arm("html", times=None)
+    state = talk.server.state()
+    assert state["now"] > time.time() + 900
+    assert [identity["logins"] for identity in state["identities"] if identity["name"] == "admin"] == [1]
+    talk.server.reset()
+    assert "NEW" not in talk.stored()
+    assert talk.list().status == 200
+    assert len(talk.server.requests()) == 1
+    assert talk.server.state()["now"] < time.time() + 900
+    talk.server.seed({"projects": [{"id": "p"}]})
+    assert [project["id"] for project in talk.server.state()["projects"]] == ["p"]
+
+
+def test_secrets_are_changed_behind_the_apis_back(talk: Talk) -> None:
+    talk.server.put_secret("shop", "dev", "/", "ONE", " untrimmed ")
+    talk.server.put_secret("shop", "dev", "/brand/new", "ONE", "a", comment="c", tags=["db"])
+    talk.server.put_secret("shop", "dev", "/brand/new", "ONE", "b", repeat=True)
+    assert talk.get("ONE").body["secret"]["version"] == 2
+    assert talk.stored()["ONE"] == [" untrimmed "]
+    assert talk.stored("/brand/new") == {"ONE": ["a", "b"]}
+    assert talk.server.delete_secret("shop", "dev", "/brand/new", "ONE") == 2
+    with pytest.raises(ValueError, match=r"^environment: environment 'none' does not exist"):
+        talk.server.put_secret("shop", "none", "/", "ONE", "v")
+
+
+def test_a_wrong_control_request_is_told_so(talk: Talk) -> None:
+    with pytest.raises(ValueError, match="no such control request"):
+        talk.server.control("GET", "/nothing")
+    with pytest.raises(ValueError, match=r"^profile: "):
+        talk.server.use_profile("1999")
+    with pytest.raises(ValueError, match=r"^advance: "):
+        talk.server.advance(-1)
+
+
+BAD_SEEDS: tuple[tuple[Any, str], ...] = (
+    ([], "the seed: must be an object"),
+    ({"project": []}, "project: unknown key"),
+    ({"projects": {}}, "projects: must be a list"),
+    ({"projects": [{"name": "x"}]}, r"projects\[0\].id: is missing"),
+    ({"projects": [{"id": "p"}, {"id": "p"}]}, r"projects\[1\].id: 'p' is used twice"),
+    ({"projects": [{"id": "p", "environments": [{"slug": 1}]}]}, r"projects\[0\].environments\[0\].slug: must be a st"),
+    (
+        {"projects": [{"id": "p", "secrets": [{"environment": "dev", "key": "K", "value": "v"}]}]},
+        r"projects\[0\].secrets\[0\].environment: environment 'dev' does not exist",
+    ),
+    (
+        {"projects": [{"id": "p", "environments": [{"slug": "d"}], "secrets": [{"environment": "d", "key": "K"}]}]},
+        r"projects\[0\].secrets\[0\].value: is missing",
+    ),
+    (
+        {"projects": [{"id": "p", "environments": [{"slug": "d"}], "folders": [{"environment": "d", "path": "a"}]}]},
+        r"projects\[0\].folders\[0\].path: must begin with /",
+    ),
+    (
+        {"identities": [{"client_id": "i", "client_secret": "s", "permissions": {"p": "admin"}}]},
+        r"identities\[0\].permissions.p: project 'p' does not exist",
+    ),
+    (
+        {
+            "projects": [{"id": "p"}],
+            "identities": [{"client_id": "i", "client_secret": "s", "permissions": {"p": "god"}}],
+        },
+        r"identities\[0\].permissions.p: must be a role",
+    ),
+    ({"tokens": [{"identity": "i", "token": "t"}]}, r"tokens\[0\].identity: identity 'i' does not exist"),
+    ({"settings": {"rate_limit": {"secrets": 0}}}, "settings.rate_limit.secrets: must be a whole number"),
+    ({"settings": {"lockout": {"before": 1}}}, "settings.lockout.before: unknown key"),
+)
+
+
+@pytest.mark.parametrize(("seed", "message"), BAD_SEEDS)
+def test_a_malformed_seed_is_refused_by_its_key_and_changes_nothing(seed: Any, message: str, talk: Talk) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        talk.server.seed(seed)
+    assert talk.stored()["ONE"] == ["one"]
+
+
+# --- the process ----------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(TESTS / "dev_server"), "--port", "0", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_bad_input_ends_with_status_2_and_a_sentence(tmp_path: Path) -> None:
+    broken, wrong = tmp_path / "broken.json", tmp_path / "wrong.json"
+    broken.write_text("{")
+    wrong.write_text('{"projects": [{}]}')
+    for arguments, sentence in (
+        (("--profile", "1999"), "invalid choice: '1999'"),
+        (("--seed", str(tmp_path / "none.json")), "cannot be read: No such file"),
+        (("--seed", str(broken)), "is not JSON"),
+        (("--seed", str(wrong)), "projects[0].id: is missing"),
+        (("--tls-cert", "x"), "--tls-cert and --tls-key go together"),
+        (("--tls-cert", str(broken), "--tls-key", str(broken)), f"--tls-cert {broken}"),
+        (("--port", "99999"), "cannot listen on 127.0.0.1 port 99999"),
+        (("--ready-file", str(tmp_path / "none" / "ready")), "--ready-file"),
+    ):
+        ended = run(*arguments)
+        assert (ended.returncode, sentence in ended.stderr, "Traceback" in ended.stderr) == (2, True, False), ended
+
+
+def test_the_server_listens_says_so_and_ends_on_sigterm(tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    command = [sys.executable, str(TESTS / "dev_server"), "--port", "0", "--ready-file", str(ready)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        line = process.stdout.readline()
+        document = json.loads(ready.read_text())
+        assert line == f"Listening on {document['url']} (profile current)\n"
+        assert document["pid"] == process.pid
+        assert document["profile"] == "current"
+        with urllib.request.urlopen(f"{document['control_url']}/profile", timeout=5) as response:
+            assert json.load(response) == {"profile": "current"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+
+
+def test_the_default_seed_has_a_demo_project(tmp_path: Path) -> None:
+    with DevServer() as server:
+        talk = Talk(server).log_in("demo-client-id", "demo-client-secret")
+        token = talk.body["accessToken"]
+        projects = Talk(server, token=token).call("GET", "/api/v1/projects").body["projects"]
+        assert [project["id"] for project in projects] == ["demo-project"]
+        assert [environment["slug"] for environment in projects[0]["environments"]] == ["dev", "staging", "prod"]
+        assert "DB_PASSWORD" in server.values("demo-project", "dev", "/app")
+
+
+def test_https_is_verified_by_the_ca_that_was_made() -> None:
+    with DevServer(tls=True) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        server.arm("cut_middle")
+        context = ssl.create_default_context(cafile=server.ca_path)
+        with pytest.raises(http.client.IncompleteRead):
+            urllib.request.urlopen(f"{server.url}/api/status", timeout=5, context=context).read()
+        with urllib.request.urlopen(f"{server.url}/api/status", timeout=5, context=context) as response:
+            assert json.load(response)["message"] == "Ok"
+        with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            urllib.request.urlopen(f"{server.url}/api/status", timeout=5)
+
+
+def test_a_request_that_is_held_does_not_keep_the_server_from_ending() -> None:
+    with DevServer() as server:
+        server.arm("timeout", seconds=60)
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+        connection.request("GET", "/api/status")
+        while not server.requests():
+            time.sleep(0.01)
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 5
+        assert server.process.returncode == 0
+        connection.close()
+
+
+def test_a_server_that_does_not_start_says_why() -> None:
+    with pytest.raises(RuntimeError, match=r"^the test server did not start: .*nothing: unknown key"):
+        DevServer(seed={"nothing": 1})

@@ -1,0 +1,239 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an answer means: every row of the table of known answers, for each kind of server that has an entry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import errors
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Answer, Conclusion, Operation
+
+C, Op = Conclusion, Operation
+ALL = tuple(Operation)
+SECRET_ROUTES = (Op.LIST, Op.GET, Op.CREATE, Op.UPDATE, Op.DELETE, Op.BATCH)
+WITH_TOKEN = (*SECRET_ROUTES, Op.FOLDER, Op.PROJECT)
+
+# (conclusion, kind of server, operations, status, error, message): "What an answer means", row by row.
+ROWS: list[tuple[Conclusion, str, tuple[Operation, ...], int, str, Any]] = [
+    # already exists
+    (C.CONFLICT, "reference", (Op.CREATE,), 409, "Conflict", "Secret exists"),
+    (C.CONFLICT, "2024", (Op.CREATE,), 400, "BadRequest", "Secret already exist"),
+    (C.CONFLICT, "2024", (Op.BATCH,), 400, "BadRequest", "Secret already exist: A,B"),
+    (C.CONFLICT, "current", (Op.CREATE,), 400, "BadRequest", "Secret already exist"),
+    (C.CONFLICT, "current", (Op.BATCH,), 400, "BadRequest", "Secret already exist: A,B"),
+    # secret missing
+    (C.SECRET_MISSING, "reference", (Op.GET, Op.UPDATE), 404, "Not Found", "Not found"),
+    (C.SECRET_MISSING, "2024", (Op.GET, Op.UPDATE), 400, "BadRequest", "Secret not found"),
+    (C.SECRET_MISSING, "current", (Op.GET, Op.UPDATE), 404, "NotFound", "Secret with name 'A' not found"),
+    (C.SECRET_MISSING, "reference", (Op.DELETE,), 404, "Not Found", "Not found"),
+    (C.SECRET_MISSING, "2024", (Op.DELETE,), 404, "NotFound", "Secret not found"),
+    (C.SECRET_MISSING, "current", (Op.DELETE,), 404, "NotFound", "Not found"),
+    # missing in a batch
+    (C.SECRET_MISSING, "2024", (Op.BATCH,), 400, "BadRequest", "Secret not exist: A"),
+    (C.SECRET_MISSING, "current", (Op.BATCH,), 404, "NotFound", "Secret with name 'A' not found"),
+    # folder or environment missing
+    (C.SCOPE_MISSING, "reference", (Op.CREATE, Op.LIST), 404, "Not Found", "Not found"),
+    (C.SCOPE_MISSING, "2024", (Op.CREATE, Op.UPDATE, Op.DELETE, Op.GET, Op.BATCH), 400, "BadRequest",
+     "Folder not found for the given environment slug & secret path"),
+    (C.SCOPE_MISSING, "current", (Op.CREATE, Op.UPDATE, Op.DELETE, Op.GET, Op.BATCH), 404, "NotFound",
+     "Folder with path '/a' in environment with slug 'dev' not found"),
+    # project missing
+    (C.SCOPE_MISSING, "reference", (Op.CREATE, Op.LIST), 404, "Not Found", "Project not found"),
+    (C.SCOPE_MISSING, "2024", WITH_TOKEN, 400, "BadRequest", "Project not found during bot lookup."),
+    (C.SCOPE_MISSING, "current", WITH_TOKEN, 404, "NotFound", "Project with ID 'p' not found"),
+    # no such route
+    (C.ROUTE_MISSING, "2024", ALL, 404, "Not Found", "Route GET:/api/v4/secrets not found"),
+    (C.ROUTE_MISSING, "current", ALL, 404, "Not Found", "Route POST:/api/v9/secrets/A%20B?x=1 not found"),
+    # token expired, revoked, used up, malformed
+    (C.TOKEN_REJECTED, "reference", WITH_TOKEN, 401, "Unauthorized", "Token expired"),
+    (C.TOKEN_REJECTED, "2024", WITH_TOKEN, 403, "UnauthorizedError",
+     "Failed to renew MI access token due to TTL expiration"),
+    (C.TOKEN_REJECTED, "2024", WITH_TOKEN, 403, "UnauthorizedError", "You are not allowed to access this resource"),
+    (C.TOKEN_REJECTED, "2024", WITH_TOKEN, 400, "BadRequest",
+     "Unable to use the access token: number of uses limit reached"),
+    *((C.TOKEN_REJECTED, "2024", WITH_TOKEN, 500, "Internal Server Error", text)
+      for text in ("jwt expired", "jwt malformed", "invalid signature", "invalid token")),
+    (C.TOKEN_REJECTED, "current", WITH_TOKEN, 401, "UnauthorizedError", "Token missing"),
+    (C.TOKEN_REJECTED, "current", WITH_TOKEN, 403, "TokenError", "Your token has expired"),
+    # bad client id or secret
+    (C.CREDENTIALS_REJECTED, "reference", (Op.LOGIN,), 401, "Unauthorized", "Not authorized"),
+    (C.CREDENTIALS_REJECTED, "2024", (Op.LOGIN,), 403, "UnauthorizedError", "Invalid credentials"),
+    (C.CREDENTIALS_REJECTED, "current", (Op.LOGIN,), 401, "UnauthorizedError", "Invalid credentials"),
+    (C.LOCKED_OUT, "current", (Op.LOGIN,), 401, "UnauthorizedError",
+     "This identity auth method is temporarily locked, please try again later"),
+    # no permission
+    (C.FORBIDDEN, "reference", WITH_TOKEN, 403, "Forbidden", "No"),
+    (C.FORBIDDEN, "2024", WITH_TOKEN, 401, "PermissionDenied", "You are not allowed to create on secrets"),
+    (C.FORBIDDEN, "2024", WITH_TOKEN, 403, "UnauthorizedError", "Identity not in project"),
+    (C.FORBIDDEN, "current", WITH_TOKEN, 403, "PermissionDenied", "You are not allowed to create on secrets"),
+    # invalid request
+    (C.INVALID, "reference", WITH_TOKEN, 400, "Bad Request", "Wrong"),
+    (C.INVALID, "2024", ALL, 403, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
+    (C.INVALID, "current", ALL, 422, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
+    # too large
+    (C.TOO_LARGE, "2024", ALL, 413, "Payload Too Large", "Request body is too large"),
+    (C.TOO_LARGE, "current", ALL, 413, "Payload Too Large", "Request body is too large"),
+    # rate limited
+    *((C.RATE_LIMITED, kind, ALL, 429, "Too Many Requests", "Rate limit exceeded")
+      for kind in ("reference", "2024", "current")),
+    # server error
+    (C.SERVER_ERROR, "reference", ALL, 500, "Internal Server Error", ""),
+    (C.SERVER_ERROR, "reference", ALL, 503, "Service Unavailable", ""),
+    (C.SERVER_ERROR, "2024", ALL, 500, "Internal Server Error", "Something went wrong"),
+    (C.SERVER_ERROR, "current", ALL, 500, "Internal Server Error", "Something went wrong"),
+]  # fmt: skip
+
+
+def body(status: int, error: str, message: Any, **more: Any) -> bytes:
+    return json.dumps({"statusCode": status, "message": message, "error": error, **more}).encode()
+
+
+def cases() -> Iterator[Any]:
+    for conclusion, kind, operations, status, error, message in ROWS:
+        more = {"reqId": "req-1"} if kind == "current" else {}
+        for operation in operations:
+            answer = Answer(status, {}, body(status, error, message, **more), operation)
+            name = f"{conclusion.value}-{kind}-{operation.value}-{status}-{str(message)[:40]}"
+            yield pytest.param(answer, conclusion, id=name)
+
+
+@pytest.mark.parametrize(("answer", "conclusion"), list(cases()))
+def test_an_answer_means_what_the_table_of_known_answers_says(answer: Answer, conclusion: Conclusion) -> None:
+    assert errors.conclude(answer) is conclusion
+
+
+@pytest.mark.parametrize("kind", ["2024", "current"])
+def test_an_empty_listing_is_no_error_because_real_servers_say_so_for_a_missing_folder(kind: str) -> None:
+    bodies = {"2024": b'{"secrets": [], "imports": []}', "current": b'{"secrets": []}'}
+    assert errors.conclude(Answer(200, {}, bodies[kind], Op.LIST)) is None
+
+
+@pytest.mark.parametrize("operation", ALL)
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_success_with_a_json_object_is_no_error(status: int, operation: Operation) -> None:
+    assert errors.conclude(Answer(status, {}, b"{}", operation)) is None
+
+
+NO_JSON_OBJECT = {
+    "html": b"<!DOCTYPE html><html><body>Welcome</body></html>",
+    "empty": b"",
+    "truncated": b'{"secrets": [{"secretKey": "A", "secre',
+    "list": b'["Invalid credentials", "jwt expired"]',
+    "string": b'"Secret already exist"',
+    "null": b"null",
+    "no text": b"\xff\xfe\x00",
+    "deep": b"[" * 200_000,
+}
+
+
+@pytest.mark.parametrize("content", NO_JSON_OBJECT.values(), ids=NO_JSON_OBJECT)
+@pytest.mark.parametrize(
+    ("status", "conclusion"),
+    [
+        (200, C.NOT_JSON),
+        (201, C.NOT_JSON),
+        (204, C.NOT_JSON),
+        (403, C.NOT_JSON),
+        (404, C.NOT_JSON),
+        (413, C.TOO_LARGE),
+        (429, C.RATE_LIMITED),
+        (500, C.SERVER_ERROR),
+        (502, C.SERVER_ERROR),
+        (503, C.SERVER_ERROR),
+        (504, C.SERVER_ERROR),
+        (301, C.REDIRECTED),
+        (302, C.REDIRECTED),
+        (308, C.REDIRECTED),
+    ],
+)
+def test_an_answer_that_is_no_json_object_is_judged_by_its_status_and_never_a_success(
+    status: int, conclusion: Conclusion, content: bytes
+) -> None:
+    for operation in ALL:
+        assert errors.conclude(Answer(status, {}, content, operation)) is conclusion
+
+
+def test_a_500_is_called_too_large_where_the_request_was_larger_than_the_servers_limit() -> None:
+    content = body(500, "Internal Server Error", "Something went wrong")
+    assert errors.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024 + 1)) is C.TOO_LARGE
+    assert errors.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024)) is C.SERVER_ERROR
+
+
+@pytest.mark.parametrize(
+    "name", ["project not found", "folder with x", "route x not found", "already exist", "jwt expired", "secret"]
+)
+def test_a_secrets_own_name_in_the_servers_words_does_not_change_what_they_mean(name: str) -> None:
+    content = body(404, "NotFound", f"Secret with name '{name}' not found")
+    assert errors.conclude(Answer(404, {}, content, Op.GET)) is C.SECRET_MISSING
+
+
+@pytest.mark.parametrize("name", ["secret not found", "project not found", "route x not found"])
+def test_a_folders_own_name_in_the_servers_words_does_not_change_what_they_mean(name: str) -> None:
+    content = body(404, "NotFound", f"Folder with path '/{name}' in environment with slug 'dev' not found")
+    assert errors.conclude(Answer(404, {}, content, Op.GET)) is C.SCOPE_MISSING
+
+
+@pytest.mark.parametrize("status", [402, 405, 406, 410, 418])
+def test_a_status_that_nobody_foresaw_is_an_invalid_request_and_no_success(status: int) -> None:
+    assert errors.conclude(Answer(status, {}, body(status, "Odd", "Odd"), Op.GET)) is C.INVALID
+
+
+def test_a_header_is_found_whatever_the_case_of_its_name() -> None:
+    answer = Answer(429, {"Retry-After": "5"}, b"")
+    assert answer.header("retry-after") == "5"
+    assert answer.header("x-none") == ""
+
+
+def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
+    assert Answer(400, {}, body(400, "BadRequest", "No")).text() == "BadRequest: No"
+    assert Answer(422, {}, body(422, "V", [{"message": "Required"}])).text() == 'V: [{"message": "Required"}]'
+    assert Answer(400, {}, b'{"statusCode": 400}').text() == ""
+    assert Answer(400, {}, b"<html>").text() == ""
+
+
+ANSWERED = [
+    C.NOT_JSON, C.REDIRECTED, C.CONFLICT, C.SECRET_MISSING, C.SCOPE_MISSING, C.ROUTE_MISSING, C.TOKEN_REJECTED,
+    C.CREDENTIALS_REJECTED, C.LOCKED_OUT, C.FORBIDDEN, C.INVALID, C.TOO_LARGE, C.RATE_LIMITED, C.SERVER_ERROR,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("conclusion", ANSWERED)
+def test_every_conclusion_of_an_answer_has_a_remedy_for_every_operation(conclusion: Conclusion) -> None:
+    for operation in ALL:
+        assert len(errors.remedy(conclusion, operation)) > 20
+
+
+@pytest.mark.parametrize(
+    ("operation", "permission"),
+    [
+        (Op.LIST, "'Read Value' on 'Secrets'"),
+        (Op.GET, "'Read Value' on 'Secrets'"),
+        (Op.CREATE, "'Create' on 'Secrets'"),
+        (Op.UPDATE, "'Modify' on 'Secrets'"),
+        (Op.DELETE, "'Remove' on 'Secrets'"),
+        (Op.FOLDER, "'Secret Folders'"),
+        (Op.PROJECT, "membership in the project"),
+    ],
+)
+def test_a_missing_permission_is_named_with_where_to_grant_it(operation: Operation, permission: str) -> None:
+    advice = errors.remedy(C.FORBIDDEN, operation)
+    assert permission in advice
+    assert "Access Control" in advice
+
+
+def test_a_missing_library_is_said_with_the_interpreter_and_the_package() -> None:
+    import sys
+
+    message = str(errors.MissingLibrary("requests"))
+    assert sys.executable in message
+    assert "python3-requests" in message
+    assert "-m pip install requests" in message
+
+
+def test_the_repr_of_an_answer_does_not_show_its_body() -> None:
+    assert "SECRET-x" not in repr(Answer(200, {}, b"SECRET-x"))

@@ -1,0 +1,136 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writing files: all or nothing, for the owner only, never through a link, and one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+
+HOLD_LOCK = """
+import sys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+with files.locked(sys.argv[1], 5):
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_file_is_written_for_its_owner_only_whatever_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    before = os.umask(0)
+    try:
+        files.write_atomic(str(path), b"one")
+        files.write_atomic(str(path), b"two", 0o640)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        files.write_atomic(str(path), b"three")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"three"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_narrow_umask_does_not_take_the_owners_rights(tmp_path: Path) -> None:
+    before = os.umask(0o777)
+    try:
+        files.write_atomic(str(tmp_path / "state"), b"one")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("failing", ["fsync", "rename"])
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    path = tmp_path / "state"
+    files.write_atomic(str(path), b"old")
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, failing, full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_atomic(str(path), b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+    path = tmp_path / "state"
+    size = 1 << 20
+    program = f"""
+import sys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+print("started", flush=True)
+for turn in range(30):
+    files.write_atomic(sys.argv[1], b"ab"[turn % 2:turn % 2 + 1] * {size})
+"""
+    files.write_atomic(str(path), b"a" * size)
+    writer = start(program, path)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "started\n"
+    seen = set()
+    while writer.poll() is None:
+        content = files.read_regular(str(path))
+        assert content in (b"a" * size, b"b" * size)
+        seen.add(content[:1])
+    assert writer.returncode == 0
+    assert seen == {b"a", b"b"}
+
+
+def test_a_link_is_replaced_and_what_it_points_to_is_untouched(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"precious")
+    link.symlink_to(target)
+    files.write_atomic(str(link), b"new")
+    assert target.read_bytes() == b"precious"
+    assert not link.is_symlink()
+
+
+def test_a_link_is_not_read_nor_used_as_a_lock(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"precious")
+    link.symlink_to(target)
+    with pytest.raises(OSError) as read:
+        files.read_regular(str(link))
+    with pytest.raises(OSError) as lock, files.locked(str(link), 0):
+        pass
+    assert read.value.errno == lock.value.errno == errno.ELOOP
+
+
+def test_a_lock_excludes_another_process_until_that_ends(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    path = str(tmp_path / "lock")
+    other = start(HOLD_LOCK, path)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "locked\n"
+    began = time.monotonic()
+    with pytest.raises(files.LockTimeout, match="locked by another process") as caught, files.locked(path, 0.2):
+        pass
+    assert path in str(caught.value)
+    assert 0.2 <= time.monotonic() - began < 2
+    other.kill()
+    other.wait()
+    with files.locked(path, 5):
+        pass
+    assert os.path.exists(path)
+
+
+def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    with pytest.raises(RuntimeError), files.locked(path, 0):
+        raise RuntimeError
+    with files.locked(path, 0), pytest.raises(files.LockTimeout), files.locked(path, 0):
+        pass

@@ -1,0 +1,295 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names, values, paths, URLs and options: what is taken, what is refused, and that no refusal quotes a secret."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import model
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+
+# ECMA-262, 12.2 and 12.3: TAB, VT, FF, ZWNBSP and all of category Zs are white space; LF, CR, LS and PS end lines.
+ECMASCRIPT_SPACE = {"\t", "\v", "\f", "\ufeff", "\n", "\r", "\u2028", "\u2029"} | {
+    chr(point) for point in range(sys.maxunicode + 1) if unicodedata.category(chr(point)) == "Zs"
+}
+
+
+def test_trim_removes_exactly_the_characters_that_ecmascript_calls_white_space() -> None:
+    trimmed = {chr(point) for point in range(sys.maxunicode + 1) if model.trim(chr(point) + "a" + chr(point)) == "a"}
+    assert trimmed == ECMASCRIPT_SPACE
+
+
+@pytest.mark.parametrize("kept", ["\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\x00", "\u200b", "\u180e"])
+def test_characters_that_python_or_unicode_might_call_space_stay_where_the_server_keeps_them(kept: str) -> None:
+    assert model.trim(f" {kept}a{kept} ") == f"{kept}a{kept}"
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("  a ", "a"),
+        ("a\n", "a\n"),
+        ("a\n\n", "a\n"),
+        ("a\r\n", "a\n"),
+        ("a \n", "a\n"),
+        ("a\n ", "a"),
+        ("\ta\tb\t", "a\tb"),
+        ("\u00a0a\u00a0", "a"),
+        ("\ufeffa\ufeff\n", "a\n"),
+        ("\x85a\x85", "\x85a\x85"),
+        ("\x1ca\x1f\n", "\x1ca\x1f\n"),
+        ("", ""),
+        ("\n", "\n"),
+        (" \n\n", "\n"),
+        ("  ", ""),
+    ],
+)
+def test_a_value_is_stored_trimmed_with_one_final_newline_put_back(sent: str, stored: str) -> None:
+    assert model.canonical_value(sent) == stored
+    assert model.canonical_value(stored) == stored
+
+
+@pytest.mark.parametrize("wanted", ["a", " a ", "a\n", "\u00a0a\r\n", "", " "])
+def test_a_value_is_unchanged_on_servers_that_trim_and_on_those_that_do_not(wanted: str) -> None:
+    assert model.same_value(wanted, wanted)
+    assert model.same_value(model.canonical_value(wanted), wanted)
+    assert not model.same_value(wanted + "x", wanted)
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [("a", "a\n"), ("a\n", "a"), ("\x85a", "a"), (" a", "a"), ("A", "a")])
+def test_values_that_the_server_keeps_apart_are_different(stored: str, wanted: str) -> None:
+    assert not model.same_value(stored, wanted)
+
+
+@pytest.mark.parametrize("value", [0, 123, 1.5, True, None, ["SECRET-x"], {"SECRET-x": 1}, b"SECRET-x"])
+def test_a_value_that_is_no_string_is_refused_with_the_advice_to_quote_it(value: object) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        model.checked_value(value)
+    assert caught.value.option == "value"
+    assert "quote it" in str(caught.value)
+    assert type(value).__name__ in str(caught.value)
+    assert "SECRET-x" not in str(caught.value)
+
+
+def test_a_value_that_is_no_unicode_text_is_refused_without_quoting_it() -> None:
+    with pytest.raises(ConfigurationError, match="b64encode") as caught:
+        model.checked_value("SECRET-x\udc80")
+    assert "SECRET-x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "0123", "\x00\x01\x7f", "{{ a }}", "ü\U0001f511", "a" * 2_000_000])
+def test_every_string_is_taken_as_a_value_as_it_is(value: str) -> None:
+    assert model.checked_value(value) is value
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("A", "A"),
+        (" A ", "A"),
+        ("\ufeffA\u00a0", "A"),
+        ("lower.case-and space", "lower.case-and space"),
+        ("schlüssel_\U0001f511", "schlüssel_\U0001f511"),
+        ("a/b", "a/b"),
+        ("batch", "batch"),
+        ("n" * 500, "n" * 500),
+        (" " + "n" * 500 + " ", "n" * 500),
+    ],
+)
+def test_a_name_is_taken_as_the_server_stores_it(name: str, stored: str) -> None:
+    assert model.checked_name(name) == stored
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "empty"),
+        (" \t\ufeff", "empty"),
+        ("n" * 501, "501 characters"),
+        ("a\x00b", "control character"),
+        ("a\nb", "control character"),
+        ("a\x7f", "control character"),
+        ("a\ud800", "no Unicode text"),
+        (5, "not int"),
+        (None, "not NoneType"),
+        (["A"], "not list"),
+    ],
+)
+def test_a_name_that_no_server_stores_is_refused_and_the_option_is_named(name: object, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        model.checked_name(name, "secret_name")
+    assert caught.value.option == "secret_name"
+    assert str(caught.value).startswith("secret_name: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "normalized"),
+    [
+        ("db.password", "DB_PASSWORD"),
+        (" db  password ", "DB_PASSWORD"),
+        ("db--a__b", "DB_A__B"),
+        ("straße", "STRASSE"),
+        ("ключ 1", "_1"),
+        ("OK_1", "OK_1"),
+    ],
+)
+def test_a_normalized_name_has_upper_case_digits_and_underscores_only(name: str, normalized: str) -> None:
+    assert model.normalized_name(name) == normalized
+    assert model.normalized_name(normalized) == normalized
+
+
+@pytest.mark.parametrize("name", ["", "---", "ключ", "_"])
+def test_a_name_of_which_nothing_would_be_left_is_not_normalized(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no letter or digit"):
+        model.normalized_name(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "checked"),
+    [("/", "/"), ("/app", "/app"), ("/app/", "/app"), ("//app///db//", "/app/db"), ("/a b", "/a b"), ("/..a", "/..a")],
+)
+def test_a_path_has_one_slash_between_folders_and_none_at_the_end(path: str, checked: str) -> None:
+    assert model.checked_path(path) == checked
+
+
+@pytest.mark.parametrize("path", ["", "app", "./app", "/app/..", "/./app", "/../prod"])
+def test_a_path_that_is_relative_or_climbs_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        model.checked_path(path)
+    assert caught.value.option == "secret_path"
+
+
+@pytest.mark.parametrize(
+    ("url", "checked"),
+    [
+        ("https://infisical.example.com", "https://infisical.example.com"),
+        ("https://infisical.example.com/", "https://infisical.example.com"),
+        ("https://infisical.example.com/api", "https://infisical.example.com"),
+        ("https://infisical.example.com:8443/api/", "https://infisical.example.com:8443"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("https://[2001:db8::1]", "https://[2001:db8::1]"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://127.0.0.1", "http://127.0.0.1"),
+        ("http://127.8.9.1:1", "http://127.8.9.1:1"),
+        ("http://[::1]:8080/api", "http://[::1]:8080"),
+        ("HTTPS://Infisical.Example.COM", "https://infisical.example.com"),
+    ],
+)
+def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: str) -> None:
+    assert model.checked_url(url, allow_http=False) == checked
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "not given"),
+        ("infisical.example.com", "no scheme"),
+        ("//infisical.example.com", "no scheme"),
+        ("ftp://infisical.example.com", "no scheme"),
+        ("https://", "no host"),
+        ("https:///api", "no host"),
+        ("https://host:port", "not a URL"),
+        ("https://host:99999", "not a URL"),
+        ("https://[::1", "not a URL"),
+        ("https://host/infisical", "only the path /api"),
+        ("https://host/api/v4", "only the path /api"),
+        ("https://host/?a=b", "only the path /api"),
+        ("https://host/#x", "only the path /api"),
+        ("http://infisical.example.com", "allow_http"),
+        ("http://10.0.0.1", "allow_http"),
+        ("http://localhost.example.com", "allow_http"),
+        ("http://[2001:db8::1]", "allow_http"),
+    ],
+)
+def test_what_is_no_base_url_is_refused_with_what_to_write(url: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        model.checked_url(url, allow_http=False)
+    assert caught.value.option == "url"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:SECRET-x@host", "https://SECRET-x@host/path", "http://a:SECRET-x@10.0.0.1"]
+)
+def test_a_url_with_a_password_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="client_id") as caught:
+        model.checked_url(url, allow_http=True)
+    assert "SECRET-x" not in str(caught.value)
+
+
+def test_plain_http_to_another_machine_needs_the_explicit_option() -> None:
+    assert model.checked_url("http://10.0.0.1", allow_http=True) == "http://10.0.0.1"
+
+
+def test_the_hash_of_a_secret_is_the_one_that_sha256sum_prints() -> None:
+    # printf %s "KEY:value" | sha256sum, and likewise for "ÜBER:straße"
+    assert model.secret_hash("KEY", "value") == "6493e351f9e547cd6ef0e198302be419c5b9199b566ecc64e4058f6acd5141ed"
+    assert model.secret_hash("ÜBER", "straße") == "e01d681323b0f86a82a9a59b98505472bf7c67f618d6842d928bd8c99c490893"
+
+
+def test_settings_take_what_is_given_and_keep_their_defaults_for_the_rest() -> None:
+    settings = model.Settings.from_options(
+        {"url": " https://host/api ", "client_secret": " s \n", "timeout": 5, "token": None, "unknown": 1}
+    )
+    assert (settings.url, settings.client_secret, settings.timeout, settings.token) == ("https://host", "s", 5, "")
+    assert (settings.rate_limit_wait, settings.server_error_wait, settings.connection_wait) == (60.0, 30.0, 10.0)
+    assert (settings.secret_path, settings.environment, settings.validate_certs) == ("/", "", True)
+
+
+@pytest.mark.parametrize(
+    ("option", "ask"),
+    [
+        ("url", lambda: model.Settings.from_options({})),
+        ("url", lambda: model.Settings.from_options({"url": " "})),
+        ("project_id", lambda: model.Settings(environment="dev").scope()),
+        ("environment", lambda: model.Settings(project_id="p").scope()),
+        ("client_id", lambda: model.require(model.Settings(), "client_id", "an id")),
+    ],
+)
+def test_an_option_that_is_missing_is_named_with_every_way_to_set_it(option: str, ask: Callable[[], Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ask()
+    assert caught.value.option == option
+    message = str(caught.value)
+    assert f"infisical_{option}" in message
+    assert f"INFISICAL_{option.upper()}" in message
+    assert "module_defaults" in message
+    assert "ansible.cfg" in message
+
+
+def test_the_scope_of_settings_has_a_checked_path() -> None:
+    scope = model.Settings(project_id="p", environment="dev", secret_path="/a//b/").scope()
+    assert scope == model.Scope("p", "dev", "/a/b")
+
+
+def test_the_repr_of_what_holds_a_secret_does_not_show_it() -> None:
+    settings = model.Settings(client_secret="SECRET-x", token="SECRET-x", proxy="http://u:SECRET-x@p", client_id="me")
+    secret = model.Secret("KEY", "SECRET-x", metadata=(("a", "SECRET-x"),))
+    assert "SECRET-x" not in repr((settings, secret))
+    assert "me" in repr(settings)
+    assert "KEY" in repr(secret)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), 1e14])
+@pytest.mark.parametrize("option", ["timeout", "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait"])
+def test_a_number_of_seconds_that_one_cannot_wait_is_refused(option: str, seconds: float) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        model.Settings.from_options({"url": "http://localhost", option: seconds})
+    assert caught.value.option == option
+
+
+def test_a_timeout_of_nothing_is_refused_and_a_wait_of_nothing_is_not() -> None:
+    with pytest.raises(ConfigurationError):
+        model.Settings.from_options({"url": "http://localhost", "timeout": 0.0})
+    assert model.Settings.from_options({"url": "http://localhost", "connection_wait": 0.0}).connection_wait == 0
+
+
+@pytest.mark.parametrize("url", ["https://example.com/?token=canary-0815", "example.com#canary-0815"])
+def test_a_refused_url_is_not_quoted_beyond_its_path(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        model.Settings.from_options({"url": url})
+    assert "canary-0815" not in str(caught.value)

@@ -1,0 +1,93 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeping values out of text: every spelling in which a server may say them again."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import redact
+
+CANARY = 'c@n&ry "w/ith" 100% büß\\!'
+
+
+def javascript_uri_component(text: str) -> str:
+    return quote(text, safe="!'()*~")
+
+
+SPELLINGS = {
+    "as it is": CANARY,
+    "JSON": json.dumps(CANARY),
+    "JSON with Unicode": json.dumps(CANARY, ensure_ascii=False),
+    "percent": quote(CANARY, safe=""),
+    "percent of JavaScript": javascript_uri_component(CANARY),
+    "form": quote_plus(CANARY),
+    "base64": base64.b64encode(CANARY.encode()).decode(),
+    "base64 without padding": base64.b64encode(CANARY.encode()).decode().rstrip("="),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_a_secret_is_masked_in_every_spelling(spelling: str) -> None:
+    text = redact.redact(f"before {spelling} after", [CANARY])
+    assert redact.MASK in text
+    assert text.startswith("before ")
+    assert text.endswith(" after")
+    for part in ("c@n", "c%40n", "b\\u00fc", "büß", base64.b64encode(CANARY.encode()).decode()[:8]):
+        assert part not in text
+
+
+@pytest.mark.parametrize("outer", [" ", "\n", "\t", "\u00a0", "\ufeff", "\u2028"])
+def test_a_secret_is_masked_as_the_server_stores_it_too(outer: str) -> None:
+    text = redact.redact("the value 'canary-0815' is bad", [f"{outer}canary-0815{outer}"])
+    assert text == f"the value '{redact.MASK}' is bad"
+
+
+def test_each_line_of_a_secret_of_many_lines_is_masked_alone_too() -> None:
+    key = "-----BEGIN KEY-----\nMIIBVgIBADANBgkq\n}\nhkiG9w0BAQEFAASC\n-----END KEY-----\n"
+    text = redact.redact("bad line 3: hkiG9w0BAQEFAASC and {x}", [key])
+    assert text == f"bad line 3: {redact.MASK} and {{x}}"
+
+
+def test_the_longer_of_two_secrets_is_masked_whole() -> None:
+    assert redact.redact("prod-password", ["prod", "prod-password"]) == redact.MASK
+
+
+def test_an_empty_secret_masks_nothing() -> None:
+    assert redact.redact("text", ["", " ", "\n"]) in ("text", "text")
+    assert redact.redact("some text", [""]) == "some text"
+
+
+def test_a_secret_that_is_no_unicode_text_is_masked_and_does_not_break_the_message() -> None:
+    assert redact.redact("a \udc80x b", ["\udc80x"]) == f"a {redact.MASK} b"
+
+
+def test_a_quoted_message_is_one_printable_line_of_bounded_length() -> None:
+    line = redact.quoted("a\nb\x1b[31m\tc " + "x" * 5000, [])
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert line.startswith("a b?[31m c x")
+    assert len(line) < 400
+
+
+def test_a_secret_at_the_edge_of_a_long_message_is_masked_before_the_message_is_cut() -> None:
+    line = redact.quoted("x" * 295 + " canary-0815", ["canary-0815"])
+    assert "canary" not in line
+
+
+def test_an_unexpected_exception_is_told_by_type_and_place_without_its_text() -> None:
+    with pytest.raises(ValueError) as raised:
+        raise ValueError("canary-0815")
+    text = redact.unexpected(raised.value)
+    assert "ValueError" in text
+    assert "test_redact.py:" in text
+    assert "canary-0815" not in text
+
+
+def test_what_a_value_holds_like_a_reference_is_masked_because_servers_quote_it() -> None:
+    said = redact.quoted("Secret reference ${hunterpart} does not exist", ["xK9${hunterpart}zz"])
+    assert "hunterpart" not in said

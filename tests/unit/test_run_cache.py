@@ -1,0 +1,273 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cache of a run: shared by processes, sealed under the credentials, stale after a write."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ansible")
+pytest.importorskip("aiohttp")
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, forget
+from cryptography.exceptions import InvalidTag
+from dev_server.client import DevServer
+from dev_server.seed import DEFAULT_SEED
+
+PROJECT = "demo-project"
+SCOPE = Scope(PROJECT, "dev", "/app")
+LOGIN, LIST = "universal-auth/login", "/secrets$"
+CANARY = "correct horse battery staple"
+
+
+@pytest.fixture(scope="module")
+def _process() -> Iterator[DevServer]:
+    with DevServer() as process:
+        yield process
+
+
+@pytest.fixture
+def server(_process: DevServer) -> DevServer:
+    """A test server as the default seed says."""
+    _process.seed(DEFAULT_SEED)
+    return _process
+
+
+@pytest.fixture
+def settings(server: DevServer) -> Settings:
+    """The settings of the default seed's identity."""
+    return _settings(server)
+
+
+def _settings(server: DevServer, **more: Any) -> Settings:
+    options = {"url": server.url, "client_id": "demo-client-id", "client_secret": "demo-client-secret", **more}
+    return Settings.from_options({"server_error_wait": 0.0, "connection_wait": 0.0, **options})
+
+
+def counts(server: DevServer) -> tuple[int, int]:
+    """How many logins and listings there were."""
+    return len(server.requests(LOGIN)), len(server.requests(LIST))
+
+
+def _password(settings: Settings, directory: Path) -> str | None:
+    return RunCache(settings, directory=directory).secrets(SCOPE).secrets["DB_PASSWORD"].value
+
+
+def _outcome(settings: Settings, directory: Path) -> str | None:
+    """The password, or the conclusion of what kept us from it."""
+    try:
+        return _password(settings, directory)
+    except InfisicalError as error:
+        return error.conclusion.value
+
+
+def _in_processes(number: int, work: Any, *arguments: Any) -> list[Any]:
+    """What `work` gives in so many processes that start at once."""
+    context = multiprocessing.get_context("fork")
+    results: Any = context.Queue()
+    processes = [context.Process(target=lambda: results.put(work(*arguments))) for _process in range(number)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=30) for _process in processes]
+    for process in processes:
+        process.join()
+    return found
+
+
+def test_processes_that_start_together_log_in_and_list_once(
+    server: DevServer, settings: Settings, tmp_path: Path
+) -> None:
+    server.arm("delay", seconds=0.3, path=LIST)
+    assert _in_processes(8, _password, settings, tmp_path) == [CANARY] * 8
+    assert counts(server) == (1, 1)
+
+
+def test_what_lies_on_disk_is_sealed_and_private(settings: Settings, tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    cache = RunCache(settings, directory=directory)
+    cache.secrets(SCOPE)
+    token = cache.token()
+    assert token and directory.stat().st_mode & 0o777 == 0o700
+    files = list(directory.iterdir())
+    assert len([file for file in files if file.suffix == ".sealed"]) >= 2
+    for file in files:
+        content = file.read_bytes() + file.name.encode()
+        assert file.stat().st_mode & 0o777 == 0o600
+        for secret in (CANARY, "DB_PASSWORD", "demo-client-secret", token):
+            assert secret.encode() not in content
+
+
+def test_other_credentials_neither_open_nor_use_it(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    RunCache(settings, directory=tmp_path).secrets(SCOPE)
+    with pytest.raises(InfisicalError) as caught:
+        RunCache(_settings(server, client_secret="another"), directory=tmp_path).secrets(SCOPE)
+    assert caught.value.conclusion is Conclusion.CREDENTIALS_REJECTED
+
+
+def test_a_file_moved_under_another_name_is_not_opened(settings: Settings, tmp_path: Path) -> None:
+    RunCache(settings, directory=tmp_path).secrets(SCOPE)
+    [token] = tmp_path.glob("token-*.sealed")
+    [version] = tmp_path.glob("version-*.sealed")
+    version.write_bytes(token.read_bytes())
+    with pytest.raises(InvalidTag):
+        RunCache(settings, directory=tmp_path).api()
+
+
+def test_a_write_makes_all_listings_of_the_project_stale(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    cache = RunCache(settings, directory=tmp_path)
+    cache.secrets(SCOPE)
+    cache.secret(SCOPE, "DB_PASSWORD")
+    server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", "new")
+    assert _password(settings, tmp_path) == CANARY
+    forget("another-project", tmp_path)
+    assert _password(settings, tmp_path) == CANARY
+    forget(PROJECT, tmp_path)
+    assert _password(settings, tmp_path) == "new"
+    assert cache.secret(SCOPE, "DB_PASSWORD").secrets["DB_PASSWORD"].value == "new"
+    assert len(server.requests(LOGIN)) == 1
+
+
+def test_a_write_during_the_listing_makes_that_listing_stale(
+    server: DevServer, settings: Settings, tmp_path: Path
+) -> None:
+    server.arm("delay", seconds=0.6, path=LIST)
+    context = multiprocessing.get_context("fork")
+    reader = context.Process(target=_password, args=(settings, tmp_path))
+    reader.start()
+    deadline = 100
+    while not server.requests(LIST) and deadline:
+        reader.join(0.02)
+        deadline -= 1
+    forget(PROJECT, tmp_path)
+    reader.join()
+    _password(settings, tmp_path)
+    assert counts(server) == (1, 2)
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("run", (1, 1)), ("none", (1, 2)), ("task", (1, 2))])
+def test_modes_in_the_main_process(
+    server: DevServer, settings: Settings, tmp_path: Path, mode: Any, expected: tuple[int, int]
+) -> None:
+    for _time in range(2):
+        RunCache(settings, mode, directory=tmp_path).secrets(SCOPE)
+    assert counts(server) == expected
+    assert bool(list(tmp_path.glob("version-*.sealed"))) == (mode == "run")
+
+
+def test_the_task_mode_keeps_a_listing_in_the_memory_of_one_worker(
+    server: DevServer, settings: Settings, tmp_path: Path
+) -> None:
+    def twice() -> int:
+        return sum(len(RunCache(settings, "task", directory=tmp_path).secrets(SCOPE).secrets) for _time in range(2))
+
+    assert _in_processes(2, twice) == [4, 4]
+    assert counts(server) == (1, 2)
+
+
+def test_rejected_credentials_are_tried_by_one_process_only(server: DevServer, tmp_path: Path) -> None:
+    wrong = _settings(server, client_secret="wrong")
+
+    def attempt() -> str:
+        try:
+            return str(RunCache(wrong, directory=tmp_path).token())
+        except InfisicalError as error:
+            return error.conclusion.value
+
+    assert _in_processes(4, attempt) == ["credentials_rejected"] * 4
+    assert counts(server) == (1, 0)
+
+
+def test_a_server_out_of_reach_is_found_out_once_and_left_to_the_host(tmp_path: Path) -> None:
+    settings = Settings.from_options(
+        {"url": "http://127.0.0.1:9", "client_id": "x", "client_secret": "x", "connection_wait": 60.0}
+    )
+    assert RunCache(settings, directory=tmp_path).token() is None
+    noted = list(tmp_path.glob("no_way-*.sealed"))
+    assert len(noted) == 1
+    # With a server at the same address now, it would get a token if it asked again.
+    [failure] = tmp_path.glob("token-failure-*.sealed")
+    failure.unlink()
+    assert RunCache(settings, directory=tmp_path).token() is None
+    assert not failure.exists()
+
+
+def test_processes_that_wait_for_one_that_fails_fail_with_it(
+    server: DevServer, settings: Settings, tmp_path: Path
+) -> None:
+    patient = replace(settings, connection_wait=1.0)
+    server.arm("cut_before", path=LIST, times=100)
+
+    assert _in_processes(6, _outcome, patient, tmp_path) == ["unreachable"] * 6
+    # One request and its one repeat, not one after the other for each process.
+    assert counts(server) == (1, 2)
+    server.disarm()
+    assert _outcome(settings, tmp_path) == CANARY
+
+
+def test_an_identity_does_not_wait_for_the_login_of_another(
+    server: DevServer, settings: Settings, tmp_path: Path
+) -> None:
+    other = replace(settings, client_id="another", client_secret="another")
+    server.arm("delay", seconds=3, path=LOGIN)
+    slow = multiprocessing.get_context("fork").Process(target=_outcome, args=(other, tmp_path))
+    slow.start()
+    deadline = 100
+    while not list(tmp_path.glob("token-*.lock")) and deadline:
+        slow.join(0.02)
+        deadline -= 1
+    assert _password(settings, tmp_path) == CANARY
+    assert slow.is_alive()
+    slow.join()
+
+
+def test_a_rejected_token_is_replaced_for_all(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    first = RunCache(settings, directory=tmp_path).token()
+    server.revoke_tokens()
+    assert _password(settings, tmp_path) == CANARY
+    second = RunCache(settings, directory=tmp_path).token()
+    assert second not in (None, first)
+    assert len(server.requests(LOGIN)) == 2
+    assert RunCache(settings, directory=tmp_path).token(rejected=str(first)) == second
+    assert len(server.requests(LOGIN)) == 2
+    assert RunCache(settings, directory=tmp_path).token(rejected=str(second)) != second
+    assert len(server.requests(LOGIN)) == 3
+
+
+def test_an_expired_token_is_replaced_before_it_is_sent(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    assert RunCache(settings, directory=tmp_path).token() is not None
+    [kept] = tmp_path.glob("token-*.sealed")
+    sealed = run_cache._SealedFiles(settings, tmp_path)
+    sealed.note("token", {**sealed.recall("token"), "expires_at": 1.0})
+    assert kept.exists()
+    assert _password(settings, tmp_path) == CANARY
+    assert counts(server) == (2, 1)
+    assert {entry["status"] for entry in server.requests()} == {200}
+
+
+def test_an_error_is_not_kept(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    server.arm("status", status=500, times=2, path=LIST)
+    with pytest.raises(InfisicalError):
+        _password(settings, tmp_path)
+    assert _password(settings, tmp_path) == CANARY
+
+
+def test_everything_about_a_secret_survives_sealing(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    server.put_secret(
+        PROJECT, "dev", "/app", "FULL", "é\n", comment="c", tags=["database"], metadata=[{"key": "k", "value": "v"}]
+    )
+    fetched = RunCache(settings, directory=tmp_path).secrets(SCOPE)
+    held = _in_processes(1, lambda: RunCache(settings, directory=tmp_path).secrets(SCOPE))
+    assert held == [fetched]
+    full = fetched.secrets["FULL"]
+    assert (full.value, full.comment, full.tags, full.metadata) == ("é\n", "c", ("database",), (("k", "v"),))
+    assert counts(server) == (1, 1)

@@ -1,0 +1,252 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The state file: its hashes, its owner's scope, damage, links, and several writers at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import state as state_module
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
+
+SCOPE = Scope("project", "dev", "/app")
+RECORD = """
+import sys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
+state = StateFile(sys.argv[1], Scope("project", "dev", "/app"))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[3])):
+    state.record(f"KEY_{sys.argv[2]}_{number}", f"value {number}", number)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "infisical_sync_state.json")
+
+
+def content(path: str) -> dict[str, Any]:
+    return dict(json.loads(Path(path).read_text()))
+
+
+def test_the_hash_agrees_with_sha256sum_of_what_the_server_stores(path: str) -> None:
+    StateFile(path, SCOPE).record("KEY", " the value \n", 3)
+    printed = subprocess.run("printf %s 'KEY:the value\n' | sha256sum", shell=True, capture_output=True, check=True)
+    entry = content(path)["secrets"]["KEY"]
+    assert entry["hash"] == printed.stdout.split()[0].decode()
+    assert entry["version"] == 3
+
+
+def test_the_file_has_the_fixed_keys_and_is_for_its_owner_only(path: str) -> None:
+    StateFile(path, SCOPE).record("KEY", "canary-0815", 3)
+    found = content(path)
+    assert found["project_ids"] == ["project"]
+    assert (found["environment"], found["push_count"], found["pull_count"], found["error_count"]) == ("dev", 1, 0, 0)
+    assert found["last_sync"] == found["secrets"]["KEY"]["last_synced"]
+    assert found["last_sync"].endswith("Z")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert "canary-0815" not in Path(path).read_text()
+
+
+def test_a_value_is_held_in_every_spelling_that_the_server_stores_alike(path: str) -> None:
+    state = StateFile(path, SCOPE)
+    state.record("KEY", "value", 3)
+    assert state.holds("KEY", "value")
+    assert state.holds("KEY", "\u00a0value ")
+    assert state.holds("KEY", "value", 3)
+    assert not state.holds("KEY", "value", 4)
+    assert not state.holds("KEY", "value\n")
+    assert not state.holds("KEY", None)
+    assert not state.holds("OTHER", "value")
+
+
+def test_what_was_forgotten_is_held_no_longer_and_the_rest_is(path: str) -> None:
+    state = StateFile(path, SCOPE)
+    state.record("KEY", "value", 1)
+    state.record("OTHER", "value", 1)
+    state.forget("KEY")
+    state.forget("NEVER")
+    assert not state.holds("KEY", "value")
+    assert state.holds("OTHER", "value")
+
+
+def test_reading_and_forgetting_make_no_file(path: str, tmp_path: Path) -> None:
+    state = StateFile(path, SCOPE)
+    assert not state.holds("KEY", "value")
+    state.forget("KEY")
+    assert os.listdir(tmp_path) == []
+
+
+def test_fields_of_others_in_the_file_are_kept(path: str) -> None:
+    Path(path).write_text(json.dumps({"secrets": {}, "push_count": 12, "pull_count": 47, "agent": {"x": 1}}))
+    os.chmod(path, 0o600)
+    StateFile(path, SCOPE).record("KEY", "value", 1)
+    found = content(path)
+    assert (found["push_count"], found["pull_count"], found["agent"]) == (13, 47, {"x": 1})
+
+
+@pytest.mark.parametrize(
+    "other", [Scope("other", "dev", "/app"), Scope("project", "prod", "/app"), Scope("project", "dev", "/")]
+)
+def test_the_file_of_another_scope_is_refused_and_left_alone(path: str, other: Scope) -> None:
+    StateFile(path, SCOPE).record("KEY", "value", 1)
+    before = Path(path).read_bytes()
+    mistaken = StateFile(path, other)
+    for ask in (lambda: mistaken.holds("KEY", "value"), lambda: mistaken.record("KEY", "value", 1)):
+        with pytest.raises(ConfigurationError, match="another scope") as caught:
+            ask()
+        assert caught.value.option == "state_file"
+    assert Path(path).read_bytes() == before
+
+
+BEGINNING = b'{\n  "environment": "dev",'
+DAMAGE = {
+    "cut short": BEGINNING,
+    "empty": b"",
+    "no secrets": BEGINNING + b' "push_count": 0}',
+    "secrets no object": BEGINNING + b' "secrets": []}',
+    "count no number": BEGINNING + b' "secrets": {}, "push_count": "x"}',
+    "no text": BEGINNING + b"\xff\x00",
+    "deep": BEGINNING + b' "secrets": ' + b"[" * 200_000,
+    "cut at its beginning": b'EN", "project_ids": []',
+}
+FOREIGN = {
+    "JSON": b'{"my": "config"}',
+    "list": b"[]",
+    "YAML": b"---\na: 1\n",
+    "passwd": b"root:x:0:0:root:/root:/bin/sh\n",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_never_was_a_state_file_is_refused_and_left_alone(
+    path: str, tmp_path: Path, content: bytes
+) -> None:
+    Path(path).write_bytes(content)
+    state = StateFile(path, SCOPE)
+    for use in (state.check, lambda: state.holds("KEY", "value"), lambda: state.record("KEY", "value", 1)):
+        with pytest.raises(ConfigurationError, match="something else than a state file"):
+            use()
+    assert Path(path).read_bytes() == content
+    assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
+
+
+def test_a_state_file_in_no_directory_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="must be a directory"):
+        StateFile(str(tmp_path / "none" / "state.json"), SCOPE).check()
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_moved_aside_with_a_warning_and_rebuilt(path: str, tmp_path: Path, damage: bytes) -> None:
+    Path(path).write_bytes(damage)
+    os.chmod(path, 0o600)
+    warnings: list[str] = []
+    state = StateFile(path, SCOPE, warnings.append)
+    assert not state.holds("KEY", "value")
+    assert Path(path).read_bytes() == damage
+    state.record("KEY", "value", 1)
+    assert state.holds("KEY", "value")
+    assert len(warnings) == 1
+    [aside] = [name for name in os.listdir(tmp_path) if ".damaged-" in name]
+    assert aside in warnings[0]
+    assert (tmp_path / aside).read_bytes() == damage
+
+
+def test_a_damaged_entry_is_not_held_and_is_written_anew(path: str) -> None:
+    Path(path).write_text(json.dumps({"secrets": {"KEY": "x", "OTHER": None}}))
+    os.chmod(path, 0o600)
+    state = StateFile(path, SCOPE)
+    assert not state.holds("KEY", "value")
+    assert not state.holds("OTHER", "value")
+    state.record("KEY", "value", 1)
+    assert state.holds("KEY", "value")
+
+
+def test_a_file_that_others_can_read_is_warned_of(path: str) -> None:
+    warnings: list[str] = []
+    state = StateFile(path, SCOPE, warnings.append)
+    state.record("KEY", "value", 1)
+    state.holds("KEY", "value")
+    assert warnings == []
+    os.chmod(path, 0o644)
+    state.holds("KEY", "value")
+    assert "readable by others" in warnings[0]
+
+
+def test_several_processes_that_write_at_once_lose_nothing(
+    path: str, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    writers, each = 4, 15
+    processes = [start(RECORD, path, number, each) for number in range(writers)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _output, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (0, "")
+    found = content(path)
+    assert len(found["secrets"]) == writers * each
+    assert found["push_count"] == writers * each
+
+
+@pytest.mark.parametrize("linked", ["state", "lock"])
+def test_a_link_in_place_of_the_file_or_its_lock_is_refused(path: str, tmp_path: Path, linked: str) -> None:
+    target = tmp_path / "target"
+    target.write_text(json.dumps({"secrets": {}}))
+    os.symlink(target, path if linked == "state" else path + ".lock")
+    with pytest.raises(ConfigurationError, match="symbolic link") as caught:
+        StateFile(path, SCOPE).record("KEY", "value", 1)
+    assert caught.value.option == "state_file"
+    assert json.loads(target.read_text()) == {"secrets": {}}
+
+
+def test_a_directory_that_does_not_exist_is_said(tmp_path: Path) -> None:
+    state = StateFile(str(tmp_path / "none" / "state.json"), SCOPE)
+    assert not state.holds("KEY", "value")
+    with pytest.raises(ConfigurationError, match="directory must exist"):
+        state.record("KEY", "value", 1)
+
+
+def test_a_relative_path_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="absolute"):
+        StateFile("state.json", SCOPE)
+
+
+def test_a_lock_that_is_never_freed_ends_in_an_error_that_names_it(
+    path: str, monkeypatch: pytest.MonkeyPatch, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    holder = start(
+        "import fcntl, sys\n"
+        "with open(sys.argv[1], 'w') as lock:\n"
+        "    fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "    print('locked', flush=True)\n"
+        "    sys.stdin.readline()",
+        path + ".lock",
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    monkeypatch.setattr(state_module, "LOCK_TIMEOUT", 0.2)
+    with pytest.raises(ConfigurationError, match="locked by another process"):
+        StateFile(path, SCOPE).record("KEY", "value", 1)
+    assert not os.path.exists(path)
+
+
+def test_the_hash_is_the_plain_sha256_of_key_and_value(path: str) -> None:
+    StateFile(path, SCOPE).record("ÜBER", "straße", 1)
+    assert content(path)["secrets"]["ÜBER"]["hash"] == hashlib.sha256("ÜBER:straße".encode()).hexdigest()
