@@ -42,6 +42,17 @@ class Conclusion(str, Enum):
     SERVER_ERROR = "server_error"
     HIDDEN = "hidden"
     AMBIGUOUS = "ambiguous"
+    GUARD = "guard"
+    BUSY = "busy"
+    PARTIAL = "partial"
+    VAULT_MISSING = "vault_missing"
+    WRONG_KEY = "wrong_key"
+    VAULT_DAMAGED = "vault_damaged"
+    NOT_A_VAULT = "not_a_vault"
+    NEWER_VAULT = "newer_vault"
+    OLDER_GENERATION = "older_generation"
+    UNSAFE_FILE = "unsafe_file"
+    STORAGE = "storage"
 
 
 class InfisicalError(Exception):
@@ -50,6 +61,7 @@ class InfisicalError(Exception):
     `conclusion` is the error in one word; `status` the HTTP status where there was an answer; `uncertain` is true
     where a write may have taken effect although no answer says so, and `wait` then the seconds to let pass before
     looking. `after_loss` is true where the same request was sent before without an answer, and may have taken effect.
+    `details` is what a report holds beside the message: names and counts of what was done before the error.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class InfisicalError(Exception):
         self.uncertain = uncertain
         self.wait = 0.0
         self.after_loss = False
+        self.details: dict[str, Any] = {}
 
 
 class ConfigurationError(InfisicalError):

@@ -1,17 +1,21 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to change: a pure comparison of what is stored with what is wanted."""
+"""What to change: a pure comparison of what is stored with what is wanted, and the guard against deleting too much."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Callable, Literal
 
+from .errors import Conclusion, InfisicalError
 from .model import Secret, same_value, trim
 
 Action = Literal["create", "update", "delete"]
+
+FEW = 10
+"""Where fewer entries than this could be deleted, a share of them says nothing, and `max_delete_percent` is not asked."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,78 @@ def differs(stored: Secret, wanted: Secret) -> bool:
     )
 
 
-def build(current: Mapping[str, Secret], desired: Mapping[str, Secret], *, prune: bool = False) -> Plan:
-    """The plan that makes `current` ({name: Secret}) into `desired`; names only in `current` go if `prune`."""
+def differs_in_vault(stored: Secret, wanted: Secret) -> bool:
+    """Whether a vault that holds `stored` would change by taking `wanted`: another value, version, origin or owner."""
+    return (
+        stored.value != wanted.value
+        or stored.version != wanted.version
+        or stored.id != wanted.id
+        or stored.job != wanted.job
+        or stored.key != wanted.key
+        or stored.secret_path != wanted.secret_path
+        or stored.environment != wanted.environment
+        or stored.project_id != wanted.project_id
+    )
+
+
+def build(
+    current: Mapping[str, Secret],
+    desired: Mapping[str, Secret],
+    *,
+    prune: bool | Callable[[Secret], bool] = False,
+    differs: Callable[[Secret, Secret], bool] = differs,
+) -> Plan:
+    """The plan that makes `current` ({name: Secret}) into `desired`.
+
+    Names that are only in `current` are deleted if `prune`, or those for which `prune(secret)` is true; the others
+    count as unchanged. `differs(stored, wanted)` says what is an update.
+    """
     changes = []
     unchanged = []
     for key in sorted({*current, *desired}):
         before, after = current.get(key), desired.get(key)
-        if after is None:
-            if prune:
+        if before is None:
+            changes.append(Change("create", key, after=after))
+        elif after is None:
+            if prune(before) if callable(prune) else prune:
                 changes.append(Change("delete", key, before=before))
             else:
                 unchanged.append(key)
-        elif before is None:
-            changes.append(Change("create", key, after=after))
         elif differs(before, after):
             changes.append(Change("update", key, before, after))
         else:
             unchanged.append(key)
     return Plan(tuple(changes), tuple(unchanged))
+
+
+def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) -> None:
+    """Refuse a plan that deletes too large a share of the `deletable` entries (a number) in `where` (words).
+
+    Raises InfisicalError (GUARD) with the counts and the option that overrides it.
+    """
+    deleted = [change.key for change in plan.changes if change.action == "delete"]
+    if deletable >= FEW and len(deleted) * 100 > max_delete_percent * deletable:
+        raise InfisicalError(
+            Conclusion.GUARD,
+            f"Nothing was changed: prune would delete {len(deleted)} of {deletable} entries in {where} "
+            f"({named(deleted)}), more than max_delete_percent, which is {max_delete_percent:g}. Check that the source "
+            "is the one that is meant; if it is, set a larger max_delete_percent for this run.",
+        )
+
+
+def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -> None:
+    """Refuse to delete because a source (words) holds nothing at all; as `guard` otherwise."""
+    if deletable and not allow_empty:
+        raise InfisicalError(
+            Conclusion.GUARD,
+            f"Nothing was changed: {source} holds no secrets, and prune would delete all {deletable} entries that "
+            f"{where} has from there. Check environment, secret_path and the identity's permissions; if it is really "
+            "meant to be empty, set allow_empty: true for this run.",
+        )
+
+
+def named(names: Iterable[str], most: int = 10) -> str:
+    """Names for a message: sorted, the first ones, and how many more there are."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return ", ".join(ordered[:most]) + more

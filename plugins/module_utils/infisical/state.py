@@ -1,16 +1,18 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state file: hashes and versions of what was written, so that a change shows without reading a value."""
+"""The state file: hashes, versions and counts of what was written or pulled, never a value."""
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, Callable
 
 from . import files
@@ -22,22 +24,46 @@ LOCK_TIMEOUT = 30.0
 
 _BEGINNING = b'{\n  "environment": '
 """How every state file begins, also a damaged one: what does not is left alone."""
+_SECRETS = b',\n  "secrets": {'
+"""Where the entries begin, behind the head; JSON has no newline within a string, so that this stands there only."""
+_END = b"}\n}\n"
+
+SHA256 = "sha256"
+HMAC = "hmac-sha256"
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class StateFile:
-    """The state file of one scope: JSON, mode 0600, hashes and versions by name, never a value.
+    """A state file: JSON, mode 0600, hashes and versions by name, never a value.
 
     `{"last_sync", "project_ids", "environment", "secret_path", "secrets": {name: {"hash", "version", "last_synced"}},
-    "error_count", "push_count", "pull_count"}`, times in ISO 8601 and UTC. A damaged file is moved aside, with a
-    warning, and rebuilt by what is written next; a file that never was a state file is refused. Reading and writing
-    raise ConfigurationError where the path cannot be used, naming the option `state_file`.
+    "error_count", "push_count", "pull_count"}` and what a job puts beside these, times in ISO 8601 and UTC.
+    `last_synced` is when this version was taken or written. `hash` is the SHA-256 of `name:value` in hex, or with a
+    `hash_key` (bytes) the HMAC-SHA-256 of the same, which cannot be guessed from outside; `state_hash` says which.
+
+    With a `scope` the file belongs to what is written there, and is refused for any other; without, to a job of a
+    vault, which says with each cycle what it is about. A damaged file is moved aside, with a warning, and rebuilt by
+    what is written next; a file that never was a state file is refused. Reading and writing raise ConfigurationError
+    where the path cannot be used, naming the option `state_file`.
     """
 
-    def __init__(self, path: str, scope: Scope, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        scope: Scope | None = None,
+        warn: Callable[[str], None] | None = None,
+        *,
+        hash_key: bytes | None = None,
+    ) -> None:
         if not os.path.isabs(path):
             raise ConfigurationError("state_file", f"'{path}' must be an absolute path on the task's host.")
         self.path = path
         self.scope = scope
+        self.hash_key = hash_key
         self._warn = warn or (lambda text: None)
 
     def check(self) -> None:
@@ -47,41 +73,119 @@ class StateFile:
         if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
             raise ConfigurationError("state_file", f"'{directory}' must be a directory that the task can write to.")
 
+    # What was written to a scope
+
     def holds(self, key: str, value: str | None, version: int | None = None) -> bool:
         """Whether `value` (never for None) was the last one written for `key`; as `version`, where that is given."""
-        entry = self._read()["secrets"].get(key)
+        state = self._read()
+        entry = state["secrets"].get(key)
         if (
             value is None
             or not isinstance(entry, dict)
-            or entry.get("hash") != secret_hash(key, canonical_value(value))
+            or state["state_hash"] != self._algorithm
+            or entry.get("hash") != self.hashed(key, canonical_value(value))
         ):
             return False
         return version is None or entry.get("version") == version
 
     def record(self, key: str, value: str, version: int) -> None:
         """Note that `value` has been written for `key` and has become `version` (0 where the server did not say)."""
+        self.record_many({key: (value, version)})
+
+    def record_many(self, written: Mapping[str, tuple[str, int]]) -> None:
+        """Note what has been written: {key: (value, version)}, as `record`, in one write."""
+        if not written:
+            return
         with self._changing() as state:
-            now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            state["secrets"][key] = {
-                "hash": secret_hash(key, canonical_value(value)),
-                "version": version,
-                "last_synced": now,
-            }
-            state["last_sync"] = now
-            state["push_count"] += 1
+            time = now()
+            if state["state_hash"] != self._algorithm:  # what stands there says nothing under another hash
+                state.update(secrets={}, state_hash=self._algorithm)
+            for key, (value, version) in written.items():
+                hashed = self.hashed(key, canonical_value(value))
+                state["secrets"][key] = {"hash": hashed, "version": version, "last_synced": time}
+            state["last_sync"] = time
+            state["push_count"] += len(written)
 
     def forget(self, key: str) -> None:
         """Drop what is known of `key`."""
-        if key in self._read()["secrets"]:
+        self.forget_many([key])
+
+    def forget_many(self, keys: Iterable[str]) -> None:
+        """Drop what is known of `keys`, in one write."""
+        known = self._read()["secrets"]
+        gone = [key for key in keys if key in known]
+        if gone:
             with self._changing() as state:
-                state["secrets"].pop(key, None)
+                for key in gone:
+                    state["secrets"].pop(key, None)
+
+    # What a job of a vault did
+
+    def head(self) -> dict[str, Any]:
+        """Everything but the entries, without reading these; the same as of an empty file where there is none."""
+        raw = self._raw()
+        head = _head(raw)
+        return {**self._empty(), **head} if head is not None else self._without_secrets(self._read())
+
+    def newest(self, vault_id: str) -> int:
+        """The highest generation of this vault (its id in hex) that is known here, 0 where there is none."""
+        head = self.head()
+        generation = head.get("generation")
+        return generation if head.get("vault_id") == vault_id and isinstance(generation, int) else 0
+
+    def rewrite(self, about: Mapping[str, Any], secrets: Mapping[str, tuple[str, int, str]], pulled: int = 0) -> None:
+        """Put `{name: (value, version, last_synced)}` in place of all entries, and `about` into the head."""
+        with self._changing() as state:
+            state.update(about, secrets=self._entries(secrets), state_hash=self._algorithm)
+            state["pull_count"] += pulled
+
+    def update(self, **about: Any) -> None:
+        """Put `about` into the head, and leave the entries as they are, unread."""
+        self._update(lambda state: state.update(about))
+
+    def failed(self, problem: str, time: str) -> None:
+        """Count an error and keep its text, which holds no value."""
+        self._update(lambda state: state.update(
+            error_count=state["error_count"] + 1, last_error={"time": time, "message": problem}
+        ))  # fmt: skip
+
+    def _update(self, change: Callable[[dict[str, Any]], None]) -> None:
+        with self._accessible(), files.locked(self.path + ".lock", LOCK_TIMEOUT):
+            raw = self._raw()
+            head = _head(raw)
+            if head is None:
+                state = self._read(move_damaged=True)
+                change(state)
+                files.write_atomic(self.path, _document(state))
+                return
+            state = {**self._empty(), **head}
+            change(state)
+            files.write_atomic(self.path, _head_document(state) + raw[raw.index(_SECRETS) :])
+
+    def hashed(self, name: str, value: str) -> str:
+        """The hash of a secret as this file has it, in hex."""
+        if self.hash_key is None:
+            return secret_hash(name, value)
+        return hmac.digest(self.hash_key, f"{name}:{value}".encode(), "sha256").hex()
+
+    def _entries(self, secrets: Mapping[str, tuple[str, int, str]]) -> dict[str, Any]:
+        return {
+            name: {"hash": self.hashed(name, value), "version": version, "last_synced": time}
+            for name, (value, version, time) in secrets.items()
+        }
+
+    @property
+    def _algorithm(self) -> str:
+        return SHA256 if self.hash_key is None else HMAC
+
+    # The file
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
         with self._accessible(), files.locked(self.path + ".lock", LOCK_TIMEOUT):
             state = self._read(move_damaged=True)
             yield state
-            files.write_atomic(self.path, json.dumps(state, indent=2, sort_keys=True).encode("utf-8") + b"\n")
+            files.write_atomic(self.path, _document(state))
 
     @contextlib.contextmanager
     def _accessible(self) -> Iterator[None]:
@@ -95,12 +199,18 @@ class StateFile:
                 "writable, and the file must be no symbolic link."
             ) from None  # fmt: skip
 
-    def _read(self, *, move_damaged: bool = False) -> dict[str, Any]:
+    def _raw(self) -> bytes:
         with self._accessible():
             try:
-                raw = files.read_regular(self.path)
+                return files.read_regular(self.path)
             except FileNotFoundError:
-                return self._empty()
+                return b""
+
+    def _read(self, *, move_damaged: bool = False) -> dict[str, Any]:
+        raw = self._raw()
+        if not raw and not os.path.exists(self.path):
+            return self._empty()
+        with self._accessible():
             if stat.S_IMODE(os.stat(self.path).st_mode) & 0o077:
                 self._warn(f"The state file {self.path} is readable by others: hashes of weak secrets can be guessed.")
         state = _parsed(raw)
@@ -115,25 +225,54 @@ class StateFile:
                 self._warn(f"The state file {self.path} was damaged and is now {aside}.")
             return self._empty()
         mine = self._empty()
-        for name in ("project_ids", "environment", "secret_path"):
-            if state.get(name, mine[name]) != mine[name]:
-                raise ConfigurationError(
-                    "state_file",
-                    f"'{self.path}' belongs to another scope (its {name} is {state[name]!r}). Use one file for each.",
-                )
+        if self.scope is not None:
+            for name in ("project_ids", "environment", "secret_path"):
+                if state.get(name, mine[name]) != mine[name]:
+                    raise ConfigurationError(
+                        "state_file",
+                        f"'{self.path}' belongs to another scope (its {name} is {state[name]!r}). Use one file for "
+                        "each.",
+                    )
         return {**mine, **state}
 
     def _empty(self) -> dict[str, Any]:
         return {
             "last_sync": None,
-            "project_ids": [self.scope.project_id],
-            "environment": self.scope.environment,
-            "secret_path": self.scope.secret_path,
+            "project_ids": [self.scope.project_id] if self.scope is not None else [],
+            "environment": self.scope.environment if self.scope is not None else "",
+            "secret_path": self.scope.secret_path if self.scope is not None else "/",
             "secrets": {},
             "error_count": 0,
             "push_count": 0,
             "pull_count": 0,
+            "state_hash": SHA256,
         }
+
+    @staticmethod
+    def _without_secrets(state: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in state.items() if name != "secrets"}
+
+
+def _head_document(state: Mapping[str, Any]) -> bytes:
+    head = {name: value for name, value in state.items() if name != "secrets"}
+    return json.dumps(head, indent=2, sort_keys=True).encode("utf-8")[: -len("\n}")]
+
+
+def _document(state: Mapping[str, Any]) -> bytes:
+    """The whole file: the head by name, then an entry a line, by name. Ten thousand of them take a few milliseconds."""
+    lines = [
+        f'\n    {_quoted(name)}: {{"hash": {_quoted(entry["hash"])}, "version": {entry["version"]}, '
+        f'"last_synced": {_quoted(entry["last_synced"])}}}'
+        for name, entry in sorted(state["secrets"].items())
+    ]
+    return _head_document(state) + _SECRETS + ",".join(lines).encode("ascii") + b"\n  " + _END
+
+
+def _head(raw: bytes) -> dict[str, Any] | None:
+    """The head of a whole file as we write it; None where it has to be read as JSON, or is damaged."""
+    if not raw.startswith(_BEGINNING) or not raw.endswith(_END):
+        return None
+    return _parsed(raw.partition(_SECRETS)[0] + b',"secrets": {}}')
 
 
 def _parsed(raw: bytes) -> dict[str, Any] | None:
@@ -144,6 +283,18 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
     sound = (
         isinstance(state, dict)
         and isinstance(state.get("secrets"), dict)
-        and isinstance(state.get("push_count", 0), int)
+        and all(isinstance(state.get(name, 0), int) for name in ("push_count", "pull_count", "error_count"))
     )
-    return state if sound else None
+    if not sound:
+        return None
+    # A damaged entry is unknown, and its secret written anew; the others stay known.
+    return {**state, "secrets": {name: entry for name, entry in state["secrets"].items() if _is_entry(entry)}}
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("hash"), str)
+        and isinstance(entry.get("version"), int)
+        and isinstance(entry.get("last_synced"), str)
+    )
