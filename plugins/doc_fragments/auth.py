@@ -15,7 +15,7 @@ VENDOR_VARIABLES: dict[str, str] = {
 }
 """Environment variables of Infisical's own tools, read where ours are not set."""
 
-UNTYPED = frozenset(("client_secret", "token", "proxy"))
+UNTYPED = frozenset(("client_secret", "token", "proxy", "passphrase"))
 """Options that may hold a credential: the error of a wrong type would quote it."""
 
 

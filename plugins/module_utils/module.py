@@ -47,11 +47,11 @@ class InfisicalModule(AnsibleModule):
 
     AnsibleModule censors every occurrence of a secret's text in a result: a secret `1` would blank counts, a secret
     `prod` names. Results are built without values instead, so that censoring is turned off, and `invocation` is made
-    here from the options that the argument spec knows.
+    here from the options that the argument spec knows. With `shared` false, the module never talks to Infisical.
     """
 
-    def __init__(self, argument_spec: dict[str, dict[str, Any]], **kwargs: Any) -> None:
-        self._known = {**SHARED_OPTIONS, **argument_spec}
+    def __init__(self, argument_spec: dict[str, dict[str, Any]], *, shared: bool = True, **kwargs: Any) -> None:
+        self._known = {**(SHARED_OPTIONS if shared else {}), **argument_spec}
         super().__init__(argument_spec=self._known, supports_check_mode=True, **kwargs)
 
     def run(self, work: Callable[[InfisicalModule], dict[str, Any]]) -> None:
@@ -61,7 +61,12 @@ class InfisicalModule(AnsibleModule):
         try:
             result = work(self)
         except InfisicalError as error:
-            failure = {"msg": str(error), "conclusion": error.conclusion.value, "http_status": error.status}
+            failure = {
+                **error.details,
+                "msg": str(error),
+                "conclusion": error.conclusion.value,
+                "http_status": error.status,
+            }
         except Exception as error:  # its text may hold a secret
             failure = {"msg": unexpected(error), "conclusion": "unexpected", "http_status": None}
         # Outside of the handlers: fail_json adds the traceback of an exception that is being handled.

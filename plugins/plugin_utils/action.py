@@ -30,11 +30,17 @@ class InfisicalAction(ActionBase):
     _supports_async = True
 
     writes = False
-    """Whether the module writes, so that what lookups of this run have cached is stale after it."""
+    """Whether the module writes to Infisical, so that what lookups of this run have cached is stale after it."""
+    shared = True
+    """Whether the module takes the shared options."""
+    vault = False
+    """Whether the module takes the options of a vault, which are looked up on the controller too."""
     values_option = ""
     """The option that makes the module return values, which are then hidden from the output."""
     texts: tuple[str, ...] = ()
     """Own options that must be strings, checked here because JSON makes a string of a date on the way to the module."""
+    mappings: tuple[str, ...] = ()
+    """Own options that must be mappings to strings, checked here for the same reason."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -55,21 +61,43 @@ class InfisicalAction(ActionBase):
         """The result where the module was not reached: `problem` has `msg`, `conclusion` and `http_status`."""
         return {"failed": True, **problem}
 
+    def connects(self, arguments: dict[str, Any]) -> bool:
+        """Whether the module talks to Infisical when it has these arguments; else nobody logs in for it."""
+        return self.shared
+
+    def is_writing(self, arguments: dict[str, Any]) -> bool:
+        """Whether the module writes to Infisical when it has these arguments."""
+        return self.writes
+
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        arguments = self._checked()
+        if self.vault:
+            arguments.update(options.resolve(arguments, task_vars, self._templar.template, options.VAULT))
+        wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
+        self._refuse_shown_values(arguments, wrap_async)
+        if not self.connects(arguments):
+            # What module_defaults set for the others of the group stays here, a client secret above all.
+            own = {name: value for name, value in arguments.items() if not (self.shared and name in options.NAMES)}
+            return self._execute(own, task_vars, wrap_async)
+        shared = options.resolve(arguments, task_vars, self._templar.template)
+        settings = Settings.from_options(shared)
+        arguments.update(shared)
+        try:
+            return self._execute_with_token(arguments, settings, task_vars, wrap_async)
+        finally:  # also after a timeout or a lost connection: something may have been written
+            if self.is_writing(arguments) and not self._task.check_mode:
+                run_cache.forget(settings.project_id, volatile_for=float(self._task.async_val) if wrap_async else 0.0)
+
+    def _checked(self) -> dict[str, Any]:
+        """The task's arguments, with those that must be text made sure of."""
         own = dict(self._task.args)
         for name in self.texts:
             if own.get(name) is not None:
                 own[name] = options.as_text(name, own[name])
-        shared = options.resolve(own, task_vars, self._templar.template)
-        settings = Settings.from_options(shared)
-        arguments = {**own, **shared}
-        wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
-        self._refuse_shown_values(arguments, wrap_async)
-        try:
-            return self._execute_with_token(arguments, settings, task_vars, wrap_async)
-        finally:  # also after a timeout or a lost connection: something may have been written
-            if self.writes and not self._task.check_mode:
-                run_cache.forget(settings.project_id, volatile_for=float(self._task.async_val) if wrap_async else 0.0)
+        for name in self.mappings:
+            if own.get(name) is not None:
+                own[name] = options.as_texts(name, own[name])
+        return own
 
     def _execute_with_token(
         self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool

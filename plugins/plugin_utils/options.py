@@ -1,10 +1,12 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shared options on the controller: from arguments, Ansible variables, its environment and ansible.cfg."""
+"""The options that all modules and lookups share, and those of a vault: from arguments, Ansible variables, the
+controller's environment and ansible.cfg."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
@@ -12,6 +14,7 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_f
 from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import ModuleDocFragment as AuthFragment
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.scope import ModuleDocFragment as ScopeFragment
+from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import ModuleDocFragment as VaultFragment
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 
 try:  # from ansible-core 2.19 on, what comes from YAML has types of Ansible's own
@@ -26,45 +29,54 @@ except ImportError:
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 _CONFIG = ("lookup", "keyfleet.infisical.shared_options")
 """Under which name Ansible's configuration manager knows our definitions; no plugin is called so."""
 
 
-def _documented() -> dict[str, dict[str, Any]]:
-    """The options of the doc fragments for plugins: what is documented is what is done."""
-    definitions: dict[str, dict[str, Any]] = {}
-    for fragment in (AuthFragment, ScopeFragment):
-        definitions.update(yaml_load(fragment.PLUGINS)["options"])
-    return definitions
+Definitions = dict[str, dict[str, Any]]
+"""Options by name, as the doc fragments for plugins have them: what is documented is what is done."""
 
-
-_DEFINITIONS = _documented()
-NAMES = frozenset(_DEFINITIONS)
+SHARED: Definitions = {**yaml_load(AuthFragment.PLUGINS)["options"], **yaml_load(ScopeFragment.PLUGINS)["options"]}
+"""Which Infisical, which login, and where in it."""
+VAULT: Definitions = yaml_load(VaultFragment.PLUGINS)["options"]
+"""Which vault, and with which key."""
+NAMES = frozenset(SHARED)
 """The names of all shared options."""
+KEYS = frozenset(VAULT) - {"vault_path"}
+"""The options of a vault of which one is to be given."""
 
 # Without type and choices, because the manager takes any text for a boolean `false`, and quotes what it refuses.
 C.config.initialize_plugin_configuration_definitions(
     *_CONFIG,
     {
         name: {key: definition[key] for key in ("env", "ini", "vars") if key in definition}
-        for name, definition in _DEFINITIONS.items()
+        for name, definition in {**SHARED, **VAULT}.items()
     },
 )
 
 
-def resolve(direct: Mapping[str, Any], variables: Mapping[str, Any], template: Callable[[Any], Any]) -> dict[str, Any]:
-    """The shared options that are set anywhere, {name: value}, of the types documented; None counts as not set.
+def resolve(
+    direct: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    template: Callable[[Any], Any],
+    definitions: Definitions = SHARED,
+) -> dict[str, Any]:
+    """The options of `definitions` that are set anywhere, {name: value}, of the types documented; None counts as not
+    set. A key of a vault that is named in `direct` keeps the other keys from being looked up elsewhere.
 
     First come `direct` (a task's or lookup's own arguments), then Ansible variables, which are templated by
     `template`, then the controller's environment and ansible.cfg, which are taken as they are. Raises
     ConfigurationError naming the option, and whatever `template` raises.
     """
     resolved = {}
-    for name, definition in _DEFINITIONS.items():
+    chosen = any(direct.get(name) is not None for name in KEYS)
+    for name, definition in definitions.items():
         value = direct.get(name)
         if value is None:
+            if chosen and name in KEYS:
+                continue
             known = {entry["name"] for entry in definition.get("vars", ())}
             templated = {key: template(variables[key]) for key in known if key in variables}
             value, _origin = C.config.get_config_value_and_origin(
@@ -112,3 +124,15 @@ def as_text(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     raise ConfigurationError(name, f"must be a string, not {_type_name(value)}: quote it in YAML.{_HINT}")
+
+
+def as_texts(name: str, value: Any) -> dict[str, str]:
+    """An option's value that must be a mapping of names to strings.
+
+    Raises ConfigurationError without quoting a value.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(name, f"must be a mapping of names to strings, not {_type_name(value)}.")
+    return {
+        as_text(f"{name} (the name of a secret)", key): as_text(f"{name}: {key}", inner) for key, inner in value.items()
+    }

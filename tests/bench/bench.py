@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,11 +26,21 @@ from typing import Any
 
 import requests
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import connect
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import (
+    Pull,
+    Push,
+    open_vault,
+    pull,
+    push,
+    put,
+)
 from dev_server.client import DevServer
 
 LISTED = 10_000
+PUSHED = 1_000
 HOSTS, TASKS, FORKS = 20, 10, 5
 WRITTEN = 20
 LOOKUP = "keyfleet.infisical.infisical_secret"
@@ -37,12 +48,16 @@ LOOKUP = "keyfleet.infisical.infisical_secret"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; times in seconds, `None` where only requests are counted."""
+    """One line of the table; `floor` and `measured` in seconds, or in MB of memory where `what` says so.
+
+    `at_most` is what the ratio is meant to stay under, or the number of requests or MB where there is no floor.
+    """
 
     what: str
     floor: float | None
     measured: float | None
-    requests: int | None
+    requests: int | None = None
+    at_most: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -60,55 +75,178 @@ def best(rounds: int, *runs: Callable[[], object]) -> list[float]:
     return [min(of_one) for of_one in times]
 
 
-def listing() -> Row:
-    """A folder of many secrets, read through the library, from a server that answers with ready bytes."""
-    secrets = [
-        {
-            "id": f"id-{number}",
-            "workspace": "p",
-            "environment": "dev",
-            "version": 1,
-            "type": "shared",
-            "secretKey": f"KEY_{number}",
-            "secretValue": f"value {number} {'x' * 60}",
-            "secretComment": "",
-            "secretPath": "/",
-            "tags": [],
-            "createdAt": "2026-01-01T00:00:00.000Z",
-            "updatedAt": "2026-01-01T00:00:00.000Z",
-        }
-        for number in range(LISTED)
-    ]
-    body = json.dumps({"secrets": secrets, "imports": []}).encode()
+class Static:
+    """A server that answers every GET with the same ready bytes, so that its own slowness hides nothing."""
 
-    class Static(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # Header and body in one piece: two small ones would wait for each other's acknowledgement.
-        wbufsize = -1
+    def __init__(self, number: int) -> None:
+        secrets = [
+            {
+                "id": f"id-{number}",
+                "workspace": "p",
+                "environment": "dev",
+                "version": 1,
+                "type": "shared",
+                "secretKey": f"KEY_{number}",
+                "secretValue": f"value {number} {'x' * 60}",
+                "secretComment": "",
+                "secretPath": "/",
+                "tags": [],
+                "createdAt": "2026-01-01T00:00:00.000Z",
+                "updatedAt": "2026-01-01T00:00:00.000Z",
+            }
+            for number in range(number)
+        ]
+        self.body = json.dumps({"secrets": secrets, "imports": []}).encode()
+        self.etag = ""
+        static = self
 
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            # Header and body in one piece: two small ones would wait for each other's acknowledgement.
+            wbufsize = -1
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
+            def do_GET(self) -> None:
+                same = bool(static.etag) and self.headers.get("If-None-Match") == static.etag
+                self.send_response(304 if same else 200)
+                if static.etag:
+                    self.send_header("ETag", static.etag)
+                if not same:
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(static.body)))
+                self.end_headers()
+                self.wfile.write(b"" if same else static.body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Static)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    session = requests.Session()
-    session.trust_env = False
-    remote = Remote(connect(Settings(url=url, auth_method="token", token="t")), Scope("p", "dev"))
-    floor, measured = best(
-        7,
-        lambda: json.loads(session.get(f"{url}/api/v4/secrets", timeout=30).content),
-        lambda: merged(remote.listing()),
-    )
-    server.shutdown()
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.settings = Settings(url=self.url, auth_method="token", token="t", api_version="v4")
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def close(self) -> None:
+        self._server.shutdown()
+
+    def get_and_parse(self) -> Any:
+        """The floor of every listing."""
+        return json.loads(self.session.get(f"{self.url}/api/v4/secrets", timeout=30).content)
+
+
+def listing(static: Static) -> Row:
+    """A folder of many secrets, read through the library."""
+    remote = Remote(connect(static.settings), Scope("p", "dev"))
+
+    def read() -> None:
+        found = remote.listing()
+        if found is None or len(merged(found).secrets) != LISTED:
+            sys.exit("bench: the library does not list what the server holds")
+
+    floor, measured = best(7, static.get_and_parse, read)
     return Row(f"list {LISTED:,} secrets through the library (floor: GET and JSON parse)", floor, measured, 1)
+
+
+def pulls(static: Static, folder: Path) -> list[Row]:
+    """Pulling many secrets: into a fresh vault, with nothing new, and with nothing new by the server's own word."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    make_key_file(str(folder / "key"))
+    api, job = connect(static.settings), Pull(project_ids=("p",), environment="dev")
+    seal, fresh = AESGCM(bytes(32)), [0]
+
+    def floor() -> None:
+        static.get_and_parse()
+        sealed = seal.encrypt(os.urandom(12), static.body, None)
+        with open(folder / "floor", "wb") as stream:
+            stream.write(sealed)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def pull_into(name: str, created: int) -> None:
+        path = folder / name
+        path.mkdir(exist_ok=True)
+        outcome = pull(api, *open_vault(str(path / "vault"), KeyFile(str(folder / "key"))), job)
+        if len(outcome.created) != created or outcome.unchanged != LISTED - created:
+            sys.exit(f"bench: a pull of {LISTED} says {outcome.summary()}")
+
+    def first() -> None:
+        fresh[0] += 1
+        pull_into(f"fresh{fresh[0]}", LISTED)
+
+    rows = []
+    times = best(7, floor, first)
+    what = f"pull {LISTED:,} secrets into a fresh vault (floor: GET, JSON parse, one AES-GCM, one fsynced file)"
+    rows.append(Row(what, *times, 1, 2.0))
+    times = best(7, static.get_and_parse, lambda: pull_into("fresh1", 0))
+    rows.append(Row("the same unchanged, from a server without ETags (floor: GET and JSON parse)", *times, 1, 2.0))
+    static.etag = '"bench"'
+    pull_into("tagged", LISTED)
+    times = best(7, first, lambda: pull_into("tagged", 0))
+    rows.append(Row("the same unchanged, with an ETag (floor: the first pull)", *times, 1, 0.2))
+    static.etag = ""
+    return rows
+
+
+def memory(static: Static, folder: Path) -> Row:
+    """The most memory that a process of its own needs for a pull."""
+    program = (
+        "import resource, sys\n"
+        "from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api, keys, model, sync\n"
+        "settings = model.Settings(url=sys.argv[1], auth_method='token', token='t', api_version='v4')\n"
+        "opened = sync.open_vault(sys.argv[2], keys.KeyFile(sys.argv[3]))\n"
+        "sync.pull(api.connect(settings), *opened, sync.Pull(project_ids=('p',), environment='dev'))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    command = [sys.executable, "-c", program, static.url, str(folder / "measured"), str(folder / "key")]
+    kilobytes = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return Row(f"peak memory in MB of a process that pulls {LISTED:,} secrets", None, kilobytes / 1024, None, 100)
+
+
+def vault_get(folder: Path) -> Row:
+    """One value out of a vault by the command, against a bare Python that imports what the command imports."""
+    package = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
+    vault, state = open_vault(str(folder / "small"), KeyFile(str(folder / "key")), str(folder / "small.json"))
+    put(vault, state, "KEY", "value")
+    arguments = ["vault", "get", "KEY", "--vault", vault.path, "--key-file", str(folder / "key")]
+    arguments += ["--state-file", state.path]
+    command = [sys.executable, "-m", package, *arguments]
+    listing = (
+        f"import runpy, sys\nsys.argv[1:] = {arguments!r}\n"
+        f"try:\n    runpy.run_module({package!r}, run_name='__main__')\nexcept SystemExit:\n    pass\n"
+        "standard = [name for name in sys.modules if name.split('.')[0] in sys.stdlib_module_names]\n"
+        "sys.stderr.write(' '.join(standard))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stderr.split()
+    modules = [name for name in loaded if name not in ("__main__", "runpy")]
+    bare = "".join(f"import {name}\n" for name in modules)
+    bare += "from cryptography.hazmat.primitives.ciphers.aead import AESGCM\n"
+    if (
+        "requests" in modules
+        or subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() != "value"
+    ):
+        sys.exit("bench: vault get does not give the value")
+    times = best(
+        15,
+        lambda: subprocess.run([sys.executable, "-c", bare], check=True, capture_output=True),
+        lambda: subprocess.run(command, check=True, capture_output=True),
+    )
+    return Row("infisical-sync vault get (floor: Python with the same standard modules and AESGCM)", *times, None, 1.3)
+
+
+def pushes() -> list[Row]:
+    """Requests that it takes to push many new secrets."""
+    rows = []
+    values = {f"KEY_{number}": f"value {number} {'x' * 60}" for number in range(PUSHED)}
+    for profile in ("2024", "current"):
+        with DevServer(profile) as server:
+            settings = Settings(url=server.url, client_id="demo-client-id", client_secret="demo-client-secret")
+            outcome = push(connect(settings), Scope("demo-project", "dev"), values, Push())
+            if len(outcome.created) != PUSHED:
+                sys.exit(f"bench: a push of {PUSHED} says {outcome.summary()}")
+            number = len(server.requests())
+        rows.append(Row(f"push {PUSHED:,} new secrets to a server of kind {profile}", None, None, number, 12))
+    return rows
 
 
 def playbook(server: DevServer, folder: Path, tasks: str, hosts: int) -> Callable[[], None]:
@@ -185,14 +323,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the table to this file")
     options = parser.parse_args()
-    rows = [listing()]
+    static = Static(LISTED)
+    rows = [listing(static)]
+    with tempfile.TemporaryDirectory(prefix="bench_") as folder:
+        rows += [*pulls(static, Path(folder)), memory(static, Path(folder)), vault_get(Path(folder)), *pushes()]
+    static.close()
     with DevServer() as server, tempfile.TemporaryDirectory(prefix="bench_") as folder:
         rows += [template(server, Path(folder)), lookups(server, Path(folder)), *writes(server, Path(folder))]
-    print(f"{'':76} {'floor s':>9} {'s':>9} {'ratio':>6} {'requests':>9}")
+    print(f"{'':98} {'floor':>8} {'measured':>8} {'ratio':>6} {'at most':>8} {'requests':>9}")
     for row in rows:
         floor, measured = (f"{t:.3f}" if t is not None else "" for t in (row.floor, row.measured))
         ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
-        print(f"{row.what:76} {floor:>9} {measured:>9} {ratio:>6} {row.requests:>9}")
+        at_most = f"{row.at_most:g}" if row.at_most is not None else ""
+        number = "" if row.requests is None else row.requests
+        print(f"{row.what:98} {floor:>8} {measured:>8} {ratio:>6} {at_most:>8} {number:>9}")
     if options.json:
         options.json.write_text(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2), "utf-8")
         print(f"The same as JSON is in {options.json}")

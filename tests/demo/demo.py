@@ -1,9 +1,9 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: the quick start playbook against a test server, twice, and what the server saw of it.
+"""The demo: secrets are written, read in a template, and pulled into an encrypted vault, against a test server.
 
-What the server holds at the end is kept for the next demo, so that this finds everything in place.
+Each step says what it is to report, and the demo fails where it reports something else.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,103 +24,152 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dev_server.client import DevServer
 
-PROJECT = "demo-project"
+PROJECT, ENVIRONMENT, SECRET_PATH = "demo-project", "dev", "/quickstart"
 CLIENT_SECRET = "demo-client-secret"
-PLAYBOOK = "keyfleet.infisical.quickstart"
+SEED: dict[str, Any] = {
+    "projects": [
+        {
+            "id": PROJECT,
+            "name": "Demo",
+            "slug": "demo",
+            "environments": [{"slug": ENVIRONMENT, "name": "Development"}, {"slug": "prod", "name": "Production"}],
+        }
+    ],
+    "identities": [
+        {
+            "name": "demo",
+            "client_id": "demo-client-id",
+            "client_secret": CLIENT_SECRET,
+            "permissions": {PROJECT: "admin"},
+        }
+    ],
+}
+FIRST = ("APP_NAME", "DB_HOST", "DB_PASSWORD", "DB_PORT", "FEATURE_FLAGS", "GREETING")
 
 
-def seed(secrets: list[dict[str, Any]]) -> dict[str, Any]:
-    """A server with one project and one identity, and the secrets of the demo before."""
-    folders = sorted({secret["path"] for secret in secrets} - {"/"})
-    return {
-        "projects": [
-            {
-                "id": PROJECT,
-                "name": "Demo",
-                "slug": "demo",
-                "environments": [{"slug": "dev", "name": "Development"}, {"slug": "prod", "name": "Production"}],
-                "folders": [{"environment": "dev", "path": path} for path in folders],
-                "secrets": secrets,
-            }
-        ],
-        "identities": [
-            {
-                "name": "demo",
-                "client_id": "demo-client-id",
-                "client_secret": CLIENT_SECRET,
-                "permissions": {PROJECT: "admin"},
-            }
-        ],
-    }
+class Demo:
+    """The steps, each with what it is to report; `folder` takes what is made."""
+
+    def __init__(self, server: DevServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.vault = ["--vault", str(folder / "secrets.vault"), "--key-file", str(folder / "vault.key")]
+
+    def run(self) -> None:
+        self.quickstart("Secrets are written and read in a template", changed=4)
+        requests = Counter(f"{entry['method']} {entry['path']}" for entry in self.server.requests())
+        self.quickstart("The same again", changed=0)
+        self.sync("The folder is pulled into a new vault", created=FIRST)
+        self.sync("The same again", unchanged=6)
+        self.change_the_server()
+        plan = {"created": ["LOG_LEVEL"], "updated": ["GREETING"], "deleted": ["FEATURE_FLAGS"], "unchanged": 4}
+        self.sync("The plan of a pull with prune", "--check", "-e", "sync_prune=true", **plan)
+        self.sync("The pull with prune", "-e", "sync_prune=true", **plan)
+        self.sync("The same again", "-e", "sync_prune=true", unchanged=6)
+        self.list_vault()
+        print("\nThe server saw in the first step:")
+        for request, count in sorted(requests.items()):
+            print(f"  {count:3} {request}")
+        print(f"The vault, its key, the state file and the rendered template are in {self.folder}.")
+
+    def quickstart(self, step: str, *, changed: int) -> None:
+        rendered = self.folder / "quickstart.env"
+        output = self.play(step, "keyfleet.infisical.quickstart", "-e", f"quickstart_file={rendered}")
+        self.expect(step, "changed", changed_of(output), changed)
+        self.expect(step, "secrets in the template", len(rendered.read_text("utf-8").splitlines()), len(FIRST))
+
+    def sync(
+        self,
+        step: str,
+        *options: str,
+        created: Iterable[str] = (),
+        updated: Iterable[str] = (),
+        deleted: Iterable[str] = (),
+        unchanged: int = 0,
+    ) -> None:
+        place = ["-e", f"sync_folder={self.folder}", "-e", f"sync_path={SECRET_PATH}"]
+        output = self.play(step, "keyfleet.infisical.sync", *place, *options)
+        for word, names in (("created", created), ("updated", updated), ("deleted", deleted)):
+            self.expect(step, word, told(output, word).split(), sorted(names))
+        self.expect(step, "unchanged", told(output, "unchanged"), str(unchanged))
+        self.expect(step, "changed", changed_of(output), int(any((created, updated, deleted))))
+
+    def change_the_server(self) -> None:
+        print("\n== At the server, GREETING is changed, FEATURE_FLAGS deleted and LOG_LEVEL added", flush=True)
+        self.server.put_secret(PROJECT, ENVIRONMENT, SECRET_PATH, "GREETING", "Hello again")
+        self.server.put_secret(PROJECT, ENVIRONMENT, SECRET_PATH, "LOG_LEVEL", "info")
+        self.server.delete_secret(PROJECT, ENVIRONMENT, SECRET_PATH, "FEATURE_FLAGS")
+
+    def list_vault(self) -> None:
+        step = "The command shows what the vault holds, and never a value"
+        print(f"\n== {step}", flush=True)
+        package = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
+        collections = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join([collections, os.environ.get("PYTHONPATH", "")])}
+        command = [sys.executable, "-m", package, "vault", "list", *self.vault]
+        subprocess.run(command, env=variables, check=True)
+        listed = subprocess.run([*command, "--json"], env=variables, check=True, capture_output=True, text=True).stdout
+        names = sorted(entry["name"] for entry in json.loads(listed))
+        self.expect(step, "names", names, sorted({*FIRST, "LOG_LEVEL"} - {"FEATURE_FLAGS"}))
+
+    def play(self, step: str, playbook: str, *options: str) -> str:
+        """Run a playbook as a user would, and return its output. Exits where it fails."""
+        print(f"\n== {step}", flush=True)
+        variables = {
+            **os.environ,
+            "INFISICAL_URL": self.server.url,
+            "INFISICAL_CLIENT_ID": "demo-client-id",
+            "INFISICAL_CLIENT_SECRET": CLIENT_SECRET,
+            "INFISICAL_PROJECT_ID": PROJECT,
+            "INFISICAL_ENVIRONMENT": ENVIRONMENT,
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+            "ANSIBLE_FORCE_COLOR": "true" if sys.stdout.isatty() else "false",
+        }
+        program = Path(sys.executable).with_name("ansible-playbook")
+        command = [str(program), playbook, "--diff", "-e", f"ansible_python_interpreter={sys.executable}", *options]
+        output = []
+        with subprocess.Popen(command, env=variables, text=True, stdout=subprocess.PIPE) as process:
+            for line in process.stdout or ():
+                sys.stdout.write(line)
+                output.append(line)
+        if process.returncode:
+            sys.exit(f"demo: {step}: {playbook} failed with {process.returncode}; its output stands above")
+        return "".join(output)
+
+    @staticmethod
+    def expect(step: str, what: str, reported: object, wanted: object) -> None:
+        if reported != wanted:
+            sys.exit(f"demo: {step}: {what} should be {wanted}, and is {reported}")
+        print(f"demo: {what}: {wanted}, as it should be")
 
 
-def stored(server: DevServer) -> list[dict[str, Any]]:
-    """The secrets in the environment dev, as a seed has them."""
-    environments = server.state()["projects"][0]["environments"]
-    folders = next(one["folders"] for one in environments if one["slug"] == "dev")
-    return [
-        {"environment": "dev", "path": folder["path"], **{name: secret[name] for name in ("key", "value", "comment")}}
-        for folder in folders
-        for secret in folder["secrets"]
-    ]
-
-
-def play(server: DevServer, folder: Path) -> int:
-    """Run the playbook as a user would, and return how many tasks it says it changed. Exits where it fails."""
-    variables = {
-        **os.environ,
-        "INFISICAL_URL": server.url,
-        "INFISICAL_CLIENT_ID": "demo-client-id",
-        "INFISICAL_CLIENT_SECRET": CLIENT_SECRET,
-        "INFISICAL_PROJECT_ID": PROJECT,
-        "INFISICAL_ENVIRONMENT": "dev",
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-        "ANSIBLE_FORCE_COLOR": "true" if sys.stdout.isatty() else "false",
-    }
-    program = Path(sys.executable).with_name("ansible-playbook")
-    command = [str(program), PLAYBOOK, "--diff", "-e", f"quickstart_file={folder / 'quickstart.env'}"]
-    command += ["-e", f"ansible_python_interpreter={sys.executable}"]
-    output = []
-    with subprocess.Popen(command, env=variables, text=True, stdout=subprocess.PIPE) as process:
-        for line in process.stdout or ():
-            sys.stdout.write(line)
-            output.append(line)
-    if process.returncode:
-        sys.exit(f"demo: {PLAYBOOK} failed with {process.returncode}; its output stands above")
-    changed = re.search(r"\bchanged=(\d+)", "".join(output))
-    if changed is None:
+def changed_of(output: str) -> int:
+    """How many tasks a playbook's recap says it changed."""
+    found = re.search(r"\bchanged=(\d+)", output)
+    if found is None:
         sys.exit("demo: the playbook's summary has no changed=N")
-    return int(changed[1])
+    return int(found[1])
+
+
+def told(output: str, word: str) -> str:
+    """What the play sync.yml prints behind a word."""
+    found = re.search(rf'"{word}: ([^"]*)"', output)
+    if found is None:
+        sys.exit(f"demo: the playbook does not say what was {word}")
+    return found[1]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where the demo keeps what it makes")
-    folder: Path = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept = folder / "secrets.json"
-    before = json.loads(kept.read_text("utf-8")) if kept.exists() else []
-
-    with DevServer(seed=seed(before)) as server:
-        print(f"A test server answers as an Infisical at {server.url}.\n\n== First run", flush=True)
-        first = play(server, folder)
-        requests = Counter(f"{entry['method']} {entry['path']}" for entry in server.requests())
-        print("== The same again", flush=True)
-        second = play(server, folder)
-        kept.touch(mode=0o600)
-        kept.write_text(json.dumps(stored(server)), "utf-8")
-
-    rendered = (folder / "quickstart.env").read_text("utf-8").splitlines()
-    print(f"First run: changed={first}. Second run: changed={second}.")
-    print(f"The template read {len(rendered)} secrets into {folder / 'quickstart.env'} (mode 0600).")
-    print("The server saw in the first run:")
-    for request, count in sorted(requests.items()):
-        print(f"  {count:3} {request}")
-    if second:
-        sys.exit("demo: the second run changed something, and should not have")
-    if before and first:
-        sys.exit("demo: everything was in place from the demo before, and the first run changed something all the same")
+    folder: Path = parser.parse_args().folder.resolve() / "made"
+    # A demo starts from nothing: what another version has left would be counted as changes.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    with DevServer(seed=SEED) as server:
+        print(f"A test server answers as an Infisical at {server.url}.", flush=True)
+        Demo(server, folder).run()
 
 
 if __name__ == "__main__":

@@ -140,6 +140,7 @@ class Exchange:
     request: web.Request
     entry: Entry
     body: bytes
+    with_etags: bool = True
 
     def handle(self) -> web.Response:
         headers: dict[str, str] = {}
@@ -148,7 +149,7 @@ class Exchange:
         except Refusal as refusal:
             return self.say(refusal, headers)
         response = self.server.render(answer.status, answer.body, headers)
-        if answer.with_etag:
+        if answer.with_etag and self.with_etags:
             etag = '"' + hashlib.sha256(body_of(response)).hexdigest()[:32] + '"'
             if self.request.headers.get("If-None-Match") in (etag, f"W/{etag}"):
                 self.entry.returned_values = False

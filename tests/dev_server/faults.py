@@ -24,6 +24,7 @@ class Exchange(Protocol):
     """One request as a fault sees it."""
 
     request: web.Request
+    with_etags: bool
 
     def handle(self) -> web.Response:
         """The real answer; the request takes effect."""
@@ -125,6 +126,11 @@ async def delete_first(exchange: Exchange, fault: Fault) -> web.StreamResponse:
     return exchange.handle()
 
 
+async def leave_out_etag(exchange: Exchange, fault: Fault) -> web.StreamResponse:
+    exchange.with_etags = False
+    return exchange.handle()
+
+
 class Cut(web.Response):
     """What is left of a response whose connection was cut before its first byte."""
 
@@ -150,6 +156,7 @@ KINDS: Mapping[str, Callable[[Exchange, Fault], Awaitable[web.StreamResponse]]] 
     "delay": delay,
     "write_first": write_first,
     "delete_first": delete_first,
+    "no_etag": leave_out_etag,
 }
 
 

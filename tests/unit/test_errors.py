@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import errors
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Answer, Conclusion, Operation
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Answer,
+    Conclusion,
+    Operation,
+    Validator,
+)
 
 C, Op = Conclusion, Operation
 ALL = tuple(Operation)
@@ -237,3 +243,53 @@ def test_a_missing_library_is_said_with_the_interpreter_and_the_package() -> Non
 
 def test_the_repr_of_an_answer_does_not_show_its_body() -> None:
     assert "SECRET-x" not in repr(Answer(200, {}, b"SECRET-x"))
+
+
+BODY = b'{"secrets": []'  # no JSON, so that whoever looks into it would notice
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+def asked_again(status: int, known: Validator | None, body: bytes = BODY) -> Answer:
+    return Answer(status, {"ETag": '"2"'}, body, Operation.LIST, known=known)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        asked_again(304, Validator('"1"'), b""),
+        asked_again(304, Validator('"1"', DIGEST), b""),
+        asked_again(200, Validator("", DIGEST)),
+        asked_again(200, Validator('"1"', DIGEST)),
+    ],
+)
+def test_an_answer_that_is_known_is_a_success_and_not_looked_into(answer: Answer) -> None:
+    assert answer.unchanged
+    assert errors.conclude(answer) is None
+    assert "data" not in vars(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "conclusion"),
+    [
+        (asked_again(304, None, b""), C.REDIRECTED),
+        (asked_again(304, Validator(), b""), C.REDIRECTED),
+        (asked_again(304, Validator("", hashlib.sha256(b"").hexdigest()), b""), C.REDIRECTED),
+        (asked_again(301, Validator('"1"', DIGEST)), C.REDIRECTED),
+        (asked_again(200, None), C.NOT_JSON),
+        (asked_again(200, Validator()), C.NOT_JSON),
+        (asked_again(200, Validator('"2"')), C.NOT_JSON),
+        (asked_again(200, Validator('"2"', DIGEST[::-1])), C.NOT_JSON),
+        (asked_again(200, Validator("", DIGEST), BODY + b" "), C.NOT_JSON),
+        (asked_again(503, Validator('"1"', DIGEST)), C.SERVER_ERROR),
+        (asked_again(206, Validator('"1"', DIGEST)), C.NOT_JSON),
+    ],
+)
+def test_an_answer_that_is_not_known_means_what_it_always_means(answer: Answer, conclusion: Conclusion) -> None:
+    assert not answer.unchanged
+    assert errors.conclude(answer) is conclusion
+
+
+def test_a_validator_is_of_the_answers_etag_and_body() -> None:
+    assert asked_again(200, None).validator == Validator('"2"', DIGEST)
+    assert Answer(200, {}, BODY).validator == Validator("", DIGEST)
+    assert "2" not in repr(asked_again(200, None).validator)

@@ -21,16 +21,22 @@ FLOORS = {
     "model": 1,
     "redact": 1,
     "files": 1,
+    "dotenv": 1,
     "transport": 2,
     "plan": 2,
     "state": 2,
+    "keys": 2,
     "auth": 3,
+    "vault": 3,
     "api": 4,
     "remote": 5,
     "preflight": 5,
+    "sync": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 MODULES = sorted(path.stem for path in ROOM.glob("*.py") if path.stem != "__init__")
-THIRD_PARTY = {"transport": {"requests"}}
+THIRD_PARTY = {"transport": {"requests"}, "keys": {"cryptography"}, "vault": {"cryptography"}}
 
 
 def is_standard(name: str) -> bool:

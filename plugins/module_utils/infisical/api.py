@@ -6,18 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Callable, TypeVar
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, Callable, TypeVar, overload
 
 from .auth import Login
 from .errors import Answer, Conclusion, ConfigurationError, InfisicalError, Operation
+from .errors import Validator as Validator
 from .model import Scope, Secret, Settings
-from .transport import Call, Clock, TokenSource, Transport, segment
+from .transport import Call, Clock, TokenSource, Transport, encoded, segment
 
 SECRETS = {"v4": "/api/v4/secrets", "v3": "/api/v3/secrets/raw"}
 """Where secrets live, by API version. Parameters are sent in both versions' spelling: unknown ones are ignored."""
 BATCHES = {"v4": "/api/v4/secrets/batch", "v3": "/api/v3/secrets/batch/raw"}
 """Where several secrets are written at once, by API version."""
+
+
+_NAMED = 3
+"""How many secrets of a batch a message names."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +37,26 @@ class Imported:
 
 @dataclass(frozen=True)
 class Listing:
-    """The secrets of a scope, in no order to rely on and with a key possibly more than once, and its imports."""
+    """The secrets of a scope, in no order to rely on and with a key possibly more than once, and its imports.
+
+    `validator` is what to ask with whether it has changed since.
+    """
 
     secrets: tuple[Secret, ...]
     imports: tuple[Imported, ...] = ()
+    validator: Validator = field(default_factory=Validator)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What came of a write: the secret as stored, or the id of the approval that it waits for."""
+    """What came of a write: the secret as stored, or the id of the approval that it waits for.
+
+    Of a batch, `secrets` are all that the answer told, and `secret` the first one.
+    """
 
     secret: Secret | None
     approval_id: str = ""
+    secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,10 @@ _T = TypeVar("_T")
 
 class Api:
     """The endpoints of one Infisical. Every method sends one request (two where it has to find the API version),
-    logs in first where needed, and raises InfisicalError."""
+    logs in first where needed, and raises InfisicalError.
+
+    `has_batches` is whether the server has batch routes, None until an answer has told.
+    """
 
     def __init__(self, transport: Transport, tokens: TokenSource) -> None:
         self.transport = transport
@@ -87,9 +104,33 @@ class Api:
         if pinned not in ("auto", *SECRETS):
             raise ConfigurationError("api_version", f"'{pinned}' is not one of auto, {', '.join(sorted(SECRETS))}.")
         self.version = "" if pinned == "auto" else pinned
+        self.has_batches: bool | None = None
         self._lacking: set[str] = set()
 
     # Secrets
+
+    @overload
+    def list_secrets(
+        self,
+        scope: Scope,
+        *,
+        recursive: bool = ...,
+        include_imports: bool = ...,
+        expand_references: bool = ...,
+        view_values: bool = ...,
+    ) -> Listing: ...
+
+    @overload
+    def list_secrets(
+        self,
+        scope: Scope,
+        *,
+        recursive: bool = ...,
+        include_imports: bool = ...,
+        expand_references: bool = ...,
+        view_values: bool = ...,
+        known: Validator | None,
+    ) -> Listing | None: ...
 
     def list_secrets(
         self,
@@ -99,18 +140,26 @@ class Api:
         include_imports: bool = False,
         expand_references: bool = False,
         view_values: bool = True,
-    ) -> Listing:
-        """All secrets of a scope. A folder or environment that does not exist is an empty listing on real servers."""
+        known: Validator | None = None,
+    ) -> Listing | None:
+        """All secrets of a scope. A folder or environment that does not exist is an empty listing on real servers.
+
+        None where nothing has changed since the listing of which `known` is the validator. It must be one of the same
+        scope and options, read by an identity that sees the same.
+        """
         query = {
             **_scope_fields(scope),
             "recursive": _boolean(recursive),
             **_reading(include_imports, expand_references, view_values),
         }
-        data = self._secrets("GET", "", Operation.LIST, f"list the secrets of {scope}", query=query)
-        return Listing(
-            tuple(_secret(row, scope) for row in _rows(data, "secrets")),
-            tuple(_imported(row, scope) for row in _rows(data, "imports", optional=True)),
-        )
+        what = f"list the secrets of {scope}"
+        answer = self._answer("GET", "", Operation.LIST, what, query=query, known=known)
+        if answer.unchanged:
+            return None
+        data = _data(answer, what)
+        secrets = _secrets(_rows(data, "secrets"), scope)
+        imports = tuple(_imported(row, scope) for row in _rows(data, "imports", optional=True))
+        return Listing(secrets, imports, answer.validator)
 
     def get_secret(
         self,
@@ -151,21 +200,22 @@ class Api:
         For names that do not fit into a path too: those of more than 100 characters, and `batch`.
         """
         words = {"POST": "create", "PATCH": "update", "DELETE": "delete"}[method]
-        names = ", ".join(f"'{secret.key}'" for secret in secrets)
-        body = {
-            **_scope_fields(scope),
-            "secrets": [{"secretKey": secret.key, **_fields(secret, tag_ids)} for secret in secrets],
-        }
-        data = self._secrets(
-            method,
-            None,
-            Operation.BATCH,
-            f"{words} the secrets {names} in {scope} through the batch route",
-            body=body,
-            secrets=tuple(secret.value for secret in secrets if secret.value),
-        )
-        rows = _rows(data, "secrets", optional=True)
-        return Written(_secret(rows[0], scope) if rows else None, _approval(data))
+        names = ", ".join(f"'{secret.key}'" for secret in secrets[:_NAMED])
+        which = f"the secrets {names}" if len(secrets) <= _NAMED else f"{len(secrets)} secrets ({names}, …)"
+        what = f"{words} {which} in {scope} through the batch route"
+        body = {**_scope_fields(scope), "secrets": [_batch_fields(secret, tag_ids) for secret in secrets]}
+        values = tuple(secret.value for secret in secrets if secret.value)
+        try:
+            data = self._secrets(method, None, Operation.BATCH, what, body=body, secrets=values)
+        except InfisicalError as error:
+            if error.conclusion is Conclusion.ROUTE_MISSING:
+                self.has_batches = False
+            elif error.conclusion in (Conclusion.CONFLICT, Conclusion.SECRET_MISSING):
+                self.has_batches = True
+            raise
+        self.has_batches = True
+        stored = _secrets(_rows(data, "secrets", optional=True), scope)
+        return Written(stored[0] if stored else None, _approval(data), stored)
 
     def _write(
         self, method: str, key: str, operation: Operation, what: str, scope: Scope, body: dict[str, Any], secret: Secret
@@ -188,13 +238,28 @@ class Api:
         body: Mapping[str, Any] | None = None,
         secrets: tuple[str, ...] = (),
     ) -> dict[str, Any]:
+        return _data(self._answer(method, key, operation, what, query=query, body=body, secrets=secrets), what)
+
+    def _answer(
+        self,
+        method: str,
+        key: str | None,
+        operation: Operation,
+        what: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        secrets: tuple[str, ...] = (),
+        known: Validator | None = None,
+    ) -> Answer:
         """One request for a secret by name, for all (`""`) or for the batch in the body (None).
 
         The first one finds out whether the server has `/api/v4`.
         """
         for version in (self.version,) if self.version else ("v4", "v3"):
             path = BATCHES[version] if key is None else SECRETS[version] + ("/" + segment(key) if key else "")
-            call = Call(method, path, operation, what, query or {}, body, secrets, repeatable=method != "POST")
+            repeatable = method != "POST"
+            call = Call(method, path, operation, what, query or {}, body, secrets, repeatable=repeatable, known=known)
             try:
                 answer = self.transport.send(call)
             except InfisicalError as error:
@@ -204,7 +269,7 @@ class Api:
                     self.version = version
                 raise
             self.version = version
-            return _data(answer, what)
+            return answer
         raise AssertionError("the last version either answers or raises")
 
     # Projects, folders, tags
@@ -380,6 +445,15 @@ def _fields(secret: Secret, tag_ids: Sequence[str] | None) -> dict[str, Any]:
     return fields
 
 
+def _batch_fields(secret: Secret, tag_ids: Sequence[str] | None) -> dict[str, Any]:
+    return {"secretKey": secret.key, **_fields(secret, tag_ids)}
+
+
+def batch_bytes(secret: Secret) -> int:
+    """The bytes that a secret without tags takes in the body of a batch, with what stands between it and the next."""
+    return len(encoded(_batch_fields(secret, None))) + len(", ")
+
+
 def _split(path: str) -> tuple[str, str]:
     parent, _slash, name = path.rpartition("/")
     return parent or "/", name
@@ -420,6 +494,56 @@ def _approval(data: Mapping[str, Any]) -> str:
     return str(approval.get("id") or "unknown") if isinstance(approval, dict) else ""
 
 
+_COMMON = itemgetter(
+    "secretKey", "secretValue", "version", "id", "secretPath", "environment", "secretComment", "createdAt", "updatedAt"
+)
+
+
+def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[Secret, ...]:
+    """The secrets of a listing, which may be ten thousand: what nearly all rows are is taken the short way, and gives
+    the same as `_secret`."""
+    secrets: list[Secret] = []
+    add, of, project_id = secrets.append, Secret.of, scope.project_id
+    for row in rows:
+        told = row.get
+        tags, metadata = told("tags"), told("secretMetadata")
+        try:
+            key, value, version, id_, path, environment, comment, created_at, updated_at = _COMMON(row)
+        except KeyError:
+            add(_secret(row, scope))
+            continue
+        if (
+            type(key) is type(value) is type(id_) is type(path) is type(environment) is type(comment) is str
+            and type(created_at) is type(updated_at) is str
+            and type(version) is int
+            and path
+            and environment
+            and (tags is None or tags == [])
+            and (metadata is None or metadata == [])
+            and told("secretValueHidden") is not True
+        ):
+            fields = {
+                "key": key,
+                "value": value,
+                "version": version,
+                "id": id_,
+                "secret_path": path,
+                "environment": environment,
+                "comment": comment,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "project_id": project_id,
+            }
+            if tags is not None:
+                fields["tags"] = ()
+            if metadata is not None:
+                fields["metadata"] = ()
+            add(of(fields))
+        else:
+            add(_secret(row, scope))
+    return tuple(secrets)
+
+
 def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
     key, value = row.get("secretKey"), row.get("secretValue")
     if not isinstance(key, str) or (value is not None and not isinstance(value, str)):
@@ -441,6 +565,7 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
         hidden=hidden,
         created_at=_text(row, "createdAt"),
         updated_at=_text(row, "updatedAt"),
+        project_id=scope.project_id,
     )
 
 
@@ -450,8 +575,7 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 def _imported(row: Mapping[str, Any], scope: Scope) -> Imported:
     source = Scope(scope.project_id, _text(row, "environment"), _text(row, "secretPath") or "/")
-    secrets = tuple(_secret(inner, source) for inner in _rows(row, "secrets"))
-    return Imported(source.environment, source.secret_path, secrets)
+    return Imported(source.environment, source.secret_path, _secrets(_rows(row, "secrets"), source))
 
 
 def _project(row: Mapping[str, Any]) -> Project:

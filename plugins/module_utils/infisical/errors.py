@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -112,18 +113,48 @@ class Operation(str, Enum):
 
 
 @dataclass(frozen=True)
+class Validator:
+    """What tells whether an answer is still the one that was read before; empty where that cannot be told.
+
+    `etag` is the server's (RFC 9110, 8.8.3), `digest` the SHA-256 of the body in hex, for servers that give no ETag.
+    Both let a guessed body be tested, so they are kept as the secrets are.
+    """
+
+    etag: str = field(default="", repr=False)
+    digest: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
 class Answer:
-    """One HTTP answer: status, headers (names in any case), body in bytes; `sent` is the size of the request's body."""
+    """One HTTP answer: status, headers (names in any case), body in bytes; `sent` is the size of the request's body.
+
+    `known` is what was asked for again: an answer that is `unchanged` is a success, and its body is not looked into.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     operation: Operation = Operation.OTHER
     sent: int = 0
+    known: Validator | None = None
 
     def header(self, name: str) -> str:
         """A header's value, whatever the case of its name; empty where there is none."""
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+
+    @cached_property
+    def validator(self) -> Validator:
+        """What to ask with for this answer again."""
+        return Validator(self.header("etag"), hashlib.sha256(self.body).hexdigest())
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether this is what is `known` already: the server says so (304), or it is the same body once more."""
+        if self.known is None:
+            return False
+        if self.status == 304:
+            return bool(self.known.etag)
+        return self.status == 200 and bool(self.known.digest) and self.known.digest == self.validator.digest
 
     @cached_property
     def data(self) -> dict[str, Any] | None:
@@ -188,7 +219,9 @@ _JSON_ROWS = (
 
 
 def conclude(answer: Answer) -> Conclusion | None:
-    """What an answer means; None where it is the success that was asked for (2xx with a JSON object)."""
+    """What an answer means; None where it is the success that was asked for (2xx with a JSON object, or unchanged)."""
+    if answer.unchanged:
+        return None
     if 300 <= answer.status < 400:
         return Conclusion.REDIRECTED
     data = answer.data

@@ -9,46 +9,131 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 import time
 from collections.abc import Iterator
+from typing import Callable, Optional
+
+from .errors import Conclusion, InfisicalError
 
 _LOCK_POLL = 0.05
 """Seconds between two looks at a lock that another process holds."""
+
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
+"""What a file system answers that has no hard links, or not for this file."""
+
+Owner = Optional[tuple[int, int]]
+"""User and group (ids) to whom a file is to belong, None for whoever writes it."""
 
 
 class LockTimeout(Exception):
     """Another process held the lock for longer than the caller was ready to wait."""
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
+def write_atomic(
+    path: str,
+    data: bytes,
+    mode: int = 0o600,
+    *,
+    durable: bool = True,
+    owner: Owner = None,
+    before_rename: Callable[[], None] | None = None,
+) -> None:
     """Put `data` (bytes) in place of the file `path`, all or nothing; if `durable`, also when the machine loses power.
 
     A temporary file in the same directory, fsynced, renamed over `path`, then the directory fsynced. Raises OSError;
-    the old file is then untouched and the temporary one gone.
+    the old file is then untouched and the temporary one gone. `before_rename` is called when the new file is whole and
+    on the disk, and the old one still in place.
     """
     directory = os.path.dirname(os.path.abspath(path))
-    temporary = os.path.join(directory, f".{os.path.basename(path)}.{secrets.token_hex(8)}")
+    temporary = _temporary(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), mode)
+            if owner is not None:
+                os.fchown(stream.fileno(), *owner)
             stream.write(data)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
+        if before_rename is not None:
+            before_rename()
         os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     if durable:
-        _sync_directory(directory)
+        sync_directory(directory)
 
 
-def _sync_directory(directory: str) -> None:
+def write_new(path: str, data: bytes) -> bool:
+    """Make the file `path` with `data` (bytes), whole and for its owner only; False where something stands there.
+
+    Raises OSError.
+    """
+    if os.path.lexists(path):
+        return False
+    temporary = _temporary(path)
+    write_atomic(temporary, data)
+    try:
+        os.link(temporary, path, follow_symlinks=False)  # unlike rename(2), link(2) replaces nothing
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    sync_directory(os.path.dirname(os.path.abspath(path)))
+    return True
+
+
+def keep(path: str, kept: str, *, owner: Owner = None) -> None:
+    """Make what stands at `path` stand at `kept` too, in place of what stood there; `path` is whole all the time.
+
+    To be called before `path` is replaced. Raises OSError.
+    """
+    temporary = _temporary(path)
+    try:
+        os.link(path, temporary, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        write_atomic(kept, read_regular(path), owner=owner)
+        return
+    try:
+        os.rename(temporary, kept)
+    finally:
+        # Where a process died after this step and before the next, both are one file already, and then rename(2) does
+        # nothing and leaves the temporary name.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def sweep(*paths: str) -> None:
+    """Remove the temporary files that dead processes left beside `paths`. Only for who holds the lock of all writers.
+
+    What cannot be removed stays, because it is in nobody's way.
+    """
+    for path in paths:
+        directory, name = os.path.split(os.path.abspath(path))
+        left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}")
+        with contextlib.suppress(OSError):
+            for found in os.listdir(directory):
+                if left.fullmatch(found):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(directory, found))
+
+
+def _temporary(path: str) -> str:
+    directory, name = os.path.split(os.path.abspath(path))
+    return os.path.join(directory, f".{name}.{secrets.token_hex(8)}")
+
+
+def sync_directory(directory: str) -> None:
+    """Bring the names in a directory to the disk. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -66,15 +151,97 @@ def read_regular(path: str) -> bytes:
         return stream.read()
 
 
+def read_private(path: str, what: str, *, most: int, begins: bytes = b"", credential: bool = False) -> bytes:
+    """At most `most` bytes of a regular file that is this user's alone. `what` names it in messages ("vault").
+
+    A file that does not begin with `begins` is not read further than that. With `credential`, a file of root's that
+    its group may read is accepted: systemd shows a service its credentials so, with an access list for its user (see
+    systemd.exec(5), LoadCredential=). Root may read what belongs to others.
+    Raises FileNotFoundError, and InfisicalError (UNSAFE_FILE or STORAGE) for everything else.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            problem = _unsafe(os.fstat(descriptor), path, credential)
+            if problem:
+                raise InfisicalError(Conclusion.UNSAFE_FILE, f"The {what} {path} is not used: {problem}")
+            beginning = stream.read(len(begins))
+            return beginning + stream.read(most - len(begins)) if beginning == begins else beginning
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise explained(error, f"The {what} {path} cannot be read", path) from None
+
+
+def _unsafe(status: os.stat_result, path: str, credential: bool) -> str:
+    mode, user = stat.S_IMODE(status.st_mode), os.geteuid()
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file. Name the file itself, or move away what stands there."
+    if credential and status.st_uid == 0 and mode in (0o400, 0o440):
+        return ""
+    if user not in (0, status.st_uid):
+        return (
+            f"it belongs to user {status.st_uid}, and this runs as user {user}. Run it as that user, or if the file is "
+            f"what it should be, as root: chown {user} '{path}'"
+        )
+    if mode & 0o077:
+        return (
+            f"others than its owner have rights to it (mode {mode:04o}). Find out who may have read or changed it, and "
+            f"then run: chmod 600 '{path}'"
+        )
+    return ""
+
+
+def explained(error: OSError, tried: str, path: str) -> InfisicalError:
+    """An OSError about `path` in words: `tried` says what could not be done, without a full stop."""
+    conclusion = Conclusion.STORAGE
+    code = error.errno or 0
+    directory = os.path.dirname(os.path.abspath(path))
+    if code in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+        conclusion = Conclusion.UNSAFE_FILE
+        reason = f"'{path}' is a symbolic link or no regular file. Name the file itself, or move away what stands there"
+    elif code == errno.ENOSPC:
+        reason = f"the disk is full. Make room on the file system of '{directory}' (df -h, df -i), and run it again"
+    elif code == errno.EDQUOT:
+        reason = f"the disk quota of user {os.geteuid()} is used up. Make room in '{directory}', and run it again"
+    elif code == errno.EFBIG:
+        reason = (
+            "the file would be larger than this process may write. Raise the limit (ulimit -f in a shell, LimitFSIZE= "
+            "in a systemd unit)"
+        )
+    elif code == errno.EROFS:
+        reason = (
+            f"'{directory}' is on a read-only file system. Mount it writable; in a systemd unit, ReadWritePaths= or "
+            "StateDirectory= makes a directory writable"
+        )
+    elif code in (errno.EACCES, errno.EPERM):
+        reason = (
+            f"user {os.geteuid()} has no permission. '{directory}' and the file must belong to the user that runs this"
+        )
+    elif code in (errno.ENOENT, errno.ENOTDIR):
+        reason = f"'{directory}' is not a directory, or does not exist. Make it: install -d -m 700 '{directory}'"
+    elif code == errno.EIO:
+        reason = "the disk reports an error. Look into the kernel's log (dmesg), and save what can be saved"
+    else:
+        reason = f"{error.strerror or type(error).__name__}. This comes from the operating system ({path})"
+    return InfisicalError(conclusion, f"{tried}: {reason}.")
+
+
 @contextlib.contextmanager
-def locked(path: str, timeout: float) -> Iterator[None]:
+def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, which is made if need be and never removed.
 
     Waits at most `timeout` seconds, then raises LockTimeout. The lock ends with the process, however that ends.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600)
     try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.ELOOP, "not a regular file", path)
+        # The link count, because in a directory of somebody else's the name may lead to another file of ours.
+        if owner is not None and status.st_uid == os.geteuid() != owner[0] and status.st_nlink == 1:
+            os.fchown(descriptor, *owner)
         end = time.monotonic() + timeout
         while True:
             try:

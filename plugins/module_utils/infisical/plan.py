@@ -15,7 +15,7 @@ from .model import Secret, same_value, trim
 Action = Literal["create", "update", "delete"]
 
 FEW = 10
-"""Where fewer entries than this could be deleted, a share of them says nothing, and `max_delete_percent` is not asked."""
+"""Where fewer entries than this could be deleted, a share of them says nothing: `max_delete_percent` is not asked."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,11 @@ def differs(stored: Secret, wanted: Secret) -> bool:
 
 
 def differs_in_vault(stored: Secret, wanted: Secret) -> bool:
-    """Whether a vault that holds `stored` would change by taking `wanted`: another value, version, origin or owner."""
+    """Whether a vault that holds `stored` would change by taking `wanted`: another value, version or origin."""
     return (
         stored.value != wanted.value
         or stored.version != wanted.version
         or stored.id != wanted.id
-        or stored.job != wanted.job
         or stored.key != wanted.key
         or stored.secret_path != wanted.secret_path
         or stored.environment != wanted.environment

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Callable, Literal, overload
 
-from .api import Api, Folder, Listing, Written
-from .errors import Conclusion, ConfigurationError, InfisicalError, no_project
-from .model import LONGEST_NAME_IN_PATH, Scope, Secret, same_value, trim
-from .plan import Action, Change, build
+from .api import Api, Folder, Listing, Validator, Written, batch_bytes
+from .errors import BODY_LIMIT, Conclusion, ConfigurationError, InfisicalError, no_project
+from .model import LONGEST_NAME_IN_PATH, Scope, Secret, checked_name, checked_value, same_value, trim
+from .plan import Action, Change, Plan, build, named
 from .state import StateFile
 
 UpdateValue = Literal["always", "on_create"]
@@ -31,6 +31,25 @@ class Report:
     after: Secret | None = None
     approval_id: str = ""
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of a plan, by name: every change of it is in one of `written`, `pending`, `failed` and `left`.
+
+    `written` are done, by us or meanwhile by another writer; `versions` has those that the server told, not those of
+    deleted secrets. `pending` wait for the `approvals` (ids). `failed` ({name: message}) were refused each on its own
+    account. `left` are not known to be written, because `error` ended everything before; without any, `error` is that
+    of the first of `failed`, None where there is none.
+    """
+
+    written: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
+    error: InfisicalError | None = None
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,8 +84,7 @@ def merged(listing: Listing) -> Merged:
     for imported in reversed(listing.imports):
         more, more_warnings = _by_name(imported.secrets)
         warnings += more_warnings
-        for key, secret in more.items():
-            chosen.setdefault(key, secret)
+        chosen = {**more, **chosen}
     return Merged(chosen, tuple(warnings))
 
 
@@ -85,8 +103,11 @@ def listed(listing: Listing) -> Overview:
     return Overview(tuple(chosen[place] for place in sorted(chosen)), tuple(warnings))
 
 
-def _by_name(secrets: Iterable[Secret]) -> tuple[dict[str, Secret], list[str]]:
-    chosen: dict[str, Secret] = {}
+def _by_name(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str]]:
+    chosen = {secret.key: secret for secret in secrets}
+    if len(chosen) == len(secrets):
+        return chosen, []
+    chosen = {}
     warnings: list[str] = []
     for secret in secrets:
         other = chosen.get(secret.key)
@@ -121,6 +142,27 @@ class Remote:
 
     # Reading
 
+    @overload
+    def listing(
+        self,
+        *,
+        recursive: bool = ...,
+        include_imports: bool = ...,
+        expand_references: bool = ...,
+        view_values: bool = ...,
+    ) -> Listing: ...
+
+    @overload
+    def listing(
+        self,
+        *,
+        recursive: bool = ...,
+        include_imports: bool = ...,
+        expand_references: bool = ...,
+        view_values: bool = ...,
+        known: Validator | None,
+    ) -> Listing | None: ...
+
     def listing(
         self,
         *,
@@ -128,9 +170,12 @@ class Remote:
         include_imports: bool = False,
         expand_references: bool = False,
         view_values: bool = True,
-    ) -> Listing:
-        """Everything in the scope. An empty answer is looked into, because real servers answer a mistyped
-        environment or path with one."""
+        known: Validator | None = None,
+    ) -> Listing | None:
+        """Everything in the scope; None where nothing has changed since the listing of which `known` is the validator.
+
+        An empty answer is looked into, because real servers answer a mistyped environment or path with one.
+        """
         try:
             listing = self.api.list_secrets(
                 self.scope,
@@ -138,10 +183,11 @@ class Remote:
                 include_imports=include_imports,
                 expand_references=expand_references,
                 view_values=view_values,
+                known=known,
             )
         except InfisicalError as error:
             raise self._explained(error) from None
-        if not listing.secrets and not listing.imports:
+        if listing is not None and not listing.secrets and not listing.imports:
             problem = self.problem()
             if problem is not None:
                 raise problem
@@ -248,9 +294,24 @@ class Remote:
         return InfisicalError(
             Conclusion.SCOPE_MISSING,
             f"There is no folder '{self.scope.secret_path}' in environment '{self.scope.environment}' of project "
-            f"{self.scope.project_id}. Check secret_path, or make the folder: create_path: true where a secret is "
-            "written, or the module keyfleet.infisical.infisical_folder.",
+            f"{self.scope.project_id}. {self._nearest_folders()}Check secret_path, or make the folder: create_path: "
+            "true where a secret is written, or the module keyfleet.infisical.infisical_folder.",
         )
+
+    def _nearest_folders(self) -> str:
+        """A sentence about the folders that do exist in the nearest parent that does, empty where nothing tells."""
+        parent = self.scope.secret_path
+        while parent != "/":
+            parent = parent.rpartition("/")[0] or "/"
+            try:
+                folders = self.api.folders(replace(self.scope, secret_path=parent))
+            except InfisicalError as error:
+                if error.conclusion is not Conclusion.SCOPE_MISSING:
+                    return ""
+                continue
+            names = named(folder.name for folder in folders)
+            return f"Folders in '{parent}': {names}. " if names else f"There are no folders in '{parent}'. "
+        return ""
 
     def _folder(self) -> Folder | None:
         """The folder of the scope's path, None where it or a parent is missing; asked of its parent."""
@@ -355,6 +416,22 @@ class Remote:
                 raise self._explained(error) from None
             # Where the first answer was lost, it is we who deleted it.
             return error.after_loss, ""
+
+    def apply(self, plan: Plan, *, log: Callable[[int, int], None] | None = None) -> Applied:
+        """Make the changes of a plan, of which each name is the secret's in Infisical: in batches where the server has
+        them, else one by one. `log` is told how many of how many are done.
+
+        Raises ConfigurationError where a name, a value or the state file is wrong, before anything is sent; any other
+        error is in the result. What is left or failed is done by applying a new plan.
+        """
+        if self.state is not None:
+            self.state.check()
+        for change in plan.changes:
+            if change.action == "create":  # what is stored already may have a name that we would not give
+                checked_name(change.key)
+            if change.after is not None and change.after.value is not None:
+                checked_value(change.after.value, f"the value of '{change.key}'")
+        return _Application(self, plan, log or (lambda done, total: None)).run()
 
     def _found_with_tags(self, wanted: Secret) -> Secret | None:
         found = self._found(wanted.key)
@@ -493,9 +570,7 @@ class Remote:
 
     def _update(self, secret: Secret, before: Secret | None) -> Written:
         tag_ids = self._tag_ids(secret.tags)
-        if secret.value is None and before is not None and before.metadata is None:
-            # Servers that know no metadata want the value with every update; to others nothing is written back.
-            secret = replace(secret, value=before.value)
+        secret = _whole(secret, before)
         if needs_batch(secret.key):
             return self._batch("PATCH", secret, tag_ids)
         return self.api.update_secret(self.scope, secret, tag_ids)
@@ -586,6 +661,277 @@ class Remote:
             if error.conclusion is not Conclusion.ROUTE_MISSING:
                 raise
         raise InfisicalError(Conclusion.ROUTE_MISSING, f"{self.api.transport.settings.url} has no routes for folders.")
+
+
+def _whole(secret: Secret, before: Secret | None) -> Secret:
+    """What is sent to update `before`."""
+    if secret.value is None and before is not None and before.metadata is None:
+        # Servers that know no metadata want the value with every update; to others nothing is written back.
+        return replace(secret, value=before.value)
+    return secret
+
+
+_METHODS: dict[Action, str] = {"create": "POST", "update": "PATCH", "delete": "DELETE"}
+_MOST: dict[Action, int] = {"create": 1000, "update": 1000, "delete": 500}
+"""Secrets in one batch: real servers take a second for that many deletions, and their time-outs are not known."""
+_ROOM = BODY_LIMIT - 16 * 1024
+"""Bytes of a batch's body that secrets may take; what is left is for the scope."""
+
+_OTHER_WRITER = frozenset((Conclusion.CONFLICT, Conclusion.SECRET_MISSING))
+_OWN_FAULT = frozenset((Conclusion.INVALID, Conclusion.TOO_LARGE, *_OTHER_WRITER))
+"""Conclusions about one secret, that say nothing of the next one."""
+
+
+class _Application:
+    """A plan on its way to the server: how it is cut into requests, what to do where one is refused, and the account.
+
+    A batch is stored as a whole or not at all. One that meets another writer's changes, or whose answer is lost, is
+    looked into, and what is left of it sent once more (`settle`); of one that is refused the bad secrets are found by
+    halving it.
+    """
+
+    def __init__(self, remote: Remote, plan: Plan, log: Callable[[int, int], None]) -> None:
+        self.remote = remote
+        self.api = remote.api
+        self.log = log
+        self.todo = {change.key: change for change in plan.changes}
+        self.total = len(self.todo)
+        self.written: list[str] = []
+        self.pending: list[str] = []
+        self.approvals: list[str] = []
+        self.failed: dict[str, InfisicalError] = {}
+        self.versions: dict[str, int] = {}
+        self.unsaved: dict[str, tuple[str, int]] = {}
+        self.gone: list[str] = []
+        self.made_folder = False
+
+    def run(self) -> Applied:
+        """Send everything that can be sent."""
+        error: InfisicalError | None = None
+        try:
+            # Deletions last: what ends early leaves too much rather than too little.
+            for action in _METHODS:
+                if action == "delete":
+                    self._refer_again()
+                self._send_all(action, list(self.todo.values()))
+        except InfisicalError as fatal:
+            error = fatal
+        if error is not None:
+            error = self._explained(error)
+        return Applied(
+            tuple(sorted(self.written)),
+            tuple(sorted(self.pending)),
+            tuple(self.approvals),
+            {name: str(refused) for name, refused in sorted(self.failed.items())},
+            tuple(sorted(set(self.todo) - set(self.failed))),
+            error or next(iter(self.failed.values()), None),
+            self.versions,
+        )
+
+    def _explained(self, error: InfisicalError) -> InfisicalError:
+        try:
+            return self.remote._explained(error)
+        except InfisicalError:
+            return error
+
+    def _chunks(self, action: Action, changes: Iterable[Change]) -> Iterator[list[Change]]:
+        """Those of `changes` that are an `action`, in as many batches as they need."""
+        chunk: list[Change] = []
+        used = 0
+        for change in [change for change in changes if change.action == action]:
+            size = batch_bytes(self._target(change))
+            tagged = change.after is not None and change.after.tags is not None  # a batch has one set of tags for all
+            if chunk and (len(chunk) == _MOST[action] or used + size > _ROOM or tagged):
+                yield chunk
+                chunk, used = [], 0
+            chunk.append(change)
+            used += size if not tagged else _ROOM
+        if chunk:
+            yield chunk
+
+    @staticmethod
+    def _target(change: Change) -> Secret:
+        return Secret(change.key) if change.after is None else _whole(change.after, change.before)
+
+    def _send_all(self, action: Action, changes: Iterable[Change]) -> None:
+        for chunk in self._chunks(action, changes):
+            try:
+                self._send(chunk, settle=True)
+            finally:
+                self._save()
+
+    def _save(self) -> None:
+        state = self.remote.state
+        if state is not None:
+            state.record_many(self.unsaved)
+            state.forget_many(self.gone)
+        self.unsaved, self.gone = {}, []
+
+    def _refer_again(self) -> None:
+        """Once more what refers to other secrets: servers refuse a reference to one that is yet to come."""
+        while True:
+            again = [
+                change
+                for name, change in self.todo.items()
+                if name in self.failed
+                and self.failed[name].conclusion is Conclusion.INVALID
+                and "${" in (self._target(change).value or "")
+            ]
+            self._send_all("create", again)
+            self._send_all("update", again)
+            if all(change.key in self.todo for change in again):
+                return
+
+    def _send(self, chunk: list[Change], *, settle: bool) -> None:
+        if len(chunk) == 1 or self.api.has_batches is False:
+            self._send_each(chunk, settle=settle)
+            return
+        try:
+            self._batch(chunk)
+        except InfisicalError as error:
+            refused = error
+        else:
+            return
+        if refused.uncertain and settle:
+            self.api.transport.pause(refused)
+            self._settle(chunk)
+        elif refused.conclusion in _OTHER_WRITER:
+            if settle:
+                self._settle(chunk)
+            else:
+                self._send_each(chunk, settle=False)
+        elif refused.conclusion is Conclusion.ROUTE_MISSING:
+            self._send_each(chunk, settle=settle)
+        elif refused.conclusion is Conclusion.TOO_LARGE:
+            self._halve(chunk, settle=settle)
+        elif refused.conclusion is Conclusion.INVALID:
+            self._find_bad(chunk, settle=settle)
+        elif refused.conclusion is Conclusion.SCOPE_MISSING and chunk[0].action == "create" and not self.made_folder:
+            self.remote._check_creatable(refused)
+            self.remote._make_folder()
+            self.made_folder = True
+            self._send(chunk, settle=settle)
+        else:
+            raise refused
+
+    def _batch(self, chunk: list[Change]) -> None:
+        secrets = [self._target(change) for change in chunk]
+        written = self.api.batch(_METHODS[chunk[0].action], self.remote.scope, secrets)
+        versions = {secret.key: secret.version for secret in written.secrets}
+        for change in chunk:
+            self._note(change, versions.get(change.key, 0), written.approval_id)
+        self._tell()
+
+    def _halve(self, chunk: list[Change], *, settle: bool) -> None:
+        middle = (len(chunk) + 1) // 2
+        for half in (chunk[:middle], chunk[middle:]):
+            if half:
+                self._send(half, settle=settle)
+
+    def _find_bad(self, chunk: list[Change], *, settle: bool) -> None:
+        """Write what is good in a chunk that is refused as a whole.
+
+        A server without batch routes may take `batch` for a name and refuse it too, so one secret shows which it is:
+        the first or, as that may be the bad one, the last.
+        """
+        for probe in (chunk[0], chunk[-1]):
+            if self.api.has_batches is None:
+                try:
+                    self._batch([probe])
+                except InfisicalError as error:
+                    if error.conclusion not in (*_OWN_FAULT, Conclusion.ROUTE_MISSING):
+                        raise
+                else:
+                    chunk = [change for change in chunk if change is not probe]
+        if self.api.has_batches:
+            self._halve(chunk, settle=settle)
+            return
+        self._send_each(chunk, settle=settle)
+        if not any(change.key in self.failed for change in chunk):
+            self.api.has_batches = False
+
+    def _send_each(self, chunk: list[Change], *, settle: bool) -> None:
+        for change in chunk:
+            try:
+                self._send_one(change, settle=settle)
+            except InfisicalError as error:
+                missing = error.conclusion is Conclusion.ROUTE_MISSING and needs_batch(change.key)
+                if error.conclusion not in _OWN_FAULT and not missing:
+                    raise
+                self.failed[change.key] = error
+            self._tell()
+
+    def _send_one(self, change: Change, *, settle: bool) -> None:
+        """One change by the secret's own route: create, on conflict update; update, on missing create."""
+        remote, target = self.remote, self._target(change)
+        if change.action == "delete":
+            _deleted, approval_id = remote._delete(change.key)
+            self._note(change, 0, approval_id)
+            return
+        creates = change.action == "create"
+        try:
+            written = remote._create(target) if creates else remote._update(target, change.before)
+        except InfisicalError as error:
+            lost = error.uncertain and settle
+            if not lost and error.conclusion is not (Conclusion.CONFLICT if creates else Conclusion.SECRET_MISSING):
+                raise
+            if lost:
+                self.api.transport.pause(error)
+        else:
+            self._note(change, written.secret.version if written.secret else 0, written.approval_id)
+            return
+        if lost:
+            self._settle([change])
+            return
+        written = remote._update(target, None) if creates else remote._create(target)
+        self._note(change, written.secret.version if written.secret else 0, written.approval_id)
+
+    def _settle(self, chunk: list[Change]) -> None:
+        """After another writer was quicker, or an answer was lost: look what is there now, and do what is left."""
+        try:
+            now = merged(self.api.list_secrets(self.remote.scope)).secrets
+        except InfisicalError as error:
+            if error.conclusion is not Conclusion.FORBIDDEN:
+                raise
+            now = None
+        if now is None:
+            self._send_each(chunk, settle=False)
+            return
+        left: list[Change] = []
+        for change in chunk:
+            stored = now.get(change.key)
+            current = {} if stored is None else {change.key: stored}
+            changes = build(current, {} if change.after is None else {change.key: change.after}, prune=True).changes
+            if changes:
+                left.extend(changes)
+            else:
+                self._note(change, 0 if stored is None else stored.version)
+        self._tell()
+        for action in _METHODS:
+            group = [change for change in left if change.action == action]
+            if group:
+                self._send(group, settle=False)
+
+    def _note(self, change: Change, version: int, approval_id: str = "") -> None:
+        name, value = change.key, self._target(change).value
+        self.todo.pop(name, None)
+        self.failed.pop(name, None)
+        if approval_id:
+            self.pending.append(name)
+            if approval_id not in self.approvals:
+                self.approvals.append(approval_id)
+            return
+        self.written.append(name)
+        if change.after is None:
+            self.gone.append(name)
+            return
+        if version:
+            self.versions[name] = version
+        if value is not None:
+            self.unsaved[name] = (value, version)
+
+    def _tell(self) -> None:
+        self.log(len(self.written) + len(self.pending) + len(self.failed), self.total)
 
 
 _CANNOT_TELL = frozenset((Conclusion.FORBIDDEN, Conclusion.ROUTE_MISSING, Conclusion.INVALID))

@@ -65,10 +65,14 @@ class StateFile:
         self.scope = scope
         self.hash_key = hash_key
         self._warn = warn or (lambda text: None)
+        self._warned = False
 
     def check(self) -> None:
         """Raise ConfigurationError where the file could not be used, before anything is written anywhere."""
-        self._read()
+        if self.scope is None:
+            self.head()
+        else:
+            self._read()
         directory = os.path.dirname(self.path)
         if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
             raise ConfigurationError("state_file", f"'{directory}' must be a directory that the task can write to.")
@@ -202,17 +206,18 @@ class StateFile:
     def _raw(self) -> bytes:
         with self._accessible():
             try:
-                return files.read_regular(self.path)
+                raw = files.read_regular(self.path)
             except FileNotFoundError:
                 return b""
+            if not self._warned and stat.S_IMODE(os.stat(self.path).st_mode) & 0o077:
+                self._warned = True
+                self._warn(f"The state file {self.path} is readable by others: hashes of weak secrets can be guessed.")
+            return raw
 
     def _read(self, *, move_damaged: bool = False) -> dict[str, Any]:
         raw = self._raw()
         if not raw and not os.path.exists(self.path):
             return self._empty()
-        with self._accessible():
-            if stat.S_IMODE(os.stat(self.path).st_mode) & 0o077:
-                self._warn(f"The state file {self.path} is readable by others: hashes of weak secrets can be guessed.")
         state = _parsed(raw)
         if state is None:
             if raw and not raw.startswith(_BEGINNING) and b'"project_ids"' not in raw:

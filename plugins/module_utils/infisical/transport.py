@@ -22,6 +22,7 @@ from .errors import (
     InfisicalError,
     MissingLibrary,
     Operation,
+    Validator,
     conclude,
     remedy,
 )
@@ -62,7 +63,8 @@ class Call:
     """One request. `what` completes the sentence "Could not …"; `secrets` are never to appear in a message.
 
     `path` has its variable parts percent-encoded by `segment`. `repeatable` is false for a request that must not be
-    sent twice without looking in between what the first one did.
+    sent twice without looking in between what the first one did. With `known`, the answer may be that nothing has
+    changed since.
     """
 
     method: str
@@ -74,11 +76,17 @@ class Call:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     authenticated: bool = True
     repeatable: bool = True
+    known: Validator | None = None
 
 
 def segment(name: str) -> str:
     """A name as one segment of a path: everything percent-encoded, the slash too."""
     return quote(name, safe="")
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """A request's body as it is sent. Raises UnicodeEncodeError, which quotes the text, where there is no UTF-8."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8")
 
 
 class Transport:
@@ -196,10 +204,12 @@ class Transport:
         headers = {"Accept": "application/json", "User-Agent": "keyfleet.infisical"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
+        if call.known is not None and call.known.etag:
+            headers["If-None-Match"] = call.known.etag
         body = None
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-            body = json.dumps(call.body, ensure_ascii=False).encode("utf-8")
+            body = encoded(call.body)
         url = settings.url + call.path + ("?" + urlencode(call.query) if call.query else "")
         response = self._opened().request(
             call.method,
@@ -214,12 +224,17 @@ class Transport:
         with response:
             content = b"".join(response.iter_content(CHUNK))
             announced = response.headers.get("Content-Length", "")
-            encoded = "Content-Encoding" in response.headers
+            compressed = "Content-Encoding" in response.headers
             # urllib3 before 2.0 takes a body that is cut short for a whole one
-            if announced.isdigit() and not encoded and len(content) < int(announced):
+            if announced.isdigit() and not compressed and len(content) < int(announced):
                 raise _CutShort
             return Answer(
-                response.status_code, dict(response.headers), content, call.operation, len(body) if body else 0
+                response.status_code,
+                dict(response.headers),
+                content,
+                call.operation,
+                len(body) if body else 0,
+                call.known,
             )
 
     def _opened(self) -> requests.Session:

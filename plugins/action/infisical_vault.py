@@ -1,0 +1,23 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the module infisical_vault with the controller's options, and logs in for a push alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
+
+
+class ActionModule(InfisicalAction):
+    """See InfisicalAction."""
+
+    vault = True
+    writes = True
+    texts = ("name", "value")
+
+    def connects(self, arguments: dict[str, Any]) -> bool:
+        """Without push, the vault is all that is touched."""
+        return bool(boolean(arguments.get("push") or False, strict=False))

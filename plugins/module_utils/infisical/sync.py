@@ -1,0 +1,898 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One cycle between Infisical and a vault: read both sides, plan, guard, apply, record; the same for a push."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, Callable
+
+from . import dotenv, files
+from .api import Api, Listing, Project, Validator
+from .errors import Conclusion, ConfigurationError, InfisicalError, Operation, no_project, remedy
+from .keys import KeySource
+from .model import Scope, Secret, checked_name, checked_path, checked_value, normalized_name
+from .plan import Change, Plan, build, differs_in_vault, guard, guard_empty, named
+from .preflight import visible_projects
+from .remote import Remote, listed, merged
+from .state import HMAC, SHA256, StateFile, now
+from .vault import Contents, Vault
+
+STATE_FILE = "infisical_sync_state.json"
+"""The state file's name where none is given; it stands beside the vault."""
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What a job pulls, and into which names; the fields are options of the same names.
+
+    `project_ids` empty means all that the identity can see. `precedence` holds project ids and secret paths: where
+    several secrets would get one name, the one that the earliest of these fits wins. `max_delete_percent` is the
+    share of the job's entries that pruning may delete.
+    """
+
+    job: str = "default"
+    project_ids: tuple[str, ...] = ()
+    environment: str = ""
+    secret_path: str = "/"
+    recursive: bool = False
+    include_imports: bool = True
+    expand_references: bool = False
+    key_format: str = "{key}"
+    normalize_names: bool = False
+    precedence: tuple[str, ...] = ()
+    prune: bool = False
+    prune_scope: str = "job"
+    max_delete_percent: float = 30.0
+    allow_empty: bool = False
+    state_hash: str = SHA256
+
+    def scope(self, project_id: str) -> Scope:
+        """The scope of one of the projects."""
+        return Scope(project_id, self.environment, self.secret_path)
+
+
+@dataclass(frozen=True)
+class Push:
+    """How a push writes; the fields are options of the same names."""
+
+    normalize_names: bool = False
+    create_path: bool = False
+    prune: bool = False
+    max_delete_percent: float = 30.0
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cycle did, or in check mode would do: names, versions (before, after) and counts, never a value.
+
+    `generation` is the vault's after a pull; `failed` says by project id why it could not be read; `approvals` are
+    the ids of approvals that writes wait for; `not_modified` is true where the server said so in place of a listing.
+    """
+
+    direction: str
+    created: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    unchanged: int = 0
+    versions: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    generation: int = 0
+    projects: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+    approvals: tuple[str, ...] = ()
+    not_modified: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written, or in check mode would be."""
+        return bool(self.created or self.updated or self.deleted)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many were created, updated, deleted and left unchanged."""
+        return {
+            "created": len(self.created),
+            "updated": len(self.updated),
+            "deleted": len(self.deleted),
+            "unchanged": self.unchanged,
+        }
+
+    def summary(self) -> str:
+        """The counts in words."""
+        return ", ".join(f"{number} {word}" for word, number in self.counts.items())
+
+    def as_result(self) -> dict[str, Any]:
+        """The same as plain data, for a module's result and the command's JSON."""
+        versions = sorted(self.versions.items())
+        return {
+            "changed": self.changed,
+            "direction": self.direction,
+            "counts": self.counts,
+            "created": list(self.created),
+            "updated": list(self.updated),
+            "deleted": list(self.deleted),
+            "generation": self.generation,
+            "projects": list(self.projects),
+            "failed_projects": dict(self.failed),
+            "approvals": list(self.approvals),
+            "warnings": list(self.warnings),
+            "diff": {
+                "before": {name: before for name, (before, _after) in versions if before is not None},
+                "after": {name: after for name, (_before, after) in versions if after is not None},
+            },
+        }
+
+
+def _outcome(direction: str, plan: Plan, **more: Any) -> Outcome:
+    by_action: dict[str, list[str]] = {"create": [], "update": [], "delete": []}
+    versions = {}
+    for change in plan.changes:
+        by_action[change.action].append(change.key)
+        versions[change.key] = (_version(change.before), _version(change.after))
+    return Outcome(
+        direction,
+        tuple(by_action["create"]),
+        tuple(by_action["update"]),
+        tuple(by_action["delete"]),
+        len(plan.unchanged),
+        versions,
+        **more,
+    )
+
+
+def _version(secret: Secret | None) -> int | None:
+    return None if secret is None else secret.version
+
+
+# The vault and its state file
+
+
+def open_vault(
+    path: str, keys: KeySource, state_file: str = "", *, lock_wait: float = 30.0, warn: Log | None = None
+) -> tuple[Vault, StateFile]:
+    """The vault at `path` and its job's state file, by default `infisical_sync_state.json` beside it; nothing is read.
+
+    The vault is refused where the state file knows a later generation of it. `lock_wait` is in seconds. Raises
+    ConfigurationError where a path is not absolute.
+    """
+    if not os.path.isabs(path):
+        raise ConfigurationError("vault_path", f"'{path}' must be an absolute path on the host that opens the vault.")
+    state = StateFile(state_file or os.path.join(os.path.dirname(path), STATE_FILE), warn=warn)
+    return Vault(path, keys, lock_wait=lock_wait, newest=state.newest), state
+
+
+def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = False) -> Plan:
+    """Put one entry into the vault by hand; the plan of it. Raises InfisicalError.
+
+    What a job pulls under that name again replaces it at the job's next cycle.
+    """
+    plan = vault.put(checked_name(name), checked_value(value), check=check)
+    _note_generation(vault, state, plan, check)
+    return plan
+
+
+def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Plan:
+    """Delete one entry from the vault by hand; the plan of it. Raises InfisicalError."""
+    plan = vault.remove(checked_name(name), check=check)
+    _note_generation(vault, state, plan, check)
+    return plan
+
+
+def _note_generation(vault: Vault, state: StateFile, plan: Plan, check: bool) -> None:
+    """Let the state file know the generation, so that an older file put back is noticed."""
+    if plan.changes and not check:
+        contents = vault.read()
+        state.update(vault_id=contents.vault_id, generation=contents.generation)
+
+
+def status(vault: Vault, state: StateFile) -> dict[str, Any]:
+    """What can be said of a vault and its job without asking the server; times in ISO 8601, `age_seconds` since the
+    last sync that succeeded. Where the vault cannot be opened, `problem` says why and the rest comes from the state
+    file."""
+    head = state.head()
+    found: dict[str, Any] = {"vault": vault.path, "problem": None, "generation": head.get("generation", 0)}
+    found["secrets"] = None
+    try:
+        contents = vault.read()
+        found.update(generation=contents.generation, secrets=contents.count)
+    except InfisicalError as error:
+        found["problem"] = str(error)
+    last = head.get("last_sync")
+    return {
+        **found,
+        "projects": head["project_ids"],
+        "environment": head["environment"],
+        "secret_path": head["secret_path"],
+        "job": head.get("job"),
+        "last_sync": last,
+        "age_seconds": _age(last),
+        "last_error": head.get("last_error"),
+        "error_count": head["error_count"],
+        "pull_count": head["pull_count"],
+        "push_count": head["push_count"],
+    }
+
+
+def _age(time: Any) -> int | None:
+    try:
+        then = datetime.strptime(str(time), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    # A clock that was set back makes no negative age.
+    return max(0, int((datetime.now(timezone.utc) - then).total_seconds()))
+
+
+# Pull
+
+
+def pull(
+    api: Api,
+    vault: Vault,
+    state: StateFile,
+    job: Pull,
+    *,
+    check: bool = False,
+    lock_wait: float = 30.0,
+    log: Log | None = None,
+) -> Outcome:
+    """Bring the vault to what Infisical has, as one generation; in check mode only say what would change.
+
+    A project that cannot be read is reported while the others are pulled, and nothing is pruned then: InfisicalError
+    (PARTIAL) with `details`. Raises InfisicalError, among others GUARD, AMBIGUOUS, HIDDEN, and BUSY where another
+    cycle of this vault runs on for `lock_wait` seconds; the vault is then as it was.
+    """
+    job = _checked(job)
+    with _alone(vault.path, lock_wait, check):
+        try:
+            return _Cycle(api, vault, state, job, check, log or (lambda text: None)).run()
+        except InfisicalError as error:
+            if not check:
+                with contextlib.suppress(InfisicalError):  # what went wrong first is what matters
+                    state.failed(str(error), now())
+            raise
+
+
+def _checked(job: Pull) -> Pull:
+    """The job with its options checked and the path in one spelling. Raises ConfigurationError."""
+    if not job.environment:
+        raise ConfigurationError(
+            "environment", "not given. Set it to an environment's slug; there is no default, so that nobody takes "
+            "production's secrets by accident."
+        )  # fmt: skip
+    if not job.job:
+        raise ConfigurationError("job", "must not be empty: by this name the job knows its own entries in the vault.")
+    for option, choices in (("prune_scope", ("job", "vault")), ("state_hash", (SHA256, HMAC))):
+        if getattr(job, option) not in choices:
+            raise ConfigurationError(option, f"'{getattr(job, option)}' is not one of {', '.join(choices)}.")
+    _check_percent(job.max_delete_percent)
+    _format_parts(job.key_format)
+    return replace(job, secret_path=checked_path(job.secret_path))
+
+
+def _check_percent(percent: float) -> None:
+    if not 0 <= percent <= 100:
+        raise ConfigurationError("max_delete_percent", f"{percent:g} is no percentage between 0 and 100.")
+
+
+@contextlib.contextmanager
+def _alone(path: str, lock_wait: float, check: bool) -> Iterator[None]:
+    """Keep other cycles of this vault out. Check mode writes nothing, and so needs no lock."""
+    with contextlib.ExitStack() as stack:
+        if not check:
+            try:
+                stack.enter_context(files.locked(path + ".cycle.lock", lock_wait))
+            except files.LockTimeout:
+                raise InfisicalError(
+                    Conclusion.BUSY,
+                    f"Another sync of {path} is running, and did not end within {lock_wait:g} seconds, so that this one "
+                    "did not start. Let it finish, or set a longer lock_wait.",
+                ) from None
+            except OSError as error:
+                raise InfisicalError(
+                    Conclusion.STORAGE,
+                    f"The vault's directory {os.path.dirname(path)} cannot be used: {error.strerror}. It must exist, "
+                    "belong to whoever runs the sync, and hold no symbolic links in place of the vault's files.",
+                ) from None
+        yield
+
+
+# A project that fails for one of these reasons fails as the others would: they are not asked.
+_FOR_ALL = frozenset(
+    (
+        Conclusion.UNREACHABLE,
+        Conclusion.CERTIFICATE,
+        Conclusion.REDIRECTED,
+        Conclusion.NOT_JSON,
+        Conclusion.CREDENTIALS_REJECTED,
+        Conclusion.LOCKED_OUT,
+        Conclusion.TOKEN_REJECTED,
+        Conclusion.CONFIGURATION,
+        Conclusion.MISSING_LIBRARY,
+    )
+)
+
+
+@dataclass
+class _Cycle:
+    """One pull: reads, then plans and applies under the vault's lock."""
+
+    api: Api
+    vault: Vault
+    state: StateFile
+    job: Pull
+    check: bool
+    log: Log
+    warnings: list[str] = field(default_factory=list)
+    failed: dict[str, InfisicalError] = field(default_factory=dict)
+    lacking: dict[str, InfisicalError] = field(default_factory=dict)
+
+    def run(self) -> Outcome:
+        if not self.check:
+            self.state.check()
+        before = self.vault.read() if self.vault.exists() else None  # a wrong key shows before anything is asked
+        if before is None and self.state.head().get("generation"):
+            self.warnings.append(f"The vault {self.vault.path} was gone: a new one is made.")
+        projects = self._projects()
+        config = self._config(projects)
+        listings = self._read(projects, _validators(before, self.job.job, config))
+        if listings is None and before is not None:
+            return self._not_modified(before, projects)
+        listings = listings or {}
+        if self.failed and not listings:
+            raise next(iter(self.failed.values()))
+        if self.lacking and len(self.lacking) == len(projects):
+            raise next(iter(self.lacking.values()))
+        desired = self._desired({project.id: project for project in projects}, listings)
+        if self.check:
+            plan = self._plan({} if before is None else before.secrets, desired, listings)
+            return self._reported(plan, before, projects)
+        with self.vault.writing(create=True) as draft:
+            plan = self._plan(draft.contents.secrets, desired, listings)
+            record = self._record(draft.contents, plan, config, listings, len(desired))
+            after = draft.apply(plan, job=self.job.job, record=record)
+        self._write_state(after, projects, sum(change.action != "delete" for change in plan.changes))
+        return self._reported(plan, after, projects)
+
+    # Reading
+
+    def _projects(self) -> list[Project]:
+        if not self.job.project_ids:
+            visible = visible_projects(self.api)
+            if not visible:
+                raise InfisicalError(
+                    Conclusion.SCOPE_MISSING,
+                    "This machine identity is a member of no project, so there is nothing to pull. Make it a member, "
+                    "or name the projects in project_ids.",
+                )
+            return visible
+        ids = list(dict.fromkeys(self.job.project_ids))
+        if "project" not in _format_parts(self.job.key_format):
+            return [Project(project_id, "", "", ()) for project_id in ids]
+        found = []
+        for project_id in ids:
+            project = self.api.project(project_id)
+            if project is None:
+                raise no_project(project_id)
+            found.append(project)
+        return found
+
+    def _config(self, projects: Sequence[Project]) -> str:
+        """A digest of everything that decides what a listing becomes: validators count for the same only."""
+        settings = self.api.transport.settings
+        about = [settings.url, sorted(project.id for project in projects), asdict(self.job)]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode("utf-8")).hexdigest()
+
+    def _read(self, projects: Sequence[Project], known: Mapping[str, Validator]) -> dict[str, Listing] | None:
+        """The listings by project id; None where the server has nothing new in any. Failures go to `failed`.
+
+        As soon as one project has something new, all are read whole, because which of two secrets gets a name may
+        hang on both.
+        """
+        listings: dict[str, Listing] = {}
+        same: list[Project] = []
+        conditional = {project.id for project in projects} == set(known)
+        for project in projects:
+            listing = self._listing(project, known[project.id] if conditional else None)
+            if listing is not None:
+                listings[project.id] = listing
+            elif project.id not in self.failed:
+                same.append(project)
+            conditional = conditional and not listings and not self.failed
+        if projects and len(same) == len(projects):
+            return None
+        for project in same:
+            listing = self._listing(project, None)
+            if listing is not None:
+                listings[project.id] = listing
+        return listings
+
+    def _listing(self, project: Project, known: Validator | None) -> Listing | None:
+        """A project's listing; None where nothing is new since `known`, or where reading failed."""
+        stopped = next((error for error in self.failed.values() if error.conclusion in _FOR_ALL), None)
+        if stopped is not None:
+            self.failed[project.id] = stopped
+            return None
+        self.log(f"Reading {self.job.scope(project.id)}")
+        try:
+            listing = Remote(self.api, self.job.scope(project.id)).listing(
+                recursive=self.job.recursive,
+                include_imports=self.job.include_imports,
+                expand_references=self.job.expand_references,
+                known=known,
+            )
+            if listing is not None:
+                self._refuse_hidden(listing, project)
+        except InfisicalError as error:
+            if error.conclusion is not Conclusion.SCOPE_MISSING or self.job.project_ids:
+                self.failed[project.id] = error
+                return None
+            # Of all projects, not every one need have the environment and the path.
+            self.lacking[project.id] = error
+            return None if known == Validator() else Listing(())
+        return listing
+
+    def _refuse_hidden(self, listing: Listing, project: Project) -> None:
+        rows = (listing.secrets, *(imported.secrets for imported in listing.imports))
+        hidden = {secret.key for secrets in rows for secret in secrets if secret.value is None}
+        if hidden:
+            raise InfisicalError(
+                Conclusion.HIDDEN,
+                f"The server hides values in {self.job.scope(project.id)} ({named(hidden)}), and a hidden value is "
+                f"never stored. {remedy(Conclusion.FORBIDDEN, Operation.LIST)}",
+            )
+
+    # Deciding
+
+    def _desired(self, projects: Mapping[str, Project], listings: Mapping[str, Listing]) -> dict[str, Secret]:
+        """What the vault is to hold of this job, by the vault's names. Raises InfisicalError (AMBIGUOUS)."""
+        if len(listings) == 1 and self.job.key_format == "{key}" and not self.job.normalize_names:
+            [listing] = listings.values()
+            if not self.job.recursive:
+                one_each = merged(listing)
+                self.warnings += one_each.warnings
+                return one_each.secrets
+        found: dict[str, list[Secret]] = {}
+        for project_id, listing in listings.items():
+            for name, secrets in self._of_project(projects[project_id], listing).items():
+                found.setdefault(name, []).extend(secrets)
+        return {name: self._chosen(name, secrets) for name, secrets in found.items()}
+
+    def _of_project(self, project: Project, listing: Listing) -> dict[str, list[Secret]]:
+        """The secrets of a project by the vault's names: its own before imported ones, the last import first."""
+        names: dict[str, list[Secret]] = {}
+        for secrets in (listing.secrets, *(imported.secrets for imported in reversed(listing.imports))):
+            newest = listed(Listing(secrets))
+            self.warnings += [text for text in newest.warnings if text not in self.warnings]
+            tier: dict[str, list[Secret]] = {}
+            for secret in newest.secrets:
+                name = vault_name(self.job, secret, project)
+                if name not in names:
+                    tier.setdefault(name, []).append(secret)
+            names.update(tier)
+        return names
+
+    def _chosen(self, name: str, secrets: Sequence[Secret]) -> Secret:
+        if len(secrets) == 1:
+            return secrets[0]
+        best = min(_rank(secret, self.job.precedence) for secret in secrets)
+        first = [secret for secret in secrets if _rank(secret, self.job.precedence) == best]
+        if len({secret.value for secret in first}) == 1:
+            return min(first, key=lambda one: (one.project_id, one.secret_path, one.key))
+        one, other = first[0], first[1]
+        raise InfisicalError(
+            Conclusion.AMBIGUOUS,
+            f"Nothing was changed: two secrets with different values would both be '{name}' in the vault: "
+            f"{_place(one)}, and {_place(other)}. Tell them apart by key_format (with {{path}} or {{project}}), or say "
+            "in precedence which comes first.",
+        )
+
+    def _plan(
+        self, current: Mapping[str, Secret], desired: Mapping[str, Secret], listings: Mapping[str, Listing]
+    ) -> Plan:
+        """The plan, guarded, with the job's name and the time on what is written."""
+        job, time, failed = self.job, now(), self.failed
+        if failed:
+            # What a project that could not be read has put there stays, whoever else would take its name.
+            kept = {name for name, held in current.items() if held.job == job.job and held.project_id in failed}
+            desired = {name: secret for name, secret in desired.items() if name not in kept}
+        deletable = self._deletable(current) if job.prune and not failed else {}
+        if deletable:
+            self._guard_empty(deletable, listings)
+
+        def differs(stored: Secret, wanted: Secret) -> bool:
+            return stored.job != job.job or differs_in_vault(stored, wanted)
+
+        plan = build(current, desired, prune=lambda held: bool(deletable) and self._owns(held), differs=differs)
+        guard(plan, len(deletable), self._where(), max_delete_percent=job.max_delete_percent)
+        return replace(plan, changes=tuple(_stamped(change, job.job, time) for change in plan.changes))
+
+    def _owns(self, held: Secret) -> bool:
+        return self.job.prune_scope == "vault" or held.job == self.job.job
+
+    def _deletable(self, current: Mapping[str, Secret]) -> dict[str, Secret]:
+        return {name: held for name, held in current.items() if self._owns(held)}
+
+    def _guard_empty(self, deletable: Mapping[str, Secret], listings: Mapping[str, Listing]) -> None:
+        """Refuse to prune on the word of a project that came back empty."""
+        empty = [project_id for project_id, listing in listings.items() if not _holds_something(listing)]
+        for project_id in empty:
+            held = sum(secret.project_id == project_id for secret in deletable.values())
+            guard_empty(
+                len(deletable) if len(empty) == len(listings) else held,
+                str(self.job.scope(project_id)),
+                self._where(),
+                allow_empty=self.job.allow_empty,
+            )
+
+    def _where(self) -> str:
+        return f"the vault {self.vault.path}" + (f" (job {self.job.job})" if self.job.prune_scope == "job" else "")
+
+    # Recording
+
+    def _record(
+        self, contents: Contents, plan: Plan, config: str, listings: Mapping[str, Listing], count: int
+    ) -> dict[str, Any] | None:
+        """What the vault keeps of this cycle; None where there is nothing new to keep.
+
+        An order of the listing that changes by itself is not worth a write, so that it is the entries that decide.
+        """
+        stored = contents.jobs.get(self.job.job, {})
+        if not plan.changes and (self.failed or (stored.get("config") == config and stored.get("count") == count)):
+            return None
+        if self.failed:
+            return {}  # the ETags of before do not go with the entries of now
+        validators = {project_id: asdict(listing.validator) for project_id, listing in listings.items()}
+        return {"config": config, "count": count, "validators": validators}
+
+    def _not_modified(self, contents: Contents, projects: Sequence[Project]) -> Outcome:
+        count = contents.jobs[self.job.job]["count"]
+        if not self.check:
+            self._touch_state(contents, projects)
+        return Outcome(
+            "pull",
+            unchanged=count,
+            generation=contents.generation,
+            projects=tuple(project.id for project in projects),
+            warnings=tuple(self.warnings),
+            not_modified=True,
+        )
+
+    def _about(self, contents: Contents, projects: Sequence[Project]) -> dict[str, Any]:
+        return {
+            "environment": self.job.environment,
+            "generation": contents.generation,
+            "job": self.job.job,
+            "project_ids": [project.id for project in projects],
+            "secret_path": self.job.secret_path,
+            "vault_id": contents.vault_id,
+            **({} if self.failed else {"last_sync": now()}),
+        }
+
+    def _touch_state(self, contents: Contents, projects: Sequence[Project]) -> None:
+        """Note the time where the state file knows the rest already."""
+        head, about = self.state.head(), self._about(contents, projects)
+        same = all(head.get(name) == value for name, value in about.items() if name != "last_sync")
+        if same and head.get("state_hash") == self.job.state_hash:
+            self.state.update(last_sync=about["last_sync"])
+        else:
+            self._write_state(contents, projects, 0)
+
+    def _write_state(self, contents: Contents, projects: Sequence[Project], pulled: int) -> None:
+        self.state.hash_key = contents.hash_key if self.job.state_hash == HMAC else None
+        own = {
+            name: (secret.value or "", secret.version, secret.synced_at)
+            for name, secret in contents.secrets.items()
+            if secret.job == self.job.job
+        }
+        self.state.rewrite(self._about(contents, projects), own, pulled)
+
+    def _reported(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
+        """The outcome. Raises InfisicalError (PARTIAL) where a project could not be read."""
+        outcome = _outcome(
+            "pull",
+            plan,
+            generation=0 if contents is None else contents.generation,
+            projects=tuple(project.id for project in projects),
+            warnings=tuple(self.warnings),
+            failed={project_id: str(error) for project_id, error in self.failed.items()},
+        )
+        if not self.failed:
+            return outcome
+        done = "would be" if self.check else "was"
+        reasons = " ".join(f"Project {project_id}: {error}" for project_id, error in self.failed.items())
+        first = next(iter(self.failed.values()))
+        partial = InfisicalError(
+            Conclusion.PARTIAL,
+            f"{len(self.failed)} of {len(projects)} projects could not be read, so nothing {done} pruned; what the "
+            f"others hold {done} taken ({outcome.summary()}). {reasons}",
+            status=first.status,
+        )
+        partial.details = outcome.as_result()
+        raise partial
+
+
+def _validators(contents: Contents | None, job: str, config: str) -> dict[str, Validator]:
+    record = {} if contents is None else contents.jobs.get(job, {})
+    if record.get("config") != config:
+        return {}
+    return {project_id: Validator(**fields) for project_id, fields in record["validators"].items()}
+
+
+def _holds_something(listing: Listing) -> bool:
+    return bool(listing.secrets) or any(imported.secrets for imported in listing.imports)
+
+
+def _stamped(change: Change, job: str, time: str) -> Change:
+    if change.after is None:
+        return change
+    return Change(
+        change.action, change.key, change.before, Secret.of({**vars(change.after), "job": job, "synced_at": time})
+    )
+
+
+def _place(secret: Secret) -> str:
+    scope = Scope(secret.project_id, secret.environment, secret.secret_path)
+    return f"'{secret.key}' of {scope}"
+
+
+def _rank(secret: Secret, precedence: Sequence[str]) -> int:
+    for rank, entry in enumerate(precedence):
+        below = secret.secret_path == entry or secret.secret_path.startswith(entry.rstrip("/") + "/")
+        if entry == secret.project_id or (entry.startswith("/") and below):
+            return rank
+    return len(precedence)
+
+
+_FIELDS = ("key", "path", "project")
+
+
+def _format_parts(key_format: str) -> dict[str, str]:
+    """The fields of a key format, in order: {field: the text before it}; what follows the last one is under "".
+
+    Raises ConfigurationError where it is none, or lacks {key}.
+    """
+    try:
+        parsed = list(string.Formatter().parse(key_format))
+    except ValueError:
+        raise ConfigurationError("key_format", f"'{key_format}' has an unmatched brace.") from None
+    parts: dict[str, str] = {}
+    for text, name, specification, conversion in parsed:
+        known = name in _FIELDS and name not in parts and not specification and not conversion
+        if name is not None and not known:
+            raise ConfigurationError(
+                "key_format", f"'{key_format}' may hold {{key}}, {{path}} and {{project}}, each once, and nothing else "
+                "in braces."
+            )  # fmt: skip
+        parts[name or ""] = text
+    if "key" not in parts:
+        raise ConfigurationError("key_format", f"'{key_format}' must hold {{key}}.")
+    return parts
+
+
+def vault_name(job: Pull, secret: Secret, project: Project) -> str:
+    """The name that `job` gives a secret in the vault, by `key_format` and `normalize_names`.
+
+    `{path}` is the secret's path without outer slashes; at the root, the text between it and the next field goes too.
+    """
+    values = {
+        "key": secret.key,
+        "path": secret.secret_path.strip("/"),
+        "project": project.slug or project.name or project.id,
+    }
+    name, after_empty = "", False
+    for part, text in _format_parts(job.key_format).items():
+        name += "" if after_empty else text
+        name += values.get(part, "")
+        after_empty = part == "path" and not values["path"]
+    return normalized_name(name, "key_format") if job.normalize_names else name
+
+
+# Push
+
+
+def scope_state(
+    path: str, scope: Scope, *, state_hash: str = SHA256, vault: Vault | None = None, warn: Log | None = None
+) -> StateFile | None:
+    """The state file of what is pushed to a scope, None for an empty path. Raises ConfigurationError."""
+    if not path:
+        return None
+    if state_hash == HMAC and vault is None:
+        raise ConfigurationError("state_hash", f"{HMAC} takes its key from a vault: give vault_path, or use {SHA256}.")
+    hash_key = vault.read().hash_key if state_hash == HMAC and vault is not None else None
+    return StateFile(path, scope, warn, hash_key=hash_key)
+
+
+def read_source(path: str) -> dict[str, str]:
+    """Secrets from a file, {name: value}: a JSON object of strings, or dotenv where it does not begin with a brace.
+
+    Raises ConfigurationError (source_file), which never quotes a value.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            text = stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigurationError("source_file", f"'{path}' cannot be read: {reason}.") from None
+    return parsed_source(text, path)
+
+
+def parsed_source(text: str, path: str) -> dict[str, str]:
+    """Secrets from the text of a file, as `read_source`; `path` is for messages."""
+    if not text.lstrip().startswith("{"):
+        return dotenv.parse(text)
+    pairs: list[tuple[str, Any]] = []
+    try:
+        # Only the outermost object is wanted as pairs; it is the last one that the parser finishes.
+        json.loads(text, object_pairs_hook=lambda found: pairs.__setitem__(slice(None), found))
+    except (ValueError, RecursionError):
+        raise ConfigurationError("source_file", f"'{path}' begins like JSON and is none.") from None
+    names = [name for name, _value in pairs]
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    if twice:
+        raise ConfigurationError("source_file", f"'{path}' holds {named(twice)} more than once.")
+    return {name: checked_value(value, f"source_file: {name}") for name, value in pairs}
+
+
+def push(
+    api: Api,
+    scope: Scope,
+    source: Mapping[str, str],
+    job: Push,
+    *,
+    state: StateFile | None = None,
+    check: bool = False,
+    log: Log | None = None,
+) -> Outcome:
+    """Bring a scope of Infisical to what `source` ({name: value}) holds; in check mode only say what would change.
+
+    Raises InfisicalError: ConfigurationError, AMBIGUOUS, GUARD and whatever the server answers before anything is
+    written; PARTIAL with the names written and not written after that, and `details`. Run again, it does the rest.
+    """
+    _check_percent(job.max_delete_percent)
+    desired = _wanted(source, job.normalize_names)
+    remote = Remote(api, scope, create_path=job.create_path, state=state)
+    if state is not None:
+        state.check()
+    try:
+        stored = merged(_scope_listing(remote, job.create_path))
+    except InfisicalError as error:
+        if error.conclusion is not Conclusion.FORBIDDEN or job.prune:
+            raise
+        return _push_unread(remote, desired, check)
+    current, warnings = _recalled(stored.secrets, desired, state), list(stored.warnings)
+    if job.prune and not desired:
+        guard_empty(len(current), "the source", str(scope), allow_empty=job.allow_empty)
+    plan = build(current, desired, prune=job.prune)
+    guard(plan, len(current), str(scope), max_delete_percent=job.max_delete_percent)
+    expected = _outcome("push", _with_versions(plan), projects=(scope.project_id,), warnings=tuple(warnings))
+    if check or not plan.changes:
+        return expected
+    tell = log or (lambda text: None)
+    applied = remote.apply(plan, log=lambda done, total: tell(f"Wrote {done} of {total} changes to {scope}"))
+    done = {*applied.written, *applied.pending}
+    left = [change.key for change in plan.changes if change.key not in done]
+    outcome = replace(
+        _outcome("push", replace(_with_versions(plan, applied.versions), changes=tuple(
+            change for change in _with_versions(plan, applied.versions).changes if change.key in done
+        ))),
+        projects=(scope.project_id,),
+        warnings=tuple(warnings),
+        approvals=applied.approvals,
+    )  # fmt: skip
+    if applied.error is not None:
+        raise _unfinished(applied.error, outcome, sorted(done), left, applied.failed)
+    return outcome
+
+
+def _wanted(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
+    """The source as a store. Raises InfisicalError (AMBIGUOUS) where two names become one."""
+    desired: dict[str, Secret] = {}
+    given: dict[str, str] = {}
+    for name, value in source.items():
+        key = normalized_name(checked_name(name, "secrets"), "secrets") if normalize else checked_name(name, "secrets")
+        if key in desired:
+            raise InfisicalError(
+                Conclusion.AMBIGUOUS,
+                f"Nothing was changed: '{given[key]}' and '{name}' would both be written as '{key}'. Rename one of "
+                "them" + (", or leave normalize_names off." if normalize else "."),
+            )
+        given[key] = name
+        desired[key] = Secret(key, checked_value(value, f"secrets: {name}"))
+    return desired
+
+
+def _scope_listing(remote: Remote, create_path: bool) -> Listing:
+    try:
+        listing = remote.listing()
+    except InfisicalError as error:
+        if error.conclusion is not Conclusion.SCOPE_MISSING or not create_path:
+            raise
+        problem = Remote(remote.api, replace(remote.scope, secret_path="/")).problem()
+        if problem is not None:
+            raise problem from None
+        return Listing(())
+    return listing or Listing(())
+
+
+def _recalled(
+    stored: Mapping[str, Secret], desired: Mapping[str, Secret], state: StateFile | None
+) -> dict[str, Secret]:
+    """What is stored, with hidden values that the state file proves to be the ones wanted."""
+    if state is None or not any(secret.hidden for secret in stored.values()):
+        return dict(stored)
+    return {
+        key: replace(secret, value=desired[key].value, hidden=False)
+        if secret.hidden and key in desired and state.holds(key, desired[key].value, secret.version)
+        else secret
+        for key, secret in stored.items()
+    }
+
+
+def _with_versions(plan: Plan, told: Mapping[str, int] | None = None) -> Plan:
+    """The plan with the versions that the writes make, or have made as far as the server told."""
+
+    def after(change: Change) -> Secret | None:
+        if change.after is None:
+            return None
+        expected = (change.before.version if change.before is not None else 0) + 1
+        return replace(change.after, version=(told or {}).get(change.key, expected))
+
+    return replace(plan, changes=tuple(replace(change, after=after(change)) for change in plan.changes))
+
+
+def _push_unread(remote: Remote, desired: Mapping[str, Secret], check: bool) -> Outcome:
+    """Write one by one for an identity that may write but not list."""
+    plan_changes: list[Change] = []
+    unchanged: list[str] = []
+    approvals: list[str] = []
+    warnings: list[str] = []
+    for place, (key, secret) in enumerate(sorted(desired.items())):
+        try:
+            report = remote.put(secret, check=check)
+        except InfisicalError as error:
+            done = _outcome("push", Plan(tuple(plan_changes), tuple(unchanged)), approvals=tuple(approvals))
+            if not plan_changes:
+                raise
+            left = sorted(desired)[place:]
+            raise _unfinished(error, done, [change.key for change in plan_changes], left, {key: str(error)}) from None
+        warnings += [text for text in report.warnings if text not in warnings]
+        if report.approval_id:
+            approvals.append(report.approval_id)
+        if report.action is None:
+            unchanged.append(key)
+        else:
+            plan_changes.append(Change(report.action, key, report.before, report.after))
+    return _outcome(
+        "push",
+        Plan(tuple(plan_changes), tuple(unchanged)),
+        approvals=tuple(approvals),
+        warnings=tuple(warnings),
+        projects=(remote.scope.project_id,),
+    )
+
+
+def _unfinished(
+    error: InfisicalError, outcome: Outcome, done: Sequence[str], left: Sequence[str], failed: Mapping[str, str]
+) -> InfisicalError:
+    """The error of a push that was stopped on its way: what was written, what was not, and why."""
+    partial = InfisicalError(
+        Conclusion.PARTIAL if done else error.conclusion,
+        f"{len(done)} of {len(done) + len(left)} changes were written"
+        + (f" ({named(done)})" if done else "")
+        + f"; not written: {named(left)}. Run it again to do the rest. {error}",
+        status=error.status,
+    )
+    partial.details = {**outcome.as_result(), "written": list(done), "not_written": list(left), "errors": dict(failed)}
+    return partial

@@ -1,0 +1,188 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading a listing again: what has not changed is neither sent nor parsed once more, with ETags and without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Validator
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
+from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
+
+LIST = {"method": "GET", "path": "/secrets$|/secrets/raw$"}
+NO_SUCH = Validator('"another"', "0" * 64)
+
+
+@pytest.fixture(params=["with ETags", "without ETags"])
+def etags(request: pytest.FixtureRequest, controlled: Controlled) -> bool:
+    """Whether the server gives ETags."""
+    if request.param == "without ETags":
+        controlled.server.arm("no_etag", times=None)
+    return request.param == "with ETags"
+
+
+def test_a_listing_that_has_not_changed_is_not_given_again(controlled: Controlled, etags: bool) -> None:
+    for n in range(20):
+        controlled.put(f"NAME_{n}", "value")
+    store = controlled.remote()
+    first = store.listing()
+    assert len(first.secrets) == 20
+    assert bool(first.validator.etag) is etags
+    controlled.server.clear_requests()
+    assert store.listing(known=first.validator) is None
+    assert controlled.sent() == [("GET", 304 if etags else 200)]
+
+
+def test_a_listing_that_has_changed_is_given_with_a_new_validator(controlled: Controlled, etags: bool) -> None:
+    controlled.put("A", "one")
+    store = controlled.remote()
+    first = store.listing()
+    controlled.put("A", "two")
+    second = store.listing(known=first.validator)
+    assert second is not None
+    assert [(one.key, one.value) for one in second.secrets] == [("A", "two")]
+    assert second.validator != first.validator
+    assert store.listing(known=second.validator) is None
+
+
+def test_a_deleted_secret_and_an_import_that_changed_give_a_listing(controlled: Controlled, etags: bool) -> None:
+    controlled.put("A", "one")
+    controlled.put("B", "one")
+    store = controlled.remote()
+    known = store.listing(include_imports=True).validator
+    controlled.server.delete_secret(PROJECT, ENVIRONMENT, "/", "B")
+    changed = store.listing(include_imports=True, known=known)
+    assert changed is not None
+    assert [one.key for one in changed.secrets] == ["A"]
+
+
+def test_a_validator_of_something_else_gives_the_whole_listing(target: Target) -> None:
+    store = target.remote()
+    store.api.list_secrets(store.scope)
+    for known in (NO_SUCH, Validator()):
+        listing = store.listing(known=known)
+        assert listing is not None
+        assert listing.validator.digest not in ("", NO_SUCH.digest)
+
+
+def test_the_digest_serves_where_the_server_forgets_its_etags(controlled: Controlled) -> None:
+    controlled.put("A", "one")
+    store = controlled.remote()
+    known = store.listing().validator
+    assert known.etag
+    assert store.listing(known=Validator('"another"', known.digest)) is None
+    assert store.listing(known=Validator(known.etag)) is None
+    assert [status for _method, status in controlled.sent()][-2:] == [200, 304]
+
+
+def test_an_empty_scope_that_has_not_changed_is_unchanged_too(controlled: Controlled, etags: bool) -> None:
+    store = controlled.remote(path="/")
+    first = store.listing()
+    assert first.secrets == ()
+    assert store.listing(known=first.validator) is None
+
+
+@pytest.mark.parametrize("known", [None, Validator("", "0" * 64)], ids=["nothing known", "no ETag known"])
+def test_not_modified_where_nobody_asked_is_an_error(controlled: Controlled, known: Validator | None) -> None:
+    store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
+    controlled.server.arm("redirect", status=304, times=2, **LIST)
+    error = error_of(store.api.list_secrets, store.scope, known=known)
+    assert (error.conclusion, error.status) == (Conclusion.REDIRECTED, 304)
+
+
+def test_an_error_is_an_error_also_where_a_validator_was_sent(controlled: Controlled, etags: bool) -> None:
+    controlled.put("A", "one")
+    store = controlled.remote()
+    known = store.listing().validator
+    for status, conclusion in ((422, Conclusion.INVALID), (302, Conclusion.REDIRECTED)):
+        controlled.server.disarm()
+        controlled.server.arm("status", status=status, **LIST)
+        assert error_of(store.listing, known=known).conclusion is conclusion
+    controlled.server.disarm()
+    controlled.server.arm("malformed", **LIST)
+    # Half of the body under the same validator: the digest differs, and half of JSON is none.
+    assert error_of(store.listing, known=Validator("", known.digest)).conclusion is Conclusion.NOT_JSON
+
+
+def test_a_repeated_request_asks_with_the_same_validator(controlled: Controlled) -> None:
+    controlled.put("A", "one")
+    store = controlled.remote()
+    known = store.listing().validator
+    controlled.server.clear_requests()
+    controlled.server.arm("status", status=503, **LIST)
+    assert store.listing(known=known) is None
+    assert controlled.sent() == [("GET", 503), ("GET", 304)]
+
+
+def test_a_validator_shows_neither_etag_nor_digest(controlled: Controlled) -> None:
+    controlled.put("A", "one")
+    listing = controlled.remote().listing()
+    assert listing.validator.etag and listing.validator.digest
+    assert listing.validator.etag.strip('"') not in repr(listing)
+    assert listing.validator.digest not in repr(listing)
+
+
+def test_a_listing_says_of_each_secret_which_project_it_is_of(target: Target) -> None:
+    store = target.remote()
+    store.api.create_secret(store.scope, Secret("A", "one"))
+    [listed] = store.listing().secrets
+    assert (listed.key, listed.project_id) == ("A", target.scope.project_id)
+
+
+ROW: dict[str, Any] = {
+    "id": "1", "environment": "dev", "version": 3, "type": "shared", "secretKey": "A", "secretValue": "one",
+    "secretComment": "why", "createdAt": "then", "updatedAt": "now", "secretPath": "/x", "tags": [],
+    "secretValueHidden": False, "secretMetadata": [],
+}  # fmt: skip
+SCOPE = Scope("p", "dev", "/app")
+ABSENT = object()
+
+
+def row(**changed: Any) -> dict[str, Any]:
+    return {name: value for name, value in {**ROW, **changed}.items() if value is not ABSENT}
+
+
+ROWS = {
+    "the common one": row(),
+    "without tags and metadata": row(tags=ABSENT, secretMetadata=ABSENT, secretValueHidden=ABSENT),
+    "tags and metadata of null": row(tags=None, secretMetadata=None),
+    "with tags": row(tags=[{"slug": "web"}, {"slug": "db"}]),
+    "with metadata": row(secretMetadata=[{"key": "b", "value": "2"}, {"key": "a", "value": "1"}]),
+    "hidden": row(secretValueHidden=True),
+    "no value": row(secretValue=None),
+    "no value at all": row(secretValue=ABSENT),
+    "an empty value": row(secretValue=""),
+    "no path": row(secretPath=ABSENT),
+    "an empty path and environment": row(secretPath="", environment=""),
+    "null for texts": row(secretComment=None, createdAt=None, updatedAt=None, id=None),
+    "a number for an id": row(id=7),
+    "no version": row(version=ABSENT),
+    "a text for a version": row(version="3"),
+}
+
+
+@pytest.mark.parametrize("shown", ROWS.values(), ids=ROWS)
+def test_a_row_of_a_listing_is_read_as_one_secret_is(shown: dict[str, Any]) -> None:
+    [secret] = api._secrets([shown], SCOPE)
+    assert secret == api._secret(shown, SCOPE)
+    assert repr(secret) == repr(api._secret(shown, SCOPE))
+    assert secret.key == "A"
+    assert (secret.value is None) == (secret.hidden or shown.get("secretValue") is None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"secretKey": 1}, {"secretKey": ABSENT}, {"secretValue": 1}, {"tags": "web"}, {"tags": ""}, {"tags": ["web"]},
+     {"secretMetadata": {}}, {"secretMetadata": [1]}],
+    ids=str,
+)  # fmt: skip
+def test_a_row_of_another_shape_is_refused_without_its_value(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InfisicalError) as caught:
+        api._secrets([ROW, row(**wrong)], SCOPE)
+    assert caught.value.conclusion is Conclusion.NOT_JSON
+    assert "one" not in str(caught.value)

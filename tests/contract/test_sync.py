@@ -1,0 +1,704 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cycles against servers of every kind: pulls into real vaults, their guard and state, and pushes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Outcome, Pull, Push
+from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, error_of
+
+JOB = Pull(project_ids=(PROJECT,), environment=ENVIRONMENT)
+OTHER_PROJECT = "other-project"
+REAL_KINDS = pytest.mark.kinds("2024", "current")
+
+
+class Site:
+    """A server, and a host with a vault."""
+
+    def __init__(self, controlled: Controlled, folder: Path) -> None:
+        self.controlled = controlled
+        self.folder = folder
+        self.key = str(folder / "vault.key")
+        make_key_file(self.key)
+        self.path = str(folder / "secrets.vault")
+        self.state_path = folder / sync.STATE_FILE
+        self.warnings: list[str] = []
+
+    def opened(self) -> tuple[Any, Any]:
+        return sync.open_vault(self.path, KeyFile(self.key), warn=self.warnings.append, lock_wait=2)
+
+    def pull(self, job: Pull = JOB, who: str = "", api: Api | None = None, **options: Any) -> Outcome:
+        return sync.pull(api or self.controlled.api(who), *self.opened(), job, **options)
+
+    def pull_error(self, job: Pull = JOB, who: str = "", **options: Any) -> InfisicalError:
+        return error_of(self.pull, job, who, **options)
+
+    def values(self) -> dict[str, str | None]:
+        vault, _state = self.opened()
+        return {name: secret.value for name, secret in vault.read().secrets.items()}
+
+    def put(self, name: str, value: str) -> None:
+        sync.put(*self.opened(), name, value)
+
+    def state(self) -> dict[str, Any]:
+        return dict(json.loads(self.state_path.read_text()))
+
+    def identity(self) -> tuple[int, int]:
+        """Which file the vault is: every write makes another one."""
+        found = os.stat(self.path)
+        return found.st_ino, found.st_mtime_ns
+
+    def store(self, values: Mapping[str, str], path: str = "/", **fields: Any) -> None:
+        for key, value in values.items():
+            self.controlled.put(key, value, path, **fields)
+
+    def delete(self, key: str, path: str = "/") -> None:
+        self.controlled.server.delete_secret(PROJECT, ENVIRONMENT, path, key)
+
+    def listings(self) -> list[int | None]:
+        """The statuses of the listings that the server answered since the last look."""
+        found = [entry["status"] for entry in self.controlled.server.requests(r"/secrets(/raw)?(\?|$)")]
+        self.controlled.server.clear_requests()
+        return [status for status in found if status != 404]
+
+
+@pytest.fixture
+def site(controlled: Controlled, tmp_path: Path) -> Site:
+    return Site(controlled, tmp_path)
+
+
+def two_projects(controlled: Controlled, **second: Any) -> None:
+    [project] = SEED["projects"]
+    other = {
+        "id": OTHER_PROJECT,
+        "name": "Other",
+        "slug": "other",
+        "environments": [{"slug": ENVIRONMENT, "name": "Development"}],
+        **second,
+    }
+    identities = [{**one, "permissions": {**one["permissions"]}} for one in SEED["identities"]]
+    identities[0]["permissions"][OTHER_PROJECT] = "admin"
+    controlled.server.seed({**SEED, "projects": [project, other], "identities": identities})
+    controlled.server.use_profile(controlled.kind)
+
+
+def put_other(controlled: Controlled, key: str, value: str) -> None:
+    controlled.server.put_secret(OTHER_PROJECT, ENVIRONMENT, "/", key, value)
+
+
+# Pull
+
+
+def test_a_fresh_vault_takes_everything_and_a_second_pull_changes_nothing(site: Site) -> None:
+    site.store({"A": "one", "B": "two\n", "C": ""})
+    first = site.pull()
+    assert (first.created, first.unchanged, first.generation, first.changed) == (("A", "B", "C"), 0, 1, True)
+    assert site.values() == {"A": "one", "B": "two\n", "C": ""}
+    before = site.identity()
+    again = site.pull()
+    assert (again.changed, again.unchanged, again.generation) == (False, 3, 1)
+    assert site.identity() == before
+
+
+def test_changes_at_the_server_are_taken_as_one_generation(site: Site) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.pull()
+    site.store({"A": "other", "C": "three"})
+    site.delete("B")
+    outcome = site.pull()
+    assert (outcome.created, outcome.updated, outcome.deleted) == (("C",), ("A",), ())
+    assert (outcome.versions["A"], outcome.generation) == ((1, 2), 2)
+    assert site.values() == {"A": "other", "B": "two", "C": "three"}
+
+
+def test_an_etag_saves_the_listing(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    site.listings()
+    assert site.pull().not_modified
+    assert site.listings() == [304]
+
+
+def test_an_entry_deleted_by_hand_comes_back_although_the_server_has_nothing_new(site: Site) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.pull()
+    sync.remove(*site.opened(), "A")
+    site.listings()
+    assert site.pull().created == ("A",)
+    assert site.listings() == [200]
+    assert site.values() == {"A": "one", "B": "two"}
+
+
+def test_an_entry_changed_by_hand_is_set_right(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    site.put("A", "by hand")
+    assert site.pull().updated == ("A",)
+    assert site.values() == {"A": "one"}
+
+
+def test_an_entry_of_ones_own_costs_no_etag(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    site.put("MINE", "by hand")
+    assert site.pull().not_modified
+    assert site.values() == {"A": "one", "MINE": "by hand"}
+
+
+def test_another_configuration_of_the_job_reads_everything_again(site: Site) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.pull()
+    site.delete("B")
+    site.pull()
+    outcome = site.pull(replace(JOB, prune=True))
+    assert outcome.deleted == ("B",)
+
+
+def test_check_mode_tells_the_whole_plan_and_changes_nothing(site: Site) -> None:
+    site.store({"A": "one"})
+    planned = site.pull(check=True)
+    assert (planned.created, planned.changed) == (("A",), True)
+    assert sorted(os.listdir(site.folder)) == ["vault.key"]
+    site.pull()
+    site.store({"A": "other", "B": "two"})
+    before, state = site.identity(), site.state()
+    planned = site.pull(check=True)
+    assert (planned.created, planned.updated) == (("B",), ("A",))
+    assert (site.identity(), site.state()) == (before, state)
+
+
+def test_pruning_leaves_what_a_person_or_another_job_put_there(site: Site) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.store({"X": "x"}, "/app/db")
+    site.pull()
+    site.pull(replace(JOB, job="app", secret_path="/app/db"))
+    site.put("MINE", "by hand")
+    site.delete("B")
+    outcome = site.pull(replace(JOB, prune=True))
+    assert outcome.deleted == ("B",)
+    assert site.values() == {"A": "one", "X": "x", "MINE": "by hand"}
+    outcome = site.pull(replace(JOB, prune=True, prune_scope="vault"))
+    assert outcome.deleted == ("MINE", "X")
+
+
+def test_pruning_needs_to_be_asked_for(site: Site) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.pull()
+    site.delete("B")
+    assert not site.pull().changed
+    assert "B" in site.values()
+
+
+@pytest.mark.parametrize("deleted, refused", [(3, False), (4, True)])
+def test_too_large_a_share_is_not_pruned(site: Site, deleted: int, refused: bool) -> None:
+    names = [f"KEY_{number}" for number in range(10)]
+    site.store(dict.fromkeys(names, "value"))
+    site.pull()
+    for name in names[:deleted]:
+        site.delete(name)
+    job = replace(JOB, prune=True)
+    if refused:
+        error = site.pull_error(job)
+        assert error.conclusion is Conclusion.GUARD
+        assert "4 of 10" in str(error) and "max_delete_percent" in str(error)
+        assert len(site.values()) == 10
+        job = replace(job, max_delete_percent=40)
+    assert len(site.pull(job).deleted) == deleted
+
+
+@pytest.mark.parametrize(
+    "job, kinds, said",
+    [
+        (replace(JOB, environment="prd"), ("2024", "current"), "dev, prod"),
+        (replace(JOB, secret_path="/ap"), ("2024", "current"), "app, guarded"),
+    ],
+)
+def test_a_mistyped_scope_deletes_nothing_and_says_what_exists(
+    site: Site, job: Pull, kinds: tuple[str, ...], said: str
+) -> None:
+    if site.controlled.kind not in kinds:
+        pytest.skip("the reference answers these with an error of its own")
+    site.store({"A": "one"})
+    site.pull()
+    error = site.pull_error(replace(job, prune=True))
+    assert error.conclusion is Conclusion.SCOPE_MISSING
+    assert said in str(error)
+    assert site.values() == {"A": "one"}
+
+
+def test_an_empty_answer_prunes_nothing_unless_that_is_meant(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    site.delete("A")
+    error = site.pull_error(replace(JOB, prune=True))
+    assert error.conclusion is Conclusion.GUARD
+    assert "allow_empty" in str(error) and "all 1 entries" in str(error)
+    assert site.values() == {"A": "one"}
+    assert site.pull(replace(JOB, prune=True, allow_empty=True)).deleted == ("A",)
+
+
+@pytest.mark.kinds("current")
+def test_a_hidden_value_is_never_stored_and_prunes_nothing(site: Site) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.pull()
+    site.delete("B")
+    error = site.pull_error(replace(JOB, prune=True), "hidden")
+    assert error.conclusion is Conclusion.HIDDEN
+    assert "(A)" in str(error) and "Read Value" in str(error)
+    assert site.values() == {"A": "one", "B": "two"}
+
+
+def test_a_project_that_fails_is_reported_and_the_others_are_pulled_without_pruning(site: Site) -> None:
+    two_projects(site.controlled)
+    both = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT), prune=True)
+    site.store({"A": "one", "B": "two"})
+    put_other(site.controlled, "X", "x")
+    site.pull(both)
+    site.store({"A": "other"})
+    site.delete("B")
+    # The second project is not for this identity.
+    error = site.pull_error(both, "viewer")
+    assert error.conclusion is Conclusion.PARTIAL
+    assert OTHER_PROJECT in str(error) and "nothing was pruned" in str(error)
+    assert error.details["updated"] == ["A"] and list(error.details["failed_projects"]) == [OTHER_PROJECT]
+    assert site.values() == {"A": "other", "B": "two", "X": "x"}
+    assert site.state()["error_count"] == 1
+    assert site.pull(both).deleted == ("B",)
+
+
+def test_after_a_failure_in_part_no_etag_of_before_counts(site: Site) -> None:
+    two_projects(site.controlled)
+    both = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT))
+    site.store({"A": "one"})
+    put_other(site.controlled, "X", "x")
+    site.pull(both)
+    site.store({"A": "other"})
+    site.pull_error(both, "viewer")
+    site.listings()
+    assert not site.pull(both).not_modified
+    assert set(site.listings()) == {200}
+
+
+def test_all_projects_that_the_identity_can_see_are_pulled(site: Site) -> None:
+    if site.controlled.kind == "2024":
+        error = site.pull_error(replace(JOB, project_ids=()))
+        assert error.conclusion is Conclusion.FORBIDDEN
+        return
+    two_projects(site.controlled)
+    site.store({"A": "one"})
+    put_other(site.controlled, "X", "x")
+    everything = replace(JOB, project_ids=())
+    outcome = site.pull(everything)
+    assert sorted(outcome.projects) == [PROJECT, OTHER_PROJECT]
+    assert site.values() == {"A": "one", "X": "x"}
+    assert site.pull(everything).not_modified
+
+
+@pytest.mark.kinds("current")
+def test_of_all_projects_not_every_one_need_have_the_environment(site: Site) -> None:
+    two_projects(site.controlled, environments=[{"slug": "prod", "name": "Production"}])
+    site.store({"A": "one"})
+    everything = replace(JOB, project_ids=(), prune=True)
+    assert site.pull(everything).created == ("A",)
+    assert not site.pull(everything).changed
+    error = site.pull_error(replace(everything, environment="nowhere"))
+    assert error.conclusion is Conclusion.SCOPE_MISSING
+    assert site.values() == {"A": "one"}
+
+
+@pytest.mark.kinds("current")
+def test_a_project_that_lost_its_environment_is_not_pruned(site: Site) -> None:
+    two_projects(site.controlled)
+    everything = replace(JOB, project_ids=(), prune=True)
+    site.store({"A": "one"})
+    put_other(site.controlled, "X", "x")
+    site.pull(everything)
+    two_projects(site.controlled, environments=[{"slug": "prod", "name": "Production"}])
+    site.store({"A": "one"})
+    error = site.pull_error(everything)
+    assert error.conclusion is Conclusion.GUARD
+    assert site.values() == {"A": "one", "X": "x"}
+
+
+def test_two_values_for_one_name_are_refused_unless_there_is_an_order(site: Site) -> None:
+    two_projects(site.controlled)
+    both = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT))
+    site.store({"A": "one"})
+    put_other(site.controlled, "A", "other")
+    error = site.pull_error(both)
+    assert error.conclusion is Conclusion.AMBIGUOUS
+    assert all(word in str(error) for word in (PROJECT, OTHER_PROJECT, "'A'", "precedence", "key_format"))
+    assert not os.path.exists(site.path)
+    assert site.pull(replace(both, precedence=(OTHER_PROJECT,))).created == ("A",)
+    assert site.values() == {"A": "other"}
+    put_other(site.controlled, "A", "one")
+    site.pull(both)
+    assert site.values() == {"A": "one"}
+
+
+@REAL_KINDS
+def test_the_key_format_gives_secrets_of_several_paths_and_projects_names_of_their_own(site: Site) -> None:
+    two_projects(site.controlled)
+    site.store({"A": "root"})
+    site.store({"A": "db"}, "/app/db")
+    put_other(site.controlled, "A", "other")
+    job = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT), recursive=True, key_format="{project}/{path}/{key}")
+    site.pull(job)
+    assert site.values() == {"contract/A": "root", "contract/app/db/A": "db", "other/A": "other"}
+    outcome = site.pull(replace(job, normalize_names=True, prune=True, max_delete_percent=100))
+    assert outcome.created == ("CONTRACT_A", "CONTRACT_APP_DB_A", "OTHER_A")
+    assert len(outcome.deleted) == 3
+    site.pull(replace(JOB, job="paths", recursive=True, precedence=("/app", "/")))
+    assert site.values()["A"] == "db"
+
+
+@pytest.mark.parametrize("key_format", ["{key", "{name}", "PREFIX", "{key!r}", "{key:>9}", "{key}{key}", "{}"])
+def test_a_key_format_that_is_none_is_refused(site: Site, key_format: str) -> None:
+    error = site.pull_error(replace(JOB, key_format=key_format))
+    assert error.conclusion is Conclusion.CONFIGURATION
+    assert str(error).startswith("key_format")
+
+
+@pytest.mark.kinds("2024", "current")
+def test_own_secrets_come_before_imported_ones_and_the_last_import_first(site: Site) -> None:
+    [project] = SEED["projects"]
+    imports = [
+        {"environment": "dev", "path": "/importing", "from_environment": "dev", "from_path": source}
+        for source in ("/app/db", "/guarded")
+    ]
+    site.controlled.server.seed({**SEED, "projects": [{**project, "imports": imports}]})
+    site.controlled.server.use_profile(site.controlled.kind)
+    site.store({"A": "own"}, "/importing")
+    site.store({"A": "first", "B": "first", "C": "first"}, "/app/db")
+    site.store({"A": "last", "B": "last"}, "/guarded")
+    job = replace(JOB, secret_path="/importing")
+    site.pull(job)
+    assert site.values() == {"A": "own", "B": "last", "C": "first"}
+    site.pull(replace(job, recursive=True))
+    assert site.values() == {"A": "own", "B": "last", "C": "first"}
+    site.pull(replace(job, include_imports=False, prune=True, max_delete_percent=100))
+    assert site.values() == {"A": "own"}
+
+
+@pytest.mark.kinds("2024")
+def test_of_two_rows_of_one_key_the_newest_is_taken_with_a_warning(site: Site) -> None:
+    site.store({"A": "older"})
+    site.controlled.server.advance(60)
+    site.store({"A": "newer"}, repeat=True)
+    for job in (JOB, replace(JOB, job="again", recursive=True)):
+        outcome = site.pull(job)
+        assert any("'A' twice" in text for text in outcome.warnings)
+        assert site.values() == {"A": "newer"}
+
+
+def test_a_new_version_of_the_same_value_is_noted(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    remote = site.controlled.remote()
+    [secret] = remote.listing().secrets
+    remote.api.update_secret(remote.scope, replace(secret, value="one", comment=None, tags=None, metadata=None))
+    outcome = site.pull()
+    if site.controlled.kind != "reference":
+        assert outcome.versions == {"A": (1, 2)}
+
+
+def test_another_writer_of_the_vault_during_a_cycle_loses_nothing(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    site.store({"B": "two"})
+    outcome = site.pull(log=lambda _text: site.put("MINE", "by hand"))
+    assert outcome.created == ("B",)
+    assert site.values() == {"A": "one", "B": "two", "MINE": "by hand"}
+
+
+def test_a_second_cycle_waits_and_then_says_that_one_is_running(site: Site) -> None:
+    site.store({"A": "one"})
+    with files.locked(site.path + ".cycle.lock", 1):
+        error = site.pull_error(lock_wait=0.1)
+    assert error.conclusion is Conclusion.BUSY
+    assert "lock_wait" in str(error)
+    assert site.pull().created == ("A",)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 429},
+        {"kind": "cut_middle"},
+        {"kind": "cut_before"},
+    ],
+    ids=lambda fault: str(fault.get("status", fault["kind"])),
+)
+def test_a_server_in_trouble_leaves_the_vault_as_it_is_and_counts_an_error(site: Site, fault: dict[str, Any]) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    before = site.identity()
+    site.store({"A": "other"})
+    site.controlled.server.arm(
+        fault["kind"], times=2, path="/secrets", **{k: v for k, v in fault.items() if k != "kind"}
+    )
+    error = site.pull_error(replace(JOB, prune=True))
+    assert error.conclusion in (Conclusion.SERVER_ERROR, Conclusion.RATE_LIMITED, Conclusion.UNREACHABLE)
+    assert site.identity() == before
+    state = site.state()
+    assert state["error_count"] == 1 and state["last_error"]["message"] == str(error)
+    site.controlled.server.disarm()
+    assert site.pull().updated == ("A",)
+
+
+def test_an_infisical_that_is_away_leaves_the_vault_as_it_is(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    away = site.controlled.api(url="http://127.0.0.1:9")
+    error = error_of(site.pull, JOB, api=away)
+    assert error.conclusion is Conclusion.UNREACHABLE
+    assert site.values() == {"A": "one"}
+
+
+def test_an_older_generation_put_back_is_noticed(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    shutil.copy2(site.path, site.folder / "backup")
+    site.store({"A": "other"})
+    site.pull()
+    shutil.copy2(site.folder / "backup", site.path)
+    error = site.pull_error()
+    assert error.conclusion is Conclusion.OLDER_GENERATION
+    assert error_of(site.values).conclusion is Conclusion.OLDER_GENERATION
+
+
+# State
+
+
+def test_the_hash_of_the_state_file_agrees_with_sha256sum(site: Site) -> None:
+    site.store({"KEY": "the value $with 'quotes'"})
+    site.pull()
+    state = site.state()
+    command = ["sh", "-c", 'printf %s "$1" | sha256sum', "sh", "KEY:the value $with 'quotes'"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    assert state["secrets"]["KEY"]["hash"] == printed
+    assert state["secrets"]["KEY"]["version"] == 1
+    assert (state["project_ids"], state["environment"], state["secret_path"]) == ([PROJECT], ENVIRONMENT, "/")
+    assert (state["pull_count"], state["push_count"], state["error_count"]) == (1, 0, 0)
+
+
+def test_with_hmac_no_hash_in_the_state_can_be_guessed(site: Site) -> None:
+    site.store({"KEY": "value"})
+    site.pull()
+    guessable = site.state()["secrets"]["KEY"]["hash"]
+    keyed = replace(JOB, state_hash="hmac-sha256")
+    assert not site.pull(keyed).changed
+    state = site.state()
+    assert state["state_hash"] == "hmac-sha256"
+    assert state["secrets"]["KEY"]["hash"] != guessable
+    assert len(state["secrets"]["KEY"]["hash"]) == 64
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:40], lambda text: text.replace("{", "", 1), lambda text: ""])
+def test_a_damaged_state_file_is_moved_aside_and_rebuilt_from_the_vault(
+    site: Site, damage: Callable[[str], str]
+) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.pull()
+    whole = site.state()
+    text = damage(site.state_path.read_text())
+    site.state_path.write_text(text)
+    outcome = site.pull()
+    assert not outcome.changed
+    assert site.state()["secrets"] == whole["secrets"]
+    assert site.state()["generation"] == whole["generation"]
+    aside = list(site.folder.glob("*.damaged-*"))
+    assert [path.read_text() for path in aside] == [text]
+    assert any("damaged" in warning for warning in site.warnings)
+
+
+def test_an_unchanged_pull_notes_its_time_and_leaves_the_entries(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    state = site.state()
+    state_of_then = json.dumps({**state, "last_sync": "2026-01-01T00:00:00Z"})
+    site.state_path.write_text(state_of_then)
+    site.pull()
+    assert site.state() == {**state, "last_sync": site.state()["last_sync"]}
+    assert site.state()["last_sync"] > "2026-01-01T00:00:00Z"
+
+
+def test_the_status_tells_counts_times_and_the_last_error(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    site.controlled.server.arm("status", status=500, times=2, path="/secrets")
+    site.pull_error()
+    found = sync.status(*site.opened())
+    assert (found["secrets"], found["generation"], found["projects"], found["problem"]) == (1, 1, [PROJECT], None)
+    assert found["age_seconds"] < 60 and found["pull_count"] == 1 and found["error_count"] == 1
+    assert "500" in found["last_error"]["message"]
+    os.unlink(site.key)
+    broken = sync.status(*site.opened())
+    assert broken["problem"] and broken["last_sync"] == found["last_sync"]
+
+
+def test_no_value_gets_out_of_a_cycle(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    canary = "canary-4711"
+    site.store({"A": canary, "B": "plain"})
+    said: list[str] = []
+    outcomes: list[Any] = [site.pull(log=said.append)]
+    site.store({"A": f"{canary} again"})
+    outcomes.append(site.pull(check=True))
+    outcomes.append(site.pull())
+    two_projects(site.controlled)
+    site.store({"A": canary})
+    put_other(site.controlled, "A", f"{canary} other")
+    outcomes.append(site.pull_error(replace(JOB, project_ids=(PROJECT, OTHER_PROJECT))))
+    texts = [repr(outcomes), *(repr(vars(one)) for one in outcomes), *map(str, outcomes), *said, *capfd.readouterr()]
+    for name in os.listdir(site.folder):
+        texts.append((site.folder / name).read_bytes().decode("latin-1"))
+    assert len(texts) > 8
+    assert not [text for text in texts if canary in text]
+
+
+# Push
+
+SCOPE = Scope(PROJECT, ENVIRONMENT, "/")
+
+
+def pushed(site: Site, values: Mapping[str, str], job: Push | None = None, who: str = "", **options: Any) -> Outcome:
+    scope = options.pop("scope", SCOPE)
+    return sync.push(site.controlled.api(who), scope, values, job or Push(), **options)
+
+
+def test_a_push_writes_what_differs_and_again_changes_nothing(site: Site) -> None:
+    site.store({"A": "one", "B": "two", "OTHER": "x"})
+    values = {"A": "one", "B": "new", "C": " blanks \n"}
+    planned = pushed(site, values, check=True)
+    assert (planned.created, planned.updated, planned.unchanged) == (("C",), ("B",), 2)
+    assert site.controlled.server.values(PROJECT, ENVIRONMENT)["B"] == ["two"]
+    outcome = pushed(site, values)
+    assert (outcome.created, outcome.updated, outcome.deleted, outcome.unchanged) == (("C",), ("B",), (), 2)
+    stored = site.controlled.server.values(PROJECT, ENVIRONMENT)
+    assert stored["B"] == ["new"] and stored["OTHER"] == ["x"]
+    assert not pushed(site, values).changed
+
+
+def test_names_are_normalized_on_request_and_two_that_become_one_are_refused(site: Site) -> None:
+    outcome = pushed(site, {"my_key": "one", "db-host": "two"}, Push(normalize_names=True))
+    assert outcome.created == ("DB_HOST", "MY_KEY")
+    site.controlled.server.clear_requests()
+    error = error_of(pushed, site, {"new": "x", "my_key": "one", "MY_KEY": "two"}, Push(normalize_names=True))
+    assert error.conclusion is Conclusion.AMBIGUOUS
+    assert "'my_key'" in str(error) and "'MY_KEY'" in str(error)
+    assert site.controlled.methods() == []
+
+
+def test_a_push_prunes_with_the_same_guard(site: Site) -> None:
+    names = [f"KEY_{number}" for number in range(12)]
+    pushed(site, dict.fromkeys(names, "value"))
+    few = dict.fromkeys(names[:6], "value")
+    error = error_of(pushed, site, few, Push(prune=True))
+    assert error.conclusion is Conclusion.GUARD and "6 of 12" in str(error)
+    assert len(site.controlled.server.values(PROJECT, ENVIRONMENT)) == 12
+    assert error_of(pushed, site, {}, Push(prune=True, max_delete_percent=100)).conclusion is Conclusion.GUARD
+    outcome = pushed(site, few, Push(prune=True, max_delete_percent=50))
+    assert len(outcome.deleted) == 6
+    assert sorted(site.controlled.server.values(PROJECT, ENVIRONMENT)) == sorted(few)
+
+
+@REAL_KINDS
+def test_a_missing_folder_is_made_on_request(site: Site) -> None:
+    deep = replace(SCOPE, secret_path="/new/deep")
+    assert error_of(pushed, site, {"A": "one"}, scope=deep).conclusion is Conclusion.SCOPE_MISSING
+    assert pushed(site, {"A": "one"}, Push(create_path=True), scope=deep, check=True).created == ("A",)
+    assert pushed(site, {"A": "one"}, Push(create_path=True), scope=deep).created == ("A",)
+    assert site.controlled.server.values(PROJECT, ENVIRONMENT, "/new/deep") == {"A": ["one"]}
+    nowhere = replace(deep, environment="nowhere")
+    assert (
+        error_of(pushed, site, {"A": "x"}, Push(create_path=True), scope=nowhere).conclusion is Conclusion.SCOPE_MISSING
+    )
+
+
+def test_a_push_that_stops_on_its_way_says_what_is_written_and_the_next_one_does_the_rest(site: Site) -> None:
+    number = 4 if site.controlled.kind == "reference" else 1500
+    values = {f"KEY_{place:04}": "v" * 900 for place in range(number)}
+    server = site.controlled.server
+    route = "/secrets/KEY" if site.controlled.kind == "reference" else "/secrets"
+    server.arm("delay", seconds=0, method="POST", path=route)  # the first write passes
+    server.arm("status", status=403, method="POST", path=route, error="PermissionDenied", message="not allowed")
+    error = error_of(pushed, site, values)
+    server.disarm()
+    assert error.conclusion is Conclusion.PARTIAL
+    stored = set(server.values(PROJECT, ENVIRONMENT))
+    assert 0 < len(stored) < number
+    assert set(error.details["written"]) == stored
+    assert set(error.details["not_written"]) == set(values) - stored
+    assert f"{len(stored)} of {number}" in str(error) and "'Create'" in str(error)
+    outcome = pushed(site, values)
+    assert set(outcome.created) == set(values) - stored
+    assert len(server.values(PROJECT, ENVIRONMENT)) == number
+
+
+def test_an_identity_that_may_not_read_pushes_what_the_state_file_does_not_know(site: Site) -> None:
+    def state() -> Any:
+        return sync.scope_state(str(site.folder / "pushed.json"), SCOPE)
+
+    values = {"A": "one", "B": "two"}
+    first = pushed(site, values, who="writer", state=state())
+    assert first.changed
+    again = pushed(site, values, who="writer", state=state())
+    assert (again.changed, again.unchanged) == (False, 2)
+    values["B"] = "new"
+    assert pushed(site, values, who="writer", state=state()).updated == ("B",)
+    assert site.controlled.server.values(PROJECT, ENVIRONMENT) == {"A": ["one"], "B": ["new"]}
+
+
+@pytest.mark.kinds("current")
+def test_hidden_values_are_compared_by_the_state_file(site: Site) -> None:
+    def state() -> Any:
+        return sync.scope_state(str(site.folder / "pushed.json"), SCOPE)
+
+    values = {"A": "one", "B": "two"}
+    pushed(site, values, who="hidden", state=state())
+    assert not pushed(site, values, who="hidden", state=state()).changed
+
+
+@pytest.mark.kinds("current")
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ('{"A": 1}', "must be a string"),
+        ('{"A": "x", "A": "y"}', "more than once"),
+        ('{"A": "canary-1234"', "begins like JSON"),
+        ('{"A": {"B": "canary-1234"}}', "must be a string"),
+    ],
+)
+def test_a_source_file_that_is_wrong_is_refused_without_a_word_of_its_values(
+    site: Site, text: str, problem: str
+) -> None:
+    path = site.folder / "source.json"
+    path.write_text(text)
+    error = error_of(sync.read_source, str(path))
+    assert problem in str(error) and "canary" not in str(error)
+
+
+@pytest.mark.kinds("current")
+def test_sources_are_json_or_dotenv(site: Site) -> None:
+    (site.folder / "source.json").write_text('{"A": "one", "B": "two\\n"}')
+    assert sync.read_source(str(site.folder / "source.json")) == {"A": "one", "B": "two\n"}
+    (site.folder / ".env").write_text('# comment\nA=one\nexport B="t\\"wo"\n')
+    assert sync.read_source(str(site.folder / ".env")) == {"A": "one", "B": 't"wo'}
+    assert error_of(sync.read_source, str(site.folder / "missing")).conclusion is Conclusion.CONFIGURATION

@@ -1,0 +1,178 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dotenv files: what is written reads back the same here and in shells, and what no environment should take."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import dotenv
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+
+SHELLS = [shell for shell in ("sh", "bash", "dash", "busybox") if shutil.which(shell)]
+ODD = [
+    "",
+    " ",
+    "plain",
+    "with 'single' and \"double\" quotes",
+    "`id` $(id) $HOME ${HOME} $$ $",
+    "\\",
+    "\\\\",
+    "\\n is no newline",
+    "ends with a backslash\\",
+    "a backslash before a newline\\\nmore",
+    "\n",
+    "\n\nlines\n\n",
+    "line\r\nline\r",
+    "\ttabs\t",
+    "# no comment",
+    "a # no comment",
+    "!history! * ? ~ [a-z] {a,b} < > | & ; ( )",
+    "é ü 漢 🔑 \u2028 \u00a0 \x85 \u200f",
+    "\x01\x07\x08\x1b[31m\x7f\x81",
+    "NAME=\"x\"\nOTHER='y'",
+    "=",
+    'export A="b"',
+    "-----BEGIN KEY-----\nabc+/=\n-----END KEY-----\n",
+    "x" * 100_000,
+]
+
+
+def odd_values(count: int) -> dict[str, str]:
+    """Reproducible values of the characters that mean something somewhere."""
+    chance = random.Random(4)
+    alphabet = "\"\\$`'\n\r\t #=!ab{}()é🔑\x01\x7f"
+    return {
+        f"RANDOM_{number}": "".join(chance.choice(alphabet) for _place in range(chance.randrange(12)))
+        for number in range(count)
+    }
+
+
+VALUES = {**{f"ODD_{number}": value for number, value in enumerate(ODD)}, **odd_values(500)}
+
+
+def as_systemd(text: str) -> dict[str, str]:
+    """A reading of double-quoted lines as systemd's EnvironmentFile has them, written from its documentation."""
+    values, name, value, state = {}, "", "", "name"
+    for character in text:
+        if state == "name":
+            if character == "=":
+                state = "before"
+            elif character != "\n":
+                name += character
+        elif state == "before":
+            assert character in '"\n'
+            if character == "\n":
+                values[name], name, value, state = value, "", "", "name"
+            else:
+                state = "quoted"
+        elif state == "quoted":
+            if character == "\\":
+                state = "escape"
+            elif character == '"':
+                state = "before"
+            else:
+                value += character
+        else:
+            value += character if character in '"\\`$' else "" if character == "\n" else "\\" + character
+            state = "quoted"
+    return values
+
+
+def test_what_is_written_reads_back_the_same() -> None:
+    assert dotenv.parse(dotenv.dump(VALUES)) == VALUES
+
+
+def test_what_is_written_reads_back_the_same_as_an_environment_file_of_systemd() -> None:
+    assert as_systemd(dotenv.dump(VALUES)) == VALUES
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_reads_back_the_same(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(dotenv.dump(VALUES).encode())
+    command = [shell, *(["sh"] if shell == "busybox" else []), "-c", 'set -a; . "$1"; exec env -0', "sh"]
+    ended = subprocess.run(
+        [*command, str(tmp_path / "env")], capture_output=True, check=True, env={"PATH": "/usr/bin:/bin"}
+    )
+    assert ended.stderr == b""
+    found = dict(entry.decode().split("=", 1) for entry in ended.stdout.split(b"\0") if entry)
+    assert {name: found.get(name) for name in VALUES} == VALUES
+
+
+def test_the_lines_are_sorted_and_look_as_documented() -> None:
+    assert dotenv.dump({"B": "two\nlines", "A": 'say "$x" `y` \\'}) == 'A="say \\"\\$x\\" \\`y\\` \\\\"\nB="two\nlines"\n'
+    assert dotenv.dump({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("", {}),
+        ("\ufeffA=1", {"A": "1"}),
+        ("# comment\n\n  # another\nA=1\n", {"A": "1"}),
+        ("export A=1\nexport=2\nexport B = 3 \n", {"A": "1", "export": "2", "B": "3"}),
+        ("A=one two # comment\nB=a#b\nC=#c\nD= # comment\nE=", {"A": "one two", "B": "a#b", "C": "#c", "D": "", "E": ""}),
+        ("A='single $x \\n \"'\nB='two\nlines' # comment\n", {"A": 'single $x \\n "', "B": "two\nlines"}),
+        ("A='it'\"'\"'s'\nB='it'\\''s'\n", {"A": "it's", "B": "it's"}),
+        ('A="\\n stays, \\" does not"\r\nB=windows\r\n', {"A": '\\n stays, " does not', "B": "windows"}),
+        ('A="joined \\\nline"', {"A": "joined line"}),
+        ("A=p$$w0rd\\x\nmy-key.2=b", {"A": "p$$w0rd\\x", "my-key.2": "b"}),
+        ("A=b=c==", {"A": "b=c=="}),
+    ],
+)
+def test_common_dotenv_is_read(text: str, values: dict[str, str]) -> None:
+    assert dotenv.parse(text) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ('A=1\nB="CANARY', 2, "never closed"),
+        ("A='CANARY\nCANARY\nB=1", 1, "never closed"),
+        ('A="x\ny"\nCANARY\n', 3, "equals sign"),
+        ("=CANARY", 1, "equals sign"),
+        ('A="x"CANARY', 1, "behind the closing quote"),
+        ("A=1\n\nB=2\nA=CANARY", 4, "line 1"),
+        ("two words=CANARY", 1, "equals sign"),
+    ],
+)
+def test_a_wrong_line_is_named_and_not_quoted(text: str, line: int, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        dotenv.parse(text)
+    assert f"line {line} " in str(caught.value)
+    assert words in str(caught.value)
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LD_PRELOAD", "LD_", "PATH", "PYTHONPATH", "PYTHON", "BASH_ENV", "ENV", "IFS", "INFISICAL_URL", "UID", "NODE_OPTIONS"]
+    + ["", "1A", "a-b", "a.b", "a b", "a\n", "A\n", "é", "A=B", "BASH_FUNC_x%%", "$(id)"],
+)
+def test_a_dangerous_name_is_refused_unless_allowed_by_name(name: str) -> None:
+    assert list(dotenv.refused([name, "DB_PASSWORD"])) == [name]
+    assert dotenv.refused([name], allowed=["DB_PASSWORD", name]) == {}
+    assert list(dotenv.refused([name], allowed=[name + "x", name.lower() + "y"])) == [name]
+
+
+@pytest.mark.parametrize("name", ["DB_PASSWORD", "_x", "a1", "OLD_PATH", "PATHS", "LDAP_URL", "ENVIRONMENT", "path"])
+def test_an_ordinary_name_is_not_refused(name: str) -> None:
+    assert dotenv.refused([name]) == {}
+
+
+@pytest.mark.parametrize("name", ["a b", "A=B", "A\nB", "$(id)", "`id`", "a;id", "a|id", "a&id", "", "é"])
+def test_a_name_that_a_shell_would_run_is_never_written(name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        dotenv.dump({name: "CANARY"})
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_value_with_a_nul_byte_is_refused_by_its_name() -> None:
+    with pytest.raises(ConfigurationError, match="CERTIFICATE") as caught:
+        dotenv.dump({"CERTIFICATE": "CANARY\0"})
+    assert "CANARY" not in str(caught.value)
