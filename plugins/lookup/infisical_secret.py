@@ -183,18 +183,10 @@ class LookupModule(InfisicalLookup):
     def _value_or_missing(self, secret: Secret | None, name: str, scope: Scope) -> list[str]:
         if secret is not None:
             return [_value(secret, scope)]
-        default = self.get_option("default")
-        if default is not None:
-            return [default]
-        problem = (
+        return self.missing(
             f"There is no secret '{name}' in {scope}. Check the name (names are case-sensitive) and secret_path, or "
             "set on_missing or default."
         )
-        if self.get_option("on_missing") == "error":
-            raise InfisicalError(Conclusion.SECRET_MISSING, problem)
-        if self.get_option("on_missing") == "warn":
-            self.warn(problem)
-        return []
 
 
 def _value(secret: Secret, scope: Scope) -> str:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .infisical.errors import Conclusion, ConfigurationError, InfisicalError
-from .infisical.keys import key_source, make_key_file
+from .infisical.keys import KEY_BYTES, key_source, make_key_file
+from .infisical.model import LONGEST_WAIT
 from .infisical.sync import open_vault
 
 if TYPE_CHECKING:
+    from .infisical.keys import KeySource
     from .infisical.model import Secret
     from .infisical.state import StateFile
     from .infisical.vault import Vault
@@ -34,46 +36,60 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def opened(module: InfisicalModule, *, state_file: str = "") -> tuple[Vault, StateFile]:
-    """The vault that the options name, and its state file; nothing is read yet. Raises ConfigurationError."""
+_KEYS = ("key_file", "key_credential", "passphrase", "passphrase_file")
+
+
+def opened(
+    module: InfisicalModule, state_file: str | None, *, create_key: bool = False
+) -> tuple[Vault, StateFile, bool]:
+    """The vault that the options name, its state file, and whether its key file was made, or in check mode would be.
+
+    The state file is `state_file`, where that is given, else the one beside the vault.
+
+    The key file is made if `create_key` and the option of that name ask for it, and neither it nor the vault is there.
+    Nothing is read yet. Raises InfisicalError.
+    """
     options = module.params
-    if not options["vault_path"]:
+    path, lock_wait = options["vault_path"], options.get("lock_wait", 30.0)
+    if not path:
         raise ConfigurationError(
             "vault_path",
             "not given. Set it (an absolute path on the task's host) as an argument, as the variable "
             "infisical_vault_path, as INFISICAL_VAULT_PATH in the controller's environment, or as vault_path under "
             "[infisical] in ansible.cfg.",
         )
-    lock_wait = options.get("lock_wait", 30.0)
-    if not 0 <= lock_wait <= 86_400:
-        raise ConfigurationError("lock_wait", f"{lock_wait:g} is no number of seconds between 0 and 86400.")
-    keys = key_source(**{name: options[name] or "" for name in _KEY_OPTIONS})
-    return open_vault(options["vault_path"], keys, state_file, lock_wait=lock_wait, warn=module.warn)
+    if not 0 <= lock_wait <= LONGEST_WAIT:
+        raise ConfigurationError("lock_wait", f"{lock_wait:g} is no number of seconds between 0 and {LONGEST_WAIT:g}.")
+    keys = key_source(**{name: options[name] or "" for name in _KEYS})
 
+    def with_keys(used: KeySource) -> tuple[Vault, StateFile]:
+        return open_vault(path, used, state_file or "", lock_wait=lock_wait, warn=module.warn)
 
-_KEY_OPTIONS = ("key_file", "key_credential", "passphrase", "passphrase_file")
-
-
-def with_key(module: InfisicalModule, vault: Vault) -> bool:
-    """Make the key file if `create_key` asks for it and there is no vault yet; whether it was, or would be, made.
-
-    Raises InfisicalError, also where the vault is there and the key file is not.
-    """
-    options = module.params
-    if not options["create_key"]:
-        return False
-    path = options["key_file"]
-    if not path:
+    vault, state = with_keys(keys)
+    if not create_key or not options["create_key"]:
+        return vault, state, False
+    if not options["key_file"]:
         raise ConfigurationError("create_key", "makes a key file, so that it needs key_file.")
-    if os.path.lexists(path):
-        return False
+    if os.path.lexists(options["key_file"]):
+        return vault, state, False
     if vault.exists():
         raise InfisicalError(
             Conclusion.WRONG_KEY,
-            f"The vault {vault.path} is there and its key file {path} is not. Nothing but the key that it was made "
-            "with opens it: put that one back, or move the vault away to begin anew.",
+            f"The vault {path} is there and its key file {options['key_file']} is not. Nothing but the key that it was "
+            "made with opens it: put that one back, or move the vault away to begin anew.",
         )
-    return True if module.check_mode else make_key_file(path)
+    if module.check_mode:
+        return (*with_keys(_KeyThatWouldBeMade()), True)
+    return vault, state, make_key_file(options["key_file"])
+
+
+class _KeyThatWouldBeMade:
+    """A key for the plan of a vault that would be made with a key that would be made."""
+
+    kind: Literal["key"] = "key"
+
+    def secret(self) -> bytes:
+        return os.urandom(KEY_BYTES)
 
 
 def described_entry(secret: Secret | None, name: str) -> dict[str, Any] | None:
@@ -87,7 +103,7 @@ def described_entry(secret: Secret | None, name: str) -> dict[str, Any] | None:
         "id": secret.id,
         "project_id": secret.project_id,
         "environment": secret.environment,
-        "path": secret.secret_path,
+        "path": secret.secret_path if secret.project_id else "",
         "job": secret.job,
         "synced_at": secret.synced_at,
     }

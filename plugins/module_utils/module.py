@@ -55,7 +55,10 @@ class InfisicalModule(AnsibleModule):
         super().__init__(argument_spec=self._known, supports_check_mode=True, **kwargs)
 
     def run(self, work: Callable[[InfisicalModule], dict[str, Any]]) -> None:
-        """Do the work and leave with its result, or with what went wrong; no exception gets out."""
+        """Do the work and leave with its result, or with what went wrong and what was done before.
+
+        `warnings` in a result become the task's. No exception gets out.
+        """
         failure: dict[str, Any] = {}
         result: dict[str, Any] = {}
         try:
@@ -69,6 +72,8 @@ class InfisicalModule(AnsibleModule):
             }
         except Exception as error:  # its text may hold a secret
             failure = {"msg": unexpected(error), "conclusion": "unexpected", "http_status": None}
+        for text in (failure or result).pop("warnings", ()):
+            self.warn(text)
         # Outside of the handlers: fail_json adds the traceback of an exception that is being handled.
         if failure:
             self.fail_json(**failure)

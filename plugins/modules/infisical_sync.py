@@ -95,8 +95,8 @@ options:
     default: job
   max_delete_percent:
     description:
-      - How much of what could be deleted O(prune) may delete, in per cent. Where fewer than ten entries could be deleted
-        the share is not asked for.
+      - How much of what could be deleted O(prune) may delete, in per cent. Where fewer than ten entries could be
+        deleted, the share is not asked for.
     type: float
     default: 30.0
   allow_empty:
@@ -314,7 +314,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault imp
     VAULT_OPTIONS,
     WRITE_OPTIONS,
     opened,
-    with_key,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
@@ -354,8 +353,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 def pull(module: InfisicalModule) -> dict[str, Any]:
     """Bring the vault to what Infisical holds."""
     options, settings = module.params, module.settings()
-    vault, state = opened(module, state_file=options["state_file"] or "")
-    key_created = with_key(module, vault)
+    vault, state, key_created = opened(module, options["state_file"], create_key=True)
     job = sync.Pull(
         project_ids=projects(options["project_ids"], settings.project_id),
         environment=settings.environment,
@@ -385,8 +383,9 @@ def projects(project_ids: list[str] | None, project_id: str) -> tuple[str, ...]:
 def push(module: InfisicalModule) -> dict[str, Any]:
     """Bring a folder of Infisical to what the source holds."""
     options, scope = module.params, module.scope()
+    # The state file of a push is another one than the vault's.
     given = options["secrets"] is not None or options["source_file"] is not None
-    vault = opened(module)[0] if not given or options["state_hash"] == HMAC else None
+    vault = opened(module, None)[0] if not given or options["state_hash"] == HMAC else None
     if options["source_file"] is not None:
         source = sync.read_source(options["source_file"])
     elif options["secrets"] is not None:
@@ -409,9 +408,7 @@ def push(module: InfisicalModule) -> dict[str, Any]:
 def mapping(secrets: object) -> dict[str, str]:
     """The option `secrets`; sync.push checks what it holds."""
     if not isinstance(secrets, dict):
-        raise ConfigurationError(
-            "secrets", f"must be a mapping of names to strings, not {type(secrets).__name__}."
-        )
+        raise ConfigurationError("secrets", f"must be a mapping of names to strings, not {type(secrets).__name__}.")
     return secrets
 
 

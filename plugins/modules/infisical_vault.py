@@ -37,8 +37,8 @@ options:
     default: present
   push:
     description:
-      - Whether to bring the secret of the same name in Infisical to the same O(state), in the folder that O(project_id),
-        O(environment) and O(secret_path) name.
+      - Whether to bring the secret of the same name in Infisical to the same O(state) first, in the folder that
+        O(project_id), O(environment) and O(secret_path) name.
       - Infisical comes first and the vault after it, so that a failure there leaves the vault as it was. Where the
         change waits for an approval in Infisical, the vault is left as it is too, and the next pull brings the value
         once it is approved.
@@ -143,7 +143,7 @@ entry:
       type: str
       sample: prod
     path:
-      description: The path of the folder.
+      description: The path of the folder, empty for an entry that was written by hand.
       returned: success
       type: str
       sample: /app
@@ -213,7 +213,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault imp
     WRITE_OPTIONS,
     described_entry,
     opened,
-    with_key,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
@@ -223,8 +222,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     options = module.params
     name = checked_name(options["name"])
     value = checked_value(options["value"]) if options["state"] == "present" else None
-    vault, state = opened(module, state_file=options["state_file"] or "")
-    key_created = with_key(module, vault) if value is not None else False
+    vault, state, key_created = opened(module, options["state_file"], create_key=value is not None)
     before = vault.read().get(name) if vault.exists() else None  # a wrong key shows before anything is sent
     report = pushed(module, name, value) if options["push"] else Report(None)
     for warning in report.warnings:

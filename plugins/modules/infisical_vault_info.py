@@ -125,7 +125,7 @@ secrets:
       type: str
       sample: prod
     path:
-      description: The path of the folder.
+      description: The path of the folder, empty for an entry that was written by hand.
       returned: success
       type: str
       sample: /app
@@ -180,7 +180,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 def work(module: InfisicalModule) -> dict[str, Any]:
     """List the entries."""
     options = module.params
-    vault, _state = opened(module, state_file=options["state_file"] or "")
+    vault, _state, _key_created = opened(module, options["state_file"])
     contents = vault.read()
     if options["name"] is None:
         found = sorted(contents.secrets.items())

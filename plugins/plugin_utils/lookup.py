@@ -11,6 +11,7 @@ from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
     ConfigurationError,
     InfisicalError,
 )
@@ -25,8 +26,14 @@ except ImportError:
 
 
 class InfisicalLookup(LookupBase):
-    """A lookup whose `find` does the work; `self.shared` holds the shared options by name."""
+    """A lookup whose `find` does the work; `self.shared` holds its `definitions` that are set, by name.
 
+    They are the options that are looked up in variables, the environment and ansible.cfg too, and have the names of
+    the same options of the modules. The lookup's own ones come by `get_option`; `on_missing` and `default` are among
+    them.
+    """
+
+    definitions: options.Definitions = options.SHARED
     shared: dict[str, Any]
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
@@ -35,7 +42,7 @@ class InfisicalLookup(LookupBase):
         try:
             kwargs.pop("wantlist", None)  # ansible-core 2.18 hands it on where the lookup is used as `with_…`
             self._check_names(kwargs)
-            self.shared = options.resolve(kwargs, variables or {}, self._templar.template)
+            self.shared = options.resolve(kwargs, variables or {}, self._templar.template, self.definitions)
             self.set_options(direct={**kwargs, **self.shared, **self._own(kwargs)})
             names = [options.as_text("_terms", term) for term in self._flatten(terms)]
             # An empty list of names, as a variable may hold it, asks for nothing; no terms at all ask for everything.
@@ -55,6 +62,20 @@ class InfisicalLookup(LookupBase):
         """What the lookup returns for its terms. May raise InfisicalError."""
         raise NotImplementedError
 
+    def missing(self, problem: str) -> list[Any]:
+        """What stands in place of a name that does not exist, as the options `default` and `on_missing` want it.
+
+        Raises InfisicalError with `problem`, where that is what they want.
+        """
+        default = self.get_option("default")
+        if default is not None:
+            return [default]
+        if self.get_option("on_missing") == "error":
+            raise InfisicalError(Conclusion.SECRET_MISSING, problem)
+        if self.get_option("on_missing") == "warn":
+            self.warn(problem)
+        return []
+
     def warn(self, text: str) -> None:
         """Tell whoever runs the playbook."""
         Display().warning(text)
@@ -66,7 +87,9 @@ class InfisicalLookup(LookupBase):
     def _own(self, given: dict[str, Any]) -> dict[str, Any]:
         """The lookup's own options, checked: Ansible would take any text for a boolean `false`."""
         definitions = self.option_definitions
-        checked = set(given) - options.NAMES - {name for name in given if definitions[name].get("type") == "raw"}
+        checked = (
+            set(given) - set(self.definitions) - {name for name in given if definitions[name].get("type") == "raw"}
+        )
         return {name: options.converted(name, definitions[name], given[name]) for name in checked}
 
     def _check_names(self, given: dict[str, Any]) -> None:

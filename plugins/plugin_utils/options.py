@@ -1,8 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options that all modules and lookups share, and those of a vault: from arguments, Ansible variables, the
-controller's environment and ansible.cfg."""
+"""The shared options and those of a vault: from arguments, Ansible variables, the environment and ansible.cfg."""
 
 from __future__ import annotations
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 _CONFIG = ("lookup", "keyfleet.infisical.shared_options")
 """Under which name Ansible's configuration manager knows our definitions; no plugin is called so."""
-
 
 Definitions = dict[str, dict[str, Any]]
 """Options by name, as the doc fragments for plugins have them: what is documented is what is done."""

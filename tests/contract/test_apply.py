@@ -366,6 +366,19 @@ def test_a_missing_folder_is_made_on_request_only(controlled: Controlled) -> Non
     assert applied.left == tuple(wanted(4))
 
 
+@pytest.mark.kinds("2024", "current")
+@pytest.mark.parametrize("values", [{"A": "new", "B": "new"}, {}], ids=["updates", "deletes"])
+def test_a_folder_that_is_gone_meanwhile_is_told_as_missing(controlled: Controlled, values: dict[str, str]) -> None:
+    for name in ("A", "B"):
+        controlled.put(name, "old", "/app/db")
+    store = controlled.remote(path="/app/db", create_path=True)
+    plan = plan_of(store, values, prune=True)
+    store.remove_folder(force=True)
+    applied = store.apply(plan)
+    assert "no folder '/app/db'" in str(applied.error)
+    assert applied.left == ("A", "B")
+
+
 @pytest.mark.kinds("current")
 def test_what_waits_for_an_approval_is_pending_and_not_written(controlled: Controlled, tmp_path: Path) -> None:
     controlled.put("OLD_A", "1", "/guarded")
@@ -586,3 +599,35 @@ def test_creates_updates_and_deletes_that_lose_an_answer_each_are_all_finished(
     assert len(done(store.apply(plan))) == 3 * count
     assert stored(controlled) == values
     assert {one["version"] for name in wanted(count) for one in controlled.stored(name)} == {1}
+
+
+@pytest.mark.kinds("2024", "current")
+def test_batches_are_filled_up_to_what_servers_take(controlled: Controlled) -> None:
+    values = {name: "x" * 9_000 + name for name in wanted(300)}
+    done(push(controlled.remote(), values))
+    assert stored(controlled) == values
+    batches = controlled.server.requests(BATCH)
+    assert {entry["status"] for entry in batches} == {200}
+    assert len(batches) == 3
+
+
+@pytest.mark.kinds("2024")
+def test_without_a_batch_route_a_name_that_needs_it_fails_alone(controlled: Controlled) -> None:
+    store = controlled.remote(api_version="v3")
+    controlled.server.arm("status", status=404, message="Route POST:/x not found", path=BATCH, times=None)
+    applied = push(store, {**wanted(3), "A" * 101: VALUE})
+    assert (applied.written, list(applied.failed)) == (tuple(wanted(3)), ["A" * 101])
+    assert "use another name" in applied.failed["A" * 101]
+
+
+@pytest.mark.kinds("2024", "current")
+def test_a_folder_that_stays_missing_is_made_once(controlled: Controlled) -> None:
+    message = "Folder not found"
+    store = controlled.remote(path="/new", create_path=True)
+    plan = build({}, {name: Secret(name, value) for name, value in wanted(3).items()})
+    controlled.server.arm("status", status=404, message=message, method="POST", path=BATCH, times=None)
+    applied = store.apply(plan)
+    assert applied.error is not None
+    assert applied.error.conclusion is Conclusion.SCOPE_MISSING
+    assert applied.left == tuple(wanted(3))
+    assert controlled.sent("/folders").count(("POST", 200)) == 1

@@ -140,7 +140,7 @@ ROW: dict[str, Any] = {
     "secretValueHidden": False, "secretMetadata": [],
 }  # fmt: skip
 SCOPE = Scope("p", "dev", "/app")
-ABSENT = object()
+ABSENT = ...  # no JSON value is this
 
 
 def row(**changed: Any) -> dict[str, Any]:

@@ -105,7 +105,9 @@ def test_a_shell_reads_back_the_same(shell: str, tmp_path: Path) -> None:
 
 
 def test_the_lines_are_sorted_and_look_as_documented() -> None:
-    assert dotenv.dump({"B": "two\nlines", "A": 'say "$x" `y` \\'}) == 'A="say \\"\\$x\\" \\`y\\` \\\\"\nB="two\nlines"\n'
+    assert (
+        dotenv.dump({"B": "two\nlines", "A": 'say "$x" `y` \\'}) == 'A="say \\"\\$x\\" \\`y\\` \\\\"\nB="two\nlines"\n'
+    )
     assert dotenv.dump({}) == ""
 
 
@@ -116,7 +118,10 @@ def test_the_lines_are_sorted_and_look_as_documented() -> None:
         ("\ufeffA=1", {"A": "1"}),
         ("# comment\n\n  # another\nA=1\n", {"A": "1"}),
         ("export A=1\nexport=2\nexport B = 3 \n", {"A": "1", "export": "2", "B": "3"}),
-        ("A=one two # comment\nB=a#b\nC=#c\nD= # comment\nE=", {"A": "one two", "B": "a#b", "C": "#c", "D": "", "E": ""}),
+        (
+            "A=one two # comment\nB=a#b\nC=#c\nD= # comment\nE=",
+            {"A": "one two", "B": "a#b", "C": "#c", "D": "", "E": ""},
+        ),
         ("A='single $x \\n \"'\nB='two\nlines' # comment\n", {"A": 'single $x \\n "', "B": "two\nlines"}),
         ("A='it'\"'\"'s'\nB='it'\\''s'\n", {"A": "it's", "B": "it's"}),
         ('A="\\n stays, \\" does not"\r\nB=windows\r\n', {"A": '\\n stays, " does not', "B": "windows"}),
@@ -151,8 +156,30 @@ def test_a_wrong_line_is_named_and_not_quoted(text: str, line: int, words: str) 
 
 @pytest.mark.parametrize(
     "name",
-    ["LD_PRELOAD", "LD_", "PATH", "PYTHONPATH", "PYTHON", "BASH_ENV", "ENV", "IFS", "INFISICAL_URL", "UID", "NODE_OPTIONS"]
-    + ["", "1A", "a-b", "a.b", "a b", "a\n", "A\n", "é", "A=B", "BASH_FUNC_x%%", "$(id)"],
+    [
+        "LD_PRELOAD",
+        "LD_",
+        "PATH",
+        "PYTHONPATH",
+        "PYTHON",
+        "BASH_ENV",
+        "ENV",
+        "IFS",
+        "INFISICAL_URL",
+        "UID",
+        "NODE_OPTIONS",
+        "",
+        "1A",
+        "a-b",
+        "a.b",
+        "a b",
+        "a\n",
+        "A\n",
+        "é",
+        "A=B",
+        "BASH_FUNC_x%%",
+        "$(id)",
+    ],
 )
 def test_a_dangerous_name_is_refused_unless_allowed_by_name(name: str) -> None:
     assert list(dotenv.refused([name, "DB_PASSWORD"])) == [name]

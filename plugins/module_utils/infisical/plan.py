@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Literal
+from typing import Callable, Literal, NamedTuple
 
 from .errors import Conclusion, InfisicalError
 from .model import Secret, same_value, trim
@@ -18,9 +18,9 @@ FEW = 10
 """Where fewer entries than this could be deleted, a share of them says nothing: `max_delete_percent` is not asked."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """One secret to create (no `before`), update, or delete (no `after`)."""
+class Change(NamedTuple):
+    """One secret to create (no `before`), update, or delete (no `after`). A tuple, because a first sync makes thousands
+    at once."""
 
     action: Action
     key: str
@@ -84,7 +84,7 @@ def build(
     for key in sorted({*current, *desired}):
         before, after = current.get(key), desired.get(key)
         if before is None:
-            changes.append(Change("create", key, after=after))
+            changes.append(Change("create", key, None, after))
         elif after is None:
             if prune(before) if callable(prune) else prune:
                 changes.append(Change("delete", key, before=before))

@@ -484,7 +484,7 @@ class Remote:
                 raise
             if known:
                 return unchanged
-            report = self._written(replace(change, action="update"), wanted, update_value)
+            report = self._written(change._replace(action="update"), wanted, update_value)
         return replace(report, warnings=(*report.warnings, *warnings))
 
     def _created_unseen(self, change: Change, wanted: Secret, update_value: UpdateValue) -> Report:

@@ -82,15 +82,14 @@ class StateFile:
     def holds(self, key: str, value: str | None, version: int | None = None) -> bool:
         """Whether `value` (never for None) was the last one written for `key`; as `version`, where that is given."""
         state = self._read()
-        entry = state["secrets"].get(key)
+        hashed, written, _time = state["secrets"].get(key, ("", 0, ""))
         if (
             value is None
-            or not isinstance(entry, dict)
             or state["state_hash"] != self._algorithm
-            or entry.get("hash") != self.hashed(key, canonical_value(value))
+            or hashed != self.hashed(key, canonical_value(value))
         ):
             return False
-        return version is None or entry.get("version") == version
+        return version is None or written == version
 
     def record(self, key: str, value: str, version: int) -> None:
         """Note that `value` has been written for `key` and has become `version` (0 where the server did not say)."""
@@ -105,8 +104,7 @@ class StateFile:
             if state["state_hash"] != self._algorithm:  # what stands there says nothing under another hash
                 state.update(secrets={}, state_hash=self._algorithm)
             for key, (value, version) in written.items():
-                hashed = self.hashed(key, canonical_value(value))
-                state["secrets"][key] = {"hash": hashed, "version": version, "last_synced": time}
+                state["secrets"][key] = (self.hashed(key, canonical_value(value)), version, time)
             state["last_sync"] = time
             state["push_count"] += len(written)
 
@@ -140,8 +138,12 @@ class StateFile:
     def rewrite(self, about: Mapping[str, Any], secrets: Mapping[str, tuple[str, int, str]], pulled: int = 0) -> None:
         """Put `{name: (value, version, last_synced)}` in place of all entries, and `about` into the head."""
         with self._changing() as state:
-            state.update(about, secrets=self._entries(secrets), state_hash=self._algorithm)
+            state.update(about, state_hash=self._algorithm)
             state["pull_count"] += pulled
+            hashed = self.hashed
+            state["secrets"] = {
+                name: (hashed(name, value), version, time) for name, (value, version, time) in secrets.items()
+            }
 
     def update(self, **about: Any) -> None:
         """Put `about` into the head, and leave the entries as they are, unread."""
@@ -171,12 +173,6 @@ class StateFile:
         if self.hash_key is None:
             return secret_hash(name, value)
         return hmac.digest(self.hash_key, f"{name}:{value}".encode(), "sha256").hex()
-
-    def _entries(self, secrets: Mapping[str, tuple[str, int, str]]) -> dict[str, Any]:
-        return {
-            name: {"hash": self.hashed(name, value), "version": version, "last_synced": time}
-            for name, (value, version, time) in secrets.items()
-        }
 
     @property
     def _algorithm(self) -> str:
@@ -264,11 +260,13 @@ def _head_document(state: Mapping[str, Any]) -> bytes:
 
 
 def _document(state: Mapping[str, Any]) -> bytes:
-    """The whole file: the head by name, then an entry a line, by name. Ten thousand of them take a few milliseconds."""
+    """The whole file: the head by name, then an entry a line, by name.
+
+    The lines are put together here, because json.dumps makes a line each of every field, or one of everything.
+    """
     lines = [
-        f'\n    {_quoted(name)}: {{"hash": {_quoted(entry["hash"])}, "version": {entry["version"]}, '
-        f'"last_synced": {_quoted(entry["last_synced"])}}}'
-        for name, entry in sorted(state["secrets"].items())
+        f'\n    {_quoted(name)}: {{"hash": "{hashed}", "version": {version}, "last_synced": {_quoted(time)}}}'
+        for name, (hashed, version, time) in sorted(state["secrets"].items())
     ]
     return _head_document(state) + _SECRETS + ",".join(lines).encode("ascii") + b"\n  " + _END
 
@@ -293,13 +291,15 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
     if not sound:
         return None
     # A damaged entry is unknown, and its secret written anew; the others stay known.
-    return {**state, "secrets": {name: entry for name, entry in state["secrets"].items() if _is_entry(entry)}}
+    entries = {name: _entry(entry) for name, entry in state["secrets"].items()}
+    return {**state, "secrets": {name: entry for name, entry in entries.items() if entry is not None}}
 
 
-def _is_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("hash"), str)
-        and isinstance(entry.get("version"), int)
-        and isinstance(entry.get("last_synced"), str)
-    )
+def _entry(entry: Any) -> tuple[str, int, str] | None:
+    """An entry as (hash, version, last_synced), None where it is damaged."""
+    if not isinstance(entry, dict):
+        return None
+    hashed, version, time = entry.get("hash"), entry.get("version"), entry.get("last_synced")
+    if not isinstance(hashed, str) or not isinstance(version, int) or not isinstance(time, str):
+        return None
+    return (hashed, version, time) if hashed.isalnum() and not isinstance(version, bool) else None

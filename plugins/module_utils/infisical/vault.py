@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hmac
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -42,9 +43,9 @@ _KINDS: tuple[keys.Kind, ...] = ("key", "passphrase")
 _LAST_GENERATION = (1 << 64) - 1
 
 # An entry: value, where it is from (an index), name in Infisical or None for the same, id, version, time.
-_Row = list[Any]
+_Row = Sequence[Any]
 _Origin = tuple[str, str, str, str]
-_origin_of: Callable[[Secret], _Origin] = attrgetter("job", "project_id", "environment", "secret_path")
+_place_of: Callable[[Secret], tuple[str, str, str]] = attrgetter("project_id", "environment", "secret_path")
 
 
 class _Header(NamedTuple):
@@ -107,6 +108,11 @@ class Contents:
             for name, (value, origin, key, id_, version, synced_at) in self.rows.items()
         }  # fmt: skip
 
+    def of_job(self, job: str) -> dict[str, tuple[str, int, str]]:
+        """What the state file knows of a job's entries: {name: (value, version, synced_at)}."""
+        own = {number for number, origin in enumerate(self.origins) if origin[0] == job}
+        return {name: (row[0], row[4], row[5]) for name, row in self.rows.items() if row[1] in own}
+
     def get(self, name: str) -> Secret | None:
         """The entry of this name, None where there is none."""
         row = self.rows.get(name)
@@ -139,13 +145,15 @@ class Draft:
     def apply(self, plan: Plan, *, job: str = "", record: Mapping[str, Any] | None = None) -> Contents:
         """Write one generation with the changes of `plan`, and `record` (of JSON) as the record of `job`.
 
+        What is written belongs to `job` (empty for a person) from now on, and was synced now.
+
         The record of every other job whose entries a change touches is dropped, because what it says of them (such as
         the ETag of their listing) is no longer so. Nothing is written where there are no changes and the record is
         None or the one that is stored. Raises InfisicalError (STORAGE, CONFIGURATION, HIDDEN); the old generation then
         stays.
         """
         before = self.contents
-        touched = {secret.job for change in plan.changes for secret in (change.before, change.after) if secret}
+        touched = {change.before.job for change in plan.changes if change.before is not None}
         jobs = {name: stored for name, stored in before.jobs.items() if name == job or name not in touched}
         if record is not None:
             jobs[job] = json.loads(json.dumps(record))
@@ -153,7 +161,7 @@ class Draft:
             return before
         if before.generation >= _LAST_GENERATION:
             raise _damaged(self._vault.path, "its generation is the last one that can be counted")
-        origins, rows = _changed(before, plan)
+        origins, rows = _changed(before, plan, job, now())
         head, text = _encoded(jobs, origins, rows)
         sealed = self._header._replace(generation=before.generation + 1)
         self._vault._replace(sealed, self._data_key, head + b"\n" + text)
@@ -312,7 +320,8 @@ class Vault:
             data_key = cipher(_wrapping_key(wrapping, header.salt)).decrypt(
                 header.wrap_nonce, header.wrapped, packed[:_FIXED]
             )
-            text = cipher(data_key).decrypt(header.data_nonce, memoryview(raw)[_HEADER.size :], packed)
+            # A copy, because cryptography 3.4 takes no memoryview.
+            text = cipher(data_key).decrypt(header.data_nonce, raw[_HEADER.size :], packed)
         except InvalidTag:
             raise _damaged(path, "the key is right, but the file is not as it was written") from None
         if header.generation == 0:
@@ -406,8 +415,13 @@ class Vault:
 
     @contextlib.contextmanager
     def _locked(self, *, create: bool) -> Iterator[None]:
-        if not create and not self.exists():
-            raise self._missing(self.path)  # before a lock file is left beside nothing
+        if not create:
+            # Before a lock file is left beside nothing. What else may be wrong is told by the lock.
+            with contextlib.suppress(PermissionError):
+                try:
+                    os.lstat(self.path)
+                except (FileNotFoundError, NotADirectoryError):
+                    raise self._missing(self.path) from None
         lock = self.path + ".lock"
         with contextlib.ExitStack() as held:
             try:
@@ -427,10 +441,9 @@ class Vault:
     def _new(self) -> _Opened:
         """A vault that is no file yet: generation 0, without entries."""
         directory = os.path.dirname(self.path)
-        try:
-            os.stat(os.path.join(directory, "."))
-        except OSError as error:
-            raise files.explained(error, f"The vault {self.path} cannot be made", self.path) from None
+        if not os.access(directory, os.W_OK | os.X_OK):
+            code = errno.EACCES if os.path.isdir(directory) else errno.ENOENT
+            raise files.explained(OSError(code, ""), f"The vault {self.path} cannot be made", self.path)
         keys.checked_new(self._keys)
         vault_id, data_key = _random(16), _random(keys.KEY_BYTES)
         header = self._wrapped(self._keys, vault_id, data_key)
@@ -577,7 +590,7 @@ def _are_rows(rows: dict[str, Any], origins: int) -> bool:
     """Whether all entries have the types of the format, looked at column by column because that is quick."""
     if not rows:
         return True
-    if set(map(type, rows.values())) != {list} or set(map(len, rows.values())) != {6}:
+    if not set(map(type, rows.values())) <= {list, tuple} or set(map(len, rows.values())) != {6}:
         return False
     values, indices, own_keys, ids, versions, times = (list(column) for column in zip(*rows.values()))
     return (
@@ -588,26 +601,28 @@ def _are_rows(rows: dict[str, Any], origins: int) -> bool:
     )
 
 
-def _changed(before: Contents, plan: Plan) -> tuple[tuple[_Origin, ...], dict[str, _Row]]:
-    """The origins and entries after the changes of a plan."""
+def _changed(before: Contents, plan: Plan, job: str, time: str) -> tuple[tuple[_Origin, ...], dict[str, _Row]]:
+    """The origins and entries after the changes of a plan, which `job` makes at `time`."""
     rows = dict(before.rows)
     for change in plan.changes:
         if change.after is None:
             rows.pop(change.key, None)
     written = [(change.key, change.after) for change in plan.changes if change.after is not None]
     index = {origin: number for number, origin in enumerate(before.origins)}
-    places = [index.setdefault(origin, len(index)) for origin in [_origin_of(secret) for _name, secret in written]]
-    rows.update({
-        name: [
-            secret.value, place, None if secret.key == name else secret.key, secret.id, secret.version, secret.synced_at
-        ]
-        for (name, secret), place in zip(written, places)
-    })  # fmt: skip
+    number_of = {
+        place: index.setdefault((job, *place), len(index))
+        for place in sorted({_place_of(secret) for _name, secret in written})
+    }
+    for name, secret in written:
+        key = secret.key
+        rows[name] = [
+            secret.value, number_of[_place_of(secret)], None if key == name else key, secret.id, secret.version, time
+        ]  # fmt: skip
     origins = list(index)
     used = sorted({row[1] for row in rows.values()})
     if len(used) < len(origins):
         place_of = {old: new for new, old in enumerate(used)}
-        rows = {name: [row[0], place_of[row[1]], *row[2:]] for name, row in rows.items()}
+        rows = {name: (row[0], place_of[row[1]], *row[2:]) for name, row in rows.items()}
         origins = [origins[old] for old in used]
     return tuple(origins), rows
 

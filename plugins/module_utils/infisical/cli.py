@@ -1,0 +1,1244 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command infisical-sync: options in, one call into the library, the report out; every import waits for its use."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+from .errors import Conclusion, ConfigurationError, InfisicalError
+
+if TYPE_CHECKING:
+    from .keys import KeySource
+    from .model import Scope
+    from .state import StateFile
+    from .sync import Outcome
+    from .vault import Vault
+
+VERSION = "0.2.0"
+"""The collection's version; a test compares it with galaxy.yml."""
+
+STATE_FILE = "infisical_sync_state.json"
+"""As `sync.STATE_FILE`: reading a vault must not import what knows the network. A test compares the two."""
+
+OK, FAILED, USAGE, AUTHENTICATION, NETWORK, GUARD, VAULT, BUSY, PARTIAL, NOT_FOUND = range(10)
+CANNOT_EXECUTE, COMMAND_NOT_FOUND, INTERRUPTED, BROKEN_PIPE = 126, 127, 130, 141
+
+EXIT_CODES: dict[Conclusion, int] = {
+    Conclusion.CONFIGURATION: USAGE,
+    Conclusion.MISSING_LIBRARY: USAGE,
+    Conclusion.SCOPE_MISSING: USAGE,
+    Conclusion.CREDENTIALS_REJECTED: AUTHENTICATION,
+    Conclusion.TOKEN_REJECTED: AUTHENTICATION,
+    Conclusion.LOCKED_OUT: AUTHENTICATION,
+    Conclusion.FORBIDDEN: AUTHENTICATION,
+    Conclusion.UNREACHABLE: NETWORK,
+    Conclusion.CERTIFICATE: NETWORK,
+    Conclusion.REDIRECTED: NETWORK,
+    Conclusion.NOT_JSON: NETWORK,
+    Conclusion.RATE_LIMITED: NETWORK,
+    Conclusion.SERVER_ERROR: NETWORK,
+    Conclusion.GUARD: GUARD,
+    Conclusion.AMBIGUOUS: GUARD,
+    Conclusion.HIDDEN: GUARD,
+    Conclusion.VAULT_MISSING: VAULT,
+    Conclusion.WRONG_KEY: VAULT,
+    Conclusion.VAULT_DAMAGED: VAULT,
+    Conclusion.NOT_A_VAULT: VAULT,
+    Conclusion.NEWER_VAULT: VAULT,
+    Conclusion.OLDER_GENERATION: VAULT,
+    Conclusion.UNSAFE_FILE: VAULT,
+    Conclusion.STORAGE: VAULT,
+    Conclusion.BUSY: BUSY,
+    Conclusion.PARTIAL: PARTIAL,
+    Conclusion.CONFLICT: FAILED,
+    Conclusion.SECRET_MISSING: FAILED,
+    Conclusion.ROUTE_MISSING: FAILED,
+    Conclusion.INVALID: FAILED,
+    Conclusion.TOO_LARGE: FAILED,
+}
+"""The one table of exit codes; what is in words in `_CODES` is for people."""
+
+_CODES = """\
+exit codes:
+  0  done; with status, whatever the last sync came to
+  1  the server refuses what was asked, or something unforeseen
+  2  wrong use or configuration, also a project, environment or path that
+     does not exist
+  3  the login or the permission: rejected, locked out, forbidden
+  4  the network: unreachable, certificate, rate limit, server error
+  5  the guard: too much would be deleted, names clash, values are hidden
+  6  the vault: missing, wrong key, damaged, unsafe permissions, disk full
+  7  another sync or writer holds the vault
+  8  partly done: the message says what is done and what is not
+  9  there is no entry of that name in the vault
+exec ends with the code of the program it runs; 127 where it is not found,
+126 where it cannot be run. 130 stands for an interrupt, 141 for output that
+nobody reads any more."""
+
+
+# Options
+
+
+class Option(NamedTuple):
+    """A setting: where it stands in the configuration file, what it is, and whether the command line takes it.
+
+    Credentials and anything that may hold one have no flag: other users see a command line.
+    """
+
+    section: str
+    name: str
+    kind: str
+    help: str
+    flag: bool = True
+    variables: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    on: bool = False
+    """Whether a bool is true by default."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Section and name."""
+        return self.section, self.name
+
+    @property
+    def long(self) -> str:
+        """The option as one types it."""
+        return "--vault" if self.place == ("vault", "path") else "--" + self.name.replace("_", "-")
+
+    @property
+    def environment(self) -> tuple[str, ...]:
+        """The environment variables that are read, the first one that is set counts."""
+        if self.variables:
+            return self.variables
+        prefix = "INFISICAL_" if self.section in ("infisical", "vault") else f"INFISICAL_{self.section.upper()}_"
+        return (prefix + self.name.upper(),)
+
+
+_PRUNE = "delete what the source no longer holds"
+_PERCENT = "refuse to prune more than this share of ten entries or more; default 30"
+_EMPTY = "let prune delete everything when the source holds nothing"
+_NORMALIZE = "make names upper case with underscores (my-key becomes MY_KEY)"
+
+OPTIONS: tuple[Option, ...] = (
+    Option("infisical", "url", "text", "address of the server, such as https://infisical.example.com"),
+    Option("infisical", "auth_method", "text", "how to log in; default universal_auth",
+           choices=("universal_auth", "token")),
+    Option("infisical", "client_id", "text", "client id of the machine identity",
+           variables=("INFISICAL_CLIENT_ID", "INFISICAL_UNIVERSAL_AUTH_CLIENT_ID")),
+    Option("infisical", "client_id_file", "path", "file with the client id"),
+    Option("infisical", "client_secret", "text", "client secret of the machine identity", flag=False,
+           variables=("INFISICAL_CLIENT_SECRET", "INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET")),
+    Option("infisical", "client_secret_file", "path", "file with the client secret"),
+    Option("infisical", "token", "text", "access token, for auth_method token", flag=False),
+    Option("infisical", "token_file", "path", "file with the access token"),
+    Option("infisical", "project_id", "text", "id of the project"),
+    Option("infisical", "environment", "text", "slug of the environment, such as prod; there is no default"),
+    Option("infisical", "secret_path", "text", "path of the folder; default /"),
+    Option("infisical", "ca_path", "path", "certificate authorities to trust, a file or directory"),
+    Option("infisical", "validate_certs", "bool", "verify the server's certificate; default true", on=True),
+    Option("infisical", "proxy", "text", "URL of a proxy, which may hold its password", flag=False),
+    Option("infisical", "allow_http", "bool", "allow http:// to another machine: secrets pass unencrypted"),
+    Option("infisical", "timeout", "number", "seconds to wait for a connection and for each part of an answer; "
+           "default 30"),
+    Option("infisical", "api_version", "text", "version of the server's routes; default auto",
+           choices=("auto", "v3", "v4")),
+    Option("infisical", "rate_limit_wait", "number", "seconds before the repeat of a rate-limited request; default 60"),
+    Option("infisical", "server_error_wait", "number", "seconds before the repeat after a server error; default 30"),
+    Option("infisical", "connection_wait", "number", "seconds before the repeat after a lost connection; default 10"),
+    Option("infisical", "max_wait", "number", "longest wait in seconds that a server may ask for; default 300"),
+    Option("vault", "path", "path", "the vault's file", variables=("INFISICAL_VAULT",)),
+    Option("vault", "key_file", "path", "file with the vault's 32-byte key"),
+    Option("vault", "key_credential", "text", "name of a systemd credential with the vault's key"),
+    Option("vault", "passphrase", "text", "the vault's passphrase", flag=False),
+    Option("vault", "passphrase_file", "path", "file with the vault's passphrase"),
+    Option("vault", "state_file", "path", f"the state file; default {STATE_FILE} beside the vault"),
+    Option("vault", "lock_wait", "number", "seconds to wait for another sync or writer; default 30"),
+    Option("sync", "job", "text", "name of the job, by which it knows its own entries; default default"),
+    Option("sync", "project_ids", "list", "ids of the projects, separated by commas; without any, all that the "
+           "identity can see"),
+    Option("sync", "environment", "text", "in place of the one under [infisical]", flag=False),
+    Option("sync", "secret_path", "text", "in place of the one under [infisical]", flag=False),
+    Option("sync", "recursive", "bool", "folders below the path too"),
+    Option("sync", "include_imports", "bool", "what the folder imports too; default true", on=True),
+    Option("sync", "expand_references", "bool", "values with their references replaced by the server"),
+    Option("sync", "key_format", "text", "names in the vault, made of {key}, {path} and {project}; default {key}"),
+    Option("sync", "normalize_names", "bool", _NORMALIZE),
+    Option("sync", "precedence", "list", "project ids and paths, separated by commas: whose secret wins where several "
+           "get one name"),
+    Option("sync", "prune", "bool", _PRUNE),
+    Option("sync", "prune_scope", "text", "delete entries of this job only, or any in the vault; default job",
+           choices=("job", "vault")),
+    Option("sync", "max_delete_percent", "number", _PERCENT),
+    Option("sync", "allow_empty", "bool", _EMPTY),
+    Option("sync", "state_hash", "text", "hash of values in the state file; default sha256",
+           choices=("sha256", "hmac-sha256")),
+    Option("push", "project_id", "text", "in place of the one under [infisical]", flag=False),
+    Option("push", "environment", "text", "in place of the one under [infisical]", flag=False),
+    Option("push", "secret_path", "text", "in place of the one under [infisical]", flag=False),
+    Option("push", "normalize_names", "bool", _NORMALIZE),
+    Option("push", "create_path", "bool", "make the folder where it is missing"),
+    Option("push", "prune", "bool", _PRUNE),
+    Option("push", "max_delete_percent", "number", _PERCENT),
+    Option("push", "allow_empty", "bool", _EMPTY),
+    Option("push", "state_file", "path", "file with hashes of what was pushed, for identities that may write but not "
+           "read; default none"),
+)  # fmt: skip
+"""Everything that can be configured, in the order in which it is documented."""
+
+_BY_PLACE = {option.place: option for option in OPTIONS}
+_SECRETS = (("infisical", "client_secret"), ("infisical", "token"), ("infisical", "proxy"), ("vault", "passphrase"))
+"""What a configuration file that others can read must not hold."""
+_KEYS = ("key_file", "key_credential", "passphrase", "passphrase_file")
+_CREDENTIALS = {
+    "infisical_client_id": ("infisical", "client_id_file"),
+    "infisical_client_secret": ("infisical", "client_secret_file"),
+    "infisical_token": ("infisical", "token_file"),
+    "infisical_vault_key": ("vault", "key_credential"),
+}
+"""Files in $CREDENTIALS_DIRECTORY (systemd.exec, LoadCredential=), and the option that each stands for."""
+
+CONFIG_FILES = ("~/.config/infisical-sync/config.ini", "/etc/infisical-sync/config.ini")
+"""Where the configuration file is looked for; the first one that is there and readable is the only one read."""
+
+_LONGEST_CREDENTIAL = 65536
+"""Bytes of a credential in a file of its own: a longer one is the wrong file."""
+
+Layer = Mapping[tuple[str, str], str]
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+class Settled:
+    """The settings of one call: from the command line, the environment, systemd's credentials and the file."""
+
+    def __init__(self, given: Layer, environ: Mapping[str, str], config: str = "") -> None:
+        self._environ = environ
+        config = config or environ.get("INFISICAL_CONFIG", "")
+        self._layers = (given, _from_environment(environ), _from_credentials(environ), _from_file(config))
+
+    def first(self, *places: tuple[str, str]) -> Any:
+        """The value of the first of `places` in the first layer that has any, converted; None where none has."""
+        for layer in self._layers:
+            for place in places:
+                if layer.get(place):
+                    return converted(_BY_PLACE[place], layer[place])
+        return None
+
+    def group(self, section: str, names: Sequence[str]) -> dict[str, Any]:
+        """What the first layer has that has any of these options: they stand for each other."""
+        for layer in self._layers:
+            found = {name: layer[section, name] for name in names if layer.get((section, name))}
+            if found:
+                return {name: converted(_BY_PLACE[section, name], value) for name, value in found.items()}
+        return {}
+
+    def section(self, section: str) -> dict[str, Any]:
+        """All options of a section that are set somewhere."""
+        values = {option.name: self.first(option.place) for option in OPTIONS if option.section == section}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def server(self, section: str) -> dict[str, Any]:
+        """The shared options (see Settings) for a command that has a section of its own in the file."""
+        options = self.section("infisical")
+        for name in ("project_id", "environment", "secret_path"):
+            places = [place for place in ((section, name), ("infisical", name)) if place in _BY_PLACE]
+            options[name] = self.first(*places)
+        for name in ("client_id", "client_secret", "token"):
+            group = self.group("infisical", (name, name + "_file"))
+            options.pop(name + "_file", None)
+            if name not in group and group:
+                group[name] = secret_text(group[name + "_file"], name + "_file", self._environ)
+            options[name] = group.get(name)
+        return options
+
+
+def _from_environment(environ: Mapping[str, str]) -> Layer:
+    found = {}
+    for option in OPTIONS:
+        value = next((environ[name] for name in option.environment if environ.get(name)), "")
+        if value:
+            found[option.place] = value
+    return found
+
+
+def _from_credentials(environ: Mapping[str, str]) -> Layer:
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    if not directory:
+        return {}
+    there = {name: place for name, place in _CREDENTIALS.items() if os.path.exists(os.path.join(directory, name))}
+    return {
+        place: name if place == ("vault", "key_credential") else os.path.join(directory, name)
+        for name, place in there.items()
+    }
+
+
+def _from_file(path: str) -> Layer:
+    """The configuration file: the one named, else the first of the usual ones that is there, else nothing."""
+    if not path:
+        usual = (os.path.expanduser(name) for name in CONFIG_FILES)
+        # One that is for the agent only must not keep others from using vaults of their own.
+        path = next((name for name in usual if os.access(name, os.R_OK)), "")
+        if not path:
+            return {}
+    import configparser
+
+    try:
+        with open(path, encoding="utf-8") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            text = stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigurationError("config", f"'{path}' cannot be read: {reason}.") from None
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        # Its own text quotes the line, which may be a credential.
+        line = getattr(error, "lineno", None) or next((number for number, _text in getattr(error, "errors", ())), None)
+        where = f", line {line}" if line else ""
+        raise ConfigurationError(
+            "config", f"'{path}'{where} is wrong ({type(error).__name__}). Write it as name = value below [section]."
+        ) from None
+    return _checked_file(path, parser, mode)
+
+
+def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], mode: int) -> Layer:
+    known: dict[str, list[str]] = {}
+    for option in OPTIONS:
+        known.setdefault(option.section, []).append(option.name)
+    found: dict[tuple[str, str], str] = {}
+    for section, values in parser.items():
+        if not section:
+            continue
+        if section not in known:
+            raise ConfigurationError(
+                "config", f"'{path}' has a section [{section}]. Known are {', '.join(f'[{name}]' for name in known)}."
+            )
+        for name, value in values.items():
+            if name not in known[section]:
+                raise ConfigurationError(
+                    "config", f"'{path}' has '{name}' in [{section}]. Known there are {', '.join(known[section])}."
+                )
+            found[section, name] = value
+            if value and _BY_PLACE[section, name].kind == "path" and not value.startswith(("/", "~")):
+                raise ConfigurationError(
+                    "config", f"'{path}': {name} in [{section}] must be an absolute path, or begin with ~."
+                )
+    if mode & stat.S_IWOTH:
+        raise ConfigurationError("config", f"'{path}' can be written by everybody. Run: chmod o-w '{path}'")
+    held = [name for section, name in _SECRETS if found.get((section, name))]
+    if held and mode & 0o077:
+        raise ConfigurationError(
+            "config", f"'{path}' holds {', '.join(held)} and is readable by others. Run: chmod 600 '{path}', or put "
+            "it into a file of its own (client_secret_file, token_file, passphrase_file)."
+        )  # fmt: skip
+    return found
+
+
+def converted(option: Option, text: str) -> Any:
+    """An option's text as what it is: str, bool, float or a tuple of str. Raises ConfigurationError."""
+    if option.kind == "bool":
+        word = text.strip().lower()
+        if word not in _WORDS:
+            raise ConfigurationError(option.name, f"'{text}' is not true or false.")
+        return _WORDS[word]
+    if option.kind == "number":
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if number != number or number in (float("inf"), float("-inf")):
+            raise ConfigurationError(option.name, f"'{text}' is no number.")
+        return number
+    if option.kind == "list":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if option.kind == "path":
+        return os.path.abspath(os.path.expanduser(text))
+    if option.choices and text.strip() not in option.choices:
+        raise ConfigurationError(option.name, f"'{text}' is not one of {', '.join(option.choices)}.")
+    return text.strip() if option.choices else text
+
+
+def secret_text(path: str, option: str, environ: Mapping[str, str]) -> str:
+    """The one line of a file that holds a credential, and is safe to: only its owner reads it, or systemd put it there.
+
+    Raises ConfigurationError, which never quotes it.
+    """
+    from . import files
+
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    by_systemd = bool(directory) and os.path.dirname(path) == os.path.abspath(directory)
+    try:
+        raw = files.read_private(path, "file", most=_LONGEST_CREDENTIAL + 1, credential=by_systemd)
+    except FileNotFoundError:
+        raise ConfigurationError(option, f"'{path}' does not exist.") from None
+    except InfisicalError as error:
+        raise ConfigurationError(option, str(error)) from None
+    try:
+        text = raw.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(raw) > _LONGEST_CREDENTIAL:
+        raise ConfigurationError(option, f"'{path}' must hold the credential in one line, and nothing else.")
+    return text
+
+
+def _required(settled: Settled, options: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise ConfigurationError, with the ways to set it, for the first of these options that is not there."""
+    for name in names:
+        if options.get(name):
+            continue
+        option = _BY_PLACE["infisical", name]
+        ways = [option.long] if option.flag else []
+        ways += [option.environment[0], f"{name} under [infisical] in the configuration file"]
+        if ("infisical", name + "_file") in _BY_PLACE:
+            ways.insert(len(ways) - 1, f"--{name.replace('_', '-')}-file")
+            ways.insert(len(ways) - 1, f"the systemd credential infisical_{name}")
+        raise ConfigurationError(name, f"not given ({option.help}). Set it by {', '.join(ways[:-1])} or {ways[-1]}.")
+
+
+# The vault
+
+
+def _key(settled: Settled) -> KeySource:
+    from .keys import key_source
+
+    given = settled.group("vault", _KEYS)
+    if not given:
+        raise ConfigurationError(
+            "key_file", "not given. Set --key-file, --key-credential or --passphrase-file, the environment variable of "
+            "the same name (INFISICAL_KEY_FILE), the systemd credential infisical_vault_key, or key_file under [vault] "
+            "in the configuration file. A new key is made by: infisical-sync vault keygen --key-file PATH"
+        )  # fmt: skip
+    return key_source(**given)
+
+
+def _opened(settled: Settled, say: Console, *further: KeySource) -> tuple[Vault, StateFile]:
+    """The vault and its state file, as `sync.open_vault` has them; as root, from now on as the vault's owner.
+
+    `further` keys are read before that too.
+    """
+    from .state import StateFile
+    from .vault import Vault
+
+    path = _vault_path(settled)
+    keys = _key(settled)
+    become_owner(path, (keys, *further))
+    state_file = settled.first(("vault", "state_file")) or os.path.join(os.path.dirname(path), STATE_FILE)
+    state = StateFile(state_file, warn=say.warn)
+    return Vault(path, keys, lock_wait=_lock_wait(settled), newest=state.newest), state
+
+
+def _vault_path(settled: Settled) -> str:
+    path = settled.first(("vault", "path"))
+    if not path:
+        raise ConfigurationError(
+            "vault", "not given. Set --vault, INFISICAL_VAULT, or path under [vault] in the configuration file."
+        )
+    return str(path)
+
+
+def _lock_wait(settled: Settled) -> float:
+    seconds = settled.first(("vault", "lock_wait"))
+    if seconds is not None and not 0 <= seconds <= 86400:
+        raise ConfigurationError("lock_wait", f"{seconds:g} is no number of seconds between 0 and 86400.")
+    return 30.0 if seconds is None else float(seconds)
+
+
+def become_owner(path: str, keys: Iterable[KeySource] = ()) -> None:
+    """As root, read the keys, which may be for root alone, and then become whoever owns the vault `path`, or its
+    directory where there is no vault yet: so that neither the vault nor anything beside it ends up as root's.
+
+    For good, with the owner's groups; everybody else stays who they are. Raises InfisicalError.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        # Of a link it is the link's owner who counts: who may place one must not choose whom it leads to.
+        info = os.lstat(path) if os.path.lexists(path) else os.stat(os.path.dirname(path))
+    except OSError:
+        return  # the vault's own error says more
+    if info.st_uid == 0:
+        return
+    for key in keys:
+        key.secret()
+    import pwd
+
+    try:
+        user = pwd.getpwuid(info.st_uid)
+        name, group = user.pw_name, user.pw_gid
+    except KeyError:
+        name, group = "", info.st_gid
+    os.setgroups(os.getgrouplist(name, group) if name else [group])
+    os.setresgid(group, group, group)
+    os.setresuid(info.st_uid, info.st_uid, info.st_uid)
+
+
+# Output
+
+
+class Console:
+    """What is said: reports on standard output; warnings, progress and errors on standard error."""
+
+    def __init__(self, *, json: bool = False, verbose: bool = False) -> None:
+        self.json = json
+        self.verbose = verbose
+        self._terminal = sys.stderr.isatty()
+        self._progress = False
+
+    def out(self, text: str) -> None:
+        """A line of the report."""
+        _write((text + "\n").encode("utf-8", "backslashreplace"))
+
+    def data(self, value: Any) -> None:
+        """The report as JSON."""
+        import json
+
+        self.out(json.dumps(value, indent=2, ensure_ascii=False))
+
+    def warn(self, text: str) -> None:
+        """A warning."""
+        self.error(f"warning: {text}")
+
+    def error(self, text: str) -> None:
+        """A line on standard error."""
+        self.clear()
+        sys.stderr.write(f"infisical-sync: {shown(text)}\n")
+        sys.stderr.flush()
+
+    def log(self, text: str) -> None:
+        """What is going on: in place on a terminal, where one watches; elsewhere only what explains a long silence."""
+        if self._terminal:
+            width = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+            line = shown(text)
+            sys.stderr.write("\r\x1b[K" + (line if len(line) <= width else line[: width - 1] + "…"))
+            sys.stderr.flush()
+            self._progress = True
+        elif text.startswith("Waiting "):
+            self.error(text)
+
+    def clear(self) -> None:
+        """Take the progress line away."""
+        if self._progress:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._progress = False
+
+
+def shown(text: str) -> str:
+    """Text that others wrote, such as a name, with nothing in it that a terminal would obey."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def _write(data: bytes) -> None:
+    """Bytes to standard output, at once. Raises BrokenPipeError, and InfisicalError (STORAGE) where it is full."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with contextlib.suppress(OSError):  # or the interpreter complains of it once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise InfisicalError(
+            Conclusion.STORAGE, f"Standard output cannot be written: {error.strerror}. What is there is not complete."
+        ) from None
+
+
+def _report(say: Console, outcome: Outcome, check: bool) -> None:
+    say.clear()
+    for text in outcome.warnings:
+        say.warn(text)
+    if say.json:
+        say.data(outcome.as_result())
+        return
+    if check or say.verbose:
+        _report_names(say, outcome.as_result())
+    verb = {"pull": ("pulled", "would pull"), "push": ("pushed", "would push")}[outcome.direction][check]
+    generation = f" (generation {outcome.generation})" if outcome.direction == "pull" and outcome.generation else ""
+    say.out(f"{verb}: {outcome.summary()}{generation}")
+    for approval in outcome.approvals:
+        say.out(f"waits for approval: {approval}")
+
+
+def _report_names(say: Console, result: Mapping[str, Any]) -> None:
+    before, after = result["diff"]["before"], result["diff"]["after"]
+    signs = {**dict.fromkeys(result["created"], "+"), **dict.fromkeys(result["updated"], "~")}
+    signs.update(dict.fromkeys(result["deleted"], "-"))
+    for name in sorted(signs):
+        versions = [f"version {known[name]}" for known in (before, after) if known.get(name)]
+        said = " -> ".join(versions if len(set(versions)) > 1 else versions[:1])
+        say.out(f"{signs[name]} {shown(name)}" + (f" ({said})" if said else ""))
+
+
+# Commands
+
+
+def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import sync
+    from .api import connect
+    from .model import Settings
+
+    options = settled.server("sync")
+    _require_login(settled, options)
+    _required(settled, options, ["environment"])
+    settings = Settings.from_options(options)
+    job = {name: value for name, value in settled.section("sync").items() if name not in ("environment", "secret_path")}
+    project_ids = settled.first(("sync", "project_ids"), ("infisical", "project_id")) or ()
+    job["project_ids"] = (project_ids,) if isinstance(project_ids, str) else project_ids
+    pull = sync.Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
+    api = connect(settings, log=say.log)
+    vault, state = _opened(settled, say)
+    outcome = sync.pull(
+        api, vault, state, pull, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log
+    )  # fmt: skip
+    _report(say, outcome, arguments.check)
+    return OK
+
+
+def _require_login(settled: Settled, options: Mapping[str, Any]) -> None:
+    by_token = options.get("auth_method") == "token"
+    _required(settled, options, ["url", *(["token"] if by_token else ["client_id", "client_secret"])])
+
+
+def _push(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import sync
+    from .api import connect
+    from .model import Settings
+
+    options = settled.server("push")
+    _require_login(settled, options)
+    _required(settled, options, ["project_id", "environment"])
+    settings = Settings.from_options(options)
+    scope = settings.scope()
+    elsewhere = ("project_id", "environment", "secret_path", "state_file")
+    push = sync.Push(**{name: value for name, value in settled.section("push").items() if name not in elsewhere})
+    source = _source(arguments.source, settled, say)
+    outcome = sync.push(
+        connect(settings, log=say.log), scope, source, push,
+        state=_push_state(settled, scope, say), check=arguments.check, log=say.log,
+    )  # fmt: skip
+    _report(say, outcome, arguments.check)
+    return OK
+
+
+def _push_state(settled: Settled, scope: Scope, say: Console) -> StateFile | None:
+    from .state import StateFile
+
+    path = settled.first(("push", "state_file"))
+    return StateFile(path, scope, say.warn) if path else None
+
+
+def _source(source: str, settled: Settled, say: Console) -> dict[str, str]:
+    from .sync import parsed_source, read_source
+
+    if source == "vault":
+        vault, _state = _opened(settled, say)
+        return {name: secret.value or "" for name, secret in vault.read().secrets.items()}
+    if source == "-":
+        return parsed_source(_text(sys.stdin.buffer.read(), "from"), "standard input")
+    return read_source(os.path.abspath(os.path.expanduser(source)))
+
+
+def _text(raw: bytes, option: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            option, "what was given is no UTF-8 text. Encode binary data, for instance with base64."
+        ) from None
+
+
+def _status(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import sync
+
+    vault, state = _opened(settled, say)
+    found = sync.status(vault, state)
+    if say.json:
+        say.data(found)
+        return OK
+    for line in _status_lines(found):
+        say.out(line)
+    return OK
+
+
+def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    secrets = "unknown" if found.get("secrets") is None else found["secrets"]
+    last, age = found.get("last_sync"), found.get("age_seconds")
+    error = found.get("last_error")
+    yield f"vault:       {found['vault']}"
+    if found.get("problem"):
+        yield f"problem:     {shown(found['problem'])}"
+    yield f"secrets:     {secrets} (generation {found['generation']})"
+    yield f"projects:    {', '.join(shown(project) for project in found['projects']) or 'none'}"
+    yield f"environment: {shown(found['environment'] or 'none')}"
+    yield "last sync:   " + ("never" if last is None else f"{last}" + ("" if age is None else f" ({_age(age)} ago)"))
+    yield "last error:  " + ("none" if not error else f"{error.get('time')}: {shown(str(error.get('message')))}")
+    yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
+
+
+def _age(seconds: int) -> str:
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}s"
+    return f"{seconds} seconds"
+
+
+def _vault_get(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    vault, _state = _opened(settled, say)
+    secret = vault.read().get(arguments.name)
+    if secret is None:
+        return _no_entry(say, arguments.name, vault.path)
+    _write((secret.value or "").encode("utf-8") + (b"\n" if sys.stdout.isatty() else b""))
+    return OK
+
+
+def _no_entry(say: Console, name: str, path: str) -> int:
+    say.error(f"There is no entry '{name}' in {path}. See: infisical-sync vault list")
+    return NOT_FOUND
+
+
+def _vault_set(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import sync
+
+    value = _value(arguments)
+    vault, state = _opened(settled, say)
+    plan = sync.put(vault, state, arguments.name, value, check=arguments.check)
+    _report_entry(say, arguments, [change.action for change in plan.changes])
+    return OK
+
+
+def _value(arguments: argparse.Namespace) -> str:
+    """A value from a file, a terminal (twice, unseen) or standard input, to the byte."""
+    if arguments.file:
+        try:
+            with open(os.path.expanduser(arguments.file), "rb") as stream:
+                raw = stream.read()
+        except OSError as error:
+            raise ConfigurationError("file", f"'{arguments.file}' cannot be read: {error.strerror}.") from None
+        value = _text(raw, "file")
+    elif sys.stdin.isatty():
+        import getpass
+
+        value = getpass.getpass("Value: ", sys.stderr)
+        if value != getpass.getpass("The same again: ", sys.stderr):
+            raise ConfigurationError("value", "the two are not the same. Nothing was changed.")
+        return value
+    else:
+        value = _text(sys.stdin.buffer.read(), "value")
+    if arguments.strip_newline and value.endswith("\n"):
+        value = value[: -2 if value.endswith("\r\n") else -1]
+    return value
+
+
+_DONE = {"create": ("created", "would create"), "update": ("updated", "would update"),
+         "delete": ("deleted", "would delete")}  # fmt: skip
+
+
+def _report_entry(say: Console, arguments: argparse.Namespace, actions: Sequence[str]) -> None:
+    action = actions[0] if actions else None
+    if say.json:
+        say.data({"name": arguments.name, "changed": bool(actions), "action": action})
+    else:
+        say.out(f"{_DONE[action][arguments.check] if action else 'unchanged'}: {shown(arguments.name)}")
+
+
+def _vault_delete(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import sync
+
+    vault, state = _opened(settled, say)
+    plan = sync.remove(vault, state, arguments.name, check=arguments.check)
+    if not plan.changes:
+        return _no_entry(say, arguments.name, vault.path)
+    _report_entry(say, arguments, ["delete"])
+    return OK
+
+
+_COLUMNS = ("name", "version", "project", "environment", "path", "job", "since")
+
+
+def _vault_list(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    vault, _state = _opened(settled, say)
+    rows = [
+        {
+            "name": name,
+            "key": secret.key,
+            "version": secret.version,
+            "project": secret.project_id,
+            "environment": secret.environment,
+            "path": secret.secret_path if secret.project_id else "",
+            "job": secret.job,
+            "since": secret.synced_at,
+        }
+        for name, secret in sorted(vault.read().secrets.items())
+    ]
+    if say.json:
+        say.data(rows)
+        return OK
+    table = [tuple(column.upper() for column in _COLUMNS)]
+    table += [tuple(shown(str(row[column] or "-")) for column in _COLUMNS) for row in rows]
+    widths = [max(len(line[place]) for line in table) for place in range(len(_COLUMNS))]
+    for line in table:
+        say.out("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+    return OK
+
+
+def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    vault, _state = _opened(settled, say)
+    values = _values(vault)
+    if arguments.format == "json":
+        import json
+
+        text = json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    else:
+        from . import dotenv
+
+        _check_names(values, arguments.allow, "export them with --format json")
+        text = dotenv.dump(values)
+    if not arguments.output:
+        _write(text.encode("utf-8"))
+        return OK
+    from . import files
+
+    path = os.path.abspath(os.path.expanduser(arguments.output))
+    try:
+        files.write_atomic(path, text.encode("utf-8"))
+    except OSError as error:
+        raise InfisicalError(
+            Conclusion.STORAGE, f"'{path}' cannot be written: {error.strerror}. Its directory must exist and be "
+            "writable for the vault's owner."
+        ) from None  # fmt: skip
+    return OK
+
+
+def _values(vault: Vault) -> dict[str, str]:
+    return {name: secret.value or "" for name, secret in vault.read().secrets.items()}
+
+
+def _check_names(values: Mapping[str, str], allowed: Sequence[str], otherwise: str) -> None:
+    """Raise ConfigurationError naming what does not go into an environment unless it is allowed by name."""
+    from . import dotenv
+
+    refused = dotenv.refused(values, allowed)
+    if not refused:
+        return
+    said = "; ".join(f"'{name}', because {reason}" for name, reason in sorted(refused.items())[:10])
+    more = f"; and {len(refused) - 10} more" if len(refused) > 10 else ""
+    raise ConfigurationError("allow", f"refused as environment variables: {said}{more}. Allow each by name with "
+                             f"--allow NAME, or {otherwise}.")  # fmt: skip
+
+
+def _vault_verify(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    vault, _state = _opened(settled, say)
+    contents = vault.verify()
+    number = len(contents.secrets)
+    if say.json:
+        say.data({"vault": vault.path, "generation": contents.generation, "secrets": number})
+    else:
+        say.out(f"{vault.path} is whole: {number} secrets, generation {contents.generation}")
+    return OK
+
+
+def _vault_rekey(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .keys import key_source
+
+    paths = {name: getattr(arguments, f"new_{name}") for name in ("key_file", "passphrase_file")}
+    given = {name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items() if path}
+    if not given and not arguments.data:
+        raise ConfigurationError(
+            "new_key_file", "not given. Set --new-key-file or --new-passphrase-file, --data to change the data key, or "
+            "both. A new key is made by: infisical-sync vault keygen --key-file PATH"
+        )  # fmt: skip
+    new = key_source(**given) if given else _key(settled)
+    vault, state = _opened(settled, say, new)
+    vault.rekey(new, data=arguments.data)
+    contents = _reopened(vault, new, state)
+    say.out(f"{vault.path} is sealed anew: generation {contents}")
+    if given:
+        say.error("From now on only the new key opens the vault. Change the configuration before the next sync.")
+    return OK
+
+
+def _reopened(vault: Vault, new: KeySource, state: StateFile) -> int:
+    """Open with the new key what was just sealed, and let the state file know the generation."""
+    from .vault import Vault as Opened
+
+    contents = Opened(vault.path, new).read()
+    state.update(vault_id=contents.vault_id, generation=contents.generation)
+    return contents.generation
+
+
+def _vault_keygen(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .keys import make_key_file
+
+    path = settled.first(("vault", "key_file"))
+    if not path:
+        raise ConfigurationError("key_file", "not given. Set --key-file to the path of the new key.")
+    if make_key_file(path):
+        say.out(f"made a key: {path}")
+        say.error("Keep a copy of it elsewhere: without it nothing opens the vault.")
+    else:
+        say.out(f"left as it is: {path} is there already")
+    return OK
+
+
+_OWN = ("INFISICAL_",)
+
+
+def _exec(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import dotenv
+
+    vault, _state = _opened(settled, say)
+    values = _values(vault)
+    _check_names(values, arguments.allow, "keep them out of this vault")
+    for name, value in values.items():
+        if not name or "=" in name or "\0" in name:
+            raise ConfigurationError("names", f"'{name}' cannot be the name of an environment variable.")
+        dotenv.check_value(name, value)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OWN) and name != "CREDENTIALS_DIRECTORY"
+    }
+    return _run(arguments.program, {**environment, **values}, say)
+
+
+def _run(program: Sequence[str], environment: Mapping[str, str], say: Console) -> int:
+    """Become the program; the code to end with where that fails."""
+    import signal
+
+    say.clear()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and a program would inherit that
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvpe(program[0], list(program), dict(environment))  # noqa: S606 - that is what exec is for
+    except (FileNotFoundError, NotADirectoryError):
+        say.error(f"'{program[0]}' was not found.")
+        return COMMAND_NOT_FOUND
+    except OSError as error:
+        say.error(f"'{program[0]}' cannot be run: {error.strerror}.")
+        return CANNOT_EXECUTE
+
+
+# The command line
+
+
+class Usage(Exception):
+    """The command line is wrong; the text says how, without quoting an argument."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise Usage(message)
+
+
+class Command(NamedTuple):
+    """A command: its words, what it does, which sections' options it takes, and what it takes besides."""
+
+    words: tuple[str, ...]
+    help: str
+    run: Callable[[Settled, argparse.Namespace, Console], int]
+    sections: tuple[str, ...]
+    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    description: str = ""
+
+
+def _name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name of the entry in the vault")
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="say what would change, and change nothing")
+
+
+def _as_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
+def _allow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--allow", action="append", default=[], metavar="NAME",
+                        help="a name that is refused otherwise, such as PATH; may be given more than once")  # fmt: skip
+
+
+def _for_cycle(parser: argparse.ArgumentParser) -> None:
+    _check(parser)
+    _as_json(parser)
+    parser.add_argument("--verbose", "-v", action="store_true", help="name what was created, updated and deleted")
+
+
+def _for_push(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="source", required=True, metavar="FILE|-|vault",
+                        help="a JSON object or dotenv file, - for standard input, or the word vault")  # fmt: skip
+    _for_cycle(parser)
+
+
+def _for_set(parser: argparse.ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("--file", metavar="PATH", help="take the value from this file, not from standard input")
+    parser.add_argument("--strip-newline", action="store_true", help="leave one newline at the value's end away")
+    _check(parser)
+    _as_json(parser)
+
+
+def _for_delete(parser: argparse.ArgumentParser) -> None:
+    _name(parser)
+    _check(parser)
+    _as_json(parser)
+
+
+def _for_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("dotenv", "json"), default="dotenv", help="default dotenv")
+    parser.add_argument("--output", metavar="PATH", help="write this file, for its owner only, not standard output")
+    _allow(parser)
+
+
+def _for_rekey(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--new-key-file", metavar="PATH", help="file with the new key (see vault keygen)")
+    parser.add_argument("--new-passphrase-file", metavar="PATH", help="file with the new passphrase")
+    parser.add_argument("--data", action="store_true",
+                        help="change the data key too, and remove the generation before")  # fmt: skip
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(("sync",), "pull secrets from Infisical into the vault", _sync, ("infisical", "vault", "sync"), _for_cycle,
+            "Pulls the secrets of one project, several, or all that the identity can see into the vault: all of it as "
+            "one generation, or nothing. Where a project fails, the others are still pulled, and nothing is deleted."),
+    Command(("push",), "write secrets from a file or the vault to Infisical", _push, ("infisical", "vault", "push"),
+            _for_push, "Brings a folder of Infisical to what the source holds. Run again after an error, it does the "
+            "rest."),
+    Command(("status",), "say what the vault holds and how the last sync went", _status, ("vault",), _as_json,
+            "Needs no network. Ends with 0 whatever the last sync came to."),
+    Command(("vault", "set"), "put one entry into the vault", _vault_set, ("vault",), _for_set,
+            "The value comes from standard input, byte for byte, from --file, or unseen from the terminal. It is never "
+            "an argument, because other users see these. The vault is made where there is none."),
+    Command(("vault", "get"), "write the value of one entry, and nothing else", _vault_get, ("vault",), _name,
+            "A newline follows on a terminal only."),
+    Command(("vault", "list"), "names and origin of all entries, never values", _vault_list, ("vault",), _as_json),
+    Command(("vault", "delete"), "delete one entry from the vault", _vault_delete, ("vault",), _for_delete,
+            "An entry that a job pulls comes back with its next sync."),
+    Command(("vault", "export"), "write all values as dotenv or JSON", _vault_export, ("vault",), _for_export,
+            "The dotenv lines are in double quotes and read back the same in sh and as an EnvironmentFile of systemd."),
+    Command(("vault", "verify"), "read everything in the vault and the generation before", _vault_verify, ("vault",),
+            _as_json),
+    Command(("vault", "rekey"), "seal the vault with another key", _vault_rekey, ("vault",), _for_rekey),
+    Command(("vault", "keygen"), "make a new key file; one that is there is left as it is", _vault_keygen, ()),
+    Command(("exec",), "run a program with the secrets in its environment", _exec, ("vault",), _allow,
+            "Everything behind -- is the program and its arguments. INFISICAL_* and CREDENTIALS_DIRECTORY are taken "
+            "out of its environment."),
+)  # fmt: skip
+"""All commands, in the order in which they are documented."""
+
+_GROUPS = {"infisical": "server", "vault": "vault", "sync": "job", "push": "writing"}
+
+
+def parser_of(command: Command) -> argparse.ArgumentParser:
+    """The parser of one command; the others' are not made, because that takes longer than to open a vault."""
+    name = "infisical-sync " + " ".join(command.words)
+    usage = f"{name} [options]{' NAME' if command.more in (_name, _for_set, _for_delete) else ''}"
+    parser = _Parser(
+        prog=name,
+        usage=usage + (" -- PROGRAM [ARGUMENT ...]" if command.run is _exec else ""),
+        description=f"{command.help[0].upper()}{command.help[1:]}. {command.description}".strip(),
+        epilog="The other ways to set these options, and the exit codes: infisical-sync --help",
+        allow_abbrev=False,
+    )
+    command.more(parser)
+    parser.add_argument("--config", metavar="PATH", help="the configuration file")
+    if command.run is _vault_keygen:
+        _add(parser, _BY_PLACE["vault", "key_file"])
+    for section in command.sections:
+        group = parser.add_argument_group(_GROUPS[section])
+        for option in OPTIONS:
+            if option.section == section and option.flag and not _shadowed(command, option):
+                _add(group, option)
+    return parser
+
+
+def _shadowed(command: Command, option: Option) -> bool:
+    """Whether another option of the command already has this one's flag: `push` has two state files, and writes one."""
+    return command.words == ("push",) and option.place == ("vault", "state_file")
+
+
+def _add(parser: Any, option: Option) -> None:
+    # The texts are converted in one place, wherever they come from.
+    destination = ".".join(option.place)
+    if option.kind == "bool":
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument(option.long, dest=destination, action="store_const", const="true", help=option.help)
+        group.add_argument("--no-" + option.long[2:], dest=destination, action="store_const", const="false",
+                           help="the opposite" if option.on else argparse.SUPPRESS)  # fmt: skip
+        return
+    metavar = {"path": "PATH", "number": "NUMBER", "list": "A,B"}.get(option.kind, "TEXT")
+    if option.choices:
+        metavar = "|".join(option.choices)
+    parser.add_argument(option.long, dest=destination, metavar=metavar, help=option.help.replace("%", "%%"))
+
+
+_TOP = """\
+usage: infisical-sync COMMAND [options]
+       infisical-sync COMMAND --help
+       infisical-sync --version
+
+Keeps an encrypted vault on this host in step with Infisical.
+
+commands:
+{commands}
+
+Each option is taken from the first of these that has it: the command line;
+the environment (--key-file is INFISICAL_KEY_FILE, --vault INFISICAL_VAULT,
+--prune of sync INFISICAL_SYNC_PRUNE, --prune of push INFISICAL_PUSH_PRUNE);
+systemd credentials called infisical_client_id, infisical_client_secret,
+infisical_token and infisical_vault_key; and one configuration file: the one
+of --config or INFISICAL_CONFIG, else the first that is there of
+  {files}
+with the sections [infisical], [vault], [sync] and [push].
+
+Client secret, token and passphrase are never arguments. Set
+INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
+--client-secret-file, --token-file or --passphrase-file.
+
+{codes}
+"""
+
+
+def _top_help() -> str:
+    commands = "\n".join(f"  {' '.join(command.words):<14} {command.help}" for command in COMMANDS)
+    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), codes=_CODES)
+
+
+def _chosen(words: Sequence[str]) -> tuple[Command, list[str]]:
+    """The command that the arguments begin with, and the other arguments. Raises Usage."""
+    for command in COMMANDS:
+        length = len(command.words)
+        if tuple(words[:length]) == command.words:
+            return command, list(words[length:])
+    group = [command for command in COMMANDS if words and command.words[0] == words[0] and len(command.words) > 1]
+    known = ", ".join(" ".join(command.words) for command in group or COMMANDS)
+    raise Usage(f"{'no command is given' if not words else 'this is no command'}. There are: {known}.")
+
+
+def _parsed(command: Command, words: list[str]) -> argparse.Namespace:
+    program: list[str] = []
+    if command.run is _exec:
+        if "--" not in words and not {"-h", "--help"} & set(words):
+            raise Usage("give the program behind two dashes: infisical-sync exec -- PROGRAM ARGUMENT ...")
+        place = words.index("--") if "--" in words else len(words)
+        words, program = words[:place], words[place + 1 :]
+    parsed, unknown = parser_of(command).parse_known_args(words)
+    if unknown and command.run is _vault_set:
+        # Not quoted: it may be the value.
+        raise Usage(
+            "there is an argument too many, or an option that is not known. A value is never an argument, because "
+            "other users can see it there: give it by standard input or --file."
+        )
+    if unknown:
+        options = [word.split("=")[0] for word in unknown if word.startswith("-") and len(word) > 1]
+        raise Usage(f"not known: {shown(', '.join(options))}" if options else "there are arguments too many")
+    if command.run is _exec and not program:
+        raise Usage("give the program behind two dashes: infisical-sync exec -- PROGRAM ARGUMENT ...")
+    parsed.program = program
+    return parsed
+
+
+def _given(parsed: argparse.Namespace) -> Layer:
+    """What of the options stands on the command line."""
+    texts = {}
+    for name, value in vars(parsed).items():
+        section, dot, option = name.partition(".")
+        if dot and value is not None:
+            texts[section, option] = value
+    return texts
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments, the process's own by default; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    say = Console()
+    try:
+        return _dispatch(words, say)
+    except InfisicalError as error:
+        with _quiet(say):
+            _report_error(say, error)
+        return EXIT_CODES.get(error.conclusion, FAILED)
+    except BrokenPipeError:
+        # What is left in the buffer has nobody to read it either.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        with _quiet(say):
+            say.error("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        from .redact import unexpected
+
+        with _quiet(say):
+            say.error(unexpected(error))
+        return FAILED
+
+
+@contextlib.contextmanager
+def _quiet(say: Console) -> Iterator[None]:
+    """An error that cannot be told must not hide the exit code."""
+    with contextlib.suppress(OSError, InfisicalError):
+        yield
+
+
+def _dispatch(words: list[str], say: Console) -> int:
+    if words in (["--help"], ["-h"], ["help"]):
+        say.out(_top_help().rstrip("\n"))
+        return OK
+    if words == ["--version"]:
+        say.out(f"infisical-sync {VERSION}")
+        return OK
+    try:
+        command, rest = _chosen(words)
+        parsed = _parsed(command, rest)
+    except Usage as error:
+        say.error(f"{error} See: infisical-sync{_help_of(words)} --help")
+        return USAGE
+    except SystemExit:  # --help of a command was written
+        sys.stdout.flush()
+        return OK
+    say.json = getattr(parsed, "json", False)
+    say.verbose = getattr(parsed, "verbose", False)
+    settled = Settled(_given(parsed), os.environ, os.path.expanduser(parsed.config or ""))
+    return command.run(settled, parsed, say)
+
+
+def _help_of(words: Sequence[str]) -> str:
+    try:
+        return "".join(" " + word for word in _chosen(words)[0].words)
+    except Usage:
+        return ""
+
+
+def _report_error(say: Console, error: InfisicalError) -> None:
+    """The error in a person's words; with --json also as data, together with what was done before it."""
+    say.clear()
+    details = error.details
+    for text in details.get("warnings", ()):
+        say.warn(text)
+    if say.json:
+        say.data({**details, "failed": True, "conclusion": error.conclusion.value, "message": str(error)})
+    elif "counts" in details:
+        if say.verbose:
+            _report_names(say, details)
+        counts = ", ".join(f"{number} {word}" for word, number in details["counts"].items())
+        say.out(f"partly {'pushed' if details.get('direction') == 'push' else 'pulled'}: {counts}")
+    say.error(str(error))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,330 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where keys come from: what is accepted, what is refused, and that no message tells a key."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cryptography", reason="the vault needs cryptography")
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+    MissingLibrary,
+)
+
+KEY = b"CANARY-in-a-key-of-32-bytes-long"
+PASSPHRASE = "CANARY passphrase"
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
+
+
+def private(path: Path, data: bytes, mode: int = 0o600) -> str:
+    path.write_bytes(data)
+    path.chmod(mode)
+    return str(path)
+
+
+def refused(source: keys.KeySource) -> InfisicalError:
+    with pytest.raises(InfisicalError) as caught:
+        source.secret()
+    assert "CANARY" not in f"{caught.value!r} {caught.value}"
+    return caught.value
+
+
+# Derivation
+
+
+def test_derivation_is_that_of_rfc_5869() -> None:
+    # Appendix A.1
+    derived = keys.derive(b"\x0b" * 22, bytes(range(13)), bytes(range(0xF0, 0xFA)), 42)
+    assert derived.hex() == (
+        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
+    )  # fmt: skip
+
+
+def test_stretching_is_that_of_rfc_7914() -> None:
+    # Section 12, third vector; its 64 bytes begin with the 32 that are asked for here
+    stretched = keys.stretch(b"pleaseletmein", b"SodiumChloride", 14, 8, 1)
+    assert stretched.hex() == "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
+
+
+@pytest.mark.parametrize("cost", [(0, 8, 1), (21, 8, 1), (15, 0, 1), (15, 17, 1), (15, 8, 0), (15, 8, 5), (-1, 8, 1)])
+def test_a_cost_out_of_bounds_is_never_computed(cost: tuple[int, int, int]) -> None:
+    assert not keys.is_allowed_cost(*cost)
+    with pytest.raises(ValueError, match="out of bounds"):
+        keys.stretch(b"pass", b"salt", *cost)
+
+
+@pytest.mark.parametrize("cost", [(1, 1, 1), (20, 16, 4), (15, 8, 1)])
+def test_a_cost_within_the_bounds_is_allowed(cost: tuple[int, int, int]) -> None:
+    assert keys.is_allowed_cost(*cost)
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.kdf.hkdf", None)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.kdf.scrypt", None)
+    with pytest.raises(MissingLibrary, match="python3-cryptography"):
+        keys.derive(KEY, b"", b"", 32)
+    with pytest.raises(MissingLibrary, match="python3-cryptography"):
+        keys.stretch(KEY, b"", 1, 1, 1)
+
+
+# One source
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("key_file", "/etc/key", keys.KeyFile("/etc/key")),
+        ("key_credential", "vault", keys.Credential("vault")),
+        ("passphrase", PASSPHRASE, keys.Passphrase(PASSPHRASE)),
+        ("passphrase_file", "/etc/pass", keys.PassphraseFile("/etc/pass")),
+    ],
+)
+def test_the_option_that_is_given_decides_where_the_key_comes_from(
+    option: str, value: str, expected: keys.KeySource
+) -> None:
+    others: dict[str, str | None] = {
+        name: "" if index % 2 else None
+        for index, name in enumerate(("key_file", "key_credential", "passphrase", "passphrase_file"))
+        if name != option
+    }
+    source = keys.key_source(**{**others, option: value})
+    assert source == expected
+    assert source.kind == ("key" if option.startswith("key") else "passphrase")
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [({}, "none is"), ({"key_file": "", "passphrase": None}, "none is"),
+     ({"key_file": "/k", "passphrase": PASSPHRASE}, "more than one"),
+     ({"passphrase_file": "/p", "passphrase": PASSPHRASE}, "more than one")],
+)  # fmt: skip
+def test_none_and_several_keys_are_refused_with_all_options(given: dict[str, str | None], count: str) -> None:
+    with pytest.raises(ConfigurationError, match=count) as caught:
+        keys.key_source(**given)
+    assert caught.value.option == "key_file"
+    for option in ("key_file", "key_credential", "passphrase", "passphrase_file"):
+        assert option in str(caught.value)
+    assert PASSPHRASE not in str(caught.value)
+
+
+def test_no_source_shows_its_secret(tmp_path: Path) -> None:
+    sources: list[keys.KeySource] = [
+        keys.KeyFile(private(tmp_path / "key", KEY)),
+        keys.Passphrase(PASSPHRASE),
+        keys.PassphraseFile(private(tmp_path / "pass", PASSPHRASE.encode())),
+    ]
+    for source in sources:
+        assert b"CANARY" in source.secret()  # so that a remembered secret would show, too
+        assert "CANARY" not in f"{source!r} {source}"
+
+
+# Key files
+
+
+def test_a_key_file_gives_its_bytes_and_is_read_once(tmp_path: Path) -> None:
+    source = keys.KeyFile(private(tmp_path / "key", KEY))
+    assert source.secret() == KEY
+    (tmp_path / "key").unlink()
+    assert source.secret() == KEY
+
+
+@pytest.mark.parametrize("data", [b"", KEY[:31], KEY + b"\n", KEY.hex().encode()])
+def test_a_key_file_of_another_length_is_refused(tmp_path: Path, data: bytes) -> None:
+    error = refused(keys.KeyFile(private(tmp_path / "key", data)))
+    assert error.conclusion is Conclusion.CONFIGURATION
+    assert "32 bytes" in str(error)
+
+
+def test_a_key_file_that_is_not_there_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
+    error = refused(keys.KeyFile(str(tmp_path / "key")))
+    assert isinstance(error, ConfigurationError)
+    assert error.option == "key_file"
+    assert "keygen" in str(error)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644, 0o660])
+def test_a_key_or_passphrase_that_others_have_rights_to_is_refused(tmp_path: Path, mode: int) -> None:
+    for source in (keys.KeyFile(private(tmp_path / "key", KEY, mode)),
+                   keys.PassphraseFile(private(tmp_path / "pass", PASSPHRASE.encode(), mode))):  # fmt: skip
+        error = refused(source)
+        assert error.conclusion is Conclusion.UNSAFE_FILE
+        assert "chmod 600" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "directory", "pipe"])
+def test_a_key_or_passphrase_that_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "key"
+    if kind == "link":
+        path.symlink_to(private(tmp_path / "real", KEY))
+    elif kind == "dangling link":
+        path.symlink_to(tmp_path / "nowhere")
+    elif kind == "directory":
+        path.mkdir(0o700)
+    else:
+        os.mkfifo(path, 0o600)
+    for source in (keys.KeyFile(str(path)), keys.PassphraseFile(str(path))):
+        assert refused(source).conclusion is Conclusion.UNSAFE_FILE
+
+
+def test_a_new_key_file_is_random_and_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert keys.make_key_file(str(tmp_path / "one"))
+        assert keys.make_key_file(str(tmp_path / "two"))
+    finally:
+        os.umask(before)
+    one = keys.KeyFile(str(tmp_path / "one")).secret()
+    assert len(one) == 32
+    assert one != keys.KeyFile(str(tmp_path / "two")).secret()
+    assert stat.S_IMODE((tmp_path / "one").stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path)) == ["one", "two"]
+
+
+def test_a_key_file_is_never_replaced(tmp_path: Path) -> None:
+    path = private(tmp_path / "key", KEY)
+    (tmp_path / "link").symlink_to("nowhere")
+    assert not keys.make_key_file(path)
+    assert not keys.make_key_file(str(tmp_path / "link"))
+    assert keys.KeyFile(path).secret() == KEY
+    assert sorted(os.listdir(tmp_path)) == ["key", "link"]
+
+
+def test_a_key_file_in_a_missing_directory_is_refused_with_the_directory(tmp_path: Path) -> None:
+    with pytest.raises(InfisicalError, match=f"install -d -m 700 '{tmp_path}/missing'") as caught:
+        keys.make_key_file(str(tmp_path / "missing" / "key"))
+    assert caught.value.conclusion is Conclusion.STORAGE
+
+
+# Passphrases
+
+
+def test_a_passphrase_is_taken_as_utf8_and_never_trimmed(tmp_path: Path) -> None:
+    for text in ("  pässwörd 🗝  ", "x\n", "\n\n"):
+        assert keys.Passphrase(text).secret() == text.encode()
+        assert keys.PassphraseFile(private(tmp_path / "pass", text.encode() + b"\n")).secret() == text.encode()
+    assert keys.PassphraseFile(private(tmp_path / "pass", b"no newline")).secret() == b"no newline"
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"CANARY \xff\xfe", b"CANARY" * 1000])
+def test_an_unusable_passphrase_is_refused_without_telling_it(tmp_path: Path, data: bytes) -> None:
+    error = refused(keys.PassphraseFile(private(tmp_path / "pass", data)))
+    assert isinstance(error, ConfigurationError)
+    assert error.option == "passphrase_file"
+
+
+def test_a_passphrase_of_the_longest_length_is_taken(tmp_path: Path) -> None:
+    longest = b"x" * keys.LONGEST_PASSPHRASE
+    assert keys.PassphraseFile(private(tmp_path / "pass", longest + b"\n")).secret() == longest
+    refused(keys.PassphraseFile(private(tmp_path / "longer", longest + b"x")))
+
+
+@pytest.mark.parametrize("text", ["", "CANARY \ud800", "CANARY" * 1000])
+def test_a_passphrase_that_is_no_text_is_refused_without_telling_it(text: str) -> None:
+    error = refused(keys.Passphrase(text))
+    assert isinstance(error, ConfigurationError)
+    assert error.option == "passphrase"
+
+
+def test_a_short_passphrase_is_refused_for_new_vaults_only() -> None:
+    short = keys.Passphrase("ÄÖÜäöü7")  # 7 characters, 13 bytes
+    assert len(short.secret()) == 13
+    with pytest.raises(ConfigurationError, match="fewer than 8"):
+        keys.checked_new(short)
+    keys.checked_new(keys.Passphrase("12345678"))
+
+
+# Credentials of systemd
+
+
+@only_root
+@pytest.mark.parametrize("mode", [0o400, 0o440])
+def test_a_services_credential_that_systemd_made_readable_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    path = private(tmp_path / "vault-key", KEY, mode)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert keys.Credential("vault-key").secret() == KEY
+    assert keys.KeyFile(path).secret() == KEY
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/nonexistent")
+    if mode == 0o440:
+        assert refused(keys.KeyFile(path)).conclusion is Conclusion.UNSAFE_FILE
+
+
+@only_root
+def test_a_file_that_anybody_can_read_is_no_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private(tmp_path / "vault-key", KEY, 0o444)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert refused(keys.Credential("vault-key")).conclusion is Conclusion.UNSAFE_FILE
+
+
+def test_a_credential_of_another_length_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private(tmp_path / "vault-key", KEY + b"\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert "exactly 32 bytes" in str(refused(keys.Credential("vault-key")))
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "../key", "a/b", "a b", "a\n", "ä", "x" * 256])
+def test_a_credentials_name_is_never_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    error = refused(keys.Credential(name))
+    assert isinstance(error, ConfigurationError)
+    assert error.option == "key_credential"
+
+
+def systemd_creds(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a program of this name first on the path, so that the machine's own store is not touched."""
+    program = folder / "systemd-creds"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+
+
+@only_root
+def test_root_decrypts_a_credential_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd_creds(tmp_path, monkeypatch, f"echo \"$@\" > '{tmp_path}/arguments'; printf %s '{KEY.decode()}'")
+    source = keys.Credential("vault.key")
+    assert source.secret() == KEY
+    assert (tmp_path / "arguments").read_text() == (
+        "decrypt --name=vault.key /etc/credstore.encrypted/vault.key -\n"
+    )  # fmt: skip
+    (tmp_path / "arguments").unlink()
+    assert source.secret() == KEY
+    assert not (tmp_path / "arguments").exists()
+
+
+@only_root
+def test_what_systemd_creds_says_is_told_but_never_what_it_decrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd_creds(tmp_path, monkeypatch, f"printf %s '{KEY.decode()}'; echo 'No such credential' >&2; exit 1")
+    assert "No such credential" in str(refused(keys.Credential("vault-key")))
+    systemd_creds(tmp_path, monkeypatch, "printf %s 'CANARY'")
+    assert "exactly 32 bytes" in str(refused(keys.Credential("vault-key")))
+
+
+def test_without_systemd_creds_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert "cannot be started" in str(refused(keys.Credential("vault-key")))
+
+
+def test_others_than_root_are_told_the_line_with_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    error = refused(keys.Credential("vault-key"))
+    assert isinstance(error, ConfigurationError)
+    assert error.option == "key_credential"
+    assert "sudo systemd-creds decrypt --name=vault-key /etc/credstore.encrypted/vault-key -" in str(error)

@@ -1,0 +1,936 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The vault: what goes in comes out, one generation at a time; everything else is an error that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, keys, plan, vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+    MissingLibrary,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import Change, Plan
+
+CANARY = "canary-5c1e"
+HEADER = 142
+WORDS = "correct horse battery"
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of other users")
+
+HOLD = """
+import sys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+with files.locked(sys.argv[1], 5):
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def little_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scrypt at 16 KiB, because thousands of damaged headers are opened."""
+    monkeypatch.setattr(vault, "NEW_COST", (4, 1, 1))
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> keys.KeyFile:
+    keys.make_key_file(str(tmp_path / "key"))
+    return keys.KeyFile(str(tmp_path / "key"))
+
+
+@pytest.fixture(params=["key", "passphrase"])
+def source(request: pytest.FixtureRequest, key: keys.KeyFile) -> keys.KeySource:
+    return key if request.param == "key" else keys.Passphrase(WORDS)
+
+
+def entry(value: str, job: str = "default", **fields: Any) -> Secret:
+    of = {"key": "NAME", "version": 1, "id": "id-1", "environment": "prod", "project_id": "p1", "job": job}
+    return Secret(value=value, synced_at="2026-01-01T00:00:00Z", **{**of, **fields})
+
+
+def bring(vault_: vault.Vault, wanted: dict[str, Secret], *, job: str = "default", **options: Any) -> vault.Contents:
+    """Make the vault hold exactly `wanted`."""
+    with vault_.writing(create=True) as draft:
+        changes = plan.build(draft.contents.secrets, wanted, prune=True, differs=plan.differs_in_vault)
+        return draft.apply(changes, job=job, **options)
+
+
+def refused(act: Callable[[], Any], conclusion: Conclusion, *words: str) -> str:
+    """The message of the error that `act` raises, which names the file, tells no value, and holds `words`."""
+    with pytest.raises(InfisicalError) as caught:
+        act()
+    told = "".join(traceback.format_exception(caught.value))
+    assert caught.value.conclusion is conclusion, told
+    assert CANARY not in told
+    for word in words:
+        assert word in str(caught.value)
+    return str(caught.value)
+
+
+def listed(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
+# What goes in comes out
+
+ODD = {
+    "empty": "",
+    "newlines": "\n\r\n a \n\n",
+    "nul": "\0a\0",
+    "controls": "".join(map(chr, range(0x20))) + "\x7f\x85",
+    "emoji 🦊": "🦊 \U0010ffff \u2028\u2029 \ufeff ä",
+    "quotes": "\"'\\ \\n \\u0041 $(x) `y`",
+    "": "the name is empty",
+    "a\nname\0": "with odd characters",
+    "json": '{"jobs": {}, "count": 0}\n{}',
+    "large": "0123456789abcdef" * 65536,
+}
+
+
+def test_every_value_comes_back_as_it_was(tmp_path: Path, source: keys.KeySource) -> None:
+    path = str(tmp_path / "vault")
+    wanted = {
+        name: entry(
+            value, key=name if turn % 2 else f"other {name}", version=turn, id=f"id {name}", project_id=value[:9]
+        )
+        for turn, (name, value) in enumerate(ODD.items())
+    }
+    written = bring(vault.Vault(path, source), wanted, record={"etag": 'W/"1"', "at": [1, None]})
+    read = vault.Vault(path, source).read()
+    assert read.secrets == written.secrets == wanted
+    assert {name: read.get(name) for name in wanted} == wanted
+    assert {name: secret.value for name, secret in read.secrets.items()} == ODD
+    assert read.get("not there") is None
+    assert read.jobs == written.jobs == {"default": {"etag": 'W/"1"', "at": [1, None]}}
+    assert (read.generation, read.vault_id, read.hash_key) == (1, written.vault_id, written.hash_key)
+    assert (len(read.vault_id), len(read.hash_key)) == (32, 32)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    sealed = Path(path).read_bytes()
+    assert all(value.encode() not in sealed for value in ODD.values() if len(value) > 8)
+
+
+def test_each_vault_has_its_own_id_keys_and_nonces(tmp_path: Path, key: keys.KeyFile) -> None:
+    first, second = (bring(vault.Vault(str(tmp_path / name), key), {"A": entry("1")}) for name in ("one", "two"))
+    assert first.vault_id != second.vault_id
+    assert first.hash_key != second.hash_key
+    sealed = (tmp_path / "one").read_bytes()
+    bring(vault.Vault(str(tmp_path / "one"), key), {"A": entry("2")})
+    again = (tmp_path / "one").read_bytes()
+    assert again[:46] == sealed[:46]  # the wrapping stays
+    assert again[70 : HEADER - 12] == sealed[70 : HEADER - 12]
+    assert again[HEADER - 12 : HEADER] != sealed[HEADER - 12 : HEADER]
+
+
+def test_an_empty_set_is_a_vault_too(tmp_path: Path, key: keys.KeyFile) -> None:
+    path = str(tmp_path / "vault")
+    bring(vault.Vault(path, key), {"A": entry("1")})
+    bring(vault.Vault(path, key), {})
+    read = vault.Vault(path, key).read()
+    assert (read.secrets, read.count, read.generation) == ({}, 0, 2)
+
+
+def test_entries_of_several_origins_keep_them_and_forgotten_origins_leave(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    wanted = {
+        f"N{turn}": entry("v", job=f"job{turn % 3}", project_id=f"p{turn % 2}", secret_path=f"/{turn % 5}")
+        for turn in range(30)
+    }
+    assert len(bring(made, wanted).origins) == 30
+    few = {name: secret for name, secret in wanted.items() if secret.secret_path == "/4"}
+    left = bring(made, few)
+    assert made.read().secrets == left.secrets == few
+    assert len(made.read().origins) == 6
+
+
+def test_writing_again_in_one_go_gives_one_generation_each(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    with made.writing(create=True) as draft:
+        assert draft.contents.generation == 0
+        assert not made.exists()
+        assert draft.apply(Plan((Change("create", "A", None, entry("1")),), ())).generation == 1
+        assert draft.apply(Plan((Change("create", "B", None, entry("2")),), ())).generation == 2
+        assert draft.contents.secrets == {"A": entry("1"), "B": entry("2")} == made.read().secrets
+
+
+# Job records
+
+
+def test_a_record_is_dropped_when_another_touches_its_entries(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1", "one")}, job="one", record={"etag": "1"})
+    bring(made, {"A": entry("1", "one"), "B": entry("2", "two")}, job="two", record={"etag": "2"})
+    bring(made, {"A": entry("1", "one"), "B": entry("2", "two"), "C": entry("3", "")}, job="")
+    assert made.read().jobs == {"one": {"etag": "1"}, "two": {"etag": "2"}}
+    made.put("B", "changed by a person")
+    assert made.read().jobs == {"one": {"etag": "1"}}
+    bring(made, {"A": entry("0", "one"), "C": entry("3", "")}, job="one")
+    assert made.read().jobs == {"one": {"etag": "1"}}  # its own changes leave the record to the job
+    made.remove("A")
+    assert made.read().jobs == {}
+
+
+def test_a_record_alone_is_written_once(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    record = {"etag": "1", "paths": ("/", "/a")}
+    for _turn in range(2):
+        with made.writing(create=True) as draft:
+            assert draft.apply(Plan((), ()), job="one", record=record).generation == 1
+    with made.writing() as draft:
+        assert draft.apply(Plan((), ()), job="one", record={"etag": "2"}).generation == 2
+    assert made.read().jobs == {"one": {"etag": "2"}}
+
+
+# A person's entries
+
+
+def test_a_value_is_put_changed_and_removed(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    assert [change.action for change in made.put("A", "1", check=True).changes] == ["create"]
+    assert listed(tmp_path) == ["key"]
+    assert [change.action for change in made.put("A", "1").changes] == ["create"]
+    stored = made.read().get("A")
+    assert stored is not None
+    assert (stored.key, stored.value, stored.job, stored.version, stored.project_id) == ("A", "1", "", 0, "")
+    assert time.time() - 60 < time.mktime(time.strptime(stored.synced_at, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+    assert made.put("A", "1") == made.put("A", "1", check=True) == Plan((), ("A",))
+    assert made.read().generation == 1
+    assert [(c.action, c.before) for c in made.put("A", "2", check=True).changes] == [("update", stored)]
+    assert made.read().generation == 1
+    assert [change.action for change in made.put("A", "2").changes] == ["update"]
+    assert [change.action for change in made.remove("A", check=True).changes] == ["delete"]
+    assert made.read().get("A") is not None
+    assert [change.action for change in made.remove("A").changes] == ["delete"]
+    assert made.remove("A") == made.remove("A", check=True) == Plan((), ())
+    assert made.read().secrets == {}
+    assert made.read().generation == 3
+
+
+def test_an_entry_of_a_job_stays_the_jobs_if_its_value_is_the_one_wanted(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")}, record={"etag": "1"})
+    assert made.put("A", "1") == Plan((), ("A",))
+    assert made.read().jobs == {"default": {"etag": "1"}}
+    made.put("A", "2")
+    stored = made.read().get("A")
+    assert stored is not None
+    assert (stored.job, stored.project_id, stored.version) == ("", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("", "v"), ("a\nb", "v"), ("a\0", "v"), ("A", 5), ("A", None), ("A", "\ud800")]
+)
+def test_what_is_no_secret_is_not_put(tmp_path: Path, key: keys.KeyFile, name: str, value: Any) -> None:
+    refused(lambda: vault.Vault(str(tmp_path / "vault"), key).put(name, value), Conclusion.CONFIGURATION)
+    assert listed(tmp_path) == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("change", "conclusion", "word"),
+    [
+        ({"value": f"{CANARY}\udcff"}, Conclusion.CONFIGURATION, "'B'"),
+        ({"value": None}, Conclusion.HIDDEN, "'B'"),
+        ({"value": 5}, Conclusion.CONFIGURATION, "'B'"),
+        ({"version": "3"}, Conclusion.CONFIGURATION, "'B'"),
+        ({"id": "\udcff"}, Conclusion.CONFIGURATION, "'B'"),
+        ({"project_id": "\udcff"}, Conclusion.CONFIGURATION, "project"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    tmp_path: Path, key: keys.KeyFile, change: dict[str, Any], conclusion: Conclusion, word: str
+) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry(CANARY)})
+    secret = Secret.of({**vars(entry(CANARY)), **change})
+    refused(lambda: bring(made, {"A": entry(CANARY), "B": secret}), conclusion, word)
+    assert made.verify().generation == 1
+
+
+# Nothing to do, nothing written
+
+
+def test_a_plan_without_changes_writes_nothing(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    with made.writing(create=True) as draft:
+        assert draft.apply(Plan((), ())).generation == 0
+    assert not made.exists()
+    bring(made, {"A": entry("1")}, record={"etag": "1"})
+    before = os.stat(made.path)
+    for record in (None, {"etag": "1"}):
+        assert bring(made, {"A": entry("1")}, record=record).generation == 1
+    made.put("A", "1")
+    after = os.stat(made.path)
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert not os.path.exists(made.previous)
+
+
+def test_opening_parses_no_entry_until_one_is_asked_for(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")}, record={"etag": "1"})
+    contents = made.read()
+    assert contents.jobs
+    assert not {"rows", "secrets"} & set(vars(contents))
+    contents.get("A")
+    assert "secrets" not in vars(contents)
+
+
+def test_a_failure_in_the_middle_of_writing_lets_the_lock_go_and_keeps_its_kind(
+    tmp_path: Path, key: keys.KeyFile
+) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key, lock_wait=0)
+    with pytest.raises(ConnectionResetError), made.writing(create=True):
+        raise ConnectionResetError  # an OSError that has nothing to do with the disk
+    made.put("A", "1")
+
+
+# The generation before
+
+
+def test_the_generation_before_is_kept(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    for turn in range(1, 4):
+        bring(made, {"A": entry(str(turn))})
+        assert made.read().generation == turn
+    before = vault.Vault(made.previous, key).read()
+    assert (before.generation, before.get("A")) == (2, entry("2"))
+    assert made.verify().generation == 3
+    assert listed(tmp_path) == ["key", "vault", "vault.lock", "vault.previous"]
+    assert stat.S_IMODE(os.stat(made.previous).st_mode) == 0o600
+
+
+def test_the_way_back_that_the_message_tells_works(tmp_path: Path, key: keys.KeyFile) -> None:
+    path = tmp_path / "my vault"
+    made = vault.Vault(str(path), key)
+    for turn in range(1, 3):
+        bring(made, {"A": entry(str(turn))})
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    told = refused(made.read, Conclusion.VAULT_DAMAGED, str(path), "cp -p")
+    command = told[told.index("cp -p") :].split(";")[0]
+    subprocess.run(command, shell=True, check=True)
+    assert made.verify().get("A") == entry("1")
+
+
+def test_without_hard_links_the_generation_before_is_a_copy(
+    tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")})
+    monkeypatch.setattr(os, "link", no_links)
+    bring(made, {"A": entry("2")})
+    assert made.verify().generation == 2
+    assert vault.Vault(made.previous, key).read().generation == 1
+    assert listed(tmp_path) == ["key", "vault", "vault.lock", "vault.previous"]
+
+
+def test_a_death_between_keeping_and_renaming_leaves_no_name_behind(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")})
+    os.link(made.path, made.previous)  # the state after that death: one file under both names
+    bring(made, {"A": entry("2")})
+    assert listed(tmp_path) == ["key", "vault", "vault.lock", "vault.previous"]
+    assert made.verify().generation == 2
+
+
+def test_what_dead_writers_left_is_removed_and_nothing_else(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")})
+    left = [".vault.0123456789abcdef", ".vault.previous.0123456789abcdef"]
+    others = [".vault.0123456789abcdef.0123456789abcdef", ".other.0123456789abcdef", ".vault.0123456789ABCDEF",
+              ".vault.012345", "vault.0123456789abcdef"]  # fmt: skip
+    for name in (*left, *others):
+        (tmp_path / name).write_bytes(b"")
+    made.read()
+    assert set(left) < set(listed(tmp_path))
+    with made.writing():
+        pass
+    assert not set(left) & set(listed(tmp_path))
+    assert set(others) < set(listed(tmp_path))
+
+
+@pytest.mark.parametrize("bad", ["vault", "vault.previous", "both", "unsafe"])
+def test_verify_looks_at_both_generations(tmp_path: Path, key: keys.KeyFile, bad: str) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    for turn in range(1, 3):
+        bring(made, {"A": entry(f"{CANARY} {turn}")})
+    for name in ("vault", "vault.previous"):
+        if bad in (name, "both"):
+            data = (tmp_path / name).read_bytes()
+            (tmp_path / name).write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
+    if bad == "unsafe":
+        os.chmod(made.previous, 0o644)
+        refused(made.verify, Conclusion.UNSAFE_FILE, "itself is whole (generation 2)", "chmod 600")
+    elif bad == "vault":
+        refused(made.verify, Conclusion.VAULT_DAMAGED, "it is whole, and is generation 1", "cp -p")
+    elif bad == "both":
+        refused(made.verify, Conclusion.VAULT_DAMAGED, "no help either", f"{made.previous} is damaged")
+    else:
+        refused(made.verify, Conclusion.VAULT_DAMAGED, "itself is whole (generation 2)", f"{made.previous} is damaged")
+        assert made.read().generation == 2
+
+
+# Keys
+
+
+def test_another_key_or_passphrase_opens_nothing(tmp_path: Path, source: keys.KeySource) -> None:
+    path = str(tmp_path / "vault")
+    bring(vault.Vault(path, source), {"A": entry(CANARY)})
+    keys.make_key_file(str(tmp_path / "another"))
+    other = keys.KeyFile(str(tmp_path / "another")) if source.kind == "key" else keys.Passphrase(f"{CANARY}{WORDS}")
+    for act in (vault.Vault(path, other).read, vault.Vault(path, other).verify):
+        refused(act, Conclusion.WRONG_KEY, path, "Wrong key or passphrase", "made with")
+    refused(lambda: vault.Vault(path, other).put("B", CANARY), Conclusion.WRONG_KEY)
+    assert vault.Vault(path, source).read().generation == 1
+
+
+def test_a_key_for_a_passphrase_and_the_reverse_say_so(tmp_path: Path, key: keys.KeyFile) -> None:
+    words = keys.Passphrase(WORDS)
+    bring(vault.Vault(str(tmp_path / "one"), key), {"A": entry("1")})
+    bring(vault.Vault(str(tmp_path / "two"), words), {"A": entry("1")})
+    refused(vault.Vault(str(tmp_path / "one"), words).read, Conclusion.WRONG_KEY, "with a key", "key_file")
+    refused(vault.Vault(str(tmp_path / "two"), key).read, Conclusion.WRONG_KEY, "with a passphrase", "passphrase_file")
+
+
+def test_a_short_passphrase_makes_no_vault_but_opens_an_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), keys.Passphrase("short"))
+    refused(lambda: made.put("A", "1"), Conclusion.CONFIGURATION, "8 characters")
+    refused(lambda: made.put("A", "1", check=True), Conclusion.CONFIGURATION, "8 characters")
+    monkeypatch.setattr(keys, "SHORTEST_PASSPHRASE", 1)
+    made.put("A", "1")
+    monkeypatch.undo()
+    assert made.read().secrets
+    refused(lambda: made.rekey(keys.Passphrase("short")), Conclusion.CONFIGURATION, "8 characters")
+
+
+def new_source(kind: str, directory: Path) -> keys.KeySource:
+    if kind == "passphrase":
+        return keys.Passphrase("another passphrase")
+    keys.make_key_file(str(directory / "new-key"))
+    return keys.KeyFile(str(directory / "new-key"))
+
+
+@pytest.mark.parametrize("data", [False, True])
+@pytest.mark.parametrize("kind", ["key", "passphrase"])
+def test_rekey_seals_everything_for_the_new_key_only(
+    tmp_path: Path, source: keys.KeySource, kind: str, data: bool
+) -> None:
+    path = str(tmp_path / "vault")
+    made = vault.Vault(path, source)
+    for turn in range(1, 3):
+        bring(made, {"A": entry(str(turn))}, record={"etag": str(turn)})
+    before, sealed = made.read(), Path(path).read_bytes()
+    new = new_source(kind, tmp_path)
+    made.rekey(new, data=data)
+    for opened in (made, vault.Vault(path, new)):
+        after = opened.verify()
+        assert (after.secrets, after.jobs) == (before.secrets, before.jobs)
+        assert (after.vault_id, after.generation) == (before.vault_id, 3)
+        assert (after.hash_key != before.hash_key) is data
+    again = Path(path).read_bytes()
+    assert again[14:30] == sealed[14:30]
+    assert again[30:46] != sealed[30:46]  # a new salt, and with it all that follows
+    assert again[54:70] != sealed[54:70]
+    refused(vault.Vault(path, source).read, Conclusion.WRONG_KEY)
+    if data:
+        assert not os.path.exists(made.previous)
+    else:
+        assert vault.Vault(made.previous, new).read().get("A") == entry("2")
+        refused(vault.Vault(made.previous, source).read, Conclusion.WRONG_KEY)
+    made.put("B", "later")
+    assert vault.Vault(path, new).verify().generation == 4
+
+
+def test_rekey_fails_without_a_change_where_the_old_key_is_wrong(tmp_path: Path, key: keys.KeyFile) -> None:
+    path = str(tmp_path / "vault")
+    bring(vault.Vault(path, key), {"A": entry("1")})
+    sealed = Path(path).read_bytes()
+    wrong = keys.KeyFile(str(new_source("key", tmp_path).path))  # type: ignore[attr-defined]
+    refused(lambda: vault.Vault(path, wrong).rekey(key, data=True), Conclusion.WRONG_KEY)
+    assert Path(path).read_bytes() == sealed
+
+
+def test_the_passphrase_is_stretched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    stretch = keys.stretch
+    monkeypatch.setattr(keys, "stretch", lambda *of: calls.append(of) or stretch(*of))  # type: ignore[func-returns-value]
+    made = vault.Vault(str(tmp_path / "vault"), keys.Passphrase(WORDS))
+    made.put("A", "1")
+    made.put("B", "2")
+    made.verify()
+    assert len(calls) == 1
+
+
+def test_new_vaults_get_a_cost_that_is_worth_something() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", f"from {vault.__name__} import NEW_COST; print(NEW_COST)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ended.stdout == "(15, 8, 1)\n"
+
+
+def test_too_little_memory_for_the_cost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), keys.Passphrase(WORDS))
+    made.put("A", "1")
+
+    def no_memory(*arguments: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(keys, "stretch", no_memory)
+    refused(vault.Vault(made.path, keys.Passphrase(WORDS)).read, Conclusion.STORAGE, "MiB of memory for scrypt")
+
+
+# What is no vault
+
+
+@pytest.mark.parametrize("data", [b"", b"K", b"KFVAULT", b"KFVAULT\r" + b"x" * 300, b"\0" * 5000, b"{}\n" * 1000])
+def test_a_file_that_is_no_vault_is_left_alone(tmp_path: Path, key: keys.KeyFile, data: bytes) -> None:
+    path = tmp_path / "vault"
+    path.write_bytes(data)
+    path.chmod(0o600)
+    made = vault.Vault(str(path), key)
+    refused(made.read, Conclusion.NOT_A_VAULT, str(path))
+    refused(lambda: made.put("A", "1"), Conclusion.NOT_A_VAULT)
+    refused(lambda: made.rekey(keys.Passphrase(WORDS)), Conclusion.NOT_A_VAULT)
+    assert path.read_bytes() == data
+
+
+def test_an_absent_vault_is_told_and_nothing_is_left_beside_it(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    assert not made.exists()
+    for act in (made.read, made.verify, lambda: made.remove("A"), lambda: made.rekey(key), made.writing().__enter__):
+        refused(act, Conclusion.VAULT_MISSING, made.path)
+    assert listed(tmp_path) == ["key"]
+    refused(vault.Vault(str(tmp_path / "no" / "vault"), key).read, Conclusion.VAULT_MISSING)
+    with pytest.raises(ConfigurationError):
+        vault.Vault("", key)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_no_vault_is_made_where_the_directory_is_missing(tmp_path: Path, key: keys.KeyFile, check: bool) -> None:
+    made = vault.Vault(str(tmp_path / "no" / "vault"), key)
+    refused(lambda: made.put("A", "1", check=check), Conclusion.STORAGE, f"'{tmp_path}/no'", "install -d")
+    (tmp_path / "no").write_bytes(b"")
+    refused(lambda: made.put("A", "1", check=check), Conclusion.STORAGE, f"'{tmp_path}/no'")
+
+
+def craft(path: Path, offset: int, data: bytes) -> None:
+    raw = path.read_bytes()
+    path.write_bytes(raw[:offset] + data + raw[offset + len(data) :])
+
+
+def test_another_format_is_told_apart_from_damage(tmp_path: Path, source: keys.KeySource) -> None:
+    path = tmp_path / "vault"
+    made = vault.Vault(str(path), source)
+    bring(made, {"A": entry(CANARY)})
+    craft(path, 8, struct.pack(">H", 2))
+    refused(made.read, Conclusion.NEWER_VAULT, "format 2")
+    path.write_bytes(path.read_bytes()[:10])  # a later format may have a shorter header
+    refused(made.read, Conclusion.NEWER_VAULT, "format 2")
+    refused(lambda: made.put("A", "1"), Conclusion.NEWER_VAULT)
+    assert len(path.read_bytes()) == 10
+    craft(path, 8, struct.pack(">H", 0))
+    refused(made.read, Conclusion.VAULT_DAMAGED)
+
+
+@pytest.mark.parametrize("cost", [(21, 8, 1), (255, 8, 1), (15, 17, 1), (15, 8, 5), (0, 8, 1), (15, 0, 1), (15, 8, 0)])
+def test_an_absurd_cost_in_the_header_is_refused_before_it_is_paid(tmp_path: Path, cost: tuple[int, int, int]) -> None:
+    path = tmp_path / "vault"
+    made = vault.Vault(str(path), keys.Passphrase(WORDS))
+    bring(made, {"A": entry(CANARY)})
+    craft(path, 11, bytes(cost))
+    began = time.monotonic()
+    refused(vault.Vault(str(path), keys.Passphrase(WORDS)).read, Conclusion.VAULT_DAMAGED, "absurd", "refused")
+    assert time.monotonic() - began < 0.5
+
+
+def test_a_key_has_no_cost(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry(CANARY)})
+    craft(tmp_path / "vault", 11, b"\4\1\1")
+    refused(made.read, Conclusion.VAULT_DAMAGED, "cost")
+
+
+def sealed_anew(path: Path, source: keys.KeySource, text: bytes, generation: int = 1) -> None:
+    """Seal any text as a vault's contents, as a program with the key and another idea of the format would."""
+    opened = vault.Vault(str(path), source)._open()
+    path.write_bytes(vault._sealed(opened.header._replace(generation=generation), opened.data_key, text))
+
+
+ORIGIN = b'[["j","p","e","/"]]'
+ROW = b'{"A":["canary-5c1e",0,null,"i",1,"t"]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{}",
+        b"{}\n{}",
+        b"[]\n[]",
+        b"\n",
+        b'{"jobs":[],"origins":[],"count":0}\n{}',
+        b'{"jobs":{"a":1},"origins":[],"count":0}\n{}',
+        b'{"jobs":{},"origins":{},"count":0}\n{}',
+        b'{"jobs":{},"origins":[["a","b","c"]],"count":0}\n{}',
+        b'{"jobs":{},"origins":[["a","b","c",null]],"count":0}\n{}',
+        b'{"jobs":{},"origins":[],"count":false}\n{}',
+        b'{"jobs":{},"origins":[],"count":0}',
+        b'{"jobs":{},"origins":[],"count":0}\n',
+        b'{"jobs":{},"origins":[],"count":0}\n[]',
+        b'{"jobs":{},"origins":[],"count":0}\n{"A":',
+        b'{"jobs":{},"origins":[],"count":0}\n' + b"[" * 100_000,
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":0}\n' + ROW,
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":2}\n' + ROW,
+        b'{"jobs":{},"origins":[],"count":1}\n' + ROW,
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW.replace(b",0,", b",-1,"),
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW.replace(b",0,", b",true,"),
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW.replace(b"null", b"1"),
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW.replace(b'"i"', b"null"),
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW.replace(b",1,", b",1.0,"),
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW.replace(b'"t"', b"5"),
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW.replace(b',"t"', b""),
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW.replace(b'"canary-5c1e"', b"5"),
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n{"A":"canary-5c1e"}',
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW[:-3] + b'\xff"]}',
+        b'{"jobs":{},"origins":' + ORIGIN + b',"count":2}\n' + ROW[:-1] + b"," + ROW[1:],
+    ],
+)
+def test_sealed_contents_of_another_shape_are_damage(tmp_path: Path, key: keys.KeyFile, text: bytes) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")})
+    sealed_anew(tmp_path / "vault", key, text)
+    for act in (lambda: made.read().secrets, lambda: made.read().get("A"), made.verify, lambda: made.put("B", "1")):
+        refused(act, Conclusion.VAULT_DAMAGED, made.path)
+
+
+def test_the_shape_of_the_format_is_accepted(tmp_path: Path, key: keys.KeyFile) -> None:
+    # Else the test above would prove nothing.
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")})
+    sealed_anew(tmp_path / "vault", key, b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW)
+    stored = made.verify().get("A")
+    assert stored is not None
+    assert stored.value == CANARY
+
+
+def test_a_generation_that_cannot_be_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    made.put("A", "1")
+    text = made._open().text
+    sealed_anew(tmp_path / "vault", key, text, 0)
+    refused(made.read, Conclusion.VAULT_DAMAGED, "generation")
+    (tmp_path / "vault").unlink()
+    made.put("A", "1")
+    sealed_anew(tmp_path / "vault", key, made._open().text, (1 << 64) - 1)
+    assert made.read().generation == (1 << 64) - 1
+    refused(lambda: made.put("A", "2"), Conclusion.VAULT_DAMAGED, "generation")
+
+
+# Every byte, every length
+
+
+@pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
+def test_one_changed_byte_anywhere_is_an_error_and_never_a_value(
+    tmp_path: Path, source: keys.KeySource, mask: int
+) -> None:
+    path = tmp_path / "vault"
+    bring(vault.Vault(str(path), source), {"A": entry(CANARY), "B": entry(f"{CANARY} b")}, record={"etag": CANARY})
+    whole = path.read_bytes()
+    seen = set()
+    for offset in range(len(whole)):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ mask]) + whole[offset + 1 :])
+        with pytest.raises(InfisicalError) as caught:
+            vault.Vault(str(path), source).read()
+        assert CANARY not in str(caught.value)
+        seen.add(caught.value.conclusion)
+        if offset >= 54 + 16:
+            assert caught.value.conclusion is Conclusion.VAULT_DAMAGED
+    assert seen >= {Conclusion.NOT_A_VAULT, Conclusion.NEWER_VAULT, Conclusion.WRONG_KEY, Conclusion.VAULT_DAMAGED}
+    path.write_bytes(whole)
+    assert vault.Vault(str(path), source).verify().count == 2
+
+
+def test_a_vault_cut_at_any_length_or_longer_is_an_error(tmp_path: Path, source: keys.KeySource) -> None:
+    path = tmp_path / "vault"
+    bring(vault.Vault(str(path), source), {"A": entry(CANARY)})
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        expected = Conclusion.NOT_A_VAULT if length < 8 else Conclusion.VAULT_DAMAGED
+        refused(vault.Vault(str(path), source).read, expected)
+    path.write_bytes(whole + b"\0")
+    refused(vault.Vault(str(path), source).read, Conclusion.VAULT_DAMAGED)
+
+
+def test_parts_of_two_generations_do_not_make_a_vault(tmp_path: Path, key: keys.KeyFile) -> None:
+    path = tmp_path / "vault"
+    made = vault.Vault(str(path), key)
+    bring(made, {"A": entry("1")})
+    bring(made, {"A": entry("2")})
+    new, old = path.read_bytes(), Path(made.previous).read_bytes()
+    assert len(new) == len(old)
+    for mixed in (new[:HEADER] + old[HEADER:], new[: HEADER - 12] + old[HEADER - 12 :]):
+        path.write_bytes(mixed)
+        refused(made.read, Conclusion.VAULT_DAMAGED)
+
+
+def test_a_file_too_large_to_be_a_vault_is_not_read_into_memory(
+    tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "vault"
+    made = vault.Vault(str(path), key)
+    bring(made, {"A": entry("1" * 2000)})
+    monkeypatch.setattr(vault, "LARGEST", 2000)
+    refused(made.read, Conclusion.VAULT_DAMAGED, "larger")
+    monkeypatch.undo()
+    sealed = path.read_bytes()
+    monkeypatch.setattr(vault, "LARGEST", len(sealed))
+    refused(lambda: bring(made, {"A": entry("1" * 2001)}), Conclusion.TOO_LARGE)
+    assert path.read_bytes() == sealed
+    with path.open("wb") as stream:
+        stream.truncate(1 << 42)
+    monkeypatch.undo()
+    refused(made.read, Conclusion.NOT_A_VAULT)
+
+
+# An old file put back
+
+
+def test_an_older_generation_put_back_is_refused(tmp_path: Path, key: keys.KeyFile) -> None:
+    path = tmp_path / "vault"
+    asked = []
+
+    def newest(vault_id: str) -> int:
+        asked.append(vault_id)
+        return 3
+
+    made = vault.Vault(str(path), key)
+    for turn in range(1, 4):
+        bring(made, {"A": entry(f"{CANARY} {turn}")})
+    careful = vault.Vault(str(path), key, newest=newest)
+    assert careful.verify().generation == 3  # the one before is older, and may be
+    assert set(asked) == {made.read().vault_id}
+    os.replace(made.previous, path)
+    for act in (careful.read, careful.verify, lambda: careful.put("A", "4"), lambda: careful.rekey(key)):
+        refused(act, Conclusion.OLDER_GENERATION, "generation 2", "generation 3", "state file")
+    assert made.read().generation == 2
+
+
+# Who may read and write
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644])
+def test_a_vault_that_others_may_use_is_refused(tmp_path: Path, key: keys.KeyFile, mode: int) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry(CANARY)})
+    os.chmod(made.path, mode)
+    for act in (made.read, lambda: made.put("B", CANARY), made.verify, lambda: made.rekey(key)):
+        refused(act, Conclusion.UNSAFE_FILE, made.path, f"{mode:04o}", "chmod 600")
+    os.chmod(made.path, 0o600)
+    assert made.read().generation == 1
+
+
+def test_links_in_place_of_vault_or_lock_are_refused(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "real"), key)
+    bring(made, {"A": entry(CANARY)})
+    (tmp_path / "vault").symlink_to(tmp_path / "real")
+    linked = vault.Vault(str(tmp_path / "vault"), key)
+    for act in (linked.read, lambda: linked.put("B", "1"), linked.verify, lambda: linked.rekey(key)):
+        refused(act, Conclusion.UNSAFE_FILE, linked.path)
+    (tmp_path / "vault").unlink()
+    (tmp_path / "vault").symlink_to(tmp_path / "nowhere")
+    refused(lambda: linked.put("B", "1"), Conclusion.UNSAFE_FILE, linked.path)
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "real.lock").unlink()
+    (tmp_path / "real.lock").symlink_to(tmp_path / "nowhere")
+    refused(lambda: made.put("B", "1"), Conclusion.UNSAFE_FILE, "real.lock")
+    assert not (tmp_path / "nowhere").exists()
+    assert made.read().generation == 1  # readers need no lock
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe"])
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, key: keys.KeyFile, kind: str) -> None:
+    make: Callable[[Path], Any] = Path.mkdir if kind == "directory" else os.mkfifo
+    make(tmp_path / "vault")
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    refused(made.read, Conclusion.UNSAFE_FILE, made.path)
+    refused(lambda: made.put("A", "1"), Conclusion.UNSAFE_FILE, made.path)
+    other = vault.Vault(str(tmp_path / "other"), key)
+    make(tmp_path / "other.lock")
+    refused(lambda: other.put("A", "1"), Conclusion.UNSAFE_FILE, "other.lock")
+
+
+@as_root
+def test_a_vault_of_another_user_is_refused_unless_root_asks(
+    tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry(CANARY)})
+    os.chown(made.path, 4711, 4711)
+    assert made.read().generation == 1
+    key.secret()
+    monkeypatch.setattr(os, "geteuid", lambda: 4712)
+    refused(made.read, Conclusion.UNSAFE_FILE, "belongs to user 4711", "user 4712")
+
+
+@as_root
+def test_what_root_writes_stays_its_owners(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")})
+    os.chown(made.path, 4711, 4712)
+    os.unlink(made.path + ".lock")
+    made.put("B", "2")
+    made.rekey(keys.Passphrase(WORDS))
+    for name in ("vault", "vault.previous", "vault.lock"):
+        status = (tmp_path / name).stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (4711, 4712, 0o600), name
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o500, 0o000])
+def test_a_directory_without_permission_is_told(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], mode: int
+) -> None:
+    directory = tmp_path / "private"
+    directory.mkdir()
+    program = f"""
+import os, sys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
+os.chdir(sys.argv[1])
+made = vault.Vault("vault", keys.Passphrase("{WORDS}"))
+made.put("A", "1")
+os.chown(".", 4711, 4711); os.chown("vault", 4711, 4711); os.chown("vault.lock", 4711, 4711)
+os.chmod(".", {mode})
+os.unlink("vault.lock")
+os.setgroups([]); os.setgid(4711); os.setuid(4711)
+for act in (lambda: made.put("B", "1"), made.read):
+    try:
+        print("done", act() is not None)
+    except InfisicalError as error:
+        print(error.conclusion.value, "no permission" in str(error))
+"""
+    for parent in (directory, *list(directory.parents)[:3]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    other = start(program, directory)
+    output, errors = other.communicate(timeout=30)
+    assert output.split("\n")[0] == "storage True", errors
+    assert output.split("\n")[1] == ("done True" if mode else "storage True"), errors
+
+
+# One writer at a time
+
+
+def test_a_second_writer_waits_and_then_says_who_is_in_the_way(
+    tmp_path: Path, key: keys.KeyFile, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key, lock_wait=0.2)
+    bring(made, {"A": entry(CANARY)})
+    other = start(HOLD, made.path + ".lock")
+    assert other.stdout is not None
+    assert other.stdout.readline() == "locked\n"
+    began = time.monotonic()
+    refused(lambda: made.put("A", "2"), Conclusion.BUSY, "0.2 seconds", "lock_wait", "Nothing was changed")
+    assert 0.2 <= time.monotonic() - began < 5
+    assert made.read().get("A") == entry(CANARY)
+    assert [change.action for change in made.put("A", "2", check=True).changes] == ["update"]
+    other.kill()
+    other.wait()
+    made.put("A", "2")
+    assert made.read().generation == 2
+
+
+# What the disk refuses
+
+
+@pytest.mark.parametrize(
+    ("code", "conclusion", "word"),
+    [
+        (errno.ENOSPC, Conclusion.STORAGE, "full"),
+        (errno.EDQUOT, Conclusion.STORAGE, "quota"),
+        (errno.EFBIG, Conclusion.STORAGE, "LimitFSIZE="),
+        (errno.EROFS, Conclusion.STORAGE, "read-only"),
+        (errno.EACCES, Conclusion.STORAGE, "no permission"),
+        (errno.EIO, Conclusion.STORAGE, "dmesg"),
+        (errno.ENOENT, Conclusion.STORAGE, "install -d"),
+        (errno.ELOOP, Conclusion.UNSAFE_FILE, "symbolic link"),
+        (errno.ENFILE, Conclusion.STORAGE, "operating system"),
+    ],
+)
+@pytest.mark.parametrize("call", ["write", "fsync", "link", "rename", "sync"])
+def test_what_the_disk_refuses_is_told_with_a_remedy(
+    tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch, call: str, code: int, conclusion: Conclusion,
+    word: str,
+) -> None:  # fmt: skip
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry(f"{CANARY} 1")})
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    target, name = {"write": (os, "open"), "sync": (files, "sync_directory")}.get(call, (os, call))
+    with made.writing() as draft, monkeypatch.context() as broken:
+        broken.setattr(target, name, fail)
+        holds = "new entries" if call == "sync" else "what it held before"
+        changes = Plan((Change("update", "A", entry(f"{CANARY} 1"), entry(f"{CANARY} 2")),), ())
+        if call == "write":
+            broken.setattr(vault.Vault, "_holds", lambda self, sealed: "holds what it held before")
+        refused(lambda: draft.apply(changes), conclusion, made.path, word, holds)
+    assert made.verify().generation == (2 if call == "sync" else 1)
+    assert not [name for name in listed(tmp_path) if name.startswith(".")]
+
+
+def test_a_missing_library_is_told(tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    bring(made, {"A": entry("1")})
+    for module in ("ciphers.aead", "kdf.hkdf", "kdf.scrypt"):
+        monkeypatch.setitem(sys.modules, f"cryptography.hazmat.primitives.{module}", None)
+    for act in (
+        made.read,
+        lambda: made.put("A", "2"),
+        lambda: keys.derive(b"", b"", b"", 1),
+        lambda: keys.stretch(b"", b"", 4, 1, 1),
+    ):
+        with pytest.raises(MissingLibrary, match="python3-cryptography"):
+            act()
+
+
+# Nothing is shown
+
+
+def test_nothing_shows_a_value_or_a_key(tmp_path: Path, source: keys.KeySource) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), source)
+    contents = bring(made, {"A": entry(CANARY)}, record={"etag": CANARY})
+    assert contents.get("A") == entry(CANARY)
+    with made.writing() as draft:
+        shown = [made, contents, made.read(), made.read().get("A"), draft, draft.contents, made._keys]
+    for text in map(repr, shown):
+        assert CANARY not in text
+        assert repr(source.secret())[2:-1] not in text
+        assert repr(contents.hash_key)[2:-1] not in text
+
+
+def test_the_hash_key_is_the_vaults_and_survives_writes(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    first = bring(made, {"A": entry("1")}).hash_key
+    assert bring(made, {"A": entry("2")}).hash_key == first == made.read().hash_key
+    assert first not in Path(made.path).read_bytes()
