@@ -271,7 +271,7 @@ class RunCache:
             if generation is not None:
                 entry = {
                     "generation": generation,
-                    "secrets": [asdict(secret) for secret in result.secrets.values()],
+                    "secrets": [secret._asdict() for secret in result.secrets.values()],
                     "names": list(result.secrets),
                     "warnings": list(result.warnings),
                 }

@@ -63,7 +63,7 @@ def test_a_secret_that_is_not_there_is_missing(target: Target, operation: str) -
 def test_a_batch_with_a_secret_that_is_not_there_changes_nothing(target: Target, method: str) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
-    error = error_of(api.batch, method, target.scope, [replace(A, value="other"), Secret("B", "x")])
+    error = error_of(api.batch, method, target.scope, [A._replace(value="other"), Secret("B", "x")])
     assert error.conclusion is Conclusion.SECRET_MISSING
     assert api.get_secret(target.scope, "A").value == A.value
 

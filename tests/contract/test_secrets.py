@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def test_a_secret_is_created_then_unchanged_then_updated_then_deleted_once(targe
     assert report.after is not None
     assert (report.after.version, report.approval_id, report.warnings) == (1, "", ())
     assert store.put(A).action is None
-    changed = store.put(replace(A, value="two"))
+    changed = store.put(A._replace(value="two"))
     assert changed.action == "update"
     assert changed.after is not None
     assert changed.after.version == 2
@@ -50,7 +49,7 @@ def test_check_mode_says_what_would_be_and_sends_no_write(target: Target) -> Non
     assert store.find("A") is None
     store.put(A)
     assert store.put(A, check=True).action is None
-    assert store.put(replace(A, value="two"), check=True).action == "update"
+    assert store.put(A._replace(value="two"), check=True).action == "update"
     assert store.remove("A", check=True).action == "delete"
     assert store.remove("B", check=True).action is None
     found = store.find("A")
@@ -63,8 +62,8 @@ def test_check_mode_says_what_would_be_and_sends_no_write(target: Target) -> Non
 def test_a_value_that_is_to_be_set_once_is_left_as_it_is(target: Target) -> None:
     store = target.remote()
     assert store.put(A, update_value="on_create").action == "create"
-    assert store.put(replace(A, value="two"), update_value="on_create").action is None
-    report = store.put(replace(A, value="two", comment="why"), update_value="on_create")
+    assert store.put(A._replace(value="two"), update_value="on_create").action is None
+    report = store.put(A._replace(value="two", comment="why"), update_value="on_create")
     assert report.action == "update"
     found = store.find("A")
     assert found is not None
@@ -124,7 +123,7 @@ def test_the_largest_value_comes_back_byte_for_byte(target: Target) -> None:
 def test_a_value_over_the_limit_changes_nothing(target: Target) -> None:
     store = target.remote()
     store.put(A)
-    error = error_of(store.put, replace(A, value="v" * 1_100_000))
+    error = error_of(store.put, A._replace(value="v" * 1_100_000))
     assert error.conclusion is Conclusion.TOO_LARGE
     found = store.find("A")
     assert found is not None
@@ -265,7 +264,7 @@ def test_another_writer_who_deletes_first_is_followed_by_a_create(controlled: Co
     store.put(A)
     gone = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A"}
     controlled.server.arm("delete_first", method="PATCH", path="/secrets/", secret=gone)
-    report = store.put(replace(A, value="two"))
+    report = store.put(A._replace(value="two"))
     assert report.action == "create"
     assert [one["value"] for one in controlled.stored("A")] == ["two"]
     assert controlled.methods("/secrets/(raw/)?A")[-3:] == ["PATCH", "GET", "POST"]
@@ -383,18 +382,18 @@ def test_an_identity_that_may_write_but_not_read_is_idempotent_with_a_state_file
     assert store.put(A, check=True).action is None
     report = store.put(A)
     assert (report.action, report.warnings) == (None, ())
-    assert store.put(replace(A, value="two")).action == "update"
-    assert store.put(replace(A, value="two")).action is None
+    assert store.put(A._replace(value="two")).action == "update"
+    assert store.put(A._replace(value="two")).action is None
     assert [(one["value"], one["version"]) for one in controlled.stored("A")] == [("two", 2)]
     # Somebody deletes it: it is written again although the state file knows it.
     controlled.server.delete_secret(PROJECT, ENVIRONMENT, "/", "A")
-    assert store.put(replace(A, value="two")).action == "create"
+    assert store.put(A._replace(value="two")).action == "create"
 
 
 def test_an_identity_that_may_write_but_not_read_sets_a_value_once(controlled: Controlled) -> None:
     store = controlled.remote("writer")
     assert store.put(A, update_value="on_create").action == "create"
-    report = store.put(replace(A, value="two"), update_value="on_create")
+    report = store.put(A._replace(value="two"), update_value="on_create")
     assert (report.action, report.warnings) == (None, ())
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
@@ -427,24 +426,24 @@ def test_an_identity_that_may_not_write_is_told_which_permission_is_lacking(cont
 
 def test_a_comment_is_changed_alone_and_left_where_it_is_not_given(target: Target) -> None:
     store = target.remote()
-    store.put(replace(A, comment="first"))
+    store.put(A._replace(comment="first"))
     assert store.put(A).action is None
-    assert store.put(replace(A, comment="first")).action is None
-    assert store.put(replace(A, comment=" first ")).action is None
-    assert store.put(replace(A, comment="second")).action == "update"
-    store.put(replace(A, value="two"))
+    assert store.put(A._replace(comment="first")).action is None
+    assert store.put(A._replace(comment=" first ")).action is None
+    assert store.put(A._replace(comment="second")).action == "update"
+    store.put(A._replace(value="two"))
     found = store.find("A")
     assert found is not None
     assert (found.value, found.comment) == ("two", "second")
-    assert store.put(replace(A, value="two", comment="")).action == "update"
-    assert store.put(replace(A, value="two", comment="")).action is None
+    assert store.put(A._replace(value="two", comment="")).action == "update"
+    assert store.put(A._replace(value="two", comment="")).action is None
 
 
 @pytest.mark.kinds("2024", "current")
 def test_tags_are_set_changed_and_taken_away_once(controlled: Controlled) -> None:
     store = controlled.remote()
     for tags in (("database",), ("web", "database"), ()):
-        wanted = replace(A, tags=tags)
+        wanted = A._replace(tags=tags)
         assert store.put(wanted).action == ("create" if tags == ("database",) else "update")
         assert store.put(wanted).action is None
         [stored] = controlled.stored("A")
@@ -455,7 +454,7 @@ def test_tags_are_set_changed_and_taken_away_once(controlled: Controlled) -> Non
 @pytest.mark.kinds("2024", "current")
 @pytest.mark.parametrize("check", [True, False])
 def test_a_tag_that_the_project_has_not_is_refused_with_those_it_has(controlled: Controlled, check: bool) -> None:
-    error = error_of(controlled.remote().put, replace(A, tags=("none", "web")), check=check)
+    error = error_of(controlled.remote().put, A._replace(tags=("none", "web")), check=check)
     assert isinstance(error, ConfigurationError)
     assert error.option == "tags"
     assert "no tag none" in str(error)
@@ -466,7 +465,7 @@ def test_a_tag_that_the_project_has_not_is_refused_with_those_it_has(controlled:
 @pytest.mark.kinds("reference")
 def test_tags_are_refused_where_the_server_has_none(controlled: Controlled) -> None:
     with pytest.raises(InfisicalError) as caught:
-        controlled.remote().put(replace(A, tags=("web",)))
+        controlled.remote().put(A._replace(tags=("web",)))
     assert "tags" in str(caught.value)
     assert controlled.stored("A") == []
 
@@ -475,7 +474,7 @@ def test_tags_are_refused_where_the_server_has_none(controlled: Controlled) -> N
 def test_metadata_are_set_changed_and_taken_away_once(target: Target) -> None:
     store = target.remote()
     for metadata in ((("owner", "me"),), (("owner", "you"), ("tier", "1")), ()):
-        wanted = replace(A, metadata=metadata)
+        wanted = A._replace(metadata=metadata)
         assert store.put(wanted).action in ("create", "update")
         assert store.put(wanted).action is None
         assert store.put(A).action is None
@@ -487,7 +486,7 @@ def test_metadata_are_set_changed_and_taken_away_once(target: Target) -> None:
 @pytest.mark.kinds("2024", "reference")
 def test_metadata_are_ignored_with_a_warning_and_no_eternal_change_where_the_server_keeps_none(target: Target) -> None:
     store = target.remote()
-    wanted = replace(A, metadata=(("owner", "me"),))
+    wanted = A._replace(metadata=(("owner", "me"),))
     first, second = store.put(wanted), store.put(wanted)
     assert (first.action, second.action) == ("create", None)
     for report in (first, second):

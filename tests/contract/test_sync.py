@@ -412,7 +412,7 @@ def test_a_new_version_of_the_same_value_is_noted(site: Site) -> None:
     site.pull()
     remote = site.controlled.remote()
     [secret] = remote.listing().secrets
-    remote.api.update_secret(remote.scope, replace(secret, value="one", comment=None, tags=None, metadata=None))
+    remote.api.update_secret(remote.scope, secret._replace(value="one", comment=None, tags=None, metadata=None))
     outcome = site.pull()
     if site.controlled.kind != "reference":
         assert outcome.versions == {"A": (1, 2)}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import plan
@@ -38,7 +37,7 @@ def applied(current: dict[str, Secret], changes: plan.Plan) -> dict[str, Secret]
         if change.after is None:
             del result[change.key]
         else:
-            result[change.key] = replace(change.after, value=canonical_value(change.after.value or ""))
+            result[change.key] = change.after._replace(value=canonical_value(change.after.value or ""))
     return result
 
 
@@ -114,10 +113,10 @@ def test_each_field_that_is_given_can_make_a_difference(wanted: Secret) -> None:
 
 
 def test_a_hidden_value_counts_as_different_because_nothing_says_that_it_is_the_same() -> None:
-    hidden = replace(STORED_SECRET, value=None, hidden=True)
+    hidden = STORED_SECRET._replace(value=None, hidden=True)
     assert plan.differs(hidden, Secret("A", "x"))
     assert not plan.differs(hidden, Secret("A"))
 
 
 def test_metadata_that_a_server_does_not_keep_are_no_difference() -> None:
-    assert not plan.differs(replace(STORED_SECRET, metadata=None), Secret("A", "x", metadata=(("k", "v"),)))
+    assert not plan.differs(STORED_SECRET._replace(metadata=None), Secret("A", "x", metadata=(("k", "v"),)))

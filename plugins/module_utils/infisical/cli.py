@@ -64,9 +64,9 @@ EXIT_CODES: dict[Conclusion, int] = {
     Conclusion.INVALID: FAILED,
     Conclusion.TOO_LARGE: FAILED,
 }
-"""The one table of exit codes; what is in words in `_CODES` is for people."""
+"""The one table of exit codes; what is in words in `CODES` is for people."""
 
-_CODES = """\
+CODES = """\
 exit codes:
   0  done; with status, whatever the last sync came to
   1  the server refuses what was asked, or something unforeseen
@@ -197,7 +197,7 @@ _BY_PLACE = {option.place: option for option in OPTIONS}
 _SECRETS = (("infisical", "client_secret"), ("infisical", "token"), ("infisical", "proxy"), ("vault", "passphrase"))
 """What a configuration file that others can read must not hold."""
 _KEYS = ("key_file", "key_credential", "passphrase", "passphrase_file")
-_CREDENTIALS = {
+CREDENTIALS = {
     "infisical_client_id": ("infisical", "client_id_file"),
     "infisical_client_secret": ("infisical", "client_secret_file"),
     "infisical_token": ("infisical", "token_file"),
@@ -272,7 +272,7 @@ def _from_credentials(environ: Mapping[str, str]) -> Layer:
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     if not directory:
         return {}
-    there = {name: place for name, place in _CREDENTIALS.items() if os.path.exists(os.path.join(directory, name))}
+    there = {name: place for name, place in CREDENTIALS.items() if os.path.exists(os.path.join(directory, name))}
     return {
         place: name if place == ("vault", "key_credential") else os.path.join(directory, name)
         for name, place in there.items()
@@ -1114,7 +1114,7 @@ INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
 
 def _top_help() -> str:
     commands = "\n".join(f"  {' '.join(command.words):<14} {command.help}" for command in COMMANDS)
-    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), codes=_CODES)
+    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), codes=CODES)
 
 
 def _chosen(words: Sequence[str]) -> tuple[Command, list[str]]:

@@ -439,7 +439,7 @@ class Remote:
             return found
         # Servers of 2024 tell a secret's tags in a listing only.
         listed = merged(self.listing()).secrets.get(wanted.key)
-        return replace(found, tags=listed.tags if listed is not None else ())
+        return found._replace(tags=listed.tags if listed is not None else ())
 
     def _check_creatable(self, error: InfisicalError) -> None:
         """Let a missing folder pass where it is to be made; raise what is missing otherwise, explained."""
@@ -449,9 +449,9 @@ class Remote:
 
     def _change(self, before: Secret | None, wanted: Secret, update_value: UpdateValue) -> Change | None:
         """What is to be done, None where nothing is."""
-        target = wanted if before is None or update_value == "always" else replace(wanted, value=None)
+        target = wanted if before is None or update_value == "always" else wanted._replace(value=None)
         if before is not None and self._is_recalled(before, target):
-            before = replace(before, value=target.value, hidden=False)
+            before = before._replace(value=target.value, hidden=False)
         changes = build({} if before is None else {wanted.key: before}, {wanted.key: target}).changes
         return changes[0] if changes else None
 
@@ -509,8 +509,7 @@ class Remote:
         after = self._expected(change.before, target)
         if stored is not None:
             # As far as the answer of a write tells: servers leave out what they do not keep, and some leave out tags.
-            after = replace(
-                after,
+            after = after._replace(
                 version=stored.version,
                 id=stored.id,
                 metadata=stored.metadata,
@@ -537,13 +536,12 @@ class Remote:
         return Report(action, before, after, warnings=tuple(warnings))
 
     def _placed(self, secret: Secret) -> Secret:
-        return replace(secret, environment=self.scope.environment, secret_path=self.scope.secret_path)
+        return secret._replace(environment=self.scope.environment, secret_path=self.scope.secret_path)
 
     def _expected(self, before: Secret | None, target: Secret) -> Secret:
         """What would be stored: what is None in `target` stays as it is in `before`."""
         base = before or Secret(target.key)
-        return replace(
-            self._placed(target),
+        return self._placed(target)._replace(
             version=base.version + 1,
             id=base.id,
             comment=base.comment if target.comment is None else trim(target.comment),
@@ -667,7 +665,7 @@ def _whole(secret: Secret, before: Secret | None) -> Secret:
     """What is sent to update `before`."""
     if secret.value is None and before is not None and before.metadata is None:
         # Servers that know no metadata want the value with every update; to others nothing is written back.
-        return replace(secret, value=before.value)
+        return secret._replace(value=before.value)
     return secret
 
 

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from json.encoder import encode_basestring_ascii as _quoted
+from operator import itemgetter
 from typing import Any, Callable
 
 from . import files
@@ -140,7 +141,7 @@ class StateFile:
         with self._changing() as state:
             state.update(about, state_hash=self._algorithm)
             state["pull_count"] += pulled
-            hashed = self.hashed
+            hashed = secret_hash if self.hash_key is None else self.hashed
             state["secrets"] = {
                 name: (hashed(name, value), version, time) for name, (value, version, time) in secrets.items()
             }
@@ -266,7 +267,7 @@ def _document(state: Mapping[str, Any]) -> bytes:
     """
     lines = [
         f'\n    {_quoted(name)}: {{"hash": "{hashed}", "version": {version}, "last_synced": {_quoted(time)}}}'
-        for name, (hashed, version, time) in sorted(state["secrets"].items())
+        for name, (hashed, version, time) in sorted(state["secrets"].items(), key=itemgetter(0))
     ]
     return _head_document(state) + _SECRETS + ",".join(lines).encode("ascii") + b"\n  " + _END
 

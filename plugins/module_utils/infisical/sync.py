@@ -137,20 +137,12 @@ class Outcome:
 
 
 def _outcome(direction: str, plan: Plan, **more: Any) -> Outcome:
-    by_action: dict[str, list[str]] = {"create": [], "update": [], "delete": []}
-    versions = {}
-    for change in plan.changes:
-        by_action[change.action].append(change.key)
-        versions[change.key] = (_version(change.before), _version(change.after))
-    return Outcome(
-        direction,
-        tuple(by_action["create"]),
-        tuple(by_action["update"]),
-        tuple(by_action["delete"]),
-        len(plan.unchanged),
-        versions,
-        **more,
-    )
+    names = {
+        action: tuple([change.key for change in plan.changes if change.action == action])
+        for action in ("create", "update", "delete")
+    }
+    versions = {change.key: (_version(change.before), _version(change.after)) for change in plan.changes}
+    return Outcome(direction, *names.values(), len(plan.unchanged), versions, **more)
 
 
 def _version(secret: Secret | None) -> int | None:
@@ -834,7 +826,7 @@ def _recalled(
     if state is None or not any(secret.hidden for secret in stored.values()):
         return dict(stored)
     return {
-        key: replace(secret, value=desired[key].value, hidden=False)
+        key: secret._replace(value=desired[key].value, hidden=False)
         if secret.hidden and key in desired and state.holds(key, desired[key].value, secret.version)
         else secret
         for key, secret in stored.items()
@@ -848,7 +840,7 @@ def _with_versions(plan: Plan, told: Mapping[str, int] | None = None) -> Plan:
         if change.after is None:
             return None
         expected = (change.before.version if change.before is not None else 0) + 1
-        return replace(change.after, version=(told or {}).get(change.key, expected))
+        return change.after._replace(version=(told or {}).get(change.key, expected))
 
     return replace(plan, changes=tuple(change._replace(after=after(change)) for change in plan.changes))
 

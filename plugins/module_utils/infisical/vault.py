@@ -98,15 +98,7 @@ class Contents:
     @cached_property
     def secrets(self) -> dict[str, Secret]:
         """All entries by their names in the vault."""
-        origins, of = self.origins, Secret.of
-        return {
-            name: of({
-                "key": name if key is None else key, "value": value, "version": version, "id": id_,
-                "job": origins[origin][0], "project_id": origins[origin][1], "environment": origins[origin][2],
-                "secret_path": origins[origin][3], "synced_at": synced_at,
-            })
-            for name, (value, origin, key, id_, version, synced_at) in self.rows.items()
-        }  # fmt: skip
+        return {name: self._secret(name, row) for name, row in self.rows.items()}
 
     def of_job(self, job: str) -> dict[str, tuple[str, int, str]]:
         """What the state file knows of a job's entries: {name: (value, version, synced_at)}."""
@@ -116,8 +108,9 @@ class Contents:
     def get(self, name: str) -> Secret | None:
         """The entry of this name, None where there is none."""
         row = self.rows.get(name)
-        if row is None:
-            return None
+        return None if row is None else self._secret(name, row)
+
+    def _secret(self, name: str, row: _Row) -> Secret:
         value, origin, key, id_, version, synced_at = row
         job, project_id, environment, secret_path = self.origins[origin]
         return Secret(
@@ -609,15 +602,14 @@ def _changed(before: Contents, plan: Plan, job: str, time: str) -> tuple[tuple[_
             rows.pop(change.key, None)
     written = [(change.key, change.after) for change in plan.changes if change.after is not None]
     index = {origin: number for number, origin in enumerate(before.origins)}
-    number_of = {
-        place: index.setdefault((job, *place), len(index))
-        for place in sorted({_place_of(secret) for _name, secret in written})
-    }
-    for name, secret in written:
-        key = secret.key
-        rows[name] = [
-            secret.value, number_of[_place_of(secret)], None if key == name else key, secret.id, secret.version, time
-        ]  # fmt: skip
+    places = list(map(_place_of, [secret for _name, secret in written]))
+    number_of = {place: index.setdefault((job, *place), len(index)) for place in set(places)}
+    rows.update({
+        name: [
+            secret.value, number_of[place], None if secret.key == name else secret.key, secret.id, secret.version, time
+        ]
+        for (name, secret), place in zip(written, places)
+    })  # fmt: skip
     origins = list(index)
     used = sorted({row[1] for row in rows.values()})
     if len(used) < len(origins):

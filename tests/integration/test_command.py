@@ -1,0 +1,834 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command infisical-sync, run as a process: what it does, says and ends with, and what it never shows."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
+from dev_server.client import DevServer
+from integration.shop import PROFILES, PROJECT, SEED
+
+pytestmark = pytest.mark.once
+
+ROOM = Path(str(infisical.__file__)).parent
+CHECKOUT = ROOM.parents[2]
+MANUAL = CHECKOUT / "docs" / "docsite" / "rst" / "infisical-sync.1.rst"
+CANARY = "Canary7f3a9c21"
+SECONDS = 60
+
+
+class Host:
+    """A host with the command, a vault's folder, and nothing of ours in its environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.vault = folder / "secrets.vault"
+        self.key = folder / "vault.key"
+        self.state = folder / sync.STATE_FILE
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.module = infisical.__name__
+        self.environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.home),
+            "PYTHONPATH": str(ROOM.parents[5]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "INFISICAL_VAULT": str(self.vault),
+            "INFISICAL_KEY_FILE": str(self.key),
+        }
+
+    def command(self, *arguments: object) -> list[str]:
+        return [sys.executable, "-m", self.module, *map(str, arguments)]
+
+    def start(self, *arguments: object, **more: Any) -> subprocess.Popen[bytes]:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return subprocess.Popen(self.command(*arguments), env=self.environment, **{**pipes, **more})
+
+    def raw(self, *arguments: object, given: str | bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run the command, whatever it ends with."""
+        return subprocess.run(
+            self.command(*arguments),
+            input=given.encode() if isinstance(given, str) else given,
+            capture_output=True,
+            env=self.environment,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def run(self, *arguments: object, given: str | bytes = b"", code: int = 0) -> str:
+        """Run the command, which must end with `code`; its report, or where it fails its report and error."""
+        ended = self.raw(*arguments, given=given)
+        assert ended.returncode == code, (ended.stdout, ended.stderr)
+        return (ended.stdout + (ended.stderr if code else b"")).decode()
+
+    def data(self, *arguments: object, code: int = 0) -> Any:
+        """What the command reports as JSON."""
+        ended = self.raw(*arguments, "--json")
+        assert ended.returncode == code, (ended.stdout, ended.stderr)
+        return json.loads(ended.stdout)
+
+    def values(self) -> dict[str, str]:
+        """Everything in the vault."""
+        return dict(json.loads(self.run("vault", "export", "--format", "json")))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    made = Host(tmp_path)
+    made.run("vault", "keygen")
+    return made
+
+
+@pytest.fixture
+def client(host: Host, server: DevServer) -> Host:
+    """A host that is set up to sync the root folder of the shop's project."""
+    host.environment.update(
+        INFISICAL_URL=server.url,
+        INFISICAL_CLIENT_ID="admin-id",
+        INFISICAL_CLIENT_SECRET="admin-client-secret",
+        INFISICAL_PROJECT_ID=PROJECT,
+        INFISICAL_ENVIRONMENT="dev",
+        INFISICAL_SECRET_PATH="/app",
+        INFISICAL_CONNECTION_WAIT="0.1",
+        INFISICAL_SERVER_ERROR_WAIT="0.1",
+        INFISICAL_RATE_LIMIT_WAIT="0.1",
+    )
+    return host
+
+
+def config(host: Host, text: str, mode: int = 0o600) -> Path:
+    """A configuration file where the command looks for one."""
+    path = host.home / ".config" / "infisical-sync" / "config.ini"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    path.chmod(mode)
+    return path
+
+
+def private(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.write_text(text, "utf-8")
+    path.chmod(mode)
+    return path
+
+
+# Single entries
+
+
+@pytest.mark.parametrize("value", ["plain", "", "\n", "two\nlines\n", "tab\tnul\0 é 🔑\r\n", " spaces ", "x" * 200_000])
+def test_a_value_comes_back_to_the_byte(host: Host, value: str) -> None:
+    assert host.run("vault", "set", "NAME", given=value) == "created: NAME\n"
+    assert host.raw("vault", "get", "NAME").stdout == value.encode()
+
+
+def test_a_newline_is_stripped_and_a_file_read_on_request(host: Host) -> None:
+    host.run("vault", "set", "A", "--strip-newline", given="value\n\n")
+    host.run("vault", "set", "B", "--strip-newline", "--file", private(host.folder / "value", "windows\r\n"))
+    assert host.values() == {"A": "value\n", "B": "windows"}
+
+
+def test_setting_and_deleting_tell_what_changes_and_check_changes_nothing(host: Host) -> None:
+    host.run("vault", "set", "FIRST", given="1")
+    before = host.vault.read_bytes()
+    assert host.run("vault", "set", "A", "--check", given="1") == "would create: A\n"
+    assert host.vault.read_bytes() == before
+    assert host.run("vault", "set", "A", given="1") == "created: A\n"
+    assert host.run("vault", "set", "A", "--check", given="1") == "unchanged: A\n"
+    before = host.vault.read_bytes()
+    assert host.run("vault", "set", "A", given="1") == "unchanged: A\n"
+    assert host.run("vault", "delete", "A", "--check") == "would delete: A\n"
+    assert host.vault.read_bytes() == before
+    assert host.run("vault", "delete", "A") == "deleted: A\n"
+    assert "no entry 'A'" in host.run("vault", "delete", "A", code=9)
+    assert "no entry 'A'" in host.run("vault", "get", "A", code=9)
+    assert host.values() == {"FIRST": "1"}
+
+
+def test_a_value_as_an_argument_is_refused_and_not_repeated(host: Host) -> None:
+    for arguments in (["NAME", CANARY], ["NAME", f"-{CANARY}"], ["NAME", f"--value={CANARY}"]):
+        said = host.run("vault", "set", *arguments, given="x", code=2)
+        assert "never an argument" in said
+        assert CANARY not in said
+    assert not host.vault.exists()
+
+
+def test_a_value_that_is_no_text_is_refused(host: Host) -> None:
+    assert "UTF-8" in host.run("vault", "set", "A", given=b"\xff" + CANARY.encode(), code=2)
+    assert not host.vault.exists()
+
+
+def test_a_list_has_names_and_origin_and_no_value(client: Host) -> None:
+    client.run("vault", "set", "OWN", given=CANARY)
+    client.run("sync")
+    text = client.run("vault", "list")
+    assert [line.split()[0] for line in text.splitlines()] == ["NAME", "DB_PASSWORD", "DB_USER", "OWN"]
+    rows = client.data("vault", "list")
+    assert [(row["name"], row["project"], row["environment"], row["path"], row["job"]) for row in rows] == [
+        ("DB_PASSWORD", PROJECT, "dev", "/app", "default"),
+        ("DB_USER", PROJECT, "dev", "/app", "default"),
+        ("OWN", "", "", "", ""),
+    ]
+    assert CANARY not in text + json.dumps(rows)
+    assert "seeded password" not in text + json.dumps(rows)
+
+
+def test_a_terminal_gets_a_newline_behind_a_value_and_nothing_that_it_would_obey(host: Host) -> None:
+    host.run("vault", "set", "A", given="value")
+    host.run("vault", "set", "\x85\u202eB", given="x")
+    main, side = pty.openpty()
+    subprocess.run(host.command("vault", "get", "A"), stdout=side, env=host.environment, check=True)
+    assert os.read(main, 100) == b"value\r\n"
+    os.close(side)
+    os.close(main)
+    assert "\\x85\\u202eB" in host.run("vault", "list")
+
+
+def test_on_a_terminal_a_value_is_asked_for_twice_and_not_shown(host: Host) -> None:
+    for second, code in (("other", 2), (CANARY, 0)):
+        main, side = pty.openpty()
+        running = host.start("vault", "set", "A", stdin=side, stderr=side, start_new_session=True)
+        said = b""
+        for answer in (CANARY, second):
+            said += until(main, said.count(b": ") + 1)
+            os.write(main, answer.encode() + b"\n")
+        running.communicate(timeout=SECONDS)
+        while select.select([main], [], [], 0)[0]:
+            said += os.read(main, 1000)
+        assert running.returncode == code, said
+        assert CANARY.encode() not in said
+        os.close(side)
+        os.close(main)
+    assert host.values() == {"A": CANARY}
+
+
+def until(descriptor: int, prompts: int) -> bytes:
+    """What a terminal shows until it shows one more prompt."""
+    said = b""
+    while b": " not in said:
+        assert select.select([descriptor], [], [], SECONDS)[0], (said, prompts)
+        said += os.read(descriptor, 1000)
+    return said
+
+
+# Keys
+
+
+def test_a_key_is_made_once_and_a_missing_one_is_explained(host: Host) -> None:
+    before = host.key.read_bytes()
+    assert stat.S_IMODE(host.key.stat().st_mode) == 0o600
+    assert "left as it is" in host.run("vault", "keygen")
+    assert host.key.read_bytes() == before
+    host.key.unlink()
+    said = host.run("vault", "set", "A", given="x", code=2)
+    assert f"infisical-sync vault keygen --key-file '{host.key}'" in said
+    del host.environment["INFISICAL_KEY_FILE"]
+    assert "--key-file" in host.run("vault", "get", "A", code=2)
+
+
+def test_a_vault_is_sealed_anew_for_a_key_a_passphrase_and_with_a_new_data_key(host: Host) -> None:
+    host.run("vault", "set", "A", given="1")
+    host.run("vault", "set", "A", given="2")
+    phrase = private(host.folder / "phrase", "correct horse\n")
+    host.run("vault", "rekey", "--new-passphrase-file", phrase)
+    host.run("vault", "get", "A", code=6)
+    del host.environment["INFISICAL_KEY_FILE"]
+    assert host.run("vault", "get", "A", "--passphrase-file", phrase) == "2"
+    host.run("vault", "keygen", "--key-file", host.folder / "new.key")
+    host.run("vault", "rekey", "--passphrase-file", phrase, "--new-key-file", host.folder / "new.key", "--data")
+    host.environment["INFISICAL_KEY_FILE"] = str(host.folder / "new.key")
+    assert host.run("vault", "get", "A") == "2"
+    assert not Path(f"{host.vault}.previous").exists()
+    host.run("vault", "rekey", "--data")
+    generation = host.data("vault", "verify")["generation"]
+    assert generation == 5
+    assert json.loads(host.state.read_text())["generation"] == generation
+    assert "--new-key-file" in host.run("vault", "rekey", code=2)
+
+
+def test_a_vault_that_cannot_be_opened_says_why(host: Host) -> None:
+    assert "There is no vault" in host.run("vault", "get", "A", code=6)
+    host.run("vault", "set", "A", given=CANARY)
+    older = host.vault.read_bytes()
+    host.run("vault", "set", "A", given="x")
+    newest = host.vault.read_bytes()
+    host.vault.write_bytes(older)
+    assert "generation" in host.run("vault", "get", "A", code=6)
+    host.vault.write_bytes(newest[:-1] + bytes([newest[-1] ^ 1]))
+    assert CANARY not in host.run("vault", "verify", code=6)
+    host.vault.write_bytes(newest)
+    host.vault.chmod(0o644)
+    assert "chmod" in host.run("vault", "get", "A", code=6)
+    host.vault.chmod(0o600)
+    host.run("vault", "keygen", "--key-file", host.folder / "wrong.key")
+    host.run("vault", "get", "A", "--key-file", host.folder / "wrong.key", code=6)
+    assert host.run("vault", "verify") == f"{host.vault} is whole: 1 secrets, generation 2\n"
+
+
+def test_an_older_vault_is_noticed_by_what_set_wrote_into_the_state_file(host: Host) -> None:
+    assert cli.STATE_FILE == sync.STATE_FILE
+    host.run("vault", "set", "A", given="1")
+    assert json.loads(host.state.read_text())["generation"] == 1
+
+
+# Export and exec
+
+
+def test_an_export_reads_back_the_same_in_a_shell_and_as_json(host: Host) -> None:
+    values = {"A": "one", "B": "two\nlines with \"quotes\" and $HOME `id` \\", "C": ""}
+    for name, value in values.items():
+        host.run("vault", "set", name, given=value)
+    exported = host.folder / "env"
+    host.run("vault", "export", "--output", exported)
+    assert exported.read_text() == host.run("vault", "export")
+    assert stat.S_IMODE(exported.stat().st_mode) == 0o600
+    said = subprocess.run(
+        ["sh", "-c", '. "$1"; printf "%s|%s|%s" "$A" "$B" "$C"', "sh", exported], capture_output=True, check=True
+    )
+    assert said.stdout.decode() == "|".join(values.values())
+    assert host.values() == values
+
+
+@pytest.mark.parametrize("words", [["vault", "export"], ["exec", "--", "true"]])
+def test_names_that_no_environment_should_take_are_refused_unless_allowed(host: Host, words: list[str]) -> None:
+    for name in ("LD_PRELOAD", "PATH", "my-key", "FINE"):
+        host.run("vault", "set", name, given=CANARY)
+    said = host.run(*words, code=2)
+    assert "'LD_PRELOAD'" in said
+    assert "'PATH'" in said
+    assert "'my-key'" in said
+    assert "FINE" not in said
+    assert CANARY not in said
+    host.run(words[0], *words[1:2][: words[0] == "vault"], "--allow", "LD_PRELOAD", "--allow", "PATH", *words[1:], code=2)
+    host.run("vault", "delete", "LD_PRELOAD")
+    host.run("vault", "delete", "PATH")
+    at = 2 if words[0] == "vault" else 1
+    host.run(*words[:at], "--allow", "my-key", *words[at:])
+
+
+def test_a_program_gets_the_secrets_and_nothing_of_ours(host: Host) -> None:
+    host.run("vault", "set", "DB_PASSWORD", given="two\nlines")
+    host.environment.update(
+        INFISICAL_CLIENT_SECRET=CANARY,
+        INFISICAL_TOKEN=CANARY,
+        INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET=CANARY,
+        CREDENTIALS_DIRECTORY=str(host.folder / "none"),
+        OTHER="kept",
+    )
+    shown = host.run("exec", "--", "env", "-0")
+    environment = dict(entry.split("=", 1) for entry in shown.split("\0") if entry)
+    assert environment["DB_PASSWORD"] == "two\nlines"
+    assert environment["OTHER"] == "kept"
+    assert not [name for name in environment if name.startswith("INFISICAL_") or name == "CREDENTIALS_DIRECTORY"]
+    assert CANARY not in shown
+
+
+def test_exec_ends_as_its_program_does(host: Host) -> None:
+    host.run("vault", "set", "A", given="x")
+    assert host.run("exec", "--", "sh", "-c", 'printf "%s" "$A $1 $2"; exit 42', "sh", "--", "-v", code=42) == "x -- -v"
+    assert "not found" in host.run("exec", "--", "no-such-program", code=127)
+    assert "cannot be run" in host.run("exec", "--", host.key, code=126)
+    assert "two dashes" in host.run("exec", "true", code=2)
+    assert "two dashes" in host.run("exec", "--", code=2)
+    # A program must not inherit that Python ignores this signal.
+    ended = host.raw("exec", "--", "sh", "-c", "kill -PIPE $$; echo survived")
+    assert ended.returncode == -signal.SIGPIPE
+
+
+def test_a_value_with_a_nul_byte_is_for_json_only(host: Host) -> None:
+    host.run("vault", "set", "A", given=f"{CANARY}\0")
+    for words in (["vault", "export"], ["exec", "--", "true"]):
+        said = host.run(*words, code=2)
+        assert "NUL" in said
+        assert CANARY not in said
+    assert host.values() == {"A": f"{CANARY}\0"}
+
+
+# Sync and push
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_sync_is_planned_done_and_then_unchanged(client: Host, server: DevServer, profile: str) -> None:
+    plan = client.run("sync", "--check")
+    assert plan == (
+        "+ DB_PASSWORD (version 1)\n+ DB_USER (version 1)\n"
+        "would pull: 2 created, 0 updated, 0 deleted, 0 unchanged\n"
+    )
+    assert not client.vault.exists()
+    assert client.run("sync") == "pulled: 2 created, 0 updated, 0 deleted, 0 unchanged (generation 1)\n"
+    assert client.values() == {"DB_PASSWORD": "seeded password", "DB_USER": "shop"}
+    assert client.run("sync") == "pulled: 0 created, 0 updated, 0 deleted, 2 unchanged (generation 1)\n"
+    server.put_secret(PROJECT, "dev", "/app", "DB_USER", "new")
+    server.put_secret(PROJECT, "dev", "/app", "ADDED", "x")
+    server.delete_secret(PROJECT, "dev", "/app", "DB_PASSWORD")
+    before = client.vault.read_bytes()
+    names = "+ ADDED (version 1)\n- DB_PASSWORD (version 1)\n~ DB_USER (version 1 -> version 2)\n"
+    assert client.run("sync", "--prune", "--check").startswith(names + "would pull: 1 created, 1 updated, 1 deleted")
+    assert client.vault.read_bytes() == before
+    assert client.run("sync", "--prune", "-v").startswith(names + "pulled: 1 created, 1 updated, 1 deleted")
+    assert client.values() == {"ADDED": "x", "DB_USER": "new"}
+
+
+def test_a_sync_reports_as_json(client: Host) -> None:
+    result = client.data("sync")
+    assert result["changed"] is True
+    assert result["counts"] == {"created": 2, "updated": 0, "deleted": 0, "unchanged": 0}
+    assert result["created"] == ["DB_PASSWORD", "DB_USER"]
+    assert result["generation"] == 1
+    assert client.data("sync")["changed"] is False
+
+
+@pytest.mark.parametrize("given", ["dotenv", "json", "stdin", "vault"])
+def test_a_push_is_planned_done_and_then_unchanged(client: Host, server: DevServer, given: str) -> None:
+    values = {"ONE": "first", "TWO": "two\nlines $x"}
+    text = json.dumps(values) if given in ("json", "stdin") else 'ONE="first"\nTWO="two\nlines \\$x"\n'
+    source = {"stdin": "-", "vault": "vault"}.get(given, str(private(client.folder / "source", text)))
+    typed = text if given == "stdin" else ""
+    if given == "vault":
+        for name, value in values.items():
+            client.run("vault", "set", name, given=value)
+    words = ["push", "--from", source]
+    said = client.run(*words, "--check", given=typed)
+    assert said == "+ ONE (version 1)\n+ TWO (version 1)\nwould push: 2 created, 0 updated, 0 deleted, 2 unchanged\n"
+    assert "ONE" not in server.values(PROJECT, "dev", "/app")
+    assert client.run(*words, given=typed) == "pushed: 2 created, 0 updated, 0 deleted, 2 unchanged\n"
+    stored = server.values(PROJECT, "dev", "/app")
+    assert {name: stored[name] for name in values} == {name: [value] for name, value in values.items()}
+    assert client.run(*words, given=typed) == "pushed: 0 created, 0 updated, 0 deleted, 4 unchanged\n"
+
+
+def test_push_prunes_and_normalizes_where_it_is_told_to_and_sync_options_do_not_count_for_it(
+    client: Host, server: DevServer
+) -> None:
+    client.environment["INFISICAL_SYNC_PRUNE"] = "true"
+    client.run("push", "--from", "-", "--normalize-names", given="my-key=1\nDB_USER=shop\n")
+    assert sorted(server.values(PROJECT, "dev", "/app")) == ["DB_PASSWORD", "DB_USER", "MY_KEY"]
+    client.environment["INFISICAL_PUSH_PRUNE"] = "true"
+    client.run("push", "--from", "-", given="MY_KEY=1\n")
+    assert sorted(server.values(PROJECT, "dev", "/app")) == ["MY_KEY"]
+    client.run("push", "--from", "-", "--no-prune", "--create-path", "--secret-path", "/new", given="A=1\n")
+    assert server.values(PROJECT, "dev", "/new") == {"A": ["1"]}
+
+
+def test_a_source_that_cannot_be_read_is_named_and_not_quoted(client: Host) -> None:
+    assert "cannot be read" in client.run("push", "--from", client.folder / "none", code=2)
+    for text in (f'A="{CANARY}', f'{{"A": "{CANARY}"', f'{{"A": {{"b": "{CANARY}"}}}}'):
+        assert CANARY not in client.run("push", "--from", "-", given=text, code=2)
+
+
+# Exit codes
+
+
+def test_every_conclusion_has_an_exit_code_and_every_code_is_explained() -> None:
+    assert set(cli.EXIT_CODES) == set(Conclusion)
+    assert all(f"\n  {code}  " in cli.CODES for code in {0, 1, 9, *cli.EXIT_CODES.values()})
+
+
+def test_configuration_authentication_network_guard_vault_busy_and_partial_have_codes_of_their_own(
+    client: Host, server: DevServer, seeded: Callable[..., None]
+) -> None:
+    client.run("sync")
+    before = client.vault.read_bytes()
+    assert "dev" in client.run("sync", "--environment", "mistyped", "--prune", code=2)
+    assert "no-such-option" in client.run("sync", "--no-such-option", code=2)
+    client.environment["INFISICAL_CLIENT_SECRET"] = CANARY
+    assert CANARY not in client.run("sync", code=3)
+    client.environment["INFISICAL_CLIENT_SECRET"] = "admin-client-secret"
+    said = client.run("sync", "--url", "http://127.0.0.1:9", code=4)
+    assert "Waiting 0.1 s" in said
+    server.delete_secret(PROJECT, "dev", "/app", "DB_USER")
+    server.delete_secret(PROJECT, "dev", "/app", "DB_PASSWORD")
+    assert "allow_empty" in client.run("sync", "--prune", code=5)
+    assert client.vault.read_bytes() == before
+    client.run("sync", "--key-file", private(client.folder / "wrong", "x" * 32), code=6)
+    with open(f"{client.vault}.cycle.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "running" in client.run("sync", "--lock-wait", "0.1", code=7)
+    seeded()
+    result = client.raw("sync", "--project-ids", f"{PROJECT},no-such-project", "--json")
+    assert result.returncode == 8, result
+    failed = json.loads(result.stdout)
+    assert failed["failed"] is True
+    assert list(failed["failed_projects"]) == ["no-such-project"]
+    assert b"no-such-project" in result.stderr
+    assert client.values() == {"DB_PASSWORD": "seeded password", "DB_USER": "shop"}
+
+
+def test_what_is_no_command_is_refused_with_the_ones_that_there_are(host: Host) -> None:
+    for words in ([], ["snyc"], ["vault"], ["vault", "show"], ["--config", "x", "sync"]):
+        said = host.run(*words, code=2)
+        assert "vault get" in said
+        assert "--help" in said
+    assert "required" in host.run("vault", "get", code=2)
+    assert "too many" in host.run("vault", "get", "A", "B", code=2)
+    assert "VALUE" not in host.run("status", "--token=VALUE", code=2)
+
+
+def test_help_tells_of_every_command_and_every_command_of_its_options(host: Host) -> None:
+    top = host.run("--help")
+    for command in cli.COMMANDS:
+        assert f"  {' '.join(command.words)} " in top
+        said = host.run(*command.words, "--help")
+        assert f"usage: infisical-sync {' '.join(command.words)}" in said
+        for section in command.sections:
+            assert all(option.long in said for option in cli.OPTIONS if option.section == section and option.flag)
+    assert "--token " not in host.run("sync", "--help")
+
+
+def test_the_version_is_the_collections(host: Host) -> None:
+    galaxy = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text("utf-8")) if (CHECKOUT / "galaxy.yml").exists() else {}
+    version = galaxy.get("version") or json.loads((CHECKOUT / "MANIFEST.json").read_text())["collection_info"]["version"]
+    assert host.run("--version") == f"infisical-sync {version}\n"
+
+
+def test_an_interrupt_ends_shortly_and_leaves_the_vault_as_it_was(client: Host, server: DevServer) -> None:
+    client.run("sync")
+    before = client.vault.read_bytes()
+    server.arm("delay", seconds=30)
+    running = client.start("sync", stdin=subprocess.DEVNULL)
+    while not server.requests("login"):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    out, said = running.communicate(timeout=10)
+    assert (running.returncode, out, said) == (130, b"", b"infisical-sync: interrupted\n")
+    assert client.vault.read_bytes() == before
+
+
+def test_output_that_nobody_reads_ends_quietly_and_a_full_disk_does_not(host: Host) -> None:
+    host.run("vault", "set", "A", given="x" * 1_000_000)
+    running = host.start("vault", "get", "A", stdin=subprocess.DEVNULL)
+    assert running.stdout is not None
+    running.stdout.read(1)
+    running.stdout.close()
+    assert running.stderr is not None
+    assert (running.stderr.read(), running.wait(SECONDS)) == (b"", 141)
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            host.command("vault", "get", "A"), stdout=full, stderr=subprocess.PIPE, env=host.environment, check=False
+        )
+    assert ended.returncode == 6
+    assert b"No space left" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+def test_an_exception_that_nobody_foresaw_shows_no_text_and_no_traceback(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_vault: Vault) -> None:
+        raise RuntimeError(CANARY)
+
+    for name, value in host.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Vault, "read", fail)
+    assert cli.main(["vault", "get", "A"]) == 1
+    printed = capsys.readouterr()
+    assert "Unexpected RuntimeError" in printed.err
+    assert CANARY not in printed.out + printed.err
+    assert "Traceback" not in printed.err
+
+
+# Configuration
+
+
+def test_an_option_is_taken_from_the_first_place_that_has_it(host: Host) -> None:
+    credentials = host.folder / "credentials"
+    credentials.mkdir()
+    shutil.copy(host.key, private(credentials / "infisical_vault_key", "", 0o600))
+    host.run("vault", "set", "A", given="x")
+    path = config(host, "[vault]\nkey_file = /nowhere/in/file\n")
+
+    def used() -> str:
+        return "no error" if host.raw("vault", "get", "A").returncode == 0 else host.run("vault", "get", "A", code=2)
+
+    host.environment["INFISICAL_KEY_FILE"] = "/nowhere/in/environment"
+    host.environment["CREDENTIALS_DIRECTORY"] = str(credentials)
+    assert host.run("vault", "get", "A", "--key-file", host.key) == "x"
+    assert "/nowhere/in/environment" in used()
+    del host.environment["INFISICAL_KEY_FILE"]
+    assert used() == "no error"
+    del host.environment["CREDENTIALS_DIRECTORY"]
+    assert "/nowhere/in/file" in used()
+    elsewhere = private(host.folder / "other.ini", "[vault]\nkey_file = /nowhere/elsewhere\n")
+    host.environment["INFISICAL_CONFIG"] = str(elsewhere)
+    assert "/nowhere/elsewhere" in used()
+    assert "/nowhere/in/file" in host.run("vault", "get", "A", "--config", path, code=2)
+
+
+def test_a_sync_can_be_configured_by_file_and_systemd_credentials_alone(client: Host) -> None:
+    credentials = client.folder / "credentials"
+    credentials.mkdir()
+    private(credentials / "infisical_client_id", "admin-id\n", 0o400)
+    private(credentials / "infisical_client_secret", "admin-client-secret\n", 0o400)
+    (credentials / "infisical_vault_key").write_bytes(client.key.read_bytes())
+    (credentials / "infisical_vault_key").chmod(0o400)
+    url, vault = client.environment["INFISICAL_URL"], client.environment["INFISICAL_VAULT"]
+    client.environment = {
+        name: value for name, value in client.environment.items() if not name.startswith("INFISICAL_")
+    }
+    client.environment["CREDENTIALS_DIRECTORY"] = str(credentials)
+    config(
+        client,
+        f"[infisical]\nurl = {url}\nenvironment = prod\n\n[vault]\npath = {vault}\n\n[sync]\n# of the shop\n"
+        f"project_ids = {PROJECT},\nenvironment = dev\nsecret_path = /app\nkey_format = shop/{{key}}\nprune = yes\n",
+        0o644,
+    )
+    assert client.run("sync").startswith("pulled: 2 created")
+    assert sorted(client.values()) == ["shop/DB_PASSWORD", "shop/DB_USER"]
+    assert client.run("sync", "--secret-path", "/", "--key-format", "{key}", "--max-delete-percent", "100").startswith(
+        "pulled: 50 created, 0 updated, 2 deleted"
+    )
+
+
+def test_a_client_secret_or_token_can_be_in_a_file_that_others_cannot_read(client: Host) -> None:
+    del client.environment["INFISICAL_CLIENT_SECRET"]
+    secret = private(client.folder / "secret", "admin-client-secret\n")
+    assert client.run("sync", "--client-secret-file", secret).startswith("pulled: 2 created")
+    secret.chmod(0o644)
+    assert "chmod 600" in client.run("sync", "--client-secret-file", secret, code=2)
+    link = client.folder / "link"
+    secret.chmod(0o600)
+    link.symlink_to(secret)
+    assert "link" in client.run("sync", "--client-secret-file", link, code=2)
+    assert "does not exist" in client.run("sync", "--client-secret-file", client.folder / "none", code=2)
+    token = private(client.folder / "token", "eyJmYWtl.fake.fake\n")
+    said = client.run("sync", "--auth-method", "token", "--token-file", token, code=3)
+    assert "fake" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "words"),
+    [
+        (f"[infisical]\nclient_secret = {CANARY}\n", 0o644, "chmod 600"),
+        (f"[infisical]\ntoken = {CANARY}\n", 0o640, "chmod 600"),
+        (f"[vault]\npassphrase = {CANARY}\n", 0o604, "chmod 600"),
+        ("[infisical]\nurl = https://x\n", 0o666, "chmod o-w"),
+        ("[infisicall]\nurl = x\n", 0o600, "[infisical], [vault], [sync], [push]"),
+        ("[infisical]\nurll = x\n", 0o600, "'urll'"),
+        ("[DEFAULT]\nurl = x\n", 0o600, "[DEFAULT]"),
+        (f"{CANARY}\n", 0o600, "[section]"),
+        (f"[infisical]\n{CANARY}\n", 0o600, "line 2"),
+        (f"[infisical]\nurl = x\nurl = {CANARY}\n", 0o600, "line 3"),
+        ("[vault]\nkey_file = relative/key\n", 0o600, "absolute"),
+        ("[vault]\nlock_wait = soon\n", 0o600, "lock_wait: 'soon' is no number"),
+        ("[vault]\nlock_wait = nan\n", 0o600, "lock_wait"),
+        ("[sync]\nprune = perhaps\n", 0o600, "prune: 'perhaps' is not true or false"),
+        ("[sync]\nprune_scope = all\n", 0o600, "prune_scope: 'all' is not one of job, vault"),
+        ("[infisical]\nauth_method = magic\n", 0o600, "universal_auth, token"),
+    ],
+)
+def test_a_wrong_configuration_file_is_explained(client: Host, text: str, mode: int, words: str) -> None:
+    config(client, text, mode)
+    del client.environment["INFISICAL_KEY_FILE"]
+    said = client.run("sync", "--key-file", client.key, code=2)
+    assert words in said
+    assert CANARY not in said
+
+
+@pytest.mark.parametrize("name", ["URL", "CLIENT_ID", "CLIENT_SECRET", "ENVIRONMENT", "VAULT", "KEY_FILE"])
+def test_what_is_missing_is_named_with_the_ways_to_set_it(client: Host, name: str) -> None:
+    del client.environment[f"INFISICAL_{name}"]
+    said = client.run("sync", code=2)
+    assert f"INFISICAL_{name}" in said
+    assert "configuration file" in said
+    assert "ansible" not in said
+
+
+def test_the_vendors_variables_are_read_after_ours(client: Host) -> None:
+    client.environment["INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET"] = "wrong"
+    assert client.run("sync").startswith("pulled")
+    client.environment["INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET"] = client.environment.pop("INFISICAL_CLIENT_SECRET")
+    assert client.run("sync").startswith("pulled")
+
+
+# Status
+
+
+def test_status_needs_no_network_and_tells_the_whole_story(client: Host, server: DevServer) -> None:
+    def offline(**more: str) -> Any:
+        kept = dict(client.environment)
+        for name in [name for name in kept if name not in ("INFISICAL_VAULT", "INFISICAL_KEY_FILE")]:
+            if name.startswith("INFISICAL_"):
+                del client.environment[name]
+        try:
+            return client.run("status"), client.data("status")
+        finally:
+            client.environment = kept
+
+    text, found = offline()
+    assert "last sync:   never" in text
+    assert "There is no vault" in text
+    assert (found["secrets"], found["last_sync"], found["error_count"]) == (None, None, 0)
+    client.run("sync")
+    text, found = offline()
+    assert "secrets:     2 (generation 1)" in text
+    assert re.search(r"last sync:   2\d\d\d-\S+Z \(\d+ seconds ago\)", text)
+    assert (found["secrets"], found["projects"], found["environment"]) == (2, [PROJECT], "dev")
+    assert found["age_seconds"] < SECONDS
+    client.run("sync", "--url", "http://127.0.0.1:9", code=4)
+    text, found = offline()
+    assert found["error_count"] == 1
+    assert "127.0.0.1:9" in text
+    assert "2 pulled, 0 pushed, 1 errors" in text
+
+
+# What it never shows, and who it is
+
+
+def test_reading_a_value_imports_nothing_that_knows_the_network(host: Host) -> None:
+    host.run("vault", "set", "A", given="x")
+    program = (
+        f"import sys; from {host.module} import cli; code = cli.main(['vault', 'get', 'A']);"
+        "print(code, *sorted(name.rsplit('.')[-1] for name in sys.modules if name.split('.')[0] == 'requests'"
+        f" or name.startswith('{host.module}.')))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=host.environment, check=True)
+    assert ended.stdout.decode().startswith("x0 ")
+    loaded = set(ended.stdout.decode().split()[1:])
+    assert "vault" in loaded
+    assert not loaded & {"requests", "transport", "api", "auth", "remote", "preflight", "sync"}
+
+
+def test_the_package_runs_where_it_is_copied_under_another_name(host: Host) -> None:
+    host.run("vault", "set", "A", given="x")
+    shutil.copytree(ROOM, host.folder / "lib" / "infisical", ignore=shutil.ignore_patterns("__pycache__"))
+    host.environment["PYTHONPATH"] = str(host.folder / "lib")
+    for module in ("infisical", "infisical.cli"):
+        host.module = module
+        assert host.run("vault", "get", "A") == "x"
+        host.run("vault", "get", "B", code=9)
+
+
+def test_a_value_is_in_no_command_line_and_on_no_error(client: Host, server: DevServer) -> None:
+    server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", CANARY)
+    private(client.folder / "secret", "admin-client-secret\n")
+    del client.environment["INFISICAL_CLIENT_SECRET"]
+    seen: list[bytes] = []
+    for words, given in (
+        (["sync", "-v", "--client-secret-file", client.folder / "secret"], b""),
+        (["vault", "set", "MINE"], CANARY.encode()),
+        (["vault", "list"], b""),
+        (["vault", "verify"], b""),
+        (["status", "--json"], b""),
+        (["push", "--from", "vault", "--client-secret-file", client.folder / "secret", "--json"], b""),
+        (["exec", "--", "sleep", "0.2"], b""),
+    ):
+        running = client.start(*words)
+        assert running.stdin is not None
+        process = Path(f"/proc/{running.pid}")
+        for _look in range(20):
+            seen.append((process / "cmdline").read_bytes())
+            if words[0] != "exec":
+                seen.append((process / "environ").read_bytes())
+            time.sleep(0.005)
+        out, error = running.communicate(given, timeout=SECONDS)
+        assert running.returncode == 0, (words, error)
+        seen += [out, error]
+    for path in client.folder.rglob("*"):
+        if path.is_file() and path.name != "secret":
+            seen.append(path.read_bytes())
+    assert client.values()["MINE"] == CANARY
+    for text in seen:
+        assert CANARY.encode() not in text
+        assert b"admin-client-secret" not in text
+
+
+def test_progress_is_for_a_terminal_and_waits_are_told_elsewhere_too(client: Host, server: DevServer) -> None:
+    assert client.raw("sync").stderr == b""
+    main, side = pty.openpty()
+    subprocess.run(
+        client.command("sync"), stdout=subprocess.DEVNULL, stderr=side, env=client.environment, check=True
+    )
+    said = os.read(main, 10_000)
+    os.close(side)
+    os.close(main)
+    assert b"\rReading" in said.replace(b"\x1b[K", b"") or b"Reading" in said
+    assert said.endswith(b"\r\x1b[K")
+
+
+@pytest.fixture
+def owned() -> Iterator[Path]:
+    """A folder that belongs to a user without a name."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    path = Path(tempfile.mkdtemp(prefix="owned_"))
+    path.chmod(0o700)
+    os.chown(path, 54321, 54321)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_root_reads_the_key_and_then_becomes_the_vaults_owner(client: Host, owned: Path) -> None:
+    client.environment["INFISICAL_VAULT"] = str(owned / "secrets.vault")
+    assert client.run("sync").startswith("pulled: 2 created")
+    client.run("vault", "set", "MINE", given="x")
+    assert client.run("vault", "get", "MINE") == "x"
+    assert client.run("exec", "--", "id", "-u") == "54321\n"
+    assert client.run("exec", "--", "id", "-G") == "54321\n"
+    found = {path.name: path.stat().st_uid for path in owned.iterdir()}
+    assert {"secrets.vault", "secrets.vault.lock", sync.STATE_FILE} <= set(found)
+    assert set(found.values()) == {54321}
+    assert client.key.stat().st_uid == 0
+
+
+def test_root_stays_root_where_the_vault_is_roots(host: Host) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can stay root")
+    host.run("vault", "set", "A", given="x")
+    assert host.run("exec", "--", "id", "-u") == "0\n"
+
+
+# The manual
+
+
+def test_the_manual_page_has_every_command_option_variable_and_exit_code() -> None:
+    page = MANUAL.read_text("utf-8")
+    for command in cli.COMMANDS:
+        assert f"``{' '.join(command.words)}" in page
+        for action in cli.parser_of(command)._actions:
+            if action.help != argparse.SUPPRESS and action.option_strings:
+                assert any(f"``{option}" in page for option in action.option_strings), action.option_strings
+    for option in cli.OPTIONS:
+        assert f"``{option.name}``" in page
+    for option in cli.OPTIONS:
+        if option.section in ("infisical", "vault"):
+            assert all(f"``{variable}``" in page for variable in option.environment), option.environment
+    for name in cli.CREDENTIALS:
+        assert f"``{name}``" in page
+    for path in cli.CONFIG_FILES:
+        assert f"``{path}``" in page
+    codes = {0, 1, 9, 126, 127, 130, 141, *cli.EXIT_CODES.values()}
+    assert {int(code) for code in re.findall(r"^(\d+)$", page, re.MULTILINE)} == codes
+
+
+def test_the_manual_page_becomes_a_man_page(tmp_path: Path) -> None:
+    core = pytest.importorskip("docutils.core")
+    text = core.publish_string(
+        MANUAL.read_text("utf-8"), writer_name="manpage", settings_overrides={"halt_level": 2, "report_level": 2}
+    ).decode()
+    assert text.count(".SH ") >= 8
+    assert '.TH "INFISICAL-SYNC" "1"' in text or ".TH INFISICAL-SYNC 1" in text
+
+

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A vault on the host of a test, its key and its state file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import build
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
+
+LOOKUP = "keyfleet.infisical.infisical_vault"
+
+
+@dataclass(frozen=True)
+class LocalVault:
+    """A vault in a folder of its own. Nothing is there before something makes it."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "secrets.vault"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "vault.key"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of a host that uses it."""
+        return {"infisical_vault_path": str(self.path), "infisical_key_file": str(self.key)}
+
+    @property
+    def arguments(self) -> str:
+        """The same as arguments of a task, to put between the braces of a YAML mapping."""
+        return f"vault_path: {self.path}, key_file: {self.key}"
+
+    def open(self) -> Vault:
+        """The vault, as the library opens it."""
+        return sync.open_vault(str(self.path), KeyFile(str(self.key)))[0]
+
+    def values(self) -> dict[str, str | None]:
+        """All that it holds."""
+        return {name: secret.value for name, secret in self.open().read().secrets.items()}
+
+    def hold(self, values: Mapping[str, str], job: str = "") -> LocalVault:
+        """Make it hold these values, beside what it holds; itself."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        make_key_file(str(self.key))
+        with self.open().writing(create=True) as draft:
+            current = draft.contents.secrets
+            draft.apply(build(current, {name: Secret(name, value, job=job) for name, value in values.items()}))
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """What the state file holds."""
+        return dict(json.loads((self.folder / sync.STATE_FILE).read_text("utf-8")))
