@@ -124,22 +124,16 @@ def test_a_fresh_vault_is_planned_filled_and_then_left_alone(
 
 PULLS: tuple[tuple[str, str, dict[str, str], dict[str, str]], ...] = (
     # name of the task, its arguments, what the job has put into the vault before, what the vault holds then
-    ("plain", "secret_path: /app", {}, {**APP, **MINE}),
-    ("recursive", "secret_path: /tree, recursive: true", {}, {"A": "a", "B": "b", **MINE}),
-    ("key_format", "secret_path: /both, recursive: true, key_format: '{project}/{path}/{key}'", {},
+    ("recursive, key_format", "secret_path: /both, recursive: true, key_format: '{project}/{path}/{key}'", {},
      {"shop/both/x/K": "1", "shop/both/y/K": "2", **MINE}),
     ("precedence", "secret_path: /both, recursive: true, precedence: [/both/y]", {}, {"K": "2", **MINE}),
     ("imports", "secret_path: /importing", {}, {"OWN": "own", **APP, **MINE}),
-    ("no imports", "secret_path: /importing, include_imports: false", {}, {"OWN": "own", **MINE}),
-    ("references", "secret_path: /references, expand_references: true", {},
+    ("include_imports", "secret_path: /importing, include_imports: false", {}, {"OWN": "own", **MINE}),
+    ("expand_references", "secret_path: /references, expand_references: true", {},
      {"BASE": "base", "MADE": "base-x", **MINE}),
-    ("no references", "secret_path: /references", {}, {"BASE": "base", "MADE": "${BASE}-x", **MINE}),
     ("normalize_names", "secret_path: /names, normalize_names: true", {}, {"MY_KEY": "1", "OTHER_KEY": "2", **MINE}),
-    ("projects", f"secret_path: /app, project_ids: [{PROJECT}, {OTHER_PROJECT}], key_format: '{{project}}_{{key}}'", {},
-     {"shop_DB_USER": "shop", "shop_DB_PASSWORD": "seeded password", "other_DB_USER": "other", **MINE}),
-    ("all projects", "secret_path: /app, project_ids: all, key_format: '{project}_{key}'", {},
-     {"shop_DB_USER": "shop", "shop_DB_PASSWORD": "seeded password", "other_DB_USER": "other", **MINE}),
-    ("no prune", "secret_path: /app", {"GONE": "old"}, {**APP, **MINE, "GONE": "old"}),
+    ("project_ids", f"secret_path: /app, project_ids: [{PROJECT}, {OTHER_PROJECT}], key_format: '{{project}}_{{key}}'",
+     {}, {"shop_DB_USER": "shop", "shop_DB_PASSWORD": "seeded password", "other_DB_USER": "other", **MINE}),
     ("prune", "secret_path: /app, prune: true", {"GONE": "old"}, {**APP, **MINE}),
     ("prune_scope", "secret_path: /app, prune: true, prune_scope: vault", {"GONE": "old"}, APP),
     ("job", "secret_path: /app, prune: true, job: second", {"GONE": "old"}, {**APP, **MINE, "GONE": "old"}),
@@ -160,7 +154,7 @@ def test_four_steps_for_every_option_of_a_pull(ansible: Controller, server: DevS
 
     assert {name: place.values() for name, place in vaults.items()} == {name: after for name, _, _, after in PULLS}
     assert vaults["state_hash"].state()["state_hash"] == "hmac-sha256"
-    hashes = [place.state()["secrets"]["DB_USER"]["hash"] for place in (vaults["plain"], vaults["state_hash"])]
+    hashes = [place.state()["secrets"]["DB_USER"]["hash"] for place in (vaults["prune"], vaults["state_hash"])]
     assert hashes[0] != hashes[1]
     assert {entry.job for entry in vaults["job"].open().read().secrets.values()} == {"", "default", "second"}
 
@@ -192,14 +186,12 @@ def four_steps(ansible: Controller, tasks: str, names: list[str], look: Any) -> 
 
 PUSHES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     # name of the task, its path, its arguments, what the folder holds then
-    ("mapping", "/one", "create_path: true, secrets: {A: a, B: '{{ braces }}'}", {"A": "a", "B": "{{ x }}"}),
+    ("mapping", "/app", "secrets: {A: a, B: '{{ braces }}'}", {"A": "a", "B": "{{ x }}", **APP}),
     ("dotenv", "/two", "create_path: true, source_file: '{{ playbook_dir }}/source.env'",
      {"A": 'a "b" $c', "LINES": "1\n2"}),
     ("JSON", "/three", "create_path: true, source_file: '{{ playbook_dir }}/source.json'",
      {"A": "a", "NUMBER": "0123"}),
-    ("vault", "/four", "create_path: true", {**MINE, "EMPTY": ""}),
-    ("normalize_names", "/five", "create_path: true, normalize_names: true, secrets: {my-key: x}", {"MY_KEY": "x"}),
-    ("no prune", "/app", "secrets: {NEW: new}", {**APP, "NEW": "new"}),
+    ("vault, normalize_names", "/four", "create_path: true, normalize_names: true", {"BY_HAND": "mine", "MY_KEY": ""}),
     ("prune", "/pruned", "prune: true, secrets: {STAYS: new}", {"STAYS": "new"}),
     ("allow_empty", "/emptied", "prune: true, allow_empty: true, secrets: {}", {}),
     ("max_delete_percent", "/many", "prune: true, max_delete_percent: 100, secrets: {KEY_00: value 0}",
@@ -210,7 +202,7 @@ PUSHES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
 def test_four_steps_for_every_option_of_a_push(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     (ansible.folder / "source.env").write_text('A="a \\"b\\" \\$c"\nLINES="1\n2"\n', "utf-8")
     (ansible.folder / "source.json").write_text('{"A": "a", "NUMBER": "0123"}', "utf-8")
-    vault.hold({**MINE, "EMPTY": ""})
+    vault.hold({**MINE, "my-key": ""})
     ansible.variables["braces"] = "{{ '{{ x }}' }}"
     tasks = "\n".join(
         f"- name: {name}\n  {SYNC}: {{direction: push, secret_path: {path}, {arguments}}}"
@@ -223,6 +215,8 @@ def test_four_steps_for_every_option_of_a_push(ansible: Controller, server: DevS
 
 
 GUARDED = f"""
+    - name: first
+      {SYNC}: {{secret_path: /many, create_key: true}}
     - name: wrong environment
       {SYNC}: {{secret_path: /many, prune: true, environment: pord}}
     - name: wrong path
@@ -247,10 +241,10 @@ GUARDED = f"""
 
 
 def test_the_guard_refuses_and_nothing_is_deleted(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
-    first = f"- {SYNC}: {{secret_path: /many, create_key: true}}\n".replace("\n", "\n    ")
-    run = ansible.tasks(first + GUARDED.replace("- name:", "- ignore_errors: true\n      name:").lstrip()).succeeded()
+    run = ansible.tasks(GUARDED.replace("- name:", "- ignore_errors: true\n      name:")).succeeded()
 
-    failures = {name: run.failure(name) for name in (line[12:] for line in GUARDED.splitlines() if "- name: " in line)}
+    names = [line.split("name: ")[1] for line in GUARDED.splitlines() if line.startswith("    - name: ")]
+    failures = {name: run.failure(name) for name in names if name != "first"}
     assert {name: result["conclusion"] for name, result in failures.items()} == {
         "wrong environment": "scope_missing",
         "wrong path": "scope_missing",
@@ -282,7 +276,7 @@ def test_a_push_that_fails_on_its_way_names_what_was_written_and_a_second_one_do
 ) -> None:
     server.use_profile("reference")  # it has no batches
     server.seed(document())
-    server.arm("status", status=403, path="C_FAILS", method="POST", message="PermissionDenied", times=1)
+    server.arm("status", status=422, path="C_FAILS", method="POST", error="ValidationFailure", times=1)
     task = f"""
         {SYNC}: {{direction: push, secret_path: /app, secrets: {{A: a, B: b, C_FAILS: c, D: d}}}}
     """
@@ -296,9 +290,9 @@ def test_a_push_that_fails_on_its_way_names_what_was_written_and_a_second_one_do
 
     first, second = run.failure("first"), run.result("second")
     assert (first["conclusion"], first["changed"]) == ("partial", True)
-    assert (first["written"], first["not_written"]) == (["A", "B"], ["C_FAILS", "D"])
-    assert (first["created"], list(first["errors"])) == (["A", "B"], ["C_FAILS"])
-    assert second["created"] == ["C_FAILS", "D"]
+    assert (first["written"], first["not_written"]) == (["A", "B", "D"], ["C_FAILS"])
+    assert (first["created"], list(first["errors"])) == (["A", "B", "D"], ["C_FAILS"])
+    assert second["created"] == ["C_FAILS"]
     assert {"A", "B", "C_FAILS", "D"} <= set(server.values(PROJECT, "dev", "/app"))
 
 
@@ -427,6 +421,8 @@ def test_module_defaults_of_the_group_with_every_shared_option(
           {SYNC}: {{create_key: true}}
         - name: other project, though the defaults name one
           {SYNC}: {{project_ids: [{OTHER_PROJECT}]}}
+        - name: all projects, though the defaults name one
+          {SYNC}: {{project_ids: all, precedence: [{OTHER_PROJECT}]}}
         - name: entry
           keyfleet.infisical.infisical_vault: {{name: BY_HAND, value: mine}}
         - name: entry that is pushed
@@ -437,6 +433,7 @@ def test_module_defaults_of_the_group_with_every_shared_option(
         variables=vault.variables,
     ).succeeded()
     assert server.values(PROJECT, "dev", "/app")["PUSHED"] == ["everywhere"]
+    assert run.result("all projects, though the defaults name one")["projects"] == [PROJECT, OTHER_PROJECT]
     assert [entry["name"] for entry in run.result("list")["secrets"]] == [
         "BY_HAND", "DB_PASSWORD", "DB_USER", "PUSHED",
     ]  # fmt: skip

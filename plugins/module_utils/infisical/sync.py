@@ -137,12 +137,12 @@ class Outcome:
 
 
 def _outcome(direction: str, plan: Plan, **more: Any) -> Outcome:
-    names = {
-        action: tuple([change.key for change in plan.changes if change.action == action])
-        for action in ("create", "update", "delete")
-    }
+    def names(action: str) -> tuple[str, ...]:
+        return tuple([change.key for change in plan.changes if change.action == action])
+
     versions = {change.key: (_version(change.before), _version(change.after)) for change in plan.changes}
-    return Outcome(direction, *names.values(), len(plan.unchanged), versions, **more)
+    unchanged = len(plan.unchanged)
+    return Outcome(direction, names("create"), names("update"), names("delete"), unchanged, versions, **more)
 
 
 def _version(secret: Secret | None) -> int | None:
