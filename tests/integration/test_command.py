@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ import signal
 import stat
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -52,6 +54,7 @@ class Host:
         self.home = folder / "home"
         self.home.mkdir()
         self.module = infisical.__name__
+        self.python = sys.executable
         self.environment = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(self.home),
@@ -62,7 +65,7 @@ class Host:
         }
 
     def command(self, *arguments: object) -> list[str]:
-        return [sys.executable, "-m", self.module, *map(str, arguments)]
+        return [self.python, "-m", self.module, *map(str, arguments)]
 
     def start(self, *arguments: object, **more: Any) -> subprocess.Popen[bytes]:
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -297,7 +300,7 @@ def test_an_older_vault_is_noticed_by_what_set_wrote_into_the_state_file(host: H
 
 
 def test_an_export_reads_back_the_same_in_a_shell_and_as_json(host: Host) -> None:
-    values = {"A": "one", "B": "two\nlines with \"quotes\" and $HOME `id` \\", "C": ""}
+    values = {"A": "one", "B": 'two\nlines with "quotes" and $HOME `id` \\', "C": ""}
     for name, value in values.items():
         host.run("vault", "set", name, given=value)
     exported = host.folder / "env"
@@ -321,7 +324,9 @@ def test_names_that_no_environment_should_take_are_refused_unless_allowed(host: 
     assert "'my-key'" in said
     assert "FINE" not in said
     assert CANARY not in said
-    host.run(words[0], *words[1:2][: words[0] == "vault"], "--allow", "LD_PRELOAD", "--allow", "PATH", *words[1:], code=2)
+    host.run(
+        words[0], *words[1:2][: words[0] == "vault"], "--allow", "LD_PRELOAD", "--allow", "PATH", *words[1:], code=2
+    )
     host.run("vault", "delete", "LD_PRELOAD")
     host.run("vault", "delete", "PATH")
     at = 2 if words[0] == "vault" else 1
@@ -373,8 +378,7 @@ def test_a_value_with_a_nul_byte_is_for_json_only(host: Host) -> None:
 def test_a_sync_is_planned_done_and_then_unchanged(client: Host, server: DevServer, profile: str) -> None:
     plan = client.run("sync", "--check")
     assert plan == (
-        "+ DB_PASSWORD (version 1)\n+ DB_USER (version 1)\n"
-        "would pull: 2 created, 0 updated, 0 deleted, 0 unchanged\n"
+        "+ DB_PASSWORD (version 1)\n+ DB_USER (version 1)\nwould pull: 2 created, 0 updated, 0 deleted, 0 unchanged\n"
     )
     assert not client.vault.exists()
     assert client.run("sync") == "pulled: 2 created, 0 updated, 0 deleted, 0 unchanged (generation 1)\n"
@@ -499,7 +503,9 @@ def test_help_tells_of_every_command_and_every_command_of_its_options(host: Host
 
 def test_the_version_is_the_collections(host: Host) -> None:
     galaxy = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text("utf-8")) if (CHECKOUT / "galaxy.yml").exists() else {}
-    version = galaxy.get("version") or json.loads((CHECKOUT / "MANIFEST.json").read_text())["collection_info"]["version"]
+    version = (
+        galaxy.get("version") or json.loads((CHECKOUT / "MANIFEST.json").read_text())["collection_info"]["version"]
+    )
     assert host.run("--version") == f"infisical-sync {version}\n"
 
 
@@ -738,10 +744,11 @@ def test_a_value_is_in_no_command_line_and_on_no_error(client: Host, server: Dev
         running = client.start(*words)
         assert running.stdin is not None
         process = Path(f"/proc/{running.pid}")
-        for _look in range(20):
-            seen.append((process / "cmdline").read_bytes())
-            if words[0] != "exec":
-                seen.append((process / "environ").read_bytes())
+        for _look in range(40):
+            with contextlib.suppress(ProcessLookupError):  # it may have ended
+                seen.append((process / "cmdline").read_bytes())
+                # A program that exec runs has the secrets there, which is what it is for.
+                seen.append((process / "environ").read_bytes() if words[0] != "exec" else b"")
             time.sleep(0.005)
         out, error = running.communicate(given, timeout=SECONDS)
         assert running.returncode == 0, (words, error)
@@ -758,39 +765,83 @@ def test_a_value_is_in_no_command_line_and_on_no_error(client: Host, server: Dev
 def test_progress_is_for_a_terminal_and_waits_are_told_elsewhere_too(client: Host, server: DevServer) -> None:
     assert client.raw("sync").stderr == b""
     main, side = pty.openpty()
-    subprocess.run(
-        client.command("sync"), stdout=subprocess.DEVNULL, stderr=side, env=client.environment, check=True
-    )
+    subprocess.run(client.command("sync"), stdout=subprocess.DEVNULL, stderr=side, env=client.environment, check=True)
     said = os.read(main, 10_000)
     os.close(side)
     os.close(main)
-    assert b"\rReading" in said.replace(b"\x1b[K", b"") or b"Reading" in said
+    assert b"\r\x1b[KReading" in said
     assert said.endswith(b"\r\x1b[K")
+
+
+NOBODY = 54321
+"""A user without a name."""
 
 
 @pytest.fixture
 def owned() -> Iterator[Path]:
-    """A folder that belongs to a user without a name."""
+    """A folder that belongs to NOBODY."""
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
     path = Path(tempfile.mkdtemp(prefix="owned_"))
     path.chmod(0o700)
-    os.chown(path, 54321, 54321)
+    os.chown(path, NOBODY, NOBODY)
     yield path
     shutil.rmtree(path)
 
 
-def test_root_reads_the_key_and_then_becomes_the_vaults_owner(client: Host, owned: Path) -> None:
-    client.environment["INFISICAL_VAULT"] = str(owned / "secrets.vault")
-    assert client.run("sync").startswith("pulled: 2 created")
-    client.run("vault", "set", "MINE", given="x")
-    assert client.run("vault", "get", "MINE") == "x"
-    assert client.run("exec", "--", "id", "-u") == "54321\n"
-    assert client.run("exec", "--", "id", "-G") == "54321\n"
+def as_nobody(command: list[str], environment: Mapping[str, str]) -> int:
+    """Whether NOBODY can run this, as an exit code."""
+    try:
+        return subprocess.run(
+            command, env=environment, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, check=False
+        ).returncode
+    except OSError:
+        return 126
+
+
+@pytest.fixture
+def public(client: Host) -> Host:
+    """The client with a Python and libraries that every user can read; this one's may be in root's home."""
+    libraries = sysconfig.get_path("purelib")
+    client.environment["PYTHONPATH"] += os.pathsep + libraries
+    version = ".".join(map(str, sys.version_info[:2]))
+    program = (
+        f"import sys, requests, cryptography, {client.module}; assert '%d.%d' % sys.version_info[:2] == '{version}'"
+    )
+    for python in (sys.executable, f"/usr/bin/python{version}"):
+        # Resolved, because a link that cannot be followed to its end would find another Python.
+        resolved = os.path.realpath(python)
+        if os.path.exists(resolved) and as_nobody([resolved, "-c", program], client.environment) == 0:
+            client.python = resolved
+            return client
+    pytest.skip(f"no Python {version} here that all users can read")
+
+
+def test_root_reads_the_key_and_then_becomes_the_vaults_owner(public: Host, owned: Path) -> None:
+    public.environment["INFISICAL_VAULT"] = str(owned / "secrets.vault")
+    assert as_nobody(["cat", str(public.key)], public.environment) != 0
+    assert public.run("sync").startswith("pulled: 2 created")
+    public.run("vault", "set", "MINE", given="x")
+    assert public.run("vault", "get", "MINE") == "x"
+    assert public.run("exec", "--", "id", "-u") == f"{NOBODY}\n"
+    assert public.run("exec", "--", "id", "-G") == f"{NOBODY}\n"
     found = {path.name: path.stat().st_uid for path in owned.iterdir()}
     assert {"secrets.vault", "secrets.vault.lock", sync.STATE_FILE} <= set(found)
-    assert set(found.values()) == {54321}
-    assert client.key.stat().st_uid == 0
+    assert set(found.values()) == {NOBODY}
+    assert public.key.stat().st_uid == 0
+
+
+def test_a_python_that_the_vaults_owner_cannot_read_is_named(client: Host, owned: Path) -> None:
+    lib = owned.parent / f"{owned.name}_lib"
+    shutil.copytree(ROOM, lib / "infisical", ignore=shutil.ignore_patterns("__pycache__"))
+    try:
+        lib.chmod(0o700)
+        client.environment.update(PYTHONPATH=str(lib), INFISICAL_VAULT=str(owned / "secrets.vault"))
+        client.module = "infisical"
+        assert "all users can read" in client.run("vault", "set", "A", given="x", code=2)
+        assert list(owned.iterdir()) == []
+    finally:
+        shutil.rmtree(lib)
 
 
 def test_root_stays_root_where_the_vault_is_roots(host: Host) -> None:
@@ -830,5 +881,3 @@ def test_the_manual_page_becomes_a_man_page(tmp_path: Path) -> None:
     ).decode()
     assert text.count(".SH ") >= 8
     assert '.TH "INFISICAL-SYNC" "1"' in text or ".TH INFISICAL-SYNC 1" in text
-
-

@@ -479,6 +479,12 @@ def become_owner(path: str, keys: Iterable[KeySource] = ()) -> None:
     os.setgroups(os.getgrouplist(name, group) if name else [group])
     os.setresgid(group, group, group)
     os.setresuid(info.st_uid, info.st_uid, info.st_uid)
+    unreadable = next((file for file in (os.__file__, __file__) if not os.access(file, os.R_OK)), "")
+    if unreadable:  # what is imported from now on would be missing, and the error about that misleading
+        raise ConfigurationError(
+            "vault", f"'{path}' belongs to user {name or info.st_uid}, who root becomes to open it, and who cannot "
+            f"read {unreadable}. Run this with a Python, and from a place, that all users can read."
+        )  # fmt: skip
 
 
 # Output

@@ -18,8 +18,8 @@ from typing import Callable, Optional
 
 from .errors import Conclusion, InfisicalError
 
-_LOCK_POLL = 0.05
-"""Seconds between two looks at a lock that another process holds."""
+_FIRST_POLL, _LOCK_POLL = 0.001, 0.05
+"""Seconds between two looks at a lock that another process holds: short at first, because a write is, then longer."""
 
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
 """What a file system answers that has no hard links, or not for this file."""
@@ -242,7 +242,7 @@ def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
         # The link count, because in a directory of somebody else's the name may lead to another file of ours.
         if owner is not None and status.st_uid == os.geteuid() != owner[0] and status.st_nlink == 1:
             os.fchown(descriptor, *owner)
-        end = time.monotonic() + timeout
+        end, pause = time.monotonic() + timeout, _FIRST_POLL
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -250,7 +250,8 @@ def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= end:
                     raise LockTimeout(f"{path} has been locked by another process for {timeout:g} seconds") from None
-                time.sleep(_LOCK_POLL)
+                time.sleep(pause)
+                pause = min(2 * pause, _LOCK_POLL)
         yield
     finally:
         os.close(descriptor)
