@@ -32,7 +32,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
 from dev_server.client import DevServer
-from integration.shop import PROFILES, PROJECT, SEED
+from integration.shop import PROFILES, PROJECT
 
 pytestmark = pytest.mark.once
 

@@ -57,8 +57,8 @@ class LocalVault:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         make_key_file(str(self.key))
         with self.open().writing(create=True) as draft:
-            current = draft.contents.secrets
-            draft.apply(build(current, {name: Secret(name, value, job=job) for name, value in values.items()}))
+            wanted = {name: Secret(name, value) for name, value in values.items()}
+            draft.apply(build(draft.contents.secrets, wanted), job=job)
         return self
 
     def state(self) -> dict[str, Any]:

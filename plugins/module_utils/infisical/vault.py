@@ -603,7 +603,7 @@ def _changed(before: Contents, plan: Plan, job: str, time: str) -> tuple[tuple[_
     written = [(change.key, change.after) for change in plan.changes if change.after is not None]
     index = {origin: number for number, origin in enumerate(before.origins)}
     places = list(map(_place_of, [secret for _name, secret in written]))
-    number_of = {place: index.setdefault((job, *place), len(index)) for place in set(places)}
+    number_of = {place: index.setdefault((job, *place), len(index)) for place in dict.fromkeys(places)}
     rows.update({
         name: [
             secret.value, number_of[place], None if secret.key == name else secret.key, secret.id, secret.version, time
