@@ -872,12 +872,3 @@ def test_the_manual_page_has_every_command_option_variable_and_exit_code() -> No
         assert f"``{path}``" in page
     codes = {0, 1, 9, 126, 127, 130, 141, *cli.EXIT_CODES.values()}
     assert {int(code) for code in re.findall(r"^(\d+)$", page, re.MULTILINE)} == codes
-
-
-def test_the_manual_page_becomes_a_man_page(tmp_path: Path) -> None:
-    core = pytest.importorskip("docutils.core")
-    text = core.publish_string(
-        MANUAL.read_text("utf-8"), writer_name="manpage", settings_overrides={"halt_level": 2, "report_level": 2}
-    ).decode()
-    assert text.count(".SH ") >= 8
-    assert '.TH "INFISICAL-SYNC" "1"' in text or ".TH INFISICAL-SYNC 1" in text

@@ -737,8 +737,12 @@ def _value(arguments: argparse.Namespace) -> str:
     elif sys.stdin.isatty():
         import getpass
 
-        value = getpass.getpass("Value: ", sys.stderr)
-        if value != getpass.getpass("The same again: ", sys.stderr):
+        try:
+            value = getpass.getpass("Value: ", sys.stderr)
+            again = getpass.getpass("The same again: ", sys.stderr)
+        except EOFError:
+            raise ConfigurationError("value", "none was given. Nothing was changed.") from None
+        if value != again:
             raise ConfigurationError("value", "the two are not the same. Nothing was changed.")
         return value
     else:
