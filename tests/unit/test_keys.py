@@ -276,10 +276,15 @@ def test_a_credential_of_another_length_is_refused(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../key", "a/b", "a b", "a\n", "ä", "x" * 256])
 def test_a_credentials_name_is_never_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    folder = tmp_path / "credentials"
+    (folder / "a").mkdir(parents=True)
+    for there in ("key", "credentials/.hidden", "credentials/a/b", "credentials/a b", "credentials/ä"):
+        private(tmp_path / there, KEY)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
     error = refused(keys.Credential(name))
     assert isinstance(error, ConfigurationError)
     assert error.option == "key_credential"
+    assert "must be a credential's name" in str(error)
 
 
 def systemd_creds(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

@@ -81,7 +81,7 @@ def refused(act: Callable[[], Any], conclusion: Conclusion, *words: str) -> str:
     """The message of the error that `act` raises, which names the file, tells no value, and holds `words`."""
     with pytest.raises(InfisicalError) as caught:
         act()
-    told = "".join(traceback.format_exception(caught.value))
+    told = "".join(traceback.format_exception(caught.type, caught.value, caught.tb))
     assert caught.value.conclusion is conclusion, told
     assert CANARY not in told
     for word in words:
@@ -343,7 +343,7 @@ def test_the_way_back_that_the_message_tells_works(tmp_path: Path, key: keys.Key
         bring(made, {"A": entry(str(turn))})
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     told = refused(made.read, Conclusion.VAULT_DAMAGED, str(path), "cp -p")
-    command = told[told.index("cp -p") :].split(";")[0]
+    command = told[told.index("cp -p") : told.index(";")]
     subprocess.run(command, shell=True, check=True)
     assert made.verify().get("A") == entry("1")
 
@@ -377,6 +377,7 @@ def test_what_dead_writers_left_is_removed_and_nothing_else(tmp_path: Path, key:
     bring(made, {"A": entry("1")})
     left = [".vault.0123456789abcdef", ".vault.previous.0123456789abcdef"]
     others = [".vault.0123456789abcdef.0123456789abcdef", ".other.0123456789abcdef", ".vault.0123456789ABCDEF",
+              ".vault.0123456789abcde", ".vault.0123456789abcdef0", ".vaultx0123456789abcdef",
               ".vault.012345", "vault.0123456789abcdef"]  # fmt: skip
     for name in (*left, *others):
         (tmp_path / name).write_bytes(b"")
@@ -480,6 +481,18 @@ def test_rekey_seals_everything_for_the_new_key_only(
         refused(vault.Vault(made.previous, source).read, Conclusion.WRONG_KEY)
     made.put("B", "later")
     assert vault.Vault(path, new).verify().generation == 4
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_rekey_to_the_same_passphrase_gives_a_new_salt_that_others_can_use(tmp_path: Path, data: bool) -> None:
+    path = str(tmp_path / "vault")
+    made = vault.Vault(path, keys.Passphrase(WORDS))
+    made.put("A", "1")
+    salt = Path(path).read_bytes()[30:46]
+    made.rekey(keys.Passphrase(WORDS), data=data)
+    assert Path(path).read_bytes()[30:46] != salt
+    assert vault.Vault(path, keys.Passphrase(WORDS)).verify().generation == 2
+    assert made.verify().generation == 2
 
 
 def test_rekey_fails_without_a_change_where_the_old_key_is_wrong(tmp_path: Path, key: keys.KeyFile) -> None:
@@ -589,13 +602,45 @@ def test_a_key_has_no_cost(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry(CANARY)})
     craft(tmp_path / "vault", 11, b"\4\1\1")
-    refused(made.read, Conclusion.VAULT_DAMAGED, "cost")
+    refused(made.read, Conclusion.VAULT_DAMAGED, "a cost of scrypt, although")
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "conclusion"),
+    [
+        (0, b"k", Conclusion.NOT_A_VAULT),
+        (8, b"\0\0", Conclusion.VAULT_DAMAGED),
+        (8, b"\0\2", Conclusion.NEWER_VAULT),
+        (10, b"\2", Conclusion.VAULT_DAMAGED),
+        (11, b"\4\1\1", Conclusion.VAULT_DAMAGED),
+        (10, b"\1\24\21\1", Conclusion.VAULT_DAMAGED),
+    ],
+)
+def test_a_header_that_cannot_be_is_refused_before_the_key_is_read(
+    tmp_path: Path, key: keys.KeyFile, offset: int, data: bytes, conclusion: Conclusion
+) -> None:
+    path = tmp_path / "vault"
+    bring(vault.Vault(str(path), key), {"A": entry(CANARY)})
+    craft(path, offset, data)
+    crafted = path.read_bytes()
+    without_key = vault.Vault(str(path), keys.KeyFile(str(tmp_path / "absent")))
+    refused(without_key.read, conclusion)
+    refused(lambda: without_key.put("A", "1"), conclusion)
+    assert path.read_bytes() == crafted
 
 
 def sealed_anew(path: Path, source: keys.KeySource, text: bytes, generation: int = 1) -> None:
     """Seal any text as a vault's contents, as a program with the key and another idea of the format would."""
     opened = vault.Vault(str(path), source)._open()
     path.write_bytes(vault._sealed(opened.header._replace(generation=generation), opened.data_key, text))
+
+
+def test_verify_parses_the_generation_before_too(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    for turn in range(1, 3):
+        bring(made, {"A": entry(str(turn))})
+    sealed_anew(Path(made.previous), key, b'{"jobs":{},"origins":[],"count":1}\n{}')
+    refused(made.verify, Conclusion.VAULT_DAMAGED, "itself is whole (generation 2)", f"{made.previous} is damaged")
 
 
 ORIGIN = b'[["j","p","e","/"]]'

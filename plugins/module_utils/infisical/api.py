@@ -12,8 +12,7 @@ from operator import itemgetter
 from typing import Any, Callable, TypeVar, overload
 
 from .auth import Login
-from .errors import Answer, Conclusion, ConfigurationError, InfisicalError, Operation
-from .errors import Validator as Validator
+from .errors import Answer, Conclusion, ConfigurationError, InfisicalError, Operation, Validator
 from .model import Scope, Secret, Settings
 from .transport import Call, Clock, TokenSource, Transport, encoded, segment
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import stat
 import sys
@@ -354,7 +355,7 @@ def converted(option: Option, text: str) -> Any:
             number = float(text)
         except ValueError:
             number = float("nan")
-        if number != number or number in (float("inf"), float("-inf")):
+        if not math.isfinite(number):
             raise ConfigurationError(option.name, f"'{text}' is no number.")
         return number
     if option.kind == "list":

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Callable, Literal, overload
 
-from .api import Api, Folder, Listing, Validator, Written, batch_bytes
-from .errors import BODY_LIMIT, Conclusion, ConfigurationError, InfisicalError, no_project
+from .api import Api, Folder, Listing, Written, batch_bytes
+from .errors import BODY_LIMIT, Conclusion, ConfigurationError, InfisicalError, Validator, no_project
 from .model import LONGEST_NAME_IN_PATH, Scope, Secret, checked_name, checked_value, same_value, trim
 from .plan import Action, Change, Plan, build, named
 from .state import StateFile

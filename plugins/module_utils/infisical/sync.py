@@ -17,8 +17,8 @@ from datetime import datetime, timezone
 from typing import Any, Callable
 
 from . import dotenv, files
-from .api import Api, Listing, Project, Validator
-from .errors import Conclusion, ConfigurationError, InfisicalError, Operation, no_project, remedy
+from .api import Api, Listing, Project
+from .errors import Conclusion, ConfigurationError, InfisicalError, Operation, Validator, no_project, remedy
 from .keys import KeySource
 from .model import Scope, Secret, checked_name, checked_path, checked_value, normalized_name
 from .plan import Change, Plan, build, differs_in_vault, guard, guard_empty, named

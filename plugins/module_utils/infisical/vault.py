@@ -567,7 +567,8 @@ def _parsed(path: str, header: _Header, data_key: bytes, text: bytes) -> Content
             and all(isinstance(record, dict) for record in jobs.values())
             and isinstance(origins, list)
             and all(isinstance(origin, list) and [type(part) for part in origin] == [str] * 4 for origin in origins)
-            and type(count) is int
+            and isinstance(count, int)
+            and not isinstance(count, bool)
         )
     except (ValueError, RecursionError, TypeError, KeyError):
         sound = False
