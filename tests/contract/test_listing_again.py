@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Validator
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    InfisicalError,
+    Validator,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 

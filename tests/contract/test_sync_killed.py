@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Syncs that are killed at any instant: the vault holds exactly the old or exactly the new, and the next sync goes on."""
+"""Syncs killed at any instant: the vault holds exactly the old or exactly the new, and the next sync goes on."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         global round_
         round_ += 1
         body = json.dumps({{"secrets": [
-            {{"id": str(n), "version": round_, "secretKey": f"KEY_{{n + round_ % 2}}", "secretValue": f"round {{round_}}",
-              "environment": "dev", "secretPath": "/"}}
+            {{"id": str(n), "version": round_, "environment": "dev", "secretPath": "/",
+              "secretKey": f"KEY_{{n + round_ % 2}}", "secretValue": f"round {{round_}}"}}
             for n in range({SECRETS})
         ]}}).encode()
         self.send_response(200)

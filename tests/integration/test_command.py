@@ -28,11 +28,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, model, sync
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
 from dev_server.client import DevServer
-from integration.shop import PROFILES, PROJECT
+from integration.shop import PROFILES, PROJECT, SEED
 
 pytestmark = pytest.mark.once
 
@@ -630,7 +630,7 @@ def test_a_client_secret_or_token_can_be_in_a_file_that_others_cannot_read(clien
         (f"[infisical]\nclient_secret = {CANARY}\n", 0o644, "chmod 600"),
         (f"[infisical]\ntoken = {CANARY}\n", 0o640, "chmod 600"),
         (f"[vault]\npassphrase = {CANARY}\n", 0o604, "chmod 600"),
-        ("[infisical]\nurl = https://x\n", 0o666, "chmod o-w"),
+        ("[infisical]\nurl = https://x\n", 0o666, "chmod go-w"),
         ("[infisicall]\nurl = x\n", 0o600, "[infisical], [vault], [sync], [push]"),
         ("[infisical]\nurll = x\n", 0o600, "'urll'"),
         ("[DEFAULT]\nurl = x\n", 0o600, "[DEFAULT]"),
@@ -849,6 +849,126 @@ def test_root_stays_root_where_the_vault_is_roots(host: Host) -> None:
         pytest.skip("only root can stay root")
     host.run("vault", "set", "A", given="x")
     assert host.run("exec", "--", "id", "-u") == "0\n"
+
+
+# What others may do to it
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["vault", "set", "A", f"--strip-newline={CANARY}"],
+        ["vault", "export", "--format", CANARY],
+        ["vault", "get", "A", f"-p{CANARY}"],
+        ["vault", "delete", "A", f"--{CANARY}"],
+        ["sync", f"--client-secret={CANARY}"],
+        ["sync", "--passphrase", CANARY],
+        ["sync", f"--prune={CANARY}"],
+        ["vault", CANARY],
+        [CANARY],
+    ],
+)
+def test_no_word_of_a_wrong_command_line_is_repeated(host: Host, words: list[str]) -> None:
+    assert CANARY not in host.run(*words, code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        (["vault", "list"], ">&-", 6),
+        (["vault", "set", "B"], "<&-", 2),
+        (["push", "--from", "-"], "<&-", 2),
+        (["vault", "get", "NONE"], "2>&-", 9),
+    ],
+)
+def test_a_closed_stream_is_no_defect(client: Host, words: list[str], closed: str, code: int) -> None:
+    client.run("vault", "set", "A", given="x")
+    line = f'exec "$@" {closed}'
+    ended = subprocess.run(
+        ["sh", "-c", line, "sh", *client.command(*words)],
+        env=client.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code, ended.stderr
+    assert "Unexpected" not in ended.stderr
+
+
+def test_a_program_gets_values_to_the_byte_whatever_the_locale_is(host: Host) -> None:
+    host.run("vault", "set", "A", given="é漢🔑")
+    host.environment.update(LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", OURS="kept")
+    ended = host.raw("exec", "--", "sh", "-c", 'printf "%s %s" "$A" "$OURS"')
+    assert ended.stdout.decode() == "é漢🔑 kept"
+    assert host.raw("vault", "get", "A").stdout.decode() == "é漢🔑"
+
+
+def test_a_program_without_a_name_is_refused(host: Host) -> None:
+    host.run("vault", "set", "A", given="x")
+    assert "exec -- PROGRAM" in host.run("exec", "--", "", code=2)
+
+
+def test_a_configuration_file_of_another_user_or_group_is_not_used(host: Host) -> None:
+    host.run("vault", "set", "A", given="x")
+    path = config(host, f"[vault]\npath = {host.vault}\n", 0o620)
+    assert "chmod go-w" in host.run("status", code=2)
+    path.chmod(0o644)
+    host.run("status")
+    if os.geteuid() == 0:
+        os.chown(path, 54321, -1)
+        assert "belongs to user 54321" in host.run("status", code=2)
+
+
+def test_no_configuration_at_all_can_be_asked_for(host: Host) -> None:
+    host.run("vault", "set", "A", given="x")
+    config(host, "[vault]\nlock_wait = wrong\n")
+    host.run("vault", "verify", code=2)
+    host.run("vault", "verify", "--config", "/dev/null")
+
+
+def test_a_configuration_file_may_begin_with_a_byte_order_mark(host: Host) -> None:
+    config(host, f"\ufeff[vault]\npath = {host.vault}\n")
+    del host.environment["INFISICAL_VAULT"]
+    host.run("vault", "set", "A", given="x")
+    assert host.vault.exists()
+
+
+def test_the_vault_is_named_by_the_variable_of_the_modules_too(host: Host) -> None:
+    host.environment["INFISICAL_VAULT_PATH"] = host.environment.pop("INFISICAL_VAULT")
+    host.run("vault", "set", "A", given="x")
+    assert host.vault.exists()
+
+
+def test_all_projects_can_be_asked_for_where_one_is_configured(client: Host, server: DevServer) -> None:
+    document = {**SEED, "projects": [*SEED["projects"], {**SEED["projects"][0], "id": "second", "slug": "second"}]}
+    document["identities"] = [
+        {**one, "permissions": {PROJECT: "admin", "second": "admin"}} if one["name"] == "admin" else one
+        for one in SEED["identities"]
+    ]
+    server.seed(document)
+    assert client.data("sync", "--check")["projects"] == [PROJECT]
+    assert sorted(client.data("sync", "--check", "--project-ids", "all")["projects"]) == ["second", PROJECT]
+
+
+def test_hashes_of_a_push_are_keyed_from_the_vault_where_that_is_asked_for(client: Host) -> None:
+    client.run("vault", "set", "UNRELATED", given="x")
+    source = private(client.folder / "source.env", "PUSHED=value\n")
+    state = client.folder / "pushed.json"
+    words = ["push", "--from", source, "--state-file", state, "--state-hash", "hmac-sha256"]
+    assert "1 created" in client.run(*words)
+    found = json.loads(state.read_text("utf-8"))
+    assert found["state_hash"] == "hmac-sha256"
+    assert found["secrets"]["PUSHED"]["hash"] != model.secret_hash("PUSHED", "value")
+    del client.environment["INFISICAL_KEY_FILE"]
+    assert "key_file" in client.run(*words, code=2)
+
+
+def test_root_still_gets_a_status_from_a_host_that_has_lost_its_key(public: Host, owned: Path) -> None:
+    public.environment["INFISICAL_VAULT"] = str(owned / "secrets.vault")
+    public.run("sync")
+    public.key.unlink()
+    found = public.data("status")
+    assert found["secrets"] is None
+    assert found["problem"]
+    assert found["last_sync"]
+    public.run("sync", code=2)
 
 
 # The manual

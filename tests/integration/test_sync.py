@@ -153,7 +153,8 @@ def test_four_steps_for_every_option_of_a_pull(ansible: Controller, server: DevS
         tasks += f"- name: {name}\n  {SYNC}: {{{place.arguments}, {arguments}}}\n"
     four_steps(ansible, tasks, [name for name, *_rest in PULLS], lambda: files_below(vault.folder))
 
-    assert {name: place.values() for name, place in vaults.items()} == {name: after for name, _arguments, _before, after in PULLS}
+    wanted = {name: after for name, _arguments, _before, after in PULLS}
+    assert {name: place.values() for name, place in vaults.items()} == wanted
     assert vaults["state_hash"].state()["state_hash"] == "hmac-sha256"
     hashes = [place.state()["secrets"]["DB_USER"]["hash"] for place in (vaults["prune"], vaults["state_hash"])]
     assert hashes[0] != hashes[1]

@@ -308,6 +308,24 @@ def test_a_full_disk_leaves_the_old_set_and_says_so(small_disk: Path, key: keys.
     assert left_over(small_disk) == []
 
 
+def test_a_read_only_disk_can_be_read_from_and_says_why_not_more(small_disk: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(small_disk / "vault"), key)
+    made.put("A", "1")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    another = vault.Vault(str(small_disk / "another"), key)
+    for act in (
+        lambda: made.put("A", "2"),
+        lambda: made.remove("A"),
+        lambda: another.put("A", "2"),
+        lambda: another.put("A", "2", check=True),
+    ):
+        with pytest.raises(InfisicalError, match="read-only file system") as caught:
+            act()
+        assert caught.value.conclusion is Conclusion.STORAGE
+    assert made.verify().secrets["A"].value == "1"
+    assert made.put("A", "2", check=True).changes
+
+
 def test_a_write_limit_leaves_the_old_set_and_says_so(directory: Path, key: keys.KeyFile, start: Start) -> None:
     output, errors = start(LIMITED, directory / "vault", key.path).communicate(timeout=60)
     assert output.splitlines() == ["storage True True"] * 6 + ["written"], errors

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import math
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,6 @@ from .errors import Conclusion, ConfigurationError, InfisicalError
 
 if TYPE_CHECKING:
     from .keys import KeySource
-    from .model import Scope
     from .state import StateFile
     from .sync import Outcome
     from .vault import Vault
@@ -155,7 +155,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("infisical", "server_error_wait", "number", "seconds before the repeat after a server error; default 30"),
     Option("infisical", "connection_wait", "number", "seconds before the repeat after a lost connection; default 10"),
     Option("infisical", "max_wait", "number", "longest wait in seconds that a server may ask for; default 300"),
-    Option("vault", "path", "path", "the vault's file", variables=("INFISICAL_VAULT",)),
+    Option("vault", "path", "path", "the vault's file", variables=("INFISICAL_VAULT", "INFISICAL_VAULT_PATH")),
     Option("vault", "key_file", "path", "file with the vault's 32-byte key"),
     Option("vault", "key_credential", "text", "name of a systemd credential with the vault's key"),
     Option("vault", "passphrase", "text", "the vault's passphrase", flag=False),
@@ -163,8 +163,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("vault", "state_file", "path", f"the state file; default {STATE_FILE} beside the vault"),
     Option("vault", "lock_wait", "number", "seconds to wait for another sync or writer; default 30"),
     Option("sync", "job", "text", "name of the job, by which it knows its own entries; default default"),
-    Option("sync", "project_ids", "list", "ids of the projects, separated by commas; without any, all that the "
-           "identity can see"),
+    Option("sync", "project_ids", "list", "ids of the projects, separated by commas, in place of project_id; all, or "
+           "without any, all that the identity can see"),
     Option("sync", "environment", "text", "in place of the one under [infisical]", flag=False),
     Option("sync", "secret_path", "text", "in place of the one under [infisical]", flag=False),
     Option("sync", "recursive", "bool", "folders below the path too"),
@@ -191,6 +191,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("push", "allow_empty", "bool", _EMPTY),
     Option("push", "state_file", "path", "file with hashes of what was pushed, for identities that may write but not "
            "read; default none"),
+    Option("push", "state_hash", "text", "hash of values in that file, hmac-sha256 with a key from the vault; default "
+           "sha256", choices=("sha256", "hmac-sha256")),
 )  # fmt: skip
 """Everything that can be configured, in the order in which it is documented."""
 
@@ -208,6 +210,9 @@ CREDENTIALS = {
 
 CONFIG_FILES = ("~/.config/infisical-sync/config.ini", "/etc/infisical-sync/config.ini")
 """Where the configuration file is looked for; the first one that is there and readable is the only one read."""
+
+ALL_PROJECTS = ("all",)
+"""What stands in `project_ids` for all that the identity can see, as in the module."""
 
 _LONGEST_CREDENTIAL = 65536
 """Bytes of a credential in a file of its own: a longer one is the wrong file."""
@@ -291,8 +296,8 @@ def _from_file(path: str) -> Layer:
     import configparser
 
     try:
-        with open(path, encoding="utf-8") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
+        with open(path, encoding="utf-8-sig") as stream:
+            info = os.fstat(stream.fileno())
             text = stream.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
@@ -307,10 +312,10 @@ def _from_file(path: str) -> Layer:
         raise ConfigurationError(
             "config", f"'{path}'{where} is wrong ({type(error).__name__}). Write it as name = value below [section]."
         ) from None
-    return _checked_file(path, parser, mode)
+    return _checked_file(path, parser, info)
 
 
-def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], mode: int) -> Layer:
+def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], info: os.stat_result) -> Layer:
     known: dict[str, list[str]] = {}
     for option in OPTIONS:
         known.setdefault(option.section, []).append(option.name)
@@ -332,10 +337,18 @@ def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], mode: int)
                 raise ConfigurationError(
                     "config", f"'{path}': {name} in [{section}] must be an absolute path, or begin with ~."
                 )
-    if mode & stat.S_IWOTH:
-        raise ConfigurationError("config", f"'{path}' can be written by everybody. Run: chmod o-w '{path}'")
+    if not stat.S_ISREG(info.st_mode):
+        return found  # /dev/null, or a pipe that a shell has made
+    # It says where credentials are read from, and where they are sent to.
+    if info.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            "config", f"'{path}' belongs to user {info.st_uid}, and this runs as user {os.geteuid()}. Run: chown "
+            f"{os.geteuid()} '{path}', if it is what it should be."
+        )  # fmt: skip
+    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigurationError("config", f"'{path}' can be written by others. Run: chmod go-w '{path}'")
     held = [name for section, name in _SECRETS if found.get((section, name))]
-    if held and mode & 0o077:
+    if held and info.st_mode & 0o077:
         raise ConfigurationError(
             "config", f"'{path}' holds {', '.join(held)} and is readable by others. Run: chmod 600 '{path}', or put "
             "it into a file of its own (client_secret_file, token_file, passphrase_file)."
@@ -421,7 +434,7 @@ def _key(settled: Settled) -> KeySource:
     return key_source(**given)
 
 
-def _opened(settled: Settled, say: Console, *further: KeySource) -> tuple[Vault, StateFile]:
+def _opened(settled: Settled, say: Console, *further: KeySource, tolerant: bool = False) -> tuple[Vault, StateFile]:
     """The vault and its state file, as `sync.open_vault` has them; as root, from now on as the vault's owner.
 
     `further` keys are read before that too.
@@ -431,7 +444,7 @@ def _opened(settled: Settled, say: Console, *further: KeySource) -> tuple[Vault,
 
     path = _vault_path(settled)
     keys = _key(settled)
-    become_owner(path, (keys, *further))
+    become_owner(path, (keys, *further), tolerant=tolerant)
     state_file = settled.first(("vault", "state_file")) or os.path.join(os.path.dirname(path), STATE_FILE)
     state = StateFile(state_file, warn=say.warn)
     return Vault(path, keys, lock_wait=_lock_wait(settled), newest=state.newest), state
@@ -453,11 +466,12 @@ def _lock_wait(settled: Settled) -> float:
     return 30.0 if seconds is None else float(seconds)
 
 
-def become_owner(path: str, keys: Iterable[KeySource] = ()) -> None:
+def become_owner(path: str, keys: Iterable[KeySource] = (), *, tolerant: bool = False) -> None:
     """As root, read the keys, which may be for root alone, and then become whoever owns the vault `path`, or its
     directory where there is no vault yet: so that neither the vault nor anything beside it ends up as root's.
 
-    For good, with the owner's groups; everybody else stays who they are. Raises InfisicalError.
+    For good, with the owner's groups; everybody else stays who they are. Raises InfisicalError, but not for a key that
+    cannot be read if `tolerant`.
     """
     if os.geteuid() != 0:
         return
@@ -469,7 +483,8 @@ def become_owner(path: str, keys: Iterable[KeySource] = ()) -> None:
     if info.st_uid == 0:
         return
     for key in keys:
-        key.secret()
+        with contextlib.suppress(*([InfisicalError] if tolerant else [])):
+            key.secret()
     import pwd
 
     try:
@@ -497,7 +512,7 @@ class Console:
     def __init__(self, *, json: bool = False, verbose: bool = False) -> None:
         self.json = json
         self.verbose = verbose
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._progress = False
 
     def out(self, text: str) -> None:
@@ -517,8 +532,9 @@ class Console:
     def error(self, text: str) -> None:
         """A line on standard error."""
         self.clear()
-        sys.stderr.write(f"infisical-sync: {shown(text)}\n")
-        sys.stderr.flush()
+        if sys.stderr is not None:  # it was closed by whoever started this
+            sys.stderr.write(f"infisical-sync: {shown(text)}\n")
+            sys.stderr.flush()
 
     def log(self, text: str) -> None:
         """What is going on: in place on a terminal, where one watches; elsewhere only what explains a long silence."""
@@ -549,6 +565,8 @@ def shown(text: str) -> str:
 
 def _write(data: bytes) -> None:
     """Bytes to standard output, at once. Raises BrokenPipeError, and InfisicalError (STORAGE) where it is full."""
+    if sys.stdout is None:
+        raise InfisicalError(Conclusion.STORAGE, "Standard output is closed, and was to be written.")
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -603,7 +621,8 @@ def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     settings = Settings.from_options(options)
     job = {name: value for name, value in settled.section("sync").items() if name not in ("environment", "secret_path")}
     project_ids = settled.first(("sync", "project_ids"), ("infisical", "project_id")) or ()
-    job["project_ids"] = (project_ids,) if isinstance(project_ids, str) else project_ids
+    project_ids = (project_ids,) if isinstance(project_ids, str) else project_ids
+    job["project_ids"] = () if project_ids == ALL_PROJECTS else project_ids
     pull = sync.Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
     api = connect(settings, log=say.log)
     vault, state = _opened(settled, say)
@@ -623,39 +642,39 @@ def _push(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     from . import sync
     from .api import connect
     from .model import Settings
+    from .state import HMAC, SHA256
 
     options = settled.server("push")
     _require_login(settled, options)
     _required(settled, options, ["project_id", "environment"])
     settings = Settings.from_options(options)
-    scope = settings.scope()
-    elsewhere = ("project_id", "environment", "secret_path", "state_file")
+    elsewhere = ("project_id", "environment", "secret_path", "state_file", "state_hash")
     push = sync.Push(**{name: value for name, value in settled.section("push").items() if name not in elsewhere})
-    source = _source(arguments.source, settled, say)
-    outcome = sync.push(
-        connect(settings, log=say.log), scope, source, push,
-        state=_push_state(settled, scope, say), check=arguments.check, log=say.log,
-    )  # fmt: skip
+    api = connect(settings, log=say.log)
+    # A source of root's is read before root becomes the vault's owner.
+    source = {} if arguments.source == "vault" else _source(arguments.source)
+    path, state_hash = settled.first(("push", "state_file")), settled.first(("push", "state_hash")) or SHA256
+    vault = _opened(settled, say)[0] if arguments.source == "vault" or (path and state_hash == HMAC) else None
+    if vault is not None and arguments.source == "vault":
+        source = _values(vault)
+    state = sync.scope_state(path or "", settings.scope(), state_hash=state_hash, vault=vault, warn=say.warn)
+    outcome = sync.push(api, settings.scope(), source, push, state=state, check=arguments.check, log=say.log)
     _report(say, outcome, arguments.check)
     return OK
 
 
-def _push_state(settled: Settled, scope: Scope, say: Console) -> StateFile | None:
-    from .state import StateFile
-
-    path = settled.first(("push", "state_file"))
-    return StateFile(path, scope, say.warn) if path else None
-
-
-def _source(source: str, settled: Settled, say: Console) -> dict[str, str]:
+def _source(source: str) -> dict[str, str]:
     from .sync import parsed_source, read_source
 
-    if source == "vault":
-        vault, _state = _opened(settled, say)
-        return {name: secret.value or "" for name, secret in vault.read().secrets.items()}
     if source == "-":
-        return parsed_source(_text(sys.stdin.buffer.read(), "from"), "standard input")
+        return parsed_source(_text(_stdin(), "from"), "standard input")
     return read_source(os.path.abspath(os.path.expanduser(source)))
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None:
+        raise ConfigurationError("standard input", "is closed, and was to be read.")
+    return sys.stdin.buffer.read()
 
 
 def _text(raw: bytes, option: str) -> str:
@@ -670,7 +689,7 @@ def _text(raw: bytes, option: str) -> str:
 def _status(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     from . import sync
 
-    vault, state = _opened(settled, say)
+    vault, state = _opened(settled, say, tolerant=True)  # a host that has lost its key still tells the rest
     found = sync.status(vault, state)
     if say.json:
         say.data(found)
@@ -735,21 +754,33 @@ def _value(arguments: argparse.Namespace) -> str:
         except OSError as error:
             raise ConfigurationError("file", f"'{arguments.file}' cannot be read: {error.strerror}.") from None
         value = _text(raw, "file")
-    elif sys.stdin.isatty():
-        import getpass
+    elif sys.stdin is not None and sys.stdin.isatty():
+        return _asked()
+    else:
+        value = _text(_stdin(), "value")
+    if arguments.strip_newline and value.endswith("\n"):
+        value = value[: -2 if value.endswith("\r\n") else -1]
+    return value
 
+
+def _asked() -> str:
+    """A value typed twice on the terminal, unseen."""
+    import getpass
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
         try:
             value = getpass.getpass("Value: ", sys.stderr)
             again = getpass.getpass("The same again: ", sys.stderr)
+        except getpass.GetPassWarning:
+            raise ConfigurationError(
+                "value", "this terminal would show it. Give it by standard input or --file."
+            ) from None
         except EOFError:
             raise ConfigurationError("value", "none was given. Nothing was changed.") from None
-        if value != again:
-            raise ConfigurationError("value", "the two are not the same. Nothing was changed.")
-        return value
-    else:
-        value = _text(sys.stdin.buffer.read(), "value")
-    if arguments.strip_newline and value.endswith("\n"):
-        value = value[: -2 if value.endswith("\r\n") else -1]
+    if value != again:
+        raise ConfigurationError("value", "the two are not the same. Nothing was changed.")
     return value
 
 
@@ -904,7 +935,7 @@ def _vault_keygen(settled: Settled, arguments: argparse.Namespace, say: Console)
     return OK
 
 
-_OWN = ("INFISICAL_",)
+_OWN = (b"INFISICAL_",)
 
 
 def _exec(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
@@ -917,15 +948,17 @@ def _exec(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
         if not name or "=" in name or "\0" in name:
             raise ConfigurationError("names", f"'{name}' cannot be the name of an environment variable.")
         dotenv.check_value(name, value)
+    # In bytes, because what Python would make of text hangs on the locale.
     environment = {
         name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_OWN) and name != "CREDENTIALS_DIRECTORY"
+        for name, value in os.environb.items()
+        if not name.startswith(_OWN) and name != b"CREDENTIALS_DIRECTORY"
     }
-    return _run(arguments.program, {**environment, **values}, say)
+    secrets = {name.encode("utf-8"): value.encode("utf-8") for name, value in values.items()}
+    return _run(arguments.program, {**environment, **secrets}, say)
 
 
-def _run(program: Sequence[str], environment: Mapping[str, str], say: Console) -> int:
+def _run(program: Sequence[str], environment: Mapping[bytes, bytes], say: Console) -> int:
     """Become the program; the code to end with where that fails."""
     import signal
 
@@ -951,6 +984,9 @@ class Usage(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
+        # argparse quotes the argument in both.
+        message = re.sub(r"(?s)ignored explicit argument .*", "takes no value", message)
+        message = re.sub(r"(?s)invalid choice: .* (?=\(choose from )", "not a choice that there is ", message)
         raise Usage(message)
 
 
@@ -1154,9 +1190,10 @@ def _parsed(command: Command, words: list[str]) -> argparse.Namespace:
             "other users can see it there: give it by standard input or --file."
         )
     if unknown:
-        options = [word.split("=")[0] for word in unknown if word.startswith("-") and len(word) > 1]
+        # Only what can be an option's name: any other word may be, or end in, a value.
+        options = [found[0] for found in (re.match(r"--[a-z][a-z-]*(?==|\Z)", word) for word in unknown) if found]
         raise Usage(f"not known: {shown(', '.join(options))}" if options else "there are arguments too many")
-    if command.run is _exec and not program:
+    if command.run is _exec and not (program and program[0]):
         raise Usage("give the program behind two dashes: infisical-sync exec -- PROGRAM ARGUMENT ...")
     parsed.program = program
     return parsed

@@ -435,7 +435,9 @@ class Vault:
         """A vault that is no file yet: generation 0, without entries."""
         directory = os.path.dirname(self.path)
         if not os.access(directory, os.W_OK | os.X_OK):
-            code = errno.EACCES if os.path.isdir(directory) else errno.ENOENT
+            code = errno.ENOENT
+            if os.path.isdir(directory):
+                code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
             raise files.explained(OSError(code, ""), f"The vault {self.path} cannot be made", self.path)
         keys.checked_new(self._keys)
         vault_id, data_key = _random(16), _random(keys.KEY_BYTES)
