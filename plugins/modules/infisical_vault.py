@@ -39,9 +39,11 @@ options:
     description:
       - Whether to bring the secret of the same name in Infisical to the same O(state) first, in the folder that
         O(project_id), O(environment) and O(secret_path) name.
-      - Infisical comes first and the vault after it, so that a failure there leaves the vault as it was. Where the
-        change waits for an approval in Infisical, the vault is left as it is too, and the next pull brings the value
-        once it is approved.
+      - Infisical comes first and the vault after it, so that a failure there leaves the vault as it was. A vault that
+        cannot be opened or locked is found before anything is sent. If the vault cannot be written after all, the task
+        fails with RV(conclusion=partial), and running it again does the rest.
+      - Where the change waits for an approval in Infisical, the vault is left as it is too, and the next pull brings
+        the value once it is approved.
       - The other shared options are used with O(push=true) alone. Otherwise nobody logs in.
     type: bool
     default: false
@@ -159,7 +161,7 @@ entry:
       sample: "2026-01-15T10:30:00Z"
 pushed:
   description: What was done to the secret in Infisical, or in check mode would be. V(null) where nothing had to be.
-  returned: success
+  returned: success, and with RV(conclusion=partial)
   type: str
   sample: update
 approval_pending:
@@ -199,6 +201,7 @@ http_status:
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
     Secret,
     checked_name,
@@ -224,11 +227,17 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     value = checked_value(options["value"]) if options["state"] == "present" else None
     vault, state, key_created = opened(module, options["state_file"], create_key=value is not None)
     before = vault.read().get(name) if vault.exists() else None  # a wrong key shows before anything is sent
+    if options["push"] and not module.check_mode and (value is not None or before is not None):
+        with vault.writing(create=value is not None):
+            pass  # a vault that cannot be written to shows before anything is sent
     report = pushed(module, name, value) if options["push"] else Report(None)
     for warning in report.warnings:
         module.warn(warning)
-    # What waits for an approval is not there yet, and the next pull would take it out of the vault again.
-    change = None if report.approval_id else written(vault, state, name, value, module.check_mode)
+    try:
+        # What waits for an approval is not there yet, and the next pull would take it out of the vault again.
+        change = None if report.approval_id else written(vault, state, name, value, module.check_mode)
+    except InfisicalError as error:
+        raise half_done(report, name, error) from None
     after = before if change is None else change.after
     return {
         "changed": change is not None or report.action is not None or key_created,
@@ -248,6 +257,19 @@ def pushed(module: InfisicalModule, name: str, value: str | None) -> Report:
     if value is None:
         return remote.remove(name, check=module.check_mode)
     return remote.put(Secret(name, value), check=module.check_mode)
+
+
+def half_done(report: Report, name: str, error: InfisicalError) -> InfisicalError:
+    """What to say where Infisical was written and the vault was not; the error itself where neither was."""
+    if report.action is None:
+        return error
+    partial = InfisicalError(
+        Conclusion.PARTIAL,
+        f"'{name}' was changed in Infisical ({report.action}), and the vault could not follow. Run the task again when "
+        f"this is mended: {error}",
+    )
+    partial.details = {"changed": True, "pushed": report.action}
+    return partial
 
 
 def written(vault: Vault, state: StateFile, name: str, value: str | None, check: bool) -> Change | None:
