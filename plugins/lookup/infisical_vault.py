@@ -103,11 +103,11 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import key_source
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.local import open_vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
     Secret,
     checked_name,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import open_vault
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import InfisicalLookup
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .infisical.errors import Conclusion, ConfigurationError, InfisicalError
 from .infisical.keys import KEY_BYTES, key_source, make_key_file
+from .infisical.local import open_vault
 from .infisical.model import LONGEST_WAIT
-from .infisical.sync import open_vault
 
 if TYPE_CHECKING:
     from .infisical.keys import KeySource

@@ -200,7 +200,7 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
     Secret,
@@ -227,9 +227,9 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     value = checked_value(options["value"]) if options["state"] == "present" else None
     vault, state, key_created = opened(module, options["state_file"], create_key=value is not None)
     before = vault.read().get(name) if vault.exists() else None  # a wrong key shows before anything is sent
-    if options["push"] and not module.check_mode and (value is not None or before is not None):
+    if not module.check_mode and (value is not None or before is not None):
         with vault.writing(create=value is not None):
-            pass  # a vault that cannot be written to shows before anything is sent
+            state.check()  # what could not be written shows before anything is
     report = pushed(module, name, value) if options["push"] else Report(None)
     for warning in report.warnings:
         module.warn(warning)
@@ -237,7 +237,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         # What waits for an approval is not there yet, and the next pull would take it out of the vault again.
         change = None if report.approval_id else written(vault, state, name, value, module.check_mode)
     except InfisicalError as error:
-        raise half_done(report, name, error) from None
+        raise error if module.check_mode else half_done(report, name, error) from None
     after = before if change is None else change.after
     return {
         "changed": change is not None or report.action is not None or key_created,
@@ -275,9 +275,9 @@ def half_done(report: Report, name: str, error: InfisicalError) -> InfisicalErro
 def written(vault: Vault, state: StateFile, name: str, value: str | None, check: bool) -> Change | None:
     """Bring the entry of the vault to the state; what changed. An entry of a vault that is not there is absent."""
     if value is not None:
-        plan = sync.put(vault, state, name, value, check=check)
+        plan = local.put(vault, state, name, value, check=check)
     else:
-        plan = sync.remove(vault, state, name, check=check) if vault.exists() else Plan((), ())
+        plan = local.remove(vault, state, name, check=check) if vault.exists() else Plan((), ())
     return plan.changes[0] if plan.changes else None
 
 

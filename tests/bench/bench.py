@@ -45,6 +45,7 @@ PUSHED = 1_000
 HOSTS, TASKS, FORKS = 20, 10, 5
 WRITTEN = 20
 LOOKUP = "keyfleet.infisical.infisical_secret"
+PACKAGE = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,9 @@ def memory(static: Static, folder: Path) -> Row:
     """The most memory that a process of its own needs for a pull."""
     program = (
         "import resource, sys\n"
-        "from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api, keys, model, sync\n"
+        f"from {PACKAGE} import api, keys, local, model, sync\n"
         "settings = model.Settings(url=sys.argv[1], auth_method='token', token='t', api_version='v4')\n"
-        "opened = sync.open_vault(sys.argv[2], keys.KeyFile(sys.argv[3]))\n"
+        "opened = local.open_vault(sys.argv[2], keys.KeyFile(sys.argv[3]))\n"
         "sync.pull(api.connect(settings), *opened, sync.Pull(project_ids=('p',), environment='dev'))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
@@ -210,17 +211,16 @@ def memory(static: Static, folder: Path) -> Row:
 
 def vault_get(folder: Path) -> Row:
     """One value out of a vault by the command, against a bare Python that imports what the command imports."""
-    package = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
     vault, state = open_vault(str(folder / "small"), KeyFile(str(folder / "key")), str(folder / "small.json"))
     put(vault, state, "KEY", "value")
     arguments = ["vault", "get", "KEY", "--vault", vault.path, "--key-file", str(folder / "key")]
     arguments += ["--state-file", state.path]
-    command = [sys.executable, "-m", package, *arguments]
+    command = [sys.executable, "-m", PACKAGE, *arguments]
     # Byte-compiled, as an installed command is.
     variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     listing = (
         f"import runpy, sys\nsys.argv[1:] = {arguments!r}\n"
-        f"try:\n    runpy.run_module({package!r}, run_name='__main__')\nexcept SystemExit:\n    pass\n"
+        f"try:\n    runpy.run_module({PACKAGE!r}, run_name='__main__')\nexcept SystemExit:\n    pass\n"
         "standard = [name for name in sys.modules if name.split('.')[0] in sys.stdlib_module_names]\n"
         "sys.stderr.write(' '.join(standard))"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, local, sync
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
@@ -37,11 +37,11 @@ class Site:
         self.key = str(folder / "vault.key")
         make_key_file(self.key)
         self.path = str(folder / "secrets.vault")
-        self.state_path = folder / sync.STATE_FILE
+        self.state_path = folder / local.STATE_FILE
         self.warnings: list[str] = []
 
     def opened(self) -> tuple[Any, Any]:
-        return sync.open_vault(self.path, KeyFile(self.key), warn=self.warnings.append, lock_wait=2)
+        return local.open_vault(self.path, KeyFile(self.key), warn=self.warnings.append, lock_wait=2)
 
     def pull(self, job: Pull = JOB, who: str = "", api: Api | None = None, **options: Any) -> Outcome:
         return sync.pull(api or self.controlled.api(who), *self.opened(), job, **options)
@@ -54,7 +54,7 @@ class Site:
         return {name: secret.value for name, secret in vault.read().secrets.items()}
 
     def put(self, name: str, value: str) -> None:
-        sync.put(*self.opened(), name, value)
+        local.put(*self.opened(), name, value)
 
     def state(self) -> dict[str, Any]:
         return dict(json.loads(self.state_path.read_text()))
@@ -138,7 +138,7 @@ def test_an_etag_saves_the_listing(site: Site) -> None:
 def test_an_entry_deleted_by_hand_comes_back_although_the_server_has_nothing_new(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
-    sync.remove(*site.opened(), "A")
+    local.remove(*site.opened(), "A")
     site.listings()
     assert site.pull().created == ("A",)
     assert site.listings() == [200]
@@ -545,12 +545,12 @@ def test_the_status_tells_counts_times_and_the_last_error(site: Site) -> None:
     site.pull()
     site.controlled.server.arm("status", status=500, times=2, path="/secrets")
     site.pull_error()
-    found = sync.status(*site.opened())
+    found = local.status(*site.opened())
     assert (found["secrets"], found["generation"], found["projects"], found["problem"]) == (1, 1, [PROJECT], None)
     assert found["age_seconds"] < 60 and found["pull_count"] == 1 and found["error_count"] == 1
     assert "500" in found["last_error"]["message"]
     os.unlink(site.key)
-    broken = sync.status(*site.opened())
+    broken = local.status(*site.opened())
     assert broken["problem"] and broken["last_sync"] == found["last_sync"]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api, keys, sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api, keys, local, sync
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
 
 KILLS = 300
@@ -73,7 +73,7 @@ def test_a_sync_killed_at_any_instant_leaves_all_of_the_old_or_all_of_the_new(tm
     settings = Settings(url=url, auth_method="token", token="t", api_version="v4")
 
     def cycle() -> None:
-        opened = sync.open_vault(str(tmp_path / "vault"), keys.KeyFile(key))
+        opened = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(key))
         sync.pull(api.connect(settings), *opened, JOB)
 
     started = time.monotonic()
@@ -91,7 +91,7 @@ def test_a_sync_killed_at_any_instant_leaves_all_of_the_old_or_all_of_the_new(tm
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         midway += any(name.startswith(".vault.") for name in os.listdir(tmp_path))
-        vault, state = sync.open_vault(str(tmp_path / "vault"), keys.KeyFile(key))
+        vault, state = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(key))
         contents = vault.verify()
         assert one_round({name: secret.value for name, secret in contents.secrets.items()}) > 0
         generations.append(contents.generation)
@@ -102,7 +102,7 @@ def test_a_sync_killed_at_any_instant_leaves_all_of_the_old_or_all_of_the_new(tm
     assert midway > 0
     assert states >= {0, 1}
     cycle()
-    vault, state = sync.open_vault(str(tmp_path / "vault"), keys.KeyFile(key))
+    vault, state = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(key))
     contents = vault.verify()
     entries = json.loads(Path(state.path).read_text())["secrets"]
     assert {name: entry["version"] for name, entry in entries.items()} == {

@@ -28,7 +28,12 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, model, sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, local, model
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.config import (
+    CONFIG_FILES,
+    CREDENTIALS,
+    OPTIONS,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
 from dev_server.client import DevServer
@@ -50,7 +55,7 @@ class Host:
         self.folder = folder
         self.vault = folder / "secrets.vault"
         self.key = folder / "vault.key"
-        self.state = folder / sync.STATE_FILE
+        self.state = folder / local.STATE_FILE
         self.home = folder / "home"
         self.home.mkdir()
         self.module = infisical.__name__
@@ -291,7 +296,6 @@ def test_a_vault_that_cannot_be_opened_says_why(host: Host) -> None:
 
 
 def test_an_older_vault_is_noticed_by_what_set_wrote_into_the_state_file(host: Host) -> None:
-    assert cli.STATE_FILE == sync.STATE_FILE
     host.run("vault", "set", "A", given="1")
     assert json.loads(host.state.read_text())["generation"] == 1
 
@@ -497,7 +501,7 @@ def test_help_tells_of_every_command_and_every_command_of_its_options(host: Host
         said = host.run(*command.words, "--help")
         assert f"usage: infisical-sync {' '.join(command.words)}" in said
         for section in command.sections:
-            assert all(option.long in said for option in cli.OPTIONS if option.section == section and option.flag)
+            assert all(option.long in said for option in OPTIONS if option.section == section and option.flag)
     assert "--token " not in host.run("sync", "--help")
 
 
@@ -826,7 +830,7 @@ def test_root_reads_the_key_and_then_becomes_the_vaults_owner(public: Host, owne
     assert public.run("exec", "--", "id", "-u") == f"{NOBODY}\n"
     assert public.run("exec", "--", "id", "-G") == f"{NOBODY}\n"
     found = {path.name: path.stat().st_uid for path in owned.iterdir()}
-    assert {"secrets.vault", "secrets.vault.lock", sync.STATE_FILE} <= set(found)
+    assert {"secrets.vault", "secrets.vault.lock", local.STATE_FILE} <= set(found)
     assert set(found.values()) == {NOBODY}
     assert public.key.stat().st_uid == 0
 
@@ -981,14 +985,14 @@ def test_the_manual_page_has_every_command_option_variable_and_exit_code() -> No
         for action in cli.parser_of(command)._actions:
             if action.help != argparse.SUPPRESS and action.option_strings:
                 assert any(f"``{option}" in page for option in action.option_strings), action.option_strings
-    for option in cli.OPTIONS:
+    for option in OPTIONS:
         assert f"``{option.name}``" in page
-    for option in cli.OPTIONS:
+    for option in OPTIONS:
         if option.section in ("infisical", "vault"):
             assert all(f"``{variable}``" in page for variable in option.environment), option.environment
-    for name in cli.CREDENTIALS:
+    for name in CREDENTIALS:
         assert f"``{name}``" in page
-    for path in cli.CONFIG_FILES:
+    for path in CONFIG_FILES:
         assert f"``{path}``" in page
     codes = {0, 1, 9, 126, 127, 130, 141, *cli.EXIT_CODES.values()}
     assert {int(code) for code in re.findall(r"^(\d+)$", page, re.MULTILINE)} == codes

@@ -28,6 +28,8 @@ INFO = "keyfleet.infisical.infisical_vault_info"
 SYNC = "keyfleet.infisical.infisical_sync"
 COMMAND = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
 PASSPHRASE = "long enough to open"
+MEBIBYTES_OF_A_FILE = 4
+"""What a host with a limit may write into one file: more than Ansible's own files take."""
 ODD_NAMES = ("1", "with blank", "a/b/c", "ünïcödé", "{{ x }}", "N" * 300)
 
 
@@ -293,6 +295,61 @@ def test_infisical_comes_first_so_that_a_failure_or_a_pending_approval_leaves_th
     assert (pending["changed"], pending["approval_pending"], pending["pushed"]) == (True, True, "create")
     assert pending["approval_id"] and pending["action"] is None
     assert vault.values() == {"A": "old"}
+
+
+@pytest.mark.once
+def test_what_cannot_be_written_is_found_before_anything_is_sent(
+    ansible: Controller, server: DevServer, vault: LocalVault
+) -> None:
+    vault.hold({"A": "old"})
+    ansible.variables["infisical_secret_path"] = "/app"
+    run = ansible.tasks(f"""
+        - name: no directory
+          {VAULT}: {{name: DB_USER, value: new, push: true, vault_path: /not/there/vault}}
+          ignore_errors: true
+        - name: no directory for the state
+          {VAULT}: {{name: DB_USER, value: new, push: true, state_file: /not/there/state.json}}
+          ignore_errors: true
+        - name: nor for an entry alone
+          {VAULT}: {{name: A, state: absent, state_file: /not/there/state.json}}
+          ignore_errors: true
+    """).succeeded()
+
+    assert run.failure("no directory")["conclusion"] == "storage"
+    for name in ("no directory for the state", "nor for an entry alone"):
+        assert "state_file: '/not/there'" in run.failure(name)["msg"]
+    assert vault.values() == {"A": "old"}
+    assert server.values(PROJECT, "dev", "/app")["DB_USER"] == ["shop"]
+
+
+@pytest.mark.once
+def test_a_vault_that_cannot_follow_infisical_is_said_to_lag_and_the_next_run_does_the_rest(
+    ansible: Controller, server: DevServer, vault: LocalVault
+) -> None:
+    vault.hold({"BIG": "x" * (MEBIBYTES_OF_A_FILE + 1) * 2**20})
+    small = ansible.folder / "python"
+    small.write_text(f'#!/bin/sh\nulimit -f {MEBIBYTES_OF_A_FILE * 2048}\nexec {ansible.python} "$@"\n', "utf-8")
+    small.chmod(0o700)
+    task = f"{VAULT}: {{name: DB_USER, value: new, push: true, secret_path: /app}}"
+    run = ansible.tasks(f"""
+        - name: first
+          {task}
+          vars: {{ansible_python_interpreter: {small}}}
+          ignore_errors: true
+        - name: entry alone
+          {VAULT}: {{name: A, value: a}}
+          vars: {{ansible_python_interpreter: {small}}}
+          ignore_errors: true
+        - name: second
+          {task}
+    """).succeeded()
+
+    first, second = run.failure("first"), run.result("second")
+    assert (first["conclusion"], first["changed"], first["pushed"]) == ("partial", True, "update")
+    assert run.failure("entry alone")["conclusion"] == "storage"
+    assert (second["changed"], second["action"], second["pushed"]) == (True, "create", None)
+    assert server.values(PROJECT, "dev", "/app")["DB_USER"] == ["new"]
+    assert vault.values().keys() == {"BIG", "DB_USER"}
 
 
 @pytest.mark.once

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import build
@@ -46,7 +46,7 @@ class LocalVault:
 
     def open(self) -> Vault:
         """The vault, as the library opens it."""
-        return sync.open_vault(str(self.path), KeyFile(str(self.key)))[0]
+        return local.open_vault(str(self.path), KeyFile(str(self.key)))[0]
 
     def values(self) -> dict[str, str | None]:
         """All that it holds."""
@@ -63,4 +63,4 @@ class LocalVault:
 
     def state(self) -> dict[str, Any]:
         """What the state file holds."""
-        return dict(json.loads((self.folder / sync.STATE_FILE).read_text("utf-8")))
+        return dict(json.loads((self.folder / local.STATE_FILE).read_text("utf-8")))

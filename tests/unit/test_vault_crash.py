@@ -313,12 +313,13 @@ def test_a_read_only_disk_can_be_read_from_and_says_why_not_more(small_disk: Pat
     made.put("A", "1")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     another = vault.Vault(str(small_disk / "another"), key)
-    for act in (
+    acts: tuple[Callable[[], object], ...] = (
         lambda: made.put("A", "2"),
         lambda: made.remove("A"),
         lambda: another.put("A", "2"),
         lambda: another.put("A", "2", check=True),
-    ):
+    )
+    for act in acts:
         with pytest.raises(InfisicalError, match="read-only file system") as caught:
             act()
         assert caught.value.conclusion is Conclusion.STORAGE

@@ -13,22 +13,17 @@ import os
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
 from typing import Any, Callable
 
 from . import dotenv, files
 from .api import Api, Listing, Project
 from .errors import Conclusion, ConfigurationError, InfisicalError, Operation, Validator, no_project, remedy
-from .keys import KeySource
 from .model import Scope, Secret, checked_name, checked_path, checked_value, normalized_name
 from .plan import Change, Plan, build, differs_in_vault, guard, guard_empty, named
 from .preflight import visible_projects
 from .remote import Remote, listed, merged
 from .state import HMAC, SHA256, StateFile, now
 from .vault import Contents, Vault
-
-STATE_FILE = "infisical_sync_state.json"
-"""The state file's name where none is given; it stands beside the vault."""
 
 Log = Callable[[str], None]
 
@@ -147,84 +142,6 @@ def _outcome(direction: str, plan: Plan, **more: Any) -> Outcome:
 
 def _version(secret: Secret | None) -> int | None:
     return None if secret is None else secret.version
-
-
-# The vault and its state file
-
-
-def open_vault(
-    path: str, keys: KeySource, state_file: str = "", *, lock_wait: float = 30.0, warn: Log | None = None
-) -> tuple[Vault, StateFile]:
-    """The vault at `path` and its job's state file, by default `infisical_sync_state.json` beside it; nothing is read.
-
-    The vault is refused where the state file knows a later generation of it. `lock_wait` is in seconds. Raises
-    ConfigurationError where a path is not absolute.
-    """
-    if not os.path.isabs(path):
-        raise ConfigurationError("vault_path", f"'{path}' must be an absolute path on the host that opens the vault.")
-    state = StateFile(state_file or os.path.join(os.path.dirname(path), STATE_FILE), warn=warn)
-    return Vault(path, keys, lock_wait=lock_wait, newest=state.newest), state
-
-
-def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = False) -> Plan:
-    """Put one entry into the vault by hand; the plan of it. Raises InfisicalError.
-
-    What a job pulls under that name again replaces it at the job's next cycle.
-    """
-    plan = vault.put(checked_name(name), checked_value(value), check=check)
-    _note_generation(vault, state, plan, check)
-    return plan
-
-
-def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Plan:
-    """Delete one entry from the vault by hand; the plan of it. Raises InfisicalError."""
-    plan = vault.remove(checked_name(name), check=check)
-    _note_generation(vault, state, plan, check)
-    return plan
-
-
-def _note_generation(vault: Vault, state: StateFile, plan: Plan, check: bool) -> None:
-    """Let the state file know the generation, so that an older file put back is noticed."""
-    if plan.changes and not check:
-        contents = vault.read()
-        state.update(vault_id=contents.vault_id, generation=contents.generation)
-
-
-def status(vault: Vault, state: StateFile) -> dict[str, Any]:
-    """What can be said of a vault and its job without asking the server; times in ISO 8601, `age_seconds` since the
-    last sync that succeeded. Where the vault cannot be opened, `problem` says why and the rest comes from the state
-    file."""
-    head = state.head()
-    found: dict[str, Any] = {"vault": vault.path, "problem": None, "generation": head.get("generation", 0)}
-    found["secrets"] = None
-    try:
-        contents = vault.read()
-        found.update(generation=contents.generation, secrets=contents.count)
-    except InfisicalError as error:
-        found["problem"] = str(error)
-    last = head.get("last_sync")
-    return {
-        **found,
-        "projects": head["project_ids"],
-        "environment": head["environment"],
-        "secret_path": head["secret_path"],
-        "job": head.get("job"),
-        "last_sync": last,
-        "age_seconds": _age(last),
-        "last_error": head.get("last_error"),
-        "error_count": head["error_count"],
-        "pull_count": head["pull_count"],
-        "push_count": head["push_count"],
-    }
-
-
-def _age(time: Any) -> int | None:
-    try:
-        then = datetime.strptime(str(time), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    except ValueError:
-        return None
-    # A clock that was set back makes no negative age.
-    return max(0, int((datetime.now(timezone.utc) - then).total_seconds()))
 
 
 # Pull

@@ -1,0 +1,331 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of the command infisical-sync: every option once, and the places where it is looked for."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .errors import ConfigurationError, InfisicalError
+from .local import STATE_FILE
+
+
+class Option(NamedTuple):
+    """A setting: where it stands in the configuration file, what it is, and whether the command line takes it.
+
+    Credentials and anything that may hold one have no flag: other users see a command line.
+    """
+
+    section: str
+    name: str
+    kind: str
+    help: str
+    flag: bool = True
+    variables: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    on: bool = False
+    """Whether a bool is true by default."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Section and name."""
+        return self.section, self.name
+
+    @property
+    def long(self) -> str:
+        """The option as one types it."""
+        return "--vault" if self.place == ("vault", "path") else "--" + self.name.replace("_", "-")
+
+    @property
+    def environment(self) -> tuple[str, ...]:
+        """The environment variables that are read, the first one that is set counts."""
+        if self.variables:
+            return self.variables
+        prefix = "INFISICAL_" if self.section in ("infisical", "vault") else f"INFISICAL_{self.section.upper()}_"
+        return (prefix + self.name.upper(),)
+
+
+_PRUNE = "delete what the source no longer holds"
+_PERCENT = "refuse to prune more than this share of ten entries or more; default 30"
+_EMPTY = "let prune delete everything when the source holds nothing"
+_NORMALIZE = "make names upper case with underscores (my-key becomes MY_KEY)"
+
+OPTIONS: tuple[Option, ...] = (
+    Option("infisical", "url", "text", "address of the server, such as https://infisical.example.com"),
+    Option("infisical", "auth_method", "text", "how to log in; default universal_auth",
+           choices=("universal_auth", "token")),
+    Option("infisical", "client_id", "text", "client id of the machine identity",
+           variables=("INFISICAL_CLIENT_ID", "INFISICAL_UNIVERSAL_AUTH_CLIENT_ID")),
+    Option("infisical", "client_id_file", "path", "file with the client id"),
+    Option("infisical", "client_secret", "text", "client secret of the machine identity", flag=False,
+           variables=("INFISICAL_CLIENT_SECRET", "INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET")),
+    Option("infisical", "client_secret_file", "path", "file with the client secret"),
+    Option("infisical", "token", "text", "access token, for auth_method token", flag=False),
+    Option("infisical", "token_file", "path", "file with the access token"),
+    Option("infisical", "project_id", "text", "id of the project"),
+    Option("infisical", "environment", "text", "slug of the environment, such as prod; there is no default"),
+    Option("infisical", "secret_path", "text", "path of the folder; default /"),
+    Option("infisical", "ca_path", "path", "certificate authorities to trust, a file or directory"),
+    Option("infisical", "validate_certs", "bool", "verify the server's certificate; default true", on=True),
+    Option("infisical", "proxy", "text", "URL of a proxy, which may hold its password", flag=False),
+    Option("infisical", "allow_http", "bool", "allow http:// to another machine: secrets pass unencrypted"),
+    Option("infisical", "timeout", "number", "seconds to wait for a connection and for each part of an answer; "
+           "default 30"),
+    Option("infisical", "api_version", "text", "version of the server's routes; default auto",
+           choices=("auto", "v3", "v4")),
+    Option("infisical", "rate_limit_wait", "number", "seconds before the repeat of a rate-limited request; default 60"),
+    Option("infisical", "server_error_wait", "number", "seconds before the repeat after a server error; default 30"),
+    Option("infisical", "connection_wait", "number", "seconds before the repeat after a lost connection; default 10"),
+    Option("infisical", "max_wait", "number", "longest wait in seconds that a server may ask for; default 300"),
+    Option("vault", "path", "path", "the vault's file", variables=("INFISICAL_VAULT", "INFISICAL_VAULT_PATH")),
+    Option("vault", "key_file", "path", "file with the vault's 32-byte key"),
+    Option("vault", "key_credential", "text", "name of a systemd credential with the vault's key"),
+    Option("vault", "passphrase", "text", "the vault's passphrase", flag=False),
+    Option("vault", "passphrase_file", "path", "file with the vault's passphrase"),
+    Option("vault", "state_file", "path", f"the state file; default {STATE_FILE} beside the vault"),
+    Option("vault", "lock_wait", "number", "seconds to wait for another sync or writer; default 30"),
+    Option("sync", "job", "text", "name of the job, by which it knows its own entries; default default"),
+    Option("sync", "project_ids", "list", "ids of the projects, separated by commas, in place of project_id; all, or "
+           "without any, all that the identity can see"),
+    Option("sync", "environment", "text", "in place of the one under [infisical]", flag=False),
+    Option("sync", "secret_path", "text", "in place of the one under [infisical]", flag=False),
+    Option("sync", "recursive", "bool", "folders below the path too"),
+    Option("sync", "include_imports", "bool", "what the folder imports too; default true", on=True),
+    Option("sync", "expand_references", "bool", "values with their references replaced by the server"),
+    Option("sync", "key_format", "text", "names in the vault, made of {key}, {path} and {project}; default {key}"),
+    Option("sync", "normalize_names", "bool", _NORMALIZE),
+    Option("sync", "precedence", "list", "project ids and paths, separated by commas: whose secret wins where several "
+           "get one name"),
+    Option("sync", "prune", "bool", _PRUNE),
+    Option("sync", "prune_scope", "text", "delete entries of this job only, or any in the vault; default job",
+           choices=("job", "vault")),
+    Option("sync", "max_delete_percent", "number", _PERCENT),
+    Option("sync", "allow_empty", "bool", _EMPTY),
+    Option("sync", "state_hash", "text", "hash of values in the state file; default sha256",
+           choices=("sha256", "hmac-sha256")),
+    Option("push", "project_id", "text", "in place of the one under [infisical]", flag=False),
+    Option("push", "environment", "text", "in place of the one under [infisical]", flag=False),
+    Option("push", "secret_path", "text", "in place of the one under [infisical]", flag=False),
+    Option("push", "normalize_names", "bool", _NORMALIZE),
+    Option("push", "create_path", "bool", "make the folder where it is missing"),
+    Option("push", "prune", "bool", _PRUNE),
+    Option("push", "max_delete_percent", "number", _PERCENT),
+    Option("push", "allow_empty", "bool", _EMPTY),
+    Option("push", "state_file", "path", "file with hashes of what was pushed, for identities that may write but not "
+           "read; default none"),
+    Option("push", "state_hash", "text", "hash of values in that file, hmac-sha256 with a key from the vault; default "
+           "sha256", choices=("sha256", "hmac-sha256")),
+)  # fmt: skip
+"""Everything that can be configured, in the order in which it is documented."""
+
+BY_PLACE = {option.place: option for option in OPTIONS}
+_SECRETS = (("infisical", "client_secret"), ("infisical", "token"), ("infisical", "proxy"), ("vault", "passphrase"))
+"""What a configuration file that others can read must not hold."""
+_KEYS = ("key_file", "key_credential", "passphrase", "passphrase_file")
+CREDENTIALS = {
+    "infisical_client_id": ("infisical", "client_id_file"),
+    "infisical_client_secret": ("infisical", "client_secret_file"),
+    "infisical_token": ("infisical", "token_file"),
+    "infisical_vault_key": ("vault", "key_credential"),
+}
+"""Files in $CREDENTIALS_DIRECTORY (systemd.exec, LoadCredential=), and the option that each stands for."""
+
+CONFIG_FILES = ("~/.config/infisical-sync/config.ini", "/etc/infisical-sync/config.ini")
+"""Where the configuration file is looked for; the first one that is there and readable is the only one read."""
+
+ALL_PROJECTS = ("all",)
+"""What stands in `project_ids` for all that the identity can see, as in the module."""
+
+_LONGEST_CREDENTIAL = 65536
+"""Bytes of a credential in a file of its own: a longer one is the wrong file."""
+
+Layer = Mapping[tuple[str, str], str]
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+class Settled:
+    """The settings of one call: from the command line, the environment, systemd's credentials and the file."""
+
+    def __init__(self, given: Layer, environ: Mapping[str, str], config: str = "") -> None:
+        self._environ = environ
+        config = config or environ.get("INFISICAL_CONFIG", "")
+        self._layers = (given, _from_environment(environ), _from_credentials(environ), _from_file(config))
+
+    def first(self, *places: tuple[str, str]) -> Any:
+        """The value of the first of `places` in the first layer that has any, converted; None where none has."""
+        for layer in self._layers:
+            for place in places:
+                if layer.get(place):
+                    return converted(BY_PLACE[place], layer[place])
+        return None
+
+    def group(self, section: str, names: Sequence[str]) -> dict[str, Any]:
+        """What the first layer has that has any of these options: they stand for each other."""
+        for layer in self._layers:
+            found = {name: layer[section, name] for name in names if layer.get((section, name))}
+            if found:
+                return {name: converted(BY_PLACE[section, name], value) for name, value in found.items()}
+        return {}
+
+    def section(self, section: str) -> dict[str, Any]:
+        """All options of a section that are set somewhere."""
+        values = {option.name: self.first(option.place) for option in OPTIONS if option.section == section}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def server(self, section: str) -> dict[str, Any]:
+        """The shared options (see Settings) for a command that has a section of its own in the file."""
+        options = self.section("infisical")
+        for name in ("project_id", "environment", "secret_path"):
+            places = [place for place in ((section, name), ("infisical", name)) if place in BY_PLACE]
+            options[name] = self.first(*places)
+        for name in ("client_id", "client_secret", "token"):
+            group = self.group("infisical", (name, name + "_file"))
+            options.pop(name + "_file", None)
+            if name not in group and group:
+                group[name] = secret_text(group[name + "_file"], name + "_file", self._environ)
+            options[name] = group.get(name)
+        return options
+
+
+def _from_environment(environ: Mapping[str, str]) -> Layer:
+    found = {}
+    for option in OPTIONS:
+        value = next((environ[name] for name in option.environment if environ.get(name)), "")
+        if value:
+            found[option.place] = value
+    return found
+
+
+def _from_credentials(environ: Mapping[str, str]) -> Layer:
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    if not directory:
+        return {}
+    there = {name: place for name, place in CREDENTIALS.items() if os.path.exists(os.path.join(directory, name))}
+    return {
+        place: name if place == ("vault", "key_credential") else os.path.join(directory, name)
+        for name, place in there.items()
+    }
+
+
+def _from_file(path: str) -> Layer:
+    """The configuration file: the one named, else the first of the usual ones that is there, else nothing."""
+    if not path:
+        usual = (os.path.expanduser(name) for name in CONFIG_FILES)
+        # One that is for the agent only must not keep others from using vaults of their own.
+        path = next((name for name in usual if os.access(name, os.R_OK)), "")
+        if not path:
+            return {}
+    import configparser
+
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            info = os.fstat(stream.fileno())
+            text = stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigurationError("config", f"'{path}' cannot be read: {reason}.") from None
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        # Its own text quotes the line, which may be a credential.
+        line = getattr(error, "lineno", None) or next((number for number, _text in getattr(error, "errors", ())), None)
+        where = f", line {line}" if line else ""
+        raise ConfigurationError(
+            "config", f"'{path}'{where} is wrong ({type(error).__name__}). Write it as name = value below [section]."
+        ) from None
+    return _checked_file(path, parser, info)
+
+
+def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], info: os.stat_result) -> Layer:
+    known: dict[str, list[str]] = {}
+    for option in OPTIONS:
+        known.setdefault(option.section, []).append(option.name)
+    found: dict[tuple[str, str], str] = {}
+    for section, values in parser.items():
+        if not section:
+            continue
+        if section not in known:
+            raise ConfigurationError(
+                "config", f"'{path}' has a section [{section}]. Known are {', '.join(f'[{name}]' for name in known)}."
+            )
+        for name, value in values.items():
+            if name not in known[section]:
+                raise ConfigurationError(
+                    "config", f"'{path}' has '{name}' in [{section}]. Known there are {', '.join(known[section])}."
+                )
+            found[section, name] = value
+            if value and BY_PLACE[section, name].kind == "path" and not value.startswith(("/", "~")):
+                raise ConfigurationError(
+                    "config", f"'{path}': {name} in [{section}] must be an absolute path, or begin with ~."
+                )
+    if not stat.S_ISREG(info.st_mode):
+        return found  # /dev/null, or a pipe that a shell has made
+    # It says where credentials are read from, and where they are sent to.
+    if info.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            "config", f"'{path}' belongs to user {info.st_uid}, and this runs as user {os.geteuid()}. Run: chown "
+            f"{os.geteuid()} '{path}', if it is what it should be."
+        )  # fmt: skip
+    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigurationError("config", f"'{path}' can be written by others. Run: chmod go-w '{path}'")
+    held = [name for section, name in _SECRETS if found.get((section, name))]
+    if held and info.st_mode & 0o077:
+        raise ConfigurationError(
+            "config", f"'{path}' holds {', '.join(held)} and is readable by others. Run: chmod 600 '{path}', or put "
+            "it into a file of its own (client_secret_file, token_file, passphrase_file)."
+        )  # fmt: skip
+    return found
+
+
+def converted(option: Option, text: str) -> Any:
+    """An option's text as what it is: str, bool, float or a tuple of str. Raises ConfigurationError."""
+    if option.kind == "bool":
+        word = text.strip().lower()
+        if word not in _WORDS:
+            raise ConfigurationError(option.name, f"'{text}' is not true or false.")
+        return _WORDS[word]
+    if option.kind == "number":
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not math.isfinite(number):
+            raise ConfigurationError(option.name, f"'{text}' is no number.")
+        return number
+    if option.kind == "list":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if option.kind == "path":
+        return os.path.abspath(os.path.expanduser(text))
+    if option.choices and text.strip() not in option.choices:
+        raise ConfigurationError(option.name, f"'{text}' is not one of {', '.join(option.choices)}.")
+    return text.strip() if option.choices else text
+
+
+def secret_text(path: str, option: str, environ: Mapping[str, str]) -> str:
+    """The one line of a file that holds a credential, and is safe to: only its owner reads it, or systemd put it there.
+
+    Raises ConfigurationError, which never quotes it.
+    """
+    from . import files
+
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    by_systemd = bool(directory) and os.path.dirname(path) == os.path.abspath(directory)
+    try:
+        raw = files.read_private(path, "file", most=_LONGEST_CREDENTIAL + 1, credential=by_systemd)
+    except FileNotFoundError:
+        raise ConfigurationError(option, f"'{path}' does not exist.") from None
+    except InfisicalError as error:
+        raise ConfigurationError(option, str(error)) from None
+    try:
+        text = raw.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(raw) > _LONGEST_CREDENTIAL:
+        raise ConfigurationError(option, f"'{path}' must hold the credential in one line, and nothing else.")
+    return text
