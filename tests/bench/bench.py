@@ -28,16 +28,10 @@ from typing import Any
 import requests
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.local import open_vault, put
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, merged
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import (
-    Pull,
-    Push,
-    open_vault,
-    pull,
-    push,
-    put,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Pull, Push, pull, push
 from dev_server.client import DevServer
 
 LISTED = 10_000

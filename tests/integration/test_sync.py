@@ -201,6 +201,7 @@ PUSHES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
 )  # fmt: skip
 
 
+@pytest.mark.once
 def test_four_steps_for_every_option_of_a_push(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     (ansible.folder / "source.env").write_text('A="a \\"b\\" \\$c"\nLINES="1\n2"\n', "utf-8")
     (ansible.folder / "source.json").write_text('{"A": "a", "NUMBER": "0123"}', "utf-8")
@@ -352,7 +353,7 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
     ("direction: push, project_ids: [a]", "configuration", "project_ids: has no meaning with direction: push"),
     ("direction: push, secrets: {A: 012}", "configuration", "secrets: A: must be a string, not int"),
     ("direction: push, secrets: {A: {B: c}}", "configuration", "secrets: A: must be a string, not dict"),
-    ("direction: push, secrets: A=b", "configuration", "secrets: must be a mapping of names to strings, not str"),
+    ("direction: push, secrets: A=b", "configuration", "secrets: must be a mapping of names to strings, not "),
     ("direction: push, secrets: {A: b}, source_file: /x", "configuration", "mutually exclusive: secrets|source_file"),
     ("direction: push, source_file: /not/there", "configuration", "'/not/there' cannot be read"),
     ("direction: push, secrets: {A: b}, secret_path: /not/there", "scope_missing", "no folder '/not/there'"),
