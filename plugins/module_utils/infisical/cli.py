@@ -126,7 +126,7 @@ def _vault_path(settled: Settled) -> str:
     path = settled.first(("vault", "path"))
     if not path:
         raise ConfigurationError(
-            "vault", "not given. Set --vault, INFISICAL_VAULT, or path under [vault] in the configuration file."
+            "vault", "not given. Set --vault, INFISICAL_VAULT_PATH, or path under [vault] in the configuration file."
         )
     return str(path)
 
@@ -806,8 +806,9 @@ commands:
 {commands}
 
 Each option is taken from the first of these that has it: the command line;
-the environment (--key-file is INFISICAL_KEY_FILE, --vault INFISICAL_VAULT,
---prune of sync INFISICAL_SYNC_PRUNE, --prune of push INFISICAL_PUSH_PRUNE);
+the environment (--key-file is INFISICAL_KEY_FILE, --vault
+INFISICAL_VAULT_PATH, --prune of sync INFISICAL_SYNC_PRUNE, --prune of push
+INFISICAL_PUSH_PRUNE);
 systemd credentials called infisical_client_id, infisical_client_secret,
 infisical_token and infisical_vault_key; and one configuration file: the one
 of --config or INFISICAL_CONFIG, else the first that is there of

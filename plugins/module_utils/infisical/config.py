@@ -82,7 +82,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("infisical", "server_error_wait", "number", "seconds before the repeat after a server error; default 30"),
     Option("infisical", "connection_wait", "number", "seconds before the repeat after a lost connection; default 10"),
     Option("infisical", "max_wait", "number", "longest wait in seconds that a server may ask for; default 300"),
-    Option("vault", "path", "path", "the vault's file", variables=("INFISICAL_VAULT", "INFISICAL_VAULT_PATH")),
+    Option("vault", "path", "path", "the vault's file", variables=("INFISICAL_VAULT_PATH",)),
     Option("vault", "key_file", "path", "file with the vault's 32-byte key"),
     Option("vault", "key_credential", "text", "name of a systemd credential with the vault's key"),
     Option("vault", "passphrase", "text", "the vault's passphrase", flag=False),
