@@ -657,7 +657,7 @@ def test_a_wrong_configuration_file_is_explained(client: Host, text: str, mode: 
     assert CANARY not in said
 
 
-@pytest.mark.parametrize("name", ["URL", "CLIENT_ID", "CLIENT_SECRET", "ENVIRONMENT", "VAULT", "KEY_FILE"])
+@pytest.mark.parametrize("name", ["URL", "CLIENT_ID", "CLIENT_SECRET", "ENVIRONMENT", "VAULT_PATH", "KEY_FILE"])
 def test_what_is_missing_is_named_with_the_ways_to_set_it(client: Host, name: str) -> None:
     del client.environment[f"INFISICAL_{name}"]
     said = client.run("sync", code=2)
