@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
 from dev_server.client import DevServer
 from integration.controller import LOOKUP, Controller, Run
@@ -305,9 +307,11 @@ def test_an_identity_that_may_not_read_pushes_with_a_state_file(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     ansible.variables |= login_of("writer")
-    task = (
-        f"{SYNC}: {{direction: push, secrets: {{NEW: new, SECRET_1: other}}, state_file: '{vault.folder}/push.json'}}"
-    )
+    vault.hold(MINE)
+    state, keyed_state = vault.folder / "push.json", vault.folder / "hmac.json"
+    source = "direction: push, secrets: {NEW: new, SECRET_1: other}"
+    task = f"{SYNC}: {{{source}, state_file: {state}}}"
+    keyed = f"{SYNC}: {{{source}, state_file: {keyed_state}, state_hash: hmac-sha256}}"
     run = ansible.tasks(f"""
         - name: first
           {task}
@@ -316,11 +320,51 @@ def test_an_identity_that_may_not_read_pushes_with_a_state_file(
         - name: and check mode
           {task}
           check_mode: true
+        - name: hashed with the vault's key
+          {keyed}
+        - name: hashed with the vault's key again
+          {keyed}
     """).succeeded()
 
     assert [run.result(name)["changed"] for name in ("first", "again", "and check mode")] == [True, False, False]
+    assert run.result("hashed with the vault's key again")["changed"] is False
     assert server.values(PROJECT, "dev")["SECRET_1"] == ["other"]
-    assert (vault.folder / "push.json").stat().st_mode & 0o777 == 0o600
+    assert state.stat().st_mode & 0o777 == 0o600
+    by_itself, by_key = (json.loads(path.read_text("utf-8")) for path in (state, keyed_state))
+    assert (by_itself["state_hash"], by_key["state_hash"]) == ("sha256", "hmac-sha256")
+    assert by_itself["secrets"]["NEW"]["hash"] == hashlib.sha256(b"NEW:new").hexdigest()
+    assert by_key["secrets"]["NEW"]["hash"] != by_itself["secrets"]["NEW"]["hash"]
+
+
+@pytest.mark.once
+def test_a_vault_that_others_are_using_is_busy_after_the_wait_and_can_be_read(
+    ansible: Controller, server: DevServer, vault: LocalVault
+) -> None:
+    vault.hold(MINE)
+    wait = "lock_wait: 0.25"
+    cycle = files.locked(f"{vault.path}.cycle.lock", 1)
+    with vault.open().writing(), cycle:
+        run = ansible.tasks(f"""
+            - name: sync
+              {SYNC}: {{secret_path: /app, {wait}}}
+              ignore_errors: true
+            - name: entry
+              keyfleet.infisical.infisical_vault: {{name: A, value: a, push: true, {wait}}}
+              ignore_errors: true
+            - name: plan
+              {SYNC}: {{secret_path: /app}}
+              check_mode: true
+            - name: list
+              keyfleet.infisical.infisical_vault_info:
+        """).succeeded()
+
+    for name in ("sync", "entry"):
+        assert run.failure(name)["conclusion"] == "busy"
+        assert "within 0.25 seconds" in run.failure(name)["msg"]
+    assert run.result("plan")["created"] == ["DB_PASSWORD", "DB_USER"]
+    assert [entry["name"] for entry in run.result("list")["secrets"]] == list(MINE)
+    assert "A" not in server.values(PROJECT, "dev")
+    assert vault.values() == MINE
 
 
 def test_a_pushed_secret_is_looked_up_anew_and_a_pull_makes_no_listing_stale(

@@ -298,6 +298,35 @@ def test_infisical_comes_first_so_that_a_failure_or_a_pending_approval_leaves_th
 
 
 @pytest.mark.once
+def test_an_older_vault_is_refused_by_whichever_state_file_knows_it(ansible: Controller, alone: LocalVault) -> None:
+    alone.hold({"A": "a"})
+    state = alone.folder / "job.json"
+    older = alone.path.read_bytes()
+    ansible.tasks(f"""
+        - {VAULT}: {{name: A, value: b, state_file: {state}}}
+    """).succeeded()
+    alone.path.write_bytes(older)
+    run = ansible.tasks(f"""
+        - name: module
+          {VAULT}: {{name: A, value: c, state_file: {state}}}
+          ignore_errors: true
+        - name: info
+          {INFO}: {{state_file: {state}}}
+          ignore_errors: true
+        - name: lookup
+          ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'A', state_file='{state}') }}}}"}}
+          ignore_errors: true
+        - name: another state file
+          {INFO}:
+    """).succeeded()
+
+    for name in ("module", "info"):
+        assert run.failure(name)["conclusion"] == "older_generation"
+    assert "knows of the newer one" in run.failure("lookup")["msg"]
+    assert alone.path.read_bytes() == older
+
+
+@pytest.mark.once
 def test_what_cannot_be_written_is_found_before_anything_is_sent(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
