@@ -317,8 +317,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault imp
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
-ALL_PROJECTS = ["all"]
-
 OPTIONS: dict[str, dict[str, Any]] = {
     "direction": {"type": "str", "choices": ["pull", "push"], "default": "pull"},
     "job": {"type": "str", "default": "default"},
@@ -377,7 +375,7 @@ def projects(project_ids: list[str] | None, project_id: str) -> tuple[str, ...]:
         return (project_id,) if project_id else ()
     if not project_ids:
         raise ConfigurationError("project_ids", "is an empty list. Name the projects, or [all] for all of them.")
-    return () if project_ids == ALL_PROJECTS else tuple(project_ids)
+    return tuple(project_ids)
 
 
 def push(module: InfisicalModule) -> dict[str, Any]:

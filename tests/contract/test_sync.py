@@ -352,6 +352,34 @@ def test_two_values_for_one_name_are_refused_unless_there_is_an_order(site: Site
     assert site.values() == {"A": "one"}
 
 
+def test_two_jobs_of_one_name_do_not_prune_each_other(site: Site) -> None:
+    site.store({"A": "one"})
+    site.store({"X": "x"}, "/app/db")
+    other = replace(JOB, secret_path="/app/db", prune=True)
+    site.pull(replace(JOB, prune=True))
+    error = site.pull_error(other)
+    assert error.conclusion is Conclusion.GUARD
+    assert "job 'default'" in str(error) and "path /app/db" in str(error) and "(A)" in str(error)
+    assert error_of(site.pull, other, check=True).conclusion is Conclusion.GUARD
+    assert site.values() == {"A": "one"}
+    assert site.pull(replace(other, max_delete_percent=100)).deleted == ("A",)
+    assert site.pull(replace(other)).changed is False
+
+
+def test_all_projects_stand_alone(site: Site) -> None:
+    error = site.pull_error(replace(JOB, project_ids=("all", PROJECT)))
+    assert error.conclusion is Conclusion.CONFIGURATION
+
+
+def test_a_state_file_that_cannot_be_used_keeps_the_vault_as_it_is(site: Site) -> None:
+    site.put("A", "one")
+    vault, _state = site.opened()
+    unusable = local.open_vault(site.path, KeyFile(site.key), str(site.folder / "nowhere" / "state.json"))[1]
+    assert error_of(local.put, vault, unusable, "B", "two").conclusion is Conclusion.CONFIGURATION
+    assert error_of(local.remove, vault, unusable, "A").conclusion is Conclusion.CONFIGURATION
+    assert site.values() == {"A": "one"}
+
+
 @REAL_KINDS
 def test_the_key_format_gives_secrets_of_several_paths_and_projects_names_of_their_own(site: Site) -> None:
     two_projects(site.controlled)

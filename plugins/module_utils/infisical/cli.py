@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from .config import _KEYS, ALL_PROJECTS, BY_PLACE, CONFIG_FILES, OPTIONS, Layer, Option, Settled
+from .config import BY_PLACE, CONFIG_FILES, KEYS, OPTIONS, Layer, Option, Settled
 from .errors import Conclusion, ConfigurationError, InfisicalError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _required(settled: Settled, options: Mapping[str, Any], names: Iterable[str]
 def _key(settled: Settled) -> KeySource:
     from .keys import key_source
 
-    given = settled.group("vault", _KEYS)
+    given = settled.group("vault", KEYS)
     if not given:
         raise ConfigurationError(
             "key_file", "not given. Set --key-file, --key-credential or --passphrase-file, the environment variable of "
@@ -294,7 +294,7 @@ def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     job = {name: value for name, value in settled.section("sync").items() if name not in ("environment", "secret_path")}
     project_ids = settled.first(("sync", "project_ids"), ("infisical", "project_id")) or ()
     project_ids = (project_ids,) if isinstance(project_ids, str) else project_ids
-    job["project_ids"] = () if project_ids == ALL_PROJECTS else project_ids
+    job["project_ids"] = project_ids
     pull = sync.Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
     api = connect(settings, log=say.log)
     vault, state = _opened(settled, say)

@@ -126,7 +126,7 @@ OPTIONS: tuple[Option, ...] = (
 BY_PLACE = {option.place: option for option in OPTIONS}
 _SECRETS = (("infisical", "client_secret"), ("infisical", "token"), ("infisical", "proxy"), ("vault", "passphrase"))
 """What a configuration file that others can read must not hold."""
-_KEYS = ("key_file", "key_credential", "passphrase", "passphrase_file")
+KEYS = ("key_file", "key_credential", "passphrase", "passphrase_file")
 CREDENTIALS = {
     "infisical_client_id": ("infisical", "client_id_file"),
     "infisical_client_secret": ("infisical", "client_secret_file"),
@@ -137,9 +137,6 @@ CREDENTIALS = {
 
 CONFIG_FILES = ("~/.config/infisical-sync/config.ini", "/etc/infisical-sync/config.ini")
 """Where the configuration file is looked for; the first one that is there and readable is the only one read."""
-
-ALL_PROJECTS = ("all",)
-"""What stands in `project_ids` for all that the identity can see, as in the module."""
 
 _LONGEST_CREDENTIAL = 65536
 """Bytes of a credential in a file of its own: a longer one is the wrong file."""

@@ -47,14 +47,20 @@ def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = 
 
     What a job pulls under that name again replaces it at the job's next cycle.
     """
-    plan = vault.put(checked_name(name), checked_value(value), check=check)
+    name, value = checked_name(name), checked_value(value)
+    if not check:
+        state.check()
+    plan = vault.put(name, value, check=check)
     _note_generation(vault, state, plan, check)
     return plan
 
 
 def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Plan:
     """Delete one entry from the vault by hand; the plan of it. Raises InfisicalError."""
-    plan = vault.remove(checked_name(name), check=check)
+    name = checked_name(name)
+    if not check:
+        state.check()
+    plan = vault.remove(name, check=check)
     _note_generation(vault, state, plan, check)
     return plan
 

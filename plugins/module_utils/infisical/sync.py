@@ -25,6 +25,9 @@ from .remote import Remote, listed, merged
 from .state import HMAC, SHA256, StateFile, now
 from .vault import Contents, Vault
 
+ALL = "all"
+"""What stands in `project_ids` for all that the identity can see."""
+
 Log = Callable[[str], None]
 
 
@@ -32,7 +35,7 @@ Log = Callable[[str], None]
 class Pull:
     """What a job pulls, and into which names; the fields are options of the same names.
 
-    `project_ids` empty means all that the identity can see. `precedence` holds project ids and secret paths: where
+    `project_ids` empty, or `all` alone, means all that the identity can see. `precedence` holds project ids and secret paths: where
     several secrets would get one name, the one that the earliest of these fits wins. `max_delete_percent` is the
     share of the job's entries that pruning may delete.
     """
@@ -188,7 +191,10 @@ def _checked(job: Pull) -> Pull:
             raise ConfigurationError(option, f"'{getattr(job, option)}' is not one of {', '.join(choices)}.")
     _check_percent(job.max_delete_percent)
     _format_parts(job.key_format)
-    return replace(job, secret_path=checked_path(job.secret_path))
+    if ALL in job.project_ids and len(job.project_ids) > 1:
+        raise ConfigurationError("project_ids", f"'{ALL}' stands for all projects, and alone.")
+    project_ids = () if job.project_ids == (ALL,) else job.project_ids
+    return replace(job, project_ids=project_ids, secret_path=checked_path(job.secret_path))
 
 
 def _check_percent(percent: float) -> None:
@@ -279,10 +285,10 @@ class _Cycle:
             raise next(iter(self.lacking.values()))
         desired = self._desired({project.id: project for project in projects}, listings)
         if self.check:
-            plan = self._plan({} if before is None else before.secrets, desired, listings)
+            plan = self._plan(before, desired, listings)
             return self._reported(plan, before, projects)
         with self.vault.writing(create=True) as draft:
-            plan = self._plan(draft.contents.secrets, desired, listings)
+            plan = self._plan(draft.contents, desired, listings)
             record = self._record(draft.contents, plan, config, listings, len(desired))
             after = draft.apply(plan, job=self.job.job, record=record)
         self._write_state(after, projects, sum(change.action != "delete" for change in plan.changes))
@@ -421,10 +427,9 @@ class _Cycle:
             "in precedence which comes first.",
         )
 
-    def _plan(
-        self, current: Mapping[str, Secret], desired: Mapping[str, Secret], listings: Mapping[str, Listing]
-    ) -> Plan:
+    def _plan(self, contents: Contents | None, desired: Mapping[str, Secret], listings: Mapping[str, Listing]) -> Plan:
         """The plan, guarded."""
+        current = {} if contents is None else contents.secrets
         job, failed = self.job, self.failed
         if failed:
             # What a project that could not be read has put there stays, whoever else would take its name.
@@ -439,6 +444,8 @@ class _Cycle:
 
         plan = build(current, desired, prune=lambda held: bool(deletable) and self._owns(held), differs=differs)
         guard(plan, len(deletable), self._where(), max_delete_percent=job.max_delete_percent)
+        if contents is not None:
+            self._guard_moved(plan, contents.jobs.get(job.job, {}).get("source"))
         return plan
 
     def _owns(self, held: Secret) -> bool:
@@ -459,6 +466,22 @@ class _Cycle:
                 allow_empty=self.job.allow_empty,
             )
 
+    def _guard_moved(self, plan: Plan, source: list[str] | None) -> None:
+        """Refuse to delete because the job pulls from elsewhere now: rather two jobs have one name."""
+        deleted = [change.key for change in plan.changes if change.action == "delete"]
+        if source is None or source == self._source() or not deleted or self.job.max_delete_percent == 100:
+            return
+        raise InfisicalError(
+            Conclusion.GUARD,
+            f"Nothing was changed: the job '{self.job.job}' pulled from environment {source[0]}, path {source[1]} last, "
+            f"and now from environment {self._source()[0]}, path {self._source()[1]}. Prune would delete {len(deleted)} "
+            f"entries ({named(deleted)}). If these are two jobs, give each its own name in job; if the job has moved, "
+            "set max_delete_percent: 100 for this run.",
+        )
+
+    def _source(self) -> list[str]:
+        return [self.job.environment, self.job.secret_path]
+
     def _where(self) -> str:
         return f"the vault {self.vault.path}" + (f" (job {self.job.job})" if self.job.prune_scope == "job" else "")
 
@@ -475,9 +498,9 @@ class _Cycle:
         if not plan.changes and (self.failed or (stored.get("config") == config and stored.get("count") == count)):
             return None
         if self.failed:
-            return {}  # the ETags of before do not go with the entries of now
+            return {"source": self._source()}  # the ETags of before do not go with the entries of now
         validators = {project_id: asdict(listing.validator) for project_id, listing in listings.items()}
-        return {"config": config, "count": count, "validators": validators}
+        return {"config": config, "count": count, "source": self._source(), "validators": validators}
 
     def _not_modified(self, contents: Contents, projects: Sequence[Project]) -> Outcome:
         count = contents.jobs[self.job.job]["count"]
