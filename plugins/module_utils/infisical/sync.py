@@ -35,9 +35,9 @@ Log = Callable[[str], None]
 class Pull:
     """What a job pulls, and into which names; the fields are options of the same names.
 
-    `project_ids` empty, or `all` alone, means all that the identity can see. `precedence` holds project ids and secret paths: where
-    several secrets would get one name, the one that the earliest of these fits wins. `max_delete_percent` is the
-    share of the job's entries that pruning may delete.
+    `project_ids` empty, or `all` alone, means all that the identity can see. `precedence` holds project ids and secret
+    paths: where several secrets would get one name, the one that the earliest of these fits wins. `max_delete_percent`
+    is the share of the job's entries that pruning may delete.
     """
 
     job: str = "default"
@@ -471,12 +471,12 @@ class _Cycle:
         deleted = [change.key for change in plan.changes if change.action == "delete"]
         if source is None or source == self._source() or not deleted or self.job.max_delete_percent == 100:
             return
+        last, this = (f"environment {environment}, path {path}" for environment, path in (source, self._source()))
         raise InfisicalError(
             Conclusion.GUARD,
-            f"Nothing was changed: the job '{self.job.job}' pulled from environment {source[0]}, path {source[1]} last, "
-            f"and now from environment {self._source()[0]}, path {self._source()[1]}. Prune would delete {len(deleted)} "
-            f"entries ({named(deleted)}). If these are two jobs, give each its own name in job; if the job has moved, "
-            "set max_delete_percent: 100 for this run.",
+            f"Nothing was changed: the job '{self.job.job}' pulled from {last} last, and now from {this}. Prune would "
+            f"delete {len(deleted)} entries ({named(deleted)}). If these are two jobs, give each its own name in job; "
+            "if the job has moved, set max_delete_percent: 100 for this run.",
         )
 
     def _source(self) -> list[str]:
