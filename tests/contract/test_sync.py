@@ -40,11 +40,12 @@ class Site:
         self.state_path = folder / local.STATE_FILE
         self.warnings: list[str] = []
 
-    def opened(self) -> tuple[Any, Any]:
-        return local.open_vault(self.path, KeyFile(self.key), warn=self.warnings.append, lock_wait=2)
+    def opened(self, job: str = "default") -> tuple[Any, Any]:
+        state_file = "" if job == "default" else str(self.folder / f"{job}.json")
+        return local.open_vault(self.path, KeyFile(self.key), state_file, warn=self.warnings.append, lock_wait=2)
 
     def pull(self, job: Pull = JOB, who: str = "", api: Api | None = None, **options: Any) -> Outcome:
-        return sync.pull(api or self.controlled.api(who), *self.opened(), job, **options)
+        return sync.pull(api or self.controlled.api(who), *self.opened(job.job), job, **options)
 
     def pull_error(self, job: Pull = JOB, who: str = "", **options: Any) -> InfisicalError:
         return error_of(self.pull, job, who, **options)
@@ -366,6 +367,135 @@ def test_two_jobs_of_one_name_do_not_prune_each_other(site: Site) -> None:
     assert site.pull(replace(other)).changed is False
 
 
+def test_a_job_does_not_take_what_another_job_holds(site: Site) -> None:
+    site.store({"A": "one", "SAME": "same"})
+    site.store({"A": "other", "SAME": "same", "X": "x"}, "/app/db")
+    site.pull(replace(JOB, prune=True))
+    other = replace(JOB, job="app", secret_path="/app/db", prune=True)
+    error = site.pull_error(other)
+    assert error.conclusion is Conclusion.AMBIGUOUS
+    assert "'A' in the vault belongs to the job 'default'" in str(error)
+    assert site.values() == {"A": "one", "SAME": "same"}
+    site.delete("A", "/app/db")
+    for expected in (("X",), ()):
+        outcome = site.pull(other)
+        assert (outcome.created, outcome.updated, outcome.deleted) == (expected, (), ())
+        assert not site.pull(replace(JOB, prune=True)).changed
+    site.delete("SAME", "/app/db")
+    assert not site.pull(other).changed
+    assert site.pull(replace(other, prune_scope="vault", max_delete_percent=100)).deleted == ("A", "SAME")
+
+
+def test_what_a_person_put_there_is_replaced_with_a_warning(site: Site) -> None:
+    site.put("A", "by hand")
+    site.store({"A": "one"})
+    outcome = site.pull()
+    assert outcome.updated == ("A",)
+    assert any("by hand" in text and "A" in text for text in outcome.warnings)
+
+
+def test_a_state_file_belongs_to_one_vault_and_one_job(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    second = local.open_vault(str(site.folder / "second"), KeyFile(site.key))
+    error = error_of(local.put, *second, "B", "two")
+    assert error.conclusion is Conclusion.CONFIGURATION and site.path in str(error)
+    assert error_of(sync.pull, site.controlled.api(), *second, JOB).conclusion is Conclusion.CONFIGURATION
+    error = error_of(sync.pull, site.controlled.api(), *site.opened(), replace(JOB, job="app"))
+    assert error.conclusion is Conclusion.CONFIGURATION and "job 'default'" in str(error)
+    error = error_of(pushed, site, {"A": "x"}, state=sync.scope_state(str(site.state_path), SCOPE))
+    assert error.conclusion is Conclusion.CONFIGURATION and "of a vault" in str(error)
+
+
+@pytest.mark.parametrize("text", ["\0" * 800, "garbage", '{"project_ids": null, "secrets": {}}', '{"environment": 7}'])
+def test_whatever_stands_in_the_state_file_a_pull_makes_it_anew(site: Site, text: str) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    whole = site.state()
+    site.state_path.write_text(text)
+    assert site.values() == {"A": "one"}
+    assert local.status(*site.opened())["secrets"] == 1
+    assert not site.pull().changed
+    assert site.state()["secrets"] == whole["secrets"]
+
+
+def test_an_entry_that_was_damaged_in_the_state_file_is_mended_although_nothing_is_new(site: Site) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.pull()
+    whole = site.state_path.read_text()
+    site.state_path.write_text(whole.replace('"A": {"hash": "', '"A": {"hash": "0'))
+    assert site.pull().not_modified
+    assert site.state()["secrets"] == json.loads(whole)["secrets"]
+
+
+def test_the_generation_in_the_state_file_only_grows(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    outcome = site.pull(log=lambda _text: site.put("MINE", "by hand"))
+    assert outcome.not_modified
+    assert site.state()["generation"] == 2
+    _vault, state = site.opened()
+    state.update(vault_id=site.state()["vault_id"], generation=1)
+    assert site.state()["generation"] == 2
+
+
+def test_what_was_put_there_by_hand_goes_with_the_scope_vault_although_nothing_is_new(site: Site) -> None:
+    site.store({"A": "one"})
+    whole = replace(JOB, prune=True, prune_scope="vault", max_delete_percent=100)
+    site.pull(whole)
+    site.put("MINE", "by hand")
+    assert site.pull(whole).deleted == ("MINE",)
+
+
+@pytest.mark.kinds("current")
+def test_a_project_that_is_seen_no_more_is_not_pruned(site: Site) -> None:
+    two_projects(site.controlled)
+    everything = replace(JOB, project_ids=(), prune=True)
+    site.store({"A": "one"})
+    put_other(site.controlled, "X", "x")
+    site.pull(everything)
+    error = site.pull_error(everything, "viewer")  # a member of the first project only
+    assert error.conclusion is Conclusion.GUARD
+    assert OTHER_PROJECT in str(error)
+    assert site.values() == {"A": "one", "X": "x"}
+
+
+def test_a_lost_vault_is_not_replaced_while_the_generation_before_is_there(site: Site) -> None:
+    site.put("HAND", "precious")
+    site.store({"A": "one"})
+    site.pull()
+    os.unlink(site.path)
+    for error in (site.pull_error(), site.pull_error(check=True), error_of(site.put, "B", "two")):
+        assert error.conclusion is Conclusion.VAULT_MISSING
+        assert f"{site.path}.previous" in str(error)
+    os.unlink(f"{site.path}.previous")
+    assert site.pull().created == ("A",)
+
+
+def test_the_counts_are_of_what_the_source_has(site: Site) -> None:
+    site.put("MINE", "by hand")
+    site.store({"A": "one", "B": "two"})
+    site.pull()
+    site.store({"B": "new"})
+    assert site.pull().counts == {"created": 0, "updated": 1, "deleted": 0, "unchanged": 1}
+    assert site.pull().counts == {"created": 0, "updated": 0, "deleted": 0, "unchanged": 2}
+
+
+def test_a_root_that_works_with_anothers_vault_leaves_nothing_of_its_own(site: Site) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    site.store({"A": "one"})
+    site.pull()
+    for name in os.listdir(site.folder):
+        os.chown(site.folder / name, 4711, 4711)
+    for name in ("secrets.vault.lock", "secrets.vault.cycle.lock", f"{local.STATE_FILE}.lock"):
+        os.unlink(site.folder / name)
+    site.store({"A": "new"})
+    site.pull()
+    site.put("B", "by hand")
+    assert {os.stat(site.folder / name).st_uid for name in os.listdir(site.folder)} == {4711}
+
+
 def test_all_projects_stand_alone(site: Site) -> None:
     error = site.pull_error(replace(JOB, project_ids=("all", PROJECT)))
     assert error.conclusion is Conclusion.CONFIGURATION
@@ -396,7 +526,9 @@ def test_the_key_format_gives_secrets_of_several_paths_and_projects_names_of_the
     assert site.values()["A"] == "db"
 
 
-@pytest.mark.parametrize("key_format", ["{key", "{name}", "PREFIX", "{key!r}", "{key:>9}", "{key}{key}", "{}"])
+@pytest.mark.parametrize(
+    "key_format", ["{key", "{name}", "PREFIX", "{key!r}", "{key:>9}", "{key}{key}", "{}", "x{{{key}}}y"]
+)
 def test_a_key_format_that_is_none_is_refused(site: Site, key_format: str) -> None:
     error = site.pull_error(replace(JOB, key_format=key_format))
     assert error.conclusion is Conclusion.CONFIGURATION
@@ -615,10 +747,10 @@ def test_a_push_writes_what_differs_and_again_changes_nothing(site: Site) -> Non
     site.store({"A": "one", "B": "two", "OTHER": "x"})
     values = {"A": "one", "B": "new", "C": " blanks \n"}
     planned = pushed(site, values, check=True)
-    assert (planned.created, planned.updated, planned.unchanged) == (("C",), ("B",), 2)
+    assert (planned.created, planned.updated, planned.unchanged) == (("C",), ("B",), 1)
     assert site.controlled.server.values(PROJECT, ENVIRONMENT)["B"] == ["two"]
     outcome = pushed(site, values)
-    assert (outcome.created, outcome.updated, outcome.deleted, outcome.unchanged) == (("C",), ("B",), (), 2)
+    assert (outcome.created, outcome.updated, outcome.deleted, outcome.unchanged) == (("C",), ("B",), (), 1)
     stored = site.controlled.server.values(PROJECT, ENVIRONMENT)
     assert stored["B"] == ["new"] and stored["OTHER"] == ["x"]
     assert not pushed(site, values).changed

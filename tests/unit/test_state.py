@@ -131,9 +131,8 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
-def test_a_file_that_never_was_a_state_file_is_refused_and_left_alone(
-    path: str, tmp_path: Path, content: bytes
-) -> None:
+def test_a_file_that_never_was_a_state_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = str(tmp_path / "settings.json")
     Path(path).write_bytes(content)
     state = StateFile(path, SCOPE)
     for use in (state.check, lambda: state.holds("KEY", "value"), lambda: state.record("KEY", "value", 1)):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .errors import ConfigurationError, InfisicalError
-from .local import STATE_FILE
+from .state import STATE_FILE
 
 
 class Option(NamedTuple):

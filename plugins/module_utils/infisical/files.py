@@ -127,6 +127,18 @@ def sweep(*paths: str) -> None:
                         os.unlink(os.path.join(directory, found))
 
 
+def owner_of(path: str) -> Owner:
+    """Whose files beside `path` are to be: root may work with another user's vault, who must still be able to open all
+    of it. None for whoever runs this."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return None if status.st_uid == 0 else (status.st_uid, status.st_gid)
+
+
 def _temporary(path: str) -> str:
     directory, name = os.path.split(os.path.abspath(path))
     return os.path.join(directory, f".{name}.{secrets.token_hex(8)}")

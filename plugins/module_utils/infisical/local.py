@@ -16,11 +16,8 @@ from .errors import ConfigurationError, InfisicalError
 from .keys import KeySource
 from .model import checked_name, checked_value
 from .plan import Plan
-from .state import HMAC, StateFile
+from .state import HMAC, STATE_FILE, StateFile
 from .vault import Contents, Vault
-
-STATE_FILE = "infisical_sync_state.json"
-"""The state file's name where none is given; it stands beside the vault."""
 
 
 def open_vault(
@@ -38,7 +35,7 @@ def open_vault(
     """
     if not os.path.isabs(path):
         raise ConfigurationError("vault_path", f"'{path}' must be an absolute path on the host that opens the vault.")
-    state = StateFile(state_file or os.path.join(os.path.dirname(path), STATE_FILE), warn=warn)
+    state = StateFile(state_file or os.path.join(os.path.dirname(path), STATE_FILE), warn=warn, beside=path)
     return Vault(path, keys, lock_wait=lock_wait, newest=state.newest), state
 
 
@@ -57,7 +54,6 @@ def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = 
 
 def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Plan:
     """Delete one entry from the vault by hand; the plan of it. Raises InfisicalError."""
-    name = checked_name(name)
     if not check:
         state.check()
     plan = vault.remove(name, check=check)
@@ -69,7 +65,7 @@ def _note_generation(vault: Vault, state: StateFile, plan: Plan, check: bool) ->
     """Let the state file know the generation, so that an older file put back is noticed."""
     if plan.changes and not check:
         contents = vault.read()
-        state.update(vault_id=contents.vault_id, generation=contents.generation)
+        state.update(vault=vault.path, vault_id=contents.vault_id, generation=contents.generation)
 
 
 def status(vault: Vault, state: StateFile) -> dict[str, Any]:

@@ -711,6 +711,8 @@ class _Application:
             for action in _METHODS:
                 if action == "delete":
                     self._refer_again()
+                    if self.failed:  # one of them may have been to take the place of what would go
+                        break
                 self._send_all(action, list(self.todo.values()))
         except InfisicalError as fatal:
             error = fatal

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import hmac
 import json
 import os
@@ -23,11 +25,17 @@ from .model import Scope, canonical_value, secret_hash
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that writes the same state file; it holds the lock for one write."""
 
+STATE_FILE = "infisical_sync_state.json"
+"""The state file's name where none is given; it stands beside the vault."""
+
 _BEGINNING = b'{\n  "environment": '
 """How every state file begins, also a damaged one: what does not is left alone."""
 _SECRETS = b',\n  "secrets": {'
 """Where the entries begin, behind the head; JSON has no newline within a string, so that this stands there only."""
 _END = b"}\n}\n"
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
+"""What keeps a file from being written although its path is right."""
 
 SHA256 = "sha256"
 HMAC = "hmac-sha256"
@@ -47,7 +55,8 @@ class StateFile:
     `hash_key` (bytes) the HMAC-SHA-256 of the same, which cannot be guessed from outside; `state_hash` says which.
 
     With a `scope` the file belongs to what is written there, and is refused for any other; without, to a job of a
-    vault, which says with each cycle what it is about. A damaged file is moved aside, with a warning, and rebuilt by
+    vault, which says with each cycle what it is about; the file then belongs to whoever owns the vault `beside` it. A
+    damaged file is moved aside, with a warning, and rebuilt by
     what is written next; a file that never was a state file is refused. Reading and writing raise ConfigurationError
     where the path cannot be used, naming the option `state_file`.
     """
@@ -59,24 +68,34 @@ class StateFile:
         warn: Callable[[str], None] | None = None,
         *,
         hash_key: bytes | None = None,
+        beside: str = "",
     ) -> None:
         if not os.path.isabs(path):
             raise ConfigurationError("state_file", f"'{path}' must be an absolute path on the task's host.")
         self.path = path
         self.scope = scope
         self.hash_key = hash_key
+        self._beside = beside
         self._warn = warn or (lambda text: None)
         self._warned = False
 
     def check(self) -> None:
         """Raise ConfigurationError where the file could not be used, before anything is written anywhere."""
         if self.scope is None:
-            self.head()
+            self._check_vault(self.head())
         else:
             self._read()
         directory = os.path.dirname(self.path)
         if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
             raise ConfigurationError("state_file", f"'{directory}' must be a directory that the task can write to.")
+
+    def _check_vault(self, head: Mapping[str, Any]) -> None:
+        other = head.get("vault")
+        if isinstance(other, str) and self._beside and other != self._beside and os.path.lexists(other):
+            raise ConfigurationError(
+                "state_file", f"'{self.path}' is the state file of the vault {other}. Set state_file to a file of its "
+                f"own for {self._beside}."
+            )  # fmt: skip
 
     # What was written to a scope
 
@@ -136,10 +155,15 @@ class StateFile:
         generation = head.get("generation")
         return generation if head.get("vault_id") == vault_id and isinstance(generation, int) else 0
 
+    def is_whole(self) -> bool:
+        """Whether the file is as it was written, the entries too; these are not parsed for it."""
+        return _head(self._raw()) is not None
+
     def rewrite(self, about: Mapping[str, Any], secrets: Mapping[str, tuple[str, int, str]], pulled: int = 0) -> None:
         """Put `{name: (value, version, last_synced)}` in place of all entries, and `about` into the head."""
         with self._changing() as state:
-            state.update(about, state_hash=self._algorithm)
+            _bring(state, about)
+            state["state_hash"] = self._algorithm
             state["pull_count"] += pulled
             hashed = secret_hash if self.hash_key is None else self.hashed
             state["secrets"] = {
@@ -148,7 +172,11 @@ class StateFile:
 
     def update(self, **about: Any) -> None:
         """Put `about` into the head, and leave the entries as they are, unread."""
-        self._update(lambda state: state.update(about))
+        self._update(lambda state: _bring(state, about))
+
+    def pushed(self, count: int) -> None:
+        """Count secrets that were pushed from the vault."""
+        self._update(lambda state: state.update(push_count=state["push_count"] + count))
 
     def failed(self, problem: str, time: str) -> None:
         """Count an error and keep its text, which holds no value."""
@@ -157,17 +185,17 @@ class StateFile:
         ))  # fmt: skip
 
     def _update(self, change: Callable[[dict[str, Any]], None]) -> None:
-        with self._accessible(), files.locked(self.path + ".lock", LOCK_TIMEOUT):
+        with self._locked():
             raw = self._raw()
             head = _head(raw)
             if head is None:
                 state = self._read(move_damaged=True)
                 change(state)
-                files.write_atomic(self.path, _document(state))
+                self._write(_document(state))
                 return
             state = {**self._empty(), **head}
             change(state)
-            files.write_atomic(self.path, _head_document(state) + raw[raw.index(_SECRETS) :])
+            self._write(_head_document(state) + raw[raw.index(_SECRETS) :])
 
     def hashed(self, name: str, value: str) -> str:
         """The hash of a secret as this file has it, in hex."""
@@ -183,10 +211,22 @@ class StateFile:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
-        with self._accessible(), files.locked(self.path + ".lock", LOCK_TIMEOUT):
+        with self._locked():
             state = self._read(move_damaged=True)
             yield state
-            files.write_atomic(self.path, _document(state))
+            self._write(_document(state))
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._accessible(), files.locked(self.path + ".lock", LOCK_TIMEOUT, owner=self._owner()):
+            files.sweep(self.path)
+            yield
+
+    def _write(self, document: bytes) -> None:
+        files.write_atomic(self.path, document, owner=self._owner())
+
+    def _owner(self) -> files.Owner:
+        return files.owner_of(self._beside) if self._beside else None
 
     @contextlib.contextmanager
     def _accessible(self) -> Iterator[None]:
@@ -195,6 +235,8 @@ class StateFile:
         except files.LockTimeout as error:
             raise ConfigurationError("state_file", f"{error}.") from None
         except OSError as error:
+            if error.errno in _FULL:
+                raise files.explained(error, f"The state file {self.path} cannot be written", self.path) from None
             raise ConfigurationError(
                 "state_file", f"'{self.path}' cannot be used: {error.strerror}. Its directory must exist and be "
                 "writable, and the file must be no symbolic link."
@@ -217,7 +259,8 @@ class StateFile:
             return self._empty()
         state = _parsed(raw)
         if state is None:
-            if raw and not raw.startswith(_BEGINNING) and b'"project_ids"' not in raw:
+            ours = raw.startswith(_BEGINNING) or b'"project_ids"' in raw or os.path.basename(self.path) == STATE_FILE
+            if raw and not ours:
                 raise ConfigurationError(
                     "state_file", f"'{self.path}' holds something else than a state file. Name another path."
                 )
@@ -228,6 +271,10 @@ class StateFile:
             return self._empty()
         mine = self._empty()
         if self.scope is not None:
+            if state.get("vault_id"):
+                raise ConfigurationError(
+                    "state_file", f"'{self.path}' is the state file of a vault. Name another path for what is pushed."
+                )
             for name in ("project_ids", "environment", "secret_path"):
                 if state.get(name, mine[name]) != mine[name]:
                     raise ConfigurationError(
@@ -255,6 +302,15 @@ class StateFile:
         return {name: value for name, value in state.items() if name != "secrets"}
 
 
+def _bring(state: dict[str, Any], about: Mapping[str, Any]) -> None:
+    """Put `about` into the head. The generation of a vault only grows: who read it first may write it last."""
+    known = state.get("generation")
+    same = state.get("vault_id") == about.get("vault_id")
+    state.update(about)
+    if same and isinstance(known, int) and "generation" in about:
+        state["generation"] = max(known, about["generation"])
+
+
 def _head_document(state: Mapping[str, Any]) -> bytes:
     head = {name: value for name, value in state.items() if name != "secrets"}
     return json.dumps(head, indent=2, sort_keys=True).encode("utf-8")[: -len("\n}")]
@@ -269,14 +325,21 @@ def _document(state: Mapping[str, Any]) -> bytes:
         f'\n    {_quoted(name)}: {{"hash": "{hashed}", "version": {version}, "last_synced": {_quoted(time)}}}'
         for name, (hashed, version, time) in sorted(state["secrets"].items(), key=itemgetter(0))
     ]
-    return _head_document(state) + _SECRETS + ",".join(lines).encode("ascii") + b"\n  " + _END
+    entries = _SECRETS + ",".join(lines).encode("ascii") + b"\n  " + _END
+    return _head_document({**state, "secrets_sha256": _digest(entries)}) + entries
+
+
+def _digest(entries: bytes) -> str:
+    return hashlib.sha256(entries).hexdigest()
 
 
 def _head(raw: bytes) -> dict[str, Any] | None:
     """The head of a whole file as we write it; None where it has to be read as JSON, or is damaged."""
-    if not raw.startswith(_BEGINNING) or not raw.endswith(_END):
+    if not raw.startswith(_BEGINNING) or not raw.endswith(_END) or _SECRETS not in raw:
         return None
-    return _parsed(raw.partition(_SECRETS)[0] + b',"secrets": {}}')
+    entries = raw.index(_SECRETS)
+    head = _parsed(raw[:entries] + b',"secrets": {}}')
+    return head if head is not None and head.get("secrets_sha256") == _digest(raw[entries:]) else None
 
 
 def _parsed(raw: bytes) -> dict[str, Any] | None:
@@ -288,6 +351,11 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
         isinstance(state, dict)
         and isinstance(state.get("secrets"), dict)
         and all(isinstance(state.get(name, 0), int) for name in ("push_count", "pull_count", "error_count"))
+        and isinstance(state.get("project_ids", []), list)
+        and all(isinstance(project_id, str) for project_id in state.get("project_ids", []))
+        and all(isinstance(state.get(name, ""), str) for name in ("environment", "secret_path"))
+        and isinstance(state.get("last_sync") or "", str)
+        and isinstance(state.get("last_error") or {}, dict)
     )
     if not sound:
         return None
@@ -303,4 +371,4 @@ def _entry(entry: Any) -> tuple[str, int, str] | None:
     hashed, version, time = entry.get("hash"), entry.get("version"), entry.get("last_synced")
     if not isinstance(hashed, str) or not isinstance(version, int) or not isinstance(time, str):
         return None
-    return (hashed, version, time) if hashed.isalnum() and not isinstance(version, bool) else None
+    return (hashed, version, time) if hashed.isascii() and hashed.isalnum() and not isinstance(version, bool) else None

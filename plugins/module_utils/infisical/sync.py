@@ -9,7 +9,6 @@ import contextlib
 import gc
 import hashlib
 import json
-import os
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -207,8 +206,9 @@ def _alone(path: str, lock_wait: float, check: bool) -> Iterator[None]:
     """Keep other cycles of this vault out. Check mode writes nothing, and so needs no lock."""
     with contextlib.ExitStack() as stack:
         if not check:
+            lock = path + ".cycle.lock"
             try:
-                stack.enter_context(files.locked(path + ".cycle.lock", lock_wait))
+                stack.enter_context(files.locked(lock, lock_wait, owner=files.owner_of(path)))
             except files.LockTimeout:
                 raise InfisicalError(
                     Conclusion.BUSY,
@@ -216,11 +216,7 @@ def _alone(path: str, lock_wait: float, check: bool) -> Iterator[None]:
                     "not start. Let it finish, or set a longer lock_wait.",
                 ) from None
             except OSError as error:
-                raise InfisicalError(
-                    Conclusion.STORAGE,
-                    f"The vault's directory {os.path.dirname(path)} cannot be used: {error.strerror}. It must exist, "
-                    "belong to whoever runs the sync, and hold no symbolic links in place of the vault's files.",
-                ) from None
+                raise files.explained(error, f"The vault {path} cannot be locked for a sync", lock) from None
         yield
 
 
@@ -270,6 +266,12 @@ class _Cycle:
     def run(self) -> Outcome:
         if not self.check:
             self.state.check()
+        owner = self.state.head().get("job")
+        if owner not in (None, self.job.job):
+            raise ConfigurationError(
+                "state_file", f"'{self.state.path}' is the state file of the job '{owner}'. Set state_file to a file "
+                f"of its own for the job '{self.job.job}'."
+            )  # fmt: skip
         before = self.vault.read() if self.vault.exists() else None  # a wrong key shows before anything is asked
         if before is None and self.state.head().get("generation"):
             self.warnings.append(f"The vault {self.vault.path} was gone: a new one is made.")
@@ -320,7 +322,8 @@ class _Cycle:
     def _config(self, projects: Sequence[Project]) -> str:
         """A digest of everything that decides what a listing becomes: validators count for the same only."""
         settings = self.api.transport.settings
-        about = [settings.url, sorted(project.id for project in projects), asdict(self.job)]
+        named_ = sorted([project.id, project.slug, project.name] for project in projects)
+        about = [settings.url, named_, asdict(self.job)]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode("utf-8")).hexdigest()
 
     def _read(self, projects: Sequence[Project], known: Mapping[str, Validator]) -> dict[str, Listing] | None:
@@ -331,7 +334,8 @@ class _Cycle:
         """
         listings: dict[str, Listing] = {}
         same: list[Project] = []
-        conditional = {project.id for project in projects} == set(known)
+        # What somebody put there by hand is to go with prune_scope vault, whatever the server says.
+        conditional = {project.id for project in projects} == set(known) and not self._prunes_all
         for project in projects:
             listing = self._listing(project, known[project.id] if conditional else None)
             if listing is not None:
@@ -419,7 +423,8 @@ class _Cycle:
         first = [secret for secret in secrets if _rank(secret, self.job.precedence) == best]
         if len({secret.value for secret in first}) == 1:
             return min(first, key=lambda one: (one.project_id, one.secret_path, one.key))
-        one, other = first[0], first[1]
+        one = first[0]
+        other = next(secret for secret in first if secret.value != one.value)
         raise InfisicalError(
             Conclusion.AMBIGUOUS,
             f"Nothing was changed: two secrets with different values would both be '{name}' in the vault: "
@@ -435,6 +440,7 @@ class _Cycle:
             # What a project that could not be read has put there stays, whoever else would take its name.
             kept = {name for name, held in current.items() if held.job == job.job and held.project_id in failed}
             desired = {name: secret for name, secret in desired.items() if name not in kept}
+        desired = self._left_to_others(current, desired)
         deletable = self._deletable(current) if job.prune and not failed else {}
         if deletable:
             self._guard_empty(deletable, listings)
@@ -446,7 +452,32 @@ class _Cycle:
         guard(plan, len(deletable), self._where(), max_delete_percent=job.max_delete_percent)
         if contents is not None:
             self._guard_moved(plan, contents.jobs.get(job.job, {}).get("source"))
-        return plan
+        return replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
+
+    def _left_to_others(self, current: Mapping[str, Secret], desired: Mapping[str, Secret]) -> Mapping[str, Secret]:
+        """`desired` without what another job holds. Raises InfisicalError (AMBIGUOUS) where the values differ."""
+        if self.job.prune_scope == "vault":
+            return desired
+        others = {name for name, held in current.items() if held.job not in ("", self.job.job)} & desired.keys()
+        for name in sorted(others):
+            if current[name].value != desired[name].value:
+                raise InfisicalError(
+                    Conclusion.AMBIGUOUS,
+                    f"Nothing was changed: '{name}' in the vault belongs to the job '{current[name].job}' "
+                    f"({_place(current[name])}), and this job has another value for it ({_place(desired[name])}). Tell "
+                    "them apart by key_format, or let this job take over the whole vault by prune_scope: vault.",
+                )
+        by_hand = {name for name, held in current.items() if not held.job} & desired.keys()
+        replaced = [name for name in by_hand if current[name].value != desired[name].value]
+        if replaced:
+            self.warnings.append(
+                f"What was put into the vault by hand is replaced by what was pulled: {named(replaced)}."
+            )
+        return {name: secret for name, secret in desired.items() if name not in others} if others else desired
+
+    @property
+    def _prunes_all(self) -> bool:
+        return self.job.prune and self.job.prune_scope == "vault"
 
     def _owns(self, held: Secret) -> bool:
         return self.job.prune_scope == "vault" or held.job == self.job.job
@@ -457,30 +488,39 @@ class _Cycle:
     def _guard_empty(self, deletable: Mapping[str, Secret], listings: Mapping[str, Listing]) -> None:
         """Refuse to prune on the word of a project that came back empty."""
         empty = [project_id for project_id, listing in listings.items() if not _holds_something(listing)]
+        if not self.job.project_ids:  # of all projects, one that is seen no more has no listing
+            empty += sorted({held.project_id for held in deletable.values() if held.job} - set(listings))
         for project_id in empty:
             held = sum(secret.project_id == project_id for secret in deletable.values())
             guard_empty(
-                len(deletable) if len(empty) == len(listings) else held,
+                held if any(map(_holds_something, listings.values())) else len(deletable),
                 str(self.job.scope(project_id)),
                 self._where(),
                 allow_empty=self.job.allow_empty,
             )
 
-    def _guard_moved(self, plan: Plan, source: list[str] | None) -> None:
+    def _guard_moved(self, plan: Plan, source: dict[str, Any] | None) -> None:
         """Refuse to delete because the job pulls from elsewhere now: rather two jobs have one name."""
         deleted = [change.key for change in plan.changes if change.action == "delete"]
-        if source is None or source == self._source() or not deleted or self.job.max_delete_percent == 100:
+        this = self._source()
+        if source is None or not deleted or self.job.max_delete_percent == 100:
             return
-        last, this = (f"environment {environment}, path {path}" for environment, path in (source, self._source()))
+        places = ("environment", "secret_path")
+        common = set(source["project_ids"]) & set(this["project_ids"])
+        other = bool(source["project_ids"] and this["project_ids"]) and not common
+        if not other and all(source[name] == this[name] for name in places):
+            return
         raise InfisicalError(
             Conclusion.GUARD,
-            f"Nothing was changed: the job '{self.job.job}' pulled from {last} last, and now from {this}. Prune would "
+            f"Nothing was changed: the job '{self.job.job}' pulled from {_source_in_words(source)} last, and now from "
+            f"{_source_in_words(this)}. Prune would "
             f"delete {len(deleted)} entries ({named(deleted)}). If these are two jobs, give each its own name in job; "
             "if the job has moved, set max_delete_percent: 100 for this run.",
         )
 
-    def _source(self) -> list[str]:
-        return [self.job.environment, self.job.secret_path]
+    def _source(self) -> dict[str, Any]:
+        job = self.job
+        return {"environment": job.environment, "secret_path": job.secret_path, "project_ids": sorted(job.project_ids)}
 
     def _where(self) -> str:
         return f"the vault {self.vault.path}" + (f" (job {self.job.job})" if self.job.prune_scope == "job" else "")
@@ -522,6 +562,7 @@ class _Cycle:
             "job": self.job.job,
             "project_ids": [project.id for project in projects],
             "secret_path": self.job.secret_path,
+            "vault": self.vault.path,
             "vault_id": contents.vault_id,
             **({} if self.failed else {"last_sync": now()}),
         }
@@ -529,8 +570,10 @@ class _Cycle:
     def _touch_state(self, contents: Contents, projects: Sequence[Project]) -> None:
         """Note the time where the state file knows the rest already."""
         head, about = self.state.head(), self._about(contents, projects)
-        same = all(head.get(name) == value for name, value in about.items() if name != "last_sync")
-        if same and head.get("state_hash") == self.job.state_hash:
+        known = {name: value for name, value in about.items() if name not in ("last_sync", "generation")}
+        same = all(head.get(name) == value for name, value in known.items())
+        newer = isinstance(head.get("generation"), int) and head["generation"] >= about["generation"]
+        if same and newer and head.get("state_hash") == self.job.state_hash and self.state.is_whole():
             self.state.update(last_sync=about["last_sync"])
         else:
             self._write_state(contents, projects, 0)
@@ -571,6 +614,11 @@ def _validators(contents: Contents | None, job: str, config: str) -> dict[str, V
     return {project_id: Validator(**fields) for project_id, fields in record["validators"].items()}
 
 
+def _source_in_words(source: Mapping[str, Any]) -> str:
+    projects = ", ".join(source["project_ids"]) or "all that it saw"
+    return f"environment {source['environment']}, path {source['secret_path']}, projects {projects}"
+
+
 def _holds_something(listing: Listing) -> bool:
     return bool(listing.secrets) or any(imported.secrets for imported in listing.imports)
 
@@ -600,6 +648,8 @@ def _format_parts(key_format: str) -> dict[str, str]:
         parsed = list(string.Formatter().parse(key_format))
     except ValueError:
         raise ConfigurationError("key_format", f"'{key_format}' has an unmatched brace.") from None
+    if "{{" in key_format or "}}" in key_format:
+        raise ConfigurationError("key_format", f"'{key_format}' must not hold doubled braces.")
     parts: dict[str, str] = {}
     for text, name, specification, conversion in parsed:
         known = name in _FIELDS and name not in parts and not specification and not conversion
@@ -685,10 +735,14 @@ def push(
     job: Push,
     *,
     state: StateFile | None = None,
+    vault_state: StateFile | None = None,
     check: bool = False,
     log: Log | None = None,
 ) -> Outcome:
     """Bring a scope of Infisical to what `source` ({name: value}) holds; in check mode only say what would change.
+
+    `state` knows what was pushed there before, for identities that may not read; `vault_state`, of the vault that is
+    the source, counts what is pushed.
 
     Raises InfisicalError: ConfigurationError, AMBIGUOUS, GUARD and whatever the server answers before anything is
     written; PARTIAL with the names written and not written after that, and `details`. Run again, it does the rest.
@@ -709,11 +763,14 @@ def push(
         guard_empty(len(current), "the source", str(scope), allow_empty=job.allow_empty)
     plan = build(current, desired, prune=job.prune)
     guard(plan, len(current), str(scope), max_delete_percent=job.max_delete_percent)
+    plan = replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
     expected = _outcome("push", _with_versions(plan), projects=(scope.project_id,), warnings=tuple(warnings))
     if check or not plan.changes:
         return expected
     tell = log or (lambda text: None)
     applied = remote.apply(plan, log=lambda done, total: tell(f"Wrote {done} of {total} changes to {scope}"))
+    if vault_state is not None:
+        vault_state.pushed(len(applied.written))
     done = {*applied.written, *applied.pending}
     left = [change.key for change in plan.changes if change.key not in done]
     outcome = replace(
@@ -725,7 +782,7 @@ def push(
         approvals=applied.approvals,
     )  # fmt: skip
     if applied.error is not None:
-        raise _unfinished(applied.error, outcome, sorted(done), left, applied.failed)
+        raise _unfinished(applied.error, outcome, applied.written, left, applied.failed)
     return outcome
 
 
@@ -734,7 +791,8 @@ def _wanted(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
     desired: dict[str, Secret] = {}
     given: dict[str, str] = {}
     for name, value in source.items():
-        key = normalized_name(checked_name(name, "secrets"), "secrets") if normalize else checked_name(name, "secrets")
+        option = f"secrets, the name {name!r}"
+        key = normalized_name(checked_name(name, option), option) if normalize else checked_name(name, option)
         if key in desired:
             raise InfisicalError(
                 Conclusion.AMBIGUOUS,
@@ -787,44 +845,59 @@ def _with_versions(plan: Plan, told: Mapping[str, int] | None = None) -> Plan:
 
 def _push_unread(remote: Remote, desired: Mapping[str, Secret], check: bool) -> Outcome:
     """Write one by one for an identity that may write but not list."""
-    plan_changes: list[Change] = []
+    changes: list[Change] = []
     unchanged: list[str] = []
     approvals: list[str] = []
     warnings: list[str] = []
-    for place, (key, secret) in enumerate(sorted(desired.items())):
+    pending: set[str] = set()
+    failed: dict[str, InfisicalError] = {}
+    for key, secret in sorted(desired.items()):
         try:
             report = remote.put(secret, check=check)
         except InfisicalError as error:
-            done = _outcome("push", Plan(tuple(plan_changes), tuple(unchanged)), approvals=tuple(approvals))
-            if not plan_changes:
-                raise
-            left = sorted(desired)[place:]
-            raise _unfinished(error, done, [change.key for change in plan_changes], left, {key: str(error)}) from None
+            failed[key] = error
+            if error.conclusion not in (Conclusion.INVALID, Conclusion.TOO_LARGE):
+                break
+            continue
         warnings += [text for text in report.warnings if text not in warnings]
         if report.approval_id:
             approvals.append(report.approval_id)
+            pending.add(key)
         if report.action is None:
             unchanged.append(key)
         else:
-            plan_changes.append(Change(report.action, key, report.before, report.after))
-    return _outcome(
+            changes.append(Change(report.action, key, report.before, report.after))
+    outcome = _outcome(
         "push",
-        Plan(tuple(plan_changes), tuple(unchanged)),
+        Plan(tuple(changes), tuple(unchanged)),
         approvals=tuple(approvals),
         warnings=tuple(warnings),
         projects=(remote.scope.project_id,),
     )
+    if failed:
+        done = [change.key for change in changes if change.key not in pending]
+        left = sorted(set(desired) - {change.key for change in changes} - set(unchanged))
+        said = {key: str(error) for key, error in failed.items()}
+        raise _unfinished(next(reversed(failed.values())), outcome, done, left, said)
+    return outcome
 
 
 def _unfinished(
     error: InfisicalError, outcome: Outcome, done: Sequence[str], left: Sequence[str], failed: Mapping[str, str]
 ) -> InfisicalError:
     """The error of a push that was stopped on its way: what was written, what was not, and why."""
+    total = sum(len(names) for names in (outcome.created, outcome.updated, outcome.deleted, left))
     partial = InfisicalError(
         Conclusion.PARTIAL if done else error.conclusion,
-        f"{len(done)} of {len(done) + len(left)} changes were written"
+        f"{len(done)} of {total} changes were written"
         + (f" ({named(done)})" if done else "")
-        + f"; not written: {named(left)}. Run it again to do the rest. {error}",
+        + (f"; {len(outcome.approvals)} approvals are waited for" if outcome.approvals else "")
+        + (
+            f"; not written: {named(left)}. Run it again to do the rest"
+            if left
+            else "; the state file does not know it"
+        )
+        + f". {error}",
         status=error.status,
     )
     partial.details = {**outcome.as_result(), "written": list(done), "not_written": list(left), "errors": dict(failed)}

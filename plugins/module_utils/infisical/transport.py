@@ -223,7 +223,8 @@ class Transport:
         )
         with response:
             content = b"".join(response.iter_content(CHUNK))
-            announced = response.headers.get("Content-Length", "")
+            # A 304 may announce the length of what it does not send (RFC 9110, 8.6).
+            announced = response.headers.get("Content-Length", "") if response.status_code != 304 else ""
             compressed = "Content-Encoding" in response.headers
             # urllib3 before 2.0 takes a body that is cut short for a whole one
             if announced.isdigit() and not compressed and len(content) < int(announced):
