@@ -78,6 +78,7 @@ class StateFile:
         self._beside = beside
         self._warn = warn or (lambda text: None)
         self._warned = False
+        self._seen: tuple[tuple[int, int, int], dict[str, Any] | None] | None = None
 
     def check(self) -> None:
         """Raise ConfigurationError where the file could not be used, before anything is written anywhere."""
@@ -144,10 +145,22 @@ class StateFile:
     # What a job of a vault did
 
     def head(self) -> dict[str, Any]:
-        """Everything but the entries, without reading these; the same as of an empty file where there is none."""
-        raw = self._raw()
-        head = _head(raw)
+        """Everything but the entries, without parsing these; the same as of an empty file where there is none."""
+        head = self._whole_head()
         return {**self._empty(), **head} if head is not None else self._without_secrets(self._read())
+
+    def _whole_head(self) -> dict[str, Any] | None:
+        """The head, None where the file is not as it was written. A cycle asks several times, and a file that is
+        written is another one, so that it is read once."""
+        with self._accessible():
+            try:
+                found = os.stat(self.path, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        which = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._seen is None or self._seen[0] != which:
+            self._seen = (which, _head(self._raw()))
+        return self._seen[1]
 
     def newest(self, vault_id: str) -> int:
         """The highest generation of this vault (its id in hex) that is known here, 0 where there is none."""
@@ -157,7 +170,7 @@ class StateFile:
 
     def is_whole(self) -> bool:
         """Whether the file is as it was written, the entries too; these are not parsed for it."""
-        return _head(self._raw()) is not None
+        return self._whole_head() is not None
 
     def rewrite(self, about: Mapping[str, Any], secrets: Mapping[str, tuple[str, int, str]], pulled: int = 0) -> None:
         """Put `{name: (value, version, last_synced)}` in place of all entries, and `about` into the head."""
