@@ -195,8 +195,8 @@ class Vault:
         self._stretched: tuple[tuple[object, ...], bytes] | None = None
 
     def exists(self) -> bool:
-        """Whether there is something at the vault's path."""
-        return os.path.lexists(self.path)
+        """Whether there is something at the vault's path, or the generation before, from which to bring it back."""
+        return os.path.lexists(self.path) or os.path.lexists(self.previous)
 
     def read(self) -> Contents:
         """The present generation."""
@@ -347,10 +347,16 @@ class Vault:
         return raw
 
     def _missing(self, path: str) -> InfisicalError:
+        way_back = _way_back(path)
         return InfisicalError(
             Conclusion.VAULT_MISSING,
-            f"There is no vault at {path}. Check the path; a vault is made by the first sync, or by storing a first "
-            f"value with infisical-sync vault set.{_way_back(path)}",
+            f"There is no vault at {path}. "
+            + (
+                f"But there was one.{way_back} To begin anew instead, move that file away."
+                if way_back
+                else "Check the path; a vault is made by the first sync, or by storing a first value with "
+                "infisical-sync vault set."
+            ),
         )
 
     def _header(self, path: str, raw: bytes) -> _Header:
@@ -468,7 +474,7 @@ class Vault:
             if not keep:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.previous)
-            elif self.exists():
+            elif os.path.lexists(self.path):
                 files.keep(self.path, self.previous, owner=self._owner())
 
         self._write(self.path, _sealed(header, data_key, text), before_rename)
