@@ -419,12 +419,12 @@ def test_a_push_is_planned_done_and_then_unchanged(client: Host, server: DevServ
             client.run("vault", "set", name, given=value)
     words = ["push", "--from", source]
     said = client.run(*words, "--check", given=typed)
-    assert said == "+ ONE (version 1)\n+ TWO (version 1)\nwould push: 2 created, 0 updated, 0 deleted, 2 unchanged\n"
+    assert said == "+ ONE (version 1)\n+ TWO (version 1)\nwould push: 2 created, 0 updated, 0 deleted, 0 unchanged\n"
     assert "ONE" not in server.values(PROJECT, "dev", "/app")
-    assert client.run(*words, given=typed) == "pushed: 2 created, 0 updated, 0 deleted, 2 unchanged\n"
+    assert client.run(*words, given=typed) == "pushed: 2 created, 0 updated, 0 deleted, 0 unchanged\n"
     stored = server.values(PROJECT, "dev", "/app")
     assert {name: stored[name] for name in values} == {name: [value] for name, value in values.items()}
-    assert client.run(*words, given=typed) == "pushed: 0 created, 0 updated, 0 deleted, 4 unchanged\n"
+    assert client.run(*words, given=typed) == "pushed: 0 created, 0 updated, 0 deleted, 2 unchanged\n"
 
 
 def test_push_prunes_and_normalizes_where_it_is_told_to_and_sync_options_do_not_count_for_it(
@@ -990,3 +990,21 @@ def test_the_manual_page_has_every_command_option_variable_and_exit_code() -> No
         assert f"``{path}``" in page
     codes = {0, 1, 9, 126, 127, 130, 141, *cli.EXIT_CODES.values()}
     assert {int(code) for code in re.findall(r"^(\d+)$", page, re.MULTILINE)} == codes
+
+
+@pytest.mark.parametrize("option", ["--project-id=", "--project-ids=,", "--job=", "--environment= "])
+def test_an_empty_option_is_refused_and_never_means_everything(client: Host, option: str) -> None:
+    said = client.run("sync", option, code=2)
+    assert "is empty on the command line" in said
+    assert not client.vault.exists()
+
+
+def test_what_is_pushed_from_the_vault_is_counted_in_its_status(client: Host) -> None:
+    client.run("vault", "set", "PUSHED", given="x")
+    client.run("push", "--from", "vault")
+    assert json.loads(client.run("status", "--json"))["push_count"] == 1
+
+
+def test_an_entry_too_large_for_an_environment_is_told(host: Host) -> None:
+    host.run("vault", "set", "LARGE", given="x" * 1_000_000)
+    assert "128 KiB" in host.run("exec", "--", "sh", "-c", "true", code=126)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -326,11 +327,17 @@ def _push(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     # A source of root's is read before root becomes the vault's owner.
     source = {} if arguments.source == "vault" else _source(arguments.source)
     path, state_hash = settled.first(("push", "state_file")), settled.first(("push", "state_hash")) or SHA256
-    vault = _opened(settled, say)[0] if arguments.source == "vault" or (path and state_hash == HMAC) else None
+    vault, vault_state = None, None
+    if arguments.source == "vault" or (path and state_hash == HMAC):
+        vault, vault_state = _opened(settled, say)
     if vault is not None and arguments.source == "vault":
         source = _values(vault)
+    else:
+        vault_state = None
     state = sync.scope_state(path or "", settings.scope(), state_hash=state_hash, vault=vault, warn=say.warn)
-    outcome = sync.push(api, settings.scope(), source, push, state=state, check=arguments.check, log=say.log)
+    outcome = sync.push(
+        api, settings.scope(), source, push, state=state, vault_state=vault_state, check=arguments.check, log=say.log
+    )
     _report(say, outcome, arguments.check)
     return OK
 
@@ -634,7 +641,10 @@ def _run(program: Sequence[str], environment: Mapping[bytes, bytes], say: Consol
         say.error(f"'{program[0]}' was not found.")
         return COMMAND_NOT_FOUND
     except OSError as error:
-        say.error(f"'{program[0]}' cannot be run: {error.strerror}.")
+        large = " One entry may have 128 KiB there, and all of them together a limited size." * (
+            error.errno == errno.E2BIG
+        )
+        say.error(f"'{program[0]}' cannot be run: {error.strerror}.{large}")
         return CANNOT_EXECUTE
 
 
@@ -869,6 +879,8 @@ def _given(parsed: argparse.Namespace) -> Layer:
     for name, value in vars(parsed).items():
         section, dot, option = name.partition(".")
         if dot and value is not None:
+            if not value.strip(", "):  # a shell variable that is not set must not mean all projects
+                raise ConfigurationError(option, "is empty on the command line. Give it a value, or leave it away.")
             texts[section, option] = value
     return texts
 
@@ -944,7 +956,7 @@ def _report_error(say: Console, error: InfisicalError) -> None:
         say.warn(text)
     if say.json:
         say.data({**details, "failed": True, "conclusion": error.conclusion.value, "message": str(error)})
-    elif "counts" in details:
+    elif details.get("changed"):
         if say.verbose:
             _report_names(say, details)
         counts = ", ".join(f"{number} {word}" for word, number in details["counts"].items())
