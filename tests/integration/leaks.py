@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from integration.controller import Controller, Run
 
 TOKEN_OF_THE_SERVER = rb"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
 """What an access token of the test server looks like, as every JSON web token does."""
+SECONDS_OF_ASYNC_WRAPPER = 15
 AROUND = 300
 """Characters that are shown on both sides of a leak."""
 
@@ -53,6 +55,10 @@ def leaks(canaries: Iterable[Canary], places: Mapping[str, bytes]) -> dict[str, 
 def places(ansible: Controller, run: Run) -> dict[str, bytes]:
     """Everything to search after a watched run with ANSIBLE_LOG_PATH in the controller's folder."""
     assert run.seen, "the run was not watched"
+    # Ansible's wrapper of async tasks looks every 5 seconds whether its module has ended, and then removes its files.
+    remote, deadline = ansible.folder / "remote", time.monotonic() + SECONDS_OF_ASYNC_WRAPPER
+    while remote.exists() and any(remote.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
     found = {
         "printed": run.text.encode(),
         "shown to callbacks": run.record.encode(),

@@ -28,7 +28,6 @@ SECRET, OLD_SECRET, CLIENT_SECRET, TOKEN = (
 CANARIES = (SECRET, OLD_SECRET, CLIENT_SECRET, TOKEN)
 SHORT = ("1", "true", "prod", "D")
 LOUD = ("-vvvv", "--diff")
-SECONDS_OF_ASYNC_WRAPPER = 15
 
 
 @pytest.fixture
@@ -166,12 +165,9 @@ def _loud(ansible: Controller, tasks: str, variables: dict[str, Any], **options:
         "ANSIBLE_PIPELINING": "false",  # so that modules lie in files while they run
         **options.pop("environment", {}),
     }
-    run = ansible.tasks(tasks, variables=variables, environment=environment, arguments=LOUD, watch=True, **options)
-    # Ansible's wrapper of async tasks looks every 5 seconds whether its module has ended, and then removes its files.
-    deadline = time.monotonic() + SECONDS_OF_ASYNC_WRAPPER
-    while any((ansible.folder / "remote").iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return run.succeeded()
+    return ansible.tasks(
+        tasks, variables=variables, environment=environment, arguments=LOUD, watch=True, **options
+    ).succeeded()
 
 
 def test_nothing_leaks_and_results_stay_whole(ansible: Controller, planted: dict[str, Any], server: DevServer) -> None:
