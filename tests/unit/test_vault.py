@@ -1005,3 +1005,30 @@ def test_the_hash_key_is_the_vaults_and_survives_writes(tmp_path: Path, key: key
     first = bring(made, {"A": entry("1")}).hash_key
     assert bring(made, {"A": entry("2")}).hash_key == first == made.read().hash_key
     assert first not in Path(made.path).read_bytes()
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_rekey_that_fails_leaves_the_vault_to_the_old_key(
+    tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    for turn in range(1, 3):
+        bring(made, {"A": entry(str(turn))})
+    writes = []
+    write = files.write_atomic
+
+    def full(path: str, *arguments: Any, **options: Any) -> None:
+        writes.append(path)
+        if len(writes) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    told = refused(lambda: made.rekey(keys.Passphrase(WORDS)), Conclusion.STORAGE, "holds what it held before")
+    assert str(tmp_path) in told
+    monkeypatch.undo()
+    for opened in (made, vault.Vault(made.path, key)):
+        assert opened.read().get("A") == entry("2")
+    refused(vault.Vault(made.path, keys.Passphrase(WORDS)).read, Conclusion.WRONG_KEY)
+    made.rekey(keys.Passphrase(WORDS))
+    assert vault.Vault(made.path, keys.Passphrase(WORDS)).verify().generation == 3

@@ -38,7 +38,7 @@ def complete_set(letter):
 """
 HEAD = """
 import os, random, signal, sys, time
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, keys, plan, vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, keys, local, plan, vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
 """
@@ -134,7 +134,7 @@ print("written", flush=True)
 INCREMENT = (
     HEAD
     + """
-opened = vault.Vault(sys.argv[1], keys.KeyFile(sys.argv[2]), lock_wait=60)
+opened, state = local.open_vault(sys.argv[1], keys.KeyFile(sys.argv[2]), lock_wait=60)
 end, done = time.monotonic() + float(sys.argv[3]), 0
 while time.monotonic() < end:
     with opened.writing() as draft:
@@ -145,8 +145,9 @@ while time.monotonic() < end:
             "LEFT": now["LEFT"]._replace(value=token),
             "RIGHT": now["RIGHT"]._replace(value=token),
         }
-        draft.apply(plan.build(now, wanted, differs=plan.differs_in_vault), job="default")
+        after = draft.apply(plan.build(now, wanted, differs=plan.differs_in_vault), job="default")
         done += 1
+    state.update(vault_id=after.vault_id, generation=after.generation)
     # The lock is nobody's turn: who asks again at once mostly gets it again.
     time.sleep(random.uniform(0, 0.01))
 print(done, flush=True)
@@ -155,7 +156,7 @@ print(done, flush=True)
 READ = (
     HEAD
     + """
-opened = vault.Vault(sys.argv[1], keys.KeyFile(sys.argv[2]))
+opened, _state = local.open_vault(sys.argv[1], keys.KeyFile(sys.argv[2]))
 end, done, counter, generation = time.monotonic() + float(sys.argv[3]), 0, 0, 0
 while time.monotonic() < end:
     contents = opened.read()

@@ -284,17 +284,37 @@ class Vault:
             data_key = _random(keys.KEY_BYTES) if data else opened.data_key
             header = self._wrapped(new, opened.header.vault_id, data_key)
             generation = opened.header.generation
-            self._replace(header._replace(generation=generation + 1), data_key, opened.text, keep=not data)
-            if not data:
-                before = _sealed(header._replace(generation=generation), data_key, opened.text)
-                self._write(self.previous, before)
+            if data:
+                self._replace(header._replace(generation=generation + 1), data_key, opened.text, keep=False)
+            else:
+                # The one before first: wherever this ends, an error that the vault holds what it held is true.
+                self._write(self.previous, _sealed(header._replace(generation=generation), data_key, opened.text))
+                self._write(self.path, _sealed(header._replace(generation=generation + 1), data_key, opened.text))
             self._keys = new
 
     # Opening
 
     def _open(self, path: str = "") -> _Opened:
+        """The file at `path`, the vault by default. Raises InfisicalError."""
+        if path or self._newest is None:
+            return self._opened(path or self.path)
+        opened = self._opened(self.path)
+        known = self._newest(opened.contents.vault_id)
+        if opened.header.generation < known:
+            # A writer may have ended between the reading and the asking: what is known was written before it was asked.
+            opened = self._opened(self.path)
+        if opened.header.generation < known:
+            raise InfisicalError(
+                Conclusion.OLDER_GENERATION,
+                f"The vault {self.path} is generation {opened.header.generation}, but generation {known} of it has "
+                "been here: somebody put an old file back, and secrets that have been replaced since would be used "
+                "again. Put the newer file back; or if the old one is meant, as after restoring a backup, move the "
+                "state file aside, which knows of the newer one, and run a sync.",
+            )
+        return opened
+
+    def _opened(self, path: str) -> _Opened:
         cipher = _cipher()
-        path = path or self.path
         raw = self._raw(path)
         header = self._header(path, raw)
         wrapping = self._wrapping(self._keys, header, path)
@@ -320,15 +340,6 @@ class Vault:
         if header.generation == 0:
             raise _damaged(path, "its generation is 0")
         contents = _parsed(path, header, data_key, text)
-        known = self._newest(contents.vault_id) if self._newest is not None and path == self.path else 0
-        if header.generation < known:
-            raise InfisicalError(
-                Conclusion.OLDER_GENERATION,
-                f"The vault {path} is generation {header.generation}, but generation {known} of it has been here: "
-                "somebody put an old file back, and secrets that have been replaced since would be used again. Put the "
-                "newer file back; or if the old one is meant, as after restoring a backup, move the state file aside, "
-                "which knows of the newer one, and run a sync.",
-            )
         return _Opened(header, data_key, text, contents)
 
     def _raw(self, path: str) -> bytes:
