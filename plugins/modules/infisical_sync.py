@@ -108,7 +108,7 @@ options:
   secrets:
     description:
       - The source of a push, a mapping of names to values. Values must be strings, so quote them.
-      - Only with O(direction=push). Without it and O(source_file), the source is the vault.
+      - With O(direction=push), one of this, O(source_file) and O(from_vault) is required.
     type: raw
   source_file:
     description:
@@ -116,6 +116,11 @@ options:
         dotenv files do.
       - Only with O(direction=push).
     type: path
+  from_vault:
+    description:
+      - Whether the source of a push is the vault, with all that it holds.
+    type: bool
+    default: false
   create_path:
     description:
       - Whether a push makes the folder of O(secret_path), and those above it, where they are missing. Otherwise a
@@ -333,17 +338,27 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "allow_empty": {"type": "bool", "default": False},
     "secrets": {"type": "raw", "no_log": True},
     "source_file": {"type": "path"},
+    "from_vault": {"type": "bool", "default": False},
     "create_path": {"type": "bool", "default": False},
     "state_hash": {"type": "str", "choices": [SHA256, HMAC], "default": SHA256},
 }
 
 
+SOURCES = ("secrets", "source_file", "from_vault")
+"""Of which a push has one."""
+
+
+def is_given(value: object) -> bool:
+    """Whether a source is named: an empty mapping is one."""
+    return value is not None and value is not False
+
+
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Pull or push."""
     options = module.params
-    of_the_other = ("project_ids",) if options["direction"] == "push" else ("secrets", "source_file")
+    of_the_other = ("project_ids",) if options["direction"] == "push" else SOURCES
     for name in of_the_other:
-        if options[name] is not None:
+        if is_given(options[name]):
             raise ConfigurationError(name, f"has no meaning with direction: {options['direction']}.")
     return push(module) if options["direction"] == "push" else pull(module)
 
@@ -381,9 +396,14 @@ def projects(project_ids: list[str] | None, project_id: str) -> tuple[str, ...]:
 def push(module: InfisicalModule) -> dict[str, Any]:
     """Bring a folder of Infisical to what the source holds."""
     options, scope = module.params, module.scope()
-    # The state file of a push is another one than the vault's.
-    given = options["secrets"] is not None or options["source_file"] is not None
-    vault = opened(module, None)[0] if not given or options["state_hash"] == HMAC else None
+    given = [name for name in SOURCES if is_given(options[name])]
+    if len(given) != 1:
+        said = " and ".join(given) + " are given" if given else "none of them is given, and null counts as not given"
+        raise ConfigurationError("secrets", f"a push has one source: secrets, source_file or from_vault: true; {said}.")
+    vault, vault_state = None, None
+    if options["from_vault"] or options["state_hash"] == HMAC:
+        # The state file of a push is another one than the vault's.
+        vault, vault_state, _key_created = opened(module, None)
     if options["source_file"] is not None:
         source = sync.read_source(options["source_file"])
     elif options["secrets"] is not None:
@@ -399,7 +419,15 @@ def push(module: InfisicalModule) -> dict[str, Any]:
     state = sync.scope_state(
         options["state_file"] or "", scope, state_hash=options["state_hash"], vault=vault, warn=module.warn
     )
-    outcome = sync.push(module.api(), scope, source, job, state=state, check=module.check_mode)
+    outcome = sync.push(
+        module.api(),
+        scope,
+        source,
+        job,
+        state=state,
+        vault_state=vault_state if options["from_vault"] else None,
+        check=module.check_mode,
+    )
     return {**outcome.as_result(), "key_created": False}
 
 
@@ -414,7 +442,6 @@ def main() -> None:
     """Run the module."""
     module = InfisicalModule(
         argument_spec={**OPTIONS, **VAULT_OPTIONS, **WRITE_OPTIONS},
-        mutually_exclusive=[("secrets", "source_file")],
     )
     module.run(work)
 

@@ -204,8 +204,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
     Secret,
+    canonical_value,
     checked_name,
     checked_value,
+    same_value,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import Change, Plan
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, Report
@@ -231,6 +233,10 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         with vault.writing(create=value is not None):
             state.check()  # what could not be written shows before anything is
     report = pushed(module, name, value) if options["push"] else Report(None)
+    if options["push"] and value is not None:
+        # What the server makes of it, which the next pull brings; both spellings are left alone.
+        held = before is not None and before.value is not None and same_value(before.value, value)
+        value = before.value if held and before is not None else canonical_value(value)
     for warning in report.warnings:
         module.warn(warning)
     try:

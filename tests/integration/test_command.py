@@ -1008,3 +1008,16 @@ def test_what_is_pushed_from_the_vault_is_counted_in_its_status(client: Host) ->
 def test_an_entry_too_large_for_an_environment_is_told(host: Host) -> None:
     host.run("vault", "set", "LARGE", given="x" * 1_000_000)
     assert "128 KiB" in host.run("exec", "--", "sh", "-c", "true", code=126)
+
+
+def test_an_export_replaces_files_only(host: Host, tmp_path: Path) -> None:
+    host.run("vault", "set", "A", given="x")
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("kept")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    for path in (link, pipe, Path("/dev/null")):
+        assert "no regular file" in host.run("vault", "export", "--output", path, code=2)
+    assert target.read_text() == "kept" and link.is_symlink() and pipe.is_fifo()
+    host.run("vault", "export", "--output", target)
+    assert target.read_text() == 'A="x"\n'

@@ -477,7 +477,7 @@ LOUD_TASKS = f"""
     - name: pushed
       {SYNC}: {{direction: push, secret_path: /pushed, create_path: true, secrets: {{A: "{{{{ secret }}}}"}}}}
     - name: pushed from the vault, async
-      {SYNC}: {{direction: push, secret_path: /pushed}}
+      {SYNC}: {{direction: push, secret_path: /pushed, from_vault: true}}
       async: 60
       poll: 1
     - name: entry
@@ -593,3 +593,16 @@ def test_the_search_finds_a_value_that_a_task_shows(
     look = f"- ansible.builtin.debug: {{msg: \"{{{{ lookup('{LOOKUP}', 'SHOWN') }}}}\"}}"
     run = _loud(ansible, look, {**planted, **vault.variables})
     assert {"printed", "shown to callbacks", "log"} <= set(leaks(CANARIES, places(ansible, run)))
+
+
+def test_a_pushed_value_that_the_server_trims_settles(
+    ansible: Controller, server: DevServer, vault: LocalVault
+) -> None:
+    vault.hold({"OTHER": "x"})
+    arguments = "name: TRIMMED, value: ' x ', push: true, secret_path: /new, create_path: true"
+    entry = f"- name: entry\n  {VAULT}: {{{arguments}}}\n"
+    pull = f"- name: pull\n  {SYNC}: {{secret_path: /new}}\n"
+    run = ansible.tasks(2 * (entry + pull), variables={**ansible.variables, **vault.variables}).succeeded()
+    assert [result["changed"] for result in run.results("entry")] == [True, False]
+    assert run.results("pull")[1]["changed"] is False
+    assert vault.values() == {"OTHER": "x", "TRIMMED": "x"}

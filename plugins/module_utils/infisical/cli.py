@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -405,7 +406,8 @@ def _vault_get(settled: Settled, arguments: argparse.Namespace, say: Console) ->
     secret = vault.read().get(arguments.name)
     if secret is None:
         return _no_entry(say, arguments.name, vault.path)
-    _write((secret.value or "").encode("utf-8") + (b"\n" if sys.stdout.isatty() else b""))
+    newline = b"\n" if sys.stdout is not None and sys.stdout.isatty() else b""
+    _write((secret.value or "").encode("utf-8") + newline)
     return OK
 
 
@@ -533,6 +535,11 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
     from . import files
 
     path = os.path.abspath(os.path.expanduser(arguments.output))
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise ConfigurationError(
+            "output", f"'{path}' is a symbolic link or no regular file, and would be replaced. Name the file itself, "
+            "or redirect standard output."
+        )  # fmt: skip
     try:
         files.write_atomic(path, text.encode("utf-8"))
     except OSError as error:
