@@ -131,7 +131,7 @@ options:
     description:
       - An absolute path on the task's host, for hashes, versions and times of what was synced.
       - A pull keeps one in any case, by default C(infisical_sync_state.json) beside the vault. It also notices an
-        older vault that was put back.
+        older vault that was put back. One file belongs to one vault and one O(job).
       - A push keeps one only if this is given. An identity that may not read values then needs not write all of them
         on every run. One file belongs to one project, environment and path, and is another one than that of a pull.
     type: path

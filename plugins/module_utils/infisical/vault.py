@@ -435,7 +435,7 @@ class Vault:
         lock = self.path + ".lock"
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(files.locked(lock, self._lock_wait, owner=self._owner()))
+                held.enter_context(files.locked(lock, self._lock_wait, owner=files.owner_of(self.path)))
             except files.LockTimeout:
                 raise InfisicalError(
                     Conclusion.BUSY,
@@ -486,13 +486,13 @@ class Vault:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.previous)
             elif os.path.lexists(self.path):
-                files.keep(self.path, self.previous, owner=self._owner())
+                files.keep(self.path, self.previous, owner=files.owner_of(self.path))
 
         self._write(self.path, _sealed(header, data_key, text), before_rename)
 
     def _write(self, path: str, sealed: bytes, before_rename: Callable[[], None] | None = None) -> None:
         try:
-            files.write_atomic(path, sealed, owner=self._owner(), before_rename=before_rename)
+            files.write_atomic(path, sealed, owner=files.owner_of(self.path), before_rename=before_rename)
         except OSError as error:
             explained = files.explained(error, f"The vault {self.path} cannot be written", path)
             raise InfisicalError(
@@ -505,16 +505,6 @@ class Vault:
             if files.read_regular(self.path) == sealed:
                 return "holds the new entries, which a loss of power now could undo"
         return "holds what it held before"
-
-    def _owner(self) -> files.Owner:
-        """Whose new files are to be: root may write the vault of another user, who must still be able to open it."""
-        if os.geteuid() != 0:
-            return None
-        try:
-            status = os.stat(self.path, follow_symlinks=False)
-        except OSError:
-            return None
-        return None if status.st_uid == 0 else (status.st_uid, status.st_gid)
 
 
 def _random(count: int) -> bytes:
