@@ -381,8 +381,14 @@ def test_a_job_does_not_take_what_another_job_holds(site: Site) -> None:
         outcome = site.pull(other)
         assert (outcome.created, outcome.updated, outcome.deleted) == (expected, (), ())
         assert not site.pull(replace(JOB, prune=True)).changed
+    site.delete("SAME")
+    assert site.pull(replace(JOB, prune=True)).deleted == ("SAME",)
+    assert site.pull(other).created == ("SAME",)
+    site.store({"SAME": "same"})
+    site.pull(replace(JOB, prune=True))
     site.delete("SAME", "/app/db")
-    assert not site.pull(other).changed
+    assert site.pull(other).deleted == ("SAME",)
+    assert site.pull(replace(JOB, prune=True)).created == ("SAME",)
     assert site.pull(replace(other, prune_scope="vault", max_delete_percent=100)).deleted == ("A", "SAME")
 
 

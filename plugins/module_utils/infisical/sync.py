@@ -262,6 +262,8 @@ class _Cycle:
     warnings: list[str] = field(default_factory=list)
     failed: dict[str, InfisicalError] = field(default_factory=dict)
     lacking: dict[str, InfisicalError] = field(default_factory=dict)
+    shares: bool = False
+    """Whether another job holds something that this one would hold too."""
 
     def run(self) -> Outcome:
         if not self.check:
@@ -459,6 +461,7 @@ class _Cycle:
         if self.job.prune_scope == "vault":
             return desired
         others = {name for name, held in current.items() if held.job not in ("", self.job.job)} & desired.keys()
+        self.shares = bool(others)
         for name in sorted(others):
             if current[name].value != desired[name].value:
                 raise InfisicalError(
@@ -539,7 +542,10 @@ class _Cycle:
             return None
         if self.failed:
             return {"source": self._source()}  # the ETags of before do not go with the entries of now
-        validators = {project_id: asdict(listing.validator) for project_id, listing in listings.items()}
+        # What another job holds may go with that job, and is to come back then although nothing is new here.
+        validators = {
+            project_id: asdict(listing.validator) for project_id, listing in listings.items() if not self.shares
+        }
         return {"config": config, "count": count, "source": self._source(), "validators": validators}
 
     def _not_modified(self, contents: Contents, projects: Sequence[Project]) -> Outcome:
