@@ -963,8 +963,6 @@ def test_what_the_disk_refuses_is_told_with_a_remedy(
         broken.setattr(target, name, fail)
         holds = "new entries" if call == "sync" else "what it held before"
         changes = Plan((Change("update", "A", entry(f"{CANARY} 1"), entry(f"{CANARY} 2")),), ())
-        if call == "write":
-            broken.setattr(vault.Vault, "_holds", lambda self, sealed: "holds what it held before")
         refused(lambda: draft.apply(changes), conclusion, made.path, word, holds)
     assert made.verify().generation == (2 if call == "sync" else 1)
     assert not [name for name in listed(tmp_path) if name.startswith(".")]
@@ -1032,3 +1030,120 @@ def test_a_rekey_that_fails_leaves_the_vault_to_the_old_key(
     refused(vault.Vault(made.path, keys.Passphrase(WORDS)).read, Conclusion.WRONG_KEY)
     made.rekey(keys.Passphrase(WORDS))
     assert vault.Vault(made.path, keys.Passphrase(WORDS)).verify().generation == 3
+
+
+REKEY_STEPS = ("open", "link", "rename", "unlink", "fsync", "fchmod")
+
+
+def opening(path: str, sources: dict[str, keys.KeySource]) -> list[str]:
+    """The names of the sources that open the vault at `path`."""
+    found = []
+    for name, source in sources.items():
+        try:
+            vault.Vault(path, source).read()
+        except InfisicalError as error:
+            assert error.conclusion is Conclusion.WRONG_KEY, error
+        else:
+            found.append(name)
+    return found
+
+
+def at_step(number: int, act: Callable[[], None]) -> Callable[..., Any]:
+    """A stand-in for each call of REKEY_STEPS that does `act` before the `number`-th of them all; `reached` counts."""
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            counted.reached += 1  # type: ignore[attr-defined]
+            if counted.reached == number:  # type: ignore[attr-defined]
+                act()
+            return call(*arguments, **options)
+
+        return step
+
+    counted.reached = 0  # type: ignore[attr-defined]
+    return counted
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_a_rekey_that_fails_at_any_step_says_which_key_opens_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bool
+) -> None:
+    sources: dict[str, keys.KeySource] = {"old": keys.Passphrase(WORDS), "new": keys.Passphrase(f"{WORDS} anew")}
+
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    seen = set()
+    for number in range(1, 60):
+        (tmp_path / str(number)).mkdir()
+        made = vault.Vault(str(tmp_path / str(number) / "vault"), sources["old"])
+        for turn in range(1, 3):
+            bring(made, {"A": entry(str(turn))})
+        counted, told = at_step(number, fail), ""
+        with monkeypatch.context() as broken:
+            for name in REKEY_STEPS:
+                broken.setattr(os, name, counted(getattr(os, name)))
+            try:
+                made.rekey(sources["new"], data=data)
+            except InfisicalError as error:
+                assert error.conclusion is Conclusion.STORAGE
+                told = str(error)
+        (by,) = opening(made.path, sources)
+        assert made._keys is sources[by], number
+        assert made.read().get("A") == entry("2")
+        if not told:
+            assert by == "new"
+            if counted.reached < number:  # type: ignore[attr-defined]
+                break
+            continue  # what fails here is tried again, or does not matter
+        before = opening(made.previous, sources) if os.path.exists(made.previous) else []
+        if "cannot be written" in told:
+            assert ("opens with the new key" in told) is (by == "new"), told
+            assert ("opens with the old key" in told) is (by == "old"), told
+            assert ("has been removed" in told) is (before == []), told
+            if by == "old" and "may open with the new one" not in told:
+                assert before in ([], ["old"]), told
+        else:
+            assert (by, before) == ("old", ["old"]), told
+        seen.add((by, tuple(before)))
+        made.put("LATER", "v")
+        assert made.verify().generation in (3, 4)
+        assert opening(made.previous, sources) == [by]
+    else:
+        pytest.fail("never got through")
+    assert {by for by, _before in seen} == {"old", "new"}, "some steps failed before and some after the change"
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_a_rekey_that_is_killed_at_any_step_leaves_a_vault_that_one_key_opens(tmp_path: Path, data: bool) -> None:
+    sources: dict[str, keys.KeySource] = {"old": keys.Passphrase(WORDS), "new": keys.Passphrase(f"{WORDS} anew")}
+    seen = []
+    for number in range(1, 60):
+        (tmp_path / str(number)).mkdir()
+        made = vault.Vault(str(tmp_path / str(number) / "vault"), sources["old"])
+        for turn in range(1, 3):
+            bring(made, {"A": entry(str(turn))})
+        child = os.fork()
+        if child == 0:
+            counted = at_step(number, lambda: os.kill(os.getpid(), 9))
+            for name in REKEY_STEPS:
+                setattr(os, name, counted(getattr(os, name)))
+            try:
+                made.rekey(sources["new"], data=data)
+            finally:
+                os._exit(0)
+        through = os.WIFEXITED(os.waitpid(child, 0)[1])
+        (by,) = opening(made.path, sources)
+        seen.append(by)
+        again = vault.Vault(made.path, sources[by])
+        assert again.read().get("A") == entry("2")
+        again.put("LATER", "v")
+        assert again.verify().get("A") == entry("2")
+        assert not [name for name in listed(tmp_path / str(number)) if name.startswith(".")]
+        if through:
+            break
+    else:
+        pytest.fail("never got through")
+    assert seen == sorted(seen, reverse=True)  # up to some step the old key, and from there on the new one
+    assert seen[0] == "old"
+    assert seen[-2] == "new"

@@ -277,6 +277,8 @@ class Vault:
 
         With `data`, the entries too are sealed under a new data key, and the generation before is removed: whoever had
         the old key and an old file can then read nothing of what is written later.
+
+        Where it fails, the message says which key opens what, and this object uses the one that opens the vault.
         """
         keys.checked_new(new)
         with self._locked(create=False):
@@ -284,13 +286,51 @@ class Vault:
             data_key = _random(keys.KEY_BYTES) if data else opened.data_key
             header = self._wrapped(new, opened.header.vault_id, data_key)
             generation = opened.header.generation
-            if data:
-                self._replace(header._replace(generation=generation + 1), data_key, opened.text, keep=False)
-            else:
-                # The one before first: wherever this ends, an error that the vault holds what it held is true.
-                self._write(self.previous, _sealed(header._replace(generation=generation), data_key, opened.text))
-                self._write(self.path, _sealed(header._replace(generation=generation + 1), data_key, opened.text))
+            sealed = _sealed(header._replace(generation=generation + 1), data_key, opened.text)
+            before = b"" if data else _sealed(header._replace(generation=generation), data_key, opened.text)
+            had_previous = os.path.lexists(self.previous)
+
+            def before_rename() -> None:
+                # When the new vault is whole on the disk, so that a full disk cannot come between the two.
+                if not data:
+                    files.write_atomic(self.previous, before, owner=files.owner_of(self.path))
+                elif had_previous:
+                    os.unlink(self.previous)
+
+            try:
+                self._write(self.path, sealed, before_rename)
+            except BaseException as error:
+                stands = self._stands(self.path, sealed)
+                if stands:
+                    self._keys = new
+                elif stands is False and before and self._stands(self.previous, before) is not False:
+                    # The way back of a vault with the old key is not to be one that only the new key opens.
+                    with contextlib.suppress(OSError):
+                        files.keep(self.path, self.previous, owner=files.owner_of(self.path))
+                if not isinstance(error, InfisicalError):
+                    raise
+                told = self._opened_by(stands, before, had_previous)
+                raise InfisicalError(error.conclusion, f"{error} {told}") from None
             self._keys = new
+
+    def _opened_by(self, stands: bool | None, before: bytes, had_previous: bool) -> str:
+        """Which key opens what, after a rekey that failed."""
+        if stands is None:
+            return (
+                "Whether the old or the new key or passphrase opens it could not be found out: keep both, and try both."
+            )
+        if stands:
+            told = (
+                "It is sealed anew, and opens with the new key or passphrase only. Keep the old one too, until the "
+                "vault has been changed once more. To run it again, give the new one as the present one."
+            )
+        else:
+            told = "It opens with the old key or passphrase, as before, and not with the new one."
+            if before and self._stands(self.previous, before) is not False:
+                told += f" But {self.previous} may open with the new one only, until the next change replaces it."
+        if had_previous and not os.path.lexists(self.previous):
+            told += f" The generation before, {self.previous}, has been removed."
+        return told
 
     # Opening
 
@@ -472,8 +512,8 @@ class Vault:
         wrapped = cipher(_wrapping_key(wrapping, salt)).encrypt(nonce, data_key, header.packed()[:_FIXED])
         return header._replace(check=_check_value(wrapping, salt), wrapped=wrapped)
 
-    def _replace(self, header: _Header, data_key: bytes, text: bytes, *, keep: bool = True) -> None:
-        """Write a generation; the present one becomes the one before, or if not `keep`, both are gone."""
+    def _replace(self, header: _Header, data_key: bytes, text: bytes) -> None:
+        """Write a generation; the present one becomes the one before."""
         if len(text) > LARGEST - _HEADER.size - _TAG:
             raise InfisicalError(
                 Conclusion.TOO_LARGE,
@@ -482,29 +522,44 @@ class Vault:
             )
 
         def before_rename() -> None:
-            if not keep:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self.previous)
-            elif os.path.lexists(self.path):
+            if os.path.lexists(self.path):
                 files.keep(self.path, self.previous, owner=files.owner_of(self.path))
 
         self._write(self.path, _sealed(header, data_key, text), before_rename)
 
-    def _write(self, path: str, sealed: bytes, before_rename: Callable[[], None] | None = None) -> None:
+    def _write(self, path: str, sealed: bytes, before_rename: Callable[[], None]) -> None:
+        ready = False
+
+        def last() -> None:
+            nonlocal ready
+            before_rename()
+            ready = True
+
         try:
-            files.write_atomic(path, sealed, owner=files.owner_of(self.path), before_rename=before_rename)
+            files.write_atomic(path, sealed, owner=files.owner_of(self.path), before_rename=last)
         except OSError as error:
             explained = files.explained(error, f"The vault {self.path} cannot be written", path)
-            raise InfisicalError(
-                explained.conclusion, f"{explained} The vault is whole, and {self._holds(sealed)}."
-            ) from None
+            holds = self._holds(sealed) if ready else "The vault is whole, and holds what it held before."
+            raise InfisicalError(explained.conclusion, f"{explained} {holds}") from None
 
     def _holds(self, sealed: bytes) -> str:
         """What the vault holds after a write that failed: the last step may fail after the new file is in place."""
-        with contextlib.suppress(OSError):
-            if files.read_regular(self.path) == sealed:
-                return "holds the new entries, which a loss of power now could undo"
-        return "holds what it held before"
+        stands = self._stands(self.path, sealed)
+        if stands is None:
+            return "Whether the vault holds the new entries or what it held before could not be found out."
+        if stands:
+            return "The vault is whole, and holds the new entries, which a loss of power now could undo."
+        return "The vault is whole, and holds what it held before."
+
+    @staticmethod
+    def _stands(path: str, sealed: bytes) -> bool | None:
+        """Whether the file at `path` is this one, None where it cannot be read."""
+        try:
+            return files.read_regular(path) == sealed
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
 
 
 def _random(count: int) -> bytes:
