@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from .infisical.errors import Conclusion, ConfigurationError, InfisicalError
-from .infisical.keys import KEY_BYTES, key_source, make_key_file
+from .infisical.keys import KEY_BYTES, KEY_OPTIONS, key_source, make_key_file
 from .infisical.local import open_vault
 from .infisical.model import LONGEST_WAIT
 
@@ -36,9 +36,6 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-_KEYS = ("key_file", "key_credential", "passphrase", "passphrase_file")
-
-
 def opened(
     module: InfisicalModule, state_file: str | None, *, create_key: bool = False
 ) -> tuple[Vault, StateFile, bool]:
@@ -60,7 +57,7 @@ def opened(
         )
     if not 0 <= lock_wait <= LONGEST_WAIT:
         raise ConfigurationError("lock_wait", f"{lock_wait:g} is no number of seconds between 0 and {LONGEST_WAIT:g}.")
-    keys = key_source(**{name: options[name] or "" for name in _KEYS})
+    keys = key_source(**{name: options[name] or "" for name in KEY_OPTIONS})
 
     def with_keys(used: KeySource) -> tuple[Vault, StateFile]:
         return open_vault(path, used, state_file or "", lock_wait=lock_wait, warn=module.warn)

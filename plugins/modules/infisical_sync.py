@@ -108,7 +108,8 @@ options:
   secrets:
     description:
       - The source of a push, a mapping of names to values. Values must be strings, so quote them.
-      - With O(direction=push), one of this, O(source_file) and O(from_vault) is required.
+      - With O(direction=push), exactly one of this, O(source_file) and O(from_vault=true) is required. V(null), which a
+        variable that is not defined may come to, counts as not given; an empty mapping is a source of nothing.
     type: raw
   source_file:
     description:
@@ -118,7 +119,8 @@ options:
     type: path
   from_vault:
     description:
-      - Whether the source of a push is the vault, with all that it holds.
+      - Whether the source of a push is the vault, with all that it holds, also what other jobs and people have put
+        there. Only with O(direction=push).
     type: bool
     default: false
   create_path:
@@ -212,6 +214,17 @@ EXAMPLES = r"""
     environment: prod
     source_file: /etc/old-app/environment
     normalize_names: true
+
+- name: Infisical has what this host's vault holds
+  keyfleet.infisical.infisical_sync:
+    direction: push
+    environment: prod
+    secret_path: /hosts/web1
+    create_path: true
+    from_vault: true
+    vault_path: /var/lib/infisical-sync/secrets.vault
+    key_file: /var/lib/infisical-sync/vault.key
+  become: true
 """
 
 RETURN = r"""

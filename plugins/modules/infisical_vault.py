@@ -42,6 +42,7 @@ options:
       - Infisical comes first and the vault after it, so that a failure there leaves the vault as it was. A vault that
         cannot be opened or locked is found before anything is sent. If the vault cannot be written after all, the task
         fails with RV(conclusion=partial), and running it again does the rest.
+      - Servers trim white space around values. The vault gets the value as the server holds it.
       - Where the change waits for an approval in Infisical, the vault is left as it is too, and the next pull brings
         the value once it is approved.
       - The other shared options are used with O(push=true) alone. Otherwise nobody logs in.
@@ -234,9 +235,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
             state.check()  # what could not be written shows before anything is
     report = pushed(module, name, value) if options["push"] else Report(None)
     if options["push"] and value is not None:
-        # What the server makes of it, which the next pull brings; both spellings are left alone.
-        held = before is not None and before.value is not None and same_value(before.value, value)
-        value = before.value if held and before is not None else canonical_value(value)
+        value = settled(value, report, before)
     for warning in report.warnings:
         module.warn(warning)
     try:
@@ -263,6 +262,18 @@ def pushed(module: InfisicalModule, name: str, value: str | None) -> Report:
     if value is None:
         return remote.remove(name, check=module.check_mode)
     return remote.put(Secret(name, value), check=module.check_mode)
+
+
+def settled(value: str, report: Report, before: Secret | None) -> str:
+    """What the vault is to hold of a pushed value, so that the next pull leaves it alone: servers trim, and some don't.
+
+    That is what the server has told that it holds, else what the vault holds already, else what real servers make of
+    it. The answer to a write tells no value.
+    """
+    for told in (report.after if report.action is None else None, before):
+        if told is not None and told.value is not None and same_value(told.value, value):
+            return told.value
+    return canonical_value(value)
 
 
 def half_done(report: Report, name: str, error: InfisicalError) -> InfisicalError:

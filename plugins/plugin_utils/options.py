@@ -15,6 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import Mo
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.scope import ModuleDocFragment as ScopeFragment
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import ModuleDocFragment as VaultFragment
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KEY_OPTIONS
 
 try:  # from ansible-core 2.19 on, what comes from YAML has types of Ansible's own
     from ansible.module_utils.datatag import native_type_name as _type_name
@@ -42,8 +43,6 @@ VAULT: Definitions = yaml_load(VaultFragment.PLUGINS)["options"]
 """Which vault, and with which key."""
 NAMES = frozenset(SHARED)
 """The names of all shared options."""
-KEYS = frozenset(VAULT) - {"vault_path"}
-"""The options of a vault of which one is to be given."""
 
 # Without type and choices, because the manager takes any text for a boolean `false`, and quotes what it refuses.
 C.config.initialize_plugin_configuration_definitions(
@@ -69,11 +68,11 @@ def resolve(
     ConfigurationError naming the option, and whatever `template` raises.
     """
     resolved = {}
-    chosen = any(direct.get(name) is not None for name in KEYS)
+    chosen = any(direct.get(name) is not None for name in KEY_OPTIONS)
     for name, definition in definitions.items():
         value = direct.get(name)
         if value is None:
-            if chosen and name in KEYS:
+            if chosen and name in KEY_OPTIONS:
                 continue
             known = {entry["name"] for entry in definition.get("vars", ())}
             templated = {key: template(variables[key]) for key in known if key in variables}

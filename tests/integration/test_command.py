@@ -516,11 +516,14 @@ def test_the_version_is_the_collections(host: Host) -> None:
 def test_an_interrupt_ends_shortly_and_leaves_the_vault_as_it_was(client: Host, server: DevServer) -> None:
     client.run("sync")
     before = client.vault.read_bytes()
+    server.clear_requests()
     server.arm("delay", seconds=30)
-    running = client.start("sync", stdin=subprocess.DEVNULL)
-    while not server.requests("login"):
+    # A shell that runs the tests in the background has made its children ignore the signal.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    running = client.start("sync", stdin=subprocess.DEVNULL, **heard)
+    deadline = time.monotonic() + SECONDS
+    while not server.requests("login") and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.5)
     running.send_signal(signal.SIGINT)
     out, said = running.communicate(timeout=10)
     assert (running.returncode, out, said) == (130, b"", b"infisical-sync: interrupted\n")
@@ -610,6 +613,27 @@ def test_a_sync_can_be_configured_by_file_and_systemd_credentials_alone(client: 
     assert client.run("sync", "--secret-path", "/", "--key-format", "{key}", "--max-delete-percent", "100").startswith(
         "pulled: 50 created, 0 updated, 2 deleted"
     )
+
+
+def test_credentials_of_systemd_are_known_as_such_by_whatever_name_their_directory_is_reached(client: Host) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root's files count as systemd's")
+    credentials, link = client.folder / "credentials", client.folder / "link"
+    credentials.mkdir()
+    link.symlink_to(credentials)
+    secret = private(credentials / "secret", "admin-client-secret\n", 0o440)
+    (credentials / "key").write_bytes(client.key.read_bytes())
+    (credentials / "key").chmod(0o440)
+    del client.environment["INFISICAL_CLIENT_SECRET"]
+    client.environment["INFISICAL_KEY_FILE"] = str(link / "key")
+    words = ["sync", "--client-secret-file", link / "secret"]
+    assert "chmod 600" in client.run(*words, code=2)
+    for directory in (f"{credentials}", f"{link}", f"{credentials}/"):
+        client.environment["CREDENTIALS_DIRECTORY"] = directory
+        assert client.run(*words).startswith("pulled: ")
+    secret.unlink()
+    secret.symlink_to(private(client.folder / "elsewhere", "admin-client-secret\n"))
+    assert "link" in client.run(*words, code=2)
 
 
 def test_a_client_secret_or_token_can_be_in_a_file_that_others_cannot_read(client: Host) -> None:
@@ -880,6 +904,8 @@ def test_no_word_of_a_wrong_command_line_is_repeated(host: Host, words: list[str
     ("words", "closed", "code"),
     [
         (["vault", "list"], ">&-", 6),
+        (["vault", "get", "A"], ">&-", 6),
+        (["vault", "get", "--help"], ">&-", 0),
         (["vault", "set", "B"], "<&-", 2),
         (["push", "--from", "-"], "<&-", 2),
         (["vault", "get", "NONE"], "2>&-", 9),
@@ -1010,14 +1036,25 @@ def test_an_entry_too_large_for_an_environment_is_told(host: Host) -> None:
     assert "128 KiB" in host.run("exec", "--", "sh", "-c", "true", code=126)
 
 
-def test_an_export_replaces_files_only(host: Host, tmp_path: Path) -> None:
-    host.run("vault", "set", "A", given="x")
-    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
-    target.write_text("kept")
-    link.symlink_to(target)
+def test_an_export_replaces_a_regular_file_and_nothing_else(host: Host) -> None:
+    host.run("vault", "set", "A", given=CANARY)
+    regular, link, pipe, folder = (host.folder / name for name in ("regular", "link", "pipe", "folder"))
+    regular.write_text("old", "utf-8")
+    regular.chmod(0o644)
+    link.symlink_to(regular)
+    dangling = host.folder / "dangling"
+    dangling.symlink_to(host.folder / "nowhere")
     os.mkfifo(pipe)
-    for path in (link, pipe, Path("/dev/null")):
-        assert "no regular file" in host.run("vault", "export", "--output", path, code=2)
-    assert target.read_text() == "kept" and link.is_symlink() and pipe.is_fifo()
-    host.run("vault", "export", "--output", target)
-    assert target.read_text() == 'A="x"\n'
+    folder.mkdir()
+    for path in (link, dangling, pipe, folder):
+        before = path.lstat()
+        said = host.run("vault", "export", "--output", path, code=2)
+        assert f"'{path}' is a symbolic link or no regular file" in said
+        assert "redirect standard output" in said
+        assert CANARY not in said
+        assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert regular.read_text("utf-8") == "old"
+    host.run("vault", "export", "--output", regular)
+    assert regular.read_text("utf-8") == f'A="{CANARY}"\n'
+    assert stat.S_IMODE(regular.stat().st_mode) == 0o600
+    assert "must exist and be writable" in host.run("vault", "export", "--output", regular / "below", code=6)

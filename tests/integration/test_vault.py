@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 import subprocess
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils import local_vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import config, keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import Passphrase
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from dev_server.client import DevServer
 from integration.controller import Controller, Run
 from integration.leaks import Canary, leaks, places
-from integration.shop import PROJECT, SEED
+from integration.shop import PROFILES, PROJECT, SEED
 from integration.test_lookup import EXACT
 from integration.test_sync import files_below, four_steps
 from integration.vaults import LOOKUP, LocalVault
@@ -595,14 +599,44 @@ def test_the_search_finds_a_value_that_a_task_shows(
     assert {"printed", "shown to callbacks", "log"} <= set(leaks(CANARIES, places(ansible, run)))
 
 
-def test_a_pushed_value_that_the_server_trims_settles(
-    ansible: Controller, server: DevServer, vault: LocalVault
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_pushed_value_that_servers_trim_settles(
+    ansible: Controller, server: DevServer, vault: LocalVault, profile: str
 ) -> None:
-    vault.hold({"OTHER": "x"})
-    arguments = "name: TRIMMED, value: ' x ', push: true, secret_path: /new, create_path: true"
-    entry = f"- name: entry\n  {VAULT}: {{{arguments}}}\n"
-    pull = f"- name: pull\n  {SYNC}: {{secret_path: /new}}\n"
-    run = ansible.tasks(2 * (entry + pull), variables={**ansible.variables, **vault.variables}).succeeded()
-    assert [result["changed"] for result in run.results("entry")] == [True, False]
-    assert run.results("pull")[1]["changed"] is False
-    assert vault.values() == {"OTHER": "x", "TRIMMED": "x"}
+    rounds = "\n".join(
+        f"""
+        - name: entries, round {number}
+          {VAULT}: {{name: "{{{{ item.name }}}}", value: "{{{{ item.value }}}}", push: true}}
+          loop: "{{{{ entries }}}}"
+        - name: held, round {number}
+          ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}') }}}}"}}
+        - name: pull, round {number}
+          {SYNC}: {{}}
+        """
+        for number in (1, 2)
+    )
+    server.put_secret(PROJECT, "dev", "/trimmed", "THERE", " y ")
+    vault.hold({"HELD": " z "})
+    pushed = {"NEW": " x ", "NEWLINE": " x\n\n", "THERE": " y ", "HELD": " z "}
+    entries = [{"name": name, "value": value} for name, value in pushed.items()]
+    variables = {**ansible.variables, "infisical_secret_path": "/trimmed", "entries": entries}
+    run = ansible.tasks(rounds, variables=variables).succeeded()
+
+    assert [item["action"] for item in run.items("entries, round 1")] == ["create", "create", "create", None]
+    # What an answer told is taken, else what the vault held, else what real servers make of it.
+    assert run.result("held, round 1")["msg"] == {"NEW": "x", "NEWLINE": "x\n", "THERE": " y ", "HELD": " z "}
+    stored = {name: values[0] for name, values in server.values(PROJECT, "dev", "/trimmed").items()}
+    assert (stored["NEW"] == pushed["NEW"]) is (profile == "reference")
+    assert vault.values() == stored
+    assert [(item["action"], item["pushed"]) for item in run.items("entries, round 2")] == [(None, None)] * len(pushed)
+    assert [run.result(f"{task}, round 2")["changed"] for task in ("entries", "pull")] == [False, False]
+
+
+def test_the_options_of_a_key_are_the_same_in_modules_plugins_and_command() -> None:
+    known = set(keys.KEY_OPTIONS)
+    assert set(inspect.signature(keys.key_source).parameters) == known
+    assert set(options.VAULT) - {"vault_path"} == known
+    assert set(local_vault.VAULT_OPTIONS) - {"vault_path", "state_file"} == known
+    assert {option.name for option in config.OPTIONS if option.section == "vault"} - {
+        "path", "state_file", "lock_wait",
+    } == known  # fmt: skip

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from .config import BY_PLACE, CONFIG_FILES, KEYS, OPTIONS, Layer, Option, Settled
+from .config import BY_PLACE, CONFIG_FILES, OPTIONS, Layer, Option, Settled
 from .errors import Conclusion, ConfigurationError, InfisicalError
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def _required(settled: Settled, options: Mapping[str, Any], names: Iterable[str]
 
 
 def _key(settled: Settled) -> KeySource:
-    from .keys import key_source
+    from .keys import KEY_OPTIONS, key_source
 
-    given = settled.group("vault", KEYS)
+    given = settled.group("vault", KEY_OPTIONS)
     if not given:
         raise ConfigurationError(
             "key_file", "not given. Set --key-file, --key-credential or --passphrase-file, the environment variable of "
@@ -535,12 +535,13 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
     from . import files
 
     path = os.path.abspath(os.path.expanduser(arguments.output))
-    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        raise ConfigurationError(
-            "output", f"'{path}' is a symbolic link or no regular file, and would be replaced. Name the file itself, "
-            "or redirect standard output."
-        )  # fmt: skip
     try:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise ConfigurationError(
+                    "output", f"'{path}' is a symbolic link or no regular file, and would be replaced. Name the file "
+                    "itself, or redirect standard output."
+                )  # fmt: skip
         files.write_atomic(path, text.encode("utf-8"))
     except OSError as error:
         raise InfisicalError(
@@ -940,7 +941,8 @@ def _dispatch(words: list[str], say: Console) -> int:
         say.error(f"{error} See: infisical-sync{_help_of(words)} --help")
         return USAGE
     except SystemExit:  # --help of a command was written
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return OK
     say.json = getattr(parsed, "json", False)
     say.verbose = getattr(parsed, "verbose", False)

@@ -126,7 +126,6 @@ OPTIONS: tuple[Option, ...] = (
 BY_PLACE = {option.place: option for option in OPTIONS}
 _SECRETS = (("infisical", "client_secret"), ("infisical", "token"), ("infisical", "proxy"), ("vault", "passphrase"))
 """What a configuration file that others can read must not hold."""
-KEYS = ("key_file", "key_credential", "passphrase", "passphrase_file")
 CREDENTIALS = {
     "infisical_client_id": ("infisical", "client_id_file"),
     "infisical_client_secret": ("infisical", "client_secret_file"),
@@ -310,11 +309,11 @@ def secret_text(path: str, option: str, environ: Mapping[str, str]) -> str:
     Raises ConfigurationError, which never quotes it.
     """
     from . import files
+    from .keys import is_credential
 
-    directory = environ.get("CREDENTIALS_DIRECTORY", "")
-    by_systemd = bool(directory) and os.path.dirname(path) == os.path.abspath(directory)
+    most = _LONGEST_CREDENTIAL + 1
     try:
-        raw = files.read_private(path, "file", most=_LONGEST_CREDENTIAL + 1, credential=by_systemd)
+        raw = files.read_private(path, "file", most=most, credential=is_credential(path, environ))
     except FileNotFoundError:
         raise ConfigurationError(option, f"'{path}' does not exist.") from None
     except InfisicalError as error:

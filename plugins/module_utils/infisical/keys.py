@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
@@ -31,6 +32,9 @@ CREDSTORE = "/etc/credstore.encrypted"
 
 _CREDS_SECONDS = 60.0
 """How long systemd-creds may take; a TPM is slow."""
+
+KEY_OPTIONS = ("key_file", "key_credential", "passphrase", "passphrase_file")
+"""The options of which a vault has one: the parameters of `key_source`."""
 
 Kind = Literal["key", "passphrase"]
 
@@ -209,6 +213,13 @@ def checked_new(source: KeySource) -> None:
         )
 
 
+def is_credential(path: str, environ: Mapping[str, str]) -> bool:
+    """Whether a file is in $CREDENTIALS_DIRECTORY, where systemd puts the credentials of a service."""
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    # Of the directories, because /run may be reached by another name; the file itself must not be a link.
+    return bool(directory) and os.path.realpath(os.path.dirname(os.path.abspath(path))) == os.path.realpath(directory)
+
+
 def derive(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
     """`length` bytes derived from a strong secret: HKDF with SHA-256 (RFC 5869)."""
     try:
@@ -239,11 +250,9 @@ def is_allowed_cost(n_log2: int, r: int, p: int) -> bool:
 
 
 def _read(option: str, what: str, path: str, most: int) -> bytes:
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
     path = os.path.abspath(path)
-    inside = bool(directory) and os.path.realpath(os.path.dirname(path)) == os.path.realpath(directory or "")
     try:
-        return files.read_private(path, what, most=most, credential=inside)
+        return files.read_private(path, what, most=most, credential=is_credential(path, os.environ))
     except FileNotFoundError:
         raise ConfigurationError(
             option,
