@@ -22,6 +22,7 @@ FLOORS = {
     "redact": 1,
     "files": 1,
     "dotenv": 1,
+    "systemd": 1,
     "transport": 2,
     "plan": 2,
     "state": 2,

@@ -49,6 +49,7 @@ EXIT_CODES: dict[Conclusion, int] = {
     Conclusion.HIDDEN: GUARD,
     Conclusion.VAULT_MISSING: VAULT,
     Conclusion.WRONG_KEY: VAULT,
+    Conclusion.KEY_LOST: VAULT,
     Conclusion.VAULT_DAMAGED: VAULT,
     Conclusion.NOT_A_VAULT: VAULT,
     Conclusion.NEWER_VAULT: VAULT,

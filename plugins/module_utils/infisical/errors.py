@@ -47,6 +47,7 @@ class Conclusion(str, Enum):
     PARTIAL = "partial"
     VAULT_MISSING = "vault_missing"
     WRONG_KEY = "wrong_key"
+    KEY_LOST = "key_lost"
     VAULT_DAMAGED = "vault_damaged"
     NOT_A_VAULT = "not_a_vault"
     NEWER_VAULT = "newer_vault"
