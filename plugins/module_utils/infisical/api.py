@@ -404,9 +404,10 @@ def connect(
     tokens: Callable[[Transport], TokenSource] = Login,
     clock: Clock | None = None,
     log: Callable[[str], None] | None = None,
+    rate_limit_jitter: float = 0.0,
 ) -> Api:
     """The API of the Infisical that `settings` name; nothing is sent yet. Raises ConfigurationError."""
-    transport = Transport(settings, clock=clock, log=log)
+    transport = Transport(settings, clock=clock, log=log, rate_limit_jitter=rate_limit_jitter)
     return Api(transport, tokens(transport))
 
 

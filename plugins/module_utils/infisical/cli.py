@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from .config import BY_PLACE, CONFIG_FILES, OPTIONS, Layer, Option, Settled
+from .config import BY_PLACE, CONFIG_FILES, OPTIONS, Layer, Option, Settled, installed_jobs, job_file, secret_text
 from .errors import Conclusion, ConfigurationError, InfisicalError
 
 if TYPE_CHECKING:
@@ -286,8 +286,20 @@ def _report_names(say: Console, result: Mapping[str, Any]) -> None:
 
 
 def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .cycle import reported
+
+    result_file = "" if arguments.check else settled.first(("agent", "result_file")) or ""
+    with reported(result_file, settled.first(("sync", "job")) or "default", os.environ) as reporter:
+        reporter.outcome = _pulled(settled, arguments, say)
+    _report(say, reporter.outcome, arguments.check)
+    return OK
+
+
+def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Outcome:
     from . import sync
     from .api import connect
+    from .auth import Login
+    from .gate import GatedLogin
     from .model import Settings
 
     options = settled.server("sync")
@@ -299,13 +311,15 @@ def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     project_ids = (project_ids,) if isinstance(project_ids, str) else project_ids
     job["project_ids"] = project_ids
     pull = sync.Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
-    api = connect(settings, log=say.log)
+    login_file = settled.first(("agent", "login_file"))
+    api = connect(
+        settings,
+        tokens=(lambda transport: GatedLogin(transport, login_file)) if login_file else Login,
+        log=say.log,
+        rate_limit_jitter=settled.first(("agent", "rate_limit_jitter")) or 0.0,
+    )
     vault, state = _opened(settled, say)
-    outcome = sync.pull(
-        api, vault, state, pull, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log
-    )  # fmt: skip
-    _report(say, outcome, arguments.check)
-    return OK
+    return sync.pull(api, vault, state, pull, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log)
 
 
 def _require_login(settled: Settled, options: Mapping[str, Any]) -> None:
@@ -464,6 +478,78 @@ def _asked() -> str:
     if value != again:
         raise ConfigurationError("value", "the two are not the same. Nothing was changed.")
     return value
+
+
+def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import cycle
+    from .local import open_vault
+
+    job, path = settled.first(("sync", "job")) or "default", _vault_path(settled)
+    if os.geteuid() != 0:
+        raise ConfigurationError("user", "only root delivers files to others. Run this as root.")
+    record_file = settled.first(("deliver", "record_file"))
+    if not record_file:
+        raise ConfigurationError("record_file", "not given under [deliver] in the configuration file.")
+    work = cycle.Delivering(
+        settled.files(),
+        record_file,
+        settled.first(("deliver", "runtime_directory")) or "",
+        settled.first(("deliver", "metrics_directory")) or "",
+        settled.first(("agent", "result_file")) or "",
+    )
+    # Root stays root: it is other users who get the files.
+    vault, state = open_vault(path, _key(settled), settled.first(("vault", "state_file")) or "", warn=say.warn)
+    done = cycle.described(cycle.deliver(vault, state, job, work))
+    if say.json:
+        say.data(done)
+    elif not done["changed"]:
+        say.out("delivered: nothing has changed" if vault.exists() else "delivered: nothing, there is no vault yet")
+    for word in ("written", "removed", "told"):
+        for name in () if say.json else done[word]:
+            say.out(f"{word}: {shown(name)}")
+    return OK
+
+
+def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import cycle
+    from .notify import Channel
+
+    job, state_file = settled.first(("sync", "job")) or "default", settled.first(("notify", "state_file"))
+    if not state_file:
+        raise ConfigurationError("state_file", "not given under [notify] in the configuration file.")
+    webhook = settled.group("notify", ("webhook_url", "webhook_url_file"))
+    if "webhook_url_file" in webhook:
+        webhook["webhook_url"] = secret_text(webhook["webhook_url_file"], "webhook_url_file", os.environ)
+    reminder = settled.first(("notify", "reminder"))
+    channel = Channel(
+        command=settled.first(("notify", "command")) or "",
+        webhook_url=webhook.get("webhook_url", ""),
+        reminder=Channel.reminder if reminder is None else reminder,
+        ca_path=settled.first(("infisical", "ca_path")) or "",
+        proxy=settled.first(("infisical", "proxy")) or "",
+        allow_http=bool(settled.first(("infisical", "allow_http"))),
+    )
+    report = cycle.latest(settled.first(("agent", "result_file")) or "", job, os.environ)
+    kind = cycle.notify(state_file, report, channel)
+    say.out(f"told: {kind}" if kind else "nothing to tell")
+    return OK
+
+
+def _moved(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    """Say that this is another machine than the one the agent was installed on, in the report and to who is told."""
+    from .cycle import reported
+    from .systemd import refuse_other_machine
+
+    with reported(settled.first(("agent", "result_file")) or "", settled.first(("sync", "job")) or "", os.environ):
+        refuse_other_machine()
+    return OK
+
+
+def _ready(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .cycle import wait_for_delivery
+
+    wait_for_delivery(settled.first(("deliver", "runtime_directory")) or "")
+    return OK
 
 
 _DONE = {"create": ("created", "would create"), "update": ("updated", "would update"),
@@ -765,6 +851,12 @@ COMMANDS: tuple[Command, ...] = (
     Command(("exec",), "run a program with the secrets in its environment", _exec, ("vault",), _allow,
             "Everything behind -- is the program and its arguments. INFISICAL_* and CREDENTIALS_DIRECTORY are taken "
             "out of its environment."),
+    Command(("deliver",), "write the files of a job for applications, where they differ", _deliver, ("vault",), _as_json,
+            "For root, and for jobs that the role scheduled_sync has set up. Units are reloaded or restarted after a "
+            "change."),
+    Command(("notify",), "tell of a failed sync, or of its recovery, if that is new", _notify, ()),
+    Command(("ready",), "wait until the files of a job have been delivered since the boot", _ready, ()),
+    Command(("moved",), "fail where the agent was installed on another machine", _moved, ()),
 )  # fmt: skip
 """All commands, in the order in which they are documented."""
 
@@ -784,6 +876,8 @@ def parser_of(command: Command) -> argparse.ArgumentParser:
     )
     command.more(parser)
     parser.add_argument("--config", metavar="PATH", help="the configuration file")
+    if "sync" not in command.sections:
+        _add(parser, BY_PLACE["sync", "job"]._replace(help="name of a job that the agent of this host runs"))
     if command.run is _vault_keygen:
         _add(parser, BY_PLACE["vault", "key_file"])
     for section in command.sections:
@@ -947,8 +1041,34 @@ def _dispatch(words: list[str], say: Console) -> int:
         return OK
     say.json = getattr(parsed, "json", False)
     say.verbose = getattr(parsed, "verbose", False)
-    settled = Settled(_given(parsed), os.environ, os.path.expanduser(parsed.config or ""))
-    return command.run(settled, parsed, say)
+    given = _given(parsed)
+    configs = _configs(command, parsed, given)
+    for config in configs:
+        if len(configs) > 1 and config != configs[0]:
+            say.out("")
+        status = command.run(Settled(given, os.environ, config), parsed, say)
+        if status != OK:
+            return status
+    return OK
+
+
+def _configs(command: Command, parsed: argparse.Namespace, given: Layer) -> list[str]:
+    """The configuration file of this call, empty for the usual one; of `status`, that of every job of the agent, where
+    nothing else is named. Raises ConfigurationError where it could be that of several jobs."""
+    if parsed.config:
+        return [os.path.expanduser(parsed.config)]
+    named = os.environ.get("INFISICAL_CONFIG", "")
+    job = given.get(("sync", "job"), "")
+    if named or ("vault", "path") in given or os.environ.get("INFISICAL_VAULT_PATH"):
+        return [named]
+    jobs = installed_jobs()
+    if job in jobs:
+        return [job_file(job)]
+    if job or not jobs or any(os.access(os.path.expanduser(name), os.R_OK) for name in CONFIG_FILES):
+        return [""]
+    if len(jobs) > 1 and command.run is not _status:
+        raise ConfigurationError("job", f"this host has several: {', '.join(jobs)}. Name one with --job.")
+    return [job_file(job) for job in jobs]
 
 
 def _help_of(words: Sequence[str]) -> str:

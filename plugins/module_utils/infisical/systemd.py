@@ -40,7 +40,11 @@ class CannotRun(Exception):
 
 
 def run(
-    command: Sequence[str], *, data: bytes = b"", seconds: float = _SECONDS, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    data: bytes = b"",
+    seconds: float = _SECONDS,
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run a program with `data` (bytes) on its standard input; at most `seconds`. Raises CannotRun.
 
