@@ -24,6 +24,7 @@ FLOORS = {
     "dotenv": 1,
     "transport": 2,
     "plan": 2,
+    "schedule": 2,
     "state": 2,
     "keys": 2,
     "auth": 3,
