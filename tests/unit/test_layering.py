@@ -25,6 +25,7 @@ FLOORS = {
     "systemd": 1,
     "transport": 2,
     "plan": 2,
+    "schedule": 2,
     "state": 2,
     "keys": 2,
     "report": 2,
