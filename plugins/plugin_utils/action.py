@@ -33,6 +33,8 @@ class InfisicalAction(ActionBase):
     """Whether the module writes to Infisical, so that what lookups of this run have cached is stale after it."""
     shared = True
     """Whether the module takes the shared options."""
+    hands_over = False
+    """Whether the module gets the client id and secret themselves, because the host is to log in by itself later."""
     vault = False
     """Whether the module takes the options of a vault, which are looked up on the controller too."""
     values_option = ""
@@ -82,6 +84,8 @@ class InfisicalAction(ActionBase):
         shared = options.resolve(arguments, task_vars, self._templar.template)
         settings = Settings.from_options(shared)
         arguments.update(shared)
+        if self.hands_over:
+            return self._execute(arguments, task_vars, wrap_async)
         try:
             return self._execute_with_token(arguments, settings, task_vars, wrap_async)
         finally:  # also after a timeout or a lost connection: something may have been written

@@ -32,6 +32,7 @@ FLOORS = {
     "auth": 3,
     "vault": 3,
     "deliver": 3,
+    "host": 2,
     "notify": 3,
     "gate": 4,
     "units": 3,
@@ -42,8 +43,8 @@ FLOORS = {
     "config": 5,
     "sync": 6,
     "cycle": 7,
-    "agent": 7,
     "cli": 8,
+    "agent": 9,
     "__main__": 9,
 }
 MODULES = sorted(path.stem for path in ROOM.glob("*.py") if path.stem != "__init__")

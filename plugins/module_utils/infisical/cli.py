@@ -386,6 +386,13 @@ def _status(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
 
     vault, state = _opened(settled, say, tolerant=True)  # a host that has lost its key still tells the rest
     found = status(vault, state)
+    result_file = settled.first(("agent", "result_file"))
+    if result_file:
+        from dataclasses import asdict
+
+        from .report import read
+
+        found["last_cycle"] = asdict(read(result_file))
     if say.json:
         say.data(found)
         return OK
@@ -406,6 +413,11 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"environment: {shown(found['environment'] or 'none')}"
     yield "last sync:   " + ("never" if last is None else f"{last}" + ("" if age is None else f" ({_age(age)} ago)"))
     yield "last error:  " + ("none" if not error else f"{error.get('time')}: {shown(str(error.get('message')))}")
+    cycle = found.get("last_cycle")
+    if cycle and cycle["ended"]:
+        yield f"last cycle:  {cycle['ended']}: {shown(cycle['conclusion'])}"
+    if cycle and cycle["next_login"]:
+        yield f"next login:  {shown(cycle['next_login'])}"
     yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
 
 
@@ -851,7 +863,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(("exec",), "run a program with the secrets in its environment", _exec, ("vault",), _allow,
             "Everything behind -- is the program and its arguments. INFISICAL_* and CREDENTIALS_DIRECTORY are taken "
             "out of its environment."),
-    Command(("deliver",), "write the files of a job for applications, where they differ", _deliver, ("vault",), _as_json,
+    Command(("deliver",), "write the files of a job for applications, where they differ", _deliver, ("vault",),
+            _as_json,
             "For root, and for jobs that the role scheduled_sync has set up. Units are reloaded or restarted after a "
             "change."),
     Command(("notify",), "tell of a failed sync, or of its recovery, if that is new", _notify, ()),

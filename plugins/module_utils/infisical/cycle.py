@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the agent does around a sync: report what it came to, deliver files, tell who wants to know, wait for a first one."""
+"""What the agent does around a sync: report it, deliver files, tell who wants to know, wait for a first delivery."""
 
 from __future__ import annotations
 

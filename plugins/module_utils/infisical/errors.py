@@ -86,13 +86,13 @@ class ConfigurationError(InfisicalError):
 
 
 class MissingLibrary(InfisicalError):
-    """A Python library is not installed for the interpreter that runs this."""
+    """A Python library is not installed for the interpreter `python`, by default the one that runs this."""
 
-    def __init__(self, library: str) -> None:
+    def __init__(self, library: str, python: str = sys.executable) -> None:
         super().__init__(
             Conclusion.MISSING_LIBRARY,
-            f"The Python library '{library}' is missing for {sys.executable}. Install it there, from the "
-            f"distribution (package python3-{library}) or with: {sys.executable} -m pip install {library}",
+            f"The Python library '{library}' is missing for {python}. Install it there, from the "
+            f"distribution (package python3-{library}) or with: {python} -m pip install {library}",
         )
         self.library = library
 

@@ -101,6 +101,7 @@ class Credential:
             return None
 
     def _decrypted(self) -> bytes:
+        systemd.refuse_other_machine()
         if os.geteuid() != 0:
             raise ConfigurationError(
                 "key_credential",

@@ -24,7 +24,8 @@ DECRYPTS_CREDENTIALS = 250
 """The versions of systemd since which there are FixedRandomDelay=, LoadCredential=, OnSuccess= and
 LoadCredentialEncrypted= (systemd's NEWS)."""
 
-_SECONDS_OF_A_CYCLE = 1800
+SECONDS_OF_A_CYCLE = 1800
+"""How long a sync may take, with all its waits."""
 
 
 class Surroundings(NamedTuple):
@@ -114,7 +115,7 @@ def services(around: Surroundings) -> dict[str, str]:
             "Sync of secrets from Infisical: %i",
             [*here, "Wants=network-online.target", *(["Wants=infisical-moved@%i.service"] if here else []),
              "After=network-online.target", *on_end],
-            [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"TimeoutStartSec={_SECONDS_OF_A_CYCLE}",
+            [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}",
              *_loads(around, "infisical_client_id", "infisical_client_secret", "infisical_vault_key"),
              f"ExecStart={start.format('sync')}", *stop_post],
         ),
