@@ -15,7 +15,7 @@ description:
   - The fleet then uses at most 60 % of the limit on average, and less where there are few hosts with many requests,
     because chance brings more of them into one minute. The guide about load says why, and how it was simulated.
   - Nothing is asked, neither Infisical nor a host.
-positional: _input
+positional: _input, requests, rate_limit
 options:
   _input:
     description:

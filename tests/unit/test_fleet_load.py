@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import schedule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from bench import fleet_load
 
 MANUAL = Path(__file__).parents[2] / "docs/docsite/rst/guide_load.rst"
@@ -117,7 +118,7 @@ def test_the_table_ends_where_the_library_begins_to_refuse() -> None:
             shortest = schedule.shortest_interval(most, requests, limit)
             assert shortest is not None
             assert shortest <= minutes
-            with pytest.raises(schedule.ConfigurationError):
+            with pytest.raises(ConfigurationError):
                 schedule.check_load(most + 1, requests, minutes, limit)
             longer = schedule.shortest_interval(most + 1, requests, limit)
             assert longer is None or longer > minutes
