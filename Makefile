@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-TARGETS = demo test check unit contract integration matrix bench lint style repair types ansible-lint \
+TARGETS = demo test check unit contract integration matrix bench fleet-load lint style repair types ansible-lint \
 	sanity docs docs-lint changelog build install server
 
 .DEFAULT_GOAL := help
@@ -24,6 +24,7 @@ contract: ## the client against all kinds of server; INFISICAL_URL=... and crede
 integration: ## real playbook runs against the test server
 matrix: ## the integration tests on every supported ansible-core; with REQUIRE_ALL=1 none may be missing
 bench: ## count requests and measure seconds
+fleet-load: ## simulate how many hosts a rate limit bears, and print the manual's table
 lint: ## style and types
 style: ## ruff
 repair: ## let ruff repair style in the checkout; ARGS="path" for one file

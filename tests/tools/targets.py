@@ -129,6 +129,10 @@ def bench(arguments: Arguments) -> None:
     _script("tests/bench/bench.py", ["--json", str(BUILD / "bench.json"), *arguments])
 
 
+def fleet_load(arguments: Arguments) -> None:
+    _script("tests/bench/fleet_load.py", arguments)
+
+
 def unit(arguments: Arguments) -> None:
     _pytest(_controller(), "tests/unit", arguments)
 
@@ -364,5 +368,6 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "matrix": matrix,
     "rest-of-matrix": rest_of_matrix,
     "bench": bench,
+    "fleet-load": fleet_load,
     "server": server,
 }

@@ -77,6 +77,10 @@ def test_a_calendar_starts_at_the_hour_or_at_midnight(minutes: int, expression: 
     assert schedule.calendar(minutes) == expression
 
 
+def test_the_longest_delay_leaves_time_to_start_within_the_interval() -> None:
+    assert [schedule.longest_delay(minutes) for minutes in (1, 15, 1440)] == [58, 898, 86398]
+
+
 def test_a_shifted_calendar_has_the_offset_in_it() -> None:
     assert schedule.shifted_calendar(1, 59) == "*-*-* *:*:59 UTC"
     assert schedule.shifted_calendar(15, 14 * 60 + 59) == "*-*-* *:14/15:59 UTC"

@@ -19,6 +19,9 @@ INTERVALS = (
 )
 """The intervals in minutes that are taken: those that divide an hour or a day, so that every run has its place."""
 
+ACCURACY = 1
+"""The seconds by which systemd may be late (`AccuracySec=`)."""
+
 HIGHEST_PERCENT = 60
 """Of a rate limit, what a fleet may use on average; the rest is for people, playbooks and repeated requests."""
 
@@ -74,6 +77,16 @@ def calendar(minutes: int) -> str:
     """
     _check_interval(minutes, interval_text(minutes))
     return shifted_calendar(minutes, 0)
+
+
+def longest_delay(minutes: int) -> int:
+    """The `RandomizedDelaySec=` of an interval in minutes, in seconds: all but what systemd and a host may be late.
+
+    systemd computes the next run from when the last one started. Where that was late, past the end of the interval, it
+    leaves the next one out: a delay within its last second meant every other run only (seen with 252 and 257).
+    """
+    _check_interval(minutes, interval_text(minutes))
+    return minutes * 60 - 2 * ACCURACY
 
 
 def shifted_calendar(minutes: int, offset: int) -> str:
