@@ -89,11 +89,30 @@ def write_ready_file(path: Path, url: str, profile: str) -> None:
     draft.replace(path)
 
 
+async def outages_of(
+    runner: web.AppRunner, site: web.TCPSite, context: ssl.SSLContext | None, switches: asyncio.Queue[bool]
+) -> None:
+    """Refuse connections from each False in the queue to the next True; what the server holds stays."""
+    host, port = runner.addresses[0][:2]
+    while True:
+        wanted = await switches.get()
+        if wanted and not runner.sites:
+            site = web.TCPSite(runner, host, port, ssl_context=context)
+            await site.start()
+        elif runner.sites and not wanted:
+            await site.stop()
+            for connection in runner.server.connections if runner.server else ():
+                connection.force_close()
+
+
 async def run(server: Server, options: argparse.Namespace, context: ssl.SSLContext | None) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    ended = asyncio.Event()
+    """Serve until SIGTERM or SIGINT; SIGUSR1 refuses connections, SIGUSR2 takes them again at the same port."""
+    ended, switches = asyncio.Event(), asyncio.Queue[bool]()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        loop.add_signal_handler(number, ended.set)
+    for number, wanted in ((signal.SIGUSR1, False), (signal.SIGUSR2, True)):
+        loop.add_signal_handler(number, switches.put_nowait, wanted)
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, options.host, options.port, ssl_context=context)
@@ -109,7 +128,9 @@ async def run(server: Server, options: argparse.Namespace, context: ssl.SSLConte
         if options.ready_file:
             write_ready_file(options.ready_file, url, server.profile.name)
         print(f"Listening on {url} (profile {server.profile.name})", flush=True)
+        outages = asyncio.create_task(outages_of(runner, site, context, switches))
         await ended.wait()
+        outages.cancel()
     except OSError as error:
         raise BadInput(f"--ready-file {options.ready_file}: {error.strerror}") from None
     finally:

@@ -8,3 +8,7 @@ from __future__ import annotations
 
 class Failure(Exception):
     """A target failed; the message says what to do, or names the step whose output stands above."""
+
+
+class Unavailable(Failure):
+    """A target cannot run on this machine; the message says in one line what it lacks."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -17,8 +18,13 @@ from pathlib import Path
 import artifact
 import interpreters
 from environments import Environment, environment
-from failure import Failure
+from failure import Failure, Unavailable
 from staging import BUILD, CHECKOUT, stage
+
+sys.path.append(str(CHECKOUT / "tests"))
+
+from hosts import command, machine, trees
+from hosts import group as groups
 
 REQUIREMENTS = CHECKOUT / "requirements"
 TOOLS = Path("tests", "tools")
@@ -131,6 +137,35 @@ def bench(arguments: Arguments) -> None:
 
 def fleet_load(arguments: Arguments) -> None:
     _script("tests/bench/fleet_load.py", arguments)
+
+
+def molecule(arguments: Arguments) -> None:
+    """Run Molecule's scenarios, all of them unless one is named: -s NAME; or one of its commands: converge -s NAME."""
+    reason = machine.missing()
+    if reason:
+        raise Unavailable(reason)
+    for suite in trees.SUITES:
+        trees.base_tree(suite)
+    used, staged = _tools("molecule"), stage()
+    groups.sweep()
+    words = arguments or ["--all"]
+    if words[0].startswith("-"):
+        run, owner, words = f"run-{os.getpid()}", {command.OWNER: str(os.getpid())}, ["test", *words]
+    else:
+        # Step by step, the hosts stay for the next step.
+        run, owner = f"by-hand-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]}", {}
+    # Molecule's own files are found by the name of the checkout's folder only, which is the same for each.
+    home = BUILD / "molecule" / run
+    variables = _variables(used, staged, KEYFLEET_MOLECULE_RUN=run, ANSIBLE_HOME=str(home), **owner)
+    variables.setdefault("MOLECULE_COMMAND_BORDERS", "false")
+    try:
+        _run([used.tool("molecule"), *words], staged, variables)
+    finally:
+        if owner:
+            for group in groups.groups():
+                if group.name.startswith(f"{run}-"):
+                    group.down()
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def unit(arguments: Arguments) -> None:
@@ -317,6 +352,11 @@ def _steps(names: Sequence[str]) -> None:
             started = time.monotonic()
             try:
                 TARGETS[name]([])
+            except Unavailable as reason:
+                if os.environ.get("REQUIRE_ALL") == "1":
+                    raise
+                print(f"skipped: {reason}", flush=True)
+                took.append(f"skipped {name}: {reason}")
             except Failure as failure:
                 took.append(f"FAILED {name}: {failure}")
                 raise
@@ -331,7 +371,7 @@ def lint(arguments: Arguments) -> None:
 
 
 CHECK = ["style", "types", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
-ALL = [*CHECK, "demo", "integration", "sanity", "docs", "install", "rest-of-matrix"]
+ALL = [*CHECK, "demo", "integration", "molecule", "sanity", "docs", "install", "rest-of-matrix"]
 
 
 def check(arguments: Arguments) -> None:
@@ -366,6 +406,7 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "build": build,
     "install": install,
     "matrix": matrix,
+    "molecule": molecule,
     "rest-of-matrix": rest_of_matrix,
     "bench": bench,
     "fleet-load": fleet_load,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Sequence
 
 from .errors import ConfigurationError
 
@@ -221,6 +222,15 @@ def check_load(hosts: int, requests: int, minutes: int, rate_limit: int) -> None
             "addresses."
         )
     raise ConfigurationError("interval", f"{problem} {remedy}")
+
+
+def check_jobs(jobs: Sequence[tuple[int, int]], hosts: int, rate_limit: int) -> None:
+    """Raise ConfigurationError where so many hosts, each with these jobs (minutes, requests), are too many.
+
+    All requests are counted as if every job ran as often as the one that runs most, which is on the safe side.
+    """
+    if jobs:
+        check_load(hosts, sum(requests for _minutes, requests in jobs), min(minutes for minutes, _ in jobs), rate_limit)
 
 
 def _check_numbers(hosts: int = 0, requests: int = 1, rate_limit: int = 0) -> None:

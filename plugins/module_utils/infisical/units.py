@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from .schedule import calendar, offset, shifted_calendar
+from .schedule import calendar, longest_delay, offset, shifted_calendar
 
 COMMAND = "/usr/local/bin/infisical-sync"
 CONFIGURATION = "/etc/infisical-sync"
@@ -153,9 +153,12 @@ def services(around: Surroundings) -> dict[str, str]:
 def timer(timing: Timing, around: Surroundings) -> str:
     """The timer of a job. With FixedRandomDelay= the machine's id decides where in the interval it runs; older versions
     of systemd get a time of day that has been computed from it."""
-    seconds = timing.minutes * 60
     if around.version >= FIXED_RANDOM_DELAY:
-        when = [f"OnCalendar={calendar(timing.minutes)}", f"RandomizedDelaySec={seconds}", "FixedRandomDelay=yes"]
+        when = [
+            f"OnCalendar={calendar(timing.minutes)}",
+            f"RandomizedDelaySec={longest_delay(timing.minutes)}",
+            "FixedRandomDelay=yes",
+        ]
     else:
         shift = offset(around.machine_id, timing.job, timing.minutes)
         when = [f"OnCalendar={shifted_calendar(timing.minutes, shift)}"]

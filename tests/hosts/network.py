@@ -1,0 +1,56 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bridge that all hosts are on, and each host's network namespace; there is no way from it to the internet."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from failure import Failure
+
+from .machine import run
+
+BRIDGE = "kf-hosts"
+NETWORK = "10.213.0"
+CONTROLLER = f"{NETWORK}.1"
+# The last part of a host's address; from it everything is named that a host has on the machine.
+NUMBERS = range(11, 251)
+
+
+def has_bridge() -> bool:
+    return Path("/sys/class/net", BRIDGE).exists()
+
+
+def make_bridge() -> None:
+    """Make the bridge with the controller's address, if it is not there. The caller holds the lock."""
+    if not has_bridge():
+        for route in json.loads(run("ip", "-json", "-4", "route", "show", "root", f"{NETWORK}.0/24") or "[]"):
+            raise Failure(f"{NETWORK}.0/24 is what the hosts need, and {route.get('dev')} has it already")
+        run("ip", "link", "add", BRIDGE, "type", "bridge")
+    run("ip", "address", "replace", f"{CONTROLLER}/24", "dev", BRIDGE)
+    run("ip", "link", "set", BRIDGE, "up")
+
+
+def remove_bridge() -> None:
+    if has_bridge():
+        run("ip", "link", "delete", BRIDGE, check=False)
+
+
+def connect(label: str, address: str, namespace: Path) -> None:
+    """Make a network namespace, mounted at a file, whose interface host0 is on the bridge."""
+    namespace.touch()
+    run("unshare", f"--net={namespace}", "true")
+    inside = ["nsenter", f"--net={namespace}", "ip"]
+    run(*inside, "link", "add", "host0", "type", "veth", "peer", "name", label, "netns", os.getpid())
+    run("ip", "link", "set", label, "master", BRIDGE, "up")
+    run(*inside, "link", "set", "lo", "up")
+    run(*inside, "address", "add", f"{address}/24", "dev", "host0")
+    run(*inside, "link", "set", "host0", "up")
+
+
+def disconnect(label: str) -> None:
+    if Path("/sys/class/net", label).exists():
+        run("ip", "link", "delete", label, check=False)

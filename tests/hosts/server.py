@@ -1,0 +1,86 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The test server of a group of hosts: the project's own, listening at the controller's address on the bridge."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from failure import Failure
+
+from .machine import Process, until
+from .network import CONTROLLER
+
+SECONDS_TO_START = 30.0
+SECONDS_TO_SWITCH = 10.0
+
+
+class GroupServer:
+    """The server whose files are in a folder; it may not have been started yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, seed: str, arguments: list[str]) -> dict[str, Any]:
+        """Start it with a seed as JSON, if it does not run; return its `url` and `control_url`."""
+        running = self.process()
+        if running and running.alive():
+            return self.description()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        ready, errors = self.folder / "ready.json", self.folder / "errors.log"
+        ready.unlink(missing_ok=True)
+        (self.folder / "seed.json").write_text(seed, "utf-8")
+        program = [sys.executable, str(Path(__file__).resolve().parents[1] / "dev_server")]
+        options = ["--host", CONTROLLER, "--port", "0", "--seed", str(self.folder / "seed.json")]
+        with errors.open("wb") as log:
+            process = subprocess.Popen(
+                [*program, *options, "--ready-file", str(ready), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        identity = Process.of(process.pid)
+        if identity:
+            identity.write(self.folder / "process")
+        until(lambda: ready.exists() or process.poll() is not None, SECONDS_TO_START)
+        if not ready.exists():
+            self.stop()
+            raise Failure(f"the test server did not start: {errors.read_text('utf-8', 'replace').strip()}")
+        return self.description()
+
+    def process(self) -> Process | None:
+        return Process.read(self.folder / "process")
+
+    def description(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "ready.json").read_text("utf-8")))
+
+    def listen(self, wanted: bool) -> None:
+        """Make it refuse connections, or take them again at the same address; what it holds stays."""
+        process = self.process()
+        if process is None or not process.alive():
+            raise Failure("the test server does not run")
+        process.send(signal.SIGUSR2 if wanted else signal.SIGUSR1)
+        if not until(lambda: self._answers() == wanted, SECONDS_TO_SWITCH):
+            raise Failure("the test server did not do as it was told")
+
+    def _answers(self) -> bool:
+        address, _colon, port = self.description()["url"].rpartition("/")[2].rpartition(":")
+        try:
+            socket.create_connection((address, int(port)), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End exactly the process that was started."""
+        process = self.process()
+        if process:
+            process.end()

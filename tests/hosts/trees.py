@@ -1,0 +1,97 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Base trees: what a host's disk holds before it boots, made once for each Debian release and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from environments import cache_folder, locked
+from failure import Failure
+
+from .machine import find, remove, run
+
+SUITES = ("bookworm", "trixie")
+# Hosts have no way to the internet: what the role would install is here already.
+PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "libnss-systemd",
+    "sudo",
+    "python3",
+    "python3-apt",
+    "python3-venv",
+    "python3-requests",
+    "python3-cryptography",
+    "openssh-server",
+    "cron",
+    "iproute2",
+    "ca-certificates",
+)
+USER = "deploy"
+# What would work on its own at times that nobody expects.
+MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer")
+HOOKS = (
+    'rm -f "$1/etc/hostname" "$1/var/lib/systemd/random-seed" "$1/var/lib/systemd/credential.secret"',
+    ': > "$1/etc/machine-id"',
+    f'chroot "$1" useradd --create-home --shell /bin/bash {USER}',
+    f'echo "{USER} ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/{USER}"',
+    f'chroot "$1" systemctl mask --quiet {" ".join(MASKED)}',
+    # It waits for the name of the address that somebody comes from.
+    'echo "UseDNS no" > "$1/etc/ssh/sshd_config.d/hosts.conf"',
+)
+
+
+def base_tree(suite: str) -> Path:
+    """Return the folder of a release's base tree, and make it first if it is not there."""
+    if suite not in SUITES:
+        raise Failure(f"there is no host of {suite!r}: it must be one of {', '.join(SUITES)}")
+    recipe = hashlib.sha256(repr((PACKAGES, USER, HOOKS, platform.machine())).encode()).hexdigest()[:12]
+    rooms = cache_folder() / "hosts"
+    made = rooms / f"{suite}-{recipe}"
+    with locked(rooms / f"{suite}.lock"):
+        if made.exists():
+            return made
+        # An older recipe's tree may still be below a running host, so that only unfinished ones are removed.
+        unfinished = rooms / f"{suite}.unfinished"
+        remove(unfinished)
+        _build(suite, unfinished)
+        unfinished.replace(made)
+    return made
+
+
+def _build(suite: str, folder: Path) -> None:
+    started = time.monotonic()
+    sys.stderr.write(f"Making the base tree of Debian's {suite} (first time only)\n")
+    command = [find("mmdebstrap") or "mmdebstrap", "--mode=root", "--variant=minbase", "--include", ",".join(PACKAGES)]
+    command += [f"--customize-hook={hook}" for hook in HOOKS]
+    # mmdebstrap knows a mirror of its own, which serves where the machine is not a Debian.
+    command += [suite, str(folder), *_mirrors()]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        remove(folder)
+        sys.stderr.write(done.stderr)
+        raise Failure(f"{shlex.join(command[:1])} could not make the base tree of {suite}: see its messages above")
+    os.chmod(folder, 0o755)
+    sys.stderr.write(f"Made it in {time.monotonic() - started:.0f} s\n")
+
+
+def _mirrors() -> list[str]:
+    """The mirror that the machine's own apt takes Debian from, if it does."""
+    targets = run(
+        "apt-get", "indextargets", "--format", "$(ORIGIN)|$(COMPONENT)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"
+    )
+    for line in targets.splitlines():
+        origin, component, label, uri = line.split("|")
+        if (origin, component, label) == ("Debian", "main", "Debian"):
+            return [uri]
+    return []
