@@ -10,9 +10,10 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
 short_description: Why a rate limit does not bear the jobs of a fleet
 description:
-  - What is wrong with the interval of jobs, in a sentence that names the interval that would do; empty where nothing is.
-  - The requests of all jobs are added up, one for each project that a job names, as if each ran as often as the one that
-    runs most.
+  - What is wrong with the interval of jobs, in a sentence that names the interval that would do; empty where nothing
+    is.
+  - The requests of all jobs are added up, one for each project that a job names, as if each ran as often as the one
+    that runs most.
 positional: _input
 options:
   _input:

@@ -490,7 +490,7 @@ def _schedule(host: Host, agent: Agent, around: _Around) -> None:
             host.absent(f"{folder}/paths.conf", unit=True)
     host.reload_units()
     timers = [units.timer_of(job.name) for job in agent.jobs]
-    enabled = [*timers, *(f"infisical-deliver@{job.name}.service" for job in agent.jobs)]
+    enabled = [*timers, *(name for job in agent.jobs for name in units.at_boot(job.name))]
     for name in _not(host, "is-enabled", "enabled", enabled):
         if host.note(f"{name} is enabled"):
             host.run("systemctl", "enable", "--quiet", name)
@@ -537,7 +537,7 @@ def _remove_jobs(host: Host, wanted: set[str]) -> None:
     """Take away the jobs that are there and not wanted, with their timers and deliveries; their vaults stay."""
     gone = [name for name in jobs_there() if name not in wanted]
     for job in gone:
-        names = [units.timer_of(job), f"infisical-deliver@{job}.service"]
+        names = [units.timer_of(job), *units.at_boot(job)]
         if os.path.exists(f"{UNITS}/{units.timer_of(job)}") and host.note(f"the job {job} is removed"):
             host.run("systemctl", "disable", "--quiet", "--now", *names)
         record_file = f"{units.DELIVERIES}/{job}.json"

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from .schedule import calendar, longest_delay, offset, shifted_calendar
+from .schedule import calendar, interval_text, longest_delay, offset, shifted_calendar
 
 COMMAND = "/usr/local/bin/infisical-sync"
 CONFIGURATION = "/etc/infisical-sync"
@@ -87,6 +87,14 @@ NAMES = tuple(
 """The templates of all services; their instances are the jobs."""
 
 
+BOOT = "multi-user.target"
+
+
+def at_boot(job: str) -> list[str]:
+    """The services of a job that are started at boot: what lies in memory is gone then, and a disk may be a copy."""
+    return [f"infisical-deliver@{job}.service", f"infisical-moved@{job}.service"]
+
+
 def timer_of(job: str) -> str:
     """The name of a job's timer."""
     return f"infisical-sync@{job}.timer"
@@ -113,8 +121,7 @@ def services(around: Surroundings) -> dict[str, str]:
     texts = {
         "sync": _unit(
             "Sync of secrets from Infisical: %i",
-            [*here, "Wants=network-online.target", *(["Wants=infisical-moved@%i.service"] if here else []),
-             "After=network-online.target", *on_end],
+            [*here, "Wants=network-online.target", "After=network-online.target", *on_end],
             [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}",
              *_loads(around, "infisical_client_id", "infisical_client_secret", "infisical_vault_key"),
              f"ExecStart={start.format('sync')}", *stop_post],
@@ -128,7 +135,7 @@ def services(around: Surroundings) -> dict[str, str]:
              f"RuntimeDirectory={os.path.basename(RUNTIME)}/%i", "RuntimeDirectoryMode=0755",
              "RuntimeDirectoryPreserve=yes", *_loads(around, "infisical_vault_key"),
              f"ExecStart={start.format('deliver')}"],
-            "multi-user.target",
+            BOOT,
         ),
         "ready": _unit(
             "First delivery of secrets since the boot: %i",
@@ -145,6 +152,7 @@ def services(around: Surroundings) -> dict[str, str]:
             [elsewhere or "ConditionPathExists=!/"],
             [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"ExecStart={start.format('moved')}",
              f"ExecStopPost={start.format('notify')}"],
+            BOOT,
         ),
     }  # fmt: skip
     return {f"infisical-{name}@.service": text for name, text in texts.items()}
@@ -163,7 +171,7 @@ def timer(timing: Timing, around: Surroundings) -> str:
         shift = offset(around.machine_id, timing.job, timing.minutes)
         when = [f"OnCalendar={shifted_calendar(timing.minutes, shift)}"]
     return _text(
-        ("Unit", [f"Description=Sync of secrets from Infisical every {timing.minutes} minutes: {timing.job}"]),
+        ("Unit", [f"Description=Sync of secrets from Infisical every {interval_text(timing.minutes)}: {timing.job}"]),
         ("Timer", [*when, "AccuracySec=1s", "Persistent=yes"]),
         ("Install", ["WantedBy=timers.target"]),
     )
