@@ -89,15 +89,15 @@ class Delivering:
 def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Delivery:
     """Bring the job's files and metrics to what the vault holds. Without a vault, files stay as they are.
 
-    Raises InfisicalError where the vault cannot be opened, or where files could not be written: PARTIAL with what was
-    done in `details`.
+    Raises InfisicalError where the vault cannot be opened, or where files or metrics could not be written: PARTIAL with
+    what was done in `details`.
     """
     from . import deliver as delivering
 
     report = replace(reports.read(work.result_file), job=job)
     secrets, generation = None, 0
+    done, unwritten = delivering.Delivery(), None
     try:
-        done = delivering.Delivery()
         if vault.exists():
             contents = vault.read()
             secrets, generation = contents.count, contents.generation
@@ -105,7 +105,10 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
             done = delivering.deliver(values, work.files, delivering.Record(work.record_file))
     finally:
         if work.metrics_directory:
-            _write_metrics(work, job, reports.metrics(report, state.head(), secrets, generation))
+            try:
+                _write_metrics(work, job, reports.metrics(report, state.head(), secrets, generation))
+            except InfisicalError as error:
+                unwritten = error
     if done.problems:
         first = next(iter(done.problems.values()))
         partial = InfisicalError(
@@ -116,6 +119,10 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
         raise partial
     if generation and work.runtime_directory:
         _mark(work.runtime_directory, generation)
+    # Last, because applications do not wait for metrics.
+    if unwritten is not None:
+        unwritten.details = described(done)
+        raise unwritten
     return done
 
 
@@ -130,7 +137,7 @@ def _write_metrics(work: Delivering, job: str, text: str) -> None:
 
     path = os.path.join(work.metrics_directory, f"infisical_sync_{job}.prom")
     try:
-        files.write_atomic(path, text.encode("utf-8"), 0o644, durable=False)
+        files.write_atomic(path, text.encode("utf-8", "replace"), 0o644, durable=False)
     except OSError as error:
         raise files.explained(error, f"The metrics {path} cannot be written", path) from None
 
@@ -170,16 +177,18 @@ _EXIT_CONCLUSIONS = {
 
 def latest(path: str, job: str, environ: Mapping[str, str]) -> Report:
     """The report of the run of the service that systemd tells of (systemd.exec(5), $MONITOR_*), else made of what
-    systemd knows: the service may have been killed, or the disk been full."""
+    systemd knows: the service may have been killed, or the disk been full. An empty one where nobody knows of a run."""
     found = reports.read(path)
     invocation = environ.get("MONITOR_INVOCATION_ID", "")
     if found.ended and (not invocation or invocation == found.invocation_id):
         return found
+    if not invocation:
+        return replace(found, job=job)
     result = environ.get("MONITOR_SERVICE_RESULT", "")
     about = reports.Report(
         job=job, invocation_id=invocation, ended=reports.time_of(time.time()), last_success=found.last_success
     )
-    if not invocation or result == "success":
+    if result == "success":
         return about
     status = environ.get("MONITOR_EXIT_STATUS", "")
     conclusion = _EXIT_CONCLUSIONS.get(status, "unexpected") if result == "exit-code" else result
