@@ -32,17 +32,21 @@ ROOM = BUILD / "molecule"
 BOUND = ("setpriv", "--pdeathsig", "KILL")
 
 
-def run_molecule(molecule: Path, staged: Path, variables: Mapping[str, str], arguments: Sequence[str]) -> None:
-    """Test scenarios: those named with -s, else all. Or run one of Molecule's commands, after which the hosts stay.
-
-    Raises Unavailable where hosts cannot be made, and Failure with the scenarios that failed.
-    """
+def check_machine() -> None:
+    """Make the base trees, and remove what dead runs left; raises Unavailable where hosts cannot be made."""
     reason = missing()
     if reason:
         raise Unavailable(reason)
     groups.sweep()
     for suite in SUITES:
         base_tree(suite)
+
+
+def run_molecule(molecule: Path, staged: Path, variables: Mapping[str, str], arguments: Sequence[str]) -> None:
+    """Test scenarios: those named with -s, else all. Or run one of Molecule's commands, after which the hosts stay.
+
+    Raises Failure with the scenarios that failed.
+    """
     if arguments and not arguments[0].startswith("-"):
         name = f"by-hand-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:6]}"
         _Run(name, molecule, staged, variables).command(arguments)

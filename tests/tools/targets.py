@@ -18,7 +18,7 @@ import artifact
 import interpreters
 from environments import Environment, environment
 from failure import Failure, Unavailable
-from scenarios import run_molecule
+from scenarios import check_machine, run_molecule
 from staging import BUILD, CHECKOUT, stage
 
 REQUIREMENTS = CHECKOUT / "requirements"
@@ -131,6 +131,9 @@ def bench(arguments: Arguments) -> None:
 
 
 def molecule(arguments: Arguments) -> None:
+    check_machine()
+    if not arguments:
+        _pytest(_controller(), "tests/systemd", [])
     used, staged = _tools("molecule"), stage()
     run_molecule(used.tool("molecule"), staged, _variables(used, staged), arguments)
 
