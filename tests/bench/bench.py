@@ -20,12 +20,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import requests
+import rollout
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.local import open_vault, put
@@ -33,6 +34,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, merged
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Pull, Push, pull, push
 from dev_server.client import DevServer
+from row import Row
 
 LISTED = 10_000
 PUSHED = 1_000
@@ -40,24 +42,6 @@ HOSTS, TASKS, FORKS = 20, 10, 5
 WRITTEN = 20
 LOOKUP = "keyfleet.infisical.infisical_secret"
 PACKAGE = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `floor` and `measured` in seconds, or in MB of memory where `what` says so.
-
-    `at_most` is what the ratio is meant to stay under, or the number of requests or MB where there is no floor.
-    """
-
-    what: str
-    floor: float | None
-    measured: float | None
-    requests: int | None = None
-    at_most: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        return None if self.floor is None or self.measured is None else self.measured / self.floor
 
 
 def best(rounds: int, *runs: Callable[[], object]) -> list[float]:
@@ -333,6 +317,7 @@ def main() -> None:
     static.close()
     with DevServer() as server, tempfile.TemporaryDirectory(prefix="bench_") as folder:
         rows += [template(server, Path(folder)), lookups(server, Path(folder)), *writes(server, Path(folder))]
+    rows += rollout.rows()
     print(f"{'':98} {'floor':>8} {'measured':>8} {'ratio':>6} {'at most':>8} {'requests':>9}")
     for row in rows:
         floor, measured = (f"{t:.3f}" if t is not None else "" for t in (row.floor, row.measured))
