@@ -403,7 +403,8 @@ class Remote:
         deleted, approval_id = (False, "") if before is None else self._delete(key)
         if self.state is not None and not approval_id:
             self.state.forget(key)
-        return Report("delete", before, approval_id=approval_id) if deleted else Report(None)
+        # What waits for an approval is still there.
+        return Report("delete", before, before if approval_id else None, approval_id) if deleted else Report(None)
 
     def _delete(self, key: str) -> tuple[bool, str]:
         """Whether there was something to delete, and the id of the approval that the deletion waits for."""
