@@ -48,6 +48,7 @@ def test_a_request_that_fails_once_is_repeated_once_after_its_wait(
     assert controlled.methods() == ["GET", "GET"]
     assert len(controlled.log) == 1
     assert f"Waiting {wait} s" in controlled.log[0]
+    assert "also" not in controlled.log[0]  # nothing has been repeated yet
 
 
 @pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
