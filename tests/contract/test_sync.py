@@ -409,6 +409,7 @@ def test_a_state_file_belongs_to_one_vault_and_one_job(site: Site) -> None:
     assert error_of(sync.pull, site.controlled.api(), *second, JOB).conclusion is Conclusion.CONFIGURATION
     error = error_of(sync.pull, site.controlled.api(), *site.opened(), replace(JOB, job="app"))
     assert error.conclusion is Conclusion.CONFIGURATION and "job 'default'" in str(error)
+    assert site.state()["error_count"] == 0  # whoever took the wrong file, its owner has not failed
     error = error_of(pushed, site, {"A": "x"}, state=sync.scope_state(str(site.state_path), SCOPE))
     assert error.conclusion is Conclusion.CONFIGURATION and "of a vault" in str(error)
 

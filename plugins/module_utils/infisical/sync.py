@@ -170,7 +170,8 @@ def pull(
         try:
             return _Cycle(api, vault, state, job, check, log or (lambda text: None)).run()
         except InfisicalError as error:
-            if not check:
+            # What is wrong with the state file is none of its job's errors: as a rule the file is another one's.
+            if not check and not (isinstance(error, ConfigurationError) and error.option == "state_file"):
                 with contextlib.suppress(InfisicalError):  # what went wrong first is what matters
                     state.failed(str(error), now())
             raise
