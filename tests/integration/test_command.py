@@ -530,6 +530,16 @@ def test_an_interrupt_ends_shortly_and_leaves_the_vault_as_it_was(client: Host, 
     assert client.vault.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", [["set", "B"], ["delete", "A"]], ids=lambda words: words[0])
+def test_a_directory_that_is_gone_is_told_of_the_vault_and_not_of_an_option_that_nobody_gave(
+    host: Host, command: list[str]
+) -> None:
+    host.environment["INFISICAL_VAULT_PATH"] = str(host.home / "gone" / "secrets.vault")
+    said = host.run("vault", *command, given="value", code=cli.VAULT)
+    assert f"'{host.home}/gone' is not a directory, or does not exist" in said
+    assert "state_file" not in said
+
+
 def test_output_that_nobody_reads_ends_quietly_and_a_full_disk_does_not(host: Host) -> None:
     host.run("vault", "set", "A", given="x" * 1_000_000)
     running = host.start("vault", "get", "A", stdin=subprocess.DEVNULL)

@@ -153,6 +153,17 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
+def unwritable(directory: str) -> OSError | None:
+    """Why this process can make no file in a directory, None where it can."""
+    if not os.path.isdir(directory):
+        code = errno.ENOENT
+    elif os.access(directory, os.W_OK | os.X_OK):
+        return None
+    else:
+        code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
+    return OSError(code, os.strerror(code), directory)
+
+
 def read_regular(path: str) -> bytes:
     """All bytes of a regular file. Raises OSError, also where `path` is a symbolic link (ELOOP) or no file (EINVAL)."""
     # Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hmac
 import json
 import os
@@ -490,12 +489,9 @@ class Vault:
 
     def _new(self) -> _Opened:
         """A vault that is no file yet: generation 0, without entries."""
-        directory = os.path.dirname(self.path)
-        if not os.access(directory, os.W_OK | os.X_OK):
-            code = errno.ENOENT
-            if os.path.isdir(directory):
-                code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
-            raise files.explained(OSError(code, ""), f"The vault {self.path} cannot be made", self.path)
+        problem = files.unwritable(os.path.dirname(self.path))
+        if problem is not None:
+            raise files.explained(problem, f"The vault {self.path} cannot be made", self.path)
         keys.checked_new(self._keys)
         vault_id, data_key = _random(16), _random(keys.KEY_BYTES)
         header = self._wrapped(self._keys, vault_id, data_key)
