@@ -339,9 +339,11 @@ def _document(state: Mapping[str, Any]) -> bytes:
 
     The lines are put together here, because json.dumps makes a line each of every field, or one of everything.
     """
+    secrets = sorted(state["secrets"].items(), key=itemgetter(0))
+    times = {time: _quoted(time) for time in {time for _name, (_hash, _version, time) in secrets}}
     lines = [
-        f'\n    {_quoted(name)}: {{"hash": "{hashed}", "version": {version}, "last_synced": {_quoted(time)}}}'
-        for name, (hashed, version, time) in sorted(state["secrets"].items(), key=itemgetter(0))
+        f'\n    {_quoted(name)}: {{"hash": "{hashed}", "version": {version}, "last_synced": {times[time]}}}'
+        for name, (hashed, version, time) in secrets
     ]
     entries = _SECRETS + ",".join(lines).encode("ascii") + b"\n  " + _END
     return _head_document({**state, "secrets_sha256": _digest(entries)}) + entries

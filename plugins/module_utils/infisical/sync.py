@@ -18,7 +18,7 @@ from . import dotenv, files
 from .api import Api, Listing, Project
 from .errors import Conclusion, ConfigurationError, InfisicalError, Operation, Validator, no_project, remedy
 from .model import Scope, Secret, checked_name, checked_path, checked_value, normalized_name
-from .plan import Change, Plan, build, differs_in_vault, guard, guard_empty, named
+from .plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
 from .preflight import visible_projects
 from .remote import Remote, listed, merged
 from .state import HMAC, SHA256, StateFile, now
@@ -134,16 +134,13 @@ class Outcome:
 
 
 def _outcome(direction: str, plan: Plan, **more: Any) -> Outcome:
-    def names(action: str) -> tuple[str, ...]:
-        return tuple([change.key for change in plan.changes if change.action == action])
-
-    versions = {change.key: (_version(change.before), _version(change.after)) for change in plan.changes}
-    unchanged = len(plan.unchanged)
-    return Outcome(direction, names("create"), names("update"), names("delete"), unchanged, versions, **more)
-
-
-def _version(secret: Secret | None) -> int | None:
-    return None if secret is None else secret.version
+    names: dict[Action, list[str]] = {"create": [], "update": [], "delete": []}
+    versions: dict[str, tuple[int | None, int | None]] = {}
+    for action, key, before, after in plan.changes:
+        names[action].append(key)
+        versions[key] = (None if before is None else before.version, None if after is None else after.version)
+    created, updated, deleted = map(tuple, names.values())
+    return Outcome(direction, created, updated, deleted, len(plan.unchanged), versions, **more)
 
 
 # Pull

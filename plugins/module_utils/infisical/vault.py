@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from . import files, keys
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
-from .model import Secret, checked_name, checked_value
+from .model import Secret, checked_name, checked_value, is_text
 from .plan import Change, Plan
 from .state import now
 
@@ -648,7 +648,7 @@ def _are_rows(rows: dict[str, Any], origins: int) -> bool:
         return False
     values, indices, own_keys, ids, versions, times = (list(column) for column in zip(*rows.values()))
     return (
-        {str} == set(map(type, values)) == set(map(type, ids)) == set(map(type, times))
+        all(map(is_text, (values, ids, times)))
         and {int} == set(map(type, indices)) == set(map(type, versions))
         and set(map(type, own_keys)) <= {str, type(None)}
         and 0 <= min(indices) <= max(indices) < origins
