@@ -1046,6 +1046,19 @@ def test_an_entry_too_large_for_an_environment_is_told(host: Host) -> None:
     assert "128 KiB" in host.run("exec", "--", "sh", "-c", "true", code=126)
 
 
+@pytest.mark.parametrize("option", ["vault", "key_file", "state_file"])
+def test_an_export_replaces_nothing_of_the_vaults_own(host: Host, option: str) -> None:
+    host.run("vault", "set", "A", given="value")
+    host.run("vault", "set", "A", given="newer")
+    state = host.vault.with_name(local.STATE_FILE)
+    own = {"vault": [host.vault, Path(f"{host.vault}.previous")], "key_file": [host.key], "state_file": [state]}[option]
+    for path in own:
+        before = path.read_bytes()
+        assert "belongs to the vault" in host.run("vault", "export", "--output", path, code=cli.USAGE)
+        assert path.read_bytes() == before
+    assert host.values() == {"A": "newer"}
+
+
 def test_an_export_replaces_a_regular_file_and_nothing_else(host: Host) -> None:
     host.run("vault", "set", "A", given=CANARY)
     regular, link, pipe, folder = (host.folder / name for name in ("regular", "link", "pipe", "folder"))
