@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, local, sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, local, state, sync
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
@@ -515,6 +515,21 @@ def test_a_state_file_that_cannot_be_used_keeps_the_vault_as_it_is(site: Site) -
     assert error_of(local.put, vault, unusable, "B", "two").conclusion is Conclusion.CONFIGURATION
     assert error_of(local.remove, vault, unusable, "A").conclusion is Conclusion.CONFIGURATION
     assert site.values() == {"A": "one"}
+
+
+def test_a_state_file_that_cannot_follow_the_vault_is_told_with_what_was_pulled(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.1)
+    site.store({"A": "one"})
+    with files.locked(f"{site.state_path}.lock", 1):
+        error = site.pull_error()
+    assert error.conclusion is Conclusion.CONFIGURATION
+    assert "The vault is in order and holds what was pulled (1 created," in str(error)
+    assert error.details["created"] == ["A"] and error.details["changed"]
+    assert site.values() == {"A": "one"}
+    assert site.pull().counts["unchanged"] == 1
+    assert list(site.state()["secrets"]) == ["A"]
 
 
 @REAL_KINDS

@@ -293,7 +293,10 @@ class _Cycle:
             plan = self._plan(draft.contents, desired, listings)
             record = self._record(draft.contents, plan, config, listings, len(desired))
             after = draft.apply(plan, job=self.job.job, record=record)
-        self._write_state(after, projects, sum(change.action != "delete" for change in plan.changes))
+        try:
+            self._write_state(after, projects, sum(change.action != "delete" for change in plan.changes))
+        except InfisicalError as error:
+            raise self._unrecorded(error, plan, after, projects) from None
         return self._reported(plan, after, projects)
 
     # Reading
@@ -586,9 +589,8 @@ class _Cycle:
         self.state.hash_key = contents.hash_key if self.job.state_hash == HMAC else None
         self.state.rewrite(self._about(contents, projects), contents.of_job(self.job.job), pulled)
 
-    def _reported(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
-        """The outcome. Raises InfisicalError (PARTIAL) where a project could not be read."""
-        outcome = _outcome(
+    def _outcome(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
+        return _outcome(
             "pull",
             plan,
             generation=0 if contents is None else contents.generation,
@@ -596,6 +598,23 @@ class _Cycle:
             warnings=tuple(self.warnings),
             failed={project_id: str(error) for project_id, error in self.failed.items()},
         )
+
+    def _unrecorded(
+        self, error: InfisicalError, plan: Plan, contents: Contents, projects: Sequence[Project]
+    ) -> InfisicalError:
+        """The error of a state file that could not follow the vault."""
+        outcome = self._outcome(plan, contents, projects)
+        told = InfisicalError(
+            error.conclusion,
+            f"{error} The vault is in order and holds what was pulled ({outcome.summary()}); the next sync brings the "
+            "state file up to it.",
+        )
+        told.details = outcome.as_result()
+        return told
+
+    def _reported(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
+        """The outcome. Raises InfisicalError (PARTIAL) where a project could not be read."""
+        outcome = self._outcome(plan, contents, projects)
         if not self.failed:
             return outcome
         done = "would be" if self.check else "was"
