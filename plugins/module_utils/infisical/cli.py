@@ -627,7 +627,7 @@ def _vault_list(settled: Settled, arguments: argparse.Namespace, say: Console) -
 
 
 def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
-    vault, _state = _opened(settled, say)
+    vault, state = _opened(settled, say)
     values = _values(vault)
     if arguments.format == "json":
         import json
@@ -644,6 +644,10 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
     from . import files
 
     path = os.path.abspath(os.path.expanduser(arguments.output))
+    own = {vault.path + end for end in ("", ".previous", ".lock", ".cycle.lock")}
+    own |= {state.path, *(settled.first(("vault", name)) for name in ("key_file", "passphrase_file"))}
+    if path in own:
+        raise ConfigurationError("output", f"'{path}' belongs to the vault, and would be lost. Name another file.")
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(path).st_mode):

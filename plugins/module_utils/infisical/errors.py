@@ -266,9 +266,10 @@ _REMEDIES: dict[Conclusion, str] = {
     "Infisical under the identity's universal auth.",
     Conclusion.INVALID: "The server refuses the request as it is.",
     Conclusion.TOO_LARGE: "The server takes at most 1 MiB a request, and a little less than that for a value.",
-    Conclusion.RATE_LIMITED: "The server's rate limit is reached, also after waiting once: send fewer requests at "
+    # Said before the one repeat, with the wait for it, and after it too.
+    Conclusion.RATE_LIMITED: "The server's rate limit is reached. It is asked twice at most: send fewer requests at "
     "once, or set a larger rate_limit_wait.",
-    Conclusion.SERVER_ERROR: "The server failed, also when asked once more after server_error_wait: its own log says "
+    Conclusion.SERVER_ERROR: "The server failed. It is asked twice at most, server_error_wait apart: its own log says "
     "why.",
 }
 
