@@ -119,6 +119,7 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
     plans = [_planned(values, file, record, done) for file in wanted]
     work = [plan for plan in plans if plan is not None and plan.changes]
     gone = {path: entry for path, entry in record.files.items() if path not in {file.path for file in wanted}}
+    kept = dict(record.untold)
     record.untold = _units(wanted, record.untold)
     untold = record.untold
     if work or gone:
@@ -133,7 +134,7 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
         for path, entry in gone.items():
             _remove(path, entry, record, done)
     _tell(record, done)
-    if work or gone or any(untold.values()):
+    if work or gone or record.untold != kept:
         record.write()
     return done
 
