@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from .config import BY_PLACE, CONFIG_FILES, OPTIONS, Layer, Option, Settled, installed_jobs, job_file, secret_text
+from .config import BY_PLACE, CONFIG_FILES, JOBS, OPTIONS, Layer, Option, Settled, installed_jobs, job_file, secret_text
 from .errors import Conclusion, ConfigurationError, InfisicalError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .sync import Outcome
     from .vault import Vault
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 """The collection's version; a test compares it with galaxy.yml."""
 
 OK, FAILED, USAGE, AUTHENTICATION, NETWORK, GUARD, VAULT, BUSY, PARTIAL, NOT_FOUND = range(10)
@@ -951,10 +951,13 @@ the environment (--key-file is INFISICAL_KEY_FILE, --vault
 INFISICAL_VAULT_PATH, --prune of sync INFISICAL_SYNC_PRUNE, --prune of push
 INFISICAL_PUSH_PRUNE);
 systemd credentials called infisical_client_id, infisical_client_secret,
-infisical_token and infisical_vault_key; and one configuration file: the one
-of --config or INFISICAL_CONFIG, else the first that is there of
+infisical_token, infisical_vault_key and infisical_webhook_url; and one
+configuration file: the one of --config or INFISICAL_CONFIG, that of --job,
+else the first that is there of
   {files}
-with the sections [infisical], [vault], [sync] and [push].
+with the sections [infisical], [vault], [sync] and [push]. The agent's jobs
+have their files, with [agent], [deliver], [notify] and [file N] too, in
+  {jobs}
 
 Client secret, token and passphrase are never arguments. Set
 INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
@@ -966,7 +969,7 @@ INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
 
 def _top_help() -> str:
     commands = "\n".join(f"  {' '.join(command.words):<14} {command.help}" for command in COMMANDS)
-    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), codes=CODES)
+    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), jobs=JOBS, codes=CODES)
 
 
 def _chosen(words: Sequence[str]) -> tuple[Command, list[str]]:
