@@ -121,8 +121,9 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
     plans = [_planned(values, file, record, done) for file in wanted]
     work = [plan for plan in plans if plan is not None and plan.changes]
     gone = {path: entry for path, entry in record.files.items() if path not in {file.path for file in wanted}}
+    kept = dict(record.untold)
     record.untold = _units(wanted, record.untold)
-    untold, pending = record.untold, any(record.untold.values())
+    untold = record.untold
     if work or gone:
         # Known before it is done, so that a file is removed and a unit told some day whatever comes in between.
         record.untold = _units([plan.file for plan in work], untold, every=True)
@@ -135,7 +136,7 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
         for path, entry in gone.items():
             _remove(path, entry, record, done)
     _tell(record, done)
-    if work or gone or pending:
+    if work or gone or record.untold != kept:
         record.write()
     return done
 
