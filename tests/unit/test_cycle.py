@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, cycle, keys, local, report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cycle, keys, local, report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cycle import Delivering
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import DELIVERED, File
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
@@ -93,60 +93,38 @@ def test_the_counts_of_a_success_are_reported(result: str) -> None:
     assert found.last_success == found.ended
 
 
-# What systemd knows
+# A sync that left no report
 
 
-def monitored(result: str, invocation: str = THIS, status: str = "1") -> dict[str, str]:
-    return {"MONITOR_INVOCATION_ID": invocation, "MONITOR_SERVICE_RESULT": result, "MONITOR_EXIT_STATUS": status}
+def ended(result: str, status: str = "1") -> dict[str, str]:
+    return {"INVOCATION_ID": THIS, "SERVICE_RESULT": result, "EXIT_STATUS": status}
 
 
-def test_the_report_of_the_very_run_is_taken(result: str) -> None:
+def test_the_report_of_the_very_run_stays(result: str) -> None:
     written = Report("shop", THIS, "2026-01-15T10:45:00Z", 1.0, "unreachable", "No answer.")
     report.write(result, written)
-    assert cycle.latest(result, "shop", monitored("exit-code", status="4")) == written
-    assert cycle.latest(result, "shop", {}) == written, "cron has no invocations"
+    assert cycle.finish(result, "shop", ended("exit-code", "4")) == written
+    assert report.read(result) == written
 
 
 @pytest.mark.parametrize(
-    ("ended", "status", "conclusion"),
-    [
-        ("exit-code", "4", "unreachable"),
-        ("exit-code", "6", "storage"),
-        ("exit-code", "1", "unexpected"),
-        ("exit-code", "200", "unexpected"),
-        ("timeout", "15", "timeout"),
-        ("oom-kill", "9", "oom-kill"),
-        ("core-dump", "11", "core-dump"),
-        ("exec-condition", "", "exec-condition"),
-    ],
+    ("how", "status"),
+    [("timeout", "15"), ("oom-kill", "9"), ("core-dump", "11"), ("signal", "KILL"), ("exit-code", "1")],
 )
-def test_a_run_that_left_no_report_is_one_of_what_systemd_knows(
-    result: str, ended: str, status: str, conclusion: str
-) -> None:
-    report.write(result, Report("shop", OTHER, "2026-01-15T10:30:00Z"))
-    found = cycle.latest(result, "shop", monitored(ended, status=status))
-    assert (found.conclusion, found.invocation_id, found.job) == (conclusion, THIS, "shop")
-    assert f"'{ended}'" in found.message and "journal" in found.message
+def test_a_run_that_left_no_report_is_reported_as_systemd_knows_it(result: str, how: str, status: str) -> None:
+    report.write(result, Report("shop", OTHER, "2026-01-15T10:30:00Z", counts={"updated": 3}))
+    cycle.finish(result, "shop", ended(how, status))
+    found = report.read(result)
+    assert (found.conclusion, found.invocation_id, found.job, found.counts) == (how, THIS, "shop", {})
+    assert f"'{how}'" in found.message and f"'{status}'" in found.message and "journal" in found.message
     assert found.last_success == "2026-01-15T10:30:00Z"
     assert report.seconds_of(found.ended) is not None
 
 
-def test_a_good_run_whose_report_is_lost_is_good(result: str) -> None:
-    report.write(result, Report("shop", OTHER, "2026-01-15T10:30:00Z", conclusion="unreachable"))
-    assert not cycle.latest(result, "shop", monitored("success", status="0")).failed
-
-
-def test_every_exit_code_of_a_failure_is_a_conclusion_of_that_code() -> None:
-    for code, word in cycle._EXIT_CONCLUSIONS.items():
-        assert cli.EXIT_CODES[Conclusion(word)] == int(code)
-    codes = {code for code in cli.EXIT_CODES.values() if code != cli.FAILED}
-    assert {int(code) for code in cycle._EXIT_CONCLUSIONS} == codes
-
-
-def test_without_a_report_and_without_systemd_nobody_is_told_of_a_recovery(tmp_path: Path, result: str) -> None:
+def test_after_a_boot_nobody_is_told_of_a_recovery_before_there_was_a_cycle(tmp_path: Path, result: str) -> None:
     told = tmp_path / "told.json"
     told.write_text('{"conclusion": "unreachable", "since": "2026-01-15T10:30:00Z", "told_at": "2026-01-15T10:30:00Z"}')
-    assert cycle.notify(str(told), cycle.latest(result, "shop", {}), Channel()) == ""
+    assert cycle.notify(str(told), report.read(result), Channel()) == ""
     assert read(str(told)) == Told("unreachable", "2026-01-15T10:30:00Z", "2026-01-15T10:30:00Z")
 
 
@@ -225,6 +203,22 @@ def test_a_vault_that_cannot_be_opened_keeps_the_files_and_tells_the_metrics(job
     assert caught.value.conclusion is Conclusion.WRONG_KEY
     assert (job.room / "app.env").read_text() == 'A="1"\n'
     assert 'conclusion="wrong_key"} 1' in job.metrics and "_secrets{" not in job.metrics
+
+
+def test_a_delivery_that_fails_is_reported_unless_the_sync_had_failed_before(job: Job) -> None:
+    job.put("A", "1")
+    bad = [File(str(job.room / "b.env"), owner="no-such-user")]
+    sync = Report("shop", THIS, "2026-01-15T10:45:00Z", 1.5, counts={"updated": 1}, generation=1)
+    report.write(job.work.result_file, sync)
+    with pytest.raises(InfisicalError):
+        job.deliver(files=bad)
+    found = report.read(job.work.result_file)
+    assert (found.conclusion, found.counts, found.invocation_id) == ("configuration", {"updated": 1}, THIS)
+    assert "no-such-user" in found.message and 'conclusion="configuration"} 1' in job.metrics
+    report.write(job.work.result_file, replace(sync, conclusion="unreachable", message="No answer."))
+    with pytest.raises(InfisicalError):
+        job.deliver(files=bad)
+    assert report.read(job.work.result_file).message == "No answer."
 
 
 def test_metrics_can_be_read_by_everybody(job: Job) -> None:

@@ -73,9 +73,9 @@ def test_times_are_read_back_as_they_were_written() -> None:
 
 
 def test_metrics_after_a_success() -> None:
-    head = {"pull_count": 47, "push_count": 12}
+    head = {"last_sync": GOOD.ended, "pull_count": 47, "push_count": 12}
     assert (
-        report.metrics(Report(**{**vars(GOOD), "last_success": GOOD.ended}), head, 12, 7)
+        report.metrics(GOOD, head, 12, 7)
         == """\
 # HELP infisical_sync_last_success_timestamp_seconds When a cycle last did what it should.
 # TYPE infisical_sync_last_success_timestamp_seconds gauge
@@ -110,7 +110,7 @@ def values(text: str) -> dict[str, str]:
 
 
 def test_metrics_after_a_failure_name_its_kind() -> None:
-    found = values(report.metrics(Report(**{**vars(BAD), "last_success": GOOD.ended}), {}, None, 0))
+    found = values(report.metrics(BAD, {"last_sync": GOOD.ended}, None, 0))
     assert found == {
         'infisical_sync_last_success_timestamp_seconds{job="shop"}': "1768473000",
         'infisical_sync_last_cycle_timestamp_seconds{job="shop"}': "1768473900",
@@ -133,7 +133,7 @@ def test_a_hostile_report_adds_no_line_to_the_metrics() -> None:
     hostile = Report(
         job='a"} 1\nb{c="\\', ended="x", conclusion='e"\ninfisical_sync_secrets 99\\', seconds=float("inf")
     )
-    head = {"pull_count": "1\n2", "push_count": 10**400}
+    head = {"last_sync": [], "pull_count": "1\n2", "push_count": 10**400}
     lines = report.metrics(hostile, head, 3, 4).splitlines()
     assert all(
         line.startswith(("# HELP infisical_sync_", "# TYPE infisical_sync_", "infisical_sync_")) for line in lines
