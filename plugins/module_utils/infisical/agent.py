@@ -9,6 +9,7 @@ import contextlib
 import glob
 import hashlib
 import json
+import math
 import os
 import pkgutil
 import re
@@ -25,6 +26,7 @@ from .host import Done, Host
 from .keys import KEY_BYTES
 from .local import open_vault, rekey
 from .model import Settings
+from .notify import command_words
 from .vault import Vault
 
 USER = "infisical-sync"
@@ -123,8 +125,16 @@ def checked(agent: Agent) -> Agent:
         raise ConfigurationError("jobs", "is empty. Name a job, or remove the agent with state: absent.")
     if not re.match(r"/[^\s]*\Z", agent.python):
         raise ConfigurationError("python", f"'{agent.python}' is no absolute path without blanks.")
-    if agent.notify_webhook_url and "\n" in agent.notify_webhook_url:
-        raise ConfigurationError("notify_webhook_url", "holds more than one line.")
+    for name, text in (
+        *((name, getattr(settings, name)) for name in ("url", "ca_path", "proxy")),
+        *((name, getattr(agent, name)) for name in ("notify_command", "notify_webhook_url", "metrics_directory")),
+    ):
+        if "\n" in text or "\r" in text:
+            raise ConfigurationError(name, "holds more than one line.")
+    command_words(agent.notify_command)
+    for name in ("notify_reminder", "rate_limit_jitter"):
+        if not 0 <= getattr(agent, name) < math.inf:
+            raise ConfigurationError(name, f"must be a number, 0 or more, not {getattr(agent, name):g}.")
     if agent.metrics_directory and not agent.metrics_directory.startswith("/"):
         raise ConfigurationError("metrics_directory", f"'{agent.metrics_directory}' is no absolute path.")
     taken: dict[str, str] = {}
@@ -136,24 +146,24 @@ def checked(agent: Agent) -> Agent:
         schedule.calendar(job.minutes)
         if not job.options.get("environment"):
             raise ConfigurationError("jobs", f"{job.name}: environment is not given. Set it to an environment's slug.")
-        for place in (f"job {job.name}", *(file.path for file in job.files)):
+        # A dot and an underscore are the same in the name of a file for cron.
+        for place in (f"job {job.name.replace('.', '_')}", *(file.path for file in job.files)):
             if place in taken:
                 raise ConfigurationError("jobs", f"{place} stands there twice ({taken[place]} and {job.name}).")
             taken[place] = job.name
-        for text in _texts(job, agent):
+        for text in _texts(job):
             if "\n" in text or "\r" in text:
                 raise ConfigurationError("jobs", f"{job.name}: an option holds more than one line.")
     return agent
 
 
-def _texts(job: Job, agent: Agent) -> Iterable[str]:
+def _texts(job: Job) -> Iterable[str]:
     yield from (
         str(part) for value in job.options.values() for part in (value if isinstance(value, tuple) else [value])
     )
     yield from (
         str(part) for file in job.files for value in file for part in (value if isinstance(value, tuple) else [value])
     )
-    yield from (agent.notify_command, agent.metrics_directory)
 
 
 def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
@@ -300,13 +310,14 @@ def _install(host: Host, python: str) -> str:
                     os.chmod(os.path.join(path, each), 0o755 if each in folders else 0o644)
             os.rename(unfinished, folder)
     before = os.path.basename(os.path.realpath(f"{LIBRARY}/current"))
-    host.link(f"{LIBRARY}/current", f"versions/{version}")
+    switched = host.link(f"{LIBRARY}/current", f"versions/{version}")
     host.file(units.COMMAND, _LAUNCHER.format(python=python, library=LIBRARY), 0o755)
-    # Whatever runs now may import more of the version before.
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(versions):
-            if name not in (version, before):
-                host.tree_absent(f"{versions}/{name}")
+    # Whatever runs now may import more of the version before, which goes with the next one that comes.
+    if switched:
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(versions)):
+                if name not in (version, before):
+                    host.tree_absent(f"{versions}/{name}")
     return version
 
 
@@ -420,7 +431,7 @@ def _rotated(host: Host, kept: bytes, rotate: bool, store: str, store_key: Calla
     if not host.check:
         with host.explained(coming):
             os.rename(coming, f"{store}/{KEY}")
-    return new
+    return kept if host.check else new
 
 
 def _key_at(path: str, *, encrypted: bool) -> bytes | None:
@@ -558,6 +569,7 @@ def _outside(job: Job) -> list[str]:
 def _schedule(host: Host, agent: Agent, around: _Around) -> None:
     if not around.surroundings.version:
         for job in agent.jobs:
+            _unschedule_systemd(host, job.name)
             host.file(f"{CRON}/{_cron_name(job.name)}", _cron(job, around.surroundings.machine_id), 0o644)
         return
     for name, text in units.services(around.surroundings).items():
@@ -565,6 +577,7 @@ def _schedule(host: Host, agent: Agent, around: _Around) -> None:
     restarted = []
     for job in agent.jobs:
         found = (file.path if file.format == "files" else os.path.dirname(file.path) for file in job.files)
+        host.absent(f"{CRON}/{_cron_name(job.name)}")
         timing = units.Timing(job.name, job.minutes, (*found, *filter(None, [agent.metrics_directory])))
         if host.file(f"{UNITS}/{units.timer_of(job.name)}", units.timer(timing, around.surroundings), 0o644, unit=True):
             restarted.append(units.timer_of(job.name))
@@ -625,19 +638,24 @@ def _remove_jobs(host: Host, wanted: set[str]) -> None:
     """Take away the jobs that are there and not wanted, with their timers and deliveries; their vaults stay."""
     gone = [name for name in jobs_there() if name not in wanted]
     for job in gone:
-        names = [units.timer_of(job), *units.at_boot(job)]
-        if os.path.exists(f"{UNITS}/{units.timer_of(job)}") and host.note(f"the job {job} is removed"):
-            host.run("systemctl", "disable", "--quiet", "--now", *names)
+        _unschedule_systemd(host, job)
         record_file = f"{units.DELIVERIES}/{job}.json"
         if os.path.exists(record_file):
             _withdraw(host, record_file)
-        for path in (f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d/paths.conf"):
-            host.absent(path, unit=True)
         for path in (f"{CRON}/{_cron_name(job)}", config.job_file(job)):
             host.absent(path)
-        for path in (f"{UNITS}/infisical-deliver@{job}.service.d", f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
+        for path in (f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
             host.tree_absent(path)
     host.reload_units()
+
+
+def _unschedule_systemd(host: Host, job: str) -> None:
+    timer, folder = f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d"
+    if os.path.exists(timer) and host.note(f"the timer of the job {job} is stopped"):
+        host.run("systemctl", "disable", "--quiet", "--now", units.timer_of(job), *units.at_boot(job))
+    for path in (timer, f"{folder}/paths.conf"):
+        host.absent(path, unit=True)
+    host.tree_absent(folder)
 
 
 def jobs_there() -> list[str]:
