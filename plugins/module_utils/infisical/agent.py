@@ -195,7 +195,26 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
             done.due.append(job.name)
     _schedule(host, agent, around)
     _remove_jobs(host, {job.name for job in agent.jobs})
+    done.warnings += _about_swap(agent.jobs)
     return done
+
+
+def _about_swap(jobs: Sequence[Job]) -> list[str]:
+    """What is in memory may be written to swap, and is then on a disk in clear."""
+    if not any(file.path.startswith("/run/") for job in jobs for file in job.files):
+        return []
+    try:
+        with open("/proc/swaps", encoding="utf-8", errors="replace") as stream:
+            used = [line.split()[0] for line in stream.readlines()[1:] if line.strip()]
+    except OSError:
+        return []
+    # A mapped device is taken for an encrypted one, and zram is memory itself.
+    plain = [path for path in used if not path.startswith(("/dev/dm-", "/dev/mapper/", "/dev/zram"))]
+    if not plain:
+        return []
+    return [
+        f"This host swaps to {', '.join(plain)}, where delivered secrets may end up in clear: encrypt swap or turn it off."
+    ]
 
 
 def remove(*, remove_vault: bool, check: bool = False) -> Done:
