@@ -514,12 +514,17 @@ def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> i
     done = cycle.described(cycle.deliver(vault, state, job, work))
     if say.json:
         say.data(done)
-    elif not done["changed"]:
+        return OK
+    if not done["changed"]:
         say.out("delivered: nothing has changed" if vault.exists() else "delivered: nothing, there is no vault yet")
-    for word in ("written", "removed", "told"):
-        for name in () if say.json else done[word]:
-            say.out(f"{word}: {shown(name)}")
+    _report_delivery(say, done)
     return OK
+
+
+def _report_delivery(say: Console, done: Mapping[str, Any]) -> None:
+    for word in ("written", "removed", "told"):
+        for name in done[word]:
+            say.out(f"{word}: {shown(name)}")
 
 
 def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
@@ -1117,6 +1122,8 @@ def _report_error(say: Console, error: InfisicalError) -> None:
         say.warn(text)
     if say.json:
         say.data({**details, "failed": True, "conclusion": error.conclusion.value, "message": str(error)})
+    elif "written" in details:
+        _report_delivery(say, details)
     elif details.get("changed"):
         if say.verbose:
             _report_names(say, details)

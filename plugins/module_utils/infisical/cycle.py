@@ -90,8 +90,8 @@ class Delivering:
 def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Delivery:
     """Bring the job's files and metrics to what the vault holds. Without a vault, files stay as they are.
 
-    Raises InfisicalError where the vault cannot be opened, or where files could not be written: PARTIAL with what was
-    done in `details`. The report of the cycle then says so too, unless the sync had failed before.
+    Raises InfisicalError where the vault cannot be opened, or where files or metrics could not be written: PARTIAL with
+    what was done in `details`. The report of the cycle then says so too, unless the sync had failed before.
     """
     report = replace(reports.read(work.result_file), job=job)
     secrets, generation, done, problem = None, 0, None, None
@@ -104,18 +104,23 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
                 _mark(work.runtime_directory, generation)
     except InfisicalError as error:
         problem = error
-        if not report.failed:
+        if work.result_file and not report.failed:
             ended = reports.time_of(time.time())
             report = replace(report, conclusion=error.conclusion.value, message=str(error), ended=ended)
             with contextlib.suppress(OSError):
                 reports.write(work.result_file, report, durable=False)
-    if work.metrics_directory:
-        _write_metrics(work, job, reports.metrics(report, state.head(), secrets, generation))
-    if problem is not None:
-        raise problem
     from .deliver import Delivery
 
-    return done or Delivery()
+    done = done or Delivery()
+    if work.metrics_directory:
+        try:
+            _write_metrics(work, job, reports.metrics(report, state.head(), secrets, generation))
+        except InfisicalError as error:
+            error.details = described(done)
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return done
 
 
 def _delivered(values: Mapping[str, str], work: Delivering) -> Delivery:
@@ -144,7 +149,7 @@ def _write_metrics(work: Delivering, job: str, text: str) -> None:
 
     path = os.path.join(work.metrics_directory, f"infisical_sync_{job}.prom")
     try:
-        files.write_atomic(path, text.encode("utf-8"), 0o644, durable=False)
+        files.write_atomic(path, text.encode("utf-8", "replace"), 0o644, durable=False)
     except OSError as error:
         raise files.explained(error, f"The metrics {path} cannot be written", path) from None
 

@@ -85,7 +85,8 @@ class GatedLogin(Login):
             found: dict[str, Any] = json.loads(files.read_regular(self._path))
             refused = _Refused(**{**found, "conclusion": Conclusion(found["conclusion"])})
             known = refused.credential == self._hashed(refused.salt)
-            return refused if known and isinstance(refused.until, (int, float)) else None
+            sound = isinstance(refused.until, (int, float)) and isinstance(refused.count, int)
+            return refused if known and sound else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

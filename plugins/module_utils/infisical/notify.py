@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import files, systemd
@@ -34,15 +34,18 @@ class Channel:
     both. `reminder` is the number of seconds after which a failure that goes on is told again, 0 for never."""
 
     command: str = ""
-    webhook_url: str = ""
+    webhook_url: str = field(default="", repr=False)
     reminder: float = 86_400.0
     ca_path: str = ""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     allow_http: bool = False
 
 
 def event(told: Told, report: Report, reminder: float) -> str:
-    """What there is to tell after this cycle: `failure`, `reminder`, `recovery`, or nothing (empty)."""
+    """What there is to tell after this cycle: `failure`, `reminder`, `recovery`, or nothing (empty); nothing either
+    where there was none."""
+    if not report.ended:
+        return ""
     if not report.failed:
         return "recovery" if told.conclusion != OK else ""
     if told.conclusion == OK:
@@ -86,7 +89,7 @@ def tell(path: str, host: str, report: Report, channel: Channel) -> str:
         return ""
     about = document(kind, host, told, report)
     problems = [problem for problem in (_by_command(channel, about), _by_webhook(channel, about)) if problem]
-    if problems and len(problems) == bool(channel.command) + bool(channel.webhook_url):
+    if problems and len(problems) == bool(command_words(channel.command)) + bool(channel.webhook_url):
         raise InfisicalError(Conclusion.UNREACHABLE, f"The {kind} could not be told: {'; '.join(problems)}.")
     after = Told() if kind == "recovery" else Told(report.conclusion, about["since"], report.ended)
     try:
@@ -107,14 +110,19 @@ def read(path: str) -> Told:
         return Told()
 
 
-def _by_command(channel: Channel, about: Mapping[str, Any]) -> str:
-    """Why the program did not take it, empty where it did or there is none."""
-    if not channel.command:
-        return ""
+def command_words(command: str) -> list[str]:
+    """The program and its arguments, none where nothing is named. Raises ConfigurationError."""
     try:
-        words = shlex.split(channel.command)
+        return shlex.split(command)
     except ValueError:
         raise ConfigurationError("notify_command", "has a quote that is never closed.") from None
+
+
+def _by_command(channel: Channel, about: Mapping[str, Any]) -> str:
+    """Why the program did not take it, empty where it did or there is none."""
+    words = command_words(channel.command)
+    if not words:
+        return ""
     try:
         # With an end of line, so that a shell's `read` takes it, and a file that it is appended to has a line for each.
         ended = systemd.run(words, data=json.dumps(about).encode("utf-8") + b"\n", seconds=_COMMAND_SECONDS)

@@ -54,7 +54,7 @@ def read(path: str) -> Report:
         raw = files.read_regular(path)
         found = json.loads(raw) if len(raw) <= _LONGEST else {}
         return Report(**{f.name: _as(f.name, found[f.name]) for f in fields(Report) if f.name in found})
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, TypeError, ArithmeticError, RecursionError):
         return Report()
 
 
@@ -100,7 +100,7 @@ _METRICS = (
 def metrics(report: Report, head: Mapping[str, Any], secrets: int | None, generation: int) -> str:
     """The text for the textfile collector of Prometheus' node exporter, from a report, a state file's head and the
     vault's number of entries and generation. What is not known is left out."""
-    known: dict[str, float | None] = {
+    known: dict[str, Any] = {
         "last_success_timestamp_seconds": seconds_of(str(head.get("last_sync"))),
         "last_cycle_timestamp_seconds": seconds_of(report.ended),
         "last_cycle_failed": int(report.failed) if report.ended else None,
@@ -113,13 +113,21 @@ def metrics(report: Report, head: Mapping[str, Any], secrets: int | None, genera
     }
     lines = []
     for name, kind, help_ in _METRICS:
-        value = known[name]
-        if value is None:
+        value = _number(known[name])
+        if not value:
             continue
         labels = f'job="{_label(report.job)}"' + (f',conclusion="{_label(report.conclusion)}"' * (name == "last_error"))
         lines += [f"# HELP infisical_sync_{name} {help_}", f"# TYPE infisical_sync_{name} {kind}"]
-        lines.append(f"infisical_sync_{name}{{{labels}}} {value:.15g}")
+        lines.append(f"infisical_sync_{name}{{{labels}}} {value}")
     return "".join(line + "\n" for line in lines)
+
+
+def _number(value: Any) -> str:
+    """A number's text, empty for what is none: files that others than root write may say anything."""
+    try:
+        return f"{value:.15g}"
+    except (TypeError, ValueError, OverflowError):
+        return ""
 
 
 def _label(text: str) -> str:

@@ -320,6 +320,7 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
                 timeout=_WEBHOOK_SECONDS,
                 allow_redirects=False,
                 verify=_authorities(ca_path),
+                stream=True,  # what it says besides is not waited for
             ).status_code
         problem = "" if 200 <= status < 300 else f"answered HTTP {status}"
     except exceptions.SSLError:

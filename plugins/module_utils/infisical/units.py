@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -230,6 +231,6 @@ def _text(*sections: tuple[str, Sequence[str]]) -> str:
 
 
 def _escaped(path: str) -> str:
-    """A path in a list of paths: systemd takes blanks apart, and expands specifiers (systemd.syntax(7))."""
+    """A path in a list of paths: systemd takes blanks and quotes apart, and expands specifiers (systemd.syntax(7))."""
     quoted = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{quoted}"' if " " in quoted or "\\" in quoted else quoted
+    return quoted if re.fullmatch(r"[\w./%+,:@-]+", quoted) else f'"{quoted}"'

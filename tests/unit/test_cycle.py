@@ -1,0 +1,312 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Around a sync: its report, what systemd knows where there is none, the delivery from a real vault, and waiting."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cycle, keys, local, report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cycle import Delivering
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import DELIVERED, File
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.notify import Channel, Told, read
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.report import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Outcome
+from unit.programs import Programs
+
+THIS, OTHER = "a" * 32, "b" * 32
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> str:
+    return str(tmp_path / "result.json")
+
+
+# The report
+
+
+def test_a_failure_is_reported_and_raised(result: str) -> None:
+    error = InfisicalError(Conclusion.PARTIAL, "One project failed.")
+    error.details = {"counts": {"updated": 3}, "generation": 8}
+    with pytest.raises(InfisicalError) as raised, cycle.reported(result, "shop", {"INVOCATION_ID": THIS}):
+        raise error
+    assert raised.value is error
+    found = report.read(result)
+    assert (found.job, found.invocation_id, found.conclusion) == ("shop", THIS, "partial")
+    assert (found.message, found.counts, found.generation) == ("One project failed.", {"updated": 3}, 8)
+    assert report.seconds_of(found.ended) is not None and found.seconds >= 0
+
+
+def test_when_nobody_logs_in_before_is_reported(result: str) -> None:
+    error = InfisicalError(Conclusion.CREDENTIALS_REJECTED, "Rejected.")
+    error.details = {"next_login": "2026-01-15T11:30:00Z"}
+    with pytest.raises(InfisicalError), cycle.reported(result, "shop", {}):
+        raise error
+    assert report.read(result).next_login == "2026-01-15T11:30:00Z"
+
+
+def test_what_nobody_foresaw_is_reported_without_its_text(result: str) -> None:
+    with pytest.raises(RuntimeError), cycle.reported(result, "shop", {}):
+        raise RuntimeError("CANARY")
+    found = report.read(result)
+    assert found.conclusion == "unexpected" and "RuntimeError" in found.message
+    assert "CANARY" not in Path(result).read_text("utf-8")
+
+
+def test_an_interrupt_leaves_no_report_of_a_success(result: str) -> None:
+    with pytest.raises(KeyboardInterrupt), cycle.reported(result, "shop", {}):
+        raise KeyboardInterrupt
+    assert report.read(result) == Report()
+
+
+def test_without_a_file_for_it_nothing_is_reported(tmp_path: Path) -> None:
+    with cycle.reported("", "shop", {}):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_the_report_cannot_be_written_the_failure_counts_and_a_success_is_none(tmp_path: Path) -> None:
+    path = str(tmp_path / "missing" / "result.json")
+    with pytest.raises(InfisicalError, match="One project failed"), cycle.reported(path, "shop", {}):
+        raise InfisicalError(Conclusion.PARTIAL, "One project failed.")
+    with pytest.raises(InfisicalError, match=r"The report .* cannot be written"), cycle.reported(path, "shop", {}):
+        pass
+
+
+def test_the_counts_of_a_success_are_reported(result: str) -> None:
+    outcome = Outcome("pull", created=("A", "B"), unchanged=4, generation=3)
+    with cycle.reported(result, "shop", {}) as reporter:
+        reporter.outcome = outcome
+    found = report.read(result)
+    assert (found.conclusion, found.counts, found.generation) == ("ok", outcome.counts, 3)
+    assert found.last_success == found.ended
+
+
+# A sync that left no report
+
+
+def ended(result: str, status: str = "1") -> dict[str, str]:
+    return {"INVOCATION_ID": THIS, "SERVICE_RESULT": result, "EXIT_STATUS": status}
+
+
+def test_the_report_of_the_very_run_stays(result: str) -> None:
+    written = Report("shop", THIS, "2026-01-15T10:45:00Z", 1.0, "unreachable", "No answer.")
+    report.write(result, written)
+    assert cycle.finish(result, "shop", ended("exit-code", "4")) == written
+    assert report.read(result) == written
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("timeout", "15"), ("oom-kill", "9"), ("core-dump", "11"), ("signal", "KILL"), ("exit-code", "1")],
+)
+def test_a_run_that_left_no_report_is_reported_as_systemd_knows_it(result: str, how: str, status: str) -> None:
+    report.write(result, Report("shop", OTHER, "2026-01-15T10:30:00Z", counts={"updated": 3}))
+    cycle.finish(result, "shop", ended(how, status))
+    found = report.read(result)
+    assert (found.conclusion, found.invocation_id, found.job, found.counts) == (how, THIS, "shop", {})
+    assert f"'{how}'" in found.message and f"'{status}'" in found.message and "journal" in found.message
+    assert found.last_success == "2026-01-15T10:30:00Z"
+    assert report.seconds_of(found.ended) is not None
+
+
+def test_after_a_boot_nobody_is_told_of_a_recovery_before_there_was_a_cycle(tmp_path: Path, result: str) -> None:
+    told = tmp_path / "told.json"
+    told.write_text('{"conclusion": "unreachable", "since": "2026-01-15T10:30:00Z", "told_at": "2026-01-15T10:30:00Z"}')
+    assert cycle.notify(str(told), report.read(result), Channel()) == ""
+    assert read(str(told)) == Told("unreachable", "2026-01-15T10:30:00Z", "2026-01-15T10:30:00Z")
+
+
+# Delivery
+
+
+class Job:
+    """A job with a vault in a room."""
+
+    def __init__(self, room: Path) -> None:
+        self.room = room
+        self._open(bytes(range(32)))
+        (room / "run").mkdir()
+        (room / "metrics").mkdir()
+        self.work = Delivering(
+            [File(str(room / "app.env"))], str(room / "record.json"), str(room / "run"), str(room / "metrics"),
+            str(room / "result.json"),
+        )  # fmt: skip
+
+    def _open(self, key: bytes) -> None:
+        path = self.room / "key"
+        path.write_bytes(key)
+        path.chmod(0o600)
+        self.vault, self.state = local.open_vault(str(self.room / "secrets.vault"), keys.KeyFile(str(path)))
+
+    def lose_key(self) -> None:
+        """There is another key now, as on a disk that was moved."""
+        self._open(b"x" * 32)
+
+    def put(self, name: str, value: str) -> None:
+        local.put(self.vault, self.state, name, value)
+
+    def deliver(self, **changes: Any) -> dict[str, Any]:
+        done = cycle.deliver(self.vault, self.state, "shop", replace(self.work, **changes))
+        return cycle.described(done)
+
+    @property
+    def metrics(self) -> str:
+        return (self.room / "metrics" / "infisical_sync_shop.prom").read_text("utf-8")
+
+    @property
+    def mark(self) -> Path:
+        return self.room / "run" / DELIVERED
+
+
+@pytest.fixture
+def job(room: Path) -> Job:
+    return Job(room)
+
+
+def test_what_the_vault_holds_is_delivered_and_marked_with_its_generation(job: Job) -> None:
+    job.put("A", "1")
+    assert job.deliver() == {"changed": True, "written": [str(job.room / "app.env")], "removed": [], "told": []}
+    assert (job.room / "app.env").read_text() == 'A="1"\n'
+    assert job.mark.read_text() == "1\n" and job.mark.stat().st_mode & 0o777 == 0o644
+    job.put("A", "2")
+    job.deliver()
+    assert job.mark.read_text() == "2\n"
+    assert not job.deliver()["changed"]
+
+
+def test_without_a_vault_nothing_is_touched_and_nothing_marked(job: Job) -> None:
+    (job.room / "app.env").write_text("of before\n")
+    assert not job.deliver()["changed"]
+    assert (job.room / "app.env").read_text() == "of before\n"
+    assert not job.mark.exists()
+
+
+def test_a_vault_that_cannot_be_opened_keeps_the_files_and_tells_the_metrics(job: Job) -> None:
+    job.put("A", "1")
+    job.deliver()
+    job.lose_key()
+    report.write(job.work.result_file, Report("shop", THIS, "2026-01-15T10:45:00Z", conclusion="wrong_key"))
+    with pytest.raises(InfisicalError) as caught:
+        job.deliver()
+    assert caught.value.conclusion is Conclusion.WRONG_KEY
+    assert (job.room / "app.env").read_text() == 'A="1"\n'
+    assert 'conclusion="wrong_key"} 1' in job.metrics and "_secrets{" not in job.metrics
+
+
+def test_a_delivery_that_fails_is_reported_unless_the_sync_had_failed_before(job: Job) -> None:
+    job.put("A", "1")
+    bad = [File(str(job.room / "b.env"), owner="no-such-user")]
+    sync = Report("shop", THIS, "2026-01-15T10:45:00Z", 1.5, counts={"updated": 1}, generation=1)
+    report.write(job.work.result_file, sync)
+    with pytest.raises(InfisicalError):
+        job.deliver(files=bad)
+    found = report.read(job.work.result_file)
+    assert (found.conclusion, found.counts, found.invocation_id) == ("configuration", {"updated": 1}, THIS)
+    assert "no-such-user" in found.message and 'conclusion="configuration"} 1' in job.metrics
+    report.write(job.work.result_file, replace(sync, conclusion="unreachable", message="No answer."))
+    with pytest.raises(InfisicalError):
+        job.deliver(files=bad)
+    assert report.read(job.work.result_file).message == "No answer."
+
+
+def test_metrics_can_be_read_by_everybody(job: Job) -> None:
+    job.put("A", "CANARY")
+    job.deliver()
+    path = job.room / "metrics" / "infisical_sync_shop.prom"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert 'infisical_sync_secrets{job="shop"} 1\n' in job.metrics and "CANARY" not in job.metrics
+
+
+def test_a_report_of_half_a_character_keeps_no_metrics_away(job: Job) -> None:
+    job.put("A", "1")
+    Path(job.work.result_file).write_text('{"job": "x", "ended": "2026-01-15T10:45:00Z", "conclusion": "\\ud800"}')
+    job.deliver()
+    assert 'conclusion="?"' in job.metrics
+
+
+def test_a_directory_for_metrics_that_is_missing_keeps_no_application_waiting(job: Job) -> None:
+    job.put("A", "1")
+    with pytest.raises(InfisicalError, match=r"The metrics .* cannot be written") as caught:
+        job.deliver(metrics_directory=str(job.room / "missing"))
+    assert caught.value.details["written"] == [str(job.room / "app.env")]
+    assert job.mark.exists()
+
+
+def test_a_lost_key_is_told_before_missing_metrics(job: Job) -> None:
+    job.put("A", "1")
+    job.lose_key()
+    with pytest.raises(InfisicalError) as caught:
+        job.deliver(metrics_directory=str(job.room / "missing"))
+    assert caught.value.conclusion is Conclusion.WRONG_KEY
+
+
+def test_one_problem_is_told_as_it_is_and_several_as_partial_with_what_was_done(job: Job) -> None:
+    job.put("A", "1")
+    bad = [File(str(job.room / name), owner="no-such-user") for name in ("b.env", "c.env")]
+    with pytest.raises(InfisicalError) as one:
+        job.deliver(files=[*job.work.files, bad[0]])
+    assert one.value.conclusion is Conclusion.CONFIGURATION
+    assert one.value.details == {
+        "changed": True, "written": [str(job.room / "app.env")], "removed": [], "told": []
+    }  # fmt: skip
+    assert not job.mark.exists()
+    with pytest.raises(InfisicalError) as several:
+        job.deliver(files=[*job.work.files, *bad])
+    assert several.value.conclusion is Conclusion.PARTIAL
+    assert "b.env" in str(several.value) and "c.env" in str(several.value)
+    job.deliver()
+    assert job.mark.exists()
+
+
+def test_units_are_told_once_for_a_value_that_changed_once(job: Job, programs: Programs) -> None:
+    programs.put("systemctl")
+    wanted = [File(str(job.room / "app.env"), restart=("app.service",))]
+    for value in ("1", "1", "2", "2"):
+        job.put("A", value)
+        job.deliver(files=wanted)
+    assert programs.calls() == ["systemctl --no-block try-restart -- app.service"] * 2
+
+
+# Waiting
+
+
+def test_waiting_ends_with_the_first_delivery(tmp_path: Path) -> None:
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            (tmp_path / DELIVERED).write_text("1\n")
+
+    cycle.wait_for_delivery(str(tmp_path), sleep)
+    cycle.wait_for_delivery(str(tmp_path), sleep)
+    assert len(waits) == 3 and all(0 < seconds <= 1 for seconds in waits)
+
+
+def test_a_directory_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    waiting = threading.Thread(target=cycle.wait_for_delivery, args=(str(tmp_path / "run"),))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    os.mkdir(tmp_path / "run")
+    (tmp_path / "run" / DELIVERED).touch()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_without_a_directory_nobody_waits_for_ever() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        cycle.wait_for_delivery("")
+    assert refused.value.option == "runtime_directory"

@@ -1,0 +1,298 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When the agent may log in: one login for refused credentials, then after hours; and a lock-out is waited out."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, gate
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.gate import GatedLogin
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.report import seconds_of
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import Clock, Transport
+from unit.web import Web
+
+pytest.importorskip("requests", reason="logins need requests")
+
+HOUR = 3600.0
+REJECTED = 401, {"error": "UnauthorizedError", "message": "Invalid credentials"}
+LOCKED = 401, {"error": "UnauthorizedError", "message": "This identity is temporarily locked"}
+GOOD = 200, {"accessToken": "CANARY-token", "expiresIn": 600}
+
+
+class Time(Clock):
+    """A clock that stands still."""
+
+    now = 1_800_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Fleet:
+    """Cycles of one host against a server, each as a process of its own would log in."""
+
+    def __init__(self, web: Web, path: Path) -> None:
+        self.web, self.path, self.clock = web, path, Time()
+        self.given: dict[str, Any] = {"client_id": "id", "client_secret": "CANARY-secret"}
+
+    def answer(self, answer: tuple[int, dict[str, Any]]) -> None:
+        self.web.status, self.web.document = answer
+
+    def login(self) -> GatedLogin:
+        waits = {"rate_limit_wait": 0.0, "server_error_wait": 0.0, "connection_wait": 0.0}
+        settings = Settings.from_options({"url": self.web.url, **waits, **self.given})
+        return GatedLogin(Transport(settings, clock=self.clock), str(self.path))
+
+    def cycle(self) -> str:
+        """The token, or the conclusion of what was refused."""
+        try:
+            return self.login().current()
+        except InfisicalError as error:
+            assert "CANARY" not in str(error)
+            self.error = error
+            return error.conclusion.value
+
+    @property
+    def logins(self) -> int:
+        """How many logins the server has seen since the last time this was asked."""
+        found, self.web.requests = len(self.web.requests), []
+        return found
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with Web() as web:
+        yield Fleet(web, tmp_path / "login.json")
+
+
+def test_a_login_that_is_accepted_leaves_nothing_behind(fleet: Fleet) -> None:
+    fleet.answer(GOOD)
+    assert [fleet.cycle(), fleet.cycle()] == ["CANARY-token"] * 2
+    assert fleet.logins == 2
+    assert not fleet.path.exists()
+
+
+def test_refused_credentials_are_sent_once_and_then_after_1_2_4_and_at_last_every_24_hours(fleet: Fleet) -> None:
+    fleet.answer(REJECTED)
+    waited = []
+    for _turn in range(8):
+        assert fleet.cycle() == "credentials_rejected"
+        assert fleet.logins == 1
+        sent_at, until = fleet.clock.now, seconds_of(fleet.error.details["next_login"])
+        assert until is not None
+        for there in (1.0, (until - sent_at) / 2, until - sent_at - 1):
+            fleet.clock.now = sent_at + there
+            assert fleet.cycle() == "credentials_rejected"
+            assert "Did not log in again" in str(fleet.error) and "Invalid credentials" in str(fleet.error)
+            assert fleet.error.details["next_login"] in str(fleet.error)
+        assert fleet.logins == 0
+        waited.append((until - sent_at) / HOUR)
+        fleet.clock.now = until
+    assert waited == [1, 2, 4, 8, 16, 24, 24, 24]
+
+
+def test_a_day_of_cycles_with_wrong_credentials_makes_five_logins(fleet: Fleet) -> None:
+    fleet.answer(REJECTED)
+    for _cycle in range(24 * 4):
+        fleet.cycle()
+        fleet.clock.now += 15 * 60
+    assert fleet.logins == 5
+
+
+@pytest.mark.parametrize("change", [{"client_secret": "CANARY-other"}, {"client_id": "other"}])
+def test_changed_credentials_are_tried_at_once(fleet: Fleet, change: dict[str, str]) -> None:
+    fleet.answer(REJECTED)
+    fleet.cycle()
+    fleet.answer(GOOD)
+    fleet.given |= change
+    assert fleet.cycle() == "CANARY-token"
+    assert fleet.logins == 2
+
+
+def test_another_server_is_tried_at_once(fleet: Fleet) -> None:
+    fleet.answer(REJECTED)
+    fleet.cycle()
+    fleet.given["url"] = fleet.web.url.replace("127.0.0.1", "localhost")
+    fleet.answer(GOOD)
+    assert fleet.cycle() == "CANARY-token"
+
+
+def test_wrong_credentials_after_others_begin_with_an_hour(fleet: Fleet) -> None:
+    fleet.answer(REJECTED)
+    for _turn in range(3):
+        fleet.cycle()
+        fleet.clock.now += 24 * HOUR
+    fleet.given["client_secret"] = "CANARY-other"
+    fleet.cycle()
+    assert seconds_of(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
+
+
+def test_after_a_good_login_the_hours_begin_anew(fleet: Fleet) -> None:
+    for _turn in range(2):
+        fleet.answer(REJECTED)
+        fleet.cycle()
+        assert seconds_of(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
+        fleet.clock.now += HOUR
+        fleet.answer(GOOD)
+        assert fleet.cycle() == "CANARY-token"
+
+
+def test_a_lock_out_is_waited_out_with_a_random_part(fleet: Fleet) -> None:
+    fleet.answer(LOCKED)
+    waits = set()
+    for _turn in range(20):
+        assert fleet.cycle() == "locked_out"
+        until = seconds_of(fleet.error.details["next_login"])
+        assert until is not None
+        wait = until - fleet.clock.now
+        assert gate.LOCK_OUT - 1 <= wait <= 2 * gate.LOCK_OUT
+        fleet.clock.now = until - 1
+        assert fleet.cycle() == "locked_out"
+        assert "the lock-out should have ended" in str(fleet.error)
+        assert fleet.logins == 1
+        waits.add(wait)
+        fleet.clock.now = until + 1
+    assert len(waits) > 10
+
+
+def test_a_lock_out_in_between_does_not_make_the_hours_fewer(fleet: Fleet) -> None:
+    waits = []
+    for answer in (REJECTED, REJECTED, LOCKED, REJECTED):
+        fleet.answer(answer)
+        fleet.cycle()
+        until = seconds_of(fleet.error.details["next_login"])
+        assert until is not None
+        waits.append((until - fleet.clock.now) / HOUR)
+        fleet.clock.now = until + 1
+    assert (waits[0], waits[1], waits[3]) == (1, 2, 4)
+
+
+def test_a_clock_that_was_set_back_by_a_year_keeps_nobody_from_logging_in(fleet: Fleet) -> None:
+    fleet.answer(REJECTED)
+    fleet.cycle()
+    fleet.clock.now -= 365 * 24 * HOUR
+    fleet.answer(GOOD)
+    assert fleet.cycle() == "CANARY-token"
+
+
+@pytest.mark.parametrize("answer", [(500, {}), (429, {}), (404, {"message": "Route GET:/x not found"}), (200, {})])
+def test_other_failures_are_tried_with_the_next_cycle(fleet: Fleet, answer: tuple[int, dict[str, Any]]) -> None:
+    fleet.answer(answer)
+    fleet.cycle()
+    assert "next_login" not in fleet.error.details
+    assert not fleet.path.exists()
+    fleet.answer(GOOD)
+    assert fleet.cycle() == "CANARY-token"
+
+
+def test_a_login_that_fails_otherwise_does_not_forget_the_refusal(fleet: Fleet) -> None:
+    fleet.answer(REJECTED)
+    fleet.cycle()
+    fleet.clock.now += HOUR
+    fleet.answer((500, {}))
+    fleet.cycle()
+    fleet.answer(REJECTED)
+    fleet.cycle()
+    assert seconds_of(fleet.error.details["next_login"]) == fleet.clock.now + 2 * HOUR
+
+
+def test_one_process_asks_once_however_often_it_wants_a_token(fleet: Fleet) -> None:
+    fleet.answer(REJECTED)
+    login = fleet.login()
+    for _turn in range(3):
+        with pytest.raises(InfisicalError):
+            login.current()
+        with pytest.raises(InfisicalError):
+            login.renew("old")
+    assert fleet.logins == 1
+
+
+def test_two_jobs_at_the_same_time_make_one_login(fleet: Fleet) -> None:
+    fleet.answer(REJECTED)
+    fleet.web.go_on.clear()
+    ended: list[str] = []
+
+    def cycle() -> None:
+        try:
+            ended.append(fleet.login().current())
+        except InfisicalError as error:
+            ended.append(error.conclusion.value)
+
+    jobs = [threading.Thread(target=cycle) for _job in range(3)]
+    for job in jobs:
+        job.start()
+    deadline = time.monotonic() + 10
+    while not fleet.web.requests and time.monotonic() < deadline:
+        time.sleep(0.01)
+    fleet.web.go_on.set()
+    for job in jobs:
+        job.join()
+    assert ended == ["credentials_rejected"] * 3
+    assert fleet.logins == 1
+
+
+def test_a_job_that_logs_in_for_too_long_keeps_another_waiting_and_is_told(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "_LOCK_WAIT", 0.1)
+    with files.locked(f"{fleet.path}.lock", 1):
+        assert fleet.cycle() == "busy"
+    assert fleet.logins == 0
+
+
+def test_what_is_kept_has_no_credential_and_is_for_its_owner_only(fleet: Fleet) -> None:
+    fleet.answer((401, {"message": "Invalid credentials CANARY-secret"}))
+    fleet.cycle()
+    kept = fleet.path.read_text("utf-8")
+    assert "CANARY" not in kept and json.loads(kept)["conclusion"] == "credentials_rejected"
+    assert fleet.path.stat().st_mode & 0o777 == 0o600
+    first = json.loads(kept)
+    fleet.clock.now += HOUR
+    fleet.cycle()
+    second = json.loads(fleet.path.read_text("utf-8"))
+    assert first["credential"] != second["credential"], "a hash without a new salt tells that nothing has changed"
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", "null", {"until": "soon"}, {"count": "many"}, {"conclusion": "no such"}, {"salt": None}]
+)
+def test_a_damaged_file_counts_as_none_and_is_replaced(fleet: Fleet, damage: Any) -> None:
+    fleet.answer(REJECTED)
+    fleet.cycle()
+    kept = json.loads(fleet.path.read_text())
+    fleet.path.write_text(damage if isinstance(damage, str) else json.dumps({**kept, **damage}))
+    assert fleet.cycle() == "credentials_rejected"
+    assert fleet.logins == 2
+    assert seconds_of(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
+    fleet.cycle()
+    assert fleet.logins == 0
+
+
+def test_a_full_disk_does_not_hide_why_the_login_failed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **names: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    fleet.answer(REJECTED)
+    assert fleet.cycle() == "credentials_rejected"
+
+
+def test_a_directory_that_is_not_there_is_explained_and_nothing_sent(fleet: Fleet) -> None:
+    fleet.path = fleet.path.parent / "missing" / "login.json"
+    fleet.answer(GOOD)
+    assert fleet.cycle() == Conclusion.STORAGE.value
+    assert "What is known of logins" in str(fleet.error)
+    assert fleet.logins == 0

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cycle came to: the report's file, what it says where it is missing or damaged, and the text of the metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.report import Report
+
+GOOD = Report("shop", "a" * 32, "2026-01-15T10:30:00Z", 1.25, counts={"created": 2, "unchanged": 10}, generation=7)
+BAD = Report("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No answer.", next_login="")
+
+
+def test_a_report_is_read_as_it_was_written_and_is_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    report.write(str(path), GOOD)
+    assert report.read(str(path)) == Report(**{**vars(GOOD), "last_success": GOOD.ended})
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_failure_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
+    path = str(tmp_path / "result.json")
+    for each in (GOOD, BAD, BAD):
+        report.write(path, each)
+    assert report.read(path).last_success == GOOD.ended
+    assert report.read(path).failed
+    later = Report("shop", ended="2026-01-15T11:00:00Z")
+    report.write(path, later)
+    assert report.read(path).last_success == later.ended
+
+
+def test_no_report_is_an_empty_one(tmp_path: Path) -> None:
+    assert report.read(str(tmp_path / "none")) == report.read("") == report.read(str(tmp_path)) == Report()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "null", "7", '"x"', "[" * 100_000, '{"seconds": "long"}', '{"seconds": []}', '{"counts": 7}',
+        '{"counts": {"updated": "many"}}', '{"counts": {"updated": Infinity}}', '{"generation": Infinity}',
+        '{"generation": {}}', '{"ended": "2026"}' + " " * (1 << 20), "\xff",
+    ],
+)  # fmt: skip
+def test_a_damaged_report_is_an_empty_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(text.encode("latin-1"))
+    assert report.read(str(path)) == Report()
+
+
+def test_what_a_report_holds_is_taken_for_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"job": ["x"], "ended": 7, "counts": {"a": "3"}, "nobody": "knows", "generation": "4"}))
+    assert report.read(str(path)) == Report(job="['x']", ended="7", counts={"a": 3}, generation=4)
+
+
+def test_a_link_is_not_read(tmp_path: Path) -> None:
+    report.write(str(tmp_path / "real"), GOOD)
+    os.symlink(tmp_path / "real", tmp_path / "result.json")
+    assert report.read(str(tmp_path / "result.json")) == Report()
+
+
+def test_times_are_read_back_as_they_were_written() -> None:
+    assert report.time_of(1_800_000_000.9) == "2027-01-15T08:00:00Z"
+    assert report.seconds_of("2027-01-15T08:00:00Z") == 1_800_000_000
+    for text in ("", "yesterday", "2027-01-15", "2027-13-15T08:00:00Z"):
+        assert report.seconds_of(text) is None
+
+
+def test_metrics_after_a_success() -> None:
+    head = {"last_sync": GOOD.ended, "pull_count": 47, "push_count": 12}
+    assert (
+        report.metrics(GOOD, head, 12, 7)
+        == """\
+# HELP infisical_sync_last_success_timestamp_seconds When a cycle last did what it should.
+# TYPE infisical_sync_last_success_timestamp_seconds gauge
+infisical_sync_last_success_timestamp_seconds{job="shop"} 1768473000
+# HELP infisical_sync_last_cycle_timestamp_seconds When the last cycle ended.
+# TYPE infisical_sync_last_cycle_timestamp_seconds gauge
+infisical_sync_last_cycle_timestamp_seconds{job="shop"} 1768473000
+# HELP infisical_sync_last_cycle_failed Whether the last cycle failed.
+# TYPE infisical_sync_last_cycle_failed gauge
+infisical_sync_last_cycle_failed{job="shop"} 0
+# HELP infisical_sync_duration_seconds How long the last cycle took.
+# TYPE infisical_sync_duration_seconds gauge
+infisical_sync_duration_seconds{job="shop"} 1.25
+# HELP infisical_sync_secrets Entries in the vault.
+# TYPE infisical_sync_secrets gauge
+infisical_sync_secrets{job="shop"} 12
+# HELP infisical_sync_generation Generation of the vault.
+# TYPE infisical_sync_generation gauge
+infisical_sync_generation{job="shop"} 7
+# HELP infisical_sync_pulled_total Secrets that were pulled.
+# TYPE infisical_sync_pulled_total counter
+infisical_sync_pulled_total{job="shop"} 47
+# HELP infisical_sync_pushed_total Secrets that were pushed.
+# TYPE infisical_sync_pushed_total counter
+infisical_sync_pushed_total{job="shop"} 12
+"""
+    )
+
+
+def values(text: str) -> dict[str, str]:
+    return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))  # type: ignore[arg-type]
+
+
+def test_metrics_after_a_failure_name_its_kind() -> None:
+    found = values(report.metrics(BAD, {"last_sync": GOOD.ended}, None, 0))
+    assert found == {
+        'infisical_sync_last_success_timestamp_seconds{job="shop"}': "1768473000",
+        'infisical_sync_last_cycle_timestamp_seconds{job="shop"}': "1768473900",
+        'infisical_sync_last_cycle_failed{job="shop"}': "1",
+        'infisical_sync_last_error{job="shop",conclusion="unreachable"}': "1",
+        'infisical_sync_duration_seconds{job="shop"}': "31.5",
+    }
+
+
+def test_metrics_before_the_first_cycle_say_only_what_is_known() -> None:
+    assert report.metrics(Report(job="shop"), {}, None, 0) == ""
+    assert values(report.metrics(Report(job="shop"), {"pull_count": 0}, 0, 1)) == {
+        'infisical_sync_secrets{job="shop"}': "0",
+        'infisical_sync_generation{job="shop"}': "1",
+        'infisical_sync_pulled_total{job="shop"}': "0",
+    }
+
+
+def test_a_hostile_report_adds_no_line_to_the_metrics() -> None:
+    hostile = Report(
+        job='a"} 1\nb{c="\\', ended="x", conclusion='e"\ninfisical_sync_secrets 99\\', seconds=float("inf")
+    )
+    head = {"last_sync": [], "pull_count": "1\n2", "push_count": 10**400}
+    lines = report.metrics(hostile, head, 3, 4).splitlines()
+    assert all(
+        line.startswith(("# HELP infisical_sync_", "# TYPE infisical_sync_", "infisical_sync_")) for line in lines
+    )
+    assert not any(line.startswith("infisical_sync_secrets 99") for line in lines)
+    assert 'infisical_sync_secrets{job="a\\"} 1\\nb{c=\\"\\\\"} 3' in lines
+    assert not any("pulled" in line or "pushed" in line for line in lines)
