@@ -22,10 +22,20 @@ options:
     description: The names of the jobs, by default all of the host.
     type: list
     elements: str
+  rate_limit:
+    description:
+      - Requests a minute that Infisical allows one address. The hosts of a run then start one after the other, so far
+        apart that they use 60 percent of it together. With V(0) all of them start at once.
+    type: int
+    default: 0
+  requests:
+    description: How many listings a host asks for, one for each project of each job. Its login is counted apart.
+    type: int
+    default: 1
 attributes:
   action:
-    support: none
-    details: []
+    details:
+      - The action lets the hosts wait for their turn.
   action_group:
     support: none
     details:
@@ -90,7 +100,11 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    spec: dict[str, dict[str, Any]] = {"jobs": {"type": "list", "elements": "str"}}
+    spec: dict[str, dict[str, Any]] = {
+        "jobs": {"type": "list", "elements": "str"},
+        "rate_limit": {"type": "int", "default": 0},
+        "requests": {"type": "int", "default": 1},
+    }
     InfisicalModule(argument_spec=spec, shared=False).run(work)
 
 

@@ -8,19 +8,43 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 START_SECONDS = 20.0
+SWITCH_SECONDS = 10.0
+
+
+def is_listening(url: str) -> bool:
+    """Whether anything takes connections at the address of a URL."""
+    place = urllib.parse.urlsplit(url)
+    try:
+        socket.create_connection((place.hostname or "", place.port or 0), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def switch(send: Callable[[int], None], url: str, listen: bool) -> None:
+    """Have a server at a URL listen or not; `send` gives its process a signal. Raises `RuntimeError` if it does not."""
+    send(signal.SIGUSR2 if listen else signal.SIGUSR1)
+    deadline = time.monotonic() + SWITCH_SECONDS
+    while is_listening(url) != listen:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the test server at {url} did not do as it was told")
+        time.sleep(0.02)
 
 
 class DevServer:
@@ -94,6 +118,14 @@ class DevServer:
                 self.process.kill()
                 self.process.wait()
         self._directory.cleanup()
+
+    def refuse(self) -> None:
+        """Refuse connections from now on, and cut those that there are; what is stored stays."""
+        switch(self.process.send_signal, self.url, listen=False)
+
+    def listen(self) -> None:
+        """Take connections again, at the same address."""
+        switch(self.process.send_signal, self.url, listen=True)
 
     def control(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """One control request; raises `ValueError` with the server's sentence if it is refused."""

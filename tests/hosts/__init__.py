@@ -3,5 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real systemd hosts for tests, the demo and the bench: Debian booted by systemd-nspawn, reached over ssh.
 
-No container engine, and no systemd on the machine itself. `python3 tests/hosts --help` says how to use it by hand.
+No container engine, and no systemd on the machine itself. `python3 tests/hosts --help` says how to use it by hand. In a
+program, with tests/ and tests/tools/ on its path:
+
+    with Group(f"demo-{os.getpid()}") as group:
+        inventory = group.up([Wanted("web1", "bookworm"), Wanted("web2", "trixie")], Process.of(os.getpid()))
+        with DevServer(seed=SEED, arguments=("--host", CONTROLLER)) as server:
+            ...  # json.dumps(inventory) is a file for ansible-playbook -i
 """

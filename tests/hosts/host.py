@@ -79,7 +79,7 @@ class Host:
         """
         self._make_disk(tree, key)
         network.connect(self.label, self.address, self.folder / "netns")
-        command = [sys.executable, Path(__file__).parent, "keep", self.group, self.name]
+        command = [sys.executable, str(Path(__file__).parent), "keep", self.group, self.name]
         with (self.folder / "console.log").open("wb") as console:
             keeper = subprocess.Popen(
                 [*command, *((str(owner.pid), str(owner.started)) if owner else ())],

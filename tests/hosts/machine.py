@@ -31,6 +31,7 @@ PROGRAMS = {
     "ssh-keygen": "openssh-client",
     "nsenter": "util-linux",
 }
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SECONDS_TO_END = 15.0
 
 
@@ -41,6 +42,7 @@ def missing() -> str | None:
     if not Path("/sys/fs/cgroup").is_dir() or not shutil.which("apt-get"):
         return "it boots systemd hosts, which is written for Debian and what is made of it"
     packages = [package for program, package in PROGRAMS.items() if not find(program)]
+    packages += [] if KEYRING.exists() else ["debian-archive-keyring"]
     if packages:
         return f"it boots systemd hosts, and these are missing: apt-get install {' '.join(packages)}"
     return None

@@ -48,6 +48,8 @@ def connect(label: str, address: str, namespace: Path) -> None:
     run("unshare", f"--net={namespace}", "true")
     inside = ["nsenter", f"--net={namespace}", "ip"]
     run(*inside, "link", "add", "host0", "type", "veth", "peer", "name", label, "netns", os.getpid())
+    # The host that had the address before is remembered for a minute or so, and this one would not be reached.
+    run("ip", "neighbour", "delete", address, "dev", BRIDGE, check=False)
     run("ip", "link", "set", label, "master", BRIDGE, "up")
     run(*inside, "link", "set", "lo", "up")
     run(*inside, "address", "add", f"{address}/24", "dev", "host0")

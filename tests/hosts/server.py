@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 import json
-import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from dev_server.client import switch
 from failure import Failure
 
 from .machine import Process, until
 from .network import CONTROLLER
 
 SECONDS_TO_START = 30.0
-SECONDS_TO_SWITCH = 10.0
 
 
 class GroupServer:
@@ -67,17 +65,10 @@ class GroupServer:
         process = self.process()
         if process is None or not process.alive():
             raise Failure("the test server does not run")
-        process.send(signal.SIGUSR2 if wanted else signal.SIGUSR1)
-        if not until(lambda: self._answers() == wanted, SECONDS_TO_SWITCH):
-            raise Failure("the test server did not do as it was told")
-
-    def _answers(self) -> bool:
-        address, _colon, port = self.description()["url"].rpartition("/")[2].rpartition(":")
         try:
-            socket.create_connection((address, int(port)), timeout=2).close()
-        except OSError:
-            return False
-        return True
+            switch(process.send, self.description()["url"], wanted)
+        except RuntimeError as error:
+            raise Failure(str(error)) from None
 
     def stop(self) -> None:
         """End exactly the process that was started."""

@@ -17,9 +17,11 @@ SHIPPED = (
     "LICENSE",
     "Makefile",
     "README.md",
+    "extensions/molecule",
     "requirements",
     "tests/demo",
     "tests/dev_server",
+    "tests/hosts",
     "tests/tools",
 )
 LEFT_OUT = (".build", ".ci", ".git", ".github", "tests/output")

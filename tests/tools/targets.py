@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -19,12 +18,8 @@ import artifact
 import interpreters
 from environments import Environment, environment
 from failure import Failure, Unavailable
+from scenarios import check_machine, run_molecule
 from staging import BUILD, CHECKOUT, stage
-
-sys.path.append(str(CHECKOUT / "tests"))
-
-from hosts import command, machine, trees
-from hosts import group as groups
 
 REQUIREMENTS = CHECKOUT / "requirements"
 TOOLS = Path("tests", "tools")
@@ -140,32 +135,11 @@ def fleet_load(arguments: Arguments) -> None:
 
 
 def molecule(arguments: Arguments) -> None:
-    """Run Molecule's scenarios, all of them unless one is named: -s NAME; or one of its commands: converge -s NAME."""
-    reason = machine.missing()
-    if reason:
-        raise Unavailable(reason)
-    for suite in trees.SUITES:
-        trees.base_tree(suite)
+    check_machine()
+    if not arguments:
+        _pytest(_controller(), "tests/systemd", [])
     used, staged = _tools("molecule"), stage()
-    groups.sweep()
-    words = arguments or ["--all"]
-    if words[0].startswith("-"):
-        run, owner, words = f"run-{os.getpid()}", {command.OWNER: str(os.getpid())}, ["test", *words]
-    else:
-        # Step by step, the hosts stay for the next step.
-        run, owner = f"by-hand-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]}", {}
-    # Molecule's own files are found by the name of the checkout's folder only, which is the same for each.
-    home = BUILD / "molecule" / run
-    variables = _variables(used, staged, KEYFLEET_MOLECULE_RUN=run, ANSIBLE_HOME=str(home), **owner)
-    variables.setdefault("MOLECULE_COMMAND_BORDERS", "false")
-    try:
-        _run([used.tool("molecule"), *words], staged, variables)
-    finally:
-        if owner:
-            for group in groups.groups():
-                if group.name.startswith(f"{run}-"):
-                    group.down()
-            shutil.rmtree(home, ignore_errors=True)
+    run_molecule(used.tool("molecule"), staged, _variables(used, staged), arguments)
 
 
 def unit(arguments: Arguments) -> None:
@@ -206,11 +180,12 @@ def types(arguments: Arguments) -> None:
     # Each of these trees imports by names that start elsewhere.
     plugins = ["--package", "ansible_collections.keyfleet.infisical.plugins"]
     for path, files in (
-        (staged.parents[2], plugins),
-        (staged / "tests", ["tests/dev_server"]),
-        (TOOLS, ["tests/tools"]),
+        (f"{staged.parents[2]}", plugins),
+        ("tests", ["tests/dev_server"]),
+        # The hosts share the cache and its locks with the tools.
+        (f"{TOOLS}:tests", ["tests/tools", "tests/hosts"]),
     ):
-        _run([used.tool("mypy"), *files, *arguments], staged, {**variables, "MYPYPATH": str(path)})
+        _run([used.tool("mypy"), *files, *arguments], staged, {**variables, "MYPYPATH": path})
 
 
 def ansible_lint(arguments: Arguments) -> None:
@@ -303,7 +278,8 @@ def install(arguments: Arguments) -> None:
         installed = Path(folder, "ansible_collections/keyfleet/infisical")
         artifact.check(installed, used.tool("ansible-doc"), variables)
         # A folder of its own: what a demo of another version left in the usual one is not this version's doing.
-        _run([sys.executable, "tests/tools", "demo", "--folder", Path(folder, "demo")], installed, variables)
+        own = ["--folder", Path(folder, "demo"), "--no-hosts"]
+        _run([sys.executable, "tests/tools", "demo", *own], installed, variables)
 
 
 def matrix(arguments: Arguments, already: tuple[str, ...] = ()) -> None:

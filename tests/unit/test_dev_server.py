@@ -1305,6 +1305,24 @@ def test_the_server_listens_says_so_and_ends_on_sigterm(tmp_path: Path) -> None:
         assert process.stderr.read() == ""
 
 
+def test_an_outage_refuses_connections_and_keeps_what_is_stored() -> None:
+    with DevServer() as server:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=5)
+        connection.request("GET", "/api/status")
+        connection.getresponse().read()
+        server.put_secret("demo-project", "dev", "/app", "NEW", "stored before")
+        server.refuse()
+        with pytest.raises(urllib.error.URLError, match="Connection refused"):
+            urllib.request.urlopen(f"{server.url}/api/status", timeout=5)
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            connection.request("GET", "/api/status")
+            connection.getresponse()
+        server.refuse()
+        server.listen()
+        assert server.values("demo-project", "dev", "/app")["NEW"] == ["stored before"]
+        assert len(server.requests("/api/status")) == 1
+
+
 def test_the_default_seed_has_a_demo_project(tmp_path: Path) -> None:
     with DevServer() as server:
         talk = Talk(server).log_in("demo-client-id", "demo-client-secret")

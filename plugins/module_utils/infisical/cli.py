@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from .config import BY_PLACE, CONFIG_FILES, OPTIONS, Layer, Option, Settled, installed_jobs, job_file, secret_text
+from .config import BY_PLACE, CONFIG_FILES, JOBS, OPTIONS, Layer, Option, Settled, installed_jobs, job_file, secret_text
 from .errors import Conclusion, ConfigurationError, InfisicalError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .sync import Outcome
     from .vault import Vault
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 """The collection's version; a test compares it with galaxy.yml."""
 
 OK, FAILED, USAGE, AUTHENTICATION, NETWORK, GUARD, VAULT, BUSY, PARTIAL, NOT_FOUND = range(10)
@@ -523,7 +523,10 @@ def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> i
 
 
 def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from dataclasses import replace
+
     from . import cycle
+    from . import report as reports
     from .notify import Channel
 
     job, state_file = settled.first(("sync", "job")) or "default", settled.first(("notify", "state_file"))
@@ -541,9 +544,16 @@ def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
         proxy=settled.first(("infisical", "proxy")) or "",
         allow_http=bool(settled.first(("infisical", "allow_http"))),
     )
-    report = cycle.latest(settled.first(("agent", "result_file")) or "", job, os.environ)
+    report = replace(reports.read(settled.first(("agent", "result_file")) or ""), job=job)
     kind = cycle.notify(state_file, report, channel)
     say.out(f"told: {kind}" if kind else "nothing to tell")
+    return OK
+
+
+def _finish(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .cycle import finish
+
+    finish(settled.first(("agent", "result_file")) or "", settled.first(("sync", "job")) or "", os.environ)
     return OK
 
 
@@ -617,7 +627,7 @@ def _vault_list(settled: Settled, arguments: argparse.Namespace, say: Console) -
 
 
 def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
-    vault, _state = _opened(settled, say)
+    vault, state = _opened(settled, say)
     values = _values(vault)
     if arguments.format == "json":
         import json
@@ -634,6 +644,10 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
     from . import files
 
     path = os.path.abspath(os.path.expanduser(arguments.output))
+    own = {vault.path + end for end in ("", ".previous", ".lock", ".cycle.lock")}
+    own |= {state.path, *(settled.first(("vault", name)) for name in ("key_file", "passphrase_file"))}
+    if path in own:
+        raise ConfigurationError("output", f"'{path}' belongs to the vault, and would be lost. Name another file.")
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -867,6 +881,7 @@ COMMANDS: tuple[Command, ...] = (
             _as_json,
             "For root, and for jobs that the role scheduled_sync has set up. Units are reloaded or restarted after a "
             "change."),
+    Command(("finish",), "report a sync that was killed", _finish, ()),
     Command(("notify",), "tell of a failed sync, or of its recovery, if that is new", _notify, ()),
     Command(("ready",), "wait until the files of a job have been delivered since the boot", _ready, ()),
     Command(("moved",), "fail where the agent was installed on another machine", _moved, ()),
@@ -936,10 +951,13 @@ the environment (--key-file is INFISICAL_KEY_FILE, --vault
 INFISICAL_VAULT_PATH, --prune of sync INFISICAL_SYNC_PRUNE, --prune of push
 INFISICAL_PUSH_PRUNE);
 systemd credentials called infisical_client_id, infisical_client_secret,
-infisical_token and infisical_vault_key; and one configuration file: the one
-of --config or INFISICAL_CONFIG, else the first that is there of
+infisical_token, infisical_vault_key and infisical_webhook_url; and one
+configuration file: the one of --config or INFISICAL_CONFIG, that of --job,
+else the first that is there of
   {files}
-with the sections [infisical], [vault], [sync] and [push].
+with the sections [infisical], [vault], [sync] and [push]. The agent's jobs
+have their files, with [agent], [deliver], [notify] and [file N] too, in
+  {jobs}
 
 Client secret, token and passphrase are never arguments. Set
 INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
@@ -951,7 +969,7 @@ INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
 
 def _top_help() -> str:
     commands = "\n".join(f"  {' '.join(command.words):<14} {command.help}" for command in COMMANDS)
-    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), codes=CODES)
+    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), jobs=JOBS, codes=CODES)
 
 
 def _chosen(words: Sequence[str]) -> tuple[Command, list[str]]:

@@ -1,0 +1,203 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts of tests/hosts themselves: that they are real, and that nothing is left of them, however they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "tools")]
+
+from failure import Failure  # noqa: E402
+from hosts import host as host_module  # noqa: E402
+from hosts.command import OWNER  # noqa: E402
+from hosts.group import Group, Wanted, groups, sweep  # noqa: E402
+from hosts.host import Host, known_labels  # noqa: E402
+from hosts.machine import Process, missing, until  # noqa: E402
+
+reason = missing()
+if reason:
+    pytest.skip(reason, allow_module_level=True)
+
+TWO = [Wanted("one", "bookworm"), Wanted("two", "trixie")]
+COMMAND = [sys.executable, str(TESTS / "hosts")]
+SECONDS_TO_VANISH = 20.0
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    with Group(f"test-{os.getpid()}") as made:
+        yield made
+
+
+@pytest.fixture
+def owner() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that hosts can be for."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def traces(group: Group, hosts: list[Host]) -> list[str]:
+    """Everything on the machine that belongs to a group or its hosts."""
+    labels = {host.label for host in hosts}
+    found = [f"group {each.name}" for each in groups() if each.name == group.name]
+    found += [f"control group or interface {label}" for label in labels & known_labels()]
+    found += [str(path) for label in labels for path in Path("/run/systemd/nspawn").glob(f"*/{label}")]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{group.name}/" in line]
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(f"/{group.name}/".encode() in word or group.name.encode() == word for word in words):
+            found.append(f"process {words}")
+    return found
+
+
+def test_hosts_run_systemd_of_their_release_and_are_reached_over_ssh(group: Group) -> None:
+    inventory = group.up(TWO)["all"]["hosts"]
+    for name, release in (("one", "VERSION_CODENAME=bookworm"), ("two", "VERSION_CODENAME=trixie")):
+        reached = inventory[name]
+        options = [*reached["ansible_ssh_common_args"].split(), "-o", "ControlPath=none"]
+        command = ["ssh", *options, "-i", reached["ansible_private_key_file"]]
+        question = "hostname; cat /etc/os-release; systemctl is-system-running; sudo whoami; cat /proc/1/comm"
+        answer = subprocess.run(
+            [*command, f"{reached['ansible_user']}@{reached['ansible_host']}", question],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        assert {name, release, "running", "root", "systemd"} <= set(answer)
+
+
+def test_hosts_have_no_way_to_the_internet(group: Group) -> None:
+    group.up(TWO[:1])
+    assert "default" not in group.host("one").run("ip", "route")
+
+
+def test_machine_ids_are_fresh_unless_they_are_given(group: Group) -> None:
+    cloned = "0123456789abcdef0123456789abcdef"
+    group.up([*TWO, Wanted("three", "trixie", cloned), Wanted("four", "trixie", cloned)])
+    ids = {host.name: host.run("cat", "/etc/machine-id").strip() for host in group.hosts()}
+    assert ids["one"] != ids["two"]
+    assert ids["three"] == ids["four"] == cloned
+
+
+def test_a_host_comes_back_from_a_reboot_with_its_disk(group: Group) -> None:
+    group.up(TWO[:1])
+    host = group.host("one")
+    before = host.cgroup.leader()
+    host.run("touch", "/etc/kept")
+    host.run("systemctl", "--no-block", "reboot")
+
+    def is_back() -> bool:
+        if host.cgroup.leader() in (None, before):
+            return False
+        try:
+            return host.run("systemctl", "is-active", "ssh.service") == "active\n"
+        except Failure:
+            return False
+
+    assert until(is_back, 30)
+    host.run("test", "-e", "/etc/kept")
+
+
+def test_up_adds_what_is_missing_and_leaves_the_rest_alone(group: Group) -> None:
+    group.up(TWO[:1])
+    leader = group.host("one").cgroup.leader()
+    assert set(group.up(TWO)["all"]["hosts"]) == {"one", "two"}
+    assert group.host("one").cgroup.leader() == leader
+
+
+def test_down_leaves_nothing(group: Group) -> None:
+    group.up(TWO)
+    hosts = group.hosts()
+    assert traces(group, hosts)
+    group.down()
+    assert traces(group, hosts) == []
+
+
+def test_what_does_not_boot_leaves_nothing(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "SECONDS_TO_BOOT", 0.0)
+    with pytest.raises(Failure, match="did not boot"):
+        group.up(TWO)
+    assert traces(group, []) == []
+
+
+def test_hosts_end_with_the_process_they_are_for(group: Group, owner: subprocess.Popen[bytes]) -> None:
+    group.up(TWO, Process.of(owner.pid))
+    group.serve("{}", owner=Process.of(owner.pid))
+    hosts = group.hosts()
+    owner.kill()
+    owner.wait()
+    assert until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
+
+
+def test_a_sweep_finds_what_is_left_when_everything_was_killed(group: Group, owner: subprocess.Popen[bytes]) -> None:
+    group.up(TWO, Process.of(owner.pid))
+    hosts = group.hosts()
+    for host in hosts:
+        keeper = Process.read(host.folder / "keeper")
+        assert keeper
+        os.killpg(keeper.pid, signal.SIGKILL)
+    owner.kill()
+    owner.wait()
+    assert all(host.cgroup.leader() for host in hosts)  # systemd-nspawn is gone, its hosts are not
+    assert group.name in sweep()
+    assert traces(group, hosts) == []
+
+
+def test_hosts_of_a_process_that_lives_are_not_swept(group: Group, owner: subprocess.Popen[bytes]) -> None:
+    group.up(TWO[:1], Process.of(owner.pid))
+    assert group.name not in sweep()
+    assert group.host("one").cgroup.leader()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.9])
+def test_an_up_that_is_interrupted_leaves_nothing(
+    group: Group, owner: subprocess.Popen[bytes], number: signal.Signals, seconds: float
+) -> None:
+    command = [*COMMAND, "up", group.name, "one=bookworm", "two=trixie"]
+    variables = {**os.environ, OWNER: str(owner.pid)}
+    with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+        process.wait(30)
+        hosts = group.hosts()
+        owner.kill()
+        owner.wait()
+        sweep()
+    assert until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
+
+
+def test_the_command_says_in_one_line_what_is_wrong() -> None:
+    for words, sentence in (
+        (["up", "Not a name", "one"], "a group of hosts cannot be called 'Not a name'"),
+        (["up", "test-wrong", "one=potato"], "there is no host of 'potato': it must be one of bookworm, trixie"),
+        (["up", "test-wrong", "one=trixie=12"], "'12' is no machine id: it has 32 hexadecimal digits"),
+        (["up", "test-wrong", "one", "one"], "two hosts of a group cannot both be called 'one'"),
+        (["enter", "test-wrong", "one"], "there is no host 'one' in 'test-wrong'"),
+        (["refuse", "test-wrong"], "the test server does not run"),
+    ):
+        ended = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (1, f"hosts: {sentence}\n")
+
+
+def test_the_inventory_is_json(group: Group) -> None:
+    group.up(TWO[:1])
+    printed = subprocess.run([*COMMAND, "inventory", group.name], capture_output=True, check=True).stdout
+    assert json.loads(printed) == group.inventory()

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs Molecule's scenarios on real systemd hosts, several at once, and leaves nothing of them behind."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from failure import Failure, Unavailable
+from staging import BUILD, CHECKOUT
+
+sys.path.append(str(CHECKOUT / "tests"))
+
+from hosts import group as groups
+from hosts.command import OWNER
+from hosts.machine import Process, missing
+from hosts.trees import SUITES, base_tree
+
+ROOM = BUILD / "molecule"
+# Ends with the process that started it, also where that is killed.
+BOUND = ("setpriv", "--pdeathsig", "KILL")
+
+
+def check_machine() -> None:
+    """Make the base trees, and remove what dead runs left; raises Unavailable where hosts cannot be made."""
+    reason = missing()
+    if reason:
+        raise Unavailable(reason)
+    groups.sweep()
+    for suite in SUITES:
+        base_tree(suite)
+
+
+def run_molecule(molecule: Path, staged: Path, variables: Mapping[str, str], arguments: Sequence[str]) -> None:
+    """Test scenarios: those named with -s, else all. Or run one of Molecule's commands, after which the hosts stay.
+
+    Raises Failure with the scenarios that failed.
+    """
+    if arguments and not arguments[0].startswith("-"):
+        name = f"by-hand-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:6]}"
+        _Run(name, molecule, staged, variables).command(arguments)
+        return
+    parser = argparse.ArgumentParser(prog="make molecule", allow_abbrev=False)
+    parser.add_argument("-s", "--scenario-name", action="append", dest="scenarios")
+    options, rest = parser.parse_known_args(arguments)
+    scenarios = options.scenarios or sorted(
+        path.parent.name for path in staged.glob("extensions/molecule/*/molecule.yml")
+    )
+    _remove_old_rooms()
+    # An end asked for otherwise than by Ctrl-C is as orderly.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run = _Run(f"run-{os.getpid()}", molecule, staged, {**variables, OWNER: str(os.getpid())})
+    try:
+        run.test(scenarios, rest)
+    finally:
+        run.end()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _remove_old_rooms() -> None:
+    for room in ROOM.glob("run-*"):
+        if Process.of(int(room.name.removeprefix("run-"))) is None:
+            shutil.rmtree(room, ignore_errors=True)
+
+
+class _Run:
+    """One use of Molecule: a name that its groups of hosts begin with, and a room for its files."""
+
+    def __init__(self, name: str, molecule: Path, staged: Path, variables: Mapping[str, str]) -> None:
+        self.name = name
+        self.molecule = molecule
+        self.staged = staged
+        self.room = ROOM / name
+        # Molecule finds its own files by the name of the checkout's folder alone, which is the same for all.
+        own = {"KEYFLEET_MOLECULE_RUN": name, "ANSIBLE_HOME": str(self.room), "MOLECULE_COMMAND_BORDERS": "false"}
+        self.variables = {**variables, **own}
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def command(self, words: Sequence[str]) -> None:
+        status = subprocess.run([self.molecule, *words], cwd=self.staged, env=self.variables, check=False).returncode
+        if status:
+            raise Failure(f"molecule {words[0]} ended with {status}; its output stands above")
+
+    def test(self, scenarios: Sequence[str], options: Sequence[str]) -> None:
+        # Hosts wait for their timers most of the time, so that there may be more scenarios than processor cores.
+        # Molecule's own --workers would make all of them share the hosts of one.
+        self.room.mkdir(parents=True, exist_ok=True)
+        failed: list[str] = []
+        with ThreadPoolExecutor(min(len(scenarios), (os.cpu_count() or 1) + 1)) as pool:
+            testing = {pool.submit(self._test, name, options, len(scenarios) == 1): name for name in scenarios}
+            try:
+                for done in as_completed(testing):
+                    status, seconds = done.result()
+                    log = self._log(testing[done])
+                    if log.exists():
+                        print(f"--- {testing[done]}\n{log.read_text('utf-8', 'replace')}", flush=True)
+                    print(f"--- {testing[done]} {'FAILED' if status else 'passed'} after {seconds:.1f} s", flush=True)
+                    if status:
+                        failed.append(testing[done])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in self._running:
+                    process.kill()
+                raise
+        if failed:
+            raise Failure(f"these scenarios failed: {', '.join(sorted(failed))}; their output stands above")
+
+    def _test(self, scenario: str, options: Sequence[str], alone: bool) -> tuple[int, float]:
+        started = time.monotonic()
+        command = [*BOUND, str(self.molecule), "test", "-s", scenario, *options]
+        if alone:
+            process = subprocess.Popen(command, cwd=self.staged, env=self.variables)
+            self._running.append(process)
+            return process.wait(), time.monotonic() - started
+        with self._log(scenario).open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=self.staged, env=self.variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+            self._running.append(process)
+            return process.wait(), time.monotonic() - started
+
+    def _log(self, scenario: str) -> Path:
+        return self.room / f"{scenario}.log"
+
+    def end(self) -> None:
+        """Remove what is left of its hosts, and its files."""
+        for group in groups.groups():
+            if group.name.startswith(f"{self.name}-"):
+                group.down()
+        shutil.rmtree(self.room, ignore_errors=True)
