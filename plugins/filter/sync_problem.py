@@ -18,7 +18,7 @@ positional: _input
 options:
   _input:
     description:
-      - The jobs, as M(keyfleet.infisical.infisical_agent#module) takes them.
+      - The jobs, as M(keyfleet.infisical.infisical_agent) takes them.
     type: list
     elements: dict
     required: true
