@@ -178,6 +178,12 @@ options:
     type: str
     choices: [host, tpm2, host+tpm2]
     default: host
+  rotate_key:
+    description:
+      - Whether to seal all vaults of the host with a new key, made there, and with a new data key. Each run does it
+        anew, so it is for the command line, not for the inventory.
+    type: bool
+    default: false
   notify_command:
     description:
       - A program with arguments that is told of the first failure, of one that goes on, and of the recovery. It gets
@@ -315,6 +321,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": "host",
         "no_log": False,
     },
+    "rotate_key": {"type": "bool", "default": False, "no_log": False},
     "notify_command": {"type": "str", "default": ""},
     "notify_webhook_url": {"type": "str", "no_log": True},
     "notify_reminder": {"type": "float", "default": 24.0},
@@ -340,6 +347,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         scheduler=options["scheduler"],
         credentials=options["credentials"],
         credential_key=options["credential_key"],
+        rotate_key=options["rotate_key"],
         notify_command=options["notify_command"],
         notify_webhook_url=options["notify_webhook_url"] or "",
         notify_reminder=options["notify_reminder"] * 3600,

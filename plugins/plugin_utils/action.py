@@ -129,11 +129,11 @@ class InfisicalAction(ActionBase):
         return result
 
     def _refuse_shown_values(self, arguments: dict[str, Any], wrap_async: bool) -> None:
-        if wrap_async and not self._task.poll and self._returns_values(arguments):
+        if wrap_async and self._returns_values(arguments):
             raise ConfigurationError(
                 self.values_option,
-                "values cannot be hidden in a task that runs on by itself: async_status would show them. Set poll to "
-                "more than 0, or run the task without async.",
+                "values cannot be hidden in a task with async: Ansible keeps what it returns in a file that others on "
+                "the host can read, and async_status shows it. Run the task without async.",
             )
 
     def _returns_values(self, arguments: dict[str, Any]) -> bool:
@@ -143,7 +143,7 @@ class InfisicalAction(ActionBase):
         returns_values = self._returns_values(arguments)
         if returns_values:
             # The ssh connection prints what a module returned at -vvv, unless its play context forbids it. That is a
-            # copy made for this task alone, and it stays so for the polls of an async task.
+            # copy made for this task alone.
             self._connection._play_context.no_log = True
         result: dict[str, Any] = self._execute_module(
             module_name=self._task.resolved_action or self._task.action,

@@ -16,6 +16,9 @@ from .machine import run
 BRIDGE = "kf-hosts"
 NETWORK = "10.213.0"
 CONTROLLER = f"{NETWORK}.1"
+# A bridge without one of its own takes the lowest of its interfaces', which changes as hosts come and go; the others
+# then do not reach it until they have asked again.
+CONTROLLER_MAC = "02:6b:66:00:00:01"
 # The last part of a host's address; from it everything is named that a host has on the machine.
 NUMBERS = range(11, 251)
 
@@ -29,7 +32,7 @@ def make_bridge() -> None:
     if not has_bridge():
         for route in json.loads(run("ip", "-json", "-4", "route", "show", "root", f"{NETWORK}.0/24") or "[]"):
             raise Failure(f"{NETWORK}.0/24 is what the hosts need, and {route.get('dev')} has it already")
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        run("ip", "link", "add", BRIDGE, "address", CONTROLLER_MAC, "type", "bridge")
     run("ip", "address", "replace", f"{CONTROLLER}/24", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
 
@@ -45,6 +48,8 @@ def connect(label: str, address: str, namespace: Path) -> None:
     run("unshare", f"--net={namespace}", "true")
     inside = ["nsenter", f"--net={namespace}", "ip"]
     run(*inside, "link", "add", "host0", "type", "veth", "peer", "name", label, "netns", os.getpid())
+    # The host that had the address before is remembered for a minute or so, and this one would not be reached.
+    run("ip", "neighbour", "delete", address, "dev", BRIDGE, check=False)
     run("ip", "link", "set", label, "master", BRIDGE, "up")
     run(*inside, "link", "set", "lo", "up")
     run(*inside, "address", "add", f"{address}/24", "dev", "host0")

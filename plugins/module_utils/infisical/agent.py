@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -13,15 +14,16 @@ import pkgutil
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from . import cli, config, files, report, schedule, systemd, units
 from .deliver import File, Record, withdraw
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
 from .host import Done, Host
 from .keys import KEY_BYTES
+from .local import open_vault, rekey
 from .model import Settings
 from .vault import Vault
 
@@ -31,6 +33,7 @@ UNITS = "/etc/systemd/system"
 CRON = "/etc/cron.d"
 KEY = "infisical_vault_key"
 VAULT_FILE = "secrets.vault"
+_NEXT_KEY = f"{KEY}.next"
 
 ROOMS = (
     "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files", "gate",
@@ -59,8 +62,12 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Agent:
-    """What a host is to have. `credentials` is how secrets of the agent itself are kept: `auto`, `encrypted` for the
-    key `credential_key` of the machine, or `file`. `notify_reminder` and `rate_limit_jitter` are in seconds."""
+    """What a host is to have.
+
+    `credentials` is how secrets of the agent itself are kept: `auto`, `encrypted` for the key `credential_key` of the
+    machine, or `file`; `rotate_key` seals the vaults with a new key. `notify_reminder` and `rate_limit_jitter` are in
+    seconds.
+    """
 
     settings: Settings
     jobs: tuple[Job, ...]
@@ -73,6 +80,7 @@ class Agent:
     notify_reminder: float = 86_400.0
     metrics_directory: str = ""
     rate_limit_jitter: float = 120.0
+    rotate_key: bool = False
 
 
 class Facts(NamedTuple):
@@ -155,6 +163,11 @@ def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
     but for their vaults.
     """
     agent = checked(agent)
+    with _alone(check):
+        return _applied(agent, found, check)
+
+
+def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
     if not check:  # in check mode nobody has installed anything
         _check_python(agent.python)
     host = Host(check)
@@ -177,8 +190,8 @@ def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
     for job in agent.jobs:
         done.warnings += _set_aside(host, job.name, new_key, around)
         changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))
-        last = report.read(f"{units.STATE}/{job.name}/result.json")
-        if changed or renewed or last.failed or not last.last_success or not _vault(job.name).exists():
+        last = report.read(_report_file(job.name))
+        if changed or renewed or last.failed or not last.ended or not _vault(job.name).exists():
             done.due.append(job.name)
     _schedule(host, agent, around)
     _remove_jobs(host, {job.name for job in agent.jobs})
@@ -190,6 +203,11 @@ def remove(*, remove_vault: bool, check: bool = False) -> Done:
 
     Raises InfisicalError.
     """
+    with _alone(check):
+        return _removed(remove_vault, check)
+
+
+def _removed(remove_vault: bool, check: bool) -> Done:
     host = Host(check)
     _remove_jobs(host, set())
     for name in units.NAMES:
@@ -197,17 +215,40 @@ def remove(*, remove_vault: bool, check: bool = False) -> Done:
     host.reload_units()
     kept = () if remove_vault else (KEY,)
     for directory in (systemd.CREDSTORE, f"{units.CONFIGURATION}/credentials"):
-        for name in (*config.CREDENTIALS,):
+        for name in (*config.CREDENTIALS, _NEXT_KEY):
             if name not in kept:
                 host.absent(f"{directory}/{name}")
     host.absent(units.COMMAND)
-    for path in (LIBRARY, units.RUNTIME, units.DELIVERIES, config.JOBS):
+    for path in (LIBRARY, units.RUNTIME, units.REPORTS, units.DELIVERIES, config.JOBS):
         host.tree_absent(path)
     if remove_vault:
         for path in (units.STATE, units.CONFIGURATION):
             host.tree_absent(path)
         host.user_absent(USER)
     return host.done
+
+
+_LOCK = "/run/infisical-agent.lock"
+_LOCK_WAIT = 300.0
+"""Seconds to wait for another run that changes the agent of this host."""
+
+
+@contextlib.contextmanager
+def _alone(check: bool) -> Iterator[None]:
+    """Keep other runs out, which would write the same files. Check mode writes nothing."""
+    with contextlib.ExitStack() as stack:
+        if not check:
+            try:
+                stack.enter_context(files.locked(_LOCK, _LOCK_WAIT))
+            except files.LockTimeout:
+                raise InfisicalError(
+                    Conclusion.BUSY,
+                    "Another run changes the agent of this host, and did not end within "
+                    f"{_LOCK_WAIT:g} seconds. Let it finish.",
+                ) from None
+            except OSError as error:
+                raise files.explained(error, f"{_LOCK} cannot be locked", _LOCK) from None
+        yield
 
 
 # Install
@@ -323,12 +364,17 @@ def _credentials(
     owner = (0, 0) if version >= units.LOADS_CREDENTIALS else user
     moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", found.machine_id)
     kept = _kept_key(plain, moved)
-    key = kept or os.urandom(KEY_BYTES)
+    host.directory(store, 0o700 if encrypts or version >= units.LOADS_CREDENTIALS else 0o755)
+
+    def store_key(name: str, key: bytes) -> None:
+        data = systemd.encrypted(KEY, key, with_key=agent.credential_key) if encrypts and not host.check else key
+        host.file(f"{store}/{name}", data, 0o600, (0, 0) if encrypts else owner)
+
+    key = os.urandom(KEY_BYTES) if kept is None else _rotated(host, kept, agent.rotate_key, store, store_key)
     wanted = {"infisical_client_id": agent.settings.client_id.encode("utf-8"),
               "infisical_client_secret": agent.settings.client_secret.encode("utf-8"), KEY: key}  # fmt: skip
     if agent.notify_webhook_url:
         wanted["infisical_webhook_url"] = agent.notify_webhook_url.encode("utf-8")
-    host.directory(store, 0o700 if encrypts or version >= units.LOADS_CREDENTIALS else 0o755)
     renewed = False
     for name, value in wanted.items():
         path = f"{store}/{name}"
@@ -348,14 +394,51 @@ def _credentials(
     return _Around(around, key), kept is None, renewed
 
 
+def _rotated(host: Host, kept: bytes, rotate: bool, store: str, store_key: Callable[[str, bytes], None]) -> bytes:
+    """The key with which all vaults of this host are sealed from now on: with `rotate` a new one, else `kept`.
+
+    The new key lies beside the old one until every vault has it, so that a run that was interrupted is completed by the
+    next one.
+    """
+    coming = f"{store}/{_NEXT_KEY}"
+    new = _key_at(coming, encrypted=store == systemd.CREDSTORE)
+    if new is None and not rotate:
+        return kept
+    if new is None:
+        new = os.urandom(KEY_BYTES)
+        store_key(_NEXT_KEY, new)
+    for path in sorted(glob.glob(f"{units.STATE}/*/{VAULT_FILE}")):
+        try:
+            open_vault(path, _Key(new))[0].read()
+            continue
+        except InfisicalError as error:
+            if error.conclusion is not Conclusion.WRONG_KEY:
+                host.done.changes.append(f"{path} is not sealed anew: {error}")
+                continue
+        if host.note(f"{path} is sealed with a new key"):
+            rekey(*open_vault(path, _Key(kept)), _Key(new), data=True)
+    if not host.check:
+        with host.explained(coming):
+            os.rename(coming, f"{store}/{KEY}")
+    return new
+
+
+def _key_at(path: str, *, encrypted: bool) -> bytes | None:
+    """The key in a file of the agent's, None where it is not there or cannot be had."""
+    if encrypted:
+        key = _decrypted(KEY, path)
+    else:
+        try:
+            key = files.read_regular(path)
+        except OSError:
+            key = None
+    return key if key is not None and len(key) == KEY_BYTES else None
+
+
 def _kept_key(plain: str, moved: bool) -> bytes | None:
     """The vaults' key that is there, None where there is none that can be had."""
-    with contextlib.suppress(OSError):
-        return files.read_regular(f"{plain}/{KEY}")
-    if moved or not os.path.exists(f"{systemd.CREDSTORE}/{KEY}"):
-        return None
-    key = _decrypted(KEY, f"{systemd.CREDSTORE}/{KEY}")
-    return key if key is not None and len(key) == KEY_BYTES else None
+    key = _key_at(f"{plain}/{KEY}", encrypted=False)
+    return key or (None if moved else _key_at(f"{systemd.CREDSTORE}/{KEY}", encrypted=True))
 
 
 def _decrypted(name: str, path: str) -> bytes | None:
@@ -374,6 +457,10 @@ class _Key(NamedTuple):
 
     def secret(self) -> bytes:
         return self.key
+
+
+def _report_file(job: str) -> str:
+    return f"{units.REPORTS}/{job}/result.json"
 
 
 def _vault(job: str, key: bytes = b"") -> Vault:
@@ -437,7 +524,7 @@ def _configuration(job: Job, agent: Agent, around: _Around) -> str:
         "infisical": server,
         "vault": vault,
         "sync": {"job": job.name, **job.options},
-        "agent": {"result_file": f"{state}/result.json", "login_file": f"{units.STATE}/login.json",
+        "agent": {"result_file": _report_file(job.name), "login_file": f"{units.STATE}/login.json",
                   "rate_limit_jitter": agent.rate_limit_jitter},
         "deliver": deliver,
         "notify": notify,
@@ -524,7 +611,8 @@ def _cron(job: Job, machine_id: str) -> str:
     end = f"--config {config.job_file(job.name)} >/dev/null"
     as_user = f"runuser -u {USER} -- {units.COMMAND}"
     # Without systemd nobody else makes the directory in memory.
-    steps = [f"sleep {shift % 60}", f"{as_user} sync {end}", f"mkdir -p -m 755 {job.default_directory}",
+    steps = [f"sleep {shift % 60}", f"install -d {job.default_directory}",
+             f"install -d -m 700 -o {USER} {os.path.dirname(_report_file(job.name))}", f"{as_user} sync {end}",
              f"{units.COMMAND} deliver {end}", f"{as_user} notify {end}"]  # fmt: skip
     return (
         "# Written by the role scheduled_sync of keyfleet.infisical.\n"
@@ -547,7 +635,7 @@ def _remove_jobs(host: Host, wanted: set[str]) -> None:
             host.absent(path, unit=True)
         for path in (f"{CRON}/{_cron_name(job)}", config.job_file(job)):
             host.absent(path)
-        for path in (f"{UNITS}/infisical-deliver@{job}.service.d", f"{units.RUNTIME}/{job}"):
+        for path in (f"{UNITS}/infisical-deliver@{job}.service.d", f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
             host.tree_absent(path)
     host.reload_units()
 
@@ -584,7 +672,7 @@ def sync_now(job: str) -> report.Report:
     """
     if job not in jobs_there():
         raise ConfigurationError("jobs", f"there is no job '{job}' on this host. There are: {', '.join(jobs_there())}.")
-    path = f"{units.STATE}/{job}/result.json"
+    path = _report_file(job)
     before = report.read(path)
     if os.path.exists(f"{UNITS}/{units.timer_of(job)}"):
         commands = [["systemctl", "start", f"infisical-{what}@{job}.service"] for what in ("sync", "deliver")]

@@ -13,7 +13,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from .auth import Login
 from .errors import Answer, Conclusion, ConfigurationError, InfisicalError, Operation, Validator
-from .model import Scope, Secret, Settings
+from .model import Scope, Secret, Settings, is_text
 from .transport import Call, Clock, TokenSource, Transport, encoded, segment
 
 SECRETS = {"v4": "/api/v4/secrets", "v3": "/api/v3/secrets/raw"}
@@ -511,7 +511,7 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[Secret, .
     metadata = [row.get("secretMetadata") for row in rows]
     texts = (keys, values, ids, paths, environments, comments, *times)
     usual = (
-        all(set(map(type, column)) == {str} for column in texts)
+        all(map(is_text, texts))
         and set(map(type, versions)) == {int}
         and set(map(type, tags)) == {list}
         and set(map(type, metadata)) <= {list, type(None)}

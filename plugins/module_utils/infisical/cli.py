@@ -523,7 +523,10 @@ def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> i
 
 
 def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from dataclasses import replace
+
     from . import cycle
+    from . import report as reports
     from .notify import Channel
 
     job, state_file = settled.first(("sync", "job")) or "default", settled.first(("notify", "state_file"))
@@ -541,9 +544,16 @@ def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
         proxy=settled.first(("infisical", "proxy")) or "",
         allow_http=bool(settled.first(("infisical", "allow_http"))),
     )
-    report = cycle.latest(settled.first(("agent", "result_file")) or "", job, os.environ)
+    report = replace(reports.read(settled.first(("agent", "result_file")) or ""), job=job)
     kind = cycle.notify(state_file, report, channel)
     say.out(f"told: {kind}" if kind else "nothing to tell")
+    return OK
+
+
+def _finish(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .cycle import finish
+
+    finish(settled.first(("agent", "result_file")) or "", settled.first(("sync", "job")) or "", os.environ)
     return OK
 
 
@@ -617,7 +627,7 @@ def _vault_list(settled: Settled, arguments: argparse.Namespace, say: Console) -
 
 
 def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
-    vault, _state = _opened(settled, say)
+    vault, state = _opened(settled, say)
     values = _values(vault)
     if arguments.format == "json":
         import json
@@ -634,6 +644,10 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
     from . import files
 
     path = os.path.abspath(os.path.expanduser(arguments.output))
+    own = {vault.path + end for end in ("", ".previous", ".lock", ".cycle.lock")}
+    own |= {state.path, *(settled.first(("vault", name)) for name in ("key_file", "passphrase_file"))}
+    if path in own:
+        raise ConfigurationError("output", f"'{path}' belongs to the vault, and would be lost. Name another file.")
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -867,6 +881,7 @@ COMMANDS: tuple[Command, ...] = (
             _as_json,
             "For root, and for jobs that the role scheduled_sync has set up. Units are reloaded or restarted after a "
             "change."),
+    Command(("finish",), "report a sync that was killed", _finish, ()),
     Command(("notify",), "tell of a failed sync, or of its recovery, if that is new", _notify, ()),
     Command(("ready",), "wait until the files of a job have been delivered since the boot", _ready, ()),
     Command(("moved",), "fail where the agent was installed on another machine", _moved, ()),

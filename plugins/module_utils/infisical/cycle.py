@@ -68,7 +68,8 @@ def _write(path: str, report: Report, started: float) -> None:
         return
     ended = reports.time_of(time.time())
     try:
-        reports.write(path, replace(report, ended=ended, seconds=round(time.monotonic() - started, 3)))
+        seconds = round(time.monotonic() - started, 3)
+        reports.write(path, replace(report, ended=ended, seconds=seconds), durable=False)
     except OSError as error:
         from . import files
 
@@ -90,22 +91,37 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     """Bring the job's files and metrics to what the vault holds. Without a vault, files stay as they are.
 
     Raises InfisicalError where the vault cannot be opened, or where files could not be written: PARTIAL with what was
-    done in `details`.
+    done in `details`. The report of the cycle then says so too, unless the sync had failed before.
     """
-    from . import deliver as delivering
-
     report = replace(reports.read(work.result_file), job=job)
-    secrets, generation = None, 0
+    secrets, generation, done, problem = None, 0, None, None
     try:
-        done = delivering.Delivery()
         if vault.exists():
             contents = vault.read()
             secrets, generation = contents.count, contents.generation
-            values = {name: secret.value or "" for name, secret in contents.secrets.items()}
-            done = delivering.deliver(values, work.files, delivering.Record(work.record_file))
-    finally:
-        if work.metrics_directory:
-            _write_metrics(work, job, reports.metrics(report, state.head(), secrets, generation))
+            done = _delivered({name: secret.value or "" for name, secret in contents.secrets.items()}, work)
+            if work.runtime_directory:
+                _mark(work.runtime_directory, generation)
+    except InfisicalError as error:
+        problem = error
+        if not report.failed:
+            ended = reports.time_of(time.time())
+            report = replace(report, conclusion=error.conclusion.value, message=str(error), ended=ended)
+            with contextlib.suppress(OSError):
+                reports.write(work.result_file, report, durable=False)
+    if work.metrics_directory:
+        _write_metrics(work, job, reports.metrics(report, state.head(), secrets, generation))
+    if problem is not None:
+        raise problem
+    from .deliver import Delivery
+
+    return done or Delivery()
+
+
+def _delivered(values: Mapping[str, str], work: Delivering) -> Delivery:
+    from .deliver import Record, deliver
+
+    done = deliver(values, work.files, Record(work.record_file))
     if done.problems:
         first = next(iter(done.problems.values()))
         partial = InfisicalError(
@@ -114,8 +130,6 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
         )
         partial.details = described(done)
         raise partial
-    if generation and work.runtime_directory:
-        _mark(work.runtime_directory, generation)
     return done
 
 
@@ -156,35 +170,21 @@ def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.slee
         sleep(_POLL)
 
 
-_EXIT_CONCLUSIONS = {
-    "2": Conclusion.CONFIGURATION.value,
-    "3": Conclusion.FORBIDDEN.value,
-    "4": Conclusion.UNREACHABLE.value,
-    "5": Conclusion.GUARD.value,
-    "6": Conclusion.STORAGE.value,
-    "7": Conclusion.BUSY.value,
-    "8": Conclusion.PARTIAL.value,
-}
-"""What an exit code says where the report of that run could not be written."""
-
-
-def latest(path: str, job: str, environ: Mapping[str, str]) -> Report:
-    """The report of the run of the service that systemd tells of (systemd.exec(5), $MONITOR_*), else made of what
-    systemd knows: the service may have been killed, or the disk been full."""
+def finish(path: str, job: str, environ: Mapping[str, str]) -> Report:
+    """The report of the run of the service that has just ended, made of what systemd knows (systemd.exec(5),
+    $SERVICE_RESULT) where it left none: it was killed, or ran out of time or memory."""
     found = reports.read(path)
-    invocation = environ.get("MONITOR_INVOCATION_ID", "")
-    if found.ended and (not invocation or invocation == found.invocation_id):
+    invocation = environ.get("INVOCATION_ID", "")
+    if found.ended and found.invocation_id == invocation:
         return found
-    result = environ.get("MONITOR_SERVICE_RESULT", "")
-    about = reports.Report(
-        job=job, invocation_id=invocation, ended=reports.time_of(time.time()), last_success=found.last_success
-    )
-    if not invocation or result == "success":
-        return about
-    status = environ.get("MONITOR_EXIT_STATUS", "")
-    conclusion = _EXIT_CONCLUSIONS.get(status, "unexpected") if result == "exit-code" else result
-    message = f"The service left no report: its result is '{result}', its exit status '{status}'. See its journal."
-    return replace(about, conclusion=conclusion, message=message)
+    result, status = environ.get("SERVICE_RESULT", "unknown"), environ.get("EXIT_STATUS", "")
+    report = reports.Report(
+        job=job, invocation_id=invocation, conclusion=result, last_success=found.last_success,
+        message=f"The sync left no report: the result of its service is '{result}', its exit status '{status}'. See "
+        "its journal.",
+    )  # fmt: skip
+    _write(path, report, time.monotonic())
+    return report
 
 
 def notify(state_file: str, report: Report, channel: Channel) -> str:

@@ -28,7 +28,9 @@ DELIVERED = ".delivered"
 """The file in a job's runtime directory that says that everything has been delivered since the last boot."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z")
-_LONGEST_FILE_NAME = 255
+_LONGEST_FILE_NAME = 237
+"""Bytes of a file's name: a file system takes 255, and the temporary file's name is longer than that by 18."""
+
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(service|socket|target|timer|path|slice|mount)\Z")
 
 
@@ -213,7 +215,8 @@ def _rendered(values: Mapping[str, str], file: File) -> dict[str, bytes]:
         if refused:
             raise _refused(file, refused, "Allow each by name in allow, leave it out by names, or use the format json")
         return {name: dotenv.dump(values).encode("utf-8")}
-    bad = {key: "it is no name of a file: that has letters, digits, '.', '_' and '-', and begins with none of '.-'"
+    bad = {key: "it is no name of a file: that has letters, digits, '.', '_' and '-', begins with none of '.-', and is "
+           f"not longer than {_LONGEST_FILE_NAME}"
            for key in values if not _FILE_NAME.match(key) or len(key) > _LONGEST_FILE_NAME}  # fmt: skip
     if bad:
         raise _refused(file, bad, "Leave it out by names, rename it in Infisical, or use the format json")

@@ -155,6 +155,17 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
+def unwritable(directory: str) -> OSError | None:
+    """Why this process can make no file in a directory, None where it can."""
+    if not os.path.isdir(directory):
+        code = errno.ENOENT
+    elif os.access(directory, os.W_OK | os.X_OK):
+        return None
+    else:
+        code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
+    return OSError(code, os.strerror(code), directory)
+
+
 @contextlib.contextmanager
 def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
     """The directory `path` (absolute), open, after a look that root alone can change what it and every one above it

@@ -116,7 +116,8 @@ def _by_command(channel: Channel, about: Mapping[str, Any]) -> str:
     except ValueError:
         raise ConfigurationError("notify_command", "has a quote that is never closed.") from None
     try:
-        ended = systemd.run(words, data=json.dumps(about).encode("utf-8"), seconds=_COMMAND_SECONDS)
+        # With an end of line, so that a shell's `read` takes it, and a file that it is appended to has a line for each.
+        ended = systemd.run(words, data=json.dumps(about).encode("utf-8") + b"\n", seconds=_COMMAND_SECONDS)
     except systemd.CannotRun as error:
         return f"{words[0]} {error}"
     return "" if ended.status == 0 else f"{words[0]} ended with {ended.status}: {ended.said or 'it says nothing'}"

@@ -101,7 +101,7 @@ def metrics(report: Report, head: Mapping[str, Any], secrets: int | None, genera
     """The text for the textfile collector of Prometheus' node exporter, from a report, a state file's head and the
     vault's number of entries and generation. What is not known is left out."""
     known: dict[str, float | None] = {
-        "last_success_timestamp_seconds": seconds_of(report.last_success),
+        "last_success_timestamp_seconds": seconds_of(str(head.get("last_sync"))),
         "last_cycle_timestamp_seconds": seconds_of(report.ended),
         "last_cycle_failed": int(report.failed) if report.ended else None,
         "last_error": 1 if report.failed else None,

@@ -152,7 +152,7 @@ class Transport:
 
     def pause(self, error: InfisicalError) -> None:
         """Wait as long as the policy says before the request that ended with `error` may be sent once more."""
-        self._log(f"Waiting {error.wait:g} s before one more try: {error}")
+        self._log(f"Waiting {error.wait:g} s before one more try: {error.problem}")
         self.clock.sleep(error.wait)
 
     def _wait_before_repeat(self, failure: _Failure) -> float | None:
@@ -281,9 +281,9 @@ class Transport:
         said = quoted(answer.text(), (*call.secrets, token))
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
         uncertain = conclusion is Conclusion.SERVER_ERROR and not call.repeatable
+        problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
         advice = remedy(conclusion, call.operation)
-        message = f"Could not {call.what}: {self.settings.url} answered {came_back}. {advice}"
-        return InfisicalError(conclusion, message, status=answer.status, uncertain=uncertain)
+        return InfisicalError(conclusion, problem, advice=advice, status=answer.status, uncertain=uncertain)
 
 
 @dataclass(frozen=True)

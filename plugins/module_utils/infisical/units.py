@@ -16,6 +16,8 @@ CONFIGURATION = "/etc/infisical-sync"
 STATE = "/var/lib/infisical-sync"
 DELIVERIES = "/var/lib/infisical-deliver"
 RUNTIME = "/run/infisical-sync"
+REPORTS = "/run/infisical-agent"
+"""Where delivered files are, and what the last cycle of a job came to: in memory, which a full disk does not fill."""
 
 FIXED_RANDOM_DELAY = 247
 LOADS_CREDENTIALS = 247
@@ -82,7 +84,7 @@ _WITH_NETWORK = ("RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",)
 _WITHOUT_NETWORK = ("PrivateNetwork=yes", "IPAddressDeny=any", "RestrictAddressFamilies=AF_UNIX")
 
 NAMES = tuple(
-    f"infisical-{name}@.service" for name in ("sync", "deliver", "ready", "failed", "succeeded", "moved")
+    f"infisical-{name}@.service" for name in ("sync", "deliver", "notify", "ready", "moved")
 )  # fmt: skip
 """The templates of all services; their instances are the jobs."""
 
@@ -104,38 +106,39 @@ def services(around: Surroundings) -> dict[str, str]:
     """The service templates, {name: text}."""
     start = f"{COMMAND} {{}} --config {CONFIGURATION}/jobs/%i.ini"
     user = f"User={around.user}"
-    after = ("infisical-deliver@%i.service", "infisical-{}@%i.service")
-    on_end = [f"OnFailure={' '.join(after).format('failed')}"]
-    stop_post: list[str] = []
-    if around.version >= ON_SUCCESS:
-        on_end.append(f"OnSuccess={' '.join(after).format('succeeded')}")
-    else:
-        units = " ".join(after).format("succeeded")
-        stop_post = [
-            'ExecStopPost=+-/bin/sh -c \'[ "$$SERVICE_RESULT" != success ] || '
-            f"exec systemctl start --no-block {units}'"
-        ]
     here, elsewhere = _on_this_machine(around)
-    state = (f"StateDirectory={os.path.basename(STATE)} {os.path.basename(STATE)}/%i", "StateDirectoryMode=0700")
-    notify = (*_OF_A_USER, *_WITH_NETWORK, user, *state, *_loads(around, "infisical_webhook_url"))
+    state = (*_directory("State", STATE), f"StateDirectory={os.path.basename(STATE)}/%i",
+             *_directory("Runtime", REPORTS), f"RuntimeDirectory={os.path.basename(REPORTS)}/%i",
+             "RuntimeDirectoryPreserve=yes")  # fmt: skip
+    # Killed, it leaves no report; then this one is made of what systemd knows.
+    finish = f"ExecStopPost=/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {start.format('finish')}'"
+    after_sync, then_deliver = _at_end("infisical-deliver@%i.service", around)
+    after_delivery, then_notify = _at_end("infisical-notify@%i.service", around)
+    # As often as cycles end, also when many are started by hand.
+    often = "StartLimitIntervalSec=0"
     texts = {
         "sync": _unit(
             "Sync of secrets from Infisical: %i",
-            [*here, "Wants=network-online.target", "After=network-online.target", *on_end],
+            [*here, "Wants=network-online.target", "After=network-online.target", *after_sync],
             [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}",
              *_loads(around, "infisical_client_id", "infisical_client_secret", "infisical_vault_key"),
-             f"ExecStart={start.format('sync')}", *stop_post],
+             f"ExecStart={start.format('sync')}", finish, *then_deliver],
         ),
         "deliver": _unit(
             "Secrets for applications from the vault: %i",
-            # As often as cycles end, also when many are started by hand.
-            [*here, "StartLimitIntervalSec=0"],
+            [*here, often, *after_delivery],
             [*_SANDBOX, *_WITHOUT_NETWORK, "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER",
-             "SystemCallFilter=@chown", f"StateDirectory={os.path.basename(DELIVERIES)}", "StateDirectoryMode=0700",
-             f"RuntimeDirectory={os.path.basename(RUNTIME)}/%i", "RuntimeDirectoryMode=0755",
-             "RuntimeDirectoryPreserve=yes", *_loads(around, "infisical_vault_key"),
-             f"ExecStart={start.format('deliver')}"],
+             "SystemCallFilter=@chown", *_directory("State", DELIVERIES), *_directory("Runtime", RUNTIME, 0o755),
+             f"RuntimeDirectory={os.path.basename(RUNTIME)}/%i", "RuntimeDirectoryPreserve=yes",
+             f"ReadWritePaths=-{REPORTS}/%i", *_loads(around, "infisical_vault_key"),
+             f"ExecStart={start.format('deliver')}", *then_notify],
             BOOT,
+        ),
+        "notify": _unit(
+            "Notification of a failed sync, or of its recovery: %i",
+            [*here, often],
+            [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, *_loads(around, "infisical_webhook_url"),
+             f"ExecStart={start.format('notify')}"],
         ),
         "ready": _unit(
             "First delivery of secrets since the boot: %i",
@@ -143,10 +146,6 @@ def services(around: Surroundings) -> dict[str, str]:
             [*_SANDBOX, *_OF_A_USER, *_WITHOUT_NETWORK, user, "RemainAfterExit=yes", "TimeoutStartSec=infinity",
              f"ExecStart={start.format('ready')}"],
         ),
-        "failed": _unit("Notification of a failed sync: %i", [*here, "StartLimitIntervalSec=0"],
-                        [*_SANDBOX, *notify, f"ExecStart={start.format('notify')}"]),
-        "succeeded": _unit("Notification of a recovered sync: %i", [*here, "StartLimitIntervalSec=0"],
-                           [*_SANDBOX, *notify, f"ExecStart={start.format('notify')}"]),
         "moved": _unit(
             "Another machine than the agent was installed on: %i",
             [elsewhere or "ConditionPathExists=!/"],
@@ -156,6 +155,18 @@ def services(around: Surroundings) -> dict[str, str]:
         ),
     }  # fmt: skip
     return {f"infisical-{name}@.service": text for name, text in texts.items()}
+
+
+def _directory(kind: str, path: str, mode: int = 0o700) -> tuple[str, str]:
+    """A directory that systemd makes for a service: kind `State` in /var/lib, `Runtime` in /run."""
+    return f"{kind}Directory={os.path.basename(path)}", f"{kind}DirectoryMode={mode:04o}"
+
+
+def _at_end(unit: str, around: Surroundings) -> tuple[list[str], list[str]]:
+    """What starts a unit when another one has ended, well or not: lines of its [Unit], and of its [Service]."""
+    if around.version >= ON_SUCCESS:
+        return [f"OnSuccess={unit}", f"OnFailure={unit}"], []
+    return [], [f"ExecStopPost=+-/bin/systemctl start --no-block {unit}"]
 
 
 def timer(timing: Timing, around: Surroundings) -> str:
