@@ -16,6 +16,8 @@ from .machine import run
 BRIDGE = "kf-hosts"
 NETWORK = "10.213.0"
 CONTROLLER = f"{NETWORK}.1"
+# A hardware address belongs to each address for good: neighbours remember it longer than a host lives.
+HARDWARE = "02:4b:46:0a:d5"
 # The last part of a host's address; from it everything is named that a host has on the machine.
 NUMBERS = range(11, 251)
 
@@ -31,7 +33,8 @@ def make_bridge() -> None:
             raise Failure(f"{NETWORK}.0/24 is what the hosts need, and {route.get('dev')} has it already")
         run("ip", "link", "add", BRIDGE, "type", "bridge")
     run("ip", "address", "replace", f"{CONTROLLER}/24", "dev", BRIDGE)
-    run("ip", "link", "set", BRIDGE, "up")
+    # Else it is that of one of its ports, and another one whenever a host comes or goes.
+    run("ip", "link", "set", BRIDGE, "address", f"{HARDWARE}:01", "up")
 
 
 def remove_bridge() -> None:
@@ -39,15 +42,30 @@ def remove_bridge() -> None:
         run("ip", "link", "delete", BRIDGE, check=False)
 
 
-def connect(label: str, address: str, namespace: Path) -> None:
+def connect(label: str, number: int, namespace: Path) -> None:
     """Make a network namespace, mounted at a file, whose interface host0 is on the bridge."""
+    hardware = f"{HARDWARE}:{number:02x}"
     namespace.touch()
     run("unshare", f"--net={namespace}", "true")
     inside = ["nsenter", f"--net={namespace}", "ip"]
-    run(*inside, "link", "add", "host0", "type", "veth", "peer", "name", label, "netns", os.getpid())
+    run(
+        *inside,
+        "link",
+        "add",
+        "host0",
+        "address",
+        hardware,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        label,
+        "netns",
+        os.getpid(),
+    )
     run("ip", "link", "set", label, "master", BRIDGE, "up")
     run(*inside, "link", "set", "lo", "up")
-    run(*inside, "address", "add", f"{address}/24", "dev", "host0")
+    run(*inside, "address", "add", f"{NETWORK}.{number}/24", "dev", "host0")
     run(*inside, "link", "set", "host0", "up")
 
 
