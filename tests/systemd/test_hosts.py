@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "tools")]
 
 from failure import Failure  # noqa: E402
 from hosts import host as host_module  # noqa: E402
+from hosts import network  # noqa: E402
 from hosts.command import OWNER  # noqa: E402
 from hosts.group import Group, Wanted, groups, sweep  # noqa: E402
 from hosts.host import Host, known_labels  # noqa: E402
@@ -82,13 +82,21 @@ def test_hosts_run_systemd_of_their_release_and_are_reached_over_ssh(group: Grou
         assert {name, release, "running", "root", "systemd"} <= set(answer)
 
 
-def test_a_host_is_reached_at_once_at_the_address_of_one_that_is_gone(group: Group) -> None:
-    for _time in range(3):
-        with Group(f"{group.name}-again") as again:
-            again.up(TWO)
-            for host in again.hosts():
-                with socket.create_connection((host.address, 22), timeout=0.5) as connection:
-                    assert connection.recv(4) == b"SSH-"
+def test_neighbours_are_not_confused_when_hosts_come_and_go(group: Group) -> None:
+    def hardware_addresses() -> tuple[str, str]:
+        bridge = Path("/sys/class/net", network.BRIDGE, "address").read_text("ascii").strip()
+        return bridge, json.loads(group.host("one").run("ip", "-json", "link", "show", "host0"))[0]["address"]
+
+    group.up(TWO[1:])
+    group.up(TWO)
+    before = hardware_addresses()
+    group.down(["two"])
+    assert hardware_addresses() == before
+    number = group.host("one").number
+    with Group(f"{group.name}-again") as again:
+        again.up(TWO[1:])
+        assert hardware_addresses() == before
+    assert before == (f"{network.HARDWARE}:01", f"{network.HARDWARE}:{number:02x}")
 
 
 def test_hosts_have_no_way_to_the_internet(group: Group) -> None:
