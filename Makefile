@@ -5,8 +5,8 @@
 
 PYTHON ?= python3
 ARGS ?=
-TARGETS = demo test check unit contract integration molecule matrix bench lint style repair types ansible-lint \
-	sanity docs docs-lint changelog build install server
+TARGETS = demo test check unit contract integration molecule matrix bench fleet-load lint style repair types \
+	ansible-lint sanity docs docs-lint changelog build install server
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
@@ -25,6 +25,7 @@ integration: ## real playbook runs against the test server
 molecule: ## the role on real systemd hosts, as root on Debian; ARGS="-s NAME" for one scenario
 matrix: ## the integration tests on every supported ansible-core; with REQUIRE_ALL=1 none may be missing
 bench: ## count requests and measure seconds
+fleet-load: ## simulate how many hosts a rate limit bears, and print the manual's table
 lint: ## style and types
 style: ## ruff
 repair: ## let ruff repair style in the checkout; ARGS="path" for one file

@@ -35,7 +35,7 @@ options:
   recursive:
     description:
       - Also read the folders below O(secret_path).
-      - A name that has different values in several folders is an error.
+      - A name that has different values in several folders is an error where it is asked for, or all names are.
       - Only with O(fetch=list).
     type: bool
     default: false
@@ -157,16 +157,18 @@ class LookupModule(InfisicalLookup):
         scope = settings.scope()
         cache = RunCache(settings, self.get_option("cache"), log=self.log)
         if not names:
-            return [{key: _value(secret, scope) for key, secret in sorted(self._all(cache, scope).items())}]
-        secrets = self._each(cache, scope, names) if self.get_option("fetch") == "one" else self._all(cache, scope)
+            return [{key: _value(secret, scope) for key, secret in sorted(self._all(cache, scope, names).items())}]
+        each = self.get_option("fetch") == "one"
+        secrets = self._each(cache, scope, names) if each else self._all(cache, scope, names)
         return [value for name in names for value in self._value_or_missing(secrets.get(name), name, scope)]
 
-    def _all(self, cache: RunCache, scope: Scope) -> dict[str, Secret]:
+    def _all(self, cache: RunCache, scope: Scope, names: list[str]) -> dict[str, Secret]:
         if self.get_option("fetch") == "one":
             raise ConfigurationError("fetch", "'one' needs the names of the secrets. Use 'list' to read them all.")
         found = cache.secrets(scope, recursive=self.get_option("recursive"), **self._reading())
         for warning in found.warnings:
             self.warn(warning)
+        found.check(names or found.ambiguous)
         return found.secrets
 
     def _each(self, cache: RunCache, scope: Scope, names: list[str]) -> dict[str, Secret]:

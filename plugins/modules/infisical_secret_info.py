@@ -51,6 +51,11 @@ extends_documentation_fragment:
   - keyfleet.infisical.scope
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.info
+attributes:
+  async:
+    support: partial
+    details:
+      - O(read_values=true) is refused, because Ansible would keep the values in a file that other users can read.
 seealso:
   - module: keyfleet.infisical.infisical_secret
   - plugin: keyfleet.infisical.infisical_secret

@@ -43,9 +43,9 @@ attributes:
         host.
   async:
     description: Can be used with the C(async) keyword.
-    support: full
+    support: partial
     details:
-      - O(read_values=true) with C(poll=0) is refused, because M(ansible.builtin.async_status) would show the values.
+      - O(read_values=true) is refused, because Ansible would keep the values in a file that other users can read.
   platform:
     description: The operating systems on which the module can run.
     support: full

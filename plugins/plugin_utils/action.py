@@ -33,6 +33,8 @@ class InfisicalAction(ActionBase):
     """Whether the module writes to Infisical, so that what lookups of this run have cached is stale after it."""
     shared = True
     """Whether the module takes the shared options."""
+    hands_over = False
+    """Whether the module gets the client id and secret themselves, because the host is to log in by itself later."""
     vault = False
     """Whether the module takes the options of a vault, which are looked up on the controller too."""
     values_option = ""
@@ -82,6 +84,8 @@ class InfisicalAction(ActionBase):
         shared = options.resolve(arguments, task_vars, self._templar.template)
         settings = Settings.from_options(shared)
         arguments.update(shared)
+        if self.hands_over:
+            return self._execute(arguments, task_vars, wrap_async)
         try:
             return self._execute_with_token(arguments, settings, task_vars, wrap_async)
         finally:  # also after a timeout or a lost connection: something may have been written
@@ -125,11 +129,11 @@ class InfisicalAction(ActionBase):
         return result
 
     def _refuse_shown_values(self, arguments: dict[str, Any], wrap_async: bool) -> None:
-        if wrap_async and not self._task.poll and self._returns_values(arguments):
+        if wrap_async and self._returns_values(arguments):
             raise ConfigurationError(
                 self.values_option,
-                "values cannot be hidden in a task that runs on by itself: async_status would show them. Set poll to "
-                "more than 0, or run the task without async.",
+                "values cannot be hidden in a task with async: Ansible keeps what it returns in a file that others on "
+                "the host can read, and async_status shows it. Run the task without async.",
             )
 
     def _returns_values(self, arguments: dict[str, Any]) -> bool:
@@ -139,7 +143,7 @@ class InfisicalAction(ActionBase):
         returns_values = self._returns_values(arguments)
         if returns_values:
             # The ssh connection prints what a module returned at -vvv, unless its play context forbids it. That is a
-            # copy made for this task alone, and it stays so for the polls of an async task.
+            # copy made for this task alone.
             self._connection._play_context.no_log = True
         result: dict[str, Any] = self._execute_module(
             module_name=self._task.resolved_action or self._task.action,

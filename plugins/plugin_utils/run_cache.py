@@ -262,6 +262,7 @@ class RunCache:
             return Merged(
                 {key: _secret(row) for key, row in zip(entry["names"], entry["secrets"], strict=True)},
                 tuple(entry["warnings"]),
+                entry["ambiguous"],
             )
 
         def fetch_and_note() -> Merged:
@@ -274,6 +275,7 @@ class RunCache:
                     "secrets": [secret._asdict() for secret in result.secrets.values()],
                     "names": list(result.secrets),
                     "warnings": list(result.warnings),
+                    "ambiguous": result.ambiguous,
                 }
                 kept.note(name, entry)
             kept.note("version", self.api().version)

@@ -20,12 +20,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import requests
+import rollout
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.local import open_vault, put
@@ -33,6 +34,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, merged
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Pull, Push, pull, push
 from dev_server.client import DevServer
+from row import Row
 
 LISTED = 10_000
 PUSHED = 1_000
@@ -40,24 +42,6 @@ HOSTS, TASKS, FORKS = 20, 10, 5
 WRITTEN = 20
 LOOKUP = "keyfleet.infisical.infisical_secret"
 PACKAGE = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `floor` and `measured` in seconds, or in MB of memory where `what` says so.
-
-    `at_most` is what the ratio is meant to stay under, or the number of requests or MB where there is no floor.
-    """
-
-    what: str
-    floor: float | None
-    measured: float | None
-    requests: int | None = None
-    at_most: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        return None if self.floor is None or self.measured is None else self.measured / self.floor
 
 
 def best(rounds: int, *runs: Callable[[], object]) -> list[float]:
@@ -191,12 +175,13 @@ def pulls(static: Static, folder: Path) -> list[Row]:
 def memory(static: Static, folder: Path) -> Row:
     """The most memory that a process of its own needs for a pull."""
     program = (
-        "import resource, sys\n"
+        "import re, sys\n"
         f"from {PACKAGE} import api, keys, local, model, sync\n"
         "settings = model.Settings(url=sys.argv[1], auth_method='token', token='t', api_version='v4')\n"
         "opened = local.open_vault(sys.argv[2], keys.KeyFile(sys.argv[3]))\n"
         "sync.pull(api.connect(settings), *opened, sync.Pull(project_ids=('p',), environment='dev'))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        # Of this program only: ru_maxrss would also count what the process held that has started it.
+        "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])\n"
     )
     command = [sys.executable, "-c", program, static.url, str(folder / "measured"), str(folder / "key")]
     kilobytes = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -333,6 +318,7 @@ def main() -> None:
     static.close()
     with DevServer() as server, tempfile.TemporaryDirectory(prefix="bench_") as folder:
         rows += [template(server, Path(folder)), lookups(server, Path(folder)), *writes(server, Path(folder))]
+    rows += rollout.rows()
     print(f"{'':98} {'floor':>8} {'measured':>8} {'ratio':>6} {'at most':>8} {'requests':>9}")
     for row in rows:
         floor, measured = (f"{t:.3f}" if t is not None else "" for t in (row.floor, row.measured))

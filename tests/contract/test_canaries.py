@@ -181,4 +181,4 @@ def test_an_ambiguous_name_is_told_without_its_values(controlled: Controlled) ->
     controlled.put("A", CANARY, "/app")
     controlled.put("A", CANARY + "x", "/app/db")
     listing = controlled.remote().listing(recursive=True)
-    assert traces(error_of(merged, listing), listing) == []
+    assert traces(error_of(merged(listing).check, ["A"]), listing) == []

@@ -48,6 +48,8 @@ def test_a_request_that_fails_once_is_repeated_once_after_its_wait(
     assert controlled.methods() == ["GET", "GET"]
     assert len(controlled.log) == 1
     assert f"Waiting {wait} s" in controlled.log[0]
+    # What is true of a second failure only.
+    assert "once more" not in controlled.log[0] and "after waiting" not in controlled.log[0]
 
 
 @pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)

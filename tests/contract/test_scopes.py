@@ -52,7 +52,11 @@ def test_a_name_in_several_folders_is_ambiguous_only_where_the_values_differ(con
     found = merged(controlled.remote().listing(recursive=True))
     assert (found.secrets["SAME"].secret_path, found.warnings) == ("/app", ())
     controlled.put("SAME", "canary-0815")
-    error = error_of(merged, controlled.remote().listing(recursive=True))
+    controlled.put("OTHER", "y", "/app/db")
+    found = merged(controlled.remote().listing(recursive=True))
+    assert set(found.secrets) == {"OTHER"}
+    found.check(["OTHER", "NOT_THERE"])
+    error = error_of(found.check, ["OTHER", "SAME"])
     assert error.conclusion is Conclusion.AMBIGUOUS
     assert "'SAME'" in str(error)
     assert "secret_path" in str(error)

@@ -318,7 +318,7 @@ def test_a_write_that_waits_for_an_approval_claims_nothing_stored(controlled: Co
     update = store.put(Secret("B", "new"))
     assert (update.action, update.after and update.after.value) == ("update", "old")
     removal = store.remove("B")
-    assert removal.action == "delete"
+    assert (removal.action, removal.after and removal.after.version) == ("delete", 1)
     assert len({report.approval_id, update.approval_id, removal.approval_id}) == 3
     assert [one["value"] for one in controlled.stored("B", "/guarded")] == ["old"]
 

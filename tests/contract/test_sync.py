@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, local, sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, local, state, sync
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
@@ -409,6 +409,7 @@ def test_a_state_file_belongs_to_one_vault_and_one_job(site: Site) -> None:
     assert error_of(sync.pull, site.controlled.api(), *second, JOB).conclusion is Conclusion.CONFIGURATION
     error = error_of(sync.pull, site.controlled.api(), *site.opened(), replace(JOB, job="app"))
     assert error.conclusion is Conclusion.CONFIGURATION and "job 'default'" in str(error)
+    assert site.state()["error_count"] == 0  # whoever took the wrong file, its owner has not failed
     error = error_of(pushed, site, {"A": "x"}, state=sync.scope_state(str(site.state_path), SCOPE))
     assert error.conclusion is Conclusion.CONFIGURATION and "of a vault" in str(error)
 
@@ -514,6 +515,21 @@ def test_a_state_file_that_cannot_be_used_keeps_the_vault_as_it_is(site: Site) -
     assert error_of(local.put, vault, unusable, "B", "two").conclusion is Conclusion.CONFIGURATION
     assert error_of(local.remove, vault, unusable, "A").conclusion is Conclusion.CONFIGURATION
     assert site.values() == {"A": "one"}
+
+
+def test_a_state_file_that_cannot_follow_the_vault_is_told_with_what_was_pulled(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.1)
+    site.store({"A": "one"})
+    with files.locked(f"{site.state_path}.lock", 1):
+        error = site.pull_error()
+    assert error.conclusion is Conclusion.CONFIGURATION
+    assert "The vault is in order and holds what was pulled (1 created," in str(error)
+    assert error.details["created"] == ["A"] and error.details["changed"]
+    assert site.values() == {"A": "one"}
+    assert site.pull().counts["unchanged"] == 1
+    assert list(site.state()["secrets"]) == ["A"]
 
 
 @REAL_KINDS

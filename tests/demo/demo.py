@@ -1,7 +1,8 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: secrets are written, read in a template, and pulled into an encrypted vault, against a test server.
+"""The demo: secrets are written, read in a template, and pulled into an encrypted vault, against a test server; and
+rolled out to two hosts, where this machine can boot them.
 
 Each step says what it is to report, and the demo fails where it reports something else.
 """
@@ -22,7 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import fleet
 from dev_server.client import DevServer
+from steps import changed_of, expect, login, play
 
 PROJECT, ENVIRONMENT, SECRET_PATH = "demo-project", "dev", "/quickstart"
 CLIENT_SECRET = "demo-client-secret"
@@ -75,8 +78,8 @@ class Demo:
     def quickstart(self, step: str, *, changed: int) -> None:
         rendered = self.folder / "quickstart.env"
         output = self.play(step, "keyfleet.infisical.quickstart", "-e", f"quickstart_file={rendered}")
-        self.expect(step, "changed", changed_of(output), changed)
-        self.expect(step, "secrets in the template", len(rendered.read_text("utf-8").splitlines()), len(FIRST))
+        expect(step, "changed", changed_of(output), changed)
+        expect(step, "secrets in the template", len(rendered.read_text("utf-8").splitlines()), len(FIRST))
 
     def sync(
         self,
@@ -90,9 +93,9 @@ class Demo:
         place = ["-e", f"sync_folder={self.folder}", "-e", f"sync_path={SECRET_PATH}"]
         output = self.play(step, "keyfleet.infisical.sync", *place, *options)
         for word, names in (("created", created), ("updated", updated), ("deleted", deleted)):
-            self.expect(step, word, told(output, word).split(), sorted(names))
-        self.expect(step, "unchanged", told(output, "unchanged"), str(unchanged))
-        self.expect(step, "changed", changed_of(output), int(any((created, updated, deleted))))
+            expect(step, word, told(output, word).split(), sorted(names))
+        expect(step, "unchanged", told(output, "unchanged"), str(unchanged))
+        expect(step, "changed", changed_of(output), int(any((created, updated, deleted))))
 
     def change_the_server(self) -> None:
         print("\n== At the server, GREETING is changed, FEATURE_FLAGS deleted and LOG_LEVEL added", flush=True)
@@ -110,46 +113,13 @@ class Demo:
         subprocess.run(command, env=variables, check=True)
         listed = subprocess.run([*command, "--json"], env=variables, check=True, capture_output=True, text=True).stdout
         names = sorted(entry["name"] for entry in json.loads(listed))
-        self.expect(step, "names", names, sorted({*FIRST, "LOG_LEVEL"} - {"FEATURE_FLAGS"}))
+        expect(step, "names", names, sorted({*FIRST, "LOG_LEVEL"} - {"FEATURE_FLAGS"}))
 
     def play(self, step: str, playbook: str, *options: str) -> str:
-        """Run a playbook as a user would, and return its output. Exits where it fails."""
-        print(f"\n== {step}", flush=True)
-        variables = {
-            **os.environ,
-            "INFISICAL_URL": self.server.url,
-            "INFISICAL_CLIENT_ID": "demo-client-id",
-            "INFISICAL_CLIENT_SECRET": CLIENT_SECRET,
-            "INFISICAL_PROJECT_ID": PROJECT,
-            "INFISICAL_ENVIRONMENT": ENVIRONMENT,
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-            "ANSIBLE_FORCE_COLOR": "true" if sys.stdout.isatty() else "false",
-        }
-        program = Path(sys.executable).with_name("ansible-playbook")
-        command = [str(program), playbook, "--diff", "-e", f"ansible_python_interpreter={sys.executable}", *options]
-        output = []
-        with subprocess.Popen(command, env=variables, text=True, stdout=subprocess.PIPE) as process:
-            for line in process.stdout or ():
-                sys.stdout.write(line)
-                output.append(line)
-        if process.returncode:
-            sys.exit(f"demo: {step}: {playbook} failed with {process.returncode}; its output stands above")
-        return "".join(output)
-
-    @staticmethod
-    def expect(step: str, what: str, reported: object, wanted: object) -> None:
-        if reported != wanted:
-            sys.exit(f"demo: {step}: {what} should be {wanted}, and is {reported}")
-        print(f"demo: {what}: {wanted}, as it should be")
-
-
-def changed_of(output: str) -> int:
-    """How many tasks a playbook's recap says it changed."""
-    found = re.search(r"\bchanged=(\d+)", output)
-    if found is None:
-        sys.exit("demo: the playbook's summary has no changed=N")
-    return int(found[1])
+        """Run a playbook on this machine, with the demo's login."""
+        own = ["--diff", "-e", f"ansible_python_interpreter={sys.executable}"]
+        about = {**login(self.server.url, SEED), "INFISICAL_ENVIRONMENT": ENVIRONMENT}
+        return play(step, playbook, *own, *options, **about)
 
 
 def told(output: str, word: str) -> str:
@@ -163,13 +133,17 @@ def told(output: str, word: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where the demo keeps what it makes")
-    folder: Path = parser.parse_args().folder.resolve() / "made"
+    parser.add_argument("--no-hosts", action="store_true", help="leave out the rollout on two systemd hosts")
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder.resolve() / "made"
     # A demo starts from nothing: what another version has left would be counted as changes.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     with DevServer(seed=SEED) as server:
         print(f"A test server answers as an Infisical at {server.url}.", flush=True)
         Demo(server, folder).run()
+    if not arguments.no_hosts:
+        fleet.run(folder)
 
 
 if __name__ == "__main__":

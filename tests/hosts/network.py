@@ -16,8 +16,10 @@ from .machine import run
 BRIDGE = "kf-hosts"
 NETWORK = "10.213.0"
 CONTROLLER = f"{NETWORK}.1"
-# A hardware address belongs to each address for good: neighbours remember it longer than a host lives.
-HARDWARE = "02:4b:46:0a:d5"
+# A hardware address belongs to each address for good, because neighbours remember it longer than a host lives. A bridge
+# without one of its own takes the lowest of its interfaces', another one whenever a host comes or goes.
+HARDWARE = "02:6b:66:00:00"
+CONTROLLER_MAC = f"{HARDWARE}:01"
 # The last part of a host's address; from it everything is named that a host has on the machine.
 NUMBERS = range(11, 251)
 
@@ -31,10 +33,9 @@ def make_bridge() -> None:
     if not has_bridge():
         for route in json.loads(run("ip", "-json", "-4", "route", "show", "root", f"{NETWORK}.0/24") or "[]"):
             raise Failure(f"{NETWORK}.0/24 is what the hosts need, and {route.get('dev')} has it already")
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        run("ip", "link", "add", BRIDGE, "address", CONTROLLER_MAC, "type", "bridge")
     run("ip", "address", "replace", f"{CONTROLLER}/24", "dev", BRIDGE)
-    # Else it is that of one of its ports, and another one whenever a host comes or goes.
-    run("ip", "link", "set", BRIDGE, "address", f"{HARDWARE}:01", "up")
+    run("ip", "link", "set", BRIDGE, "up")
 
 
 def remove_bridge() -> None:
@@ -44,25 +45,11 @@ def remove_bridge() -> None:
 
 def connect(label: str, number: int, namespace: Path) -> None:
     """Make a network namespace, mounted at a file, whose interface host0 is on the bridge."""
-    hardware = f"{HARDWARE}:{number:02x}"
     namespace.touch()
     run("unshare", f"--net={namespace}", "true")
     inside = ["nsenter", f"--net={namespace}", "ip"]
-    run(
-        *inside,
-        "link",
-        "add",
-        "host0",
-        "address",
-        hardware,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        label,
-        "netns",
-        os.getpid(),
-    )
+    peer = ["type", "veth", "peer", "name", label, "netns", os.getpid()]
+    run(*inside, "link", "add", "host0", "address", f"{HARDWARE}:{number:02x}", *peer)
     run("ip", "link", "set", label, "master", BRIDGE, "up")
     run(*inside, "link", "set", "lo", "up")
     run(*inside, "address", "add", f"{NETWORK}.{number}/24", "dev", "host0")

@@ -530,6 +530,16 @@ def test_an_interrupt_ends_shortly_and_leaves_the_vault_as_it_was(client: Host, 
     assert client.vault.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", [["set", "B"], ["delete", "A"]], ids=lambda words: words[0])
+def test_a_directory_that_is_gone_is_told_of_the_vault_and_not_of_an_option_that_nobody_gave(
+    host: Host, command: list[str]
+) -> None:
+    host.environment["INFISICAL_VAULT_PATH"] = str(host.home / "gone" / "secrets.vault")
+    said = host.run("vault", *command, given="value", code=cli.VAULT)
+    assert f"'{host.home}/gone' is not a directory, or does not exist" in said
+    assert "state_file" not in said
+
+
 def test_output_that_nobody_reads_ends_quietly_and_a_full_disk_does_not(host: Host) -> None:
     host.run("vault", "set", "A", given="x" * 1_000_000)
     running = host.start("vault", "get", "A", stdin=subprocess.DEVNULL)
@@ -1034,6 +1044,19 @@ def test_what_is_pushed_from_the_vault_is_counted_in_its_status(client: Host) ->
 def test_an_entry_too_large_for_an_environment_is_told(host: Host) -> None:
     host.run("vault", "set", "LARGE", given="x" * 1_000_000)
     assert "128 KiB" in host.run("exec", "--", "sh", "-c", "true", code=126)
+
+
+@pytest.mark.parametrize("option", ["vault", "key_file", "state_file"])
+def test_an_export_replaces_nothing_of_the_vaults_own(host: Host, option: str) -> None:
+    host.run("vault", "set", "A", given="value")
+    host.run("vault", "set", "A", given="newer")
+    state = host.vault.with_name(local.STATE_FILE)
+    own = {"vault": [host.vault, Path(f"{host.vault}.previous")], "key_file": [host.key], "state_file": [state]}[option]
+    for path in own:
+        before = path.read_bytes()
+        assert "belongs to the vault" in host.run("vault", "export", "--output", path, code=cli.USAGE)
+        assert path.read_bytes() == before
+    assert host.values() == {"A": "newer"}
 
 
 def test_an_export_replaces_a_regular_file_and_nothing_else(host: Host) -> None:

@@ -70,7 +70,12 @@ def test_recursion_imports_and_references(ansible: Controller, seeded: Callable[
         - name: below
           ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'TWICE', secret_path='/same', recursive=true) }}}}"}}
         - name: ambiguous
+          ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'DB_USER', secret_path='/app', recursive=true) }}}}"}}
+          ignore_errors: true
+        - name: not ambiguous itself
           ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'DEEP', secret_path='/app', recursive=true) }}}}"}}
+        - name: all
+          ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', secret_path='/app', recursive=true) }}}}"}}
           ignore_errors: true
         - name: imports
           ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', 'IMPORTED', 'DB_USER', secret_path='/app') }}}}"}}
@@ -85,7 +90,9 @@ def test_recursion_imports_and_references(ansible: Controller, seeded: Callable[
     """).succeeded()
 
     assert run.result("below")["msg"] == "equal"
-    assert "'DB_USER' has different values in /app and /app/deep" in run.failure("ambiguous")["msg"]
+    for task in ("ambiguous", "all"):
+        assert "'DB_USER' has different values in /app and /app/deep" in run.failure(task)["msg"]
+    assert run.result("not ambiguous itself")["msg"] == "from below"
     assert run.result("imports")["msg"] == ["last import", "shop"]
     assert run.result("no imports")["msg"] == ["none"]
     assert run.result("as stored")["msg"] == "${DB_USER}@db"

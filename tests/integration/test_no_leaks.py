@@ -97,10 +97,6 @@ EVERYTHING = f"""
     - name: values in check mode
       keyfleet.infisical.infisical_secret_info: {{read_values: true, name: OLD}}
       check_mode: true
-    - name: values by async
-      keyfleet.infisical.infisical_secret_info: {{read_values: true, name: OLD}}
-      async: 60
-      poll: 1
     - name: registered values are there
       ansible.builtin.assert:
         that:
@@ -412,10 +408,6 @@ OVER_SSH = """
       keyfleet.infisical.infisical_secret: {name: NEW, value: "{{ secret }}"}
     - name: values
       keyfleet.infisical.infisical_secret_info: {read_values: true}
-    - name: values by async
-      keyfleet.infisical.infisical_secret_info: {read_values: true, name: OLD}
-      async: 60
-      poll: 1
     - name: not there
       keyfleet.infisical.infisical_secret_info: {read_values: true, environment: nowhere}
       ignore_errors: true

@@ -159,11 +159,14 @@ def test_what_yaml_makes_of_unquoted_text_is_refused_and_not_stored(ansible: Con
     assert "A" not in server.values(PROJECT, "dev")
 
 
-def test_values_of_a_task_that_runs_on_by_itself_are_refused(ansible: Controller, server: DevServer) -> None:
-    run = ansible.tasks("""
-        - {name: shown, keyfleet.infisical.infisical_secret_info: {read_values: true}, async: 30, poll: 0}
+@pytest.mark.parametrize("poll", [0, 1])
+def test_values_of_an_async_task_are_refused_because_others_can_read_the_file_that_ansible_keeps_them_in(
+    ansible: Controller, server: DevServer, poll: int
+) -> None:
+    run = ansible.tasks(f"""
+        - {{name: kept, keyfleet.infisical.infisical_secret_info: {{read_values: true}}, async: 30, poll: {poll}}}
     """)
-    assert run.failure("shown")["msg"].startswith("read_values: ")
+    assert run.failure("kept")["msg"].startswith("read_values: ")
     assert server.requests() == []
 
 

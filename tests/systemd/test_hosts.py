@@ -96,7 +96,7 @@ def test_neighbours_are_not_confused_when_hosts_come_and_go(group: Group) -> Non
     with Group(f"{group.name}-again") as again:
         again.up(TWO[1:])
         assert hardware_addresses() == before
-    assert before == (f"{network.HARDWARE}:01", f"{network.HARDWARE}:{number:02x}")
+    assert before[1] == f"{network.HARDWARE}:{number:02x}"
 
 
 def test_hosts_have_no_way_to_the_internet(group: Group) -> None:

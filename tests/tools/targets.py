@@ -130,6 +130,10 @@ def bench(arguments: Arguments) -> None:
     _script("tests/bench/bench.py", ["--json", str(BUILD / "bench.json"), *arguments])
 
 
+def fleet_load(arguments: Arguments) -> None:
+    _script("tests/bench/fleet_load.py", arguments)
+
+
 def molecule(arguments: Arguments) -> None:
     check_machine()
     if not arguments:
@@ -274,7 +278,8 @@ def install(arguments: Arguments) -> None:
         installed = Path(folder, "ansible_collections/keyfleet/infisical")
         artifact.check(installed, used.tool("ansible-doc"), variables)
         # A folder of its own: what a demo of another version left in the usual one is not this version's doing.
-        _run([sys.executable, "tests/tools", "demo", "--folder", Path(folder, "demo")], installed, variables)
+        own = ["--folder", Path(folder, "demo"), "--no-hosts"]
+        _run([sys.executable, "tests/tools", "demo", *own], installed, variables)
 
 
 def matrix(arguments: Arguments, already: tuple[str, ...] = ()) -> None:
@@ -380,5 +385,6 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "molecule": molecule,
     "rest-of-matrix": rest_of_matrix,
     "bench": bench,
+    "fleet-load": fleet_load,
     "server": server,
 }

@@ -1,16 +1,22 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the library share: other processes that run a piece of it."""
+"""What the tests of the library share: other processes that run a piece of it, programs in place of the host's, and a
+directory that root alone may change."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Callable
 
 import pytest
+from unit.programs import Programs
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -35,3 +41,23 @@ def start() -> Iterator[Start]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """Programs that stand in for the host's, and note how they were called."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return Programs(folder)
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A directory that root alone can change, with all above it: below those of the tests everybody may write."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make such a directory")
+    folder = Path(tempfile.mkdtemp(prefix="keyfleet-test-", dir="/run"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -56,7 +56,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
     path = tmp_path / "state"
     files.write_atomic(str(path), b"old")
 
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **names: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, failing, full)

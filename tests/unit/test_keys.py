@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("cryptography", reason="the vault needs cryptography")
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
     Conclusion,
     ConfigurationError,
@@ -317,6 +317,17 @@ def test_what_systemd_creds_says_is_told_but_never_what_it_decrypted(
     assert "No such credential" in str(refused(keys.Credential("vault-key")))
     systemd_creds(tmp_path, monkeypatch, "printf %s 'CANARY'")
     assert "exactly 32 bytes" in str(refused(keys.Credential("vault-key")))
+
+
+@only_root
+def test_on_another_machine_nothing_is_decrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd_creds(tmp_path, monkeypatch, f"touch '{tmp_path}/called'; printf %s '{KEY.decode()}'")
+    (tmp_path / "installed").write_text("0" * 31 + "1\n")
+    monkeypatch.setattr(systemd, "INSTALLED_MACHINE_ID", str(tmp_path / "installed"))
+    error = refused(keys.Credential("vault-key"))
+    assert error.conclusion is Conclusion.KEY_LOST
+    assert "Run the role scheduled_sync again" in str(error)
+    assert not (tmp_path / "called").exists()
 
 
 def test_without_systemd_creds_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from .auth import Login
 from .errors import Answer, Conclusion, ConfigurationError, InfisicalError, Operation, Validator
-from .model import Scope, Secret, Settings
+from .model import Scope, Secret, Settings, is_text
 from .transport import Call, Clock, TokenSource, Transport, encoded, segment
 
 SECRETS = {"v4": "/api/v4/secrets", "v3": "/api/v3/secrets/raw"}
@@ -404,9 +404,10 @@ def connect(
     tokens: Callable[[Transport], TokenSource] = Login,
     clock: Clock | None = None,
     log: Callable[[str], None] | None = None,
+    rate_limit_jitter: float = 0.0,
 ) -> Api:
     """The API of the Infisical that `settings` name; nothing is sent yet. Raises ConfigurationError."""
-    transport = Transport(settings, clock=clock, log=log)
+    transport = Transport(settings, clock=clock, log=log, rate_limit_jitter=rate_limit_jitter)
     return Api(transport, tokens(transport))
 
 
@@ -510,7 +511,7 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[Secret, .
     metadata = [row.get("secretMetadata") for row in rows]
     texts = (keys, values, ids, paths, environments, comments, *times)
     usual = (
-        all(set(map(type, column)) == {str} for column in texts)
+        all(map(is_text, texts))
         and set(map(type, versions)) == {int}
         and set(map(type, tags)) == {list}
         and set(map(type, metadata)) <= {list, type(None)}

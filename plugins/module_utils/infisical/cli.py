@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from .config import BY_PLACE, CONFIG_FILES, OPTIONS, Layer, Option, Settled
+from .config import BY_PLACE, CONFIG_FILES, JOBS, OPTIONS, Layer, Option, Settled, installed_jobs, job_file, secret_text
 from .errors import Conclusion, ConfigurationError, InfisicalError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .sync import Outcome
     from .vault import Vault
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 """The collection's version; a test compares it with galaxy.yml."""
 
 OK, FAILED, USAGE, AUTHENTICATION, NETWORK, GUARD, VAULT, BUSY, PARTIAL, NOT_FOUND = range(10)
@@ -49,6 +49,7 @@ EXIT_CODES: dict[Conclusion, int] = {
     Conclusion.HIDDEN: GUARD,
     Conclusion.VAULT_MISSING: VAULT,
     Conclusion.WRONG_KEY: VAULT,
+    Conclusion.KEY_LOST: VAULT,
     Conclusion.VAULT_DAMAGED: VAULT,
     Conclusion.NOT_A_VAULT: VAULT,
     Conclusion.NEWER_VAULT: VAULT,
@@ -285,8 +286,20 @@ def _report_names(say: Console, result: Mapping[str, Any]) -> None:
 
 
 def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .cycle import reported
+
+    result_file = "" if arguments.check else settled.first(("agent", "result_file")) or ""
+    with reported(result_file, settled.first(("sync", "job")) or "default", os.environ) as reporter:
+        reporter.outcome = _pulled(settled, arguments, say)
+    _report(say, reporter.outcome, arguments.check)
+    return OK
+
+
+def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Outcome:
     from . import sync
     from .api import connect
+    from .auth import Login
+    from .gate import GatedLogin
     from .model import Settings
 
     options = settled.server("sync")
@@ -298,13 +311,15 @@ def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     project_ids = (project_ids,) if isinstance(project_ids, str) else project_ids
     job["project_ids"] = project_ids
     pull = sync.Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
-    api = connect(settings, log=say.log)
+    login_file = settled.first(("agent", "login_file"))
+    api = connect(
+        settings,
+        tokens=(lambda transport: GatedLogin(transport, login_file)) if login_file else Login,
+        log=say.log,
+        rate_limit_jitter=settled.first(("agent", "rate_limit_jitter")) or 0.0,
+    )
     vault, state = _opened(settled, say)
-    outcome = sync.pull(
-        api, vault, state, pull, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log
-    )  # fmt: skip
-    _report(say, outcome, arguments.check)
-    return OK
+    return sync.pull(api, vault, state, pull, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log)
 
 
 def _require_login(settled: Settled, options: Mapping[str, Any]) -> None:
@@ -371,6 +386,13 @@ def _status(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
 
     vault, state = _opened(settled, say, tolerant=True)  # a host that has lost its key still tells the rest
     found = status(vault, state)
+    result_file = settled.first(("agent", "result_file"))
+    if result_file:
+        from dataclasses import asdict
+
+        from .report import read
+
+        found["last_cycle"] = asdict(read(result_file))
     if say.json:
         say.data(found)
         return OK
@@ -391,6 +413,11 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"environment: {shown(found['environment'] or 'none')}"
     yield "last sync:   " + ("never" if last is None else f"{last}" + ("" if age is None else f" ({_age(age)} ago)"))
     yield "last error:  " + ("none" if not error else f"{error.get('time')}: {shown(str(error.get('message')))}")
+    cycle = found.get("last_cycle")
+    if cycle and cycle["ended"]:
+        yield f"last cycle:  {cycle['ended']}: {shown(cycle['conclusion'])}"
+    if cycle and cycle["next_login"]:
+        yield f"next login:  {shown(cycle['next_login'])}"
     yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
 
 
@@ -465,6 +492,88 @@ def _asked() -> str:
     return value
 
 
+def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from . import cycle
+    from .local import open_vault
+
+    job, path = settled.first(("sync", "job")) or "default", _vault_path(settled)
+    if os.geteuid() != 0:
+        raise ConfigurationError("user", "only root delivers files to others. Run this as root.")
+    record_file = settled.first(("deliver", "record_file"))
+    if not record_file:
+        raise ConfigurationError("record_file", "not given under [deliver] in the configuration file.")
+    work = cycle.Delivering(
+        settled.files(),
+        record_file,
+        settled.first(("deliver", "runtime_directory")) or "",
+        settled.first(("deliver", "metrics_directory")) or "",
+        settled.first(("agent", "result_file")) or "",
+    )
+    # Root stays root: it is other users who get the files.
+    vault, state = open_vault(path, _key(settled), settled.first(("vault", "state_file")) or "", warn=say.warn)
+    done = cycle.described(cycle.deliver(vault, state, job, work))
+    if say.json:
+        say.data(done)
+    elif not done["changed"]:
+        say.out("delivered: nothing has changed" if vault.exists() else "delivered: nothing, there is no vault yet")
+    for word in ("written", "removed", "told"):
+        for name in () if say.json else done[word]:
+            say.out(f"{word}: {shown(name)}")
+    return OK
+
+
+def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from dataclasses import replace
+
+    from . import cycle
+    from . import report as reports
+    from .notify import Channel
+
+    job, state_file = settled.first(("sync", "job")) or "default", settled.first(("notify", "state_file"))
+    if not state_file:
+        raise ConfigurationError("state_file", "not given under [notify] in the configuration file.")
+    webhook = settled.group("notify", ("webhook_url", "webhook_url_file"))
+    if "webhook_url_file" in webhook:
+        webhook["webhook_url"] = secret_text(webhook["webhook_url_file"], "webhook_url_file", os.environ)
+    reminder = settled.first(("notify", "reminder"))
+    channel = Channel(
+        command=settled.first(("notify", "command")) or "",
+        webhook_url=webhook.get("webhook_url", ""),
+        reminder=Channel.reminder if reminder is None else reminder,
+        ca_path=settled.first(("infisical", "ca_path")) or "",
+        proxy=settled.first(("infisical", "proxy")) or "",
+        allow_http=bool(settled.first(("infisical", "allow_http"))),
+    )
+    report = replace(reports.read(settled.first(("agent", "result_file")) or ""), job=job)
+    kind = cycle.notify(state_file, report, channel)
+    say.out(f"told: {kind}" if kind else "nothing to tell")
+    return OK
+
+
+def _finish(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .cycle import finish
+
+    finish(settled.first(("agent", "result_file")) or "", settled.first(("sync", "job")) or "", os.environ)
+    return OK
+
+
+def _moved(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    """Say that this is another machine than the one the agent was installed on, in the report and to who is told."""
+    from .cycle import reported
+    from .systemd import refuse_other_machine
+
+    with reported(settled.first(("agent", "result_file")) or "", settled.first(("sync", "job")) or "", os.environ):
+        refuse_other_machine()
+    return OK
+
+
+def _ready(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    from .cycle import wait_for_delivery
+
+    wait_for_delivery(settled.first(("deliver", "runtime_directory")) or "")
+    return OK
+
+
 _DONE = {"create": ("created", "would create"), "update": ("updated", "would update"),
          "delete": ("deleted", "would delete")}  # fmt: skip
 
@@ -518,7 +627,7 @@ def _vault_list(settled: Settled, arguments: argparse.Namespace, say: Console) -
 
 
 def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
-    vault, _state = _opened(settled, say)
+    vault, state = _opened(settled, say)
     values = _values(vault)
     if arguments.format == "json":
         import json
@@ -535,6 +644,10 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
     from . import files
 
     path = os.path.abspath(os.path.expanduser(arguments.output))
+    own = {vault.path + end for end in ("", ".previous", ".lock", ".cycle.lock")}
+    own |= {state.path, *(settled.first(("vault", name)) for name in ("key_file", "passphrase_file"))}
+    if path in own:
+        raise ConfigurationError("output", f"'{path}' belongs to the vault, and would be lost. Name another file.")
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(path).st_mode):
@@ -764,6 +877,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(("exec",), "run a program with the secrets in its environment", _exec, ("vault",), _allow,
             "Everything behind -- is the program and its arguments. INFISICAL_* and CREDENTIALS_DIRECTORY are taken "
             "out of its environment."),
+    Command(("deliver",), "write the files of a job for applications, where they differ", _deliver, ("vault",),
+            _as_json,
+            "For root, and for jobs that the role scheduled_sync has set up. Units are reloaded or restarted after a "
+            "change."),
+    Command(("finish",), "report a sync that was killed", _finish, ()),
+    Command(("notify",), "tell of a failed sync, or of its recovery, if that is new", _notify, ()),
+    Command(("ready",), "wait until the files of a job have been delivered since the boot", _ready, ()),
+    Command(("moved",), "fail where the agent was installed on another machine", _moved, ()),
 )  # fmt: skip
 """All commands, in the order in which they are documented."""
 
@@ -783,6 +904,8 @@ def parser_of(command: Command) -> argparse.ArgumentParser:
     )
     command.more(parser)
     parser.add_argument("--config", metavar="PATH", help="the configuration file")
+    if "sync" not in command.sections:
+        _add(parser, BY_PLACE["sync", "job"]._replace(help="name of a job that the agent of this host runs"))
     if command.run is _vault_keygen:
         _add(parser, BY_PLACE["vault", "key_file"])
     for section in command.sections:
@@ -828,10 +951,13 @@ the environment (--key-file is INFISICAL_KEY_FILE, --vault
 INFISICAL_VAULT_PATH, --prune of sync INFISICAL_SYNC_PRUNE, --prune of push
 INFISICAL_PUSH_PRUNE);
 systemd credentials called infisical_client_id, infisical_client_secret,
-infisical_token and infisical_vault_key; and one configuration file: the one
-of --config or INFISICAL_CONFIG, else the first that is there of
+infisical_token, infisical_vault_key and infisical_webhook_url; and one
+configuration file: the one of --config or INFISICAL_CONFIG, that of --job,
+else the first that is there of
   {files}
-with the sections [infisical], [vault], [sync] and [push].
+with the sections [infisical], [vault], [sync] and [push]. The agent's jobs
+have their files, with [agent], [deliver], [notify] and [file N] too, in
+  {jobs}
 
 Client secret, token and passphrase are never arguments. Set
 INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
@@ -843,7 +969,7 @@ INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
 
 def _top_help() -> str:
     commands = "\n".join(f"  {' '.join(command.words):<14} {command.help}" for command in COMMANDS)
-    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), codes=CODES)
+    return _TOP.format(commands=commands, files="\n  ".join(CONFIG_FILES), jobs=JOBS, codes=CODES)
 
 
 def _chosen(words: Sequence[str]) -> tuple[Command, list[str]]:
@@ -946,8 +1072,34 @@ def _dispatch(words: list[str], say: Console) -> int:
         return OK
     say.json = getattr(parsed, "json", False)
     say.verbose = getattr(parsed, "verbose", False)
-    settled = Settled(_given(parsed), os.environ, os.path.expanduser(parsed.config or ""))
-    return command.run(settled, parsed, say)
+    given = _given(parsed)
+    configs = _configs(command, parsed, given)
+    for config in configs:
+        if len(configs) > 1 and config != configs[0]:
+            say.out("")
+        status = command.run(Settled(given, os.environ, config), parsed, say)
+        if status != OK:
+            return status
+    return OK
+
+
+def _configs(command: Command, parsed: argparse.Namespace, given: Layer) -> list[str]:
+    """The configuration file of this call, empty for the usual one; of `status`, that of every job of the agent, where
+    nothing else is named. Raises ConfigurationError where it could be that of several jobs."""
+    if parsed.config:
+        return [os.path.expanduser(parsed.config)]
+    named = os.environ.get("INFISICAL_CONFIG", "")
+    job = given.get(("sync", "job"), "")
+    if named or ("vault", "path") in given or os.environ.get("INFISICAL_VAULT_PATH"):
+        return [named]
+    jobs = installed_jobs()
+    if job in jobs:
+        return [job_file(job)]
+    if job or not jobs or any(os.access(os.path.expanduser(name), os.R_OK) for name in CONFIG_FILES):
+        return [""]
+    if len(jobs) > 1 and command.run is not _status:
+        raise ConfigurationError("job", f"this host has several: {', '.join(jobs)}. Name one with --job.")
+    return [job_file(job) for job in jobs]
 
 
 def _help_of(words: Sequence[str]) -> str:

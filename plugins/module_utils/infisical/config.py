@@ -9,10 +9,13 @@ import math
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ConfigurationError, InfisicalError
 from .state import STATE_FILE
+
+if TYPE_CHECKING:
+    from .deliver import File
 
 
 class Option(NamedTuple):
@@ -120,22 +123,48 @@ OPTIONS: tuple[Option, ...] = (
            "read; default none"),
     Option("push", "state_hash", "text", "hash of values in that file, hmac-sha256 with a key from the vault; default "
            "sha256", choices=("sha256", "hmac-sha256")),
+    Option("agent", "result_file", "path", "file that keeps what a sync came to, for deliver and notify", flag=False),
+    Option("agent", "login_file", "path", "file by which the jobs of a host remember that a login was refused, and do "
+           "not repeat it", flag=False),
+    Option("agent", "rate_limit_jitter", "number", "seconds to wait at random on top of what a rate limit asks for; "
+           "default 0", flag=False),
+    Option("deliver", "record_file", "path", "file that keeps what was delivered", flag=False),
+    Option("deliver", "runtime_directory", "path", "directory that says that all has been delivered since the boot",
+           flag=False),
+    Option("deliver", "metrics_directory", "path", "directory of the node exporter's textfile collector; default none",
+           flag=False),
+    Option("notify", "state_file", "path", "file that keeps what was told last", flag=False),
+    Option("notify", "command", "text", "program with arguments that gets JSON on standard input", flag=False),
+    Option("notify", "webhook_url", "text", "URL that JSON is sent to, which is a secret", flag=False),
+    Option("notify", "webhook_url_file", "path", "file with that URL", flag=False),
+    Option("notify", "reminder", "number", "seconds after which a failure that goes on is told again, 0 for never; "
+           "default 86400", flag=False),
 )  # fmt: skip
 """Everything that can be configured, in the order in which it is documented."""
 
+FILE_OPTIONS = ("path", "format", "owner", "group", "mode", "names", "allow", "reload", "restart")
+"""What stands in a section [file …] of a job of the agent: the fields of deliver.File, lists separated by commas."""
+
+_FILE_SECTION = "file "
+
 BY_PLACE = {option.place: option for option in OPTIONS}
-_SECRETS = (("infisical", "client_secret"), ("infisical", "token"), ("infisical", "proxy"), ("vault", "passphrase"))
+_SECRETS = (("infisical", "client_secret"), ("infisical", "token"), ("infisical", "proxy"), ("vault", "passphrase"),
+            ("notify", "webhook_url"))  # fmt: skip
 """What a configuration file that others can read must not hold."""
 CREDENTIALS = {
     "infisical_client_id": ("infisical", "client_id_file"),
     "infisical_client_secret": ("infisical", "client_secret_file"),
     "infisical_token": ("infisical", "token_file"),
     "infisical_vault_key": ("vault", "key_credential"),
+    "infisical_webhook_url": ("notify", "webhook_url_file"),
 }
 """Files in $CREDENTIALS_DIRECTORY (systemd.exec, LoadCredential=), and the option that each stands for."""
 
 CONFIG_FILES = ("~/.config/infisical-sync/config.ini", "/etc/infisical-sync/config.ini")
 """Where the configuration file is looked for; the first one that is there and readable is the only one read."""
+
+JOBS = "/etc/infisical-sync/jobs"
+"""Where the agent's jobs are configured, each in a file of its name."""
 
 _LONGEST_CREDENTIAL = 65536
 """Bytes of a credential in a file of its own: a longer one is the wrong file."""
@@ -150,7 +179,9 @@ class Settled:
     def __init__(self, given: Layer, environ: Mapping[str, str], config: str = "") -> None:
         self._environ = environ
         config = config or environ.get("INFISICAL_CONFIG", "")
-        self._layers = (given, _from_environment(environ), _from_credentials(environ), _from_file(config))
+        found = _from_file(config)
+        self._layers = (given, _from_environment(environ), _from_credentials(environ), found)
+        self._file = found
 
     def first(self, *places: tuple[str, str]) -> Any:
         """The value of the first of `places` in the first layer that has any, converted; None where none has."""
@@ -186,6 +217,41 @@ class Settled:
                 group[name] = secret_text(group[name + "_file"], name + "_file", self._environ)
             options[name] = group.get(name)
         return options
+
+    def files(self) -> list[File]:
+        """The files that a job delivers, from its configuration file alone. Raises ConfigurationError."""
+        from .deliver import File, checked
+
+        sections: dict[str, dict[str, str]] = {}
+        for (section, name), value in self._file.items():
+            if section.startswith(_FILE_SECTION) and value:
+                sections.setdefault(section, {})[name] = value
+        found = []
+        for section, options in sections.items():
+            given: dict[str, Any] = dict(options)
+            for name in ("names", "allow", "reload", "restart"):
+                if name in given:
+                    given[name] = tuple(part.strip() for part in given[name].split(",") if part.strip())
+            try:
+                given["mode"] = int(given.get("mode", "0400"), 8)
+            except ValueError:
+                raise ConfigurationError("files", f"[{section}]: the mode is no octal number.") from None
+            found.append(checked(File(**{"path": "", **given})))
+        return found
+
+
+def installed_jobs() -> list[str]:
+    """The names of the agent's jobs on this host that this user may read, by name."""
+    try:
+        names = sorted(os.listdir(JOBS))
+    except OSError:
+        return []
+    return [name[:-4] for name in names if name.endswith(".ini") and os.access(job_file(name[:-4]), os.R_OK)]
+
+
+def job_file(job: str) -> str:
+    """Where a job of the agent is configured."""
+    return os.path.join(JOBS, job + ".ini")
 
 
 def _from_environment(environ: Mapping[str, str]) -> Layer:
@@ -246,6 +312,8 @@ def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], info: os.s
     for section, values in parser.items():
         if not section:
             continue
+        if section.startswith(_FILE_SECTION):
+            known[section] = list(FILE_OPTIONS)
         if section not in known:
             raise ConfigurationError(
                 "config", f"'{path}' has a section [{section}]. Known are {', '.join(f'[{name}]' for name in known)}."
@@ -256,7 +324,7 @@ def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], info: os.s
                     "config", f"'{path}' has '{name}' in [{section}]. Known there are {', '.join(known[section])}."
                 )
             found[section, name] = value
-            if value and BY_PLACE[section, name].kind == "path" and not value.startswith(("/", "~")):
+            if value and _is_path(section, name) and not value.startswith(("/", "~")):
                 raise ConfigurationError(
                     "config", f"'{path}': {name} in [{section}] must be an absolute path, or begin with ~."
                 )
@@ -277,6 +345,11 @@ def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], info: os.s
             "it into a file of its own (client_secret_file, token_file, passphrase_file)."
         )  # fmt: skip
     return found
+
+
+def _is_path(section: str, name: str) -> bool:
+    option = BY_PLACE.get((section, name))
+    return name == "path" if option is None else option.kind == "path"
 
 
 def converted(option: Option, text: str) -> Any:

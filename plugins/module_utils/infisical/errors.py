@@ -47,6 +47,7 @@ class Conclusion(str, Enum):
     PARTIAL = "partial"
     VAULT_MISSING = "vault_missing"
     WRONG_KEY = "wrong_key"
+    KEY_LOST = "key_lost"
     VAULT_DAMAGED = "vault_damaged"
     NOT_A_VAULT = "not_a_vault"
     NEWER_VAULT = "newer_vault"
@@ -61,13 +62,21 @@ class InfisicalError(Exception):
     `conclusion` is the error in one word; `status` the HTTP status where there was an answer; `uncertain` is true
     where a write may have taken effect although no answer says so, and `wait` then the seconds to let pass before
     looking. `after_loss` is true where the same request was sent before without an answer, and may have taken effect.
-    `details` is what a report holds beside the message: names and counts of what was done before the error.
+    `details` is what a report holds beside the message: names and counts of what was done before the error. `problem`
+    is the message without `advice`, which is for when nothing more is tried.
     """
 
     def __init__(
-        self, conclusion: Conclusion, message: str, *, status: int | None = None, uncertain: bool = False
+        self,
+        conclusion: Conclusion,
+        problem: str,
+        *,
+        advice: str = "",
+        status: int | None = None,
+        uncertain: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(f"{problem} {advice}" if advice else problem)
+        self.problem = problem
         self.conclusion = conclusion
         self.status = status
         self.uncertain = uncertain
@@ -85,13 +94,13 @@ class ConfigurationError(InfisicalError):
 
 
 class MissingLibrary(InfisicalError):
-    """A Python library is not installed for the interpreter that runs this."""
+    """A Python library is not installed for the interpreter `python`, by default the one that runs this."""
 
-    def __init__(self, library: str) -> None:
+    def __init__(self, library: str, python: str = sys.executable) -> None:
         super().__init__(
             Conclusion.MISSING_LIBRARY,
-            f"The Python library '{library}' is missing for {sys.executable}. Install it there, from the "
-            f"distribution (package python3-{library}) or with: {sys.executable} -m pip install {library}",
+            f"The Python library '{library}' is missing for {python}. Install it there, from the "
+            f"distribution (package python3-{library}) or with: {python} -m pip install {library}",
         )
         self.library = library
 
@@ -257,9 +266,10 @@ _REMEDIES: dict[Conclusion, str] = {
     "Infisical under the identity's universal auth.",
     Conclusion.INVALID: "The server refuses the request as it is.",
     Conclusion.TOO_LARGE: "The server takes at most 1 MiB a request, and a little less than that for a value.",
-    Conclusion.RATE_LIMITED: "The server's rate limit is reached, also after waiting once: send fewer requests at "
+    # Said before the one repeat, with the wait for it, and after it too.
+    Conclusion.RATE_LIMITED: "The server's rate limit is reached. It is asked twice at most: send fewer requests at "
     "once, or set a larger rate_limit_wait.",
-    Conclusion.SERVER_ERROR: "The server failed, also when asked once more after server_error_wait: its own log says "
+    Conclusion.SERVER_ERROR: "The server failed. It is asked twice at most, server_error_wait apart: its own log says "
     "why.",
 }
 

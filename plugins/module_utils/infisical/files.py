@@ -40,17 +40,17 @@ def write_atomic(
     durable: bool = True,
     owner: Owner = None,
     before_rename: Callable[[], None] | None = None,
+    directory: int | None = None,
 ) -> None:
     """Put `data` (bytes) in place of the file `path`, all or nothing; if `durable`, also when the machine loses power.
 
     A temporary file in the same directory, fsynced, renamed over `path`, then the directory fsynced. Raises OSError;
     the old file is then untouched and the temporary one gone. `before_rename` is called when the new file is whole and
-    on the disk, and the old one still in place.
+    on the disk, and the old one still in place. With `directory`, an open one, `path` is a name in it.
     """
-    directory = os.path.dirname(os.path.abspath(path))
-    temporary = _temporary(path)
+    temporary = _temporary(path) if directory is None else os.path.basename(_temporary(path))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, mode)
+    descriptor = os.open(temporary, flags, mode, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), mode)
@@ -62,13 +62,15 @@ def write_atomic(
                 os.fsync(stream.fileno())
         if before_rename is not None:
             before_rename()
-        os.rename(temporary, path)
+        os.rename(temporary, path, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(temporary, dir_fd=directory)
         raise
-    if durable:
-        sync_directory(directory)
+    if durable and directory is not None:
+        os.fsync(directory)
+    elif durable:
+        sync_directory(os.path.dirname(os.path.abspath(path)))
 
 
 def write_new(path: str, data: bytes) -> bool:
@@ -153,10 +155,76 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
-def read_regular(path: str) -> bytes:
-    """All bytes of a regular file. Raises OSError, also where `path` is a symbolic link (ELOOP) or no file (EINVAL)."""
+def unwritable(directory: str) -> OSError | None:
+    """Why this process can make no file in a directory, None where it can."""
+    if not os.path.isdir(directory):
+        code = errno.ENOENT
+    elif os.access(directory, os.W_OK | os.X_OK):
+        return None
+    else:
+        code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
+    return OSError(code, os.strerror(code), directory)
+
+
+@contextlib.contextmanager
+def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
+    """The directory `path` (absolute), open, after a look that root alone can change what it and every one above it
+    holds; with `create`, what is missing is made, for everybody to pass through.
+
+    For who writes as root what others have named: with the descriptor, no link that is placed later leads elsewhere.
+    Raises InfisicalError (UNSAFE_FILE) and OSError.
+    """
+    descriptor = os.open("/", _DIRECTORY)
+    try:
+        walked = ""
+        for part in [part for part in path.split("/") if part]:
+            walked += "/" + part
+            try:
+                below = _below(descriptor, part, create)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise
+                raise InfisicalError(
+                    Conclusion.UNSAFE_FILE,
+                    f"Nothing is written below {walked}: it is a symbolic link or no directory. Name the directory "
+                    "that is meant itself.",
+                ) from None
+            os.close(descriptor)
+            descriptor = below
+            status = os.fstat(descriptor)
+            if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+                raise InfisicalError(
+                    Conclusion.UNSAFE_FILE,
+                    f"Nothing is written below {walked}: others than root may change what it holds (user "
+                    f"{status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}). Name a directory that belongs to "
+                    f"root, or run: chown root '{walked}' && chmod go-w '{walked}'",
+                )
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _below(directory: int, name: str, create: bool) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=directory)
+    except FileNotFoundError:
+        if not create:
+            raise
+    os.mkdir(name, 0o755, dir_fd=directory)
+    os.chmod(name, 0o755, dir_fd=directory)  # noqa: S103 - whoever owns a file in it must get there
+    return os.open(name, _DIRECTORY, dir_fd=directory)
+
+
+def read_regular(path: str, *, directory: int | None = None) -> bytes:
+    """All bytes of a regular file. Raises OSError, also where `path` is a symbolic link (ELOOP) or no file (EINVAL).
+
+    With `directory`, an open one, `path` is a name in it.
+    """
     # Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
-from . import files
-from .errors import ConfigurationError, MissingLibrary
+from . import files, systemd
+from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
 
 KEY_BYTES = 32
 """Bytes of a vault's key."""
@@ -26,12 +26,6 @@ LONGEST_PASSPHRASE = 4096
 
 HIGHEST_COST = (20, 16, 4)
 """The largest scrypt cost that is used: log2 N, r, p. A larger one in a file is an attack on its reader's memory."""
-
-CREDSTORE = "/etc/credstore.encrypted"
-"""Where systemd looks for encrypted credentials by name (systemd.exec(5), LoadCredentialEncrypted=)."""
-
-_CREDS_SECONDS = 60.0
-"""How long systemd-creds may take; a TPM is slow."""
 
 KEY_OPTIONS = ("key_file", "key_credential", "passphrase", "passphrase_file")
 """The options of which a vault has one: the parameters of `key_source`."""
@@ -107,33 +101,21 @@ class Credential:
             return None
 
     def _decrypted(self) -> bytes:
-        import subprocess
-
-        source = f"{CREDSTORE}/{self.name}"
-        command = ["systemd-creds", "decrypt", f"--name={self.name}", source, "-"]
+        systemd.refuse_other_machine()
         if os.geteuid() != 0:
             raise ConfigurationError(
                 "key_credential",
                 f"there is no credential '{self.name}' in $CREDENTIALS_DIRECTORY, and only root can decrypt it from "
-                f"{CREDSTORE}. Run this in the service that loads the credential, or as root: put sudo before the "
-                f"command. Whether it can be decrypted is told by: sudo {' '.join(command)} | wc -c",
+                f"{systemd.CREDSTORE}. Run this in the service that loads the credential, or as root: put sudo before "
+                f"the command. Whether it can be decrypted is told by: sudo systemd-creds decrypt --name={self.name} "
+                f"{systemd.CREDSTORE}/{self.name} - | wc -c",
             )
         try:
-            ended = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CREDS_SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            reason = "did not end in time" if isinstance(error, subprocess.TimeoutExpired) else "cannot be started"
-            raise ConfigurationError(
-                "key_credential", f"systemd-creds, which decrypts the credential '{self.name}', {reason}."
-            ) from None
-        if ended.returncode != 0:
-            said = " ".join(ended.stderr.decode("utf-8", "replace").split())[:300]
-            raise ConfigurationError(
-                "key_credential",
-                f"systemd-creds cannot decrypt the credential '{self.name}' from {source}: {said or 'no reason given'}",
-            )
-        return ended.stdout
+            return systemd.decrypted(self.name)
+        except InfisicalError as error:
+            if error.conclusion is Conclusion.KEY_LOST:
+                raise
+            raise ConfigurationError("key_credential", str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ def build(
     Names that are only in `current` are deleted if `prune`, or those for which `prune(secret)` is true; the others
     count as unchanged. `differs(stored, wanted)` says what is an update.
     """
+    if not current:  # a first sync makes thousands at once
+        return Plan(tuple([Change("create", key, None, desired[key]) for key in sorted(desired)]), ())
     changes = []
     unchanged = []
     for key in sorted({*current, *desired}):

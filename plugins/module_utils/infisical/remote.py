@@ -54,10 +54,20 @@ class Applied:
 
 @dataclass(frozen=True)
 class Merged:
-    """The secrets of a listing by name, and what a person should know about how they were chosen."""
+    """The secrets of a listing by name, and what a person should know about how they were chosen.
+
+    `ambiguous` ({name: message}) are those of several folders with different values, of which none was chosen.
+    """
 
     secrets: dict[str, Secret]
     warnings: tuple[str, ...] = ()
+    ambiguous: dict[str, str] = field(default_factory=dict)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise InfisicalError (AMBIGUOUS) where one of the names has different values in several folders."""
+        for name in names:
+            if name in self.ambiguous:
+                raise InfisicalError(Conclusion.AMBIGUOUS, self.ambiguous[name])
 
 
 @dataclass(frozen=True)
@@ -77,15 +87,18 @@ def needs_batch(key: str) -> bool:
 def merged(listing: Listing) -> Merged:
     """One secret for each name: a folder's own before imported ones, and of several imports the last one first.
 
-    A name that a server lists twice in one folder is taken from the newest row, with a warning. Raises InfisicalError
-    (AMBIGUOUS) where a recursive listing has one name in several folders with different values.
+    A name that a server lists twice in one folder is taken from the newest row, with a warning. One that a recursive
+    listing has in several folders is among the secrets only where its values are the same.
     """
-    chosen, warnings = _by_name(listing.secrets)
+    chosen, warnings, ambiguous = _by_name(listing.secrets)
     for imported in reversed(listing.imports):
-        more, more_warnings = _by_name(imported.secrets)
+        more, more_warnings, more_ambiguous = _by_name(imported.secrets)
         warnings += more_warnings
+        ambiguous.update({key: message for key, message in more_ambiguous.items() if key not in chosen})
         chosen = {**more, **chosen}
-    return Merged(chosen, tuple(warnings))
+    for key in ambiguous:
+        del chosen[key]
+    return Merged(chosen, tuple(warnings), ambiguous)
 
 
 def listed(listing: Listing) -> Overview:
@@ -97,18 +110,20 @@ def listed(listing: Listing) -> Overview:
         folders.setdefault((secret.environment, secret.secret_path), []).append(secret)
     for place, secrets in folders.items():
         # Several folders may import the same one: its rows are the same then.
-        by_name, more_warnings = _by_name({secret.id or str(n): secret for n, secret in enumerate(secrets)}.values())
+        rows = {secret.id or str(n): secret for n, secret in enumerate(secrets)}.values()
+        by_name, more_warnings, _none = _by_name(rows)
         warnings += more_warnings
         chosen.update({(*place, key): secret for key, secret in by_name.items()})
     return Overview(tuple(chosen[place] for place in sorted(chosen)), tuple(warnings))
 
 
-def _by_name(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str]]:
+def _by_name(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str], dict[str, str]]:
     chosen = {secret.key: secret for secret in secrets}
     if len(chosen) == len(secrets):
-        return chosen, []
+        return chosen, [], {}
     chosen = {}
     warnings: list[str] = []
+    ambiguous: dict[str, str] = {}
     for secret in secrets:
         other = chosen.get(secret.key)
         if other is None:
@@ -116,10 +131,9 @@ def _by_name(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str]]
         elif other.secret_path != secret.secret_path:
             if other.value != secret.value or secret.hidden:
                 paths = " and ".join(sorted((other.secret_path, secret.secret_path)))
-                raise InfisicalError(
-                    Conclusion.AMBIGUOUS,
+                ambiguous[secret.key] = (
                     f"The secret '{secret.key}' has different values in {paths}. Name the folder that is meant as "
-                    "secret_path, without recursive.",
+                    "secret_path, without recursive."
                 )
             chosen[secret.key] = min(other, secret, key=lambda one: one.secret_path)
         else:
@@ -128,7 +142,7 @@ def _by_name(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str]]
                 f"The server lists the secret '{secret.key}' twice in {secret.secret_path}: the newest is used. "
                 "Delete it and write it again to be rid of the other."
             )
-    return chosen, warnings
+    return chosen, warnings, ambiguous
 
 
 class Remote:
@@ -403,7 +417,8 @@ class Remote:
         deleted, approval_id = (False, "") if before is None else self._delete(key)
         if self.state is not None and not approval_id:
             self.state.forget(key)
-        return Report("delete", before, approval_id=approval_id) if deleted else Report(None)
+        # What waits for an approval is still there.
+        return Report("delete", before, before if approval_id else None, approval_id) if deleted else Report(None)
 
     def _delete(self, key: str) -> tuple[bool, str]:
         """Whether there was something to delete, and the id of the approval that the deletion waits for."""

@@ -81,13 +81,18 @@ class StateFile:
         self._seen: tuple[tuple[int, int, int], dict[str, Any] | None] | None = None
 
     def check(self) -> None:
-        """Raise ConfigurationError where the file could not be used, before anything is written anywhere."""
+        """Raise InfisicalError where the file could not be used, before anything is written anywhere: STORAGE where it
+        stands beside the vault and nothing can be written there, else ConfigurationError."""
         if self.scope is None:
             self._check_vault(self.head())
         else:
             self._read()
         directory = os.path.dirname(self.path)
-        if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
+        problem = files.unwritable(directory)
+        if problem is not None:
+            if self._beside and os.path.dirname(self._beside) == directory:
+                # Nobody has named a state file, so that an error about that option would be a riddle.
+                raise files.explained(problem, f"The vault {self._beside} cannot be changed", self._beside)
             raise ConfigurationError("state_file", f"'{directory}' must be a directory that the task can write to.")
 
     def _check_vault(self, head: Mapping[str, Any]) -> None:
@@ -334,9 +339,11 @@ def _document(state: Mapping[str, Any]) -> bytes:
 
     The lines are put together here, because json.dumps makes a line each of every field, or one of everything.
     """
+    secrets = sorted(state["secrets"].items(), key=itemgetter(0))
+    times = {time: _quoted(time) for time in {time for _name, (_hash, _version, time) in secrets}}
     lines = [
-        f'\n    {_quoted(name)}: {{"hash": "{hashed}", "version": {version}, "last_synced": {_quoted(time)}}}'
-        for name, (hashed, version, time) in sorted(state["secrets"].items(), key=itemgetter(0))
+        f'\n    {_quoted(name)}: {{"hash": "{hashed}", "version": {version}, "last_synced": {times[time]}}}'
+        for name, (hashed, version, time) in secrets
     ]
     entries = _SECRETS + ",".join(lines).encode("ascii") + b"\n  " + _END
     return _head_document({**state, "secrets_sha256": _digest(entries)}) + entries

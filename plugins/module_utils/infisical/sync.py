@@ -18,7 +18,7 @@ from . import dotenv, files
 from .api import Api, Listing, Project
 from .errors import Conclusion, ConfigurationError, InfisicalError, Operation, Validator, no_project, remedy
 from .model import Scope, Secret, checked_name, checked_path, checked_value, normalized_name
-from .plan import Change, Plan, build, differs_in_vault, guard, guard_empty, named
+from .plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
 from .preflight import visible_projects
 from .remote import Remote, listed, merged
 from .state import HMAC, SHA256, StateFile, now
@@ -134,16 +134,13 @@ class Outcome:
 
 
 def _outcome(direction: str, plan: Plan, **more: Any) -> Outcome:
-    def names(action: str) -> tuple[str, ...]:
-        return tuple([change.key for change in plan.changes if change.action == action])
-
-    versions = {change.key: (_version(change.before), _version(change.after)) for change in plan.changes}
-    unchanged = len(plan.unchanged)
-    return Outcome(direction, names("create"), names("update"), names("delete"), unchanged, versions, **more)
-
-
-def _version(secret: Secret | None) -> int | None:
-    return None if secret is None else secret.version
+    names: dict[Action, list[str]] = {"create": [], "update": [], "delete": []}
+    versions: dict[str, tuple[int | None, int | None]] = {}
+    for action, key, before, after in plan.changes:
+        names[action].append(key)
+        versions[key] = (None if before is None else before.version, None if after is None else after.version)
+    created, updated, deleted = map(tuple, names.values())
+    return Outcome(direction, created, updated, deleted, len(plan.unchanged), versions, **more)
 
 
 # Pull
@@ -170,7 +167,8 @@ def pull(
         try:
             return _Cycle(api, vault, state, job, check, log or (lambda text: None)).run()
         except InfisicalError as error:
-            if not check:
+            # What is wrong with the state file is none of its job's errors: as a rule the file is another one's.
+            if not check and not (isinstance(error, ConfigurationError) and error.option == "state_file"):
                 with contextlib.suppress(InfisicalError):  # what went wrong first is what matters
                     state.failed(str(error), now())
             raise
@@ -295,7 +293,10 @@ class _Cycle:
             plan = self._plan(draft.contents, desired, listings)
             record = self._record(draft.contents, plan, config, listings, len(desired))
             after = draft.apply(plan, job=self.job.job, record=record)
-        self._write_state(after, projects, sum(change.action != "delete" for change in plan.changes))
+        try:
+            self._write_state(after, projects, sum(change.action != "delete" for change in plan.changes))
+        except InfisicalError as error:
+            raise self._unrecorded(error, plan, after, projects) from None
         return self._reported(plan, after, projects)
 
     # Reading
@@ -588,9 +589,8 @@ class _Cycle:
         self.state.hash_key = contents.hash_key if self.job.state_hash == HMAC else None
         self.state.rewrite(self._about(contents, projects), contents.of_job(self.job.job), pulled)
 
-    def _reported(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
-        """The outcome. Raises InfisicalError (PARTIAL) where a project could not be read."""
-        outcome = _outcome(
+    def _outcome(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
+        return _outcome(
             "pull",
             plan,
             generation=0 if contents is None else contents.generation,
@@ -598,6 +598,23 @@ class _Cycle:
             warnings=tuple(self.warnings),
             failed={project_id: str(error) for project_id, error in self.failed.items()},
         )
+
+    def _unrecorded(
+        self, error: InfisicalError, plan: Plan, contents: Contents, projects: Sequence[Project]
+    ) -> InfisicalError:
+        """The error of a state file that could not follow the vault."""
+        outcome = self._outcome(plan, contents, projects)
+        told = InfisicalError(
+            error.conclusion,
+            f"{error} The vault is in order and holds what was pulled ({outcome.summary()}); the next sync brings the "
+            "state file up to it.",
+        )
+        told.details = outcome.as_result()
+        return told
+
+    def _reported(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
+        """The outcome. Raises InfisicalError (PARTIAL) where a project could not be read."""
+        outcome = self._outcome(plan, contents, projects)
         if not self.failed:
             return outcome
         done = "would be" if self.check else "was"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Callable, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from .errors import (
     Answer,
@@ -26,7 +27,7 @@ from .errors import (
     conclude,
     remedy,
 )
-from .model import Settings
+from .model import Settings, is_loopback
 from .redact import quoted
 
 if TYPE_CHECKING:
@@ -93,16 +94,23 @@ class Transport:
     """HTTP to one Infisical: `send` gives the answer that was wanted, or raises InfisicalError.
 
     Policy, each once for a request: token rejected → log in again and repeat; rate limited → wait `Retry-After`
-    (at most `max_wait`), else `rate_limit_wait`; server error → wait `server_error_wait`; connection refused, reset or
-    timed out → wait `connection_wait`. `log` is told in a sentence whenever it waits. No library's retry loop is used
-    because none waits a different time for each conclusion, nor looks before it repeats a POST.
+    (at most `max_wait`), else `rate_limit_wait`, and at random up to `rate_limit_jitter` seconds more; server error →
+    wait `server_error_wait`; connection refused, reset or timed out → wait `connection_wait`. `log` is told in a
+    sentence whenever it waits. No library's retry loop is used because none waits a different time for each conclusion,
+    nor looks before it repeats a POST.
     """
 
     def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, log: Callable[[str], None] | None = None
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        log: Callable[[str], None] | None = None,
+        rate_limit_jitter: float = 0.0,
     ) -> None:
         self.settings = settings
         self.clock = clock or Clock()
+        self._jitter = rate_limit_jitter
         self.tokens: TokenSource | None = None
         self._log = log or (lambda text: None)
         self._session: requests.Session | None = None
@@ -144,7 +152,7 @@ class Transport:
 
     def pause(self, error: InfisicalError) -> None:
         """Wait as long as the policy says before the request that ended with `error` may be sent once more."""
-        self._log(f"Waiting {error.wait:g} s before one more try: {error}")
+        self._log(f"Waiting {error.wait:g} s before one more try: {error.problem}")
         self.clock.sleep(error.wait)
 
     def _wait_before_repeat(self, failure: _Failure) -> float | None:
@@ -155,7 +163,11 @@ class Transport:
             Conclusion.UNREACHABLE: settings.connection_wait,
         }.get(failure.error.conclusion)
         asked = self._retry_after(failure.answer) if wait is not None and failure.answer is not None else None
-        return wait if asked is None else min(asked, settings.max_wait)
+        wait = wait if asked is None else min(asked, settings.max_wait)
+        if failure.error.conclusion is Conclusion.RATE_LIMITED and wait is not None:
+            # Hosts behind one address that are told the same time would all come back at once.
+            wait += random.uniform(0, self._jitter)  # noqa: S311 - no secret
+        return wait
 
     def _retry_after(self, answer: Answer) -> float | None:
         """Seconds that a Retry-After header asks for, given as seconds or as a date (RFC 9110, 10.2.3)."""
@@ -240,27 +252,14 @@ class Transport:
 
     def _opened(self) -> requests.Session:
         if self._session is None:
-            session = _requests().Session()
-            # Otherwise .netrc replaces the token, and http_proxy and REQUESTS_CA_BUNDLE of whoever runs us decide.
-            session.trust_env = False
             if not self.settings.validate_certs:
                 # Whoever set the option knows; the warning would go to the terminal with every request.
                 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
-            if self.settings.proxy:
-                session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
-            self._session = session
+            self._session = _new_session(self.settings.proxy)
         return self._session
 
     def _verify(self) -> str | bool:
-        settings = self.settings
-        if not settings.validate_certs:
-            return False
-        if not settings.ca_path:
-            return True
-        path = os.path.expanduser(os.path.expandvars(settings.ca_path))
-        if not os.path.exists(path):
-            raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.")
-        return path
+        return _authorities(self.settings.ca_path) if self.settings.validate_certs else False
 
     def _unreachable(self, reason: str) -> str:
         return f"{self.settings.url}: {reason}. Check url, proxy and timeout, and that the server is up."
@@ -272,7 +271,7 @@ class Transport:
         detail = reason.rsplit("certificate verify failed: ", maxsplit=1)[-1].split(" (_ssl")[0]
         return (
             f"{self.settings.url}: its certificate does not verify ({quoted(detail, ())}). Set ca_path to the "
-            "certificate authority that signed it, and check the host name in url."
+            "certificate authority that signed it, and check the host name in url and this host's clock."
         )
 
     def _error(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
@@ -282,9 +281,9 @@ class Transport:
         said = quoted(answer.text(), (*call.secrets, token))
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
         uncertain = conclusion is Conclusion.SERVER_ERROR and not call.repeatable
+        problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
         advice = remedy(conclusion, call.operation)
-        message = f"Could not {call.what}: {self.settings.url} answered {came_back}. {advice}"
-        return InfisicalError(conclusion, message, status=answer.status, uncertain=uncertain)
+        return InfisicalError(conclusion, problem, advice=advice, status=answer.status, uncertain=uncertain)
 
 
 @dataclass(frozen=True)
@@ -297,6 +296,62 @@ class _Failure:
 
 class _CutShort(Exception):
     """The connection ended before the announced number of bytes."""
+
+
+def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str, allow_http: bool) -> None:
+    """Send `document` to a webhook, once. Its URL is a secret, and in no message.
+
+    Raises InfisicalError (CONFIGURATION, UNREACHABLE) whose text completes "it could not be told: …".
+    """
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme == "http" and (allow_http or is_loopback(parts.hostname or ""))
+    except ValueError:
+        parts, plain = None, False
+    if parts is None or not parts.hostname or not (parts.scheme == "https" or plain):
+        raise ConfigurationError("notify_webhook_url", "is no URL with https://")
+    exceptions = _requests().exceptions
+    try:
+        with _new_session(proxy) as session:
+            status = session.post(
+                url,
+                data=encoded(document),
+                headers={"Content-Type": "application/json", "User-Agent": "keyfleet.infisical"},
+                timeout=_WEBHOOK_SECONDS,
+                allow_redirects=False,
+                verify=_authorities(ca_path),
+            ).status_code
+        problem = "" if 200 <= status < 300 else f"answered HTTP {status}"
+    except exceptions.SSLError:
+        problem = "has no certificate that verifies; set ca_path"
+    except exceptions.Timeout:
+        problem = f"did not answer within {_WEBHOOK_SECONDS:g} seconds"
+    except (exceptions.RequestException, ValueError) as error:
+        problem = f"cannot be reached ({type(error).__name__})"
+    if problem:
+        raise InfisicalError(Conclusion.UNREACHABLE, f"the webhook {problem}")
+
+
+_WEBHOOK_SECONDS = 20.0
+
+
+def _new_session(proxy: str) -> requests.Session:
+    session: requests.Session = _requests().Session()
+    # Otherwise .netrc replaces the token, and http_proxy and REQUESTS_CA_BUNDLE of whoever runs us decide.
+    session.trust_env = False
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+    return session
+
+
+def _authorities(ca_path: str) -> str | bool:
+    """What certificates are verified against: the file or directory, else what the HTTP library brings."""
+    if not ca_path:
+        return True
+    path = os.path.expanduser(os.path.expandvars(ca_path))
+    if not os.path.exists(path):
+        raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.")
+    return path
 
 
 def _requests() -> Any:

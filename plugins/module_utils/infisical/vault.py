@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hmac
 import json
 import os
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from . import files, keys
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
-from .model import Secret, checked_name, checked_value
+from .model import Secret, checked_name, checked_value, is_text
 from .plan import Change, Plan
 from .state import now
 
@@ -490,12 +489,9 @@ class Vault:
 
     def _new(self) -> _Opened:
         """A vault that is no file yet: generation 0, without entries."""
-        directory = os.path.dirname(self.path)
-        if not os.access(directory, os.W_OK | os.X_OK):
-            code = errno.ENOENT
-            if os.path.isdir(directory):
-                code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
-            raise files.explained(OSError(code, ""), f"The vault {self.path} cannot be made", self.path)
+        problem = files.unwritable(os.path.dirname(self.path))
+        if problem is not None:
+            raise files.explained(problem, f"The vault {self.path} cannot be made", self.path)
         keys.checked_new(self._keys)
         vault_id, data_key = _random(16), _random(keys.KEY_BYTES)
         header = self._wrapped(self._keys, vault_id, data_key)
@@ -652,7 +648,7 @@ def _are_rows(rows: dict[str, Any], origins: int) -> bool:
         return False
     values, indices, own_keys, ids, versions, times = (list(column) for column in zip(*rows.values()))
     return (
-        {str} == set(map(type, values)) == set(map(type, ids)) == set(map(type, times))
+        all(map(is_text, (values, ids, times)))
         and {int} == set(map(type, indices)) == set(map(type, versions))
         and set(map(type, own_keys)) <= {str, type(None)}
         and 0 <= min(indices) <= max(indices) < origins

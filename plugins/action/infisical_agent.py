@@ -1,0 +1,21 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the module infisical_agent with the controller's options and credentials, with which the host will log in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
+
+
+class ActionModule(InfisicalAction):
+    """See InfisicalAction."""
+
+    hands_over = True
+    texts = ("notify_webhook_url",)
+
+    def connects(self, arguments: dict[str, Any]) -> bool:
+        """To remove the agent, nobody needs to know where Infisical is."""
+        return arguments.get("state") != "absent"

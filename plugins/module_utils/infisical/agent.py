@@ -1,0 +1,738 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent on a host: this library, its command, user, credentials, jobs and units, brought to what is wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import pkgutil
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Callable, NamedTuple
+
+from . import cli, config, files, report, schedule, systemd, units
+from .deliver import File, Record, withdraw
+from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
+from .host import Done, Host
+from .keys import KEY_BYTES
+from .local import open_vault, rekey
+from .model import Settings
+from .vault import Vault
+
+USER = "infisical-sync"
+LIBRARY = "/usr/local/lib/infisical-sync"
+UNITS = "/etc/systemd/system"
+CRON = "/etc/cron.d"
+KEY = "infisical_vault_key"
+VAULT_FILE = "secrets.vault"
+_NEXT_KEY = f"{KEY}.next"
+
+ROOMS = (
+    "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files", "gate",
+    "host", "keys", "local", "model", "notify", "plan", "preflight", "redact", "remote", "report", "schedule", "state",
+    "sync", "systemd", "transport", "units", "vault",
+)  # fmt: skip
+"""The modules of this library, all of which a host gets; a test compares them with the folder."""
+
+_OLDEST_PYTHON = (3, 9)
+_JOB_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\Z")
+
+
+class Job(NamedTuple):
+    """One scheduled sync: every so many minutes, with the options of [sync] by name, and the files it delivers."""
+
+    name: str
+    minutes: int
+    options: Mapping[str, Any]
+    files: tuple[File, ...] = ()
+
+    @property
+    def default_directory(self) -> str:
+        """Where its files are by default: in memory."""
+        return f"{units.RUNTIME}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """What a host is to have.
+
+    `credentials` is how secrets of the agent itself are kept: `auto`, `encrypted` for the key `credential_key` of the
+    machine, or `file`; `rotate_key` seals the vaults with a new key. `notify_reminder` and `rate_limit_jitter` are in
+    seconds.
+    """
+
+    settings: Settings
+    jobs: tuple[Job, ...]
+    python: str = "/usr/bin/python3"
+    scheduler: str = "auto"
+    credentials: str = "auto"
+    credential_key: str = "host"
+    notify_command: str = ""
+    notify_webhook_url: str = field(default="", repr=False)
+    notify_reminder: float = 86_400.0
+    metrics_directory: str = ""
+    rate_limit_jitter: float = 120.0
+    rotate_key: bool = False
+
+
+class Facts(NamedTuple):
+    """What kind of host it is: systemd's major version (0 for none), and the machine's id."""
+
+    systemd: int
+    machine_id: str
+
+
+@dataclass
+class Installed(Done):
+    """What was done, and besides: the version of the library, which jobs have something new or have not synced well
+    yet, so that a sync is due, and what a person should know."""
+
+    version: str = ""
+    due: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def facts() -> Facts:
+    """What kind of host this is."""
+    return Facts(systemd.version(), systemd.machine_id())
+
+
+def checked(agent: Agent) -> Agent:
+    """The same with its jobs' files in one spelling. Raises ConfigurationError naming the option that is wrong."""
+    settings = agent.settings
+    for name in ("client_id", "client_secret"):
+        if not getattr(settings, name):
+            raise ConfigurationError(
+                name, "not given. The agent logs in with the universal auth of a machine identity."
+            )
+        if "\n" in getattr(settings, name):
+            raise ConfigurationError(name, "holds more than one line.")
+    if settings.auth_method != "universal_auth":
+        raise ConfigurationError("auth_method", "must be universal_auth: a token would expire on the host.")
+    if "@" in settings.proxy:
+        raise ConfigurationError("proxy", "must not hold a user or password: the agent's jobs are not kept secret.")
+    if not agent.jobs:
+        raise ConfigurationError("jobs", "is empty. Name a job, or remove the agent with state: absent.")
+    if not re.match(r"/[^\s]*\Z", agent.python):
+        raise ConfigurationError("python", f"'{agent.python}' is no absolute path without blanks.")
+    if agent.notify_webhook_url and "\n" in agent.notify_webhook_url:
+        raise ConfigurationError("notify_webhook_url", "holds more than one line.")
+    if agent.metrics_directory and not agent.metrics_directory.startswith("/"):
+        raise ConfigurationError("metrics_directory", f"'{agent.metrics_directory}' is no absolute path.")
+    taken: dict[str, str] = {}
+    for job in agent.jobs:
+        if not _JOB_NAME.match(job.name):
+            raise ConfigurationError(
+                "jobs", f"'{job.name}' is no name of a job: that has letters, digits, '_', '-' and '.', at most 63."
+            )
+        schedule.calendar(job.minutes)
+        if not job.options.get("environment"):
+            raise ConfigurationError("jobs", f"{job.name}: environment is not given. Set it to an environment's slug.")
+        for place in (f"job {job.name}", *(file.path for file in job.files)):
+            if place in taken:
+                raise ConfigurationError("jobs", f"{place} stands there twice ({taken[place]} and {job.name}).")
+            taken[place] = job.name
+        for text in _texts(job, agent):
+            if "\n" in text or "\r" in text:
+                raise ConfigurationError("jobs", f"{job.name}: an option holds more than one line.")
+    return agent
+
+
+def _texts(job: Job, agent: Agent) -> Iterable[str]:
+    yield from (
+        str(part) for value in job.options.values() for part in (value if isinstance(value, tuple) else [value])
+    )
+    yield from (
+        str(part) for file in job.files for value in file for part in (value if isinstance(value, tuple) else [value])
+    )
+    yield from (agent.notify_command, agent.metrics_directory)
+
+
+def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
+    """Bring the host to what `agent` says, as root; in check mode only say what would change. Raises InfisicalError.
+
+    A second time it changes nothing. Jobs of before that are not in it any more are removed, with what they delivered,
+    but for their vaults.
+    """
+    agent = checked(agent)
+    with _alone(check):
+        return _applied(agent, found, check)
+
+
+def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
+    if not check:  # in check mode nobody has installed anything
+        _check_python(agent.python)
+    host = Host(check)
+    uses_systemd = found.systemd > 0 if agent.scheduler == "auto" else agent.scheduler == "systemd"
+    if uses_systemd and not found.systemd:
+        raise ConfigurationError("scheduler", "systemd does not run this host. Set scheduler: cron.")
+    version = found.systemd if uses_systemd else 0
+    user = host.user(USER, units.STATE)
+    done = Installed(host.done.changes, host.done.texts, _install(host, agent.python))
+    host.directory(units.CONFIGURATION, 0o755)
+    host.directory(config.JOBS, 0o750, (0, user[1]))
+    host.directory(units.STATE, 0o700, user)
+    host.directory(units.DELIVERIES, 0o700)
+    for job in agent.jobs:
+        host.directory(f"{units.STATE}/{job.name}", 0o700, user)
+        for directory in _outside(job):
+            host.directory(directory, 0o755, keep=True)
+    around, new_key, renewed = _credentials(host, agent, found, version, user)
+    host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644)
+    for job in agent.jobs:
+        done.warnings += _set_aside(host, job.name, new_key, around)
+        changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))
+        last = report.read(_report_file(job.name))
+        if changed or renewed or last.failed or not last.ended or not _vault(job.name).exists():
+            done.due.append(job.name)
+    _schedule(host, agent, around)
+    _remove_jobs(host, {job.name for job in agent.jobs})
+    return done
+
+
+def remove(*, remove_vault: bool, check: bool = False) -> Done:
+    """Take the agent off the host, as root, with all that it delivered; its vaults and keys stay unless `remove_vault`.
+
+    Raises InfisicalError.
+    """
+    with _alone(check):
+        return _removed(remove_vault, check)
+
+
+def _removed(remove_vault: bool, check: bool) -> Done:
+    host = Host(check)
+    _remove_jobs(host, set())
+    for name in units.NAMES:
+        host.absent(f"{UNITS}/{name}", unit=True)
+    host.reload_units()
+    kept = () if remove_vault else (KEY,)
+    for directory in (systemd.CREDSTORE, f"{units.CONFIGURATION}/credentials"):
+        for name in (*config.CREDENTIALS, _NEXT_KEY):
+            if name not in kept:
+                host.absent(f"{directory}/{name}")
+    host.absent(units.COMMAND)
+    for path in (LIBRARY, units.RUNTIME, units.REPORTS, units.DELIVERIES, config.JOBS):
+        host.tree_absent(path)
+    if remove_vault:
+        for path in (units.STATE, units.CONFIGURATION):
+            host.tree_absent(path)
+        host.user_absent(USER)
+    return host.done
+
+
+_LOCK = "/run/infisical-agent.lock"
+_LOCK_WAIT = 300.0
+"""Seconds to wait for another run that changes the agent of this host."""
+
+
+@contextlib.contextmanager
+def _alone(check: bool) -> Iterator[None]:
+    """Keep other runs out, which would write the same files. Check mode writes nothing."""
+    with contextlib.ExitStack() as stack:
+        if not check:
+            try:
+                stack.enter_context(files.locked(_LOCK, _LOCK_WAIT))
+            except files.LockTimeout:
+                raise InfisicalError(
+                    Conclusion.BUSY,
+                    "Another run changes the agent of this host, and did not end within "
+                    f"{_LOCK_WAIT:g} seconds. Let it finish.",
+                ) from None
+            except OSError as error:
+                raise files.explained(error, f"{_LOCK} cannot be locked", _LOCK) from None
+        yield
+
+
+# Install
+
+
+def sources() -> dict[str, bytes]:
+    """This library's files by name, from wherever it runs, also from the archive in which Ansible sends it."""
+    found = {f"{room}.py": pkgutil.get_data(__package__ or "", f"{room}.py") for room in ROOMS}
+    return {name: data or b"" for name, data in found.items()}
+
+
+_LAUNCHER = """\
+#!{python} -IB
+# Written by the role scheduled_sync of keyfleet.infisical.
+import os
+import sys
+
+# The version of now, also for what is imported after another one has been installed.
+sys.path.insert(0, os.path.realpath("{library}/current"))
+from infisical.cli import main
+
+raise SystemExit(main())
+"""
+
+
+def _install(host: Host, python: str) -> str:
+    """The library in a folder of its own for each version, and the command; the version."""
+    library = sources()
+    digest = hashlib.sha256(python.encode() + b"".join(name.encode() + library[name] for name in sorted(library)))
+    version = f"{cli.VERSION}-{digest.hexdigest()[:12]}"
+    versions = f"{LIBRARY}/versions"
+    folder = f"{versions}/{version}"
+    for path in (LIBRARY, versions):
+        host.directory(path, 0o755)
+    if not os.path.isdir(folder) and host.note(f"version {version} is installed"):
+        unfinished = f"{folder}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with host.explained(folder):
+            os.makedirs(f"{unfinished}/infisical")
+            for name, data in library.items():
+                files.write_atomic(f"{unfinished}/infisical/{name}", data, 0o644, durable=False)
+            for path in (unfinished, f"{unfinished}/infisical"):
+                os.chmod(path, 0o755)  # noqa: S103
+        # Not at each start, and nobody but root could keep it.
+        host.run(python, "-I", "-m", "compileall", "-q", "-s", unfinished, "-p", folder, unfinished)
+        with host.explained(folder):
+            for path, folders, names in os.walk(unfinished):
+                for each in (*folders, *names):
+                    os.chmod(os.path.join(path, each), 0o755 if each in folders else 0o644)
+            os.rename(unfinished, folder)
+    before = os.path.basename(os.path.realpath(f"{LIBRARY}/current"))
+    host.link(f"{LIBRARY}/current", f"versions/{version}")
+    host.file(units.COMMAND, _LAUNCHER.format(python=python, library=LIBRARY), 0o755)
+    # Whatever runs now may import more of the version before.
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(versions):
+            if name not in (version, before):
+                host.tree_absent(f"{versions}/{name}")
+    return version
+
+
+def python(path: str) -> tuple[tuple[int, ...], list[str]]:
+    """The version (major, minor) of a Python, empty where it cannot be started, and which libraries it lacks."""
+    program = (
+        "import sys, importlib.util as u\n"
+        "sys.stdout.write('%d %d ' % sys.version_info[:2])\n"
+        "sys.stdout.write(' '.join(n for n in ('requests', 'cryptography') if u.find_spec(n) is None))"
+    )
+    try:
+        ended = systemd.run([path, "-I", "-c", program])
+    except systemd.CannotRun:
+        return (), []
+    words = ended.out.decode("utf-8", "replace").split()
+    if ended.status != 0 or len(words) < 2 or not (words[0].isdigit() and words[1].isdigit()):
+        return (), []
+    return (int(words[0]), int(words[1])), words[2:]
+
+
+def _check_python(path: str) -> None:
+    """Raise ConfigurationError where the agent's Python is too old or lacks a library."""
+    version, missing = python(path)
+    if version < _OLDEST_PYTHON:
+        raise ConfigurationError("python", f"'{path}' is not Python 3.9 or later on this host. Name another one.")
+    if missing:
+        raise MissingLibrary(missing[0], path)
+
+
+# Credentials
+
+
+class _Around(NamedTuple):
+    """What the units depend on, and the vaults' key."""
+
+    surroundings: units.Surroundings
+    key: bytes
+
+
+def _credentials(
+    host: Host, agent: Agent, found: Facts, version: int, user: tuple[int, int]
+) -> tuple[_Around, bool, bool]:
+    """The agent's own secrets, each where the units take it from; whether the vault's key is new, and whether any of
+    them is."""
+    encrypts = agent.credentials == "encrypted" or (
+        agent.credentials == "auto" and version >= units.DECRYPTS_CREDENTIALS and bool(shutil.which("systemd-creds"))
+    )
+    if encrypts and version < units.DECRYPTS_CREDENTIALS:
+        raise ConfigurationError(
+            "credentials", f"systemd {version} cannot decrypt credentials of services: that came with "
+            f"{units.DECRYPTS_CREDENTIALS}. Set credentials: file."
+        )  # fmt: skip
+    plain = f"{units.CONFIGURATION}/credentials"
+    store = systemd.CREDSTORE if encrypts else plain
+    owner = (0, 0) if version >= units.LOADS_CREDENTIALS else user
+    moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", found.machine_id)
+    kept = _kept_key(plain, moved)
+    host.directory(store, 0o700 if encrypts or version >= units.LOADS_CREDENTIALS else 0o755)
+
+    def store_key(name: str, key: bytes) -> None:
+        data = systemd.encrypted(KEY, key, with_key=agent.credential_key) if encrypts and not host.check else key
+        host.file(f"{store}/{name}", data, 0o600, (0, 0) if encrypts else owner)
+
+    key = os.urandom(KEY_BYTES) if kept is None else _rotated(host, kept, agent.rotate_key, store, store_key)
+    wanted = {"infisical_client_id": agent.settings.client_id.encode("utf-8"),
+              "infisical_client_secret": agent.settings.client_secret.encode("utf-8"), KEY: key}  # fmt: skip
+    if agent.notify_webhook_url:
+        wanted["infisical_webhook_url"] = agent.notify_webhook_url.encode("utf-8")
+    renewed = False
+    for name, value in wanted.items():
+        path = f"{store}/{name}"
+        if not encrypts:
+            renewed |= host.file(path, value, 0o600, owner)
+        elif moved or _decrypted(name, path) != value:
+            renewed = True
+            data = b"" if host.check else systemd.encrypted(name, value, with_key=agent.credential_key)
+            host.file(path, data or value, 0o600)
+    for name in config.CREDENTIALS:
+        for directory in (systemd.CREDSTORE, plain):
+            if name not in wanted or directory != store:
+                host.absent(f"{directory}/{name}")
+    around = units.Surroundings(
+        version, found.machine_id, USER, {name: f"{store}/{name}" for name in wanted}, encrypts
+    )  # fmt: skip
+    return _Around(around, key), kept is None, renewed
+
+
+def _rotated(host: Host, kept: bytes, rotate: bool, store: str, store_key: Callable[[str, bytes], None]) -> bytes:
+    """The key with which all vaults of this host are sealed from now on: with `rotate` a new one, else `kept`.
+
+    The new key lies beside the old one until every vault has it, so that a run that was interrupted is completed by the
+    next one.
+    """
+    coming = f"{store}/{_NEXT_KEY}"
+    new = _key_at(coming, encrypted=store == systemd.CREDSTORE)
+    if new is None and not rotate:
+        return kept
+    if new is None:
+        new = os.urandom(KEY_BYTES)
+        store_key(_NEXT_KEY, new)
+    for path in sorted(glob.glob(f"{units.STATE}/*/{VAULT_FILE}")):
+        try:
+            open_vault(path, _Key(new))[0].read()
+            continue
+        except InfisicalError as error:
+            if error.conclusion is not Conclusion.WRONG_KEY:
+                host.done.changes.append(f"{path} is not sealed anew: {error}")
+                continue
+        if host.note(f"{path} is sealed with a new key"):
+            rekey(*open_vault(path, _Key(kept)), _Key(new), data=True)
+    if not host.check:
+        with host.explained(coming):
+            os.rename(coming, f"{store}/{KEY}")
+    return new
+
+
+def _key_at(path: str, *, encrypted: bool) -> bytes | None:
+    """The key in a file of the agent's, None where it is not there or cannot be had."""
+    if encrypted:
+        key = _decrypted(KEY, path)
+    else:
+        try:
+            key = files.read_regular(path)
+        except OSError:
+            key = None
+    return key if key is not None and len(key) == KEY_BYTES else None
+
+
+def _kept_key(plain: str, moved: bool) -> bytes | None:
+    """The vaults' key that is there, None where there is none that can be had."""
+    key = _key_at(f"{plain}/{KEY}", encrypted=False)
+    return key or (None if moved else _key_at(f"{systemd.CREDSTORE}/{KEY}", encrypted=True))
+
+
+def _decrypted(name: str, path: str) -> bytes | None:
+    """What a credential holds, None where it is not there or this machine cannot tell any more."""
+    if not os.path.exists(path):
+        return None
+    try:
+        return systemd.decrypted(name, path)
+    except InfisicalError:
+        return None
+
+
+class _Key(NamedTuple):
+    key: bytes
+    kind: Any = "key"
+
+    def secret(self) -> bytes:
+        return self.key
+
+
+def _report_file(job: str) -> str:
+    return f"{units.REPORTS}/{job}/result.json"
+
+
+def _vault(job: str, key: bytes = b"") -> Vault:
+    return Vault(f"{units.STATE}/{job}/{VAULT_FILE}", _Key(key))
+
+
+_LOST = (Conclusion.WRONG_KEY, Conclusion.VAULT_DAMAGED, Conclusion.NOT_A_VAULT)
+
+
+def _set_aside(host: Host, job: str, new_key: bool, around: _Around) -> list[str]:
+    """Move a vault away that nothing opens any more: it is a copy, and a sync fills a new one. What there is to say."""
+    vault = _vault(job, around.key)
+    if not vault.exists():
+        return []
+    reason = "its key is lost." if new_key else ""
+    if not reason:
+        try:
+            vault.read()
+        except InfisicalError as error:
+            reason = str(error) if error.conclusion in _LOST else ""
+    if not reason:
+        return []
+    aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    for path in (vault.path, vault.previous):
+        if os.path.lexists(path) and host.note(f"{path} is moved to {path}{aside}"):
+            with host.explained(path):
+                os.rename(path, path + aside)
+    return [f"The vault of the job {job} is moved aside and filled anew: {reason}"]
+
+
+# Configuration and schedule
+
+
+def _configuration(job: Job, agent: Agent, around: _Around) -> str:
+    """A job's configuration file."""
+    settings, surroundings = agent.settings, around.surroundings
+    state = f"{units.STATE}/{job.name}"
+    server = {
+        name: getattr(settings, name)
+        for name in ("url", "ca_path", "validate_certs", "proxy", "allow_http", "timeout", "api_version",
+                     "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait")
+        if getattr(settings, name) != getattr(Settings(), name)
+    }  # fmt: skip
+    vault: dict[str, Any] = {"path": f"{state}/{VAULT_FILE}"}
+    notify: dict[str, Any] = {"state_file": f"{state}/notify.json", "reminder": agent.notify_reminder}
+    if surroundings.encrypted:
+        vault["key_credential"] = KEY
+    else:
+        # A service of systemd's finds its own copies first.
+        vault["key_file"] = surroundings.credentials[KEY]
+        server["client_id_file"] = surroundings.credentials["infisical_client_id"]
+        server["client_secret_file"] = surroundings.credentials["infisical_client_secret"]
+        if agent.notify_webhook_url:
+            notify["webhook_url_file"] = surroundings.credentials["infisical_webhook_url"]
+    if agent.notify_command:
+        notify["command"] = agent.notify_command
+    deliver = {"record_file": f"{units.DELIVERIES}/{job.name}.json", "runtime_directory": job.default_directory}
+    if agent.metrics_directory:
+        deliver["metrics_directory"] = agent.metrics_directory
+    sections: dict[str, Mapping[str, Any]] = {
+        "infisical": server,
+        "vault": vault,
+        "sync": {"job": job.name, **job.options},
+        "agent": {"result_file": _report_file(job.name), "login_file": f"{units.STATE}/login.json",
+                  "rate_limit_jitter": agent.rate_limit_jitter},
+        "deliver": deliver,
+        "notify": notify,
+    }  # fmt: skip
+    for number, file in enumerate(job.files, 1):
+        sections[f"file {number}"] = {**file._asdict(), "mode": f"{file.mode:04o}"}
+    lines = ["# Written by the role scheduled_sync of keyfleet.infisical."]
+    for section, options in sections.items():
+        lines += [
+            "",
+            f"[{section}]",
+            *(f"{name} = {_shown(value)}" for name, value in options.items() if _shown(value)),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (tuple, list)):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _outside(job: Job) -> list[str]:
+    """The directories, outside of what lies in memory, that the files of a job lie in."""
+    found = (file.path if file.format == "files" else os.path.dirname(file.path) for file in job.files)
+    return sorted({path for path in found if not path.startswith("/run/")})
+
+
+def _schedule(host: Host, agent: Agent, around: _Around) -> None:
+    if not around.surroundings.version:
+        for job in agent.jobs:
+            host.file(f"{CRON}/{_cron_name(job.name)}", _cron(job, around.surroundings.machine_id), 0o644)
+        return
+    for name, text in units.services(around.surroundings).items():
+        host.file(f"{UNITS}/{name}", text, 0o644, unit=True)
+    restarted = []
+    for job in agent.jobs:
+        found = (file.path if file.format == "files" else os.path.dirname(file.path) for file in job.files)
+        timing = units.Timing(job.name, job.minutes, (*found, *filter(None, [agent.metrics_directory])))
+        if host.file(f"{UNITS}/{units.timer_of(job.name)}", units.timer(timing, around.surroundings), 0o644, unit=True):
+            restarted.append(units.timer_of(job.name))
+        folder = f"{UNITS}/infisical-deliver@{job.name}.service.d"
+        text = units.writable(timing)
+        if text:
+            host.directory(folder, 0o755)
+            host.file(f"{folder}/paths.conf", text, 0o644, unit=True)
+        else:
+            host.absent(f"{folder}/paths.conf", unit=True)
+    host.reload_units()
+    timers = [units.timer_of(job.name) for job in agent.jobs]
+    enabled = [*timers, *(name for job in agent.jobs for name in units.at_boot(job.name))]
+    for name in _not(host, "is-enabled", "enabled", enabled):
+        if host.note(f"{name} is enabled"):
+            host.run("systemctl", "enable", "--quiet", name)
+    stopped = _not(host, "is-active", "active", timers)
+    for name in timers:
+        if name in stopped and host.note(f"{name} is started"):
+            host.run("systemctl", "start", name)
+        elif name in restarted and not host.check:
+            host.run("systemctl", "restart", name)
+
+
+def _not(host: Host, question: str, answer: str, names: Sequence[str]) -> list[str]:
+    """The units of which systemd does not say this."""
+    try:
+        said = systemd.run(["systemctl", question, *names]).out.decode("utf-8", "replace").split("\n")
+    except systemd.CannotRun as error:
+        raise InfisicalError(Conclusion.STORAGE, f"The program systemctl {error}.") from None
+    # In check mode on a fresh host, systemd knows none of them and may say less than a line each.
+    said = [line for line in said if line] if len(names) == len([line for line in said if line]) else [""] * len(names)
+    return [name for name, line in zip(names, said) if line != answer]
+
+
+def _cron_name(job: str) -> str:
+    # cron takes no file with a dot in its name.
+    return "infisical-sync-" + job.replace(".", "_")
+
+
+def _cron(job: Job, machine_id: str) -> str:
+    """A line of cron: the sync as the agent's user at the host's own second, then, as root, what comes after it."""
+    shift = schedule.offset(machine_id, job.name, job.minutes)
+    end = f"--config {config.job_file(job.name)} >/dev/null"
+    as_user = f"runuser -u {USER} -- {units.COMMAND}"
+    # Without systemd nobody else makes the directory in memory.
+    steps = [f"sleep {shift % 60}", f"install -d {job.default_directory}",
+             f"install -d -m 700 -o {USER} {os.path.dirname(_report_file(job.name))}", f"{as_user} sync {end}",
+             f"{units.COMMAND} deliver {end}", f"{as_user} notify {end}"]  # fmt: skip
+    return (
+        "# Written by the role scheduled_sync of keyfleet.infisical.\n"
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+        f"{schedule.cron(job.minutes, shift)} root {'; '.join(steps)}\n"
+    )
+
+
+def _remove_jobs(host: Host, wanted: set[str]) -> None:
+    """Take away the jobs that are there and not wanted, with their timers and deliveries; their vaults stay."""
+    gone = [name for name in jobs_there() if name not in wanted]
+    for job in gone:
+        names = [units.timer_of(job), *units.at_boot(job)]
+        if os.path.exists(f"{UNITS}/{units.timer_of(job)}") and host.note(f"the job {job} is removed"):
+            host.run("systemctl", "disable", "--quiet", "--now", *names)
+        record_file = f"{units.DELIVERIES}/{job}.json"
+        if os.path.exists(record_file):
+            _withdraw(host, record_file)
+        for path in (f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d/paths.conf"):
+            host.absent(path, unit=True)
+        for path in (f"{CRON}/{_cron_name(job)}", config.job_file(job)):
+            host.absent(path)
+        for path in (f"{UNITS}/infisical-deliver@{job}.service.d", f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
+            host.tree_absent(path)
+    host.reload_units()
+
+
+def jobs_there() -> list[str]:
+    """The names of the host's jobs, also of those of which little is left."""
+    found = set(config.installed_jobs())
+    with contextlib.suppress(OSError):
+        matches = (re.fullmatch(r"infisical-sync@(.+)\.timer", name) for name in os.listdir(UNITS))
+        found.update(match[1] for match in matches if match)
+    return sorted(found)
+
+
+def _withdraw(host: Host, record_file: str) -> None:
+    record = Record(record_file)
+    for path in record.files:
+        host.note(f"{path}, which was delivered, is removed")
+    if host.check:
+        return
+    problems = withdraw(record).problems
+    if problems:
+        record.write()
+        raise next(iter(problems.values()))
+    os.unlink(record_file)
+
+
+# Using it
+
+
+def sync_now(job: str) -> report.Report:
+    """Run a cycle of a job now, as root, and what comes after it, and wait for both; what it came to.
+
+    Raises InfisicalError where there is no such job, and where it could not be run at all.
+    """
+    if job not in jobs_there():
+        raise ConfigurationError("jobs", f"there is no job '{job}' on this host. There are: {', '.join(jobs_there())}.")
+    path = _report_file(job)
+    before = report.read(path)
+    if os.path.exists(f"{UNITS}/{units.timer_of(job)}"):
+        commands = [["systemctl", "start", f"infisical-{what}@{job}.service"] for what in ("sync", "deliver")]
+    else:
+        end = ["--config", config.job_file(job)]
+        commands = [["runuser", "-u", USER, "--", units.COMMAND, "sync", *end], [units.COMMAND, "deliver", *end]]
+    said = []
+    for command in commands:
+        try:
+            said.append(systemd.run(command, seconds=units.SECONDS_OF_A_CYCLE).said)
+        except systemd.CannotRun as error:
+            raise InfisicalError(Conclusion.STORAGE, f"The program {command[0]} {error}.") from None
+    after = report.read(path)
+    if after == before:
+        raise InfisicalError(
+            Conclusion.STORAGE, f"The sync of the job {job} left no report: {said[0] or 'see its journal'}"
+        )  # fmt: skip
+    return after
+
+
+def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
+    """Run a cycle of each job; the result as plain data. Raises InfisicalError where any of them fails, after all have
+    run, with the same in `details`."""
+    reports = {job: sync_now(job) for job in jobs}
+    result = {
+        "changed": any(
+            number for report in reports.values() for what, number in report.counts.items() if what != "unchanged"
+        ),
+        "reports": {job: asdict(report) for job, report in reports.items()},
+    }
+    failed = [report for report in reports.values() if report.failed]
+    if failed:
+        names = ", ".join(f"{report.job} ({report.conclusion})" for report in failed)
+        error = InfisicalError(
+            Conclusion.PARTIAL if len(failed) < len(reports) else _conclusion(failed[0].conclusion),
+            f"These jobs failed to sync: {names}. {failed[0].message}",
+        )
+        error.details = result
+        raise error
+    return result
+
+
+def _conclusion(word: str) -> Conclusion:
+    try:
+        return Conclusion(word)
+    except ValueError:
+        return Conclusion.PARTIAL
+
+
+def status() -> list[dict[str, Any]]:
+    """What there is to tell of each job, as `infisical-sync status --json` does. Raises InfisicalError."""
+    found = []
+    for job in config.installed_jobs():
+        try:
+            ended = systemd.run([units.COMMAND, "status", "--json", "--config", config.job_file(job)])
+            about = json.loads(ended.out)
+        except (systemd.CannotRun, ValueError):
+            raise InfisicalError(
+                Conclusion.STORAGE,
+                f"{units.COMMAND} does not tell of the job {job}. Run the role scheduled_sync again.",
+            ) from None
+        found.append({"name": job, **about})
+    return found

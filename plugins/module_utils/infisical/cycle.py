@@ -1,0 +1,194 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent does around a sync: report it, deliver files, tell who wants to know, wait for a first delivery."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Callable
+
+from . import report as reports
+from .errors import Conclusion, ConfigurationError, InfisicalError
+from .redact import unexpected
+
+if TYPE_CHECKING:
+    from .deliver import Delivery, File
+    from .notify import Channel
+    from .report import Report
+    from .state import StateFile
+    from .sync import Outcome
+    from .vault import Vault
+
+_POLL = 0.5
+"""Seconds between two looks for a first delivery."""
+
+
+class Reporter:
+    """Takes the outcome of a sync, for the report."""
+
+    outcome: Outcome | None = None
+
+
+@contextlib.contextmanager
+def reported(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Reporter]:
+    """Write the report of what happens inside to the file `path`, also where it fails; no file for an empty path.
+
+    `environ` has the invocation id that systemd gives a service. Where the report cannot be written, what happened
+    counts; after a success it is raised as InfisicalError (STORAGE).
+    """
+    reporter, started = Reporter(), time.monotonic()
+    about = reports.Report(job=job, invocation_id=environ.get("INVOCATION_ID", ""))
+    try:
+        yield reporter
+    except Exception as error:
+        failed = replace(about, conclusion="unexpected", message=unexpected(error))
+        if isinstance(error, InfisicalError):
+            counts, generation = error.details.get("counts", {}), error.details.get("generation", 0)
+            failed = replace(
+                about, conclusion=error.conclusion.value, message=str(error), counts=counts, generation=generation,
+                next_login=error.details.get("next_login", ""),
+            )  # fmt: skip
+        with contextlib.suppress(OSError, InfisicalError):
+            _write(path, failed, started)
+        raise
+    outcome = reporter.outcome
+    if outcome is not None:
+        about = replace(about, counts=outcome.counts, generation=outcome.generation)
+    _write(path, about, started)
+
+
+def _write(path: str, report: Report, started: float) -> None:
+    if not path:
+        return
+    ended = reports.time_of(time.time())
+    try:
+        seconds = round(time.monotonic() - started, 3)
+        reports.write(path, replace(report, ended=ended, seconds=seconds), durable=False)
+    except OSError as error:
+        from . import files
+
+        raise files.explained(error, f"The report {path} cannot be written", path) from None
+
+
+@dataclass(frozen=True)
+class Delivering:
+    """What `deliver` works with: where it keeps its record, says that it is done, and leaves metrics (or not)."""
+
+    files: list[File]
+    record_file: str
+    runtime_directory: str
+    metrics_directory: str = ""
+    result_file: str = ""
+
+
+def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Delivery:
+    """Bring the job's files and metrics to what the vault holds. Without a vault, files stay as they are.
+
+    Raises InfisicalError where the vault cannot be opened, or where files could not be written: PARTIAL with what was
+    done in `details`. The report of the cycle then says so too, unless the sync had failed before.
+    """
+    report = replace(reports.read(work.result_file), job=job)
+    secrets, generation, done, problem = None, 0, None, None
+    try:
+        if vault.exists():
+            contents = vault.read()
+            secrets, generation = contents.count, contents.generation
+            done = _delivered({name: secret.value or "" for name, secret in contents.secrets.items()}, work)
+            if work.runtime_directory:
+                _mark(work.runtime_directory, generation)
+    except InfisicalError as error:
+        problem = error
+        if not report.failed:
+            ended = reports.time_of(time.time())
+            report = replace(report, conclusion=error.conclusion.value, message=str(error), ended=ended)
+            with contextlib.suppress(OSError):
+                reports.write(work.result_file, report, durable=False)
+    if work.metrics_directory:
+        _write_metrics(work, job, reports.metrics(report, state.head(), secrets, generation))
+    if problem is not None:
+        raise problem
+    from .deliver import Delivery
+
+    return done or Delivery()
+
+
+def _delivered(values: Mapping[str, str], work: Delivering) -> Delivery:
+    from .deliver import Record, deliver
+
+    done = deliver(values, work.files, Record(work.record_file))
+    if done.problems:
+        first = next(iter(done.problems.values()))
+        partial = InfisicalError(
+            first.conclusion if len(done.problems) == 1 else Conclusion.PARTIAL,
+            " ".join(str(problem) for problem in done.problems.values()),
+        )
+        partial.details = described(done)
+        raise partial
+    return done
+
+
+def described(done: Delivery) -> dict[str, Any]:
+    """What was delivered, as plain data."""
+    return {"changed": bool(done.written or done.removed), "written": done.written, "removed": done.removed,
+            "told": done.told}  # fmt: skip
+
+
+def _write_metrics(work: Delivering, job: str, text: str) -> None:
+    from . import files
+
+    path = os.path.join(work.metrics_directory, f"infisical_sync_{job}.prom")
+    try:
+        files.write_atomic(path, text.encode("utf-8"), 0o644, durable=False)
+    except OSError as error:
+        raise files.explained(error, f"The metrics {path} cannot be written", path) from None
+
+
+def _mark(directory: str, generation: int) -> None:
+    from . import files
+    from .deliver import DELIVERED
+
+    path = os.path.join(directory, DELIVERED)
+    try:
+        files.write_atomic(path, f"{generation}\n".encode("ascii"), 0o644, durable=False)
+    except OSError as error:
+        raise files.explained(error, f"{path} cannot be written", path) from None
+
+
+def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until the job's files have been delivered since the last boot, however long it takes."""
+    from .deliver import DELIVERED
+
+    if not directory:
+        raise ConfigurationError("runtime_directory", "not given under [deliver] in the configuration file.")
+    while not os.path.exists(os.path.join(directory, DELIVERED)):
+        sleep(_POLL)
+
+
+def finish(path: str, job: str, environ: Mapping[str, str]) -> Report:
+    """The report of the run of the service that has just ended, made of what systemd knows (systemd.exec(5),
+    $SERVICE_RESULT) where it left none: it was killed, or ran out of time or memory."""
+    found = reports.read(path)
+    invocation = environ.get("INVOCATION_ID", "")
+    if found.ended and found.invocation_id == invocation:
+        return found
+    result, status = environ.get("SERVICE_RESULT", "unknown"), environ.get("EXIT_STATUS", "")
+    report = reports.Report(
+        job=job, invocation_id=invocation, conclusion=result, last_success=found.last_success,
+        message=f"The sync left no report: the result of its service is '{result}', its exit status '{status}'. See "
+        "its journal.",
+    )  # fmt: skip
+    _write(path, report, time.monotonic())
+    return report
+
+
+def notify(state_file: str, report: Report, channel: Channel) -> str:
+    """Tell what there is to tell of the report; the event, empty for none. Raises InfisicalError."""
+    from .notify import tell
+
+    return tell(state_file, socket.gethostname(), report, channel)

@@ -1,0 +1,350 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files for applications: rendered from a vault as root, only where they differ, and the units to tell about it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import json
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from . import dotenv, files, systemd
+from .errors import Conclusion, ConfigurationError, InfisicalError
+
+FORMATS = ("dotenv", "json", "files")
+"""Of `File.format`: lines for `sh` and EnvironmentFile=, one JSON object, or a directory with one value a file."""
+
+DELIVERED = ".delivered"
+"""The file in a job's runtime directory that says that everything has been delivered since the last boot."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z")
+_LONGEST_FILE_NAME = 237
+"""Bytes of a file's name: a file system takes 255, and the temporary file's name is longer than that by 18."""
+
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(service|socket|target|timer|path|slice|mount)\Z")
+
+
+class File(NamedTuple):
+    """What one application gets: a file, or with the format `files` a directory of them.
+
+    `names` are patterns as a shell's (`DB_*`), all names where there are none. `allow` are names that a dotenv file may
+    hold although they are dangerous in an environment. `mode` is of each file. The units in `reload` are reloaded, or
+    restarted where they cannot reload, the ones in `restart` restarted, after a change and only if they run.
+    """
+
+    path: str
+    format: str = "dotenv"
+    owner: str = "root"
+    group: str = ""
+    mode: int = 0o400
+    names: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    reload: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+
+def checked(file: File) -> File:
+    """The same with its path in one spelling. Raises ConfigurationError naming what is wrong."""
+    path = file.path
+    if not path.startswith("/") or os.path.normpath(path) in ("/", "//") or "\0" in path or "\n" in path:
+        raise ConfigurationError("files", f"the path '{path}' must be absolute, and not the root directory.")
+    if file.format not in FORMATS:
+        raise ConfigurationError("files", f"{path}: the format '{file.format}' is not one of {', '.join(FORMATS)}.")
+    if not 0 <= file.mode <= 0o777 or file.mode & 0o002:
+        raise ConfigurationError("files", f"{path}: the mode {file.mode:04o} must not let everybody write.")
+    for unit in (*file.reload, *file.restart):
+        if not _UNIT_NAME.match(unit):
+            raise ConfigurationError("files", f"{path}: '{unit}' is no name of a unit, such as app.service.")
+    return file._replace(path="/" + os.path.normpath(path).lstrip("/"))
+
+
+@dataclass
+class Delivery:
+    """What came of it: the paths that were written and removed, the units that were told, and problems by path."""
+
+    written: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    problems: dict[str, InfisicalError] = field(default_factory=dict)
+
+
+Untold = dict[str, list[str]]
+"""Units by what they are to be told: `reload` or `restart`."""
+
+
+class Record:
+    """What has been delivered before, in a file of root's: {path of a File: {"format", "names"}}, and the units that a
+    delivery was to tell and may not have told. A damaged record is an empty one."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.files: dict[str, dict[str, Any]] = {}
+        self.untold: Untold = {"reload": [], "restart": []}
+        try:
+            found = json.loads(files.read_private(path, "record of deliveries", most=1 << 24))
+            self.files = {str(name): _sound(entry) for name, entry in found["files"].items()}
+            self.untold = {verb: [str(unit) for unit in found["untold"][verb]] for verb in self.untold}
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+            return
+
+    def write(self) -> None:
+        """Keep it. Raises InfisicalError."""
+        document = json.dumps({"files": self.files, "untold": self.untold}, indent=2, sort_keys=True) + "\n"
+        try:
+            files.write_atomic(self._path, document.encode("utf-8"))
+        except OSError as error:
+            raise files.explained(error, f"The record {self._path} cannot be written", self._path) from None
+
+
+def _sound(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": str(entry["format"]), "names": [str(name) for name in entry["names"]]}
+
+
+def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -> Delivery:
+    """Bring the files to what `values` ({name: value}) hold, remove what `record` knows and nobody wants any more, and
+    tell the units. Only root can.
+
+    A file that cannot be written is a problem of its own, and stays as it was while the others are written. Raises
+    InfisicalError where the record cannot be kept, before anything is written.
+    """
+    done = Delivery()
+    plans = [_planned(values, file, record, done) for file in wanted]
+    work = [plan for plan in plans if plan is not None and plan.changes]
+    gone = {path: entry for path, entry in record.files.items() if path not in {file.path for file in wanted}}
+    kept = dict(record.untold)
+    record.untold = _units(wanted, record.untold)
+    untold = record.untold
+    if work or gone:
+        # Known before it is done, so that a file is removed and a unit told some day whatever comes in between.
+        record.untold = _units([plan.file for plan in work], untold, every=True)
+        for plan in work:
+            before = record.files.get(plan.file.path, {}).get("names", [])
+            record.files[plan.file.path] = {"format": plan.file.format, "names": sorted({*before, *plan.contents})}
+        record.write()
+        changed = [plan.file for plan in work if _apply(plan, record, done)]
+        record.untold = _units(changed, untold, every=True)
+        for path, entry in gone.items():
+            _remove(path, entry, record, done)
+    _tell(record, done)
+    if work or gone or record.untold != kept:
+        record.write()
+    return done
+
+
+def _units(wanted: Iterable[File], untold: Untold, *, every: bool = False) -> Untold:
+    """The units of `untold` that are still wanted, or with `every` all of them and those of the files `wanted`."""
+    wanted = tuple(wanted)
+    found: Untold = {}
+    for verb, before in untold.items():
+        units = [unit for file in wanted for unit in getattr(file, verb)]
+        found[verb] = list(dict.fromkeys([*before, *units])) if every else [unit for unit in before if unit in units]
+    return found
+
+
+def withdraw(record: Record) -> Delivery:
+    """Remove all files that were delivered."""
+    done = Delivery()
+    for path, entry in list(record.files.items()):
+        _remove(path, entry, record, done)
+    return done
+
+
+class _Work(NamedTuple):
+    """What is to be done for one File: {name: bytes} of the files below `directory`, and names that are to go."""
+
+    file: File
+    directory: str
+    contents: dict[str, bytes]
+    owner: tuple[int, int]
+    write: tuple[str, ...]
+    remove: tuple[str, ...]
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.write or self.remove)
+
+
+def _planned(values: Mapping[str, str], file: File, record: Record, done: Delivery) -> _Work | None:
+    try:
+        chosen = {name: value for name, value in values.items() if _is_wanted(name, file.names)}
+        contents = _rendered(chosen, file)
+        owner = _owner(file)
+        directory = file.path if file.format == "files" else os.path.dirname(file.path)
+        gone: list[str] = []
+        with contextlib.ExitStack() as stack:
+            try:
+                opened: int | None = stack.enter_context(files.directory_of_root(directory))
+            except FileNotFoundError:
+                opened = None
+            write = [
+                name for name, data in contents.items() if opened is None or not _is(opened, name, data, owner, file)
+            ]
+            before = record.files.get(file.path)
+            if before is not None and before["format"] == file.format == "files" and opened is not None:
+                gone = [name for name in before["names"] if name not in contents and _is_there(opened, name)]
+        return _Work(file, directory, contents, owner, tuple(write), tuple(gone))
+    except InfisicalError as error:
+        done.problems[file.path] = error
+    except OSError as error:
+        done.problems[file.path] = files.explained(error, f"{file.path} cannot be read", file.path)
+    return None
+
+
+def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
+    patterns = tuple(patterns)
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _rendered(values: Mapping[str, str], file: File) -> dict[str, bytes]:
+    """The files below the File's directory, {name: bytes}. Raises ConfigurationError for names that are refused."""
+    name = os.path.basename(file.path)
+    if file.format == "json":
+        return {name: (json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8")}
+    if file.format == "dotenv":
+        refused = dotenv.refused(values, file.allow)
+        if refused:
+            raise _refused(file, refused, "Allow each by name in allow, leave it out by names, or use the format json")
+        return {name: dotenv.dump(values).encode("utf-8")}
+    bad = {key: "it is no name of a file: that has letters, digits, '.', '_' and '-', begins with none of '.-', and is "
+           f"not longer than {_LONGEST_FILE_NAME}"
+           for key in values if not _FILE_NAME.match(key) or len(key) > _LONGEST_FILE_NAME}  # fmt: skip
+    if bad:
+        raise _refused(file, bad, "Leave it out by names, rename it in Infisical, or use the format json")
+    return {key: value.encode("utf-8") for key, value in values.items()}
+
+
+def _refused(file: File, refused: Mapping[str, str], remedy: str) -> ConfigurationError:
+    reason = "; ".join(f"'{name}', because {why}" for name, why in sorted(refused.items())[:5])
+    more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+    return ConfigurationError(
+        "files", f"{file.path} stays as it is, because it is not to hold {reason}{more}. {remedy}."
+    )  # fmt: skip
+
+
+def _owner(file: File) -> tuple[int, int]:
+    try:
+        user = pwd.getpwnam(file.owner)
+    except KeyError:
+        raise ConfigurationError("files", f"{file.path}: there is no user '{file.owner}' on this host.") from None
+    if not file.group:
+        return user.pw_uid, user.pw_gid
+    try:
+        return user.pw_uid, grp.getgrnam(file.group).gr_gid
+    except KeyError:
+        raise ConfigurationError("files", f"{file.path}: there is no group '{file.group}' on this host.") from None
+
+
+def _is(directory: int, name: str, data: bytes, owner: tuple[int, int], file: File) -> bool:
+    """Whether a file is what it should be already."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(found.st_mode):
+        raise InfisicalError(
+            Conclusion.UNSAFE_FILE,
+            f"{file.path} is not written: '{name}' is a directory. For one value a file, set the format files; else "
+            "name a file in it.",
+        )
+    same = (found.st_uid, found.st_gid) == owner and stat.S_IMODE(found.st_mode) == file.mode
+    if not stat.S_ISREG(found.st_mode) or not same or found.st_size != len(data):
+        return False
+    return files.read_regular(name, directory=directory) == data
+
+
+def _is_there(directory: int, name: str) -> bool:
+    try:
+        return not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _apply(plan: _Work, record: Record, done: Delivery) -> bool:
+    """Write and remove what the plan says; whether anything has changed."""
+    file, before = plan.file, (len(done.written), len(done.removed))
+    # What lies in memory is gone with the power anyway.
+    durable = not plan.directory.startswith("/run/")
+    try:
+        with files.directory_of_root(plan.directory, create=True) as directory:
+            for name in plan.write:
+                files.write_atomic(
+                    name, plan.contents[name], file.mode, owner=plan.owner, durable=durable, directory=directory
+                )
+                done.written.append(os.path.join(plan.directory, name))
+            for name in plan.remove:
+                os.unlink(name, dir_fd=directory)
+                done.removed.append(os.path.join(plan.directory, name))
+    except InfisicalError as error:
+        done.problems[file.path] = error
+    except OSError as error:
+        done.problems[file.path] = files.explained(error, f"{file.path} cannot be written", file.path)
+    else:
+        record.files[file.path]["names"] = sorted(plan.contents)
+    return (len(done.written), len(done.removed)) != before
+
+
+def _remove(path: str, entry: Mapping[str, Any], record: Record, done: Delivery) -> None:
+    """Remove what was delivered at `path`, and its directory where that was made for it and is empty."""
+    is_directory = entry["format"] == "files"
+    try:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            files.directory_of_root(path if is_directory else os.path.dirname(path)) as directory,
+        ):
+            for name in entry["names"]:
+                if "/" not in name and _is_there(directory, name):
+                    os.unlink(name, dir_fd=directory)
+                    done.removed.append(os.path.join(path, name) if is_directory else path)
+        if is_directory:
+            try:
+                os.rmdir(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EACCES, errno.EROFS):
+                    raise
+    except InfisicalError as error:
+        done.problems[path] = error
+    except OSError as error:
+        done.problems[path] = files.explained(error, f"{path} cannot be removed", path)
+    else:
+        record.files.pop(path, None)
+
+
+_VERBS = (("restart", "try-restart"), ("reload", "try-reload-or-restart"))
+
+
+def _tell(record: Record, done: Delivery) -> None:
+    """Reload or restart the units of the record, each once, without waiting for it: a unit that is ordered after this
+    delivery would wait for its end."""
+    for verb, command in _VERBS:
+        left = []
+        for unit in record.untold[verb]:
+            if unit in done.told:
+                continue
+            problem = _problem_of(["systemctl", "--no-block", command, "--", unit])
+            if problem:
+                left.append(unit)
+                done.problems[unit] = InfisicalError(
+                    Conclusion.STORAGE, f"The unit {unit} could not be told to {verb}: {problem}. It is told with the "
+                    "next delivery."
+                )  # fmt: skip
+            else:
+                done.told.append(unit)
+        record.untold[verb] = left
+
+
+def _problem_of(command: Sequence[str]) -> str:
+    try:
+        ended = systemd.run(command)
+    except systemd.CannotRun as error:
+        return f"{command[0]} {error}"
+    return "" if ended.status == 0 else f"{command[0]} says: {ended.said or 'no reason given'}"

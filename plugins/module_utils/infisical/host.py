@@ -1,0 +1,172 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host's files, directories, user and units, brought to what is wanted: compared first, changed if they differ."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import stat
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import files, systemd
+from .errors import Conclusion, InfisicalError
+
+_COMMAND_SECONDS = 120.0
+
+
+@dataclass
+class Done:
+    """What was changed, or in check mode would be: a line each, and before and after of files that hold no secret, by
+    their paths."""
+
+    changes: list[str] = field(default_factory=list)
+    texts: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+class Host:
+    """Compares, notes what differs, and unless it only checks, changes it."""
+
+    def __init__(self, check: bool) -> None:
+        self.check = check
+        self.done = Done()
+        self._units_changed = False
+
+    def note(self, change: str) -> bool:
+        """Note a change; whether it is to be made."""
+        self.done.changes.append(change)
+        return not self.check
+
+    def run(self, *command: str) -> systemd.Ended:
+        """Run a program. Raises InfisicalError where it fails."""
+        try:
+            ended = systemd.run(command, seconds=_COMMAND_SECONDS)
+        except systemd.CannotRun as error:
+            raise InfisicalError(Conclusion.STORAGE, f"The program {command[0]} {error}.") from None
+        if ended.status != 0:
+            raise InfisicalError(
+                Conclusion.STORAGE,
+                f"'{' '.join(command)}' ended with {ended.status}: {ended.said or 'it says nothing'}",
+            )
+        return ended
+
+    def user(self, name: str, home: str) -> tuple[int, int]:
+        """The ids of a system user and its group, made where it is missing (in check mode: root's, for now)."""
+        with contextlib.suppress(KeyError):
+            found = pwd.getpwnam(name)
+            return found.pw_uid, found.pw_gid
+        if self.note(f"user {name} is made"):
+            shell = next(
+                (path for path in ("/usr/sbin/nologin", "/sbin/nologin") if os.path.exists(path)), "/bin/false"
+            )
+            self.run("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", home,
+                     "--shell", shell, "--comment", "Sync of secrets from Infisical", name)  # fmt: skip
+            found = pwd.getpwnam(name)
+            return found.pw_uid, found.pw_gid
+        return 0, 0
+
+    def user_absent(self, name: str) -> None:
+        with contextlib.suppress(KeyError):
+            pwd.getpwnam(name)
+            if self.note(f"user {name} is removed"):
+                self.run("userdel", name)
+
+    def directory(self, path: str, mode: int, owner: tuple[int, int] = (0, 0), *, keep: bool = False) -> None:
+        """A directory with this mode and owner; with `keep`, one that is there stays as it is."""
+        try:
+            found = os.stat(path, follow_symlinks=keep)
+        except FileNotFoundError:
+            if self.note(f"{path} is made"):
+                with self.explained(path):
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    os.mkdir(path, mode)
+                    os.chown(path, *owner)
+                    os.chmod(path, mode)
+            return
+        if not stat.S_ISDIR(found.st_mode):
+            raise InfisicalError(Conclusion.UNSAFE_FILE, f"{path} is no directory. Move away what stands there.")
+        if keep or ((found.st_uid, found.st_gid), stat.S_IMODE(found.st_mode)) == (owner, mode):
+            return
+        if self.note(f"{path} gets owner and mode"):
+            with self.explained(path):
+                os.chown(path, *owner, follow_symlinks=False)
+                os.chmod(path, mode)
+
+    def file(
+        self, path: str, content: str | bytes, mode: int, owner: tuple[int, int] = (0, 0), *, unit: bool = False
+    ) -> bool:
+        """A file with this content, mode and owner; whether it changed. Text is no secret, bytes may be one."""
+        data = content.encode("utf-8") if isinstance(content, str) else content
+        before = self._read(path)
+        if before == data and self._is_owned(path, mode, owner):
+            return False
+        if isinstance(content, str) and before != data:
+            self.done.texts.append((path, (before or b"").decode("utf-8", "replace"), content))
+        self._units_changed = self._units_changed or unit
+        if self.note(f"{path} is {'made' if before is None else 'changed'}"):
+            with self.explained(path):
+                files.write_atomic(path, data, mode, owner=owner)
+        return True
+
+    def link(self, path: str, target: str) -> bool:
+        """A symbolic link, changed by one rename; whether it changed."""
+        try:
+            if os.readlink(path) == target:
+                return False
+        except OSError:
+            pass
+        if self.note(f"{path} leads to {target}"):
+            with self.explained(path):
+                temporary = f"{path}.new"
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                os.symlink(target, temporary)
+                os.rename(temporary, path)
+        return True
+
+    def absent(self, path: str, *, unit: bool = False) -> bool:
+        """No file at this path; whether there was one."""
+        if not os.path.lexists(path):
+            return False
+        self._units_changed = self._units_changed or unit
+        if self.note(f"{path} is removed"):
+            with self.explained(path):
+                os.unlink(path)
+        return True
+
+    def tree_absent(self, path: str) -> None:
+        if os.path.lexists(path) and self.note(f"{path} is removed"):
+            with self.explained(path):
+                shutil.rmtree(path)
+
+    def reload_units(self) -> None:
+        """Let systemd read its units again, if any has changed."""
+        if self._units_changed and not self.check:
+            self.run("systemctl", "daemon-reload")
+        self._units_changed = False
+
+    @staticmethod
+    def _read(path: str) -> bytes | None:
+        try:
+            return files.read_regular(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise files.explained(error, f"{path} cannot be read", path) from None
+
+    @staticmethod
+    def _is_owned(path: str, mode: int, owner: tuple[int, int]) -> bool:
+        found = os.lstat(path)
+        return (found.st_uid, found.st_gid) == owner and stat.S_IMODE(found.st_mode) == mode
+
+    @staticmethod
+    @contextlib.contextmanager
+    def explained(path: str) -> Any:
+        try:
+            yield
+        except OSError as error:
+            raise files.explained(error, f"{path} cannot be changed", path) from None

@@ -1,0 +1,136 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is told of a failure, and when: the first one, a reminder after a while, the recovery, and nothing in between."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import files, systemd
+from .errors import Conclusion, ConfigurationError, InfisicalError
+from .report import OK, Report, seconds_of
+from .transport import post_json
+
+_COMMAND_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was told last: `conclusion` is `ok` where nothing is known to be wrong; times as in a Report."""
+
+    conclusion: str = OK
+    since: str = ""
+    told_at: str = ""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How one is told: a program with its arguments, which gets JSON on standard input, or the URL of a webhook, or
+    both. `reminder` is the number of seconds after which a failure that goes on is told again, 0 for never."""
+
+    command: str = ""
+    webhook_url: str = ""
+    reminder: float = 86_400.0
+    ca_path: str = ""
+    proxy: str = ""
+    allow_http: bool = False
+
+
+def event(told: Told, report: Report, reminder: float) -> str:
+    """What there is to tell after this cycle: `failure`, `reminder`, `recovery`, or nothing (empty)."""
+    if not report.failed:
+        return "recovery" if told.conclusion != OK else ""
+    if told.conclusion == OK:
+        return "failure"
+    last, now = seconds_of(told.told_at), seconds_of(report.ended)
+    if reminder and last is not None and now is not None and not 0 <= now - last < reminder:
+        return "reminder"
+    return ""
+
+
+def document(kind: str, host: str, told: Told, report: Report) -> dict[str, Any]:
+    """What is sent: names, words and counts, never a value. `text` is the sentence that chat programs show."""
+    since = report.ended if kind == "failure" else told.since
+    words = {
+        "failure": f"failed ({report.conclusion})",
+        "reminder": f"has been failing since {since} ({report.conclusion})",
+        "recovery": f"works again; it had failed since {since} ({told.conclusion})",
+    }[kind]
+    return {
+        "event": kind,
+        "text": f"Sync of secrets '{report.job}' on {host} {words}." + (f" {report.message}" * bool(report.message)),
+        "host": host,
+        "job": report.job,
+        "conclusion": report.conclusion,
+        "message": report.message,
+        "counts": report.counts,
+        "since": since,
+        "time": report.ended,
+        "last_success": report.last_success,
+    }
+
+
+def tell(path: str, host: str, report: Report, channel: Channel) -> str:
+    """Tell what there is to tell and remember it in the file `path`; the event, empty for none.
+
+    Raises InfisicalError where it could not be told; it is tried again after the next cycle.
+    """
+    told = read(path)
+    kind = event(told, report, channel.reminder)
+    if not kind:
+        return ""
+    about = document(kind, host, told, report)
+    problems = [problem for problem in (_by_command(channel, about), _by_webhook(channel, about)) if problem]
+    if problems and len(problems) == bool(channel.command) + bool(channel.webhook_url):
+        raise InfisicalError(Conclusion.UNREACHABLE, f"The {kind} could not be told: {'; '.join(problems)}.")
+    after = Told() if kind == "recovery" else Told(report.conclusion, about["since"], report.ended)
+    try:
+        files.write_atomic(path, json.dumps(asdict(after), indent=2).encode("utf-8"))
+    except OSError as error:
+        raise files.explained(error, f"What has been told cannot be kept in {path}", path) from None
+    if problems:
+        raise InfisicalError(Conclusion.PARTIAL, f"The {kind} was told by one of two ways only: {problems[0]}.")
+    return kind
+
+
+def read(path: str) -> Told:
+    """What was told last; nothing where the file is missing or damaged."""
+    try:
+        found = json.loads(files.read_regular(path))
+        return Told(**{name: str(found[name]) for name in ("conclusion", "since", "told_at")})
+    except (OSError, ValueError, TypeError, KeyError):
+        return Told()
+
+
+def _by_command(channel: Channel, about: Mapping[str, Any]) -> str:
+    """Why the program did not take it, empty where it did or there is none."""
+    if not channel.command:
+        return ""
+    try:
+        words = shlex.split(channel.command)
+    except ValueError:
+        raise ConfigurationError("notify_command", "has a quote that is never closed.") from None
+    try:
+        # With an end of line, so that a shell's `read` takes it, and a file that it is appended to has a line for each.
+        ended = systemd.run(words, data=json.dumps(about).encode("utf-8") + b"\n", seconds=_COMMAND_SECONDS)
+    except systemd.CannotRun as error:
+        return f"{words[0]} {error}"
+    return "" if ended.status == 0 else f"{words[0]} ended with {ended.status}: {ended.said or 'it says nothing'}"
+
+
+def _by_webhook(channel: Channel, about: Mapping[str, Any]) -> str:
+    """Why the webhook did not take it, empty where it did or there is none."""
+    if not channel.webhook_url:
+        return ""
+    try:
+        post_json(
+            channel.webhook_url, about, ca_path=channel.ca_path, proxy=channel.proxy, allow_http=channel.allow_http
+        )  # fmt: skip
+    except InfisicalError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,126 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cycle of the agent came to: kept for the notification, the metrics and `status`, which come after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from . import files
+
+OK = "ok"
+"""The conclusion of a cycle that did what it should."""
+
+_LONGEST = 1 << 20
+"""Bytes of a report: a longer one is none."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One cycle of one job. Times are ISO 8601 in UTC, `seconds` how long it took; never a value.
+
+    `conclusion` is `ok`, or what went wrong in one word; `invocation_id` is systemd's for this run of the service,
+    `last_success` when a cycle last was `ok`, `next_login` before when nobody logs in again, empty for at any time.
+    """
+
+    job: str = ""
+    invocation_id: str = ""
+    ended: str = ""
+    seconds: float = 0.0
+    conclusion: str = OK
+    message: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    generation: int = 0
+    last_success: str = ""
+    next_login: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the cycle did not do what it should."""
+        return self.conclusion != OK
+
+
+def read(path: str) -> Report:
+    """The report at `path`; an empty one, with no time, where there is none or it is damaged.
+
+    It is the agent's user who writes it, and root who reads it too: nothing in it is taken for what it is not.
+    """
+    try:
+        raw = files.read_regular(path)
+        found = json.loads(raw) if len(raw) <= _LONGEST else {}
+        return Report(**{f.name: _as(f.name, found[f.name]) for f in fields(Report) if f.name in found})
+    except (OSError, ValueError, TypeError, RecursionError):
+        return Report()
+
+
+def _as(name: str, value: Any) -> Any:
+    if name == "counts":
+        return {str(key): int(number) for key, number in dict(value).items()}
+    return type(getattr(Report(), name))(value)
+
+
+def write(path: str, report: Report, *, durable: bool = True) -> None:
+    """Put the report in place of the one at `path`, where it keeps the time of the last success. Raises OSError."""
+    last_success = report.last_success or (report.ended if not report.failed else read(path).last_success)
+    document = json.dumps(asdict(replace(report, last_success=last_success)), indent=2, ensure_ascii=False) + "\n"
+    files.write_atomic(path, document.encode("utf-8"), durable=durable, owner=files.owner_of(path))
+
+
+def seconds_of(time: str) -> float | None:
+    """Seconds since the epoch of a time as reports have it, None for another text."""
+    try:
+        return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return None
+
+
+def time_of(seconds: float) -> str:
+    """The time as reports have it, from seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_METRICS = (
+    ("last_success_timestamp_seconds", "gauge", "When a cycle last did what it should."),
+    ("last_cycle_timestamp_seconds", "gauge", "When the last cycle ended."),
+    ("last_cycle_failed", "gauge", "Whether the last cycle failed."),
+    ("last_error", "gauge", "1 with what went wrong in the last cycle, if it failed."),
+    ("duration_seconds", "gauge", "How long the last cycle took."),
+    ("secrets", "gauge", "Entries in the vault."),
+    ("generation", "gauge", "Generation of the vault."),
+    ("pulled_total", "counter", "Secrets that were pulled."),
+    ("pushed_total", "counter", "Secrets that were pushed."),
+)
+
+
+def metrics(report: Report, head: Mapping[str, Any], secrets: int | None, generation: int) -> str:
+    """The text for the textfile collector of Prometheus' node exporter, from a report, a state file's head and the
+    vault's number of entries and generation. What is not known is left out."""
+    known: dict[str, float | None] = {
+        "last_success_timestamp_seconds": seconds_of(str(head.get("last_sync"))),
+        "last_cycle_timestamp_seconds": seconds_of(report.ended),
+        "last_cycle_failed": int(report.failed) if report.ended else None,
+        "last_error": 1 if report.failed else None,
+        "duration_seconds": report.seconds if report.ended else None,
+        "secrets": secrets,
+        "generation": generation or None,
+        "pulled_total": head.get("pull_count"),
+        "pushed_total": head.get("push_count"),
+    }
+    lines = []
+    for name, kind, help_ in _METRICS:
+        value = known[name]
+        if value is None:
+            continue
+        labels = f'job="{_label(report.job)}"' + (f',conclusion="{_label(report.conclusion)}"' * (name == "last_error"))
+        lines += [f"# HELP infisical_sync_{name} {help_}", f"# TYPE infisical_sync_{name} {kind}"]
+        lines.append(f"infisical_sync_{name}{{{labels}}} {value:.15g}")
+    return "".join(line + "\n" for line in lines)
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

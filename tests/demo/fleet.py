@@ -1,0 +1,132 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo's second part: two systemd hosts get the agent, and a secret that changes reaches their files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from steps import changed_of, expect, login, play
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "tools")]
+
+GROUP = f"demo-{os.getpid()}"
+HOSTS = {"web1": "bookworm", "web2": "trixie"}
+SEED: dict[str, Any] = {
+    "projects": [
+        {
+            "id": "demo-shop",
+            "name": "Shop",
+            "slug": "shop",
+            "environments": [{"slug": "prod", "name": "Production"}],
+            "secrets": [
+                {"environment": "prod", "path": "/shop", "key": "DB_PASSWORD", "value": "first password"},
+                {"environment": "prod", "path": "/shop", "key": "DB_USER", "value": "shop"},
+            ],
+        }
+    ],
+    "identities": [
+        {
+            "name": "fleet",
+            "client_id": "fleet-client-id",
+            "client_secret": "fleet-client-secret",
+            "permissions": {"demo-shop": "viewer"},
+        }
+    ],
+}
+FILE = "/run/infisical-sync/shop/secrets.env"
+VARIABLES: dict[str, Any] = {
+    "infisical_environment": "prod",
+    "infisical_allow_http": True,  # between this machine and the hosts that run on it
+    "scheduled_sync_jobs": [{"name": "shop", "secret_path": "/shop", "prune": True, "files": [{"format": "dotenv"}]}],
+}
+
+
+def run(folder: Path) -> None:
+    """Roll out, look, change a secret, look again. Says in one line why not where this machine cannot boot hosts."""
+    try:
+        from hosts.machine import missing
+    except ImportError:
+        print("\nThe rollout on two hosts is left out: the programs that boot hosts are not installed with this.")
+        return
+    reason = missing()
+    if reason:
+        print(f"\nThe rollout on two hosts is left out: {reason}.")
+        return
+    print("\n== Two hosts are booted, Debian 12 and 13; the first time, their disks are made", flush=True)
+    try:
+        inventory = _hosts("up", GROUP, *(f"{name}={suite}" for name, suite in HOSTS.items()))
+        server = json.loads(_hosts("serve", GROUP, text=json.dumps(SEED)))
+        (folder / "hosts.json").write_text(inventory, "utf-8")
+        (folder / "rollout.json").write_text(json.dumps(VARIABLES), "utf-8")
+        _Rollout(folder, server).run()
+    finally:
+        _hosts("down", GROUP)
+
+
+class _Rollout:
+    def __init__(self, folder: Path, server: dict[str, Any]) -> None:
+        self.folder = folder
+        self.server = server
+
+    def run(self) -> None:
+        step = "The agent is rolled out: a canary first, then the other"
+        self.play(step, "keyfleet.infisical.rollout")
+        for host in HOSTS:
+            expect(step, f"secrets in the vault of {host}", self.status(host)["secrets"], 2)
+            expect(step, f"lines in {FILE} of {host}", len(self.delivered(host)), 2)
+        again = "The same again"
+        expect(again, "changed", changed_of(self.play(again, "keyfleet.infisical.rollout")), 0)
+        print("\n== At the server, DB_PASSWORD is changed", flush=True)
+        self.put("DB_PASSWORD", "second password")
+        now = "The hosts sync now; without this, their timers do it within 15 minutes"
+        expect(now, "changed", changed_of(self.play(now, "keyfleet.infisical.sync_now")), len(HOSTS))
+        for host in HOSTS:
+            expect(now, f"generation of the vault of {host}", self.status(host)["generation"], 2)
+            expect(
+                now,
+                f"new password in the file of {host}",
+                'DB_PASSWORD="second password"' in self.delivered(host),
+                True,
+            )
+        print(f"\n== infisical-sync status on {next(iter(HOSTS))}")
+        print(_hosts("enter", GROUP, next(iter(HOSTS)), "infisical-sync", "status"), end="")
+
+    def play(self, step: str, playbook: str) -> str:
+        options = ["-i", str(self.folder / "hosts.json"), "-e", f"@{self.folder / 'rollout.json'}"]
+        return play(step, playbook, *options, **login(self.server["url"], SEED))
+
+    def put(self, key: str, value: str) -> None:
+        body = {"project": "demo-shop", "environment": "prod", "path": "/shop", "key": key, "value": value}
+        request = urllib.request.Request(
+            f"{self.server['control_url']}/secret", json.dumps(body).encode(), {"Content-Type": "application/json"},
+            method="PUT",
+        )  # fmt: skip
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
+
+    @staticmethod
+    def status(host: str) -> dict[str, Any]:
+        return dict(json.loads(_hosts("enter", GROUP, host, "infisical-sync", "status", "--json")))
+
+    @staticmethod
+    def delivered(host: str) -> list[str]:
+        return _hosts("enter", GROUP, host, "cat", FILE).splitlines()
+
+
+def _hosts(*words: str, text: str = "") -> str:
+    """Run tests/hosts and return what it prints. Exits where it fails."""
+    command = [sys.executable, str(TESTS / "hosts"), *words]
+    # They end with this process, however it ends.
+    variables = {**os.environ, "KEYFLEET_HOSTS_OWNER": str(os.getpid())}
+    done = subprocess.run(command, input=text, text=True, stdout=subprocess.PIPE, check=False, env=variables)
+    if done.returncode:
+        sys.exit(f"demo: {' '.join(words[:3])} failed with {done.returncode}")
+    return done.stdout

@@ -1,0 +1,602 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files for applications: what is written, what is refused, only differences, and units told once about them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import deliver, files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import Delivery, File, Record
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+)
+from unit.programs import Programs
+
+VALUES = {"DB_HOST": "db.internal", "DB_PASSWORD": 'CANARY "quoted" $HOME `id` \\ end\nsecond line', "FLAG": "true"}
+OTHERS = 65534
+"""The user id of nobody's files."""
+
+
+class Host:
+    """Deliveries to a room, with the record of a job."""
+
+    def __init__(self, room: Path, programs: Programs) -> None:
+        self.room, self.programs = room, programs
+        self.record_file = room / "record.json"
+        programs.put("systemctl")
+
+    def deliver(self, values: dict[str, str], *wanted: File) -> Delivery:
+        """One delivery, as a process of its own would do it."""
+        return deliver.deliver(values, [deliver.checked(file) for file in wanted], Record(str(self.record_file)))
+
+    def delivered(self, values: dict[str, str], *wanted: File) -> Delivery:
+        """The same, which must have had no problems."""
+        done = self.deliver(values, *wanted)
+        assert not done.problems
+        return done
+
+    def file(self, name: str, **options: Any) -> File:
+        return File(str(self.room / name), **options)
+
+    def left(self) -> list[str]:
+        """All that is in the room but for the record."""
+        return sorted(
+            str(path.relative_to(self.room)) for path in self.room.rglob("*") if path != self.record_file
+        )  # fmt: skip
+
+
+@pytest.fixture
+def host(room: Path, programs: Programs) -> Host:
+    return Host(room, programs)
+
+
+def problem(done: Delivery, path: object) -> str:
+    assert list(done.problems) == [str(path)]
+    text = str(done.problems[str(path)])
+    assert "CANARY" not in text
+    return text
+
+
+def what(path: Path) -> tuple[int, int, int, str]:
+    found = path.lstat()
+    return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), path.read_text("utf-8")
+
+
+# Formats
+
+
+def test_a_shell_that_reads_a_dotenv_file_gets_the_very_values(host: Host) -> None:
+    done = host.delivered(VALUES, host.file("app.env"))
+    path = host.room / "app.env"
+    assert done.written == [str(path)]
+    for name, value in VALUES.items():
+        shown = subprocess.run(
+            ["sh", "-c", f'. {path}; printf %s "${name}"'], capture_output=True, text=True, check=True, env={}
+        )
+        assert shown.stdout == value
+    assert what(path)[:3] == (0, 0, 0o400)
+
+
+def test_json_holds_the_very_values_whatever_their_names(host: Host) -> None:
+    values = {**VALUES, "not a variable": "1", "../up": "2", "LD_PRELOAD": "3"}
+    host.delivered(values, host.file("app.json", format="json"))
+    assert json.loads((host.room / "app.json").read_text("utf-8")) == values
+
+
+def test_one_value_a_file_is_the_value_and_no_byte_more(host: Host) -> None:
+    host.delivered(VALUES, host.file("values", format="files", mode=0o440, owner="nobody", group="root"))
+    assert {path.name: path.read_text("utf-8") for path in (host.room / "values").iterdir()} == VALUES
+    assert what(host.room / "values" / "FLAG")[:3] == (OTHERS, 0, 0o440)
+
+
+def test_a_missing_directory_is_made_for_everybody_to_pass_through(host: Host) -> None:
+    before = os.umask(0o077)
+    try:
+        host.delivered(VALUES, host.file("a/b/app.env"))
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((host.room / name).stat().st_mode) for name in ("a", "a/b")] == [0o755, 0o755]
+
+
+def test_patterns_choose_the_names(host: Host) -> None:
+    host.delivered(VALUES, host.file("db", format="files", names=("DB_*", "NOTHING")))
+    assert host.left() == ["db", "db/DB_HOST", "db/DB_PASSWORD"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "expected"), [("nobody", "", (OTHERS, OTHERS)), ("nobody", "root", (OTHERS, 0))]
+)
+def test_a_file_belongs_to_its_owner_and_to_the_owners_group_unless_another_is_named(
+    host: Host, owner: str, group: str, expected: tuple[int, int]
+) -> None:
+    host.delivered(VALUES, host.file("app.env", owner=owner, group=group))
+    assert what(host.room / "app.env")[:2] == expected
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PATH", "BASH_ENV", "a b", "a$(id)", "1A", "A\nB", "INFISICAL_TOKEN"])
+def test_a_name_that_could_do_harm_in_an_environment_keeps_the_file_as_it_is(host: Host, name: str) -> None:
+    host.delivered({"A": "old"}, host.file("app.env"))
+    before = what(host.room / "app.env")
+    done = host.deliver({"A": "CANARY", name: "CANARY"}, host.file("app.env", reload=("app.service",)))
+    text = problem(done, host.room / "app.env")
+    assert "stays as it is" in text and f"'{name}'" in text and "allow" in text and "format json" in text
+    assert what(host.room / "app.env") == before
+    assert (done.written, done.told, host.programs.calls()) == ([], [], [])
+
+
+def test_a_dangerous_name_that_is_allowed_is_written(host: Host) -> None:
+    host.delivered({"PATH": "/opt/bin"}, host.file("app.env", allow=("PATH",)))
+    assert (host.room / "app.env").read_text() == 'PATH="/opt/bin"\n'
+
+
+@pytest.mark.parametrize(
+    "name", ["../passwd", "a/b", "..", ".", ".hidden", "-rf", "", "A\n", "A\0", "é", "A" * 238, "a b", "$(id)"]
+)
+def test_a_name_that_is_no_safe_name_of_a_file_keeps_the_directory_as_it_is(host: Host, name: str) -> None:
+    host.delivered({"A": "old"}, host.file("values", format="files"))
+    done = host.deliver({"A": "CANARY", name: "CANARY"}, host.file("values", format="files"))
+    text = problem(done, host.room / "values")
+    assert "no name of a file" in text and "rename it in Infisical" in text
+    assert host.left() == ["values", "values/A"]
+    assert (host.room / "values" / "A").read_text() == "old"
+
+
+def test_the_longest_name_of_a_file_can_be_written(host: Host) -> None:
+    host.delivered({"A" * 237: "1"}, host.file("values", format="files"))
+    assert host.left() == ["values", "values/" + "A" * 237]
+
+
+def test_many_refused_names_are_counted_and_only_five_named(host: Host) -> None:
+    text = problem(host.deliver({f"LD_{n}": "1" for n in range(9)}, host.file("app.env")), host.room / "app.env")
+    assert "'LD_4'" in text and "'LD_5'" not in text and "and 4 more" in text
+
+
+def test_a_value_with_a_nul_byte_goes_into_files_but_into_no_environment(host: Host) -> None:
+    values = {"BINARY": "CANARY\0end"}
+    assert "'BINARY'" in problem(host.deliver(values, host.file("app.env")), host.room / "app.env")
+    host.delivered(values, host.file("values", format="files"))
+    assert (host.room / "values" / "BINARY").read_bytes() == b"CANARY\0end"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"owner": "no-such-user"}, "no user 'no-such-user'"), ({"group": "no-such-group"}, "no group 'no-such-group'")],
+)
+def test_an_unknown_owner_is_named(host: Host, options: dict[str, str], words: str) -> None:
+    assert words in problem(host.deliver(VALUES, host.file("app.env", **options)), host.room / "app.env")
+    assert host.left() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"path": ""}, "must be absolute"),
+        ({"path": "app.env"}, "must be absolute"),
+        ({"path": "/"}, "root directory"),
+        ({"path": "//"}, "root directory"),
+        ({"path": "/srv/.."}, "root directory"),
+        ({"path": "/srv/a\nb"}, "must be absolute"),
+        ({"path": "/srv/a\0b"}, "must be absolute"),
+        ({"format": "yaml"}, "not one of dotenv, json, files"),
+        ({"mode": 0o666}, "everybody write"),
+        ({"mode": 0o402}, "everybody write"),
+        ({"mode": 0o4755}, "everybody write"),
+        ({"mode": -1}, "everybody write"),
+        ({"reload": ("app",)}, "'app' is no name of a unit"),
+        ({"restart": ("--force.service --now",)}, "is no name of a unit"),
+        ({"restart": ("a/b.service",)}, "is no name of a unit"),
+        ({"reload": ("app.service\n",)}, "is no name of a unit"),
+    ],
+)
+def test_what_no_file_can_be_is_refused_before_anything_happens(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        deliver.checked(File(**{"path": "/srv/app.env", **options}))
+    assert refused.value.option == "files"
+
+
+def test_one_path_has_one_spelling() -> None:
+    assert deliver.checked(File("//srv/./x/../app.env")).path == "/srv/app.env"
+
+
+# Only differences
+
+
+@pytest.mark.parametrize("kind", ["dotenv", "json", "files"])
+def test_a_second_delivery_touches_nothing(host: Host, kind: str) -> None:
+    wanted = host.file("app", format=kind, owner="nobody", reload=("app.service",))
+    host.delivered(VALUES, wanted)
+    assert host.programs.calls() == ["systemctl --no-block try-reload-or-restart -- app.service"]
+    paths = [host.record_file, *(path for path in host.room.rglob("*") if path.is_file())]
+    before = [path.stat() for path in paths]
+    assert host.delivered(VALUES, wanted) == Delivery()
+    assert [path.stat() for path in paths] == before
+    assert host.programs.calls() == []
+
+
+def test_only_the_value_that_changed_is_written(host: Host) -> None:
+    wanted = host.file("values", format="files")
+    host.delivered(VALUES, wanted)
+    untouched = (host.room / "values" / "DB_HOST").stat()
+    done = host.delivered({**VALUES, "FLAG": "false"}, wanted)
+    assert done.written == [str(host.room / "values" / "FLAG")]
+    assert (host.room / "values" / "DB_HOST").stat() == untouched
+
+
+def test_a_reader_that_holds_the_old_file_keeps_all_of_it(host: Host) -> None:
+    host.delivered({"A": "old"}, host.file("app.env"))
+    with (host.room / "app.env").open() as reader:
+        host.delivered({"A": "new"}, host.file("app.env"))
+        assert reader.read() == 'A="old"\n'
+
+
+@pytest.mark.parametrize("change", ["mode", "owner", "content", "same length", "gone", "link", "pipe"])
+def test_what_somebody_changed_is_repaired_and_the_unit_told(host: Host, change: str, tmp_path: Path) -> None:
+    wanted, path = host.file("app.env", mode=0o440, restart=("app.service",)), host.room / "app.env"
+    host.delivered(VALUES, wanted)
+    before = what(path)
+    host.programs.calls()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text(path.read_text())
+    if change == "mode":
+        path.chmod(0o444)
+    elif change == "owner":
+        os.chown(path, OTHERS, 0)
+    elif change == "content":
+        path.write_text("x")
+    elif change == "same length":
+        path.write_text("x" * len(before[3]))
+    else:
+        path.unlink()
+        if change == "link":
+            path.symlink_to(elsewhere)
+        elif change == "pipe":
+            os.mkfifo(path)
+    done = host.delivered(VALUES, wanted)
+    assert done.written == [str(path)]
+    assert not path.is_symlink() and what(path) == before
+    assert elsewhere.read_text() == before[3]
+    assert host.programs.calls() == ["systemctl --no-block try-restart -- app.service"]
+
+
+# What nobody wants any more
+
+
+def test_a_name_that_is_gone_from_the_vault_is_gone_from_the_directory_but_nothing_else(host: Host) -> None:
+    wanted = host.file("values", format="files", reload=("app.service",))
+    host.delivered(VALUES, wanted)
+    (host.room / "values" / "OF_A_PERSON").write_text("mine")
+    host.programs.calls()
+    done = host.delivered({"DB_HOST": "db.internal"}, wanted)
+    assert sorted(done.removed) == [str(host.room / "values" / name) for name in ("DB_PASSWORD", "FLAG")]
+    assert host.left() == ["values", "values/DB_HOST", "values/OF_A_PERSON"]
+    assert len(host.programs.calls()) == 1
+
+
+def test_files_that_are_not_wanted_any_more_are_removed(host: Host) -> None:
+    host.delivered(VALUES, host.file("a.env"), host.file("b", format="files"), host.file("c.json", format="json"))
+    done = host.delivered(VALUES, host.file("c.json", format="json"))
+    assert host.left() == ["c.json"]
+    assert len(done.removed) == 1 + len(VALUES)
+    assert host.delivered(VALUES, host.file("c.json", format="json")) == Delivery()
+
+
+def test_a_directory_in_which_somebody_else_has_a_file_stays_with_it(host: Host) -> None:
+    host.delivered(VALUES, host.file("values", format="files"))
+    (host.room / "values" / "OF_A_PERSON").write_text("mine")
+    host.delivered(VALUES)
+    assert host.left() == ["values", "values/OF_A_PERSON"]
+    assert Record(str(host.record_file)).files == {}
+
+
+def test_withdrawing_removes_all_that_was_delivered(host: Host) -> None:
+    host.delivered(VALUES, host.file("a.env"), host.file("b", format="files"))
+    record = Record(str(host.record_file))
+    done = deliver.withdraw(record)
+    assert not done.problems and record.files == {}
+    assert host.left() == []
+
+
+def test_what_was_removed_by_somebody_else_is_no_problem(host: Host) -> None:
+    host.delivered(VALUES, host.file("a.env"), host.file("deep/b", format="files"))
+    (host.room / "a.env").unlink()
+    for path in (host.room / "deep" / "b").iterdir():
+        path.unlink()
+    (host.room / "deep" / "b").rmdir()
+    (host.room / "deep").rmdir()
+    host.delivered(VALUES)
+    assert Record(str(host.record_file)).files == {}
+
+
+def test_a_record_never_leads_out_of_its_directory(host: Host) -> None:
+    (host.room / "values").mkdir()
+    (host.room / "precious").write_text("precious")
+    entry = {"format": "files", "names": ["../precious", "..", ".", "/etc/hostname"]}
+    record = {"files": {str(host.room / "values"): entry}, "untold": {"reload": [], "restart": []}}
+    host.record_file.write_text(json.dumps(record))
+    host.record_file.chmod(0o600)
+    host.delivered({})
+    assert host.left() == ["precious"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"files": []}', '{"files": {"/x": 1}, "untold": {}}', '{"files": {}, "untold": {}}']
+)
+def test_a_damaged_record_is_written_anew(host: Host, text: str) -> None:
+    host.record_file.write_text(text)
+    host.record_file.chmod(0o600)
+    host.delivered(VALUES, host.file("app.env"))
+    assert list(Record(str(host.record_file)).files) == [str(host.room / "app.env")]
+
+
+def test_a_record_that_others_could_have_written_is_refused(host: Host) -> None:
+    host.record_file.write_text("{}")
+    host.record_file.chmod(0o666)
+    with pytest.raises(InfisicalError, match="chmod 600") as refused:
+        host.deliver(VALUES, host.file("app.env"))
+    assert refused.value.conclusion is Conclusion.UNSAFE_FILE
+    assert host.left() == []
+
+
+# Units
+
+
+def test_a_unit_of_several_files_is_told_once_and_restarted_where_one_asks_for_it(host: Host) -> None:
+    wanted = (
+        host.file("a.env", reload=("app.service", "other.service")),
+        host.file("b.env", restart=("app.service",)),
+        host.file("c.env", reload=("other.service",)),
+    )
+    done = host.delivered(VALUES, *wanted)
+    assert done.told == ["app.service", "other.service"]
+    assert host.programs.calls() == [
+        "systemctl --no-block try-restart -- app.service",
+        "systemctl --no-block try-reload-or-restart -- other.service",
+    ]
+    assert Record(str(host.record_file)).untold == {"reload": [], "restart": []}
+
+
+def test_only_units_of_files_that_changed_are_told(host: Host) -> None:
+    wanted = (
+        host.file("a.env", names=("DB_*",), reload=("a.service",)),
+        host.file("b.env", names=("FLAG",), reload=("b.service",)),
+    )
+    host.delivered(VALUES, *wanted)
+    host.programs.calls()
+    assert host.delivered({**VALUES, "FLAG": "false"}, *wanted).told == ["b.service"]
+    assert host.programs.calls() == ["systemctl --no-block try-reload-or-restart -- b.service"]
+
+
+def test_a_file_that_fails_keeps_no_other_from_being_written_and_told(host: Host) -> None:
+    wanted = (
+        host.file("a.env", owner="no-such-user", reload=("a.service",)),
+        host.file("b.env", reload=("b.service",)),
+    )
+    done = host.deliver(VALUES, *wanted)
+    problem(done, host.room / "a.env")
+    assert (done.written, done.told) == ([str(host.room / "b.env")], ["b.service"])
+    again = host.deliver(VALUES, *wanted)
+    problem(again, host.room / "a.env")
+    assert (again.written, again.told) == ([], [])
+    assert host.programs.calls() == ["systemctl --no-block try-reload-or-restart -- b.service"]
+
+
+def test_a_unit_that_could_not_be_told_is_told_with_the_next_delivery(host: Host) -> None:
+    host.programs.put("systemctl", "echo 'Failed to connect to bus' >&2; exit 1")
+    wanted = host.file("a.env", reload=("app.service",), restart=("db.service",))
+    done = host.deliver(VALUES, wanted)
+    assert sorted(done.problems) == ["app.service", "db.service"]
+    assert "Failed to connect to bus" in str(done.problems["app.service"]) and not done.told
+    host.programs.put("systemctl")
+    host.programs.calls()
+    done = host.delivered(VALUES, wanted)
+    assert (done.written, done.told) == ([], ["db.service", "app.service"])
+    assert len(host.programs.calls()) == 2
+    assert host.delivered(VALUES, wanted).told == []
+
+
+def test_a_unit_that_nobody_names_any_more_is_not_told_later(host: Host) -> None:
+    host.programs.put("systemctl", "exit 1")
+    host.deliver(VALUES, host.file("a.env", reload=("app.service",)))
+    host.programs.put("systemctl")
+    host.programs.calls()
+    assert host.delivered(VALUES, host.file("a.env")).told == []
+    assert host.programs.calls() == []
+
+
+def test_without_systemctl_the_files_are_there_and_the_unit_is_a_problem(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = host.deliver(VALUES, host.file("a.env", reload=("app.service",)))
+    assert "systemctl cannot be started" in problem(done, "app.service")
+    assert done.written == [str(host.room / "a.env")]
+
+
+# Bad luck
+
+DIES = """
+import os, sys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import deliver
+room, step, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
+real = getattr(os, step)
+def dying(*arguments, **names):
+    global left
+    left -= 1
+    if left < 0:
+        os._exit(42)
+    return real(*arguments, **names)
+setattr(os, step, dying)
+wanted = [deliver.File(room + "/values", format="files", reload=("app.service",)),
+          deliver.File(room + "/app.env", restart=("db.service",))]
+deliver.deliver({"A": "new", "C": "new"}, wanted, deliver.Record(room + "/record.json"))
+"""
+
+
+@pytest.mark.parametrize("step", ["rename", "unlink", "fchown"])
+def test_whenever_a_delivery_dies_the_next_one_completes_it_and_tells_the_units(
+    host: Host, start: Any, step: str
+) -> None:
+    wanted = (
+        host.file("values", format="files", reload=("app.service",)),
+        host.file("app.env", restart=("db.service",)),
+    )
+    deaths = 0
+    for left in range(60):
+        host.delivered({"A": "old", "B": "old"}, *wanted)
+        host.programs.calls()
+        process = start(DIES, host.room, step, left)
+        process.communicate()
+        died, told = process.returncode, set(host.programs.calls())
+        assert died in (0, 42)
+        deaths += died == 42
+        assert {path.read_text() for path in (host.room / "values").glob("[ABC]")} <= {"old", "new"}
+        assert (host.room / "app.env").read_text() in ('A="old"\nB="old"\n', 'A="new"\nC="new"\n')
+        host.delivered({"A": "new", "C": "new"}, *wanted)
+        told |= set(host.programs.calls())
+        assert sorted(path.name for path in (host.room / "values").glob("[ABC]")) == ["A", "C"]
+        assert told == {
+            "systemctl --no-block try-restart -- db.service",
+            "systemctl --no-block try-reload-or-restart -- app.service",
+        }
+        if died == 0:
+            break
+    else:
+        pytest.fail("no delivery got through")
+    assert deaths >= 1
+
+
+def test_what_a_dead_delivery_was_about_to_write_is_removed_when_nobody_wants_it_any_more(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*arguments: object, **names: object) -> None:
+        raise KeyboardInterrupt
+
+    wanted = host.file("values", format="files")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(deliver, "_tell", die)
+        host.deliver({"A": "1"}, wanted)
+    assert host.left() == ["values", "values/A"]
+    host.delivered({}, wanted)
+    assert host.left() == ["values"]
+
+
+def test_where_the_record_cannot_be_kept_nothing_is_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **names: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    with pytest.raises(InfisicalError, match=r"The record .* cannot be written: the disk is full"):
+        host.deliver(VALUES, host.file("app.env", reload=("app.service",)))
+    assert host.left() == []
+    assert host.programs.calls() == []
+
+
+def test_a_directory_in_place_of_the_file_is_not_touched(host: Host) -> None:
+    (host.room / "app.env").mkdir()
+    done = host.deliver(VALUES, host.file("app.env"))
+    assert "is a directory" in problem(done, host.room / "app.env")
+    assert done.problems[str(host.room / "app.env")].conclusion is Conclusion.UNSAFE_FILE
+
+
+# Hostile directories
+
+
+@pytest.mark.parametrize("how", ["group", "everybody", "owner"])
+@pytest.mark.parametrize("kind", ["dotenv", "files"])
+def test_nothing_is_written_where_others_may_change_a_directory_above(host: Host, how: str, kind: str) -> None:
+    (host.room / "loose" / "below").mkdir(parents=True)
+    loose = host.room / "loose"
+    if how == "owner":
+        os.chown(loose, OTHERS, 0)
+    else:
+        loose.chmod(0o775 if how == "group" else 0o1777)
+    path = loose / "below" / "app"
+    text = problem(host.deliver(VALUES, File(str(path), kind)), path)
+    assert f"Nothing is written below {loose}" in text and f"chown root '{loose}'" in text
+    assert host.left() == ["loose", "loose/below"]
+
+
+@pytest.mark.parametrize("where", ["last", "middle"])
+@pytest.mark.parametrize("kind", ["dotenv", "files"])
+def test_a_link_in_place_of_a_directory_is_not_followed(host: Host, where: str, kind: str) -> None:
+    target = host.room / "target"
+    (target / "below").mkdir(parents=True)
+    if where == "last":
+        (host.room / "link").symlink_to(target / "below")
+        path = host.room / "link" / "app"
+    else:
+        (host.room / "link").symlink_to(target)
+        path = host.room / "link" / "below" / "app"
+    text = problem(host.deliver(VALUES, File(str(path), kind)), path)
+    assert "symbolic link" in text
+    assert host.left() == ["link", "target", "target/below"]
+
+
+def test_a_link_that_is_placed_after_the_look_leads_nowhere(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory is renamed and a link put in its place just before the write."""
+    (host.room / "values").mkdir()
+    (host.room / "target").mkdir()
+    real = files.write_atomic
+
+    def late(path: str, *arguments: Any, **names: Any) -> None:
+        if names.get("directory") is not None and (host.room / "values").is_dir():
+            (host.room / "values").rename(host.room / "moved")
+            (host.room / "values").symlink_to(host.room / "target")
+        real(path, *arguments, **names)
+
+    monkeypatch.setattr(files, "write_atomic", late)
+    host.deliver({"A": "1"}, host.file("values", format="files"))
+    assert not list((host.room / "target").iterdir())
+    assert (host.room / "moved" / "A").read_text() == "1"
+
+
+def test_a_link_in_place_of_the_temporary_file_is_not_followed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0" * 2 * size)
+    precious = host.room / "precious"
+    precious.write_text("precious")
+    host.delivered({}, host.file("other.env"))
+    (host.room / f".app.env.{'0' * 16}").symlink_to(precious)
+    done = host.deliver(VALUES, host.file("app.env"))
+    problem(done, host.room / "app.env")
+    assert precious.read_text() == "precious"
+
+
+def test_a_link_in_place_of_what_is_to_be_removed_loses_the_link_only(host: Host) -> None:
+    host.delivered({"A": "1"}, host.file("values", format="files"))
+    precious = host.room / "precious"
+    precious.write_text("precious")
+    (host.room / "values" / "A").unlink()
+    (host.room / "values" / "A").symlink_to(precious)
+    host.delivered({}, host.file("values", format="files"))
+    assert host.left() == ["precious", "values"]
+
+
+def test_removing_goes_through_no_link_either(host: Host) -> None:
+    host.delivered({"A": "1"}, host.file("values", format="files"))
+    (host.room / "values").rename(host.room / "target")
+    (host.room / "values").symlink_to(host.room / "target")
+    assert "symbolic link" in problem(host.deliver({}), host.room / "values")
+    assert (host.room / "target" / "A").read_text() == "1"
+    assert list(Record(str(host.record_file)).files) == [str(host.room / "values")]
+
+
+def test_a_pipe_keeps_nobody_waiting(host: Host) -> None:
+    os.mkfifo(host.room / "app.env", 0o400)
+    began = time.monotonic()
+    host.delivered(VALUES, host.file("app.env"))
+    assert time.monotonic() - began < 5
+    assert (host.room / "app.env").is_file()
