@@ -78,7 +78,7 @@ class Host:
         `key` is the public key of whoever may log in; the host ends with the process `owner`, if one is given.
         """
         self._make_disk(tree, key)
-        network.connect(self.label, self.address, self.folder / "netns")
+        network.connect(self.label, self.number, self.folder / "netns")
         command = [sys.executable, str(Path(__file__).parent), "keep", self.group, self.name]
         with (self.folder / "console.log").open("wb") as console:
             keeper = subprocess.Popen(

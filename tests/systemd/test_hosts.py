@@ -20,6 +20,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "tools")]
 
 from failure import Failure  # noqa: E402
 from hosts import host as host_module  # noqa: E402
+from hosts import network  # noqa: E402
 from hosts.command import OWNER  # noqa: E402
 from hosts.group import Group, Wanted, groups, sweep  # noqa: E402
 from hosts.host import Host, known_labels  # noqa: E402
@@ -31,7 +32,7 @@ if reason:
 
 TWO = [Wanted("one", "bookworm"), Wanted("two", "trixie")]
 COMMAND = [sys.executable, str(TESTS / "hosts")]
-SECONDS_TO_VANISH = 20.0
+SECONDS_TO_VANISH = 10.0
 
 
 @pytest.fixture
@@ -79,6 +80,23 @@ def test_hosts_run_systemd_of_their_release_and_are_reached_over_ssh(group: Grou
             check=True,
         ).stdout.splitlines()
         assert {name, release, "running", "root", "systemd"} <= set(answer)
+
+
+def test_neighbours_are_not_confused_when_hosts_come_and_go(group: Group) -> None:
+    def hardware_addresses() -> tuple[str, str]:
+        bridge = Path("/sys/class/net", network.BRIDGE, "address").read_text("ascii").strip()
+        return bridge, json.loads(group.host("one").run("ip", "-json", "link", "show", "host0"))[0]["address"]
+
+    group.up(TWO[1:])
+    group.up(TWO)
+    before = hardware_addresses()
+    group.down(["two"])
+    assert hardware_addresses() == before
+    number = group.host("one").number
+    with Group(f"{group.name}-again") as again:
+        again.up(TWO[1:])
+        assert hardware_addresses() == before
+    assert before[1] == f"{network.HARDWARE}:{number:02x}"
 
 
 def test_hosts_have_no_way_to_the_internet(group: Group) -> None:
