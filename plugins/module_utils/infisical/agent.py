@@ -277,7 +277,8 @@ def sources() -> dict[str, bytes]:
     found = {f"{room}.py": pkgutil.get_data(__package__ or "", f"{room}.py") for room in ROOMS}
     missing = [name for name, data in found.items() if data is None]
     if missing:
-        raise InfisicalError(Conclusion.STORAGE, f"The library cannot be read from where it runs: {', '.join(missing)}.")
+        names = ", ".join(missing)
+        raise InfisicalError(Conclusion.STORAGE, f"The library cannot be read from where it runs: {names}.")
     return {name: data for name, data in found.items() if data is not None}
 
 
