@@ -11,8 +11,8 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
 short_description: Let the agent of a host sync now
 description:
-  - Starts the syncs of jobs that M(keyfleet.infisical.infisical_agent) has set up, one after the other, waits until they
-    and the delivery of files have ended, and reports what the syncs came to.
+  - Starts the syncs of jobs that M(keyfleet.infisical.infisical_agent) has set up, one after the other, waits until
+    they and the delivery of files have ended, and reports what the syncs came to.
   - It is the host that logs in, with its own credentials. The module has to run as root.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
@@ -64,8 +64,8 @@ EXAMPLES = r"""
 RETURN = r"""
 reports:
   description:
-    - What each sync came to, by job, as RV(keyfleet.infisical.infisical_agent_info#module:jobs[].last_cycle) has it. The
-      C(conclusion) of each is V(ok), else the task fails.
+    - What each sync came to, by job, as RV(keyfleet.infisical.infisical_agent_info#module:jobs[].last_cycle) has it.
+      The C(conclusion) of each is V(ok), else the task fails.
   returned: always, once a sync was started
   type: dict
   sample:

@@ -212,9 +212,8 @@ def _about_swap(jobs: Sequence[Job]) -> list[str]:
     plain = [path for path in used if not path.startswith(("/dev/dm-", "/dev/mapper/", "/dev/zram"))]
     if not plain:
         return []
-    return [
-        f"This host swaps to {', '.join(plain)}, where delivered secrets may end up in clear: encrypt swap or turn it off."
-    ]
+    where = ", ".join(plain)
+    return [f"This host swaps to {where}, where delivered secrets may end up in clear: encrypt swap, or turn it off."]
 
 
 def remove(*, remove_vault: bool, check: bool = False) -> Done:
