@@ -9,17 +9,19 @@ DOCUMENTATION = r"""
 module: infisical_agent_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Tell what a host has for the agent, and how its jobs go
+short_description: Tell how the jobs of the agent go on a host
 description:
-  - Tells what the role P(keyfleet.infisical.scheduled_sync#role) looks at before it changes anything. And where the
-    agent is installed, how the last sync of each job went, as C(infisical-sync status --json) does.
-  - It does not ask Infisical. It has to run as root to tell of jobs.
+  - Tells how the last sync of each job went, and what its vault holds, as C(infisical-sync status --json) does on the
+    host.
+  - Tells besides what the role P(keyfleet.infisical.scheduled_sync#role) has to know of a host before it installs the
+    agent.
+  - Infisical is not asked. The module has to run as root to tell of jobs; for others, RV(jobs) is empty.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.info
 options:
   python:
-    description: The Python that runs the agent, or is to.
+    description: The Python that is looked at, which runs the agent or is to run it.
     type: path
     default: /usr/bin/python3
 attributes:
@@ -36,12 +38,12 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Jobs of all hosts are known
+- name: How the jobs go
   keyfleet.infisical.infisical_agent_info:
   become: true
   register: agent
 
-- name: Hosts that could not sync are named
+- name: Jobs whose last sync failed
   ansible.builtin.debug:
     msg: "{{ agent.jobs | selectattr('last_cycle.conclusion', 'ne', 'ok') | map(attribute='name') }}"
 """
@@ -69,17 +71,83 @@ missing_libraries:
   elements: str
   sample: [cryptography]
 jobs:
-  description:
-    - How each job goes, by name, never with a value. RV(jobs[].last_cycle) is the report of the last sync, the rest is
-      what C(infisical-sync status --json) tells.
+  description: How each job goes, in the order of their names, never with a value.
   returned: success
   type: list
   elements: dict
-  sample:
-    - name: shop
-      secrets: 12
-      generation: 7
-      last_cycle: {conclusion: ok, ended: "2026-01-15T10:30:00Z"}
+  contains:
+    name:
+      description: The name of the job.
+      type: str
+      sample: shop
+    vault:
+      description: The path of its vault.
+      type: str
+      sample: /var/lib/infisical-sync/shop/secrets.vault
+    problem:
+      description: Why the vault cannot be opened, V(null) where it can.
+      type: str
+      sample: null
+    secrets:
+      description: The number of entries in the vault, V(null) where it cannot be opened.
+      type: int
+      sample: 12
+    generation:
+      description: The generation of the vault, V(0) where there is none yet.
+      type: int
+      sample: 7
+    projects:
+      description: The ids of the projects of the last sync that succeeded.
+      type: list
+      elements: str
+      sample: [7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d]
+    environment:
+      description: The slug of the environment of the last sync that succeeded.
+      type: str
+      sample: prod
+    secret_path:
+      description: The path of the folder of the last sync that succeeded.
+      type: str
+      sample: /shop
+    last_sync:
+      description: When a sync last succeeded, in UTC, V(null) for never.
+      type: str
+      sample: "2026-01-15T10:30:00Z"
+    age_seconds:
+      description: The seconds since then.
+      type: int
+      sample: 240
+    last_error:
+      description: The last error with its C(time) and C(message), also where a sync has succeeded since, else V(null).
+      type: dict
+      sample: null
+    error_count:
+      description: The number of syncs that failed, since the state file is there.
+      type: int
+      sample: 0
+    pull_count:
+      description: The number of secrets that were pulled, since the state file is there.
+      type: int
+      sample: 47
+    push_count:
+      description: The number of secrets that were pushed, since the state file is there.
+      type: int
+      sample: 0
+    last_cycle:
+      description:
+        - The report of the last sync. Its C(conclusion) is V(ok), or says in one word what went wrong, and C(message)
+          says it in a sentence. C(ended) is the time, C(seconds) how long it took, and C(counts) what it changed.
+          Before C(next_login), if that is not empty, nobody logs in again, because a login was refused.
+      type: dict
+      sample:
+        conclusion: ok
+        message: ""
+        ended: "2026-01-15T10:30:00Z"
+        seconds: 0.2
+        counts: {created: 0, updated: 1, deleted: 0, unchanged: 11}
+        generation: 7
+        last_success: "2026-01-15T10:30:00Z"
+        next_login: ""
 conclusion:
   description: What went wrong, in one word. The guide to errors lists all of them.
   returned: failure

@@ -11,9 +11,9 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
 short_description: Let the agent of a host sync now
 description:
-  - Starts the sync of jobs that M(keyfleet.infisical.infisical_agent) has set up, waits until it and the delivery of
-    files have ended, and reports what they came to.
-  - It is the host that logs in, with its own credentials. It has to run as root.
+  - Starts the syncs of jobs that M(keyfleet.infisical.infisical_agent) has set up, one after the other, waits until
+    they and the delivery of files have ended, and reports what the syncs came to.
+  - It is the host that logs in, with its own credentials. The module has to run as root.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
@@ -63,7 +63,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reports:
-  description: What each sync came to, by job. RV(reports.*.conclusion) is V(ok) for all of them, else the task fails.
+  description:
+    - What each sync came to, by job, as RV(keyfleet.infisical.infisical_agent_info#module:jobs[].last_cycle) has it.
+      The C(conclusion) of each is V(ok), else the task fails.
   returned: always, once a sync was started
   type: dict
   sample:

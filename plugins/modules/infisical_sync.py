@@ -101,8 +101,8 @@ options:
     default: 30.0
   allow_empty:
     description:
-      - Whether O(prune) may delete everything because the source is empty. Real servers answer a mistyped environment
-        or path with an empty list.
+      - Whether O(prune) may delete because the source is empty. Real servers answer a mistyped environment or path with
+        an empty list. O(max_delete_percent) counts all the same, so that emptying ten entries or more takes both.
     type: bool
     default: false
   secrets:

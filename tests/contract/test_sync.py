@@ -249,9 +249,22 @@ def test_an_empty_answer_prunes_nothing_unless_that_is_meant(site: Site) -> None
     site.delete("A")
     error = site.pull_error(replace(JOB, prune=True))
     assert error.conclusion is Conclusion.GUARD
-    assert "allow_empty" in str(error) and "all 1 entries" in str(error)
+    assert "allow_empty" in str(error) and "delete 1 entries" in str(error)
     assert site.values() == {"A": "one"}
     assert site.pull(replace(JOB, prune=True, allow_empty=True)).deleted == ("A",)
+
+
+def test_emptying_ten_entries_or_more_takes_both_options_and_the_refusal_says_so(site: Site) -> None:
+    names = [f"A{number}" for number in range(10)]
+    site.store(dict.fromkeys(names, "one"))
+    site.pull()
+    for name in names:
+        site.delete(name)
+    job = replace(JOB, prune=True, allow_empty=True)
+    assert "max_delete_percent counts all the same" in str(site.pull_error(replace(job, allow_empty=False)))
+    assert site.pull_error(job).conclusion is Conclusion.GUARD
+    assert len(site.values()) == 10
+    assert site.pull(replace(job, max_delete_percent=100)).deleted == tuple(names)
 
 
 @pytest.mark.kinds("current")

@@ -39,6 +39,8 @@ def is_listening(url: str) -> bool:
 
 def switch(send: Callable[[int], None], url: str, listen: bool) -> None:
     """Have a server at a URL listen or not; `send` gives its process a signal. Raises `RuntimeError` if it does not."""
+    if is_listening(url) == listen:
+        return  # two signals that are both under way may arrive in either order
     send(signal.SIGUSR2 if listen else signal.SIGUSR1)
     deadline = time.monotonic() + SWITCH_SECONDS
     while is_listening(url) != listen:

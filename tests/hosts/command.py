@@ -10,16 +10,20 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from failure import Failure
 
 from . import group as groups
+from . import witness
 from .group import Group, Wanted
 from .host import Host
 from .machine import Process, in_host
 from .trees import SUITES, base_tree
 
 OWNER = "KEYFLEET_HOSTS_OWNER"
+# A regular expression that fits nothing.
+NONE = "(?!)"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +49,16 @@ def parser() -> argparse.ArgumentParser:
     added = command("enter", "run a command in a host, past ssh")
     added.add_argument("host")
     added.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    command("disks", "print each path that hosts have changed on their disks, with a hash of what is there")
+    added = command("watch", "run a command and keep what could be seen of it: --printed=FILE --seen=FILE -- COMMAND")
+    added.add_argument("--printed", type=Path, required=True, metavar="FILE", help="for what it prints")
+    added.add_argument("--seen", type=Path, required=True, metavar="FILE", help="for arguments and environments")
+    added.add_argument("--apart", default=NONE, metavar="REGEX", help="control groups that are not looked at")
+    added.add_argument("words", nargs="+", metavar="COMMAND")
+    added = command("search", "print where canaries are on the hosts, in their memory and their journals")
+    added.add_argument("--canary", action="append", required=True, metavar="TEXT", help="letters and digits")
+    added.add_argument("--meant", default=NONE, metavar="REGEX", help="HOST:/PATH where one is meant to be")
+    added.add_argument("--file", action="append", default=[], type=Path, metavar="FILE", help="what else to search")
     added = command("down", "remove a group, or the named hosts of it")
     added.add_argument("names", nargs="*", metavar="NAME")
     command("list", "print all groups and hosts", group=False)
@@ -110,6 +124,21 @@ def enter(options: argparse.Namespace) -> None:
     os.execv(command[0], command)
 
 
+def disks(options: argparse.Namespace) -> None:
+    _print({host.name: witness.disk(host) for host in Group(options.group).hosts()})
+
+
+def watch(options: argparse.Namespace) -> None:
+    hosts = Group(options.group).hosts()
+    status = witness.watched(hosts, options.words, options.printed, options.seen, options.apart)
+    if status:
+        raise SystemExit(status)
+
+
+def search(options: argparse.Namespace) -> None:
+    _print(witness.search(Group(options.group).hosts(), options.canary, options.meant, options.file))
+
+
 def down(options: argparse.Namespace) -> None:
     Group(options.group).down(options.names)
 
@@ -136,6 +165,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "listen": listen,
     "inventory": inventory,
     "enter": enter,
+    "disks": disks,
+    "watch": watch,
+    "search": search,
     "down": down,
     "list": show,
     "sweep": sweep,

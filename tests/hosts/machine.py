@@ -261,4 +261,4 @@ class Cgroup:
 
 def in_host(leader: int, command: Sequence[str]) -> list[str]:
     """A command line that runs a command inside of a host."""
-    return [find("nsenter") or "nsenter", "--target", str(leader), "--all", "--wd=/", "--", *command]
+    return [find("nsenter") or "nsenter", "--target", str(leader), "--all", "--wd", "--", *command]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 from failure import Failure
@@ -16,9 +17,10 @@ from .machine import run
 BRIDGE = "kf-hosts"
 NETWORK = "10.213.0"
 CONTROLLER = f"{NETWORK}.1"
-# A bridge without one of its own takes the lowest of its interfaces', which changes as hosts come and go; the others
-# then do not reach it until they have asked again.
-CONTROLLER_MAC = "02:6b:66:00:00:01"
+# A hardware address belongs to each address for good, because neighbours remember it longer than a host lives. A bridge
+# without one of its own takes the lowest of its interfaces', another one whenever a host comes or goes.
+HARDWARE = "02:6b:66:00:00"
+CONTROLLER_MAC = f"{HARDWARE}:01"
 # The last part of a host's address; from it everything is named that a host has on the machine.
 NUMBERS = range(11, 251)
 
@@ -42,18 +44,28 @@ def remove_bridge() -> None:
         run("ip", "link", "delete", BRIDGE, check=False)
 
 
-def connect(label: str, address: str, namespace: Path) -> None:
+def connect(label: str, number: int, namespace: Path) -> None:
     """Make a network namespace, mounted at a file, whose interface host0 is on the bridge."""
     namespace.touch()
     run("unshare", f"--net={namespace}", "true")
     inside = ["nsenter", f"--net={namespace}", "ip"]
-    run(*inside, "link", "add", "host0", "type", "veth", "peer", "name", label, "netns", os.getpid())
-    # The host that had the address before is remembered for a minute or so, and this one would not be reached.
-    run("ip", "neighbour", "delete", address, "dev", BRIDGE, check=False)
+    peer = ["type", "veth", "peer", "name", label, "netns", os.getpid()]
+    run(*inside, "link", "add", "host0", "address", f"{HARDWARE}:{number:02x}", *peer)
+    # A host of another version of this program, with another hardware address, may be remembered.
+    run("ip", "neighbour", "flush", "dev", BRIDGE, "to", f"{NETWORK}.{number}")
     run("ip", "link", "set", label, "master", BRIDGE, "up")
     run(*inside, "link", "set", "lo", "up")
-    run(*inside, "address", "add", f"{address}/24", "dev", "host0")
+    run(*inside, "address", "add", f"{NETWORK}.{number}/24", "dev", "host0")
     run(*inside, "link", "set", "host0", "up")
+
+
+def answers(address: str, port: int = 22) -> bool:
+    """Whether the controller reaches a host."""
+    try:
+        socket.create_connection((address, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def disconnect(label: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shlex
 import subprocess
 import sys
 import time
@@ -40,6 +39,8 @@ PACKAGES = (
 USER = "deploy"
 # What would work on its own at times that nobody expects.
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer")
+# All of it ends with the process that started it, and its mounts with it.
+ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 HOOKS = (
     'rm -f "$1/etc/hostname" "$1/var/lib/systemd/random-seed" "$1/var/lib/systemd/credential.secret"',
     ': > "$1/etc/machine-id"',
@@ -64,25 +65,37 @@ def base_tree(suite: str) -> Path:
         # An older recipe's tree may still be below a running host, so that only unfinished ones are removed.
         unfinished = rooms / f"{suite}.unfinished"
         remove(unfinished)
-        _build(suite, unfinished)
-        unfinished.replace(made)
+        try:
+            unfinished.mkdir()
+            _build(suite, unfinished)
+            (unfinished / "tree").replace(made)
+        finally:
+            remove(unfinished)
     return made
 
 
-def _build(suite: str, folder: Path) -> None:
+def _build(suite: str, room: Path) -> None:
     started = time.monotonic()
-    sys.stderr.write(f"Making the base tree of Debian's {suite} (first time only)\n")
+    print(f"Making the base tree of Debian's {suite} (first time only)", file=sys.stderr, flush=True)
     command = [find("mmdebstrap") or "mmdebstrap", "--mode=root", "--variant=minbase", "--include", ",".join(PACKAGES)]
     command += [f"--customize-hook={hook}" for hook in HOOKS]
     # mmdebstrap knows a mirror of its own, which serves where the machine is not a Debian.
-    command += [suite, str(folder), *_mirrors()]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    command += [suite, str(room / "tree"), *_mirrors()]
+    temporary = room / "tmp"
+    temporary.mkdir()
+    done = subprocess.run(
+        [*ALONE, *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     if done.returncode:
-        remove(folder)
         sys.stderr.write(done.stderr)
-        raise Failure(f"{shlex.join(command[:1])} could not make the base tree of {suite}: see its messages above")
-    os.chmod(folder, 0o755)
-    sys.stderr.write(f"Made it in {time.monotonic() - started:.0f} s\n")
+        raise Failure(f"mmdebstrap could not make the base tree of {suite}: see its messages above")
+    (room / "tree").chmod(0o755)
+    print(f"Made it in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def _mirrors() -> list[str]:

@@ -20,10 +20,11 @@ sys.path[:0] = [str(TESTS), str(TESTS / "tools")]
 
 from failure import Failure  # noqa: E402
 from hosts import host as host_module  # noqa: E402
+from hosts import network  # noqa: E402
 from hosts.command import OWNER  # noqa: E402
 from hosts.group import Group, Wanted, groups, sweep  # noqa: E402
 from hosts.host import Host, known_labels  # noqa: E402
-from hosts.machine import Process, missing, until  # noqa: E402
+from hosts.machine import Process, missing, run, until  # noqa: E402
 
 reason = missing()
 if reason:
@@ -31,7 +32,7 @@ if reason:
 
 TWO = [Wanted("one", "bookworm"), Wanted("two", "trixie")]
 COMMAND = [sys.executable, str(TESTS / "hosts")]
-SECONDS_TO_VANISH = 20.0
+SECONDS_TO_VANISH = 10.0
 
 
 @pytest.fixture
@@ -79,6 +80,34 @@ def test_hosts_run_systemd_of_their_release_and_are_reached_over_ssh(group: Grou
             check=True,
         ).stdout.splitlines()
         assert {name, release, "running", "root", "systemd"} <= set(answer)
+
+
+def test_neighbours_are_not_confused_when_hosts_come_and_go(group: Group) -> None:
+    def hardware_addresses() -> tuple[str, str]:
+        bridge = Path("/sys/class/net", network.BRIDGE, "address").read_text("ascii").strip()
+        return bridge, json.loads(group.host("one").run("ip", "-json", "link", "show", "host0"))[0]["address"]
+
+    group.up(TWO[1:])
+    group.up(TWO)
+    before = hardware_addresses()
+    group.down(["two"])
+    assert hardware_addresses() == before
+    number = group.host("one").number
+    with Group(f"{group.name}-again") as again:
+        again.up(TWO[1:])
+        assert hardware_addresses() == before
+    assert before[1] == f"{network.HARDWARE}:{number:02x}"
+
+
+def test_a_host_is_reached_at_once_although_another_one_is_remembered_at_its_address(group: Group) -> None:
+    group.up(TWO)
+    address = group.host("one").address
+    group.down(["one"])
+    wrong = ["lladdr", "02:00:00:00:00:99", "nud", "reachable"]
+    run("ip", "neighbour", "replace", address, *wrong, "dev", network.BRIDGE)
+    group.up(TWO)
+    assert network.answers(group.host("one").address)
+    assert until(lambda: "02:00:00:00:00:99" not in run("ip", "neighbour", "show", address), 5)
 
 
 def test_hosts_have_no_way_to_the_internet(group: Group) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -246,9 +247,13 @@ def test_an_install_that_was_interrupted_is_made_anew(host: Host, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("script", "words"),
-    [("echo '3 8 '", "not Python 3.9 or later"), ("exit 1", "not Python 3.9 or later"),
-     ("echo 'three nine'", "not Python 3.9 or later"), ("echo '3 11 requests cryptography'", "'requests' is missing for")],
-)  # fmt: skip
+    [
+        ("echo '3 8 '", "not Python 3.9 or later"),
+        ("exit 1", "not Python 3.9 or later"),
+        ("echo 'three nine'", "not Python 3.9 or later"),
+        ("echo '3 11 requests cryptography'", "'requests' is missing for"),
+    ],
+)
 def test_a_python_that_cannot_run_it_is_named_before_anything_changes(host: Host, script: str, words: str) -> None:
     host.programs.put("old-python", script)
     before = host.everything()
@@ -505,9 +510,14 @@ def test_a_jobs_configuration_is_read_back_as_it_was_given(host: Host) -> None:
     )  # fmt: skip
     server = replace(SETTINGS, ca_path="/etc/ca.pem", timeout=7.5, validate_certs=False, max_wait=60.0)
     wanted = replace(
-        AGENT, settings=server, jobs=(Job("shop", 15, options, wanted_files),),
-        notify_command="tell --to 'all of us' $x%", notify_reminder=7200.0, rate_limit_jitter=0.0, metrics_directory=str(host.path("srv/metrics")),
-    )  # fmt: skip
+        AGENT,
+        settings=server,
+        jobs=(Job("shop", 15, options, wanted_files),),
+        notify_command="tell --to 'all of us' $x%",
+        notify_reminder=7200.0,
+        rate_limit_jitter=0.0,
+        metrics_directory=str(host.path("srv/metrics")),
+    )
     host.apply(wanted)
     settled = config.Settled({}, {}, f"{config.JOBS}/shop.ini")
     assert settled.files() == list(wanted_files)
@@ -527,6 +537,26 @@ def test_a_jobs_configuration_is_read_back_as_it_was_given(host: Host) -> None:
         "metrics_directory": wanted.metrics_directory,
     }  # fmt: skip
     assert host.what("etc/infisical-sync/jobs/shop.ini") == (0, 65534, 0o640)
+
+
+@pytest.mark.parametrize(
+    ("swaps", "path", "told"),
+    [
+        ("/dev/sda2 partition 8 0 -2", "/run/x/app.env", "/dev/sda2"),
+        ("/dev/dm-1 partition 8 0 -2\n/swapfile file 8 0 -3", "/run/x/app.env", "/swapfile"),
+        ("/dev/dm-1 partition 8 0 -2\n/dev/zram0 partition 8 0 -3", "/run/x/app.env", ""),
+        ("", "/run/x/app.env", ""),
+        ("/dev/sda2 partition 8 0 -2", "/srv/app.env", ""),
+    ],
+)
+def test_a_host_that_swaps_in_clear_is_told_of_where_files_lie_in_memory(
+    monkeypatch: pytest.MonkeyPatch, swaps: str, path: str, told: str
+) -> None:
+    text = f"Filename Type Size Used Priority\n{swaps}\n"
+    monkeypatch.setattr(agent, "open", lambda *arguments, **names: io.StringIO(text), raising=False)
+    warnings = agent._about_swap([SHOP._replace(files=(File(path),))])
+    assert len(warnings) == bool(told)
+    assert not told or f"swaps to {told}," in warnings[0]
 
 
 # Cron

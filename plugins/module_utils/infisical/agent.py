@@ -205,7 +205,25 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
             done.due.append(job.name)
     _schedule(host, agent, around)
     _remove_jobs(host, {job.name for job in agent.jobs})
+    done.warnings += _about_swap(agent.jobs)
     return done
+
+
+def _about_swap(jobs: Sequence[Job]) -> list[str]:
+    """What is in memory may be written to swap, and is then on a disk in clear."""
+    if not any(file.path.startswith("/run/") for job in jobs for file in job.files):
+        return []
+    try:
+        with open("/proc/swaps", encoding="utf-8", errors="replace") as stream:
+            used = [line.split()[0] for line in stream.readlines()[1:] if line.strip()]
+    except OSError:
+        return []
+    # A mapped device is taken for an encrypted one, and zram is memory itself.
+    plain = [path for path in used if not path.startswith(("/dev/dm-", "/dev/mapper/", "/dev/zram"))]
+    if not plain:
+        return []
+    where = ", ".join(plain)
+    return [f"This host swaps to {where}, where delivered secrets may end up in clear: encrypt swap, or turn it off."]
 
 
 def remove(*, remove_vault: bool, check: bool = False) -> Done:
@@ -267,7 +285,11 @@ def _alone(check: bool) -> Iterator[None]:
 def sources() -> dict[str, bytes]:
     """This library's files by name, from wherever it runs, also from the archive in which Ansible sends it."""
     found = {f"{room}.py": pkgutil.get_data(__package__ or "", f"{room}.py") for room in ROOMS}
-    return {name: data or b"" for name, data in found.items()}
+    missing = [name for name, data in found.items() if data is None]
+    if missing:
+        names = ", ".join(missing)
+        raise InfisicalError(Conclusion.STORAGE, f"The library cannot be read from where it runs: {names}.")
+    return {name: data for name, data in found.items() if data is not None}
 
 
 _LAUNCHER = """\
@@ -299,7 +321,7 @@ def _install(host: Host, python: str) -> str:
         with host.explained(folder):
             os.makedirs(f"{unfinished}/infisical")
             for name, data in library.items():
-                files.write_atomic(f"{unfinished}/infisical/{name}", data, 0o644, durable=False)
+                files.write_atomic(f"{unfinished}/infisical/{name}", data, 0o644)
             for path in (unfinished, f"{unfinished}/infisical"):
                 os.chmod(path, 0o755)  # noqa: S103
         # Not at each start, and nobody but root could keep it.
@@ -310,14 +332,13 @@ def _install(host: Host, python: str) -> str:
                     os.chmod(os.path.join(path, each), 0o755 if each in folders else 0o644)
             os.rename(unfinished, folder)
     before = os.path.basename(os.path.realpath(f"{LIBRARY}/current"))
-    switched = host.link(f"{LIBRARY}/current", f"versions/{version}")
-    host.file(units.COMMAND, _LAUNCHER.format(python=python, library=LIBRARY), 0o755)
-    # Whatever runs now may import more of the version before, which goes with the next one that comes.
-    if switched:
+    if host.link(f"{LIBRARY}/current", f"versions/{version}"):
+        # Whatever runs now may import more of the version before.
         with contextlib.suppress(FileNotFoundError):
-            for name in sorted(os.listdir(versions)):
+            for name in os.listdir(versions):
                 if name not in (version, before):
                     host.tree_absent(f"{versions}/{name}")
+    host.file(units.COMMAND, _LAUNCHER.format(python=python, library=LIBRARY), 0o755)
     return version
 
 

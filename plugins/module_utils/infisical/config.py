@@ -55,7 +55,7 @@ class Option(NamedTuple):
 
 _PRUNE = "delete what the source no longer holds"
 _PERCENT = "refuse to prune more than this share of ten entries or more; default 30"
-_EMPTY = "let prune delete everything when the source holds nothing"
+_EMPTY = "let prune delete although the source holds nothing; max_delete_percent counts all the same"
 _NORMALIZE = "make names upper case with underscores (my-key becomes MY_KEY)"
 
 OPTIONS: tuple[Option, ...] = (

@@ -119,9 +119,9 @@ def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -
     if deletable and not allow_empty:
         raise InfisicalError(
             Conclusion.GUARD,
-            f"Nothing was changed: {source} holds no secrets, and prune would delete all {deletable} entries that "
-            f"{where} has from there. Check environment, secret_path and the identity's permissions; if it is really "
-            "meant to be empty, set allow_empty: true for this run.",
+            f"Nothing was changed: {source} holds no secrets, and for that prune would delete {deletable} entries of "
+            f"{where}. Check environment, secret_path and the identity's permissions; if it is really meant to be "
+            "empty, set allow_empty: true for this run. max_delete_percent counts all the same.",
         )
 
 
