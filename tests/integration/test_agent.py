@@ -206,7 +206,7 @@ def test_the_filter_says_what_a_rate_limit_does_not_bear(ansible: Controller) ->
         "fine": f"[{{'name': 'shop'}}] | {name}(hosts=400, rate_limit=120)",
         "no limit": f"[{{'name': 'shop', 'interval': '1m'}}] | {name}(hosts=100000, rate_limit=0)",
         "too often": f"[{{'name': 'shop', 'interval': '5m'}}] | {name}(hosts=1000, rate_limit=120)",
-        "two jobs": f"[{{'name': 'a'}}, {{'name': 'b', 'project_ids': ['x', 'y']}}] | {name}(hosts='900', rate_limit=120)",
+        "two jobs": f"[{{'name': 'a'}}, {{'project_ids': ['x', 'y']}}] | {name}(hosts='900', rate_limit=120)",
         "no interval": f"[{{'interval': '7m'}}] | {name}(hosts=1, rate_limit=120)",
     }
     expressions["no list"] = f"1 | {name}(1, 1)"
