@@ -195,6 +195,8 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
         host.directory(f"{units.STATE}/{job.name}", 0o700, user)
         for directory in _outside(job):
             host.directory(directory, 0o755, keep=True)
+    if agent.metrics_directory:
+        host.directory(agent.metrics_directory, 0o755, keep=True)
     around, new_key, renewed = _credentials(host, agent, found, version, user)
     host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644)
     for job in agent.jobs:
