@@ -198,7 +198,9 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
     if agent.metrics_directory:
         host.directory(agent.metrics_directory, 0o755, keep=True)
     around, new_key, renewed = _credentials(host, agent, found, version, user)
-    host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644)
+    if host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644) and version and not check:
+        # What told at boot that this is another machine is not wrong any more.
+        host.run("systemctl", "reset-failed", units.MOVED.format("*"))
     for job in agent.jobs:
         done.warnings += _set_aside(host, job.name, new_key, around)
         changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))

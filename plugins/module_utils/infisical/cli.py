@@ -415,7 +415,10 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield "last error:  " + ("none" if not error else f"{error.get('time')}: {shown(str(error.get('message')))}")
     cycle = found.get("last_cycle")
     if cycle and cycle["ended"]:
-        yield f"last cycle:  {cycle['ended']}: {shown(cycle['conclusion'])}"
+        # What the state file could not take up stands in the report alone.
+        told = ("", found.get("problem"), (error or {}).get("message"))
+        more = "" if cycle["message"] in told else f": {shown(cycle['message'])}"
+        yield f"last cycle:  {cycle['ended']}: {shown(cycle['conclusion'])}{more}"
     if cycle and cycle["next_login"]:
         yield f"next login:  {shown(cycle['next_login'])}"
     yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
