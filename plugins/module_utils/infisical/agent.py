@@ -275,7 +275,11 @@ def _alone(check: bool) -> Iterator[None]:
 def sources() -> dict[str, bytes]:
     """This library's files by name, from wherever it runs, also from the archive in which Ansible sends it."""
     found = {f"{room}.py": pkgutil.get_data(__package__ or "", f"{room}.py") for room in ROOMS}
-    return {name: data or b"" for name, data in found.items()}
+    missing = [name for name, data in found.items() if data is None]
+    if missing:
+        names = ", ".join(missing)
+        raise InfisicalError(Conclusion.STORAGE, f"The library cannot be read from where it runs: {names}.")
+    return {name: data for name, data in found.items() if data is not None}
 
 
 _LAUNCHER = """\
@@ -307,7 +311,7 @@ def _install(host: Host, python: str) -> str:
         with host.explained(folder):
             os.makedirs(f"{unfinished}/infisical")
             for name, data in library.items():
-                files.write_atomic(f"{unfinished}/infisical/{name}", data, 0o644, durable=False)
+                files.write_atomic(f"{unfinished}/infisical/{name}", data, 0o644)
             for path in (unfinished, f"{unfinished}/infisical"):
                 os.chmod(path, 0o755)  # noqa: S103
         # Not at each start, and nobody but root could keep it.
@@ -318,13 +322,13 @@ def _install(host: Host, python: str) -> str:
                     os.chmod(os.path.join(path, each), 0o755 if each in folders else 0o644)
             os.rename(unfinished, folder)
     before = os.path.basename(os.path.realpath(f"{LIBRARY}/current"))
-    host.link(f"{LIBRARY}/current", f"versions/{version}")
+    if host.link(f"{LIBRARY}/current", f"versions/{version}"):
+        # Whatever runs now may import more of the version before.
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(versions):
+                if name not in (version, before):
+                    host.tree_absent(f"{versions}/{name}")
     host.file(units.COMMAND, _LAUNCHER.format(python=python, library=LIBRARY), 0o755)
-    # Whatever runs now may import more of the version before.
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(versions):
-            if name not in (version, before):
-                host.tree_absent(f"{versions}/{name}")
     return version
 
 
