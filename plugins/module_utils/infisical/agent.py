@@ -632,15 +632,19 @@ def _cron(job: Job, machine_id: str) -> str:
     shift = schedule.offset(machine_id, job.name, job.minutes)
     end = f"--config {config.job_file(job.name)} >/dev/null"
     as_user = f"runuser -u {USER} -- {units.COMMAND}"
-    # Without systemd nobody else makes the directory in memory.
-    steps = [f"sleep {shift % 60}", f"install -d {job.default_directory}",
-             f"install -d -m 700 -o {USER} {os.path.dirname(_report_file(job.name))}", f"{as_user} sync {end}",
+    steps = [f"sleep {shift % 60}", *map(" ".join, _in_memory(job.name)), f"{as_user} sync {end}",
              f"{units.COMMAND} deliver {end}", f"{as_user} notify {end}"]  # fmt: skip
     return (
         "# Written by the role scheduled_sync of keyfleet.infisical.\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         f"{schedule.cron(job.minutes, shift)} root {'; '.join(steps)}\n"
     )
+
+
+def _in_memory(job: str) -> list[list[str]]:
+    """What makes a job's directories in memory, which without systemd nobody else does."""
+    report_directory = os.path.dirname(_report_file(job))
+    return [["install", "-d", f"{units.RUNTIME}/{job}"], ["install", "-d", "-m", "700", "-o", USER, report_directory]]
 
 
 def _remove_jobs(host: Host, wanted: set[str]) -> None:
@@ -700,7 +704,8 @@ def sync_now(job: str) -> report.Report:
         commands = [["systemctl", "start", f"infisical-{what}@{job}.service"] for what in ("sync", "deliver")]
     else:
         end = ["--config", config.job_file(job)]
-        commands = [["runuser", "-u", USER, "--", units.COMMAND, "sync", *end], [units.COMMAND, "deliver", *end]]
+        as_user = ["runuser", "-u", USER, "--", units.COMMAND]
+        commands = [*_in_memory(job), [*as_user, "sync", *end], [units.COMMAND, "deliver", *end]]
     said = []
     for command in commands:
         try:
@@ -710,7 +715,7 @@ def sync_now(job: str) -> report.Report:
     after = report.read(path)
     if after == before:
         raise InfisicalError(
-            Conclusion.STORAGE, f"The sync of the job {job} left no report: {said[0] or 'see its journal'}"
+            Conclusion.STORAGE, f"The sync of the job {job} left no report: {said[-2] or 'see its journal'}"
         )  # fmt: skip
     return after
 
