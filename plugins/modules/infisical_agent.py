@@ -152,8 +152,8 @@ options:
             default: []
           reload:
             description:
-              - Units that are reloaded once after a change, or restarted where they cannot reload. Those that do not run
-                are left alone.
+              - Units that are reloaded once after a change, or restarted where they cannot reload. Those that do not
+                run are left alone.
             type: list
             elements: str
             default: []

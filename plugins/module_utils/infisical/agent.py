@@ -34,6 +34,8 @@ CRON = "/etc/cron.d"
 KEY = "infisical_vault_key"
 VAULT_FILE = "secrets.vault"
 _NEXT_KEY = f"{KEY}.next"
+_KEY_KIND = f"{units.CONFIGURATION}/credential-key"
+"""What has encrypted the credentials: a credential itself does not tell."""
 
 ROOMS = (
     "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files", "gate",
@@ -189,6 +191,9 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
     host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644)
     for job in agent.jobs:
         done.warnings += _set_aside(host, job.name, new_key, around)
+        metrics = _metrics_file(job.name)
+        if metrics and os.path.dirname(metrics) != os.path.normpath(agent.metrics_directory):
+            host.absent(metrics)
         changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))
         last = report.read(_report_file(job.name))
         if changed or renewed or last.failed or not last.ended or not _vault(job.name).exists():
@@ -398,14 +403,17 @@ def _credentials(
     if agent.notify_webhook_url:
         wanted["infisical_webhook_url"] = agent.notify_webhook_url.encode("utf-8")
     renewed = False
+    by_other_key = encrypts and (_text_of(_KEY_KIND) or agent.credential_key) != agent.credential_key
     for name, value in wanted.items():
         path = f"{store}/{name}"
         if not encrypts:
             renewed |= host.file(path, value, 0o600, owner)
-        elif moved or _decrypted(name, path) != value:
+        elif moved or by_other_key or _decrypted(name, path) != value:
             renewed = True
             data = b"" if host.check else systemd.encrypted(name, value, with_key=agent.credential_key)
             host.file(path, data or value, 0o600)
+    if encrypts:
+        host.file(_KEY_KIND, f"{agent.credential_key}\n", 0o644)
     for name in config.CREDENTIALS:
         for directory in (systemd.CREDSTORE, plain):
             if name not in wanted or directory != store:
@@ -455,6 +463,13 @@ def _key_at(path: str, *, encrypted: bool) -> bytes | None:
         except OSError:
             key = None
     return key if key is not None and len(key) == KEY_BYTES else None
+
+
+def _text_of(path: str) -> str:
+    try:
+        return files.read_regular(path).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _kept_key(plain: str, moved: bool) -> bytes | None:
@@ -580,8 +595,15 @@ def _outside(job: Job) -> list[str]:
 def _schedule(host: Host, agent: Agent, around: _Around) -> None:
     if not around.surroundings.version:
         for job in agent.jobs:
+            _without_timer(host, job.name)
+        for name in units.NAMES:
+            host.absent(f"{UNITS}/{name}", unit=True)
+        host.reload_units()
+        for job in agent.jobs:
             host.file(f"{CRON}/{_cron_name(job.name)}", _cron(job, around.surroundings.machine_id), 0o644)
         return
+    for job in agent.jobs:
+        host.absent(f"{CRON}/{_cron_name(job.name)}")
     for name, text in units.services(around.surroundings).items():
         host.file(f"{UNITS}/{name}", text, 0o644, unit=True)
     restarted = []
@@ -651,19 +673,35 @@ def _remove_jobs(host: Host, wanted: set[str]) -> None:
     """Take away the jobs that are there and not wanted, with their timers and deliveries; their vaults stay."""
     gone = [name for name in jobs_there() if name not in wanted]
     for job in gone:
-        names = [units.timer_of(job), *units.at_boot(job)]
-        if os.path.exists(f"{UNITS}/{units.timer_of(job)}") and host.note(f"the job {job} is removed"):
-            host.run("systemctl", "disable", "--quiet", "--now", *names)
+        _without_timer(host, job)
         record_file = f"{units.DELIVERIES}/{job}.json"
         if os.path.exists(record_file):
             _withdraw(host, record_file)
-        for path in (f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d/paths.conf"):
-            host.absent(path, unit=True)
-        for path in (f"{CRON}/{_cron_name(job)}", config.job_file(job)):
+        metrics = _metrics_file(job)
+        for path in (*filter(None, [metrics]), f"{CRON}/{_cron_name(job)}", config.job_file(job)):
             host.absent(path)
-        for path in (f"{UNITS}/infisical-deliver@{job}.service.d", f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
+        for path in (f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
             host.tree_absent(path)
     host.reload_units()
+
+
+def _without_timer(host: Host, job: str) -> None:
+    """Take away what runs a job by systemd, but for the templates that all jobs share."""
+    timer, folder = f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d"
+    if os.path.exists(timer) and host.note(f"the timer of the job {job} is stopped"):
+        host.run("systemctl", "disable", "--quiet", "--now", units.timer_of(job), *units.at_boot(job))
+    for path in (timer, f"{folder}/paths.conf"):
+        host.absent(path, unit=True)
+    host.tree_absent(folder)
+
+
+def _metrics_file(job: str) -> str:
+    """Where the job that is there leaves its metrics, empty for nowhere."""
+    try:
+        directory = config.Settled({}, {}, config.job_file(job)).first(("deliver", "metrics_directory"))
+    except ConfigurationError:
+        return ""
+    return report.metrics_file(directory, job) if directory else ""
 
 
 def jobs_there() -> list[str]:
