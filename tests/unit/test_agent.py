@@ -146,7 +146,7 @@ def host(room: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Ite
                 "STATE": "var/lib/infisical-sync", "DELIVERIES": "var/lib/infisical-deliver",
                 "RUNTIME": "run/infisical-sync", "REPORTS": "run/infisical-agent"},
         agent: {"LIBRARY": "usr/local/lib/infisical-sync", "UNITS": "etc/systemd/system", "CRON": "etc/cron.d",
-                "_LOCK": "run/infisical-agent.lock"},
+                "_LOCK": "run/infisical-agent.lock", "_KEY_KIND": "etc/infisical-sync/credential-key"},
         config: {"JOBS": "etc/infisical-sync/jobs"},
         systemd: {"CREDSTORE": "etc/credstore.encrypted", "INSTALLED_MACHINE_ID": "etc/infisical-sync/machine-id",
                   "MACHINE_ID": "etc/machine-id"},
