@@ -91,6 +91,11 @@ def time_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def metrics_file(directory: str, job: str) -> str:
+    """The path of a job's metrics."""
+    return os.path.join(directory, f"infisical_sync_{job}.prom")
+
+
 _METRICS = (
     ("last_success_timestamp_seconds", "gauge", "When a cycle last did what it should."),
     ("last_cycle_timestamp_seconds", "gauge", "When the last cycle ended."),
