@@ -9,6 +9,7 @@ import contextlib
 import glob
 import hashlib
 import json
+import math
 import os
 import pkgutil
 import re
@@ -25,6 +26,7 @@ from .host import Done, Host
 from .keys import KEY_BYTES
 from .local import open_vault, rekey
 from .model import Settings
+from .notify import command_words
 from .vault import Vault
 
 USER = "infisical-sync"
@@ -125,8 +127,16 @@ def checked(agent: Agent) -> Agent:
         raise ConfigurationError("jobs", "is empty. Name a job, or remove the agent with state: absent.")
     if not re.match(r"/[^\s]*\Z", agent.python):
         raise ConfigurationError("python", f"'{agent.python}' is no absolute path without blanks.")
-    if agent.notify_webhook_url and "\n" in agent.notify_webhook_url:
-        raise ConfigurationError("notify_webhook_url", "holds more than one line.")
+    for name, text in (
+        *((name, getattr(settings, name)) for name in ("url", "ca_path", "proxy")),
+        *((name, getattr(agent, name)) for name in ("notify_command", "notify_webhook_url", "metrics_directory")),
+    ):
+        if "\n" in text or "\r" in text:
+            raise ConfigurationError(name, "holds more than one line.")
+    command_words(agent.notify_command)
+    for name in ("notify_reminder", "rate_limit_jitter"):
+        if not 0 <= getattr(agent, name) < math.inf:
+            raise ConfigurationError(name, f"must be a number, 0 or more, not {getattr(agent, name):g}.")
     if agent.metrics_directory and not agent.metrics_directory.startswith("/"):
         raise ConfigurationError("metrics_directory", f"'{agent.metrics_directory}' is no absolute path.")
     taken: dict[str, str] = {}
@@ -138,24 +148,24 @@ def checked(agent: Agent) -> Agent:
         schedule.calendar(job.minutes)
         if not job.options.get("environment"):
             raise ConfigurationError("jobs", f"{job.name}: environment is not given. Set it to an environment's slug.")
-        for place in (f"job {job.name}", *(file.path for file in job.files)):
+        # A dot and an underscore are the same in the name of a file for cron.
+        for place in (f"job {job.name.replace('.', '_')}", *(file.path for file in job.files)):
             if place in taken:
                 raise ConfigurationError("jobs", f"{place} stands there twice ({taken[place]} and {job.name}).")
             taken[place] = job.name
-        for text in _texts(job, agent):
+        for text in _texts(job):
             if "\n" in text or "\r" in text:
                 raise ConfigurationError("jobs", f"{job.name}: an option holds more than one line.")
     return agent
 
 
-def _texts(job: Job, agent: Agent) -> Iterable[str]:
+def _texts(job: Job) -> Iterable[str]:
     yield from (
         str(part) for value in job.options.values() for part in (value if isinstance(value, tuple) else [value])
     )
     yield from (
         str(part) for file in job.files for value in file for part in (value if isinstance(value, tuple) else [value])
     )
-    yield from (agent.notify_command, agent.metrics_directory)
 
 
 def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
@@ -187,8 +197,12 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
         host.directory(f"{units.STATE}/{job.name}", 0o700, user)
         for directory in _outside(job):
             host.directory(directory, 0o755, keep=True)
+    if agent.metrics_directory:
+        host.directory(agent.metrics_directory, 0o755, keep=True)
     around, new_key, renewed = _credentials(host, agent, found, version, user)
-    host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644)
+    if host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644) and version and not check:
+        # What told at boot that this is another machine is not wrong any more.
+        host.run("systemctl", "reset-failed", units.MOVED.format("*"))
     for job in agent.jobs:
         done.warnings += _set_aside(host, job.name, new_key, around)
         metrics = _metrics_file(job.name)
@@ -450,7 +464,7 @@ def _rotated(host: Host, kept: bytes, rotate: bool, store: str, store_key: Calla
     if not host.check:
         with host.explained(coming):
             os.rename(coming, f"{store}/{KEY}")
-    return new
+    return kept if host.check else new
 
 
 def _key_at(path: str, *, encrypted: bool) -> bytes | None:
