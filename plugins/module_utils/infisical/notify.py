@@ -47,6 +47,8 @@ def event(told: Told, report: Report, reminder: float) -> str:
     where there was none."""
     if not report.ended:
         return ""
+    if not report.ended:
+        return ""  # a delivery at boot, before the first cycle: nothing is known yet
     if not report.failed:
         return "recovery" if told.conclusion != OK else ""
     if told.conclusion == OK:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -82,6 +83,11 @@ def seconds_of(time: str) -> float | None:
 def time_of(seconds: float) -> str:
     """The time as reports have it, from seconds since the epoch."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def metrics_file(directory: str, job: str) -> str:
+    """The path of a job's metrics."""
+    return os.path.join(directory, f"infisical_sync_{job}.prom")
 
 
 _METRICS = (
