@@ -128,7 +128,9 @@ def metrics(report: Report, head: Mapping[str, Any], secrets: int | None, genera
         value = _number(known[name])
         if not value:
             continue
-        labels = f'job="{_label(report.job)}"' + (f',conclusion="{_label(report.conclusion)}"' * (name == "last_error"))
+        labels = f'sync_job="{_label(report.job)}"' + (
+            f',conclusion="{_label(report.conclusion)}"' * (name == "last_error")
+        )
         lines += [f"# HELP infisical_sync_{name} {help_}", f"# TYPE infisical_sync_{name} {kind}"]
         lines.append(f"infisical_sync_{name}{{{labels}}} {value}")
     return "".join(line + "\n" for line in lines)
