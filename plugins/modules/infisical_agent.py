@@ -208,8 +208,8 @@ options:
     default: 24.0
   metrics_directory:
     description:
-      - The directory of the textfile collector of Prometheus' node exporter, which must exist. Each job leaves a file
-        there.
+      - The directory of the textfile collector of Prometheus' node exporter, made where it is missing. Each job leaves
+        a file there.
     type: path
   rate_limit_jitter:
     description: Seconds, chosen at random up to this number, that the agent waits on top of what a rate limit asks for.
@@ -258,6 +258,11 @@ due:
   type: list
   elements: str
   sample: [shop]
+requests:
+  description: How many listings the syncs that are due take, one for each project of each job.
+  returned: when O(state=present)
+  type: int
+  sample: 1
 version:
   description: The version of the agent.
   returned: when O(state=present)
@@ -365,7 +370,13 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         rate_limit_jitter=options["rate_limit_jitter"],
     )
     done = agent.apply(wanted, agent.facts(), check=module.check_mode)
-    return {**described(done, module), "due": done.due, "version": done.version, "warnings": done.warnings}
+    return {
+        **described(done, module),
+        "due": done.due,
+        "requests": done.requests,
+        "version": done.version,
+        "warnings": done.warnings,
+    }
 
 
 def job(given: dict[str, Any], settings: Settings) -> agent.Job:

@@ -216,8 +216,8 @@ def test_a_secret_goes_from_the_server_to_the_files_of_an_application_which_is_t
     assert host.calls() == [] and host.hooks.sent == []
     assert (host.report()["conclusion"], host.report()["counts"]["unchanged"]) == ("ok", 2)
     metrics = (host.folder / "metrics" / "infisical_sync_shop.prom").read_text()
-    assert 'infisical_sync_secrets{job="shop"} 2\n' in metrics
-    assert 'infisical_sync_last_cycle_failed{job="shop"} 0\n' in metrics
+    assert 'infisical_sync_secrets{sync_job="shop"} 2\n' in metrics
+    assert 'infisical_sync_last_cycle_failed{sync_job="shop"} 0\n' in metrics
 
 
 def test_an_outage_leaves_everything_and_is_told_once_and_its_end_too(host: Host, server: DevServer) -> None:
@@ -232,7 +232,7 @@ def test_an_outage_leaves_everything_and_is_told_once_and_its_end_too(host: Host
     assert (host.hooks.sent[0]["job"], host.hooks.sent[0]["conclusion"]) == ("shop", "unreachable")
     assert "last cycle" in host.run("status") and "unreachable" in host.run("status")
     metrics = (host.folder / "metrics" / "infisical_sync_shop.prom").read_text()
-    assert 'infisical_sync_last_error{job="shop",conclusion="unreachable"} 1\n' in metrics
+    assert 'infisical_sync_last_error{sync_job="shop",conclusion="unreachable"} 1\n' in metrics
     host.configure()
     for _cycle in range(2):
         host.cycle()

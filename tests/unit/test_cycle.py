@@ -177,7 +177,13 @@ def job(room: Path) -> Job:
 
 def test_what_the_vault_holds_is_delivered_and_marked_with_its_generation(job: Job) -> None:
     job.put("A", "1")
-    assert job.deliver() == {"changed": True, "written": [str(job.room / "app.env")], "removed": [], "told": []}
+    assert job.deliver() == {
+        "changed": True,
+        "written": [str(job.room / "app.env")],
+        "removed": [],
+        "told": [],
+        "unknown": [],
+    }
     assert (job.room / "app.env").read_text() == 'A="1"\n'
     assert job.mark.read_text() == "1\n" and job.mark.stat().st_mode & 0o777 == 0o644
     job.put("A", "2")
@@ -226,7 +232,7 @@ def test_metrics_can_be_read_by_everybody(job: Job) -> None:
     job.deliver()
     path = job.room / "metrics" / "infisical_sync_shop.prom"
     assert path.stat().st_mode & 0o777 == 0o644
-    assert 'infisical_sync_secrets{job="shop"} 1\n' in job.metrics and "CANARY" not in job.metrics
+    assert 'infisical_sync_secrets{sync_job="shop"} 1\n' in job.metrics and "CANARY" not in job.metrics
 
 
 def test_a_report_of_half_a_character_keeps_no_metrics_away(job: Job) -> None:
@@ -259,7 +265,7 @@ def test_one_problem_is_told_as_it_is_and_several_as_partial_with_what_was_done(
         job.deliver(files=[*job.work.files, bad[0]])
     assert one.value.conclusion is Conclusion.CONFIGURATION
     assert one.value.details == {
-        "changed": True, "written": [str(job.room / "app.env")], "removed": [], "told": []
+        "changed": True, "written": [str(job.room / "app.env")], "removed": [], "told": [], "unknown": []
     }  # fmt: skip
     assert not job.mark.exists()
     with pytest.raises(InfisicalError) as several:

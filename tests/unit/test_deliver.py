@@ -369,6 +369,17 @@ def test_a_unit_of_several_files_is_told_once_and_restarted_where_one_asks_for_i
     assert Record(str(host.record_file)).untold == {"reload": [], "restart": []}
 
 
+def test_a_unit_that_is_not_there_yet_is_no_failure_and_not_told_later(host: Host) -> None:
+    # systemctl ends with 5 for a unit that is not there, and so it is for one that does not run.
+    host.programs.put("systemctl", '[ "$4" != later.service ] || exit 5')
+    wanted = host.file("a.env", reload=("later.service", "app.service"))
+    done = host.delivered(VALUES, wanted)
+    assert (done.unknown, done.told, done.problems) == (["later.service"], ["app.service"], {})
+    host.programs.calls()
+    assert host.delivered(VALUES, wanted).unknown == []
+    assert host.programs.calls() == []
+
+
 def test_only_units_of_files_that_changed_are_told(host: Host) -> None:
     wanted = (
         host.file("a.env", names=("DB_*",), reload=("a.service",)),

@@ -65,6 +65,23 @@ def test_a_link_is_not_read(tmp_path: Path) -> None:
     assert report.read(str(tmp_path / "result.json")) == Report()
 
 
+def test_a_link_in_place_of_the_directory_leads_no_report_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    with pytest.raises(OSError):
+        report.write(str(tmp_path / "link" / "result.json"), GOOD)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write what belongs to others")
+def test_a_report_that_root_writes_stays_the_agents(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    os.chown(tmp_path, 65534, 65534)
+    for each in (GOOD, BAD):
+        report.write(str(path), each)
+        assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (65534, 65534, 0o600)
+
+
 def test_times_are_read_back_as_they_were_written() -> None:
     assert report.time_of(1_800_000_000.9) == "2027-01-15T08:00:00Z"
     assert report.seconds_of("2027-01-15T08:00:00Z") == 1_800_000_000
@@ -79,28 +96,28 @@ def test_metrics_after_a_success() -> None:
         == """\
 # HELP infisical_sync_last_success_timestamp_seconds When a cycle last did what it should.
 # TYPE infisical_sync_last_success_timestamp_seconds gauge
-infisical_sync_last_success_timestamp_seconds{job="shop"} 1768473000
+infisical_sync_last_success_timestamp_seconds{sync_job="shop"} 1768473000
 # HELP infisical_sync_last_cycle_timestamp_seconds When the last cycle ended.
 # TYPE infisical_sync_last_cycle_timestamp_seconds gauge
-infisical_sync_last_cycle_timestamp_seconds{job="shop"} 1768473000
+infisical_sync_last_cycle_timestamp_seconds{sync_job="shop"} 1768473000
 # HELP infisical_sync_last_cycle_failed Whether the last cycle failed.
 # TYPE infisical_sync_last_cycle_failed gauge
-infisical_sync_last_cycle_failed{job="shop"} 0
+infisical_sync_last_cycle_failed{sync_job="shop"} 0
 # HELP infisical_sync_duration_seconds How long the last cycle took.
 # TYPE infisical_sync_duration_seconds gauge
-infisical_sync_duration_seconds{job="shop"} 1.25
+infisical_sync_duration_seconds{sync_job="shop"} 1.25
 # HELP infisical_sync_secrets Entries in the vault.
 # TYPE infisical_sync_secrets gauge
-infisical_sync_secrets{job="shop"} 12
+infisical_sync_secrets{sync_job="shop"} 12
 # HELP infisical_sync_generation Generation of the vault.
 # TYPE infisical_sync_generation gauge
-infisical_sync_generation{job="shop"} 7
+infisical_sync_generation{sync_job="shop"} 7
 # HELP infisical_sync_pulled_total Secrets that were pulled.
 # TYPE infisical_sync_pulled_total counter
-infisical_sync_pulled_total{job="shop"} 47
+infisical_sync_pulled_total{sync_job="shop"} 47
 # HELP infisical_sync_pushed_total Secrets that were pushed.
 # TYPE infisical_sync_pushed_total counter
-infisical_sync_pushed_total{job="shop"} 12
+infisical_sync_pushed_total{sync_job="shop"} 12
 """
     )
 
@@ -112,20 +129,20 @@ def values(text: str) -> dict[str, str]:
 def test_metrics_after_a_failure_name_its_kind() -> None:
     found = values(report.metrics(BAD, {"last_sync": GOOD.ended}, None, 0))
     assert found == {
-        'infisical_sync_last_success_timestamp_seconds{job="shop"}': "1768473000",
-        'infisical_sync_last_cycle_timestamp_seconds{job="shop"}': "1768473900",
-        'infisical_sync_last_cycle_failed{job="shop"}': "1",
-        'infisical_sync_last_error{job="shop",conclusion="unreachable"}': "1",
-        'infisical_sync_duration_seconds{job="shop"}': "31.5",
+        'infisical_sync_last_success_timestamp_seconds{sync_job="shop"}': "1768473000",
+        'infisical_sync_last_cycle_timestamp_seconds{sync_job="shop"}': "1768473900",
+        'infisical_sync_last_cycle_failed{sync_job="shop"}': "1",
+        'infisical_sync_last_error{sync_job="shop",conclusion="unreachable"}': "1",
+        'infisical_sync_duration_seconds{sync_job="shop"}': "31.5",
     }
 
 
 def test_metrics_before_the_first_cycle_say_only_what_is_known() -> None:
     assert report.metrics(Report(job="shop"), {}, None, 0) == ""
     assert values(report.metrics(Report(job="shop"), {"pull_count": 0}, 0, 1)) == {
-        'infisical_sync_secrets{job="shop"}': "0",
-        'infisical_sync_generation{job="shop"}': "1",
-        'infisical_sync_pulled_total{job="shop"}': "0",
+        'infisical_sync_secrets{sync_job="shop"}': "0",
+        'infisical_sync_generation{sync_job="shop"}': "1",
+        'infisical_sync_pulled_total{sync_job="shop"}': "0",
     }
 
 
@@ -139,5 +156,5 @@ def test_a_hostile_report_adds_no_line_to_the_metrics() -> None:
         line.startswith(("# HELP infisical_sync_", "# TYPE infisical_sync_", "infisical_sync_")) for line in lines
     )
     assert not any(line.startswith("infisical_sync_secrets 99") for line in lines)
-    assert 'infisical_sync_secrets{job="a\\"} 1\\nb{c=\\"\\\\"} 3' in lines
+    assert 'infisical_sync_secrets{sync_job="a\\"} 1\\nb{c=\\"\\\\"} 3' in lines
     assert not any("pulled" in line or "pushed" in line for line in lines)

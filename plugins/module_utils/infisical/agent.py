@@ -97,10 +97,11 @@ class Facts(NamedTuple):
 @dataclass
 class Installed(Done):
     """What was done, and besides: the version of the library, which jobs have something new or have not synced well
-    yet, so that a sync is due, and what a person should know."""
+    yet, so that a sync is due, how many listings that takes, and what a person should know."""
 
     version: str = ""
     due: list[str] = field(default_factory=list)
+    requests: int = 0
     warnings: list[str] = field(default_factory=list)
 
 
@@ -212,6 +213,7 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
         last = report.read(_report_file(job.name))
         if changed or renewed or last.failed or not last.ended or not _vault(job.name).exists():
             done.due.append(job.name)
+            done.requests += len(job.options.get("project_ids", ())) or 1
     _schedule(host, agent, around)
     _remove_jobs(host, {job.name for job in agent.jobs})
     done.warnings += _about_swap(agent.jobs)
@@ -597,7 +599,9 @@ def _shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (tuple, list)):
         return ", ".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def _outside(job: Job) -> list[str]:

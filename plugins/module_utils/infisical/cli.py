@@ -532,7 +532,7 @@ def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> i
 
 
 def _report_delivery(say: Console, done: Mapping[str, Any]) -> None:
-    for word in ("written", "removed", "told"):
+    for word in ("written", "removed", "told", "unknown"):
         for name in done[word]:
             say.out(f"{word}: {shown(name)}")
 

@@ -141,7 +141,7 @@ def _delivered(values: Mapping[str, str], work: Delivering) -> Delivery:
 def described(done: Delivery) -> dict[str, Any]:
     """What was delivered, as plain data."""
     return {"changed": bool(done.written or done.removed), "written": done.written, "removed": done.removed,
-            "told": done.told}  # fmt: skip
+            "told": done.told, "unknown": done.unknown}  # fmt: skip
 
 
 def _write_metrics(work: Delivering, job: str, text: str) -> None:

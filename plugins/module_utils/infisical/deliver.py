@@ -70,11 +70,13 @@ def checked(file: File) -> File:
 
 @dataclass
 class Delivery:
-    """What came of it: the paths that were written and removed, the units that were told, and problems by path."""
+    """What came of it: the paths that were written and removed, the units that were told, those that systemd does not
+    know, because an application may be installed after its secrets, and problems by path."""
 
     written: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     problems: dict[str, InfisicalError] = field(default_factory=dict)
 
 
@@ -328,10 +330,12 @@ def _tell(record: Record, done: Delivery) -> None:
     for verb, command in _VERBS:
         left = []
         for unit in record.untold[verb]:
-            if unit in done.told:
+            if unit in (*done.told, *done.unknown):
                 continue
-            problem = _problem_of(["systemctl", "--no-block", command, "--", unit])
-            if problem:
+            problem, is_known = _problem_of(["systemctl", "--no-block", command, "--", unit])
+            if not is_known:
+                done.unknown.append(unit)
+            elif problem:
                 left.append(unit)
                 done.problems[unit] = InfisicalError(
                     Conclusion.STORAGE, f"The unit {unit} could not be told to {verb}: {problem}. It is told with the "
@@ -342,9 +346,16 @@ def _tell(record: Record, done: Delivery) -> None:
         record.untold[verb] = left
 
 
-def _problem_of(command: Sequence[str]) -> str:
+_NO_SUCH_UNIT = 5
+"""What systemctl ends with where no unit is of this name."""
+
+
+def _problem_of(command: Sequence[str]) -> tuple[str, bool]:
+    """Why a unit could not be told, empty where it was; and whether systemd knows it."""
     try:
         ended = systemd.run(command)
     except systemd.CannotRun as error:
-        return f"{command[0]} {error}"
-    return "" if ended.status == 0 else f"{command[0]} says: {ended.said or 'no reason given'}"
+        return f"{command[0]} {error}", True
+    if ended.status == 0:
+        return "", True
+    return f"{command[0]} says: {ended.said or 'no reason given'}", ended.status != _NO_SUCH_UNIT

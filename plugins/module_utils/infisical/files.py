@@ -200,6 +200,16 @@ def unwritable(directory: str) -> OSError | None:
 
 
 @contextlib.contextmanager
+def opened(directory: str) -> Iterator[int]:
+    """A directory, open, that is no symbolic link itself. Raises OSError."""
+    descriptor = os.open(directory, _DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
     """The directory `path` (absolute), open, after a look that root alone can change what it and every one above it
     holds; with `create`, what is missing is made, for everybody to pass through.

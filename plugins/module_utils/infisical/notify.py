@@ -43,10 +43,7 @@ class Channel:
 
 
 def event(told: Told, report: Report, reminder: float) -> str:
-    """What there is to tell after this cycle: `failure`, `reminder`, `recovery`, or nothing (empty); nothing either
-    where there was none."""
-    if not report.ended:
-        return ""
+    """What there is to tell after this cycle: `failure`, `reminder`, `recovery`, or nothing (empty)."""
     if not report.ended:
         return ""  # a delivery at boot, before the first cycle: nothing is known yet
     if not report.failed:

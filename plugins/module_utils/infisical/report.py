@@ -66,10 +66,16 @@ def _as(name: str, value: Any) -> Any:
 
 
 def write(path: str, report: Report, *, durable: bool = True) -> None:
-    """Put the report in place of the one at `path`, where it keeps the time of the last success. Raises OSError."""
+    """Put the report in place of the one at `path`, where it keeps the time of the last success. Raises OSError.
+
+    Root writes it too, in a directory of the agent's user, who must not lead it elsewhere by a link.
+    """
     last_success = report.last_success or (report.ended if not report.failed else read(path).last_success)
     document = json.dumps(asdict(replace(report, last_success=last_success)), indent=2, ensure_ascii=False) + "\n"
-    files.write_atomic(path, document.encode("utf-8"), durable=durable, owner=files.owner_of(path))
+    folder, name = os.path.split(os.path.abspath(path))
+    owner = files.owner_of(path) or files.owner_of(folder)
+    with files.opened(folder) as directory:
+        files.write_atomic(name, document.encode("utf-8"), durable=durable, owner=owner, directory=directory)
 
 
 def seconds_of(time: str) -> float | None:
@@ -122,7 +128,9 @@ def metrics(report: Report, head: Mapping[str, Any], secrets: int | None, genera
         value = _number(known[name])
         if not value:
             continue
-        labels = f'job="{_label(report.job)}"' + (f',conclusion="{_label(report.conclusion)}"' * (name == "last_error"))
+        labels = f'sync_job="{_label(report.job)}"' + (
+            f',conclusion="{_label(report.conclusion)}"' * (name == "last_error")
+        )
         lines += [f"# HELP infisical_sync_{name} {help_}", f"# TYPE infisical_sync_{name} {kind}"]
         lines.append(f"infisical_sync_{name}{{{labels}}} {value}")
     return "".join(line + "\n" for line in lines)
