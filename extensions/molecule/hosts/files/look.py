@@ -84,6 +84,7 @@ def main() -> None:
         "told": [json.loads(line) for line in lines(STATE / "told")],
         "reloads": len(lines(Path("/var/lib/app-reloads"))),
         "metrics": metrics(),
+        "vaults": sorted(path.parent.name for path in STATE.glob("*/secrets.vault")),
         "failed_units": said("systemctl", "list-units", "--failed", "--plain", "--no-legend").split(),
         "host_key": look(Path("/var/lib/systemd/credential.secret")),
     }
