@@ -62,7 +62,7 @@ def job(name: str) -> dict[str, object]:
 
 
 def metrics() -> dict[str, float]:
-    """{"secrets{job="app"}": 3.0}: all metrics of all jobs, without the prefix that they share."""
+    """{"secrets{sync_job="app"}": 3.0}: all metrics of all jobs, without the prefix that they share."""
     found = {}
     for path in METRICS.glob("*.prom"):
         for line in path.read_text("utf-8").splitlines():
