@@ -55,7 +55,17 @@ class Edge:
 
     @property
     def width(self) -> float:
-        return round(min(1.5 + log2(self.count) / 2, 8), 2)
+        """How wide the line is: a little wider each time the count doubles."""
+        return self._width(self.count)
+
+    @property
+    def trouble_width(self) -> float:
+        """How wide that in the middle of it is which stands for what is in trouble."""
+        return self._width(self.trouble)
+
+    @staticmethod
+    def _width(count: int) -> float:
+        return round(min(1.5 + log2(count) / 3, 8), 2) if count else 0
 
     @property
     def path(self) -> str:
@@ -117,15 +127,15 @@ class _Layer:
 
 def drawing(view: View) -> Drawing:
     """The graph of a view, in as many nodes as can be read. Raises MissingLibrary."""
+    few_secrets, few_vaults = len(view.columns) <= MOST_NODES, len(view.rows) <= MOST_NODES
     for by_secret, by_vault in ((True, True), (True, False), (False, True), (False, False)):
+        if (by_secret and not few_secrets) or (by_vault and not few_vaults):
+            continue
         layers, links = _graph(view, by_secret, by_vault)
         fits = all(len(layer.nodes) <= layer.most for layer in layers)
         if fits and max(map(len, links), default=0) <= MOST_EDGES:
             break
     return _placed(layers, links, grouped=not (by_secret and by_vault and fits))
-
-
-_Links = list["Counter[tuple[Hashable, Hashable]]"]
 
 
 def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], list[dict[Any, list[int]]]]:
@@ -171,14 +181,10 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
 
     groups: dict[Hashable, list[Row]] = defaultdict(list)
     for row in view.rows:
-        has: Counter[Hashable] = Counter()
-        trouble: Counter[Hashable] = Counter()
-        for cell in row.cells:
-            key = keys[cell.column]
-            if cell.state in _TROUBLE:
-                trouble[key] += 1
-            has[key] += 1
-        vault: Hashable = (row.host, row.job) if by_vault else (row.job, frozenset(has))
+        has = Counter([keys[cell.column] for cell in row.cells])
+        trouble = Counter([keys[cell.column] for cell in row.cells if cell.state in _TROUBLE])
+        is_well = not trouble and row.state is VaultState.OK
+        vault: Hashable = (row.host, row.job) if by_vault else (row.job, is_well, frozenset(has))
         groups[vault].append(row)
         for key, count in has.items():
             synced[key, vault][0] += count
@@ -186,7 +192,7 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
             secrets.nodes[key].trouble += trouble[key]
         if vault not in vaults.nodes:
             vaults.nodes[vault] = Node("", "", "", "vault")
-        vaults.nodes[vault].trouble += bool(trouble) or row.state is not VaultState.OK
+        vaults.nodes[vault].trouble += not is_well
     for vault, rows in groups.items():
         _name(vaults.nodes[vault], rows)
     return [services, projects, secrets, vaults], [dict(hosted), dict(belongs), dict(synced)]
@@ -199,10 +205,11 @@ def _name(node: Node, rows: Sequence[Row]) -> None:
         node.label, node.detail = hosts[0], f"job {job}" if job else ""
         node.host = quoted(hosts[0], job)
     else:
-        node.label, node.detail = _number(len(hosts), "host"), f"job {job}" if job else ""
+        node.label = f"{_number(len(hosts), 'host')}{' with something to do' if node.trouble else ''}"
+        node.detail = f"job {job}" if job else ""
         node.host = quoted(job)
     named = ", ".join(hosts[:20]) + (f" and {len(hosts) - 20:,} more" if len(hosts) > 20 else "")  # noqa: PLR2004
-    node.title = f"{named}: {_number(node.trouble, 'vault')} with something to do" if node.trouble else named
+    node.title = named
 
 
 def _number(count: int, noun: str) -> str:

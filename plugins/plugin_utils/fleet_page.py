@@ -43,6 +43,11 @@ _LARGEST = 2**32 - 1
 require = fleet_drawing.require
 
 
+def headline(graph: Mapping[str, Any], now: float) -> str:
+    """The page's summary in one line, for a terminal."""
+    return "; ".join(sentence.text for sentence in summary(view(graph, now)))
+
+
 def page(graph: Mapping[str, Any], now: float) -> str:
     """The page of a graph document, as of `now` (seconds since the epoch). Raises MissingLibrary."""
     shown = view(graph, now)

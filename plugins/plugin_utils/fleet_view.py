@@ -9,9 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from datetime import datetime
 from typing import Any, NamedTuple
-
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.report import seconds_of
 
 STALE_INTERVALS = 2.0
 """A vault that has not synced for more of its intervals than this is stale."""
@@ -212,7 +211,7 @@ class _Scopes:
 def _row(vault: Mapping[str, Any], columns: Sequence[Column], in_scope: _Scopes, now: float) -> Row:
     last_sync, minutes = _seconds(vault.get("last_sync")), int(vault.get("interval_minutes") or 0)
     intervals = (now - last_sync) / (minutes * 60) if last_sync and minutes else None
-    state, why = _vault_state(vault, intervals)
+    state, why = _vault_state(vault, last_sync, intervals)
     known = State.STALE if state is VaultState.SILENT or _is_old(intervals) else State.CURRENT
     cells = []
     for number, version, synced, *_name in vault["holds"]:
@@ -237,31 +236,25 @@ def _is_old(intervals: float | None) -> bool:
     return intervals is not None and intervals > STALE_INTERVALS
 
 
-def _vault_state(vault: Mapping[str, Any], intervals: float | None) -> tuple[VaultState, str]:
+def _vault_state(vault: Mapping[str, Any], last_sync: float, intervals: float | None) -> tuple[VaultState, str]:
     """The state, and why it is so as far as the host told."""
     conclusion, message = str(vault.get("conclusion") or ""), str(vault.get("message") or "")
     why = vault.get("problem") or ("" if conclusion in ("", "ok") else f"{conclusion}: {message}".rstrip(": "))
     if vault.get("silent"):
         return VaultState.SILENT, str(why)
-    if not vault.get("last_sync"):
+    if not last_sync:
         return VaultState.NEVER, str(why)
     if why:
         return VaultState.FAILED, str(why)
     return (VaultState.STALE if _is_old(intervals) else VaultState.OK), ""
 
 
-_TIMES: dict[str, float] = {}
-
-
 def _seconds(time: Any) -> float:
-    """Seconds since the epoch, 0 for what is no time; remembered, because the times of a vault are mostly the same."""
-    if not isinstance(time, str) or not time:
+    """Seconds since the epoch of a time in ISO 8601, 0 for what is none."""
+    try:
+        return datetime.fromisoformat(time).timestamp() if time else 0
+    except (TypeError, ValueError, OverflowError):
         return 0
-    if time not in _TIMES:
-        if len(_TIMES) > 100_000:  # noqa: PLR2004
-            _TIMES.clear()
-        _TIMES[time] = seconds_of(time) or 0
-    return _TIMES[time]
 
 
 # Sentences
@@ -278,75 +271,78 @@ def duration(seconds: float) -> str:
 
 def summary(view: View) -> list[Sentence]:
     """What a person is to know first, the most urgent first; one sentence that all is well, where it is."""
-    sentences = [*_of_vaults(view), *_of_secrets(view)]
     if not view.rows:
         return [Sentence("No host has told of a vault yet.", "note")]
+    troubles = view.troubles()
+    sentences = [
+        *_of_secrets(view, troubles, State.BEHIND, "behind on", "warn"),
+        *_of_secrets(view, troubles, State.MISSING, "without", "warn"),
+        *_of_vaults(view),
+        *_of_secrets(view, troubles, State.GONE, "still with", "note"),
+    ]
     if not sentences:
         secrets = _counted(len({cell.column for row in view.rows for cell in row.cells}), "secret")
         everyone = "The only host holds" if view.hosts == 1 else f"All {view.hosts:,} hosts hold"
-        sentences = [Sentence(f"{everyone} the current version of what belongs there: {secrets}.", "good")]
+        sentences = [Sentence(f"{everyone} the current version of what belongs there: {secrets}", "good")]
     unused = len(view.unused)
     if unused:
-        sentences.append(Sentence(f"{_counted(unused, 'secret')} {_are(unused)} on no host.", "note"))
+        sentences.append(Sentence(f"{_counted(unused, 'secret')} {_are(unused)} on no host", "note"))
     if view.problems:
         asked = "; ".join(view.problems)
-        sentences.append(Sentence(f"Infisical did not tell all, so that more may be behind: {asked}.", "bad"))
+        sentences.append(Sentence(f"Infisical did not tell all, so that more may be behind: {asked}", "bad"))
     return sentences
 
 
-def _of_secrets(view: View) -> Iterable[Sentence]:
-    troubles = view.troubles()
-    for state, said, kind in (
-        (State.BEHIND, "behind on", "warn"),
-        (State.MISSING, "without", "warn"),
-        (State.GONE, "still with", "note"),
-    ):
-        these = [one for one in troubles if state in one.hosts]
-        these.sort(key=lambda one: -len(one.hosts[state]))
-        for one in these[:NAMED]:
-            hosts = one.hosts[state]
-            who = f"{len(hosts):,} of {_counted(view.hosts, 'host')} {_are(len(hosts))}"
-            if len(hosts) <= NAMED:
-                who = f"{_listed(hosts)} {_are(len(hosts))}"
-            tail = ""
-            if state is State.GONE:
-                tail = ", which Infisical no longer has"
-            elif state is State.BEHIND and one.column.updated:
-                tail = f" for {duration(view.now - one.column.updated)}"
-            yield Sentence(f"{who} {said} {one.column.name}{tail}.", kind, state, secret=one.column.name)
-        rest = len(these) - NAMED
-        if rest > 0:
-            hosts_of_rest = len({host for one in these[NAMED:] for host in one.hosts[state]})
-            who = f"{_counted(hosts_of_rest, 'host')} {_are(hosts_of_rest)}"
-            yield Sentence(f"{who} {said} {_counted(rest, 'more secret')}.", kind, state)
+def _of_secrets(
+    view: View, troubles: Sequence[Trouble], state: State, said: str, kind: str
+) -> Iterable[Sentence]:
+    these = sorted((one for one in troubles if state in one.hosts), key=lambda one: -len(one.hosts[state]))
+    for one in these[:NAMED]:
+        hosts, tail = one.hosts[state], ""
+        if state is State.GONE:
+            tail = ", which Infisical no longer has"
+        elif state is State.BEHIND and one.column.updated:
+            tail = f" for {duration(view.now - one.column.updated)}"
+        who = f"{_share(view, len(hosts))} {_are(len(hosts))}"
+        yield Sentence(f"{who} {said} {one.column.name}{tail}{_named(hosts)}", kind, state, secret=one.column.name)
+    rest = {host for one in these[NAMED:] for host in one.hosts[state]}
+    if rest:
+        who = f"{_share(view, len(rest))} {_are(len(rest))}"
+        yield Sentence(f"{who} {said} {_counted(len(these) - NAMED, 'more secret')}", kind, state)
 
 
 def _of_vaults(view: View) -> Iterable[Sentence]:
     by_state: dict[VaultState, list[Row]] = defaultdict(list)
     for row in view.rows:
         by_state[row.state].append(row)
-    for state in (VaultState.FAILED, VaultState.STALE, VaultState.NEVER, VaultState.SILENT):
+    for state in (VaultState.STALE, VaultState.FAILED, VaultState.SILENT, VaultState.NEVER):
         rows = by_state[state]
-        if not rows:
-            continue
-        hosts = list(dict.fromkeys(row.host for row in rows))
-        who = _listed(hosts) if len(hosts) <= NAMED else f"{len(hosts):,} of {_counted(view.hosts, 'host')}"
-        yield Sentence(f"{who} {_said(state, rows, len(hosts), view.now)}.", "bad", vault_state=state)
+        if rows:
+            hosts = list(dict.fromkeys(row.host for row in rows))
+            said = _said(state, rows, len(hosts) == 1, view.now)
+            yield Sentence(f"{_share(view, len(hosts))} {said}{_named(hosts)}", "bad", vault_state=state)
 
 
-def _said(state: VaultState, rows: Sequence[Row], hosts: int, now: float) -> str:
-    one = hosts == 1
+def _said(state: VaultState, rows: Sequence[Row], one: bool, now: float) -> str:
     if state is VaultState.FAILED:
         reasons = Counter(row.why.split(":")[0] for row in rows).most_common(NAMED)
-        return f"{'fails' if one else 'fail'} to sync ({', '.join(reason for reason, _count in reasons)})"
+        return f"{'fails' if one else 'fail'} to sync, {', '.join(reason for reason, _count in reasons)}"
     if state is VaultState.STALE:
-        ago = [int(row.intervals or 0) for row in rows]
-        least = f"{min(ago)}" if min(ago) == max(ago) else f"{min(ago)} to {max(ago):,}"
+        ago = sorted(int(row.intervals or 0) for row in rows)
+        least = f"{ago[0]}" if ago[0] == ago[-1] else f"{ago[0]:,} to {ago[-1]:,}"
         return f"{'has' if one else 'have'} not synced for {least} intervals"
     if state is VaultState.NEVER:
         return f"{'has' if one else 'have'} never synced"
     heard = [row.answered for row in rows if row.answered]
     return f"did not answer{f', last heard of {duration(now - min(heard))} ago' if heard else ''}"
+
+
+def _share(view: View, hosts: int) -> str:
+    return f"{hosts:,} of {_counted(view.hosts, 'host')}"
+
+
+def _named(hosts: Sequence[str]) -> str:
+    return f": {', '.join(hosts)}" if len(hosts) <= NAMED else ""
 
 
 def _counted(count: int, noun: str) -> str:
@@ -355,8 +351,3 @@ def _counted(count: int, noun: str) -> str:
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """ "a", "a and b" or "a, b and c"."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -10,7 +10,7 @@
   // How much a state adds to what there is to do about a host or a secret.
   const WEIGHT = [0, 0, 100, 100, 1, 10];
   const VAULT_WEIGHT = [0, 5000, 3000, 4000, 3500];
-  const WIDTH = 34, HEIGHT = 28, SIDE = 250, SPARE = 4;
+  const WIDTH = 34, HEIGHT = 28, SPARE = 3;
   const PAPER = { rows: 60, columns: 32 };
 
   const $ = (id) => document.getElementById(id);
@@ -45,6 +45,11 @@
     const fields = [host, job];
     return { host, job, state, sync, intervals, why, count, fields, words: lower(fields) };
   });
+
+  // The column of names is as wide as the longest needs, within bounds.
+  const longest = rows.reduce((most, { host, job }) => Math.max(most, host.length + job.length), 0);
+  const SIDE = Math.min(Math.max(120 + 7.5 * longest, 190), 360);
+  document.documentElement.style.setProperty("--side", `${SIDE}px`);
 
   function lower(fields) {
     return fields.map((field) => field.toLowerCase());
@@ -93,22 +98,34 @@
     return ({ words }) => tests.every((test) => words.some(test));
   }
 
-  function compare(left, right) {
-    return left < right ? -1 : left > right ? 1 : 0;
+  // Names are compared once, and then by their ranks.
+  const collate = new Intl.Collator("en", { numeric: true }).compare;
+
+  function ranks(list, ...keys) {
+    const order = [...list.keys()].sort((a, b) => {
+      for (const key of keys) {
+        const order = collate(list[a][key], list[b][key]);
+        if (order) return order;
+      }
+      return a - b;
+    });
+    const found = new Uint32Array(list.length);
+    order.forEach((at, rank) => { found[at] = rank; });
+    return found;
   }
 
+  const byHost = ranks(rows, "host", "job"), byName = ranks(columns, "name", "place"), byPlace = ranks(columns, "place", "name");
   const ROW_ORDERS = {
-    worst: (weights) => (a, b) => weights[b] - weights[a] || ROW_ORDERS.name()(a, b),
-    name: () => (a, b) => collate(rows[a].host, rows[b].host) || collate(rows[a].job, rows[b].job),
-    sync: () => (a, b) => rows[a].sync - rows[b].sync || ROW_ORDERS.name()(a, b),
+    worst: (weights) => (a, b) => weights[b] - weights[a] || byHost[a] - byHost[b],
+    name: () => (a, b) => byHost[a] - byHost[b],
+    sync: () => (a, b) => rows[a].sync - rows[b].sync || byHost[a] - byHost[b],
   };
   const COLUMN_ORDERS = {
-    worst: (weights) => (a, b) => weights[b] - weights[a] || COLUMN_ORDERS.name()(a, b),
-    name: () => (a, b) => collate(columns[a].name, columns[b].name) || compare(columns[a].place, columns[b].place),
-    place: () => (a, b) => collate(columns[a].place, columns[b].place) || collate(columns[a].name, columns[b].name),
-    changed: () => (a, b) => columns[b].updated - columns[a].updated || COLUMN_ORDERS.name()(a, b),
+    worst: (weights) => (a, b) => weights[b] - weights[a] || byName[a] - byName[b],
+    name: () => (a, b) => byName[a] - byName[b],
+    place: () => (a, b) => byPlace[a] - byPlace[b],
+    changed: () => (a, b) => columns[b].updated - columns[a].updated || byName[a] - byName[b],
   };
-  const collate = new Intl.Collator("en", { numeric: true }).compare;
 
   function apply() {
     const ofHost = matcher(filter.hosts), ofSecret = matcher(filter.secrets);
@@ -144,45 +161,55 @@
     const of = (shown, all, noun) => (shown === all ? number(all, noun) : `${shown.toLocaleString("en")} of ${number(all, noun)}`);
     $("shown").textContent = `${of(down.length, rows.length, "vault")} and ${of(across.length, columns.length, "secret")}`;
     active = { row: 0, column: 0 };
-    grid.scrollTo(0, 0);
     build();
+    if (scrolled) grid.scrollTo(0, 0);
+    scrolled = false;
   }
 
   // Matrix: only what is in sight is in the document.
 
   const grid = $("grid");
-  let active = { row: 0, column: 0 }, space, head, drawn = "";
+  const space = make("div", "space"), head = make("div", "head"), empty = make("p", "empty");
+  space.setAttribute("role", "rowgroup");
+  head.setAttribute("role", "row");
+  head.setAttribute("aria-rowindex", 1);
+  space.append(head);
+  grid.append(space);
+  let active = { row: 0, column: 0 }, drawn = "";
+
+  // Known sizes, because to ask for them after each change would lay out the page again. The height is what the grid may
+  // have at most.
+  let top = 0, width = 0, height = 0;
+
+  function measure() {
+    top = head.offsetHeight;
+    width = grid.clientWidth;
+    height = Math.max(grid.clientHeight, Math.min(innerHeight * 0.7, 46 * 16));
+  }
 
   function build() {
     drawn = "";
-    grid.replaceChildren();
     grid.setAttribute("aria-rowcount", shownRows.length + 1);
     grid.setAttribute("aria-colcount", shownColumns.length + 1);
-    grid.removeAttribute("aria-activedescendant");
     if (!shownRows.length || !shownColumns.length) {
-      grid.append(make("p", "empty", rows.length ? "Nothing fits the filters." : "No host has told of a vault yet."));
+      empty.textContent = rows.length ? "Nothing fits the filters." : "No host has told of a vault yet.";
+      grid.removeAttribute("aria-activedescendant");
+      grid.replaceChildren(empty);
       return;
     }
-    space = make("div", "space");
-    head = make("div", "head");
-    head.setAttribute("role", "row");
-    head.setAttribute("aria-rowindex", 1);
-    space.append(head);
-    grid.append(space);
-    const top = head.offsetHeight;
+    if (!space.isConnected) grid.replaceChildren(space);
     space.style.width = `${SIDE + shownColumns.length * WIDTH + 6}px`;
     space.style.height = `${top + shownRows.length * HEIGHT + 4}px`;
-    draw();
+    draw(0, 0);
   }
 
-  function draw() {
-    if (!space?.isConnected) return;
-    const top = head.offsetHeight;
+  function draw(left = grid.scrollLeft, down = grid.scrollTop) {
+    if (!space.isConnected || !shownRows.length) return;
     const clamp = (value, last) => Math.min(Math.max(value, 0), last);
-    const firstRow = clamp(Math.floor(grid.scrollTop / HEIGHT) - SPARE, shownRows.length);
-    const lastRow = clamp(Math.ceil((grid.scrollTop + grid.clientHeight - top) / HEIGHT) + SPARE, shownRows.length);
-    const firstColumn = clamp(Math.floor(grid.scrollLeft / WIDTH) - SPARE, shownColumns.length);
-    const lastColumn = clamp(Math.ceil((grid.scrollLeft + grid.clientWidth - SIDE) / WIDTH) + SPARE, shownColumns.length);
+    const firstRow = clamp(Math.floor(down / HEIGHT) - SPARE, shownRows.length);
+    const lastRow = clamp(Math.ceil((down + height - top) / HEIGHT) + SPARE, shownRows.length);
+    const firstColumn = clamp(Math.floor(left / WIDTH) - SPARE, shownColumns.length);
+    const lastColumn = clamp(Math.ceil((left + width - SIDE) / WIDTH) + SPARE, shownColumns.length);
     const wanted = [firstRow, lastRow, firstColumn, lastColumn, active.row, active.column].join();
     if (wanted === drawn) return;
     drawn = wanted;
@@ -226,6 +253,7 @@
   function rowHeader(row) {
     const label = make("div", "rowhead");
     label.setAttribute("role", "rowheader");
+    label.setAttribute("aria-colindex", 1);
     label.title = [`${row.host} ${row.job}`, syncText(row)].join("\n");
     label.append(make("span", "name", row.host), make("span", "job", row.job));
     if (row.state) label.append(make("span", "badge", SYNCS[row.state]));
@@ -292,12 +320,12 @@
       row: Math.min(Math.max(row, 0), shownRows.length - 1),
       column: Math.min(Math.max(column, 0), shownColumns.length - 1),
     };
-    const top = head.offsetHeight, x = active.column * WIDTH, y = active.row * HEIGHT;
-    const width = grid.clientWidth - SIDE, height = grid.clientHeight - top;
+    const x = active.column * WIDTH, y = active.row * HEIGHT;
+    const across = grid.clientWidth - SIDE, down = grid.clientHeight - top;
     if (x < grid.scrollLeft) grid.scrollLeft = x;
-    else if (x + WIDTH > grid.scrollLeft + width) grid.scrollLeft = x + WIDTH + 6 - width;
+    else if (x + WIDTH > grid.scrollLeft + across) grid.scrollLeft = x + WIDTH + 6 - across;
     if (y < grid.scrollTop) grid.scrollTop = y;
-    else if (y + HEIGHT > grid.scrollTop + height) grid.scrollTop = y + HEIGHT + 4 - height;
+    else if (y + HEIGHT > grid.scrollTop + down) grid.scrollTop = y + HEIGHT + 4 - down;
     draw();
     show(active.row, active.column);
   }
@@ -305,7 +333,7 @@
   grid.addEventListener("keydown", (event) => {
     if (!shownRows.length || !shownColumns.length || event.altKey || event.metaKey) return;
     const { row, column } = active, all = event.ctrlKey;
-    const page = Math.max(1, Math.floor((grid.clientHeight - head.offsetHeight) / HEIGHT) - 1);
+    const page = Math.max(1, Math.floor((grid.clientHeight - top) / HEIGHT) - 1);
     const to = {
       ArrowUp: [row - 1, column], ArrowDown: [row + 1, column], ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1],
       PageUp: [row - page, column], PageDown: [row + page, column],
@@ -327,7 +355,7 @@
     const at = pointed(event);
     if (at) moveTo(...at);
   });
-  let waiting = false;
+  let waiting = false, scrolled = false;
   const later = () => {
     if (waiting) return;
     waiting = true;
@@ -336,8 +364,16 @@
       draw();
     });
   };
-  grid.addEventListener("scroll", later, { passive: true });
-  new ResizeObserver(later).observe(grid);
+  grid.addEventListener("scroll", () => {
+    scrolled = true;
+    later();
+  }, { passive: true });
+  const resized = () => {
+    measure();
+    later();
+  };
+  new ResizeObserver(resized).observe(grid);
+  addEventListener("resize", resized);
 
   // Tools
 
@@ -488,6 +524,7 @@
   }
 
   unpack().then(() => {
+    measure();
     apply();
     grid.removeAttribute("aria-busy");
     addEventListener("beforeprint", () => paper(true));
