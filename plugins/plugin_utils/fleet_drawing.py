@@ -85,7 +85,6 @@ class Drawing:
     width: float = 0.0
     height: float = 0.0
     grouped: bool = False
-    columns: Sequence[tuple[str, float]] = ()
 
 
 def require() -> None:
@@ -95,7 +94,7 @@ def require() -> None:
 
 def _igraph() -> Any:
     try:
-        import igraph  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import igraph
     except ImportError:
         raise MissingLibrary("igraph") from None
     return igraph
@@ -153,13 +152,13 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
     keys: list[Hashable] = []
     sizes: Counter[Hashable] = Counter()
     for column in view.columns:
-        project = (column.project,)
+        project: Hashable = (column.project,)
         if column.service and column.service not in services.nodes:
             services.nodes[column.service] = Node(column.service, "service", column.service, "service")
         if project not in projects.nodes:
             title = f"{column.project_name} ({column.project})"
             projects.nodes[project] = Node(column.project_name, "", title, "project", project=column.project)
-        key = (*project, column.environment, column.path, *([column.name] if by_secret else []))
+        key: Hashable = (column.project, column.environment, column.path, column.name if by_secret else None)
         where = f"{column.environment} {column.path}"
         if by_secret:
             words = quoted(column.name, column.project_name, column.environment, column.path)
@@ -173,10 +172,8 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
         if column.service:
             hosted[column.service, project][0] += 1
         belongs[project, key][0] += 1
-    for project, node in projects.nodes.items():
-        node.detail = _number(sizes[project], "secret")
-    if not by_secret:
-        for key, node in secrets.nodes.items():
+    for counted in (projects, *(() if by_secret else (secrets,))):
+        for key, node in counted.nodes.items():
             node.detail = _number(sizes[key], "secret")
 
     groups: dict[Hashable, list[Row]] = defaultdict(list)
@@ -208,7 +205,7 @@ def _name(node: Node, rows: Sequence[Row]) -> None:
         node.label = f"{_number(len(hosts), 'host')}{' with something to do' if node.trouble else ''}"
         node.detail = f"job {job}" if job else ""
         node.host = quoted(job)
-    named = ", ".join(hosts[:20]) + (f" and {len(hosts) - 20:,} more" if len(hosts) > 20 else "")  # noqa: PLR2004
+    named = ", ".join(hosts[:20]) + (f" and {len(hosts) - 20:,} more" if len(hosts) > 20 else "")
     node.title = named
 
 
@@ -230,8 +227,8 @@ def _placed(layers: Sequence[_Layer], links: Sequence[Mapping[Any, Sequence[int]
     if not nodes:
         return Drawing()
     merged: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
-    for left, right, between in zip(shown, shown[1:], links):
-        for (source, target), (count, trouble) in between.items():
+    for left, right, relations in zip(shown, shown[1:], links):
+        for (source, target), (count, trouble) in relations.items():
             counts = merged[numbers[id(left[source])], numbers[id(right[target])]]
             counts[0] += count
             counts[1] += trouble

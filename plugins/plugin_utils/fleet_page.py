@@ -60,7 +60,7 @@ def page(graph: Mapping[str, Any], now: float) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(ago=lambda time: f"{duration(now - time)} ago" if time else "never", utc=_utc)
-    return environment.get_template("page.html.j2").render(
+    html: str = environment.get_template("page.html.j2").render(
         view=shown,
         sentences=summary(shown),
         counts=shown.counts(),
@@ -84,6 +84,7 @@ def page(graph: Mapping[str, Any], now: float) -> str:
             )
         ),
     )
+    return html
 
 
 def _asset(name: str) -> str:

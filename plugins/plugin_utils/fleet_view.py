@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from datetime import datetime
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 STALE_INTERVALS = 2.0
@@ -124,9 +124,7 @@ class View:
     @property
     def unused(self) -> list[Column]:
         """The secrets that are on no host."""
-        held = {
-            cell.column for row in self.rows for cell in row.cells if cell.state is not State.MISSING
-        }
+        held = {cell.column for row in self.rows for cell in row.cells if cell.state is not State.MISSING}
         return [column for number, column in enumerate(self.columns) if number not in held and not column.gone]
 
     def counts(self) -> Counter[State]:
@@ -293,9 +291,7 @@ def summary(view: View) -> list[Sentence]:
     return sentences
 
 
-def _of_secrets(
-    view: View, troubles: Sequence[Trouble], state: State, said: str, kind: str
-) -> Iterable[Sentence]:
+def _of_secrets(view: View, troubles: Sequence[Trouble], state: State, said: str, kind: str) -> Iterable[Sentence]:
     these = sorted((one for one in troubles if state in one.hosts), key=lambda one: -len(one.hosts[state]))
     for one in these[:NAMED]:
         hosts, tail = one.hosts[state], ""

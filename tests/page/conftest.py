@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from page.graphs import NOW, Graph
 from playwright.sync_api import Browser, Page, sync_playwright
-
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

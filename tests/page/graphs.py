@@ -64,7 +64,8 @@ def healthy(hosts: int = 10, secrets: int = 12) -> Graph:
     projects = [f"project-{number}" for number in range(4 if secrets > 20 else 1)]
     paths = ("/shop", "/shop/web", "/jobs", "/common")
     known = [
-        secret(number, projects[number % len(projects)], paths[number // len(projects) % 4]) for number in range(secrets)
+        secret(number, projects[number % len(projects)], paths[number // len(projects) % 4])
+        for number in range(secrets)
     ]
     names = ["Shop", "Billing", "Search", "Mail"]
     hosts_named = [f"web{number}" for number in range(1, hosts + 1)]
@@ -93,12 +94,12 @@ def troubled(hosts: int = 10, secrets: int = 12) -> Graph:
         behind["holds"][0][1] -= 1
     vaults[4]["last_sync"] = time_of(NOW - 5 * INTERVAL - 60)
     vaults[6].update(conclusion="forbidden", message="The machine identity lacks 'Read Value' on 'Secrets'.")
-    vaults[7]["holds"] = [hold for hold in vaults[7]["holds"] if hold[0] != 2]  # noqa: PLR2004
+    vaults[7]["holds"] = [hold for hold in vaults[7]["holds"] if hold[0] != 2]
     long_ago = time_of(NOW - 3 * 86400)
     vaults[8].update(silent=True, answered_at=long_ago, last_sync=long_ago)
     graph["secrets"][3]["gone"] = True
     for without in vaults[2:]:
-        without["holds"] = [hold for hold in without["holds"] if hold[0] != 3]  # noqa: PLR2004
+        without["holds"] = [hold for hold in without["holds"] if hold[0] != 3]
     chance = Random(7)
     for other in chance.sample(vaults[10:], min(60, hosts - 10)):
         chance.choice(other["holds"])[1] -= 1
@@ -131,7 +132,5 @@ def hostile() -> Graph:
         one.update(name=name, path=f"/{HOSTILE[0]}", environment=HOSTILE[1])
     graph["projects"][0].update(name=HOSTILE[2], slug=HOSTILE[2])
     graph["services"][0]["id"] = graph["projects"][0]["service"] = f"https://{HOSTILE[0]}"
-    graph["sources"] = [
-        {"project": "p", "environment": "e", "path": "/", "listed_at": None, "problem": HOSTILE[2]}
-    ]
+    graph["sources"] = [{"project": "p", "environment": "e", "path": "/", "listed_at": None, "problem": HOSTILE[2]}]
     return graph

@@ -219,14 +219,28 @@ def test_the_keyboard_reaches_everything(show: Open) -> None:
     stops = []
     for _stop in range(60):
         tab.keyboard.press("Tab")
-        focused = "const e = document.activeElement; e.id || e.getAttribute('class') || e.getAttribute('href') || e.tagName"
+        focused = (
+            "const e = document.activeElement; e.id || e.getAttribute('class') || e.getAttribute('href') || e.tagName"
+        )
         stops.append(tab.evaluate(f"(() => {{ {focused.replace('e.id ||', 'return e.id ||')} }})()"))
         visible = "getComputedStyle(document.activeElement).outlineStyle !== 'none'"
         if stops[-1] not in ("BODY",) and "node" not in stops[-1]:
             assert tab.evaluate(visible), f"no sign of focus on {stops[-1]}"
         if "node" in stops[-1]:
             break
-    wanted = ["skip", "#matrix", "theme", "quiet show", "hosts", "secrets", "vaults", "row-order", "reset", "chip", "grid"]
+    wanted = [
+        "skip",
+        "#matrix",
+        "theme",
+        "quiet show",
+        "hosts",
+        "secrets",
+        "vaults",
+        "row-order",
+        "reset",
+        "chip",
+        "grid",
+    ]
     places = [stops.index(one) for one in wanted]
     assert places == sorted(places)
     tab.keyboard.press("ArrowDown")
@@ -334,7 +348,9 @@ def test_a_large_fleet_fits_into_the_page_and_a_filter_answers_at_once(show: Ope
         Math.min(...times.filter(([of]) => of === value).map(([, time]) => time))));
     }"""
     # The best of five: the processors are shared with other tests.
-    slowest = {text: shown.tab.evaluate(took, [tool, text]) for tool, text in (("hosts", "web1"), ("secrets", "*_KEY*"))}
+    slowest = {
+        text: shown.tab.evaluate(took, [tool, text]) for tool, text in (("hosts", "web1"), ("secrets", "*_KEY*"))
+    }
     print(f"slowest filter in milliseconds: {slowest}")
     assert max(slowest.values()) < SLOWEST_FILTER
     shown.filter("secrets", "DB_PASSWORD")

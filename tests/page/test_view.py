@@ -96,7 +96,7 @@ def test_a_host_that_has_never_answered_is_told_of() -> None:
     graph = healthy(2)
     graph["vaults"][0].update(job="", silent=True, answered_at=None, last_sync=None, holds=[], scope={})
     assert texts(graph) == ["1 of 2 hosts did not answer: web1"]
-    assert 'web1' in fleet_page.page(graph, NOW)
+    assert "web1" in fleet_page.page(graph, NOW)
 
 
 def test_a_host_with_two_jobs_is_counted_once() -> None:
