@@ -238,11 +238,17 @@ def with_hosts(
         if answer is None:
             told = [] if host in seen else [AgentVault(host, "", silent=True)]
         else:
-            told = [replace(vault, host=host) for vault in answer.vaults]
+            told = [_with_known_holds(replace(vault, host=host), graph) for vault in answer.vaults]
             for id_, secret in answer.secrets.items():
                 secrets.setdefault(id_, secret)
         vaults.update({vault.id: vault for vault in told})
     return _settled(replace(graph, time=time, vaults=vaults, secrets=secrets))
+
+
+def _with_known_holds(vault: AgentVault, graph: Graph) -> AgentVault:
+    """A vault that cannot be opened holds what it was known to hold."""
+    before = graph.vaults.get(vault.id)
+    return vault if vault.problem is None or before is None else replace(vault, holds=before.holds)
 
 
 def with_server(
