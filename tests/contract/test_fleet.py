@@ -11,7 +11,12 @@ import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet, inquiry
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import AgentVault, Graph, Hold, JobScope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+    AgentVault,
+    Graph,
+    Hold,
+    JobScope,
+)
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, error_of
 
 TIME = "2026-01-15T10:00:00Z"

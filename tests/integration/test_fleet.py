@@ -311,7 +311,7 @@ def test_the_playbook_reports_hosts_that_cannot_be_reached(ansible: Controller, 
         ansible.run(
             "ansible-playbook",
             [str(playbook)],
-            hosts={host: nowhere for host in HOSTS},
+            hosts=dict.fromkeys(HOSTS, nowhere),
             extra={"fleet_report_folder": str(folder)},
         )
         found = json.loads((folder / "graph.json").read_text("utf-8"))

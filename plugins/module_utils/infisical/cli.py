@@ -422,7 +422,7 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _metadata(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
-    """All jobs in one document; `settled` is only the first one's."""
+    """All jobs in one document; their configuration files are in `arguments.configs`."""
     from . import metadata
     from .local import open_vault
 
@@ -1127,7 +1127,9 @@ def _dispatch(words: list[str], say: Console) -> int:
     say.verbose = getattr(parsed, "verbose", False)
     given = _given(parsed)
     configs = parsed.configs = _configs(command, parsed, given)
-    for config in configs[:1] if command.run is _metadata else configs:
+    if command.run is _metadata:  # it reads them all itself, so that one that is wrong hides no other
+        configs = [os.devnull]
+    for config in configs:
         if len(configs) > 1 and config != configs[0]:
             say.out("")
         status = command.run(Settled(given, os.environ, config), parsed, say)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, NamedTuple, Optional
 from urllib.parse import quote
 
@@ -185,6 +186,7 @@ class Listed:
     left_out: frozenset[str] = frozenset()
 
 
+@lru_cache(maxsize=1 << 16)  # most hosts hold what others hold too
 def secret_id(place: Place, name: str) -> str:
     """PROJECT/ENVIRONMENT/PATH/NAME, each part percent-encoded."""
     folders = [part for part in place.path.split("/") if part]
