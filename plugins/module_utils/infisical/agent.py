@@ -24,6 +24,7 @@ from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibra
 from .host import Done, Host
 from .keys import KEY_BYTES
 from .local import open_vault, rekey
+from .metadata import document
 from .model import Settings
 from .vault import Vault
 
@@ -36,9 +37,9 @@ VAULT_FILE = "secrets.vault"
 _NEXT_KEY = f"{KEY}.next"
 
 ROOMS = (
-    "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files", "gate",
-    "host", "keys", "local", "model", "notify", "plan", "preflight", "redact", "remote", "report", "schedule", "state",
-    "sync", "systemd", "transport", "units", "vault",
+    "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files",
+    "fleet", "fleet_query", "gate", "host", "inquiry", "keys", "local", "metadata", "model", "notify", "plan",
+    "preflight", "redact", "remote", "report", "schedule", "state", "sync", "systemd", "transport", "units", "vault",
 )  # fmt: skip
 """The modules of this library, all of which a host gets; a test compares them with the folder."""
 
@@ -543,7 +544,7 @@ def _configuration(job: Job, agent: Agent, around: _Around) -> str:
         "vault": vault,
         "sync": {"job": job.name, **job.options},
         "agent": {"result_file": _report_file(job.name), "login_file": f"{units.STATE}/login.json",
-                  "rate_limit_jitter": agent.rate_limit_jitter},
+                  "interval": schedule.interval_text(job.minutes), "rate_limit_jitter": agent.rate_limit_jitter},
         "deliver": deliver,
         "notify": notify,
     }  # fmt: skip
@@ -754,3 +755,22 @@ def status() -> list[dict[str, Any]]:
             ) from None
         found.append({"name": job, **about})
     return found
+
+
+def metadata() -> str:
+    """What the host tells of its jobs for the metadata graph, as `infisical-sync metadata --json` does in one line; it
+    is run once for all jobs. Raises InfisicalError."""
+    if not config.installed_jobs():
+        return json.dumps(document(cli.VERSION, []))
+    # Nothing of the caller's environment is to stand in for what the jobs' own files say.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
+    try:
+        ended = systemd.run([units.COMMAND, "metadata", "--json"], environment=environment)
+        if isinstance(json.loads(ended.out), dict):
+            return ended.out.decode("ascii").strip()
+    except (systemd.CannotRun, ValueError):
+        pass
+    raise InfisicalError(
+        Conclusion.STORAGE,
+        f"{units.COMMAND} does not tell the metadata of this host. Run the role scheduled_sync again.",
+    )
