@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The fleet report's page: one HTML file that asks nobody for anything, and works from a disk.
 
-Names of hosts, secrets and projects are not trusted. They get into the page as text through the template's escaping, and
-as JSON in which no character can end the element around it; the page's script puts them in as text only. Its content
-security policy allows nothing but the style and the script whose hashes it states.
+Names of hosts, secrets and projects are not trusted. They get into the page as text through the template's escaping,
+and as JSON in which no character can end the element around it; the page's script puts them in as text only. Its
+content security policy allows nothing but the style and the script whose hashes it states.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import sys
 import zlib
 from array import array
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import Graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_drawing
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import (
     Row,
@@ -43,13 +44,13 @@ _LARGEST = 2**32 - 1
 require = fleet_drawing.require
 
 
-def headline(graph: Mapping[str, Any], now: float) -> str:
+def headline(graph: Graph, now: float) -> str:
     """The page's summary in one line, for a terminal."""
     return "; ".join(sentence.text for sentence in summary(view(graph, now)))
 
 
-def page(graph: Mapping[str, Any], now: float) -> str:
-    """The page of a graph document, as of `now` (seconds since the epoch). Raises MissingLibrary."""
+def page(graph: Graph, now: float) -> str:
+    """The page of a graph, as of `now` (seconds since the epoch). Raises MissingLibrary."""
     shown = view(graph, now)
     style, script = _asset("page.css"), _asset("page.js")
     environment = Environment(
@@ -84,7 +85,8 @@ def page(graph: Mapping[str, Any], now: float) -> str:
             )
         ),
     )
-    return html
+    # JSON can hold halves of characters, UTF-8 cannot.
+    return html.encode("utf-8", "replace").decode("utf-8")
 
 
 def _asset(name: str) -> str:

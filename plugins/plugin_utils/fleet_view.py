@@ -1,19 +1,23 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the report's page shows of a fleet's graph: a row for each vault, a column for each secret, and what to act on."""
+"""What the report's page shows of a fleet's graph: a row for a vault, a column for a secret, and what to act on."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-STALE_INTERVALS = 2.0
-"""A vault that has not synced for more of its intervals than this is stale."""
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+    AgentVault,
+    Graph,
+    KnownSecret,
+    seconds_of,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet_query import Facts
 
 NAMED = 3
 """How many names a sentence of the summary has before it counts the rest."""
@@ -33,7 +37,7 @@ class State(IntEnum):
 
 
 class VaultState(IntEnum):
-    """How a vault is; the numbers stand in the page's data. A host is SILENT that did not answer when it was asked."""
+    """How a vault is, by the names that queries give; the numbers stand in the page's data."""
 
     OK = 0
     FAILED = 1
@@ -107,9 +111,8 @@ class Trouble:
 
 @dataclass(frozen=True)
 class View:
-    """All that the page shows; `time` is that of the graph, `now` that of the report."""
+    """All that the page shows, as of `now`."""
 
-    time: float
     now: float
     services: Sequence[str]
     rows: Sequence[Row]
@@ -131,10 +134,6 @@ class View:
         """How many cells have which state."""
         return Counter(cell.state for row in self.rows for cell in row.cells)
 
-    def vault_counts(self) -> Counter[VaultState]:
-        """How many vaults have which state."""
-        return Counter(row.state for row in self.rows)
-
     def troubles(self) -> list[Trouble]:
         """The secrets with something to do about, those that concern most hosts first."""
         found: dict[int, dict[State, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
@@ -149,110 +148,61 @@ class View:
         return sorted(troubles, key=lambda one: (-sum(map(len, one.hosts.values())), one.column.name, one.column))
 
 
-def view(graph: Mapping[str, Any], now: float) -> View:
-    """What the page shows of a graph document at `now` (seconds since the epoch)."""
-    projects = {project["id"]: project for project in graph["projects"]}
-    columns = [_column(secret, projects) for secret in graph["secrets"]]
-    in_scope = _Scopes(columns)
-    rows = [_row(vault, columns, in_scope, now) for vault in graph["vaults"]]
-    problems = Counter(str(source["problem"]) for source in graph.get("sources", ()) if source.get("problem"))
+def view(graph: Graph, now: float) -> View:
+    """What the page shows of a graph at `now` (seconds since the epoch)."""
+    facts = Facts(graph, now)
+    numbers = {id_: number for number, id_ in enumerate(graph.secrets)}
+    rows = [_row(facts, vault, numbers) for vault in graph.vaults.values()]
+    problems = Counter(source.problem for source in graph.sources.values() if source.problem)
     return View(
-        time=_seconds(graph.get("time")),
         now=now,
-        services=[service["id"] for service in graph["services"]],
+        services=graph.services,
         rows=sorted(rows, key=lambda row: (row.host, row.job)),
-        columns=columns,
+        columns=[_column(graph, secret) for secret in graph.secrets.values()],
         problems=[f"{problem} ({_counted(count, 'place')})" for problem, count in sorted(problems.items())],
     )
 
 
-def _column(secret: Mapping[str, Any], projects: Mapping[str, Mapping[str, Any]]) -> Column:
-    project = projects.get(secret["project"], {})
+def _column(graph: Graph, secret: KnownSecret) -> Column:
+    place = secret.place
+    project = graph.projects.get(place.project)
     return Column(
-        name=secret["name"],
-        service=project.get("service") or "",
-        project=secret["project"],
-        project_name=project.get("name") or project.get("slug") or secret["project"],
-        environment=secret["environment"],
-        path=secret["path"],
-        version=int(secret.get("version") or 0),
-        updated=_seconds(secret.get("updated_at")),
-        gone=bool(secret.get("gone")),
+        name=secret.name,
+        service=project.service if project else "",
+        project=place.project,
+        project_name=(project and (project.name or project.slug)) or place.project,
+        environment=place.environment,
+        path=place.path,
+        version=secret.version,
+        updated=_seconds(secret.updated_at),
+        gone=secret.gone,
     )
 
 
-class _Scopes:
-    """Which secrets belong into a vault by its job's scope; most vaults of a fleet share a few scopes."""
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self._by_place: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
-        for number, column in enumerate(columns):
-            if not column.gone:
-                self._by_place[column.project, column.environment].append((column.path, number))
-        self._known: dict[tuple[object, ...], frozenset[int]] = {}
-
-    def __call__(self, scope: Mapping[str, Any]) -> frozenset[int]:
-        projects, environment = tuple(scope.get("project_ids") or ()), scope.get("environment") or ""
-        path, recursive = scope.get("secret_path") or "/", bool(scope.get("recursive"))
-        key = (projects, environment, path, recursive)
-        if key not in self._known:
-            below = path.rstrip("/") + "/"
-            self._known[key] = frozenset(
-                number
-                for project in projects
-                for place, number in self._by_place.get((project, environment), ())
-                if place == path or (recursive and place.startswith(below))
-            )
-        return self._known[key]
-
-
-def _row(vault: Mapping[str, Any], columns: Sequence[Column], in_scope: _Scopes, now: float) -> Row:
-    last_sync, minutes = _seconds(vault.get("last_sync")), int(vault.get("interval_minutes") or 0)
-    intervals = (now - last_sync) / (minutes * 60) if last_sync and minutes else None
-    state, why = _vault_state(vault, last_sync, intervals)
-    known = State.STALE if state is VaultState.SILENT or _is_old(intervals) else State.CURRENT
-    cells = []
-    for number, version, synced, *_name in vault["holds"]:
-        column = columns[number]
-        found = State.GONE if column.gone else State.BEHIND if version < column.version else known
-        cells.append(Cell(number, found, version, _seconds(synced)))
-    missing = in_scope(vault.get("scope") or {}).difference(cell.column for cell in cells)
-    cells += [Cell(number, State.MISSING) for number in sorted(missing)]
+def _row(facts: Facts, vault: AgentVault, numbers: Mapping[str, int]) -> Row:
+    intervals = facts.intervals_since(vault)
+    is_old = vault.silent or (intervals is not None and intervals > facts.intervals)
+    states = {"current": State.STALE if is_old else State.CURRENT, "behind": State.BEHIND, "gone": State.GONE}
+    cells = [
+        Cell(numbers[hold.secret], states[facts.state_of_hold(hold)], hold.version, _seconds(hold.synced_at))
+        for hold in vault.holds
+    ]
+    cells += [Cell(numbers[id_], State.MISSING) for id_ in facts.missing(vault)]
+    failed = "" if vault.conclusion in ("", "ok") else f"{vault.conclusion}: {vault.message}".rstrip(": ")
     return Row(
-        host=vault["host"],
-        job=vault.get("job") or "",
-        state=state,
-        why=why,
-        last_sync=last_sync,
-        answered=_seconds(vault.get("answered_at")),
+        host=vault.host,
+        job=vault.job,
+        state=VaultState[facts.state_of_vault(vault).upper()],
+        why=vault.problem or failed,
+        last_sync=_seconds(vault.last_sync),
+        answered=_seconds(vault.answered_at),
         intervals=intervals,
         cells=cells,
     )
 
 
-def _is_old(intervals: float | None) -> bool:
-    return intervals is not None and intervals > STALE_INTERVALS
-
-
-def _vault_state(vault: Mapping[str, Any], last_sync: float, intervals: float | None) -> tuple[VaultState, str]:
-    """The state, and why it is so as far as the host told."""
-    conclusion, message = str(vault.get("conclusion") or ""), str(vault.get("message") or "")
-    why = vault.get("problem") or ("" if conclusion in ("", "ok") else f"{conclusion}: {message}".rstrip(": "))
-    if vault.get("silent"):
-        return VaultState.SILENT, str(why)
-    if not last_sync:
-        return VaultState.NEVER, str(why)
-    if why:
-        return VaultState.FAILED, str(why)
-    return (VaultState.STALE if _is_old(intervals) else VaultState.OK), ""
-
-
-def _seconds(time: Any) -> float:
-    """Seconds since the epoch of a time in ISO 8601, 0 for what is none."""
-    try:
-        return datetime.fromisoformat(time).timestamp() if time else 0
-    except (TypeError, ValueError, OverflowError):
-        return 0
+def _seconds(time: str | None) -> float:
+    return seconds_of(time) or 0
 
 
 # Sentences

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import parsed
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from page.graphs import NOW, Graph
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -98,7 +99,7 @@ def show(open_file: Open, tmp_path: Path) -> Open:
 
     def show_graph(graph: Graph, scheme: str = "light") -> Watched:
         path = tmp_path / "fleet.html"
-        path.write_text(page(graph, NOW), encoding="utf-8")
+        path.write_text(page(parsed(graph), NOW), encoding="utf-8")
         return open_file(path, scheme)
 
     return show_graph

@@ -45,12 +45,21 @@ def vault(host: str, secrets: list[dict[str, Any]], projects: list[str], age: fl
         "host": host,
         "job": "shop",
         "service": SERVICE,
-        "scope": {"project_ids": projects, "environment": "prod", "secret_path": "/", "recursive": True},
+        "scope": {
+            "project_ids": projects,
+            "environment": "prod",
+            "secret_path": "/",
+            "recursive": True,
+            "key_format": "{key}",
+            "normalize_names": False,
+        },
         "interval_minutes": INTERVAL // 60,
         "last_sync": time_of(NOW - age),
         "conclusion": "ok",
         "message": "",
         "problem": None,
+        "ended": time_of(NOW - age),
+        "agent": "0.3.0",
         "generation": 7,
         "answered_at": time_of(NOW),
         "silent": False,
@@ -119,7 +128,7 @@ HOSTILE = (
     "<!--<script>",
     "]]>\u2028\u202egnp.exe",
     "web5",
-    "&lt;b&gt;",
+    "&lt;b&gt; \ud800",
 )
 
 

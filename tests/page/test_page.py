@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import parsed
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from axe_playwright_python.sync_playwright import Axe
 from page.conftest import Open, Watched
@@ -76,12 +77,12 @@ def test_the_page_asks_nobody_and_obeys_its_policy(fleet: str, scheme: str, show
 )
 def test_a_page_that_did_harm_would_be_noticed(harm: str, noticed: str, open_file: Open, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
-    path.write_text(page(healthy(), NOW).replace("<main>", f"<main>{harm}"), encoding="utf-8")
+    path.write_text(page(parsed(healthy()), NOW).replace("<main>", f"<main>{harm}"), encoding="utf-8")
     assert any(noticed in one for one in open_file(path).harm_done())
 
 
 def test_the_policy_allows_nothing_but_its_own_style_and_script() -> None:
-    html = page(troubled(), NOW)
+    html = page(parsed(troubled()), NOW)
     policy = html.split('Content-Security-Policy" content="')[1].split('"')[0].replace("&#39;", "'")
     names = [rule.split()[0] for rule in policy.split("; ")]
     assert names == ["default-src", "script-src", "style-src", "base-uri", "form-action"]
@@ -100,8 +101,10 @@ def test_names_stay_text_wherever_they_stand(show: Open) -> None:
     assert page.tab.locator("img, iframe, object, embed, link, base").count() == 0
     handlers = "all => all.flatMap(one => one.getAttributeNames()).filter(name => name.startsWith('on'))"
     assert page.tab.locator("*").evaluate_all(handlers) == []
-    assert sorted(page.hosts()) == sorted(HOSTILE)
-    assert set(HOSTILE) <= set(page.secrets())
+    # The browser shows half a character as the sign for one that is none.
+    names = {name.replace("\ud800", "\ufffd") for name in HOSTILE}
+    assert {name.replace("\ud800", "\ufffd") for name in page.hosts()} == names
+    assert names <= {name.replace("\ud800", "\ufffd") for name in page.secrets()}
     titles = page.tab.locator("svg text").all_text_contents()
     assert HOSTILE[0] in titles
     summary = page.tab.locator("#summary").inner_text()
@@ -330,7 +333,7 @@ def test_nothing_is_in_the_way_of_assistive_technology(scheme: str, show: Open) 
 
 def test_a_large_fleet_fits_into_the_page_and_a_filter_answers_at_once(show: Open) -> None:
     graph = troubled(1000, 300)
-    assert len(page(graph, NOW).encode()) < LARGEST_PAGE
+    assert len(page(parsed(graph), NOW).encode()) < LARGEST_PAGE
     shown = show(graph)
     took = """async ([id, text]) => {
       const input = document.getElementById(id), times = [];
