@@ -192,6 +192,9 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
         vaults.nodes[vault].trouble += not is_well
     for vault, rows in groups.items():
         _name(vaults.nodes[vault], rows)
+    # The layout improves on the order that it is given, and does not find the best one from any.
+    for layer in (projects, secrets):
+        layer.nodes = {key: layer.nodes[key] for key in sorted(layer.nodes, key=str)}
     return [services, projects, secrets, vaults], [dict(hosted), dict(belongs), dict(synced)]
 
 
@@ -202,8 +205,8 @@ def _name(node: Node, rows: Sequence[Row]) -> None:
         node.label, node.detail = hosts[0], f"job {job}" if job else ""
         node.host = quoted(hosts[0], job)
     else:
-        node.label = f"{_number(len(hosts), 'host')}{' with something to do' if node.trouble else ''}"
-        node.detail = f"job {job}" if job else ""
+        node.label = _number(len(hosts), "host")
+        node.detail = ", ".join(filter(None, (f"job {job}" if job else "", "something to do" if node.trouble else "")))
         node.host = quoted(job)
     named = ", ".join(hosts[:20]) + (f" and {len(hosts) - 20:,} more" if len(hosts) > 20 else "")
     node.title = named
