@@ -25,7 +25,7 @@ MOST_SECONDS, MOST_MEGABYTES = 10, 500
 
 
 def build(folder: Path) -> None:
-    """Bring the graph in `folder` up to date and write the table; print seconds of the processor, because others work on
+    """Bring the graph in `folder` up to date and write the table; print seconds of the processor, because others use
     it too, and the peak of this process's memory in MB.
 
     What the simulated hosts tell is read before, because it is Ansible that does that in a run.
