@@ -9,11 +9,13 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, fleet, fleet_query, report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.inquiry import inquire
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,11 +44,23 @@ class Collected:
             for word, graph in (("before", self.before), ("after", self.after))
         }
 
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The graph's document."""
+        return fleet.document(self.after)
+
+    @property
+    def headline(self) -> str:
+        """What there is to act on, in one line."""
+        return fleet_page.headline(self.document, self.now)
+
     def content(self, option: str) -> bytes:
         """What the file that an option names is to hold."""
         if option == "graph_file":
-            return json.dumps(fleet.document(self.after), separators=(",", ":")).encode("ascii") + b"\n"
-        return fleet_query.table(self.after, self.now)
+            return json.dumps(self.document, separators=(",", ":")).encode("ascii") + b"\n"
+        if option == "csv_file":
+            return fleet_query.table(self.after, self.now)
+        return fleet_page.page(self.document, self.now).encode("utf-8", "replace")
 
 
 def collect(before: fleet.Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:
