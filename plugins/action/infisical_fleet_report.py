@@ -14,17 +14,18 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, options, run_cache
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, fleet_page, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "hosts": {"type": "raw", "required": True},
     "graph_file": {"type": "str", "required": True},
     "csv_file": {"type": "str"},
+    "html_file": {"type": "str"},
     "forget_absent_hosts": {"type": "bool", "default": False},
     "mode": {"type": "str", "default": "0600"},
 }
-FILES = ("graph_file", "csv_file")
+FILES = ("graph_file", "csv_file", "html_file")
 
 
 class ActionModule(InfisicalAction):
@@ -38,6 +39,8 @@ class ActionModule(InfisicalAction):
         if not isinstance(hosts, Mapping):
             raise ConfigurationError("hosts", "must be a mapping of names of hosts to what they told.")
         paths = {name: self.controller_path(given[name]) for name in FILES if given[name]}
+        if "html_file" in paths:
+            fleet_page.require()  # before anybody is asked
         settings = Settings.from_options(options.resolve(dict(self._task.args), task_vars, self._templar.template))
         collected = fleet_graph.collect(
             fleet_graph.read(paths["graph_file"], missing_is_empty=True),
@@ -54,6 +57,7 @@ class ActionModule(InfisicalAction):
                 fleet_graph.write(path, collected.content(name), mode)
         result: dict[str, Any] = {
             "changed": changed,
+            "headline": collected.headline,
             "summary": counts["after"],
             "time": collected.after.time,
             "problems": collected.problems,

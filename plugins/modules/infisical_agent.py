@@ -11,13 +11,13 @@ version_added: 0.3.0
 description:
   - Installs the command C(infisical-sync) on the host, and for each job a timer, an encrypted vault, and the files that
     applications get from it. All of it is one task and one round trip.
-  - Most people use it through the role P(keyfleet.infisical.scheduled_sync#role), which looks before it and installs
-    the libraries that the agent needs.
-  - The client secret, the key of the vaults and the webhook's URL become systemd credentials, encrypted with a key of
-    the machine, where systemd can (since version 250). They are compared by decrypting them on the host, so that a
-    second run changes nothing.
+  - Most people use it through the role P(keyfleet.infisical.scheduled_sync#role), which looks first whether it will
+    work, installs the libraries that the agent needs, and has the first sync done.
+  - Client id, client secret, the key of the vaults and the webhook's URL become systemd credentials, encrypted with a
+    key of the machine, where systemd can (since version 250). They are compared by decrypting them on the host, so that
+    a second run changes nothing.
   - A job that is not in O(jobs) any more is removed with all that it delivered, but for its vault.
-  - It has to run as root.
+  - The module has to run as root.
 author: keyfleet.infisical contributors (@keyfleet)
 extends_documentation_fragment:
   - keyfleet.infisical.auth
@@ -27,12 +27,13 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - With V(absent), the agent is removed with all that it delivered, but not its vaults and their key.
+      - With V(absent), the agent is removed with all that it delivered. Its vaults stay, with their key and the agent's
+        user.
     type: str
     choices: [present, absent]
     default: present
   remove_vault:
-    description: Whether O(state=absent) removes the vaults and their key too, and the agent's user.
+    description: Whether O(state=absent) removes the vaults, their key and the agent's user too.
     type: bool
     default: false
   jobs:
@@ -42,7 +43,9 @@ options:
     default: []
     suboptions:
       name:
-        description: The job's name, of letters, digits, C(_), C(-) and C(.). Its units and its vault are called so.
+        description:
+          - The job's name, of letters, digits, C(_), C(-) and C(.), at most 63. Its units are called so, such as
+            C(infisical-sync@NAME.timer), and the directory of its vault.
         type: str
         required: true
       interval:
@@ -53,14 +56,15 @@ options:
         default: 15m
       project_ids:
         description:
-          - The projects whose secrets it pulls, by default O(project_id); V([all]) for all that the identity can see.
+          - The ids of the projects whose secrets it pulls, by default the one of O(project_id). V([all]) stands for all
+            projects that the identity can see.
         type: list
         elements: str
       environment:
-        description: The slug of the environment, by default O(environment).
+        description: The slug of the environment, by default that of O(environment).
         type: str
       secret_path:
-        description: The path of the folder, by default O(secret_path).
+        description: The path of the folder, by default that of O(secret_path).
         type: str
       recursive:
         description: Whether to pull the folders below the path too.
@@ -83,7 +87,7 @@ options:
         type: bool
         default: false
       precedence:
-        description: Project ids and paths; whose secret wins where several get one name.
+        description: Project ids and paths, the first one first, whose secret wins where several get one name.
         type: list
         elements: str
         default: []
@@ -92,7 +96,7 @@ options:
         type: bool
         default: false
       max_delete_percent:
-        description: Refuse to prune more than this share of ten entries or more.
+        description: The share in percent of ten entries or more beyond which O(jobs[].prune) refuses to delete.
         type: float
         default: 30.0
       state_hash:
@@ -105,7 +109,8 @@ options:
       files:
         description:
           - What applications get, as files that are written after each sync where they differ, and at each boot.
-          - Root alone may be able to change the directories that they lie in. Missing ones are made.
+          - The directories that they lie in must belong to root, with all above them, and be writable for root alone.
+            Missing ones are made. C(/home), C(/root), C(/tmp) and C(/var/tmp) cannot be used.
         type: list
         elements: dict
         default: []
@@ -118,8 +123,8 @@ options:
             type: path
           format:
             description:
-              - V(dotenv) lines for C(sh) and C(EnvironmentFile=) of systemd, one V(json) object, or V(files), a
-                directory with one value a file.
+              - V(dotenv) are lines for C(sh) and C(EnvironmentFile=) of systemd, V(json) is one object of strings, and
+                V(files) a directory with one value a file.
             type: str
             choices: [dotenv, json, files]
             default: dotenv
@@ -146,12 +151,15 @@ options:
             elements: str
             default: []
           reload:
-            description: Units that are reloaded once after a change, or restarted where they cannot reload.
+            description:
+              - Units that are reloaded once after a change, or restarted where they cannot reload. Those that do not
+                run are left alone.
             type: list
             elements: str
             default: []
           restart:
-            description: Units that are restarted once after a change.
+            description:
+              - Units that are restarted once after a change. Those that do not run are left alone.
             type: list
             elements: str
             default: []
@@ -166,15 +174,16 @@ options:
     default: auto
   credentials:
     description:
-      - How the agent's own secrets are kept. V(encrypted) as systemd credentials, V(file) as files of mode 0600,
-        V(auto) the first where systemd can.
+      - How the agent's own secrets are kept. With V(encrypted), as encrypted credentials of systemd, which takes
+        systemd 250 or later. With V(file), as files of mode 0600. With V(auto), encrypted where systemd can, else as
+        files.
     type: str
     choices: [auto, encrypted, file]
     default: auto
   credential_key:
     description:
-      - What encrypts the credentials. V(host) is a key on the host's disk, V(tpm2) one in its TPM, bound to no state of
-        it.
+      - What encrypts the credentials. V(host) is a key on the host's disk, V(tpm2) one in its TPM, bound to no PCR, and
+        V(host+tpm2) both.
     type: str
     choices: [host, tpm2, host+tpm2]
     default: host
@@ -187,7 +196,7 @@ options:
   notify_command:
     description:
       - A program with arguments that is told of the first failure, of one that goes on, and of the recovery. It gets
-        JSON on standard input, and runs as the agent's user.
+        JSON on standard input, and runs as the agent's user in a sandbox.
     type: str
     default: ""
   notify_webhook_url:
@@ -199,7 +208,8 @@ options:
     default: 24.0
   metrics_directory:
     description:
-      - The directory of the textfile collector of Prometheus' node exporter. Each job leaves a file there.
+      - The directory of the textfile collector of Prometheus' node exporter, made where it is missing. Each job leaves
+        a file there.
     type: path
   rate_limit_jitter:
     description: Seconds, chosen at random up to this number, that the agent waits on top of what a rate limit asks for.

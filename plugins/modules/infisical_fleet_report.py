@@ -51,6 +51,11 @@ options:
       - A file for a table in CSV with a row for each host, job and secret, and its state.
       - Texts that a spreadsheet would take for a formula have an apostrophe before them.
     type: path
+  html_file:
+    description:
+      - A file for the report as a page for a browser. It is complete in itself, and asks nobody for anything.
+      - The Python library igraph is required on the controller then.
+    type: path
   mode:
     description:
       - The mode of the files, in octal digits and quotes. Names of secrets and of hosts are not for everybody.
@@ -65,6 +70,8 @@ options:
   secret_path:
     description:
       - Not used. It is accepted so that C(module_defaults) of the action group work.
+requirements:
+  - igraph >= 0.10.2, for O(html_file)
 notes:
   - The identity should see all projects of the fleet's jobs. Names and versions suffice, so that it needs no
     permission to read values where the server tells these apart.
@@ -100,10 +107,16 @@ EXAMPLES = r"""
       | map(attribute='metadata', default=''))) }}"
     graph_file: fleet/graph.json
     csv_file: fleet/report.csv
+    html_file: fleet/report.html
   run_once: true
 """
 
 RETURN = r"""
+headline:
+  description: What there is to act on, in one line.
+  returned: success
+  type: str
+  sample: 1 secret is behind on 2 hosts
 summary:
   description:
     - How many there are of what the graph has. C(held) counts pairs of a vault and a secret that it holds; C(behind)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, fleet, fleet_query, report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.inquiry import inquire
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,11 +43,18 @@ class Collected:
             for word, graph in (("before", self.before), ("after", self.after))
         }
 
+    @property
+    def headline(self) -> str:
+        """What there is to act on, in one line."""
+        return fleet_page.headline(self.after, self.now)
+
     def content(self, option: str) -> bytes:
         """What the file that an option names is to hold."""
         if option == "graph_file":
             return json.dumps(fleet.document(self.after), separators=(",", ":")).encode("ascii") + b"\n"
-        return fleet_query.table(self.after, self.now)
+        if option == "csv_file":
+            return fleet_query.table(self.after, self.now)
+        return fleet_page.page(self.after, self.now).encode("utf-8")
 
 
 def collect(before: fleet.Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:

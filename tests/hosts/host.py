@@ -126,6 +126,9 @@ class Host:
         if state == "degraded":
             failed = self.run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
             raise Failure(f"{self.name} has booted with failed units: {failed}")
+        # Seen from inside all is well; whoever called is outside.
+        if not until(lambda: network.answers(self.address), max(1.0, deadline - time.monotonic())):
+            raise Failure(f"{self.name} has booted, but nothing answers at {self.address}")
 
     def run(self, *command: str) -> str:
         """Run a command in the host as root, past ssh, and return what it printed."""

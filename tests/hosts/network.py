@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 from failure import Failure
@@ -50,10 +51,21 @@ def connect(label: str, number: int, namespace: Path) -> None:
     inside = ["nsenter", f"--net={namespace}", "ip"]
     peer = ["type", "veth", "peer", "name", label, "netns", os.getpid()]
     run(*inside, "link", "add", "host0", "address", f"{HARDWARE}:{number:02x}", *peer)
+    # A host of another version of this program, with another hardware address, may be remembered.
+    run("ip", "neighbour", "flush", "dev", BRIDGE, "to", f"{NETWORK}.{number}")
     run("ip", "link", "set", label, "master", BRIDGE, "up")
     run(*inside, "link", "set", "lo", "up")
     run(*inside, "address", "add", f"{NETWORK}.{number}/24", "dev", "host0")
     run(*inside, "link", "set", "host0", "up")
+
+
+def answers(address: str, port: int = 22) -> bool:
+    """Whether the controller reaches a host."""
+    try:
+        socket.create_connection((address, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def disconnect(label: str) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from .host import Host
 
 IN_MEMORY = ("run", "tmp", "dev/shm")
 SECONDS_BETWEEN_LOOKS = 0.02
+LOOKS = 25
 
 
 def disk(host: Host) -> dict[str, str]:
@@ -54,52 +54,64 @@ def _content(file: Path) -> bytes:
 
 
 class Watch:
-    """Collects the arguments and environments of processes: those of hosts but for the units `apart`, and those that
-    have a mark in their environment."""
+    """Collects the arguments and environments of processes and all that they start, but for those in control groups
+    that fit `apart`."""
 
-    def __init__(self, hosts: list[Host], mark: bytes, apart: re.Pattern[bytes]) -> None:
+    def __init__(self, processes: Iterable[int], apart: re.Pattern[bytes]) -> None:
         self.seen: set[bytes] = set()
-        self._cgroups = [host.cgroup for host in hosts]
-        self._mark, self._apart = mark, apart
+        self._roots = list(processes)
+        self._apart = apart
+        self._looks: dict[int, int] = {}
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
     def end(self) -> None:
         self._ended.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         while not self._ended.wait(SECONDS_BETWEEN_LOOKS):
-            inside = {pid for cgroup in self._cgroups for pid in cgroup.processes()}
-            for entry in os.scandir("/proc"):
-                if not entry.name.isdigit():
-                    continue
-                try:
-                    command, environment, unit = (
-                        Path(entry.path, name).read_bytes() for name in ("cmdline", "environ", "cgroup")
-                    )
-                except OSError:  # it has ended
-                    continue
-                if self._mark in environment or (int(entry.name) in inside and not self._apart.search(unit)):
-                    self.seen.add(command + b"\n" + environment)
+            # One that has run for a while becomes no other program any more.
+            looks = self._looks
+            self._looks = {pid: looks.get(pid, 0) + 1 for root in self._roots for pid in _with_children(root)}
+            for pid, number in self._looks.items():
+                if number <= LOOKS:
+                    self._look(pid)
+
+    def _look(self, pid: int) -> None:
+        try:
+            shown = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cgroup", "cmdline", "environ")]
+        except OSError:  # it has ended
+            return
+        if not self._apart.search(shown[0]):
+            self.seen.add(b"\n".join(shown[1:]))
+
+
+def _with_children(pid: int) -> Iterator[int]:
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found = children.read_text("ascii").split()
+        except OSError:  # it has ended
+            continue
+        for child in found:
+            yield from _with_children(int(child))
 
 
 def watched(hosts: Sequence[Host], command: Sequence[str], printed: Path, seen: Path, apart: str) -> int:
     """Run a command; keep what it printed, and what its processes and those of the hosts showed, in two files. Control
     groups that fit the regular expression `apart` are not looked at. Returns the command's exit status."""
-    mark = f"KEYFLEET_WATCHED={uuid.uuid4()}"
-    variables = {**os.environ, **dict([mark.split("=")])}
-    watch = Watch(hosts, mark.encode(), re.compile(apart.encode()))
-    try:
-        with printed.open("wb") as output:
-            done = subprocess.run(
-                command, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-            )
-    finally:
-        watch.end()
+    leaders = [leader for leader in (host.cgroup.leader() for host in hosts) if leader is not None]
+    with printed.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        watch = Watch([process.pid, *leaders], re.compile(apart.encode(), re.MULTILINE))
+        try:
+            status = process.wait()
+        finally:
+            watch.end()
     seen.write_bytes(b"\n".join(sorted(watch.seen)))
-    return done.returncode
+    return status
 
 
 def search(hosts: Iterable[Host], canaries: Iterable[str], meant: str, further: Iterable[Path]) -> dict[str, Any]:

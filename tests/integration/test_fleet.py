@@ -45,6 +45,7 @@ REPORT = """
           | map(attribute='told.stdout', default=''))) }}"
         graph_file: fleet.json
         csv_file: fleet.csv
+        html_file: fleet.html
       run_once: true
 """
 
@@ -178,7 +179,7 @@ def test_the_report_names_exactly_what_was_made_stale_and_changed(ansible: Contr
 
 
 def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet: Fleet) -> None:
-    files = [ansible.folder / name for name in ("fleet.json", "fleet.csv")]
+    files = [ansible.folder / name for name in ("fleet.json", "fleet.csv", "fleet.html")]
 
     def states() -> list[bytes | None]:
         return [path.read_bytes() if path.exists() else None for path in files]
@@ -197,7 +198,7 @@ def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet
     fleet.put("OTHER", "changed")
     assert changed("--check")
     assert changed()
-    assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o600", "0o600"]
+    assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o600"] * 3
 
 
 def test_a_difference_has_counts_only(ansible: Controller, fleet: Fleet) -> None:
@@ -254,7 +255,7 @@ def test_neither_a_value_nor_a_hash_is_in_anything_that_is_written(
         watch=True,
     )
     searched = places(ansible, run)
-    assert {"fleet.json", "fleet.csv", "ansible.log"} <= set(searched)
+    assert {"fleet.json", "fleet.csv", "fleet.html", "ansible.log"} <= set(searched)
     assert any(name.startswith("facts/") for name in searched)
     assert leaks([SECRET], searched) == {}
     hashes = hashes_of({name: f"{name} {SECRET}" for name in ("SHARED", "OTHER")})
@@ -316,6 +317,7 @@ def test_the_playbook_reports_hosts_that_cannot_be_reached(ansible: Controller, 
         )
         found = json.loads((folder / "graph.json").read_text("utf-8"))
         assert [(vault["host"], vault["silent"]) for vault in found["vaults"]] == [("web1", True), ("web2", True)]
+    assert "<html" in (folder / "report.html").read_text("utf-8")
     rows = list(csv.DictReader((folder / "report.csv").open(encoding="utf-8")))
     assert [(row["host"], row["vault_state"]) for row in rows] == [("web1", "silent"), ("web2", "silent")]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
 import shutil
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.keyfleet.infisical.plugins.module_utils import module
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
 from dev_server.client import DevServer
 from integration.controller import LOOKUP, Controller
@@ -214,6 +217,22 @@ def test_a_module_on_another_host_under_another_user_uses_the_controllers_option
     assert [secret["name"] for secret in run.result("read")["secrets"]] == ["BY_OTHER"]
 
 
+def test_every_module_that_talks_to_infisical_is_in_the_group_and_takes_every_shared_option() -> None:
+    room = Path(str(module.__file__)).parents[1]
+    text = yaml.safe_load((room.parent / "meta" / "runtime.yml").read_text("utf-8"))
+    group, taking = set(text["action_groups"]["infisical"]), set()
+    for path in (room / "modules").glob("*.py"):
+        source = ast.parse(path.read_text("utf-8"))
+        made = next(
+            call for call in ast.walk(source)
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "InfisicalModule"
+        )  # fmt: skip
+        if not any(word.arg == "shared" and ast.unparse(word.value) == "False" for word in made.keywords):
+            taking.add(path.stem)
+        assert (room / "action" / path.name).exists() or "infisical_agent" in path.stem
+    assert group == taking
+
+
 def test_module_defaults_of_the_group_with_every_shared_option(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
@@ -256,10 +275,17 @@ def test_module_defaults_of_the_group_with_every_shared_option(
           keyfleet.infisical.infisical_secret_info:
         - name: argument before defaults
           keyfleet.infisical.infisical_secret_info: {{secret_path: /app}}
+        - name: agent
+          keyfleet.infisical.infisical_agent: {{jobs: [{{name: shop}}]}}
+          become: false
+          check_mode: true
+          ignore_errors: true
 """,
         variables={},
     ).succeeded()
 
+    agent = run.result("agent")
+    assert agent["changed"] or "set become: true" in agent["msg"].lower()
     assert [secret["name"] for secret in run.result("read")["secrets"]] == ["BY_DEFAULTS"]
     names = [secret["name"] for secret in run.result("argument before defaults")["secrets"]]
     assert names == ["DB_PASSWORD", "DB_USER"]

@@ -24,7 +24,7 @@ from hosts import network  # noqa: E402
 from hosts.command import OWNER  # noqa: E402
 from hosts.group import Group, Wanted, groups, sweep  # noqa: E402
 from hosts.host import Host, known_labels  # noqa: E402
-from hosts.machine import Process, missing, until  # noqa: E402
+from hosts.machine import Process, missing, run, until  # noqa: E402
 
 reason = missing()
 if reason:
@@ -97,6 +97,17 @@ def test_neighbours_are_not_confused_when_hosts_come_and_go(group: Group) -> Non
         again.up(TWO[1:])
         assert hardware_addresses() == before
     assert before[1] == f"{network.HARDWARE}:{number:02x}"
+
+
+def test_a_host_is_reached_at_once_although_another_one_is_remembered_at_its_address(group: Group) -> None:
+    group.up(TWO)
+    address = group.host("one").address
+    group.down(["one"])
+    wrong = ["lladdr", "02:00:00:00:00:99", "nud", "reachable"]
+    run("ip", "neighbour", "replace", address, *wrong, "dev", network.BRIDGE)
+    group.up(TWO)
+    assert network.answers(group.host("one").address)
+    assert until(lambda: "02:00:00:00:00:99" not in run("ip", "neighbour", "show", address), 5)
 
 
 def test_hosts_have_no_way_to_the_internet(group: Group) -> None:

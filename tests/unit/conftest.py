@@ -57,7 +57,7 @@ def room() -> Iterator[Path]:
     """A directory that root alone can change, with all above it: below those of the tests everybody may write."""
     if os.geteuid() != 0:
         pytest.skip("only root can make such a directory")
-    folder = Path(tempfile.mkdtemp(prefix="keyfleet-test-", dir="/run"))
+    folder = Path(tempfile.mkdtemp(prefix="keyfleet-test-", dir="/var"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

@@ -134,3 +134,44 @@ def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
         raise RuntimeError
     with files.locked(path, 0), pytest.raises(files.LockTimeout), files.locked(path, 0):
         pass
+
+
+def full(*arguments: object, **names: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_note_is_written_over_the_one_that_is_there_where_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "note"
+    files.write_note(str(path), b"a note of some length")
+    monkeypatch.setattr(files, "write_atomic", full)
+    for data in (b"short", b"as long"):
+        files.write_note(str(path), data)
+        assert path.read_bytes() == data
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_where_no_note_is_there_a_full_disk_is_told_and_a_link_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "write_atomic", full)
+    target = tmp_path / "target"
+    target.write_bytes(b"precious")
+    (tmp_path / "link").symlink_to(target)
+    for name in ("none", "link"):
+        with pytest.raises(OSError, match="No space left"):
+            files.write_note(str(tmp_path / name), b"x")
+    assert target.read_bytes() == b"precious"
+
+
+def test_what_is_wrong_besides_a_full_disk_writes_over_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **names: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "note"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(files, "write_atomic", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        files.write_note(str(path), b"new")
+    assert path.read_bytes() == b"old"

@@ -204,7 +204,9 @@ def test_two_hosts_or_secrets_never_share_an_id_whatever_their_names() -> None:
     assert fleet.AgentVault("a/b", "c").id != fleet.AgentVault("a", "b/c").id
 
 
-HOSTILE = ('<script>alert(1)</script>', '"onload="', "=1+1", "a\nb", "a/b", "%2F", "\u202e", "\ud800", "é", "'; --", "")  # fmt: skip
+HOSTILE = (
+    "<script>alert(1)</script>", '"onload="', "=1+1", "a\nb", "a/b", "%2F", "\u202e", "\ud800", "é", "'; --", ""
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -251,7 +253,7 @@ def damaged(document: dict[str, Any], path: list[Any], value: Any) -> dict[str, 
     ],
 )
 def test_a_damaged_document_is_refused_and_says_what_to_do(graph: Graph, path: list[Any], value: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is damaged: .* Move it away"):
+    with pytest.raises(ConfigurationError, match=r"is damaged: .* Move it away"):
         fleet.parsed(damaged(fleet.document(graph), path, value))
 
 
@@ -292,7 +294,7 @@ def test_a_document_without_a_version_is_refused(graph: Graph, version: Any) -> 
 
 
 def test_a_newer_document_is_refused_with_what_to_do(graph: Graph) -> None:
-    with pytest.raises(ConfigurationError, match="version 2 of its schema, and 1 is the latest.*Update"):
+    with pytest.raises(ConfigurationError, match=r"version 2 of its schema, and 1 is the latest.*Update"):
         fleet.parsed({**fleet.document(graph), "version": 2})
     with pytest.raises(ConfigurationError, match="Update"):
         fleet.parsed_answer({**metadata(job()), "version": 2}, NOW)

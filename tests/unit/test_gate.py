@@ -78,11 +78,11 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(web, tmp_path / "login.json")
 
 
-def test_a_login_that_is_accepted_leaves_nothing_behind(fleet: Fleet) -> None:
+def test_a_login_that_is_accepted_leaves_nothing_behind_but_room_for_what_comes(fleet: Fleet) -> None:
     fleet.answer(GOOD)
     assert [fleet.cycle(), fleet.cycle()] == ["CANARY-token"] * 2
     assert fleet.logins == 2
-    assert not fleet.path.exists()
+    assert json.loads(fleet.path.read_text()) == {}
 
 
 def test_refused_credentials_are_sent_once_and_then_after_1_2_4_and_at_last_every_24_hours(fleet: Fleet) -> None:
@@ -281,13 +281,17 @@ def test_a_damaged_file_counts_as_none_and_is_replaced(fleet: Fleet, damage: Any
     assert fleet.logins == 0
 
 
-def test_a_full_disk_does_not_hide_why_the_login_failed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_hides_neither_why_a_login_failed_nor_that_it_did_not(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*arguments: object, **names: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "write_atomic", full)
     fleet.answer(REJECTED)
     assert fleet.cycle() == "credentials_rejected"
+    fleet.answer(GOOD)
+    assert fleet.cycle() == "CANARY-token"
 
 
 def test_a_directory_that_is_not_there_is_explained_and_nothing_sent(fleet: Fleet) -> None:

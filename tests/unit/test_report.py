@@ -65,6 +65,23 @@ def test_a_link_is_not_read(tmp_path: Path) -> None:
     assert report.read(str(tmp_path / "result.json")) == Report()
 
 
+def test_a_link_in_place_of_the_directory_leads_no_report_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    with pytest.raises(OSError):
+        report.write(str(tmp_path / "link" / "result.json"), GOOD)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write what belongs to others")
+def test_a_report_that_root_writes_stays_the_agents(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    os.chown(tmp_path, 65534, 65534)
+    for each in (GOOD, BAD):
+        report.write(str(path), each)
+        assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (65534, 65534, 0o600)
+
+
 def test_times_are_read_back_as_they_were_written() -> None:
     assert report.time_of(1_800_000_000.9) == "2027-01-15T08:00:00Z"
     assert report.seconds_of("2027-01-15T08:00:00Z") == 1_800_000_000

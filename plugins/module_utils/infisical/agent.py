@@ -9,6 +9,7 @@ import contextlib
 import glob
 import hashlib
 import json
+import math
 import os
 import pkgutil
 import re
@@ -26,6 +27,7 @@ from .keys import KEY_BYTES
 from .local import open_vault, rekey
 from .metadata import document
 from .model import Settings
+from .notify import command_words
 from .vault import Vault
 
 USER = "infisical-sync"
@@ -35,6 +37,8 @@ CRON = "/etc/cron.d"
 KEY = "infisical_vault_key"
 VAULT_FILE = "secrets.vault"
 _NEXT_KEY = f"{KEY}.next"
+_KEY_KIND = f"{units.CONFIGURATION}/credential-key"
+"""What has encrypted the credentials: a credential itself does not tell."""
 
 ROOMS = (
     "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files",
@@ -124,8 +128,16 @@ def checked(agent: Agent) -> Agent:
         raise ConfigurationError("jobs", "is empty. Name a job, or remove the agent with state: absent.")
     if not re.match(r"/[^\s]*\Z", agent.python):
         raise ConfigurationError("python", f"'{agent.python}' is no absolute path without blanks.")
-    if agent.notify_webhook_url and "\n" in agent.notify_webhook_url:
-        raise ConfigurationError("notify_webhook_url", "holds more than one line.")
+    for name, text in (
+        *((name, getattr(settings, name)) for name in ("url", "ca_path", "proxy")),
+        *((name, getattr(agent, name)) for name in ("notify_command", "notify_webhook_url", "metrics_directory")),
+    ):
+        if "\n" in text or "\r" in text:
+            raise ConfigurationError(name, "holds more than one line.")
+    command_words(agent.notify_command)
+    for name in ("notify_reminder", "rate_limit_jitter"):
+        if not 0 <= getattr(agent, name) < math.inf:
+            raise ConfigurationError(name, f"must be a number, 0 or more, not {getattr(agent, name):g}.")
     if agent.metrics_directory and not agent.metrics_directory.startswith("/"):
         raise ConfigurationError("metrics_directory", f"'{agent.metrics_directory}' is no absolute path.")
     taken: dict[str, str] = {}
@@ -137,24 +149,24 @@ def checked(agent: Agent) -> Agent:
         schedule.calendar(job.minutes)
         if not job.options.get("environment"):
             raise ConfigurationError("jobs", f"{job.name}: environment is not given. Set it to an environment's slug.")
-        for place in (f"job {job.name}", *(file.path for file in job.files)):
+        # A dot and an underscore are the same in the name of a file for cron.
+        for place in (f"job {job.name.replace('.', '_')}", *(file.path for file in job.files)):
             if place in taken:
                 raise ConfigurationError("jobs", f"{place} stands there twice ({taken[place]} and {job.name}).")
             taken[place] = job.name
-        for text in _texts(job, agent):
+        for text in _texts(job):
             if "\n" in text or "\r" in text:
                 raise ConfigurationError("jobs", f"{job.name}: an option holds more than one line.")
     return agent
 
 
-def _texts(job: Job, agent: Agent) -> Iterable[str]:
+def _texts(job: Job) -> Iterable[str]:
     yield from (
         str(part) for value in job.options.values() for part in (value if isinstance(value, tuple) else [value])
     )
     yield from (
         str(part) for file in job.files for value in file for part in (value if isinstance(value, tuple) else [value])
     )
-    yield from (agent.notify_command, agent.metrics_directory)
 
 
 def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
@@ -186,10 +198,17 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
         host.directory(f"{units.STATE}/{job.name}", 0o700, user)
         for directory in _outside(job):
             host.directory(directory, 0o755, keep=True)
+    if agent.metrics_directory:
+        host.directory(agent.metrics_directory, 0o755, keep=True)
     around, new_key, renewed = _credentials(host, agent, found, version, user)
-    host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644)
+    if host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644) and version and not check:
+        # What told at boot that this is another machine is not wrong any more.
+        host.run("systemctl", "reset-failed", units.MOVED.format("*"))
     for job in agent.jobs:
         done.warnings += _set_aside(host, job.name, new_key, around)
+        metrics = _metrics_file(job.name)
+        if metrics and os.path.dirname(metrics) != os.path.normpath(agent.metrics_directory):
+            host.absent(metrics)
         changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))
         last = report.read(_report_file(job.name))
         if changed or renewed or last.failed or not last.ended or not _vault(job.name).exists():
@@ -276,7 +295,11 @@ def _alone(check: bool) -> Iterator[None]:
 def sources() -> dict[str, bytes]:
     """This library's files by name, from wherever it runs, also from the archive in which Ansible sends it."""
     found = {f"{room}.py": pkgutil.get_data(__package__ or "", f"{room}.py") for room in ROOMS}
-    return {name: data or b"" for name, data in found.items()}
+    missing = [name for name, data in found.items() if data is None]
+    if missing:
+        names = ", ".join(missing)
+        raise InfisicalError(Conclusion.STORAGE, f"The library cannot be read from where it runs: {names}.")
+    return {name: data for name, data in found.items() if data is not None}
 
 
 _LAUNCHER = """\
@@ -308,7 +331,7 @@ def _install(host: Host, python: str) -> str:
         with host.explained(folder):
             os.makedirs(f"{unfinished}/infisical")
             for name, data in library.items():
-                files.write_atomic(f"{unfinished}/infisical/{name}", data, 0o644, durable=False)
+                files.write_atomic(f"{unfinished}/infisical/{name}", data, 0o644)
             for path in (unfinished, f"{unfinished}/infisical"):
                 os.chmod(path, 0o755)  # noqa: S103
         # Not at each start, and nobody but root could keep it.
@@ -319,13 +342,13 @@ def _install(host: Host, python: str) -> str:
                     os.chmod(os.path.join(path, each), 0o755 if each in folders else 0o644)
             os.rename(unfinished, folder)
     before = os.path.basename(os.path.realpath(f"{LIBRARY}/current"))
-    host.link(f"{LIBRARY}/current", f"versions/{version}")
+    if host.link(f"{LIBRARY}/current", f"versions/{version}"):
+        # Whatever runs now may import more of the version before.
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(versions):
+                if name not in (version, before):
+                    host.tree_absent(f"{versions}/{name}")
     host.file(units.COMMAND, _LAUNCHER.format(python=python, library=LIBRARY), 0o755)
-    # Whatever runs now may import more of the version before.
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(versions):
-            if name not in (version, before):
-                host.tree_absent(f"{versions}/{name}")
     return version
 
 
@@ -395,14 +418,17 @@ def _credentials(
     if agent.notify_webhook_url:
         wanted["infisical_webhook_url"] = agent.notify_webhook_url.encode("utf-8")
     renewed = False
+    by_other_key = encrypts and (_text_of(_KEY_KIND) or agent.credential_key) != agent.credential_key
     for name, value in wanted.items():
         path = f"{store}/{name}"
         if not encrypts:
             renewed |= host.file(path, value, 0o600, owner)
-        elif moved or _decrypted(name, path) != value:
+        elif moved or by_other_key or _decrypted(name, path) != value:
             renewed = True
             data = b"" if host.check else systemd.encrypted(name, value, with_key=agent.credential_key)
             host.file(path, data or value, 0o600)
+    if encrypts:
+        host.file(_KEY_KIND, f"{agent.credential_key}\n", 0o644)
     for name in config.CREDENTIALS:
         for directory in (systemd.CREDSTORE, plain):
             if name not in wanted or directory != store:
@@ -439,7 +465,7 @@ def _rotated(host: Host, kept: bytes, rotate: bool, store: str, store_key: Calla
     if not host.check:
         with host.explained(coming):
             os.rename(coming, f"{store}/{KEY}")
-    return new
+    return kept if host.check else new
 
 
 def _key_at(path: str, *, encrypted: bool) -> bytes | None:
@@ -452,6 +478,13 @@ def _key_at(path: str, *, encrypted: bool) -> bytes | None:
         except OSError:
             key = None
     return key if key is not None and len(key) == KEY_BYTES else None
+
+
+def _text_of(path: str) -> str:
+    try:
+        return files.read_regular(path).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _kept_key(plain: str, moved: bool) -> bytes | None:
@@ -577,8 +610,15 @@ def _outside(job: Job) -> list[str]:
 def _schedule(host: Host, agent: Agent, around: _Around) -> None:
     if not around.surroundings.version:
         for job in agent.jobs:
+            _without_timer(host, job.name)
+        for name in units.NAMES:
+            host.absent(f"{UNITS}/{name}", unit=True)
+        host.reload_units()
+        for job in agent.jobs:
             host.file(f"{CRON}/{_cron_name(job.name)}", _cron(job, around.surroundings.machine_id), 0o644)
         return
+    for job in agent.jobs:
+        host.absent(f"{CRON}/{_cron_name(job.name)}")
     for name, text in units.services(around.surroundings).items():
         host.file(f"{UNITS}/{name}", text, 0o644, unit=True)
     restarted = []
@@ -629,9 +669,7 @@ def _cron(job: Job, machine_id: str) -> str:
     shift = schedule.offset(machine_id, job.name, job.minutes)
     end = f"--config {config.job_file(job.name)} >/dev/null"
     as_user = f"runuser -u {USER} -- {units.COMMAND}"
-    # Without systemd nobody else makes the directory in memory.
-    steps = [f"sleep {shift % 60}", f"install -d {job.default_directory}",
-             f"install -d -m 700 -o {USER} {os.path.dirname(_report_file(job.name))}", f"{as_user} sync {end}",
+    steps = [f"sleep {shift % 60}", *map(" ".join, _in_memory(job.name)), f"{as_user} sync {end}",
              f"{units.COMMAND} deliver {end}", f"{as_user} notify {end}"]  # fmt: skip
     return (
         "# Written by the role scheduled_sync of keyfleet.infisical.\n"
@@ -640,23 +678,45 @@ def _cron(job: Job, machine_id: str) -> str:
     )
 
 
+def _in_memory(job: str) -> list[list[str]]:
+    """What makes a job's directories in memory, which without systemd nobody else does."""
+    report_directory = os.path.dirname(_report_file(job))
+    return [["install", "-d", f"{units.RUNTIME}/{job}"], ["install", "-d", "-m", "700", "-o", USER, report_directory]]
+
+
 def _remove_jobs(host: Host, wanted: set[str]) -> None:
     """Take away the jobs that are there and not wanted, with their timers and deliveries; their vaults stay."""
     gone = [name for name in jobs_there() if name not in wanted]
     for job in gone:
-        names = [units.timer_of(job), *units.at_boot(job)]
-        if os.path.exists(f"{UNITS}/{units.timer_of(job)}") and host.note(f"the job {job} is removed"):
-            host.run("systemctl", "disable", "--quiet", "--now", *names)
+        _without_timer(host, job)
         record_file = f"{units.DELIVERIES}/{job}.json"
         if os.path.exists(record_file):
             _withdraw(host, record_file)
-        for path in (f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d/paths.conf"):
-            host.absent(path, unit=True)
-        for path in (f"{CRON}/{_cron_name(job)}", config.job_file(job)):
+        metrics = _metrics_file(job)
+        for path in (*filter(None, [metrics]), f"{CRON}/{_cron_name(job)}", config.job_file(job)):
             host.absent(path)
-        for path in (f"{UNITS}/infisical-deliver@{job}.service.d", f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
+        for path in (f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
             host.tree_absent(path)
     host.reload_units()
+
+
+def _without_timer(host: Host, job: str) -> None:
+    """Take away what runs a job by systemd, but for the templates that all jobs share."""
+    timer, folder = f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d"
+    if os.path.exists(timer) and host.note(f"the timer of the job {job} is stopped"):
+        host.run("systemctl", "disable", "--quiet", "--now", units.timer_of(job), *units.at_boot(job))
+    for path in (timer, f"{folder}/paths.conf"):
+        host.absent(path, unit=True)
+    host.tree_absent(folder)
+
+
+def _metrics_file(job: str) -> str:
+    """Where the job that is there leaves its metrics, empty for nowhere."""
+    try:
+        directory = config.Settled({}, {}, config.job_file(job)).first(("deliver", "metrics_directory"))
+    except ConfigurationError:
+        return ""
+    return report.metrics_file(directory, job) if directory else ""
 
 
 def jobs_there() -> list[str]:
@@ -697,7 +757,8 @@ def sync_now(job: str) -> report.Report:
         commands = [["systemctl", "start", f"infisical-{what}@{job}.service"] for what in ("sync", "deliver")]
     else:
         end = ["--config", config.job_file(job)]
-        commands = [["runuser", "-u", USER, "--", units.COMMAND, "sync", *end], [units.COMMAND, "deliver", *end]]
+        as_user = ["runuser", "-u", USER, "--", units.COMMAND]
+        commands = [*_in_memory(job), [*as_user, "sync", *end], [units.COMMAND, "deliver", *end]]
     said = []
     for command in commands:
         try:
@@ -707,7 +768,7 @@ def sync_now(job: str) -> report.Report:
     after = report.read(path)
     if after == before:
         raise InfisicalError(
-            Conclusion.STORAGE, f"The sync of the job {job} left no report: {said[0] or 'see its journal'}"
+            Conclusion.STORAGE, f"The sync of the job {job} left no report: {said[-2] or 'see its journal'}"
         )  # fmt: skip
     return after
 

@@ -288,8 +288,15 @@ def _report_names(say: Console, result: Mapping[str, Any]) -> None:
 def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     from .cycle import reported
 
-    result_file = "" if arguments.check else settled.first(("agent", "result_file")) or ""
-    with reported(result_file, settled.first(("sync", "job")) or "default", os.environ) as reporter:
+    job, result_file = settled.first(("sync", "job")) or "default", settled.first(("agent", "result_file")) or ""
+    if result_file and not settled.group("infisical", ("client_id", "client_id_file")):
+        # Not for the report: nothing is wrong with the agent.
+        raise ConfigurationError(
+            "client_id",
+            f"the credentials of the agent's job '{job}' are for its service alone. Run as root: systemctl start "
+            f"infisical-sync@{job}.service",
+        )
+    with reported("" if arguments.check else result_file, job, os.environ) as reporter:
         reporter.outcome = _pulled(settled, arguments, say)
     _report(say, reporter.outcome, arguments.check)
     return OK
@@ -415,7 +422,10 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield "last error:  " + ("none" if not error else f"{error.get('time')}: {shown(str(error.get('message')))}")
     cycle = found.get("last_cycle")
     if cycle and cycle["ended"]:
-        yield f"last cycle:  {cycle['ended']}: {shown(cycle['conclusion'])}"
+        # What the state file could not take up stands in the report alone.
+        told = ("", found.get("problem"), (error or {}).get("message"))
+        more = "" if cycle["message"] in told else f": {shown(cycle['message'])}"
+        yield f"last cycle:  {cycle['ended']}: {shown(cycle['conclusion'])}{more}"
     if cycle and cycle["next_login"]:
         yield f"next login:  {shown(cycle['next_login'])}"
     yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
@@ -1129,13 +1139,24 @@ def _dispatch(words: list[str], say: Console) -> int:
     configs = parsed.configs = _configs(command, parsed, given)
     if command.run is _metadata:  # it reads them all itself, so that one that is wrong hides no other
         configs = [os.devnull]
+    if len(configs) == 1:
+        return command.run(Settled(given, os.environ, configs[0]), parsed, say)
     for config in configs:
-        if len(configs) > 1 and config != configs[0]:
+        if config != configs[0]:
             say.out("")
-        status = command.run(Settled(given, os.environ, config), parsed, say)
+        status = _in_child([*words, "--config", config])
         if status != OK:
             return status
     return OK
+
+
+def _in_child(words: Sequence[str]) -> int:
+    """Run a command in a process of its own; its exit code. For root becomes the owner of a vault for good, and could
+    not read the key of the next one."""
+    child = os.fork()
+    if child == 0:
+        os._exit(main(words))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _configs(command: Command, parsed: argparse.Namespace, given: Layer) -> list[str]:

@@ -147,7 +147,7 @@ def described(done: Delivery) -> dict[str, Any]:
 def _write_metrics(work: Delivering, job: str, text: str) -> None:
     from . import files
 
-    path = os.path.join(work.metrics_directory, f"infisical_sync_{job}.prom")
+    path = reports.metrics_file(work.metrics_directory, job)
     try:
         files.write_atomic(path, text.encode("utf-8", "replace"), 0o644, durable=False)
     except OSError as error:

@@ -32,6 +32,10 @@ class LockTimeout(Exception):
     """Another process held the lock for longer than the caller was ready to wait."""
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a full disk says, and a full quota."""
+
+
 def write_atomic(
     path: str,
     data: bytes,
@@ -71,6 +75,35 @@ def write_atomic(
         os.fsync(directory)
     elif durable:
         sync_directory(os.path.dirname(os.path.abspath(path)))
+
+
+def write_note(path: str, data: bytes, *, durable: bool = True, owner: Owner = None) -> None:
+    """As write_atomic; but where the disk is full, put `data` (bytes) where the file that is there has its own already.
+
+    For what must be remembered just then, and is not worth much: a reader at that moment may find it damaged. Raises
+    OSError where there is no file yet, or not enough room in it.
+    """
+    try:
+        write_atomic(path, data, durable=durable, owner=owner)
+    except OSError as error:
+        if error.errno not in _FULL or not _written_over(path, data):
+            raise
+
+
+def _written_over(path: str, data: bytes) -> bool:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        before = os.fstat(descriptor).st_size
+        written = os.pwrite(descriptor, data.ljust(before), 0)
+        os.ftruncate(descriptor, len(data))
+        return written >= len(data)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def write_new(path: str, data: bytes) -> bool:
@@ -164,6 +197,16 @@ def unwritable(directory: str) -> OSError | None:
     else:
         code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
     return OSError(code, os.strerror(code), directory)
+
+
+@contextlib.contextmanager
+def opened(directory: str) -> Iterator[int]:
+    """A directory, open, that is no symbolic link itself. Raises OSError."""
+    descriptor = os.open(directory, _DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ LOCK_OUT = 300.0
 
 _LOCK_WAIT = 120.0
 """Seconds to wait for another job of this host that is logging in."""
+
+
+_NOTHING = b"{}"
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,7 @@ class GatedLogin(Login):
             if error.conclusion in (Conclusion.CREDENTIALS_REJECTED, Conclusion.LOCKED_OUT):
                 self._note(error, refused, now)
             raise
-        if os.path.exists(self._path):
-            os.unlink(self._path)
+        self._forget()
         return token
 
     def _refused(self) -> _Refused | None:
@@ -100,9 +103,19 @@ class GatedLogin(Login):
             "message": str(error), "until": now + wait, "count": count,
         }  # fmt: skip
         error.details = {**error.details, "next_login": time_of(now + wait)}
-        # A full disk must not hide why the login failed.
+        self._write(noted)
+
+    def _forget(self) -> None:
+        # The file stays: it is room for what is to be remembered when the disk is full.
         with contextlib.suppress(OSError):
-            files.write_atomic(self._path, json.dumps(noted, indent=2).encode("utf-8"))
+            if files.read_regular(self._path) == _NOTHING:
+                return
+        self._write({})
+
+    def _write(self, noted: Mapping[str, Any]) -> None:
+        # A full disk must not hide why the login failed, nor that it did not.
+        with contextlib.suppress(OSError):
+            files.write_note(self._path, json.dumps(noted, indent=2).encode("utf-8"))
 
     def _hashed(self, salt: str) -> str:
         settings = self._transport.settings

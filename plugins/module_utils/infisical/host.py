@@ -82,7 +82,7 @@ class Host:
         except FileNotFoundError:
             if self.note(f"{path} is made"):
                 with self.explained(path):
-                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    _make_parents(path)
                     os.mkdir(path, mode)
                     os.chown(path, *owner)
                     os.chmod(path, mode)
@@ -170,3 +170,12 @@ class Host:
             yield
         except OSError as error:
             raise files.explained(error, f"{path} cannot be changed", path) from None
+
+
+def _make_parents(path: str) -> None:
+    """What is missing above `path`, for everybody to pass through whatever the umask."""
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        _make_parents(parent)
+        os.mkdir(parent)
+        os.chmod(parent, 0o755)  # noqa: S103

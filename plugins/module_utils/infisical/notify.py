@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -42,10 +43,9 @@ class Channel:
 
 
 def event(told: Told, report: Report, reminder: float) -> str:
-    """What there is to tell after this cycle: `failure`, `reminder`, `recovery`, or nothing (empty); nothing either
-    where there was none."""
+    """What there is to tell after this cycle: `failure`, `reminder`, `recovery`, or nothing (empty)."""
     if not report.ended:
-        return ""
+        return ""  # a delivery at boot, before the first cycle: nothing is known yet
     if not report.failed:
         return "recovery" if told.conclusion != OK else ""
     if told.conclusion == OK:
@@ -86,19 +86,26 @@ def tell(path: str, host: str, report: Report, channel: Channel) -> str:
     told = read(path)
     kind = event(told, report, channel.reminder)
     if not kind:
+        # Room for what is to be remembered when the disk is full.
+        if not os.path.exists(path):
+            _keep(path, told)
         return ""
     about = document(kind, host, told, report)
     problems = [problem for problem in (_by_command(channel, about), _by_webhook(channel, about)) if problem]
     if problems and len(problems) == bool(command_words(channel.command)) + bool(channel.webhook_url):
         raise InfisicalError(Conclusion.UNREACHABLE, f"The {kind} could not be told: {'; '.join(problems)}.")
     after = Told() if kind == "recovery" else Told(report.conclusion, about["since"], report.ended)
-    try:
-        files.write_atomic(path, json.dumps(asdict(after), indent=2).encode("utf-8"))
-    except OSError as error:
-        raise files.explained(error, f"What has been told cannot be kept in {path}", path) from None
+    _keep(path, after)
     if problems:
         raise InfisicalError(Conclusion.PARTIAL, f"The {kind} was told by one of two ways only: {problems[0]}.")
     return kind
+
+
+def _keep(path: str, told: Told) -> None:
+    try:
+        files.write_note(path, json.dumps(asdict(told), indent=2).encode("utf-8"))
+    except OSError as error:
+        raise files.explained(error, f"What has been told cannot be kept in {path}", path) from None
 
 
 def read(path: str) -> Told:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -65,10 +66,16 @@ def _as(name: str, value: Any) -> Any:
 
 
 def write(path: str, report: Report, *, durable: bool = True) -> None:
-    """Put the report in place of the one at `path`, where it keeps the time of the last success. Raises OSError."""
+    """Put the report in place of the one at `path`, where it keeps the time of the last success. Raises OSError.
+
+    Root writes it too, in a directory of the agent's user, who must not lead it elsewhere by a link.
+    """
     last_success = report.last_success or (report.ended if not report.failed else read(path).last_success)
     document = json.dumps(asdict(replace(report, last_success=last_success)), indent=2, ensure_ascii=False) + "\n"
-    files.write_atomic(path, document.encode("utf-8"), durable=durable, owner=files.owner_of(path))
+    folder, name = os.path.split(os.path.abspath(path))
+    owner = files.owner_of(path) or files.owner_of(folder)
+    with files.opened(folder) as directory:
+        files.write_atomic(name, document.encode("utf-8"), durable=durable, owner=owner, directory=directory)
 
 
 def seconds_of(time: str) -> float | None:
@@ -82,6 +89,11 @@ def seconds_of(time: str) -> float | None:
 def time_of(seconds: float) -> str:
     """The time as reports have it, from seconds since the epoch."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def metrics_file(directory: str, job: str) -> str:
+    """The path of a job's metrics."""
+    return os.path.join(directory, f"infisical_sync_{job}.prom")
 
 
 _METRICS = (

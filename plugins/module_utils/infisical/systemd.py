@@ -76,10 +76,10 @@ def version() -> int:
     return int(found[1]) if found else 0
 
 
-def machine_id(path: str = MACHINE_ID) -> str:
-    """The machine's id, 32 hexadecimal digits (machine-id(5)); empty where there is none."""
+def machine_id(path: str = "") -> str:
+    """The id of this machine, or the one in another file: 32 hexadecimal digits (machine-id(5)); empty for none."""
     try:
-        with open(path, encoding="ascii", errors="replace") as stream:
+        with open(path or MACHINE_ID, encoding="ascii", errors="replace") as stream:
             found = stream.read(64).strip()
     except OSError:
         return ""

@@ -91,11 +91,12 @@ NAMES = tuple(
 
 
 BOOT = "multi-user.target"
+MOVED = "infisical-moved@{}.service"
 
 
 def at_boot(job: str) -> list[str]:
     """The services of a job that are started at boot: what lies in memory is gone then, and a disk may be a copy."""
-    return [f"infisical-deliver@{job}.service", f"infisical-moved@{job}.service"]
+    return [f"infisical-deliver@{job}.service", MOVED.format(job)]
 
 
 def timer_of(job: str) -> str:
@@ -120,7 +121,7 @@ def services(around: Surroundings) -> dict[str, str]:
     texts = {
         "sync": _unit(
             "Sync of secrets from Infisical: %i",
-            [*here, "Wants=network-online.target", "After=network-online.target", *after_sync],
+            [*here, often, "Wants=network-online.target", "After=network-online.target", *after_sync],
             [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}",
              *_loads(around, "infisical_client_id", "infisical_client_secret", "infisical_vault_key"),
              f"ExecStart={start.format('sync')}", finish, *then_deliver],

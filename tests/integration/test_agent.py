@@ -1,0 +1,222 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent's modules in real runs: what they refuse, what check mode foretells, and that no result has a secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dev_server.client import DevServer
+from integration.controller import Controller
+from integration.leaks import Canary, leaks, places
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root installs an agent")
+
+AGENT, INFO, SYNC = (f"keyfleet.infisical.infisical_agent{name}" for name in ("", "_info", "_sync"))
+PLACES = ("/etc/infisical-sync", "/usr/local/lib/infisical-sync", "/usr/local/bin/infisical-sync",
+          "/var/lib/infisical-sync", "/var/lib/infisical-deliver", "/etc/cron.d/infisical-sync-shop",
+          "/etc/systemd/system/infisical-sync@.service", "/run/infisical-agent.lock")  # fmt: skip
+CLIENT_SECRET, WEBHOOK = Canary("CanaryClientSecretx2c7d9e4f1a"), Canary("CanaryWebhookx2c7d9e4f1a")
+JOB: dict[str, Any] = {"name": "shop", "files": [{"format": "dotenv"}]}
+
+
+@pytest.fixture(autouse=True)
+def _no_agent() -> None:
+    there = [path for path in PLACES if os.path.lexists(path)]
+    if there:
+        pytest.skip(f"an agent is installed on this machine: {there[0]}")
+
+
+def untouched() -> bool:
+    return not any(os.path.lexists(path) for path in PLACES)
+
+
+def task(name: str, module: str, options: dict[str, Any], **keywords: Any) -> str:
+    return "- " + json.dumps({"name": name, module: options, "check_mode": True, "ignore_errors": True, **keywords})
+
+
+def job(**changes: Any) -> dict[str, Any]:
+    return {"jobs": [{**JOB, **changes}]}
+
+
+def file(**changes: Any) -> dict[str, Any]:
+    return job(files=[changes])
+
+
+WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    # what is wrong: the options that say it, and the words that the message has
+    "no jobs": ({}, ("jobs: ", "state: absent")),
+    "job without a name": ({"jobs": [{}]}, ("name",)),
+    "name of a job": (job(name="a/b"), ("jobs: 'a/b' is no name of a job", "at most 63")),
+    "two jobs of one name": ({"jobs": [JOB, JOB]}, ("jobs: ", "stands there twice")),
+    "interval": (job(interval="7m"), ("interval: '7m'", "Take 6m or 10m")),
+    "interval of words": (job(interval="daily"), ("interval: 'daily'", "such as 15m")),
+    "environment": ({**job(), "environment": ""}, ("jobs: shop: environment is not given",)),
+    "project": ({**job(), "project_id": ""}, ("jobs: shop: give project_ids",)),
+    "relative file": (file(path="app.env"), ("files: ", "must be absolute")),
+    "root directory": (file(path="/"), ("files: ", "root directory")),
+    "mode": (file(mode="rw"), ("jobs: shop: the mode 'rw' is no octal number",)),
+    "mode for everybody": (file(mode="0666"), ("files: ", "everybody write")),
+    "format": (file(format="yaml"), ("format", "dotenv, json, files")),
+    "unit": (file(reload=["app"]), ("files: ", "no name of a unit", "app.service")),
+    "two files of one path": (
+        job(files=[{"path": "/srv/a"}, {"path": "/srv/a"}]), ("jobs: /srv/a stands there twice",)
+    ),
+    "line in an option": (job(secret_path="/a\nb"), ("shop: an option holds more than one line",)),
+    "token": ({**job(), "auth_method": "token", "token": "x"}, ("auth_method: must be universal_auth",)),
+    "client secret": ({**job(), "client_secret": ""}, ("client_secret: not given",)),
+    "lines in the client secret": ({**job(), "client_secret": "a\nb"}, ("client_secret: holds more than one line",)),
+    "url": ({**job(), "url": "infisical.example.com"}, ("url: ", "no scheme")),
+    "proxy with a password": ({**job(), "proxy": "http://u:p@proxy:1"}, ("proxy: must not hold",)),
+    "python": ({**job(), "python": "python3"}, ("python: 'python3' is no absolute path",)),
+    "command": ({**job(), "notify_command": "tell 'us"}, ("notify_command: ", "never closed")),
+    "webhook": ({**job(), "notify_webhook_url": "https://a\nb"}, ("notify_webhook_url: holds more than one line",)),
+    "webhook that is a number": ({**job(), "notify_webhook_url": 12}, ("notify_webhook_url", "must be a string")),
+    "reminder": ({**job(), "notify_reminder": -1}, ("notify_reminder: must be a number, 0 or more",)),
+    "jitter": ({**job(), "rate_limit_jitter": -1}, ("rate_limit_jitter: must be a number, 0 or more",)),
+    "metrics": ({**job(), "metrics_directory": "metrics\nx"}, ("metrics_directory: ",)),
+    "scheduler": ({**job(), "scheduler": "at"}, ("scheduler", "auto, systemd, cron")),
+    "credentials": ({**job(), "credentials": "clear"}, ("credentials", "auto, encrypted, file")),
+    "state": ({"state": "gone"}, ("state", "present, absent")),
+    "unknown option": ({**job(), "intervall": "1h"}, ("intervall",)),
+}  # fmt: skip
+
+
+def test_the_agents_module_refuses_bad_input_by_the_options_name_and_changes_nothing(
+    ansible: Controller, server: DevServer
+) -> None:
+    run = ansible.tasks("\n".join(task(name, AGENT, options) for name, (options, _words) in WRONG.items())).succeeded()
+
+    problems = []
+    for name, (_options, words) in WRONG.items():
+        message = " ".join(str(run.failure(name)["msg"]).split())
+        problems += [f"{name}: no '{word}' in '{message}'" for word in words if word not in message]
+    assert not problems, "\n".join(problems)
+    assert run.changed == 0 and untouched()
+    assert server.requests() == []
+
+
+@pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs this machine")
+def test_check_mode_foretells_everything_on_a_host_without_systemd(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks(
+        "\n".join((
+            task("foretold", AGENT, job(files=[{}, {"path": "/run/x/values", "format": "files"}]), diff=True),
+            task("systemd", AGENT, {**job(), "scheduler": "systemd"}),
+            task("encrypted", AGENT, {**job(), "credentials": "encrypted"}),
+            task("absent", AGENT, {"state": "absent", "remove_vault": True}),
+        ))
+    ).succeeded()  # fmt: skip
+
+    found = run.result("foretold")
+    assert found["changed"] and found["due"] == ["shop"]
+    for path in (*PLACES[:3], "/etc/cron.d/infisical-sync-shop", "/etc/infisical-sync/jobs/shop.ini"):
+        assert any(change.startswith(f"{path} ") for change in found["changes"]), path
+    assert "user infisical-sync is made" in found["changes"]
+    shown = {each["after_header"] for each in found["diff"]}
+    assert "/etc/infisical-sync/jobs/shop.ini" in shown and "/etc/cron.d/infisical-sync-shop" in shown
+    assert "Set scheduler: cron" in run.failure("systemd")["msg"]
+    assert "Set credentials: file" in run.failure("encrypted")["msg"]
+    assert not run.result("absent")["changed"]
+    assert untouched() and server.requests() == []
+
+
+def test_neither_results_nor_what_is_printed_hold_the_client_secret_or_the_webhook(
+    ansible: Controller, server: DevServer, shop: dict[str, Any]
+) -> None:
+    shop |= {"infisical_client_secret": CLIENT_SECRET.plain, "webhook": f"https://hooks.example.com/{WEBHOOK.core}"}
+    wanted = {**job(), "notify_webhook_url": "{{ webhook }}"}
+    run = ansible.tasks(
+        "\n".join((
+            task("foretold", AGENT, wanted),
+            task("refused", AGENT, {**wanted, "python": "python3"}),
+            task("two lines", AGENT, {**wanted, "notify_webhook_url": "{{ webhook ~ '\n' ~ webhook }}"}),
+            task("list", AGENT, {**wanted, "notify_webhook_url": ["{{ webhook }}"]}),
+            task("told", INFO, {}),
+            task("job that is not there", SYNC, {"jobs": ["shop"]}),
+        )),
+        variables=shop,
+        arguments=("-vvvv", "--diff"),
+        environment={
+            "ANSIBLE_LOG_PATH": str(ansible.folder / "log"), "ANSIBLE_PIPELINING": "false",
+            "ANSIBLE_INJECT_INVOCATION": "true",
+        },
+        watch=True,
+    ).succeeded()  # fmt: skip
+
+    assert leaks((CLIENT_SECRET, WEBHOOK), places(ansible, run)) == {}
+    assert run.result("foretold")["changed"]
+    options = run.result("foretold")["invocation"]["module_args"]
+    assert options["client_secret"] == options["notify_webhook_url"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    for name in ("refused", "two lines", "list"):
+        run.failure(name)
+    assert untouched()
+
+
+def test_info_tells_what_a_host_without_an_agent_has(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks(
+        "\n".join((
+            task("told", INFO, {"python": sys.executable}),
+            task("no such python", INFO, {"python": "/no/such/python"}),
+            task("unknown option", INFO, {"url": server.url}),
+        ))
+    ).succeeded()  # fmt: skip
+
+    told = run.result("told")
+    assert told["python_version"] == ".".join(map(str, sys.version_info[:2]))
+    assert told["missing_libraries"] == [] and told["jobs"] == [] and not told["changed"]
+    machine = Path("/etc/machine-id")
+    assert told["machine_id"] == (machine.read_text().strip() if machine.exists() else "")
+    assert (told["systemd_version"] > 0) == os.path.isdir("/run/systemd/system")
+    assert run.result("no such python")["python_version"] == ""
+    assert "url" in run.failure("unknown option")["msg"]
+
+
+def test_a_sync_now_refuses_what_is_not_there_and_waits_for_nothing_where_nothing_is(
+    ansible: Controller, server: DevServer
+) -> None:
+    wrong: dict[str, tuple[dict[str, Any], str]] = {
+        "no such job": ({"jobs": ["bank"]}, "jobs: there is no job 'bank' on this host"),
+        "rate limit": ({"rate_limit": -1}, "rate_limit: must be a whole number"),
+        "requests": ({"requests": "many"}, "requests: must be a whole number"),
+        "unknown option": ({"job": "shop"}, "job"),
+    }
+    run = ansible.tasks(
+        "\n".join((
+            *(task(name, SYNC, options, check_mode=False) for name, (options, _words) in wrong.items()),
+            task("nothing", SYNC, {}, check_mode=False),
+            task("foretold", SYNC, {"jobs": ["shop"]}),
+        ))
+    ).succeeded()  # fmt: skip
+
+    for name, (_options, words) in wrong.items():
+        assert words in run.failure(name)["msg"], name
+    assert not run.result("nothing")["changed"]
+    assert untouched()
+
+
+def test_the_filter_says_what_a_rate_limit_does_not_bear(ansible: Controller) -> None:
+    name = "keyfleet.infisical.sync_problem"
+    expressions = {
+        "fine": f"[{{'name': 'shop'}}] | {name}(hosts=400, rate_limit=120)",
+        "no limit": f"[{{'name': 'shop', 'interval': '1m'}}] | {name}(hosts=100000, rate_limit=0)",
+        "too often": f"[{{'name': 'shop', 'interval': '5m'}}] | {name}(hosts=1000, rate_limit=120)",
+        "two jobs": f"[{{'name': 'a'}}, {{'project_ids': ['x', 'y']}}] | {name}(hosts='900', rate_limit=120)",
+        "no interval": f"[{{'interval': '7m'}}] | {name}(hosts=1, rate_limit=120)",
+    }
+    expressions["no list"] = f"1 | {name}(1, 1)"
+    run = ansible.tasks(
+        "\n".join(
+            task(each, "ansible.builtin.debug", {"msg": "{{ " + text + " }}"}) for each, text in expressions.items()
+        )
+    ).succeeded()
+    refused = json.dumps(run.failure(expressions.popitem()[0]))
+    said = {each: str(run.result(each)["msg"]) for each in expressions}
+    assert (said["fine"], said["no limit"]) == ("", "")
+    assert "15m" in said["too often"] and "interval" in said["two jobs"] and "7m" in said["no interval"]
+    assert "jobs must be a list of mappings" in refused

@@ -1,0 +1,785 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent on a host that is a folder: installed, changed, moved, rotated and removed, and all of it only once."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("cryptography", reason="the vault needs cryptography")
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import (
+    agent,
+    cli,
+    config,
+    files,
+    keys,
+    local,
+    report,
+    systemd,
+    units,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import Agent, Facts, Job
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import File, Record
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.host import Done
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
+from unit.programs import Programs
+
+ROOM = Path(str(agent.__file__)).parent
+MACHINE, OTHER_MACHINE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+SECRET, WEBHOOK = "CANARY-client-secret", "https://hooks.example.com/CANARY-webhook"
+SETTINGS = Settings(url="https://infisical.example.com", client_id="id-of-the-fleet", client_secret=SECRET)
+SHOP = Job("shop", 15, {"environment": "prod", "project_ids": ("p1", "p2"), "prune": True, "max_delete_percent": 30.0})
+AGENT = Agent(SETTINGS, (SHOP,))
+"""Its Python is a stand-in, which takes no time; REAL's runs what is installed."""
+REAL = replace(AGENT, python=sys.executable)
+
+CREDS = """
+name=${2#--name=}
+case "$1" in
+encrypt) printf '%s %s ' "$name" "$(cat /proc/sys/kernel/random/uuid)"; base64 -w0 ;;
+decrypt) read -r sealed_for nonce data < "$3"
+    [ "$sealed_for" = "$name" ] || { echo "Embedded credential name does not match" >&2; exit 1; }
+    printf %s "$data" | base64 -d ;;
+esac
+"""
+SYSTEMCTL = """
+state={folder}/systemd; mkdir -p "$state"
+verb=$1; shift
+for unit in "$@"; do
+    case "$unit" in --*) continue ;; esac
+    case "$verb" in
+    is-enabled) [ -e "$state/enabled $unit" ] && echo enabled || echo disabled ;;
+    is-active) [ -e "$state/active $unit" ] && echo active || echo inactive ;;
+    enable) touch "$state/enabled $unit" ;;
+    start|restart) touch "$state/active $unit" ;;
+    disable) rm -f "$state/enabled $unit" "$state/active $unit" ;;
+    esac
+done
+"""
+
+
+class Host:
+    """A host whose paths lie in a folder, with a systemd that remembers what is enabled and started."""
+
+    def __init__(self, root: Path, programs: Programs) -> None:
+        self.root, self.programs = root, programs
+        self.facts = Facts(252, MACHINE)
+        programs.put("python", 'case "$*" in *compileall*) ;; *) echo "3 11 " ;; esac')
+        programs.put("systemd-creds", CREDS)
+        programs.put("systemctl", SYSTEMCTL.format(folder=programs.folder))
+
+    def apply(self, wanted: Agent = AGENT, *, check: bool = False) -> agent.Installed:
+        if wanted.python == Agent.python:
+            wanted = replace(wanted, python=str(self.programs.folder / "python"))
+        return agent.apply(wanted, self.facts, check=check)
+
+    def same_in_check_mode(self, wanted: Agent) -> agent.Installed:
+        """A real run, after a look that check mode said the same before it and changed nothing."""
+        before = self.everything()
+        foretold = self.apply(wanted, check=True)
+        assert self.everything() == before, "check mode has changed something"
+        done = self.apply(wanted)
+        assert foretold.changes == done.changes
+        assert (foretold.texts, foretold.due, foretold.version) == (done.texts, done.due, done.version)
+        return done
+
+    def settled(self, wanted: Agent = AGENT) -> None:
+        """That there is nothing to do any more, in check mode and in a real run."""
+        for check in (True, False):
+            assert self.apply(wanted, check=check).changes == []
+
+    def everything(self) -> dict[str, Any]:
+        """All files with their contents, owners, modes and times, and what systemd remembers."""
+        found: dict[str, Any] = {}
+        for path in sorted([*self.root.rglob("*"), *(self.programs.folder / "systemd").glob("*")]):
+            status = path.lstat()
+            content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+            found[str(path)] = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content)
+        return found
+
+    def path(self, name: str) -> Path:
+        """Where a path of the host lies."""
+        return self.root / name.lstrip("/")
+
+    def what(self, name: str) -> tuple[int, int, int]:
+        found = self.path(name).lstat()
+        return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
+
+    @property
+    def active(self) -> list[str]:
+        return sorted(path.name for path in (self.programs.folder / "systemd").glob("*"))
+
+    def fill(self, job: str = "shop", key: bytes | None = None) -> None:
+        """What a first sync leaves: a vault and a good report."""
+        key = key or self.key()
+        vault, state = local.open_vault(f"{units.STATE}/{job}/secrets.vault", agent._Key(key))
+        local.put(vault, state, "A", "CANARY-value")
+        (self.path(f"run/infisical-agent/{job}")).mkdir(parents=True, exist_ok=True)
+        report.write(agent._report_file(job), report.Report(job, ended="2026-01-15T10:30:00Z"))
+
+    def key(self) -> bytes:
+        encrypted = self.path("etc/credstore.encrypted/infisical_vault_key")
+        if encrypted.exists():
+            return systemd.decrypted("infisical_vault_key", str(encrypted))
+        return self.path("etc/infisical-sync/credentials/infisical_vault_key").read_bytes()
+
+
+@pytest.fixture
+def host(room: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    places = {
+        units: {"COMMAND": "usr/local/bin/infisical-sync", "CONFIGURATION": "etc/infisical-sync",
+                "STATE": "var/lib/infisical-sync", "DELIVERIES": "var/lib/infisical-deliver",
+                "RUNTIME": "run/infisical-sync", "REPORTS": "run/infisical-agent"},
+        agent: {"LIBRARY": "usr/local/lib/infisical-sync", "UNITS": "etc/systemd/system", "CRON": "etc/cron.d",
+                "_LOCK": "run/infisical-agent.lock", "_KEY_KIND": "etc/infisical-sync/credential-key"},
+        config: {"JOBS": "etc/infisical-sync/jobs"},
+        systemd: {"CREDSTORE": "etc/credstore.encrypted", "INSTALLED_MACHINE_ID": "etc/infisical-sync/machine-id",
+                  "MACHINE_ID": "etc/machine-id"},
+    }  # fmt: skip
+    for module, names in places.items():
+        for name, path in names.items():
+            monkeypatch.setattr(module, name, str(room / path))
+        for name, value in vars(module).items():
+            if isinstance(value, str) and value.startswith("/") and not name.startswith("__"):
+                assert value.startswith(str(room)), f"{name} lies on this machine: {value}"
+    monkeypatch.setattr(agent, "USER", "nobody")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a library's files take seconds to reach a busy disk
+    for folder in ("usr/local/bin", "usr/local/lib", "etc/systemd/system", "etc/cron.d", "run", "var/lib"):
+        (room / folder).mkdir(parents=True)
+    (room / "etc/machine-id").write_text(MACHINE + "\n")
+    (room / "run/infisical-agent.lock").touch()
+    yield Host(room, programs)
+
+
+# Installing
+
+
+def test_check_mode_changes_nothing_and_says_what_a_run_then_does_and_a_second_one_does_nothing(host: Host) -> None:
+    done = host.same_in_check_mode(AGENT)
+    assert f"{config.JOBS}/shop.ini is made" in done.changes and done.due == ["shop"]
+    assert host.active == [
+        "active infisical-sync@shop.timer", "enabled infisical-deliver@shop.service",
+        "enabled infisical-moved@shop.service", "enabled infisical-sync@shop.timer",
+    ]  # fmt: skip
+    host.programs.calls()
+    before = host.everything()
+    host.settled()
+    assert host.everything() == before
+    called = [call for call in host.programs.calls() if call.startswith(("systemctl", "systemd-creds", "useradd"))]
+    assert called and not [call for call in called if not re.match("systemctl is-|systemd-creds decrypt", call)]
+
+
+@pytest.mark.parametrize("version", [0, 240, 247, 249, 252, 257])
+def test_it_is_the_same_on_every_host(host: Host, version: int) -> None:
+    host.facts = Facts(version, MACHINE)
+    wanted = replace(AGENT, notify_webhook_url=WEBHOOK, metrics_directory=str(host.path("srv/metrics")))
+    host.same_in_check_mode(wanted)
+    host.settled(wanted)
+    assert bool(list(host.path("etc/systemd/system").iterdir())) == bool(version)
+    assert bool(list(host.path("etc/cron.d").iterdir())) == (not version)
+
+
+def test_the_command_that_is_installed_runs_with_the_python_that_was_named(host: Host) -> None:
+    done = host.apply(REAL)
+    command = subprocess.run([units.COMMAND, "--version"], capture_output=True, text=True, check=True)
+    assert command.stdout == f"infisical-sync {cli.VERSION}\n"
+    assert done.version.startswith(f"{cli.VERSION}-")
+    assert host.what("usr/local/bin/infisical-sync") == (0, 0, 0o755)
+    library = host.path("usr/local/lib/infisical-sync/current/infisical")
+    assert {path.stem for path in library.glob("*.py")} == set(agent.ROOMS)
+    assert len(list(library.glob("__pycache__/*.pyc"))) == len(agent.ROOMS)
+    assert all(stat.S_IMODE(path.stat().st_mode) in (0o644, 0o755) for path in library.rglob("*"))
+
+
+def test_a_narrow_umask_keeps_nobody_from_the_library(host: Host) -> None:
+    before = os.umask(0o077)
+    try:
+        host.apply(replace(REAL, jobs=(SHOP._replace(files=(File(str(host.path("srv/a/b/app.env"))),)),)))
+    finally:
+        os.umask(before)
+    for path in ("usr/local/lib/infisical-sync/current/infisical/cli.py", "usr/local/bin/infisical-sync", "srv/a/b"):
+        found = host.path(path).resolve()
+        while found != host.root:
+            assert found.stat().st_mode & 0o005 >= 4, found
+            found = found.parent
+
+
+def test_a_host_gets_all_rooms_of_the_library() -> None:
+    rooms = {path.stem for path in ROOM.glob("*.py")} - {"__main__"}
+    assert set(agent.ROOMS) == rooms
+    assert agent.sources() == {f"{room}.py": (ROOM / f"{room}.py").read_bytes() for room in rooms}
+
+
+def test_an_upgrade_switches_and_keeps_the_version_before_for_who_still_runs_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = [host.apply().version]
+    for text in (b"# second\n", b"# third\n"):
+        library = {**agent.sources(), "errors.py": (ROOM / "errors.py").read_bytes() + text}
+        monkeypatch.setattr(agent, "sources", lambda library=library: library)
+        versions.append(host.same_in_check_mode(AGENT).version)
+        host.settled()
+    folder = host.path("usr/local/lib/infisical-sync")
+    assert os.readlink(folder / "current") == f"versions/{versions[2]}"
+    assert sorted(path.name for path in (folder / "versions").iterdir()) == sorted(versions[1:])
+
+
+def test_an_install_that_was_interrupted_is_made_anew(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = host.apply(check=True).version
+    unfinished = host.path(f"usr/local/lib/infisical-sync/versions/{version}.unfinished/infisical")
+    unfinished.mkdir(parents=True)
+    (unfinished / "half.py").write_text("half")
+    host.apply()
+    assert [path.name for path in host.path("usr/local/lib/infisical-sync/versions").iterdir()] == [version]
+    host.settled()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo '3 8 '", "not Python 3.9 or later"),
+        ("exit 1", "not Python 3.9 or later"),
+        ("echo 'three nine'", "not Python 3.9 or later"),
+        ("echo '3 11 requests cryptography'", "'requests' is missing for"),
+    ],
+)
+def test_a_python_that_cannot_run_it_is_named_before_anything_changes(host: Host, script: str, words: str) -> None:
+    host.programs.put("old-python", script)
+    before = host.everything()
+    with pytest.raises(InfisicalError, match=words) as refused:
+        host.apply(replace(AGENT, python=str(host.programs.folder / "old-python")))
+    assert "old-python" in str(refused.value)
+    assert host.everything() == before
+
+
+def test_two_runs_do_not_change_one_host_at_a_time(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "_LOCK_WAIT", 0.05)
+    with files.locked(agent._LOCK, 1):
+        for run in (host.apply, lambda: agent.remove(remove_vault=False)):
+            with pytest.raises(InfisicalError, match="Another run") as refused:
+                run()
+            assert refused.value.conclusion is Conclusion.BUSY
+        host.apply(check=True)
+
+
+# Credentials
+
+
+def test_no_credential_is_in_clear_where_systemd_encrypts_nor_in_arguments(host: Host) -> None:
+    host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
+    kept = {path: path.read_bytes() for path in host.root.rglob("*") if path.is_file() and not path.is_symlink()}
+    key = host.key()
+    assert len(key) == keys.KEY_BYTES
+    for path, content in kept.items():
+        if ROOM.name not in path.parts:
+            assert b"CANARY" not in content and key not in content and b"id-of-the-fleet" not in content, path
+    assert "CANARY" not in "".join(host.programs.calls())
+    for name in config.CREDENTIALS:
+        if name != "infisical_token":
+            assert host.what(f"etc/credstore.encrypted/{name}") == (0, 0, 0o600)
+    assert systemd.decrypted("infisical_client_secret").decode() == SECRET
+    assert not host.path("etc/infisical-sync/credentials").exists()
+
+
+@pytest.mark.parametrize(("version", "owner"), [(247, 0), (249, 0), (240, 65534), (0, 65534)])
+def test_where_systemd_does_not_encrypt_a_credential_is_one_users_file(host: Host, version: int, owner: int) -> None:
+    host.facts = Facts(version, MACHINE)
+    host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
+    folder = "etc/infisical-sync/credentials"
+    for name in ("infisical_client_id", "infisical_client_secret", "infisical_vault_key", "infisical_webhook_url"):
+        assert host.what(f"{folder}/{name}") == (owner, owner, 0o600)
+    assert host.path(f"{folder}/infisical_client_secret").read_text() == SECRET
+    settled = config.Settled({}, {}, f"{config.JOBS}/shop.ini")
+    assert settled.first(("infisical", "client_secret_file")) == str(host.path(f"{folder}/infisical_client_secret"))
+    assert settled.first(("vault", "key_file")) == str(host.path(f"{folder}/infisical_vault_key"))
+    assert settled.first(("notify", "webhook_url_file")) == str(host.path(f"{folder}/infisical_webhook_url"))
+
+
+def test_a_new_client_secret_changes_only_itself_and_makes_a_sync_due(host: Host) -> None:
+    host.apply()
+    host.fill()
+    assert host.apply().due == []
+    wanted = replace(AGENT, settings=replace(SETTINGS, client_secret="CANARY-new"))
+    done = host.same_in_check_mode(wanted)
+    assert done.changes == [f"{systemd.CREDSTORE}/infisical_client_secret is changed"]
+    assert done.due == ["shop"] and not done.texts
+    host.settled(wanted)
+
+
+def test_a_webhook_that_is_not_wanted_any_more_leaves_no_credential(host: Host) -> None:
+    host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
+    host.same_in_check_mode(AGENT)
+    assert not host.path("etc/credstore.encrypted/infisical_webhook_url").exists()
+    host.settled()
+
+
+@pytest.mark.parametrize(("before", "after"), [("file", "encrypted"), ("encrypted", "file")])
+def test_another_way_to_keep_credentials_keeps_the_vaults_key_and_leaves_no_copy(
+    host: Host, before: str, after: str
+) -> None:
+    host.apply(replace(AGENT, credentials=before))
+    key = host.key()
+    host.fill()
+    wanted = replace(AGENT, credentials=after)
+    done = host.same_in_check_mode(wanted)
+    assert host.key() == key and not done.warnings
+    host.settled(wanted)
+    left = {
+        path.name for path in host.root.rglob("infisical_*") if path.is_file() and "credentials" in str(path.parent)
+    }
+    assert bool(left) == (after == "file")
+    assert bool(list(host.path("etc/credstore.encrypted").iterdir())) == (after == "encrypted")
+
+
+def test_a_systemd_that_cannot_decrypt_is_told_what_to_set(host: Host) -> None:
+    host.facts = Facts(249, MACHINE)
+    with pytest.raises(ConfigurationError, match="Set credentials: file") as refused:
+        host.apply(replace(AGENT, credentials="encrypted"), check=True)
+    assert refused.value.option == "credentials"
+
+
+def test_on_another_machine_nothing_is_decrypted_and_the_vault_is_filled_anew(host: Host) -> None:
+    host.apply()
+    key = host.key()
+    host.fill()
+    host.facts = Facts(252, OTHER_MACHINE)
+    host.path("etc/machine-id").write_text(OTHER_MACHINE + "\n")
+    host.programs.calls()
+    done = host.apply()
+    assert not [call for call in host.programs.calls() if "decrypt" in call]
+    assert done.due == ["shop"]
+    assert "moved aside" in done.warnings[0] and "its key is lost" in done.warnings[0]
+    assert host.key() != key
+    there = sorted(path.name.split("Z")[0] for path in host.path("var/lib/infisical-sync/shop").glob("*.vault*"))
+    assert not [name for name in there if "lost" not in name and not name.endswith(".lock")]
+    host.fill()
+    host.settled()
+
+
+def test_a_vault_that_is_damaged_is_moved_aside(host: Host) -> None:
+    host.apply()
+    host.fill()
+    path = host.path("var/lib/infisical-sync/shop/secrets.vault")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    foretold = host.apply(check=True)
+    assert path.exists()
+    done = host.apply()
+    assert not path.exists() and len(done.warnings) == len(foretold.warnings) == 1
+    assert done.due == ["shop"] and len(done.changes) == len(foretold.changes) > 0
+
+
+def test_the_vaults_key_can_be_rotated_and_a_second_run_settles(host: Host) -> None:
+    host.apply()
+    key = host.key()
+    host.fill()
+    done = host.same_in_check_mode(replace(AGENT, rotate_key=True))
+    assert host.key() != key
+    assert local.open_vault(f"{units.STATE}/shop/secrets.vault", agent._Key(host.key()))[0].read().count == 1
+    assert any("sealed with a new key" in change for change in done.changes) and not done.warnings
+    host.settled()
+    assert not list(host.root.rglob("*.next"))
+
+
+def test_a_rotation_that_was_interrupted_is_completed_by_the_next_run(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = (SHOP, SHOP._replace(name="till"))
+    wanted = replace(AGENT, jobs=jobs)
+    host.apply(wanted)
+    for job in jobs:
+        host.fill(job.name)
+    real, sealed = agent.rekey, []
+
+    def dying(vault: Any, *arguments: Any, **names: Any) -> Any:
+        if sealed:
+            raise KeyboardInterrupt
+        sealed.append(vault.path)
+        return real(vault, *arguments, **names)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(agent, "rekey", dying)
+        host.apply(replace(wanted, rotate_key=True))
+    done = host.apply(wanted)
+    assert not done.warnings
+    for job in jobs:
+        vault, _state = local.open_vault(f"{units.STATE}/{job.name}/secrets.vault", agent._Key(host.key()))
+        assert vault.read().count == 1
+    host.settled(wanted)
+
+
+# Jobs
+
+
+def test_a_job_that_is_not_wanted_any_more_is_removed_with_what_it_delivered_but_for_its_vault(host: Host) -> None:
+    srv = host.path("srv/till.env")
+    till = SHOP._replace(name="till.2", files=(File(str(srv)),))
+    both = replace(AGENT, jobs=(SHOP, till))
+    host.same_in_check_mode(both)
+    host.fill("till.2")
+    srv.write_text("x")
+    record = Record(f"{units.DELIVERIES}/till.2.json")
+    record.files[str(srv)] = {"format": "dotenv", "names": ["till.env"]}
+    record.write()
+    host.fill()
+    done = host.same_in_check_mode(AGENT)
+    assert f"{srv}, which was delivered, is removed" in done.changes
+    assert not srv.exists()
+    left = list(host.root.rglob("*till.2*"))
+    assert left == [host.path("var/lib/infisical-sync/till.2")]
+    assert not [unit for unit in host.active if "till.2" in unit]
+    host.settled()
+
+
+@pytest.mark.parametrize(("before", "after"), [("systemd", "cron"), ("cron", "systemd")])
+def test_another_scheduler_leaves_nothing_of_the_one_before(host: Host, before: str, after: str) -> None:
+    job = SHOP._replace(files=(File(str(host.path("srv/app.env"))),))
+    wanted = replace(AGENT, jobs=(job,), credentials="file", scheduler=before)
+    host.apply(wanted)
+    wanted = replace(wanted, scheduler=after)
+    host.same_in_check_mode(wanted)
+    host.settled(wanted)
+    timers = list(host.path("etc/systemd/system").glob("*shop*"))
+    assert bool(timers) == bool(host.active) == (after == "systemd")
+    assert bool(list(host.path("etc/cron.d").iterdir())) == (after == "cron")
+
+
+def test_a_timer_whose_interval_changes_is_restarted(host: Host) -> None:
+    host.apply()
+    host.programs.calls()
+    host.apply(replace(AGENT, jobs=(SHOP._replace(minutes=60),)))
+    called = host.programs.calls()
+    assert called.index("systemctl daemon-reload") < called.index("systemctl restart infisical-sync@shop.timer")
+
+
+def test_a_timer_that_somebody_stopped_or_disabled_is_put_right(host: Host) -> None:
+    host.apply()
+    for name in ("active infisical-sync@shop.timer", "enabled infisical-sync@shop.timer"):
+        (host.programs.folder / "systemd" / name).unlink()
+    done = host.same_in_check_mode(AGENT)
+    assert done.changes == ["infisical-sync@shop.timer is enabled", "infisical-sync@shop.timer is started"]
+
+
+@pytest.mark.parametrize("mess", ["mode", "owner", "content", "link"])
+def test_what_somebody_changed_is_put_right(host: Host, mess: str) -> None:
+    host.apply()
+    path = host.path("etc/infisical-sync/jobs/shop.ini")
+    before = (host.what(str(path.relative_to(host.root))), path.read_text())
+    if mess == "mode":
+        path.chmod(0o666)
+    elif mess == "owner":
+        os.chown(path, 65534, 0)
+    elif mess == "content":
+        path.write_text("[sync]\njob = other\n")
+    else:
+        current = host.path("usr/local/lib/infisical-sync/current")
+        current.unlink()
+        current.symlink_to("versions/elsewhere")
+    assert len(host.same_in_check_mode(AGENT).changes) == 1
+    assert (host.what(str(path.relative_to(host.root))), path.read_text()) == before
+    host.settled()
+
+
+def test_a_diff_shows_configuration_and_units_and_no_credential(host: Host) -> None:
+    done = host.apply(replace(AGENT, notify_webhook_url=WEBHOOK), check=True)
+    shown = {Path(path).name for path, _before, _after in done.texts}
+    assert {"shop.ini", "infisical-sync@.service", "infisical-sync@shop.timer"} <= shown
+    assert "CANARY" not in repr(done.texts) + repr(done.changes) + repr(done)
+
+
+def test_a_jobs_configuration_is_read_back_as_it_was_given(host: Host) -> None:
+    options = {
+        "environment": "prod", "project_ids": ("p1", "p2"), "secret_path": "/a b/%(x)s", "recursive": True,
+        "include_imports": False, "expand_references": True, "key_format": "{project}_{key}", "normalize_names": True,
+        "precedence": ("p2", "/a"), "prune": True, "max_delete_percent": 12.5, "state_hash": "hmac-sha256",
+    }  # fmt: skip
+    wanted_files = (
+        File(str(host.path("srv/app.env")), "dotenv", "nobody", "root", 0o440, ("DB_*", "X"), ("PATH",),
+             ("app.service", "b.service"), ("c.service",)),
+        File(str(host.path("srv/it's 100%/values")), "files"),
+    )  # fmt: skip
+    server = replace(SETTINGS, ca_path="/etc/ca.pem", timeout=7.5, validate_certs=False, max_wait=60.0)
+    wanted = replace(
+        AGENT,
+        settings=server,
+        jobs=(Job("shop", 15, options, wanted_files),),
+        notify_command="tell --to 'all of us' $x%",
+        notify_reminder=7200.0,
+        rate_limit_jitter=0.0,
+        metrics_directory=str(host.path("srv/metrics")),
+    )
+    host.apply(wanted)
+    settled = config.Settled({}, {}, f"{config.JOBS}/shop.ini")
+    assert settled.files() == list(wanted_files)
+    assert settled.section("sync") == {"job": "shop", **options}
+    assert settled.section("infisical") == {
+        "url": SETTINGS.url, "ca_path": "/etc/ca.pem", "timeout": 7.5, "validate_certs": False, "max_wait": 60.0
+    }  # fmt: skip
+    assert settled.section("notify") == {
+        "state_file": f"{units.STATE}/shop/notify.json", "command": wanted.notify_command, "reminder": 7200.0
+    }  # fmt: skip
+    assert settled.section("agent") == {
+        "result_file": f"{units.REPORTS}/shop/result.json", "login_file": f"{units.STATE}/login.json",
+        "rate_limit_jitter": 0.0,
+    }  # fmt: skip
+    assert settled.section("deliver") == {
+        "record_file": f"{units.DELIVERIES}/shop.json", "runtime_directory": f"{units.RUNTIME}/shop",
+        "metrics_directory": wanted.metrics_directory,
+    }  # fmt: skip
+    assert host.what("etc/infisical-sync/jobs/shop.ini") == (0, 65534, 0o640)
+
+
+@pytest.mark.parametrize(
+    ("swaps", "path", "told"),
+    [
+        ("/dev/sda2 partition 8 0 -2", "/run/x/app.env", "/dev/sda2"),
+        ("/dev/dm-1 partition 8 0 -2\n/swapfile file 8 0 -3", "/run/x/app.env", "/swapfile"),
+        ("/dev/dm-1 partition 8 0 -2\n/dev/zram0 partition 8 0 -3", "/run/x/app.env", ""),
+        ("", "/run/x/app.env", ""),
+        ("/dev/sda2 partition 8 0 -2", "/srv/app.env", ""),
+    ],
+)
+def test_a_host_that_swaps_in_clear_is_told_of_where_files_lie_in_memory(
+    monkeypatch: pytest.MonkeyPatch, swaps: str, path: str, told: str
+) -> None:
+    text = f"Filename Type Size Used Priority\n{swaps}\n"
+    monkeypatch.setattr(agent, "open", lambda *arguments, **names: io.StringIO(text), raising=False)
+    warnings = agent._about_swap([SHOP._replace(files=(File(path),))])
+    assert len(warnings) == bool(told)
+    assert not told or f"swaps to {told}," in warnings[0]
+
+
+# Cron
+
+
+def test_a_line_of_cron_syncs_as_the_agents_user_and_delivers_as_root_at_the_hosts_own_time(host: Host) -> None:
+    host.facts = Facts(0, MACHINE)
+    host.apply(replace(AGENT, jobs=(SHOP._replace(name="shop.2"),)))
+    comment, path, line = host.path("etc/cron.d/infisical-sync-shop_2").read_text().splitlines()
+    assert comment.startswith("# Written by") and path.startswith("PATH=/usr/local/sbin:")
+    found = re.fullmatch(r"(\S+ \* \* \* \*) root sleep (\d+); (.*)", line)
+    assert found is not None and 0 <= int(found[2]) < 60
+    end = f"--config {config.JOBS}/shop.2.ini >/dev/null"
+    assert found[3].split("; ")[-3:] == [
+        f"runuser -u nobody -- {units.COMMAND} sync {end}", f"{units.COMMAND} deliver {end}",
+        f"runuser -u nobody -- {units.COMMAND} notify {end}",
+    ]  # fmt: skip
+    assert agent._cron(SHOP, MACHINE) == agent._cron(SHOP, MACHINE) != agent._cron(SHOP, OTHER_MACHINE)
+    assert "%" not in line, "cron takes it for an end of line"
+
+
+# Removing
+
+
+@pytest.mark.parametrize("version", [0, 247, 252])
+def test_the_agent_is_removed_but_for_its_vaults_and_their_key(host: Host, version: int) -> None:
+    host.facts = Facts(version, MACHINE)
+    job = SHOP._replace(files=(File(str(host.path("srv/app.env"))),))
+    wanted = replace(AGENT, jobs=(job,), notify_webhook_url=WEBHOOK)
+    host.apply(wanted)
+    host.fill()
+    before = host.everything()
+    foretold = agent.remove(remove_vault=False, check=True)
+    assert host.everything() == before
+    done = agent.remove(remove_vault=False)
+    assert foretold == done and done.changes
+    assert host.active == []
+    left = {str(path.relative_to(host.root)) for path in host.root.rglob("*") if path.is_file()}
+    credentials = "etc/credstore.encrypted" if version == 252 else "etc/infisical-sync/credentials"
+    assert f"{credentials}/infisical_vault_key" in left
+    assert "var/lib/infisical-sync/shop/secrets.vault" in left
+    assert not [name for name in left if re.search("client|webhook|jobs|usr|systemd|cron|deliver", name)]
+    assert agent.remove(remove_vault=False) == Done()
+    key = host.key()
+    host.apply(wanted)
+    assert host.key() == key
+    assert local.open_vault(f"{units.STATE}/shop/secrets.vault", agent._Key(key))[0].read().count == 1
+
+
+def test_with_its_vaults_nothing_of_the_agent_is_left(host: Host, programs: Programs) -> None:
+    programs.put("userdel")
+    host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
+    host.fill()
+    foretold = agent.remove(remove_vault=True, check=True)
+    assert agent.remove(remove_vault=True) == foretold
+    assert programs.calls()[-1] == "userdel nobody"
+    left = {str(path.relative_to(host.root)) for path in host.root.rglob("*") if path.is_file()}
+    assert left <= {"etc/machine-id", "run/infisical-agent.lock"}
+
+
+# What is refused
+
+
+def refusal(wanted: Agent) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as refused:
+        agent.checked(wanted)
+    assert str(refused.value).startswith(f"{refused.value.option}: ") and "CANARY" not in str(refused.value)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("option", "change", "words"),
+    [
+        ("client_id", {"settings": {"client_id": ""}}, "not given"),
+        ("client_secret", {"settings": {"client_secret": ""}}, "not given"),
+        ("client_secret", {"settings": {"client_secret": "CANARY\nCANARY"}}, "more than one line"),
+        ("auth_method", {"settings": {"auth_method": "token"}}, "must be universal_auth"),
+        ("proxy", {"settings": {"proxy": "http://CANARY:CANARY@proxy:3128"}}, "user or password"),
+        ("ca_path", {"settings": {"ca_path": "/etc/a\n[agent]"}}, "more than one line"),
+        ("proxy", {"settings": {"proxy": "http://p\nx"}}, "more than one line"),
+        ("jobs", {"jobs": ()}, "state: absent"),
+        ("python", {"python": "python3"}, "no absolute path"),
+        ("python", {"python": "/usr/bin/my python"}, "no absolute path"),
+        ("python", {"python": "/usr/bin/python3\n"}, "no absolute path"),
+        ("notify_webhook_url", {"notify_webhook_url": "https://CANARY\nx"}, "more than one line"),
+        ("notify_command", {"notify_command": "tell 'us"}, "never closed"),
+        ("notify_command", {"notify_command": "tell\nus"}, "more than one line"),
+        ("notify_reminder", {"notify_reminder": -1.0}, "0 or more"),
+        ("notify_reminder", {"notify_reminder": float("nan")}, "0 or more"),
+        ("rate_limit_jitter", {"rate_limit_jitter": -1.0}, "0 or more"),
+        ("rate_limit_jitter", {"rate_limit_jitter": float("inf")}, "0 or more"),
+        ("metrics_directory", {"metrics_directory": "metrics"}, "no absolute path"),
+        ("metrics_directory", {"metrics_directory": "/a\nb"}, "more than one line"),
+    ],
+)
+def test_what_the_agent_cannot_be_is_refused_by_the_options_name(
+    option: str, change: dict[str, Any], words: str
+) -> None:
+    settings = replace(SETTINGS, **change.pop("settings", {}))
+    error = refusal(replace(AGENT, settings=settings, **change))
+    assert error.option == option and words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": ""}, "no name of a job"),
+        ({"name": "-x"}, "no name of a job"),
+        ({"name": "../x"}, "no name of a job"),
+        ({"name": "a b"}, "no name of a job"),
+        ({"name": "a%b"}, "no name of a job"),
+        ({"name": "x\n"}, "no name of a job"),
+        ({"name": "x" * 64}, "no name of a job"),
+        ({"options": {}}, "environment is not given"),
+        ({"options": {"environment": "prod", "secret_path": "/a\nprune = true"}}, "more than one line"),
+        ({"options": {"environment": "prod", "project_ids": ("a", "b\rc")}}, "more than one line"),
+        ({"files": (File("/srv/a.env"), File("/srv/a.env"))}, "/srv/a.env stands there twice"),
+        ({"files": (File("/srv/a.env", names=("A\nB",)),)}, "more than one line"),
+    ],
+)
+def test_what_a_job_cannot_be_is_refused_with_its_name(change: dict[str, Any], words: str) -> None:
+    error = refusal(replace(AGENT, jobs=(SHOP._replace(**change),)))
+    assert error.option == "jobs" and words in str(error)
+
+
+def test_an_interval_that_divides_no_day_is_refused() -> None:
+    assert refusal(replace(AGENT, jobs=(SHOP._replace(minutes=7),))).option == "interval"
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a.b", "a_b")])
+def test_two_jobs_of_one_place_are_refused(names: tuple[str, str]) -> None:
+    error = refusal(replace(AGENT, jobs=tuple(SHOP._replace(name=name) for name in names)))
+    assert error.option == "jobs" and names[1] in str(error)
+
+
+def test_two_jobs_that_deliver_to_one_path_are_refused_by_both_names() -> None:
+    jobs = (SHOP._replace(files=(File("/srv/a.env"),)), SHOP._replace(name="till", files=(File("/srv/a.env"),)))
+    error = refusal(replace(AGENT, jobs=jobs))
+    assert "/srv/a.env" in str(error) and "shop and till" in str(error)
+
+
+def test_what_is_right_is_taken_as_it_is() -> None:
+    job = SHOP._replace(name="A_b-9.c", files=(File("/srv/a.env"), File("/srv/b", "files")))
+    wanted = replace(
+        AGENT, jobs=(job,), notify_command="tell 'all of us'"
+    )  # fmt: skip
+    assert agent.checked(wanted) == wanted
+
+
+def test_an_agent_shows_no_credential() -> None:
+    assert "CANARY" not in repr(replace(AGENT, notify_webhook_url=WEBHOOK))
+
+
+def test_systemd_is_not_asked_for_where_none_runs(host: Host) -> None:
+    host.facts = Facts(0, MACHINE)
+    with pytest.raises(ConfigurationError, match="Set scheduler: cron") as refused:
+        host.apply(replace(AGENT, scheduler="systemd"), check=True)
+    assert refused.value.option == "scheduler"
+
+
+# Using it
+
+
+def test_a_sync_now_waits_for_the_sync_and_the_delivery_and_tells_the_new_report(host: Host) -> None:
+    host.apply()
+    host.fill()
+    path = agent._report_file("shop")
+    host.programs.put("systemctl", f"sed -i 's/2026-01-15/2026-01-16/' '{path}'")
+    host.programs.calls()
+    found = agent.sync_now("shop")
+    assert found.ended == "2026-01-16T10:30:00Z"
+    assert host.programs.calls() == [
+        "systemctl start infisical-sync@shop.service", "systemctl start infisical-deliver@shop.service"
+    ]  # fmt: skip
+
+
+def test_a_sync_that_leaves_no_report_is_told_with_what_systemd_says(host: Host) -> None:
+    host.apply()
+    host.fill()
+    host.programs.put("systemctl", "echo 'Unit is masked.' >&2; exit 1")
+    with pytest.raises(InfisicalError, match="Unit is masked"):
+        agent.sync_now("shop")
+
+
+def test_a_job_that_is_not_there_is_told_with_those_that_are(host: Host) -> None:
+    host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
+    with pytest.raises(ConfigurationError, match="There are: shop, till") as refused:
+        agent.sync_now("bank")
+    assert refused.value.option == "jobs"
+
+
+def test_status_tells_of_each_job_by_its_name(host: Host) -> None:
+    host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
+    for job in ("shop", "till"):
+        host.fill(job)
+    shop, till = agent.status()
+    assert (shop["name"], shop["secrets"], shop["last_cycle"]["ended"]) == ("shop", 1, "2026-01-15T10:30:00Z")
+    assert (till["name"], till["generation"]) == ("till", 1)
+
+
+def test_a_command_that_is_gone_is_told_with_the_remedy(host: Host) -> None:
+    host.apply()
+    host.path("usr/local/bin/infisical-sync").unlink()
+    with pytest.raises(InfisicalError, match="Run the role scheduled_sync again"):
+        agent.status()
+
+
+def test_a_host_that_is_changed_while_a_sync_runs_waits_for_nobody(host: Host) -> None:
+    """An agent's cycle holds locks of its own only."""
+    host.apply()
+    host.fill()
+    with files.locked(f"{units.STATE}/shop/secrets.vault.cycle.lock", 1):
+        began = time.monotonic()
+        host.settled()
+    assert time.monotonic() - began < 30
+    shutil.rmtree(host.path("usr/local/lib/infisical-sync"))
+    assert host.apply().changes

@@ -1,0 +1,152 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of a job of the agent: its sections, its files, and which jobs there are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import config
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.config import Settled
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import File
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+
+JOB = """
+[sync]
+job = shop
+[agent]
+result_file = /run/infisical-agent/shop/result.json
+login_file = /var/lib/infisical-sync/login.json
+rate_limit_jitter = 12.5
+[deliver]
+record_file = /var/lib/infisical-deliver/shop.json
+runtime_directory = /run/infisical-sync/shop
+metrics_directory = /var/lib/node
+[notify]
+state_file = /var/lib/infisical-sync/shop/notify.json
+command = tell --to 'all of us' 100%
+reminder = 3600
+[file 2]
+path = /srv/b
+format = files
+[file 1]
+path = /srv//a/../a.env
+owner = shop
+group = www
+mode = 0440
+names = DB_*, FLAG ,
+allow = PATH
+reload = a.service,b.service
+restart = c.service
+"""
+
+
+def written(folder: Path, text: str, mode: int = 0o600) -> Settled:
+    path = folder / "job.ini"
+    path.write_text(text, "utf-8")
+    path.chmod(mode)
+    return Settled({}, {}, str(path))
+
+
+def refused(folder: Path, text: str, mode: int = 0o600) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        written(folder, text, mode).files()
+    assert "CANARY" not in str(caught.value)
+    return caught.value
+
+
+def test_the_sections_of_a_job_are_read(tmp_path: Path) -> None:
+    settled = written(tmp_path, JOB, 0o640)
+    assert settled.section("agent") == {
+        "result_file": "/run/infisical-agent/shop/result.json", "login_file": "/var/lib/infisical-sync/login.json",
+        "rate_limit_jitter": 12.5,
+    }  # fmt: skip
+    assert settled.section("notify")["command"] == "tell --to 'all of us' 100%"
+    assert settled.section("notify")["reminder"] == 3600
+    assert settled.section("deliver")["runtime_directory"] == "/run/infisical-sync/shop"
+
+
+def test_the_files_of_a_job_are_read_in_their_order_with_what_is_not_named_as_usual(tmp_path: Path) -> None:
+    assert written(tmp_path, JOB).files() == [
+        File("/srv/b", "files"),
+        File("/srv/a.env", "dotenv", "shop", "www", 0o440, ("DB_*", "FLAG"), ("PATH",), ("a.service", "b.service"),
+             ("c.service",)),
+    ]  # fmt: skip
+
+
+def test_every_option_of_a_file_can_be_written_and_no_other() -> None:
+    assert File._fields == config.FILE_OPTIONS
+
+
+def test_without_files_there_are_none(tmp_path: Path) -> None:
+    assert written(tmp_path, "[sync]\njob = shop\n").files() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[file 1]\nformat = json\n", "must be absolute"),
+        ("[file 1]\npath = app.env\n", "path in [file 1] must be an absolute path"),
+        ("[file 1]\npath = /srv/a\nmode = rw\n", "the mode is no octal number"),
+        ("[file 1]\npath = /srv/a\nmode = 0999\n", "the mode is no octal number"),
+        ("[file 1]\npath = /srv/a\nmode = 0666\n", "everybody write"),
+        ("[file 1]\npath = /srv/a\nformat = yaml\n", "not one of dotenv, json, files"),
+        ("[file 1]\npath = /srv/a\nreload = app\n", "no name of a unit"),
+        ("[file 1]\npath = /srv/a\ncontent = CANARY\n", "has 'content' in [file 1]"),
+        ("[files]\npath = /srv/a\n", "has a section [files]"),
+        ("[agent]\nresult_file = result.json\n", "result_file in [agent] must be an absolute path"),
+        ("[agent]\nno_such = CANARY\n", "has 'no_such' in [agent]"),
+        ("[notify]\nwebhook_url\n", "line 2 is wrong"),
+    ],
+)
+def test_what_is_wrong_in_a_jobs_file_is_told_by_its_place(tmp_path: Path, text: str, words: str) -> None:
+    assert words in str(refused(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [(("agent", "rate_limit_jitter"), "soon"), (("notify", "reminder"), "daily"), (("notify", "reminder"), "nan")],
+)
+def test_a_number_that_is_none_is_told_by_its_option(tmp_path: Path, place: tuple[str, str], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'{text}' is no number") as caught:
+        written(tmp_path, f"[{place[0]}]\n{place[1]} = {text}\n").first(place)
+    assert caught.value.option == place[1]
+
+
+def test_a_webhooks_url_is_a_secret_that_others_must_not_read(tmp_path: Path) -> None:
+    text = "[notify]\nwebhook_url = https://hooks.example.com/CANARY\n"
+    assert "holds webhook_url" in str(refused(tmp_path, text, 0o640))
+    assert written(tmp_path, text).first(("notify", "webhook_url")) == "https://hooks.example.com/CANARY"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_jobs_file_of_another_user_or_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    assert "can be written by others" in str(refused(tmp_path, JOB, 0o660))
+    os.chown(tmp_path / "job.ini", 65534, 0)
+    with pytest.raises(ConfigurationError, match="belongs to user 65534"):
+        Settled({}, {}, str(tmp_path / "job.ini"))
+
+
+def test_a_webhooks_credential_of_systemd_stands_for_its_file(tmp_path: Path) -> None:
+    (tmp_path / "infisical_webhook_url").write_text("https://hooks.example.com/CANARY\n")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    settled = Settled({}, environ, "/dev/null")
+    assert settled.first(("notify", "webhook_url_file")) == str(tmp_path / "infisical_webhook_url")
+
+
+def test_no_setting_of_the_agent_can_be_given_as_an_argument_that_others_see() -> None:
+    own = [option for option in config.OPTIONS if option.section in ("agent", "deliver", "notify")]
+    assert own and not [option.name for option in own if option.flag]
+
+
+def test_the_jobs_of_a_host_are_those_whose_files_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "JOBS", str(tmp_path / "jobs"))
+    assert config.installed_jobs() == []
+    (tmp_path / "jobs").mkdir()
+    for name in ("till.ini", "shop.2.ini", "notes.txt", "shop.ini~"):
+        (tmp_path / "jobs" / name).touch()
+    assert config.installed_jobs() == ["shop.2", "till"]
+    assert config.job_file("till") == str(tmp_path / "jobs" / "till.ini")

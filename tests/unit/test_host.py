@@ -1,0 +1,170 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host's files and directories: what differs is noted, and changed unless it is only checked."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.host import Done, Host
+from unit.programs import Programs
+
+OWNER = (os.geteuid(), os.getegid())
+Change = Callable[[Host, Path], Any]
+
+CHANGES: dict[str, Change] = {
+    "new file": lambda host, room: host.file(f"{room}/new", "text\n", 0o640, OWNER),
+    "file of another content": lambda host, room: host.file(f"{room}/file", "other\n", 0o600, OWNER),
+    "file of another mode": lambda host, room: host.file(f"{room}/file", "text\n", 0o644, OWNER),
+    "bytes": lambda host, room: host.file(f"{room}/file", b"CANARY", 0o600, OWNER),
+    "new directory": lambda host, room: host.directory(f"{room}/a/b/c", 0o750, OWNER),
+    "directory of another mode": lambda host, room: host.directory(f"{room}/directory", 0o711, OWNER),
+    "new link": lambda host, room: host.link(f"{room}/new", "file"),
+    "link elsewhere": lambda host, room: host.link(f"{room}/link", "elsewhere"),
+    "absent file": lambda host, room: host.absent(f"{room}/file"),
+    "absent link": lambda host, room: host.absent(f"{room}/link"),
+    "absent tree": lambda host, room: host.tree_absent(f"{room}/directory"),
+}
+
+
+@pytest.fixture
+def furnished(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("text\n")
+    (tmp_path / "file").chmod(0o600)
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "directory" / "below").mkdir(parents=True)
+    (tmp_path / "directory" / "below" / "file").write_text("below\n")
+    return tmp_path
+
+
+def everything(room: Path) -> list[tuple[str, int, str]]:
+    return [
+        (str(path), path.lstat().st_mode, os.readlink(path) if path.is_symlink() else
+         path.read_text() if path.is_file() else "")
+        for path in sorted(room.rglob("*"))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_check_mode_says_the_same_and_changes_nothing_and_a_second_run_has_nothing_to_do(
+    furnished: Path, name: str
+) -> None:
+    change, before = CHANGES[name], everything(furnished)
+    foretold, done, again = Host(check=True), Host(check=False), Host(check=False)
+    change(foretold, furnished)
+    assert everything(furnished) == before
+    change(done, furnished)
+    assert everything(furnished) != before
+    assert foretold.done == done.done and len(done.done.changes) == 1
+    after = everything(furnished)
+    change(again, furnished)
+    assert again.done == Done() and everything(furnished) == after
+
+
+def test_texts_are_shown_before_and_after_and_bytes_never(furnished: Path) -> None:
+    host = Host(check=True)
+    host.file(f"{furnished}/file", "other\n", 0o600, OWNER)
+    host.file(f"{furnished}/file", b"CANARY", 0o600, OWNER)
+    host.file(f"{furnished}/file", "text\n", 0o644, OWNER)
+    assert host.done.texts == [(f"{furnished}/file", "text\n", "other\n")]
+    assert "CANARY" not in repr(host.done)
+
+
+def test_a_directory_that_is_kept_stays_as_it_is_also_behind_a_link(furnished: Path) -> None:
+    (furnished / "behind").symlink_to("directory")
+    host = Host(check=False)
+    host.directory(f"{furnished}/behind", 0o700, OWNER, keep=True)
+    assert host.done.changes == [] and (furnished / "behind").is_symlink()
+    with pytest.raises(InfisicalError, match="is no directory"):
+        host.directory(f"{furnished}/behind", 0o700, OWNER)
+
+
+def test_what_is_missing_above_a_directory_is_for_everybody_to_pass_through(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        Host(check=False).directory(f"{tmp_path}/a/b/c", 0o700, OWNER)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("a", "a/b", "a/b/c")]
+    assert modes == [0o755, 0o755, 0o700]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_link_in_place_of_a_file_is_refused_and_its_target_untouched(furnished: Path, check: bool) -> None:
+    with pytest.raises(InfisicalError) as refused:
+        Host(check).file(f"{furnished}/link", "other\n", 0o600, OWNER)
+    assert refused.value.conclusion is Conclusion.UNSAFE_FILE
+    assert (furnished / "file").read_text() == "text\n"
+
+
+def test_a_link_is_changed_by_one_rename_also_after_an_interrupted_one(furnished: Path) -> None:
+    (furnished / "link.new").symlink_to("left")
+    Host(check=False).link(f"{furnished}/link", "elsewhere")
+    assert os.readlink(furnished / "link") == "elsewhere"
+    assert not os.path.lexists(furnished / "link.new")
+
+
+def test_a_tree_is_removed_but_not_what_its_links_lead_to(furnished: Path) -> None:
+    (furnished / "directory" / "out").symlink_to(furnished / "file")
+    Host(check=False).tree_absent(f"{furnished}/directory")
+    assert (furnished / "file").exists() and not (furnished / "directory").exists()
+
+
+def test_systemd_reads_its_units_again_once_and_only_after_a_change(furnished: Path, programs: Programs) -> None:
+    programs.put("systemctl")
+    host = Host(check=False)
+    host.file(f"{furnished}/file", "text\n", 0o600, OWNER, unit=True)
+    host.file(f"{furnished}/new", "no unit\n", 0o600, OWNER)
+    host.reload_units()
+    assert programs.calls() == []
+    host.file(f"{furnished}/a.service", "a\n", 0o644, OWNER, unit=True)
+    host.absent(f"{furnished}/file", unit=True)
+    host.reload_units()
+    host.reload_units()
+    assert programs.calls() == ["systemctl daemon-reload"]
+    checked = Host(check=True)
+    checked.file(f"{furnished}/b.service", "b\n", 0o644, OWNER, unit=True)
+    checked.reload_units()
+    assert programs.calls() == []
+
+
+def test_a_program_that_fails_is_told_with_its_words(programs: Programs) -> None:
+    programs.put("useradd", "echo 'cannot lock /etc/passwd' >&2; exit 1")
+    with pytest.raises(InfisicalError, match="'useradd -r x' ended with 1: cannot lock /etc/passwd"):
+        Host(check=False).run("useradd", "-r", "x")
+    with pytest.raises(InfisicalError, match="The program no-such-program cannot be started"):
+        Host(check=False).run("no-such-program")
+
+
+def test_a_user_that_is_there_stays_and_a_missing_one_is_made_without_a_shell(programs: Programs) -> None:
+    programs.put("useradd", "exit 1")
+    programs.put("userdel")
+    host = Host(check=True)
+    assert host.user("root", "/root") == (0, 0)
+    assert host.user("no-such-user", "/var/lib/x") == (0, 0)
+    host.user_absent("no-such-user")
+    host.user_absent("nobody")
+    assert host.done.changes == ["user no-such-user is made", "user nobody is removed"]
+    assert programs.calls() == []
+    with pytest.raises(InfisicalError, match="useradd"):
+        Host(check=False).user("no-such-user", "/var/lib/x")
+    (call,) = programs.calls()
+    assert "--system" in call and "--home-dir /var/lib/x" in call and ("nologin" in call or "/bin/false" in call)
+
+
+def test_what_the_disk_refuses_is_explained(furnished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **names: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name, change in (("mkdir", CHANGES["new directory"]), ("unlink", CHANGES["absent file"])):
+        with monkeypatch.context() as patched, pytest.raises(InfisicalError, match="the disk is full") as caught:
+            patched.setattr(os, name, full)
+            change(Host(check=False), furnished)
+        assert caught.value.conclusion is Conclusion.STORAGE
