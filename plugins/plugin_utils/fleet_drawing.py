@@ -192,9 +192,6 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
         vaults.nodes[vault].trouble += not is_well
     for vault, rows in groups.items():
         _name(vaults.nodes[vault], rows)
-    # The layout improves on the order that it is given, and does not find the best one from any.
-    for layer in (projects, secrets):
-        layer.nodes = {key: layer.nodes[key] for key in sorted(layer.nodes, key=str)}
     return [services, projects, secrets, vaults], [dict(hosted), dict(belongs), dict(synced)]
 
 
@@ -242,6 +239,7 @@ def _placed(layers: Sequence[_Layer], links: Sequence[Mapping[Any, Sequence[int]
     for node, layer_number, place in zip(nodes, layer_of, across):
         node.x = layer_number * (NODE_WIDTH + GAP)
         node.y = round((place - lowest) * ROW, 1)
+    _keep_together(nodes, layer_of, list(merged), by_title=grouped)
     return Drawing(
         nodes=_in_reading_order(nodes),
         edges=[Edge(nodes[one], nodes[other], *counts) for (one, other), counts in sorted(merged.items())],
@@ -249,6 +247,28 @@ def _placed(layers: Sequence[_Layer], links: Sequence[Mapping[Any, Sequence[int]
         height=max(node.y for node in nodes) + NODE_HEIGHT,
         grouped=grouped,
     )
+
+
+def _keep_together(
+    nodes: Sequence[Node], layer_of: Sequence[int], edges: Sequence[tuple[int, int]], by_title: bool
+) -> None:
+    """Put what belongs to one project side by side, in the places of its layer.
+
+    To the layout the folders are all the same where each vault has something of each, so that it mixes them.
+    """
+    parent = {target: source for source, target in edges}
+    for layer in (1, 2):
+        members = [number for number in range(len(nodes)) if layer_of[number] == layer]
+        places = sorted(nodes[number].y for number in members)
+        members.sort(
+            key=lambda number: (
+                nodes[parent[number]].y if number in parent else -1,
+                nodes[number].title if by_title else "",
+                nodes[number].y,
+            )
+        )
+        for number, place in zip(members, places):
+            nodes[number].y = place
 
 
 def _numbered(shown: Iterable[Mapping[Hashable, Node]]) -> tuple[list[Node], dict[int, int], list[int]]:

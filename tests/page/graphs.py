@@ -136,7 +136,7 @@ def hostile() -> Graph:
     """A troubled fleet whose names are attempts to be more than text."""
     graph = troubled()
     for one, name in zip(graph["vaults"], HOSTILE):
-        one.update(host=name, job=HOSTILE[0], message=HOSTILE[2], id=name)
+        one.update(host=name, job=f"{HOSTILE[0]} job", message=HOSTILE[2], id=name)
     for one, name in zip(graph["secrets"], reversed(HOSTILE)):
         one.update(name=name, path=f"/{HOSTILE[0]}", environment=HOSTILE[1])
     graph["projects"][0].update(name=HOSTILE[2], slug=HOSTILE[2])

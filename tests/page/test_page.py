@@ -276,6 +276,18 @@ def test_a_box_of_the_drawn_graph_shows_itself_in_the_matrix(show: Open) -> None
     assert (len(page.hosts()), len(page.secrets())) == (10, 12)
 
 
+def test_a_box_with_a_hostile_name_shows_itself_alone(show: Open) -> None:
+    page = show(hostile())
+    boxes = page.tab.locator(".node.vault")
+    assert boxes.count() == len(HOSTILE)
+    shown = []
+    for box in boxes.all():
+        box.click()
+        shown.append(page.hosts())
+    assert [len(hosts) for hosts in shown] == [1] * len(HOSTILE)
+    assert len({hosts[0] for hosts in shown}) == len(HOSTILE)
+
+
 def test_a_large_fleet_is_drawn_in_groups_that_can_be_read(show: Open) -> None:
     page = show(troubled(1000, 300))
     labels = page.tab.locator(".node text:not(.detail)").all_text_contents()

@@ -131,6 +131,14 @@ def test_a_small_graph_is_drawn_whole_and_a_large_one_in_groups() -> None:
         assert len(set(places)) == len(places)
 
 
+def test_what_belongs_to_one_project_stands_together() -> None:
+    drawn = drawing(view(parsed(troubled(100, 60)), NOW))
+    parents = {edge.target.title: edge.source.label for edge in drawn.edges if edge.source.kind == "project"}
+    order = [parents[node.title] for node in drawn.nodes if node.kind == "secret"]
+    assert len(order) == 16
+    assert order == sorted(order)
+
+
 def test_many_projects_folders_and_jobs_still_fit() -> None:
     graph = healthy(100, 100)
     for number, secret in enumerate(graph["secrets"]):
