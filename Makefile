@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-TARGETS = demo test check unit contract integration molecule matrix bench fleet-load lint style repair types \
+TARGETS = demo test check unit contract page integration molecule matrix bench fleet-load lint style repair types \
 	ansible-lint sanity docs docs-lint changelog build install server
 
 .DEFAULT_GOAL := help
@@ -21,6 +21,7 @@ test: ## everything, as CI does; ends at the first step that fails
 check: ## what is quick: style, types, documentation, unit and contract tests
 unit: ## the unit tests
 contract: ## the client against all kinds of server; INFISICAL_URL=... and credentials add a real one
+page: ## the report's page in a real Chromium; screenshots stay in .build/page
 integration: ## real playbook runs against the test server
 molecule: ## the role on real systemd hosts, as root on Debian; ARGS="-s NAME" for one scenario
 matrix: ## the integration tests on every supported ansible-core; with REQUIRE_ALL=1 none may be missing

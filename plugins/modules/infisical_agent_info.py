@@ -24,6 +24,13 @@ options:
     description: The Python that is looked at, which runs the agent or is to run it.
     type: path
     default: /usr/bin/python3
+  metadata:
+    description:
+      - Whether to return RV(metadata) too, from which M(keyfleet.infisical.infisical_fleet_report) makes the report of
+        a fleet. RV(jobs) is empty then. The task fails where it is not root who runs it.
+    type: bool
+    default: false
+    version_added: 0.4.0
 attributes:
   action:
     support: none
@@ -148,6 +155,14 @@ jobs:
         generation: 7
         last_success: "2026-01-15T10:30:00Z"
         next_login: ""
+metadata:
+  description:
+    - Which secrets the vaults of all jobs hold, in which version, with no value and nothing that is made of one; as a
+      text in JSON, because those of a thousand hosts would be slow as data. The guide to the fleet describes it.
+  returned: if O(metadata=true)
+  type: str
+  sample: '{"schema":"keyfleet.infisical/metadata","version":1,"host":"web1","jobs":[]}'
+  version_added: 0.4.0
 conclusion:
   description: What went wrong, in one word. The guide to errors lists all of them.
   returned: failure
@@ -164,11 +179,15 @@ import os
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import agent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Tell what there is."""
+    root, wants_metadata = os.geteuid() == 0, module.params["metadata"]
+    if wants_metadata and not root:
+        raise ConfigurationError("become", "only root can open the vaults of the host's jobs. Set become: true.")
     found = agent.facts()
     version, missing = agent.python(module.params["python"])
     return {
@@ -177,13 +196,17 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "systemd_version": found.systemd,
         "python_version": ".".join(map(str, version)),
         "missing_libraries": missing,
-        "jobs": agent.status() if os.geteuid() == 0 else [],
+        "jobs": agent.status() if root and not wants_metadata else [],
+        **({"metadata": agent.metadata()} if wants_metadata else {}),
     }
 
 
 def main() -> None:
     """Run the module."""
-    spec: dict[str, dict[str, Any]] = {"python": {"type": "path", "default": "/usr/bin/python3"}}
+    spec: dict[str, dict[str, Any]] = {
+        "python": {"type": "path", "default": "/usr/bin/python3"},
+        "metadata": {"type": "bool", "default": False},
+    }
     InfisicalModule(argument_spec=spec, shared=False).run(work)
 
 

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
@@ -102,6 +104,24 @@ class InfisicalAction(ActionBase):
             if own.get(name) is not None:
                 own[name] = options.as_texts(name, own[name])
         return own
+
+    def checked_options(self, specification: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """The task's own arguments, of the types of an argument specification, for an action that has no module to run.
+
+        Raises ConfigurationError.
+        """
+        own = {name: value for name, value in self._task.args.items() if not (self.shared and name in options.NAMES)}
+        # Not copied and looked through, because it may be large.
+        raw = {name: own.pop(name) for name in list(own) if specification.get(name, {}).get("type") == "raw"}
+        typed = {name: {**one, "required": False} if name in raw else one for name, one in specification.items()}
+        checked = ArgumentSpecValidator(typed).validate(own)
+        if checked.error_messages:
+            raise ConfigurationError("arguments", f"{checked.error_messages[0]}.")
+        return {**checked.validated_parameters, **raw}
+
+    def controller_path(self, path: str) -> str:
+        """A path on the controller; one that is relative begins at the playbook's folder."""
+        return str(self._loader.path_dwim(os.path.expanduser(path)))
 
     def _execute_with_token(
         self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool

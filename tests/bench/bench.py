@@ -25,6 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import fleet_graph
 import requests
 import rollout
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import connect
@@ -318,7 +319,7 @@ def main() -> None:
     static.close()
     with DevServer() as server, tempfile.TemporaryDirectory(prefix="bench_") as folder:
         rows += [template(server, Path(folder)), lookups(server, Path(folder)), *writes(server, Path(folder))]
-    rows += rollout.rows()
+    rows += [*fleet_graph.rows(), *rollout.rows()]
     print(f"{'':98} {'floor':>8} {'measured':>8} {'ratio':>6} {'at most':>8} {'requests':>9}")
     for row in rows:
         floor, measured = (f"{t:.3f}" if t is not None else "" for t in (row.floor, row.measured))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 class Row:
     """One line of the table; `floor` and `measured` in seconds, or in MB of memory where `what` says so.
 
-    `at_most` is what the ratio is meant to stay under, or the number of requests or MB where there is no floor.
+    `at_most` is what the ratio is meant to stay under, or the number of requests, MB or seconds where there is no
+    floor.
     """
 
     what: str

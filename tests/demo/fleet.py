@@ -46,7 +46,10 @@ FILE = "/run/infisical-sync/shop/secrets.env"
 VARIABLES: dict[str, Any] = {
     "infisical_environment": "prod",
     "infisical_allow_http": True,  # between this machine and the hosts that run on it
-    "scheduled_sync_jobs": [{"name": "shop", "secret_path": "/shop", "prune": True, "files": [{"format": "dotenv"}]}],
+    # A timer that came in between would be first.
+    "scheduled_sync_jobs": [
+        {"name": "shop", "interval": "1d", "secret_path": "/shop", "prune": True, "files": [{"format": "dotenv"}]}
+    ],
 }
 
 
@@ -87,7 +90,10 @@ class _Rollout:
         expect(again, "changed", changed_of(self.play(again, "keyfleet.infisical.rollout")), 0)
         print("\n== At the server, DB_PASSWORD is changed", flush=True)
         self.put("DB_PASSWORD", "second password")
-        now = "The hosts sync now; without this, their timers do it within 15 minutes"
+        report = "The report of the fleet names what is behind"
+        behind = f"{len(HOSTS)} of {len(HOSTS)} hosts are behind on DB_PASSWORD"
+        expect(report, behind, behind in self.report(report), True)
+        now = "The hosts sync now; without this, their timers do it within a day"
         expect(now, "changed", changed_of(self.play(now, "keyfleet.infisical.sync_now")), len(HOSTS))
         for host in HOSTS:
             expect(now, f"generation of the vault of {host}", self.status(host)["generation"], 2)
@@ -97,12 +103,18 @@ class _Rollout:
                 'DB_PASSWORD="second password"' in self.delivered(host),
                 True,
             )
+        again = "The report has nothing to tell of any more"
+        expect(again, behind, behind in self.report(again), False)
         print(f"\n== infisical-sync status on {next(iter(HOSTS))}")
         print(_hosts("enter", GROUP, next(iter(HOSTS)), "infisical-sync", "status"), end="")
+        print(f"The report of the fleet is {self.folder / 'fleet' / 'report.html'}.")
 
-    def play(self, step: str, playbook: str) -> str:
+    def play(self, step: str, playbook: str, *more: str) -> str:
         options = ["-i", str(self.folder / "hosts.json"), "-e", f"@{self.folder / 'rollout.json'}"]
-        return play(step, playbook, *options, **login(self.server["url"], SEED))
+        return play(step, playbook, *options, *more, **login(self.server["url"], SEED))
+
+    def report(self, step: str) -> str:
+        return self.play(step, "keyfleet.infisical.fleet_report", "-e", f"fleet_report_folder={self.folder / 'fleet'}")
 
     def put(self, key: str, value: str) -> None:
         body = {"project": "demo-shop", "environment": "prod", "path": "/shop", "key": key, "value": value}

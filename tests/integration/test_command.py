@@ -1005,6 +1005,18 @@ def test_root_still_gets_a_status_from_a_host_that_has_lost_its_key(public: Host
     public.run("sync", code=2)
 
 
+def test_root_tells_the_metadata_of_a_vault_as_its_owner_and_why_it_cannot_be_opened(public: Host, owned: Path) -> None:
+    public.environment["INFISICAL_VAULT_PATH"] = str(owned / "secrets.vault")
+    public.run("sync")
+    [job] = public.data("metadata")["jobs"]
+    assert (sorted(row[0] for row in job["secrets"]), job["problem"]) == (["DB_PASSWORD", "DB_USER"], None)
+    assert "seeded password" not in json.dumps(job)
+    assert {path.stat().st_uid for path in owned.iterdir()} == {NOBODY}
+    public.key.unlink()
+    [job] = public.data("metadata")["jobs"]
+    assert (job["secrets"], bool(job["problem"]), job["project_ids"]) == ([], True, [PROJECT])
+
+
 # The manual
 
 

@@ -154,6 +154,11 @@ def _integration(used: Environment, arguments: Arguments, **more: str) -> None:
     _pytest(used, "tests/integration", arguments or ALL_INTEGRATION, **more)
 
 
+def page(arguments: Arguments) -> None:
+    """Test the report's page in the machine's Chromium; screenshots are kept."""
+    _pytest(_tools("page"), "tests/page", arguments, KEYFLEET_BUILD=str(BUILD))
+
+
 def contract(arguments: Arguments) -> None:
     real_server = {name: value for name, value in os.environ.items() if name.startswith("INFISICAL_")}
     _pytest(_controller(), "tests/contract", arguments, **real_server)
@@ -347,7 +352,7 @@ def lint(arguments: Arguments) -> None:
 
 
 CHECK = ["style", "types", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
-ALL = [*CHECK, "demo", "integration", "molecule", "sanity", "docs", "install", "rest-of-matrix"]
+ALL = [*CHECK, "page", "demo", "integration", "molecule", "sanity", "docs", "install", "rest-of-matrix"]
 
 
 def check(arguments: Arguments) -> None:
@@ -373,6 +378,7 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "types": types,
     "unit": unit,
     "contract": contract,
+    "page": page,
     "integration": integration,
     "sanity": sanity,
     "ansible-lint": ansible_lint,

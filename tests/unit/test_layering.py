@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import agent
 
 ROOM = Path(str(infisical.__file__)).parent
 FLOORS = {
@@ -42,6 +43,10 @@ FLOORS = {
     "preflight": 5,
     "config": 5,
     "sync": 6,
+    "fleet": 2,
+    "fleet_query": 3,
+    "inquiry": 6,
+    "metadata": 7,
     "cycle": 7,
     "cli": 8,
     "agent": 9,
@@ -93,6 +98,15 @@ def test_a_room_imports_from_lower_floors_only(module: str) -> None:
     allowed = {name for name, floor in FLOORS.items() if floor < FLOORS[module] or floor == FLOORS[module] == 1}
     assert rooms_below(module) <= allowed
     assert all(dots <= 1 for _name, dots, _function, _types in imports(module))
+
+
+def test_a_host_gets_what_the_agent_needs_and_nothing_that_ansible_would_not_send_along() -> None:
+    reached, left = {"__init__"}, {"agent"}
+    while left:
+        room = left.pop()
+        reached.add(room)
+        left |= rooms_below(room) - reached
+    assert set(agent.ROOMS) == reached
 
 
 def test_there_is_no_circle() -> None:

@@ -218,15 +218,16 @@ def test_an_identity_does_not_wait_for_the_login_of_another(
     server: DevServer, settings: Settings, tmp_path: Path
 ) -> None:
     other = replace(settings, client_id="another", client_secret="another")
-    server.arm("delay", seconds=3, path=LOGIN)
+    server.arm("delay", seconds=30, path=LOGIN)
     slow = multiprocessing.get_context("fork").Process(target=_outcome, args=(other, tmp_path))
     slow.start()
-    deadline = 100
+    deadline = 500
     while not list(tmp_path.glob("token-*.lock")) and deadline:
         slow.join(0.02)
         deadline -= 1
     assert _password(settings, tmp_path) == CANARY
     assert slow.is_alive()
+    slow.terminate()
     slow.join()
 
 

@@ -25,6 +25,7 @@ from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibra
 from .host import Done, Host
 from .keys import KEY_BYTES
 from .local import open_vault, rekey
+from .metadata import document
 from .model import Settings
 from .notify import command_words
 from .vault import Vault
@@ -40,11 +41,12 @@ _KEY_KIND = f"{units.CONFIGURATION}/credential-key"
 """What has encrypted the credentials: a credential itself does not tell."""
 
 ROOMS = (
-    "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files", "gate",
-    "host", "keys", "local", "model", "notify", "plan", "preflight", "redact", "remote", "report", "schedule", "state",
-    "sync", "systemd", "transport", "units", "vault",
+    "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files",
+    "fleet", "gate", "host", "keys", "local", "metadata", "model", "notify", "plan", "preflight", "redact", "remote",
+    "report", "schedule", "state", "sync", "systemd", "transport", "units", "vault",
 )  # fmt: skip
-"""The modules of this library, all of which a host gets; a test compares them with the folder."""
+"""The modules of this library that a host gets: this one with all that it imports. Nothing else comes with it in what
+Ansible sends; tests compare."""
 
 _OLDEST_PYTHON = (3, 9)
 _JOB_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\Z")
@@ -578,7 +580,7 @@ def _configuration(job: Job, agent: Agent, around: _Around) -> str:
         "vault": vault,
         "sync": {"job": job.name, **job.options},
         "agent": {"result_file": _report_file(job.name), "login_file": f"{units.STATE}/login.json",
-                  "rate_limit_jitter": agent.rate_limit_jitter},
+                  "interval": schedule.interval_text(job.minutes), "rate_limit_jitter": agent.rate_limit_jitter},
         "deliver": deliver,
         "notify": notify,
     }  # fmt: skip
@@ -819,3 +821,22 @@ def status() -> list[dict[str, Any]]:
             ) from None
         found.append({"name": job, **about})
     return found
+
+
+def metadata() -> str:
+    """What the host tells of its jobs for the metadata graph, as `infisical-sync metadata --json` does in one line; it
+    is run once for all jobs. Raises InfisicalError."""
+    if not config.installed_jobs():
+        return json.dumps(document(cli.VERSION, []))
+    # Nothing of the caller's environment is to stand in for what the jobs' own files say.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
+    try:
+        ended = systemd.run([units.COMMAND, "metadata", "--json"], environment=environment)
+        if isinstance(json.loads(ended.out), dict):
+            return ended.out.decode("ascii").strip()
+    except (systemd.CannotRun, ValueError):
+        pass
+    raise InfisicalError(
+        Conclusion.STORAGE,
+        f"{units.COMMAND} does not tell the metadata of this host. Run the role scheduled_sync again.",
+    )

@@ -431,6 +431,51 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
 
 
+def _metadata(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    """All jobs in one document; their configuration files are in `arguments.configs`."""
+    from . import metadata
+    from .local import open_vault
+
+    names = {
+        config: os.path.basename(config)[:-4] if os.path.dirname(config) == JOBS else "" for config in arguments.configs
+    }
+    keys: dict[KeySource, KeySource] = {}
+    opened: dict[str, tuple[Settled, str, KeySource]] = {}
+    problems: dict[str, str] = {}
+    for config in names:
+        try:
+            own = Settled(_given(arguments), os.environ, config)
+            names[config] = own.first(("sync", "job")) or names[config] or "default"
+            key = _key(own)
+            opened[config] = (own, _vault_path(own), keys.setdefault(key, key))
+        except InfisicalError as error:
+            names[config], problems[config] = names[config] or "default", str(error)
+    if opened:
+        # Root reads all keys while it can. The jobs of an agent belong to one user.
+        become_owner(next(iter(opened.values()))[1], keys, tolerant=True)
+    told = []
+    for config, job in names.items():
+        try:
+            if config not in opened:
+                told.append(metadata.unknown(job, problems[config]))
+                continue
+            own, path, key = opened[config]
+            vault, state = open_vault(path, key, own.first(("vault", "state_file")) or "", warn=say.warn)
+            told.append(metadata.of_job(job, own, vault, state))
+        except InfisicalError as error:
+            told.append(metadata.unknown(job, str(error)))
+    if say.json:
+        import json
+
+        say.out(json.dumps(metadata.document(VERSION, told), separators=(",", ":")))
+        return OK
+    for about in told:
+        last, held = about["last_sync"] or "never", len(about["secrets"])
+        problem = f", {about['problem']}" if about["problem"] else ""
+        say.out(shown(f"{about['job']}: {held} secrets (generation {about['generation']}), last sync {last}{problem}"))
+    return OK
+
+
 def _age(seconds: int) -> str:
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * size:
@@ -875,6 +920,9 @@ COMMANDS: tuple[Command, ...] = (
             "rest."),
     Command(("status",), "say what the vault holds and how the last sync went", _status, ("vault",), _as_json,
             "Needs no network. Ends with 0 whatever the last sync came to."),
+    Command(("metadata",), "say which secrets the jobs hold in which version, never values", _metadata, ("vault",),
+            _as_json, "Needs no network. All jobs of the agent make one document, which the fleet's metadata graph is "
+            "built from."),
     Command(("vault", "set"), "put one entry into the vault", _vault_set, ("vault",), _for_set,
             "The value comes from standard input, byte for byte, from --file, or unseen from the terminal. It is never "
             "an argument, because other users see these. The vault is made where there is none."),
@@ -1088,7 +1136,9 @@ def _dispatch(words: list[str], say: Console) -> int:
     say.json = getattr(parsed, "json", False)
     say.verbose = getattr(parsed, "verbose", False)
     given = _given(parsed)
-    configs = _configs(command, parsed, given)
+    configs = parsed.configs = _configs(command, parsed, given)
+    if command.run is _metadata:  # it reads them all itself, so that one that is wrong hides no other
+        configs = [os.devnull]
     if len(configs) == 1:
         return command.run(Settled(given, os.environ, configs[0]), parsed, say)
     for config in configs:
@@ -1110,8 +1160,8 @@ def _in_child(words: Sequence[str]) -> int:
 
 
 def _configs(command: Command, parsed: argparse.Namespace, given: Layer) -> list[str]:
-    """The configuration file of this call, empty for the usual one; of `status`, that of every job of the agent, where
-    nothing else is named. Raises ConfigurationError where it could be that of several jobs."""
+    """The configuration file of this call, empty for the usual one; of `status` and `metadata`, that of every job of
+    the agent, where nothing else is named. Raises ConfigurationError where it could be that of several jobs."""
     if parsed.config:
         return [os.path.expanduser(parsed.config)]
     named = os.environ.get("INFISICAL_CONFIG", "")
@@ -1121,9 +1171,10 @@ def _configs(command: Command, parsed: argparse.Namespace, given: Layer) -> list
     jobs = installed_jobs()
     if job in jobs:
         return [job_file(job)]
-    if job or not jobs or any(os.access(os.path.expanduser(name), os.R_OK) for name in CONFIG_FILES):
+    usual = command.run is not _metadata and any(os.access(os.path.expanduser(name), os.R_OK) for name in CONFIG_FILES)
+    if job or not jobs or usual:
         return [""]
-    if len(jobs) > 1 and command.run is not _status:
+    if len(jobs) > 1 and command.run not in (_status, _metadata):
         raise ConfigurationError("job", f"this host has several: {', '.join(jobs)}. Name one with --job.")
     return [job_file(job) for job in jobs]
 

@@ -126,6 +126,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("agent", "result_file", "path", "file that keeps what a sync came to, for deliver and notify", flag=False),
     Option("agent", "login_file", "path", "file by which the jobs of a host remember that a login was refused, and do "
            "not repeat it", flag=False),
+    Option("agent", "interval", "text", "how often the job runs, such as 15m, to tell when it is late", flag=False),
     Option("agent", "rate_limit_jitter", "number", "seconds to wait at random on top of what a rate limit asks for; "
            "default 0", flag=False),
     Option("deliver", "record_file", "path", "file that keeps what was delivered", flag=False),

@@ -1,0 +1,299 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the report's page shows of a fleet's graph: a row for a vault, a column for a secret, and what to act on."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+    AgentVault,
+    Graph,
+    KnownSecret,
+    seconds_of,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet_query import Facts
+
+NAMED = 3
+"""How many names a sentence of the summary has before it counts the rest."""
+
+
+class State(IntEnum):
+    """What a vault has of a secret; the numbers stand in the page's data.
+
+    STALE is a version that was the current one when the vault was last heard of, too long ago to be sure of it.
+    """
+
+    CURRENT = 1
+    BEHIND = 2
+    MISSING = 3
+    STALE = 4
+    GONE = 5
+
+
+class VaultState(IntEnum):
+    """How a vault is, by the names that queries give; the numbers stand in the page's data."""
+
+    OK = 0
+    FAILED = 1
+    STALE = 2
+    NEVER = 3
+    SILENT = 4
+
+
+class Column(NamedTuple):
+    """A secret. `updated` is in seconds since the epoch, 0 where it is not known."""
+
+    name: str
+    service: str
+    project: str
+    project_name: str
+    environment: str
+    path: str
+    version: int
+    updated: float
+    gone: bool
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where it is in Infisical, as a person knows it."""
+        return (self.project_name, self.environment, self.path)
+
+
+class Cell(NamedTuple):
+    """What a vault has of the secret of column `column`: a version since `synced` (0 where it has none)."""
+
+    column: int
+    state: State
+    version: int = 0
+    synced: float = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A vault. Times are in seconds since the epoch, 0 for never; `intervals` is how many intervals the last sync is
+    ago, None where that cannot be told."""
+
+    host: str
+    job: str
+    state: VaultState
+    why: str
+    last_sync: float
+    answered: float
+    intervals: float | None
+    cells: Sequence[Cell] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Part of the summary, and what the page then shows: a state, a host or a secret."""
+
+    text: str
+    kind: str
+    state: State | None = None
+    vault_state: VaultState | None = None
+    host: str = ""
+    secret: str = ""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A secret that some hosts have not, or not as it is now: the hosts by what is wrong."""
+
+    column: Column
+    hosts: Mapping[State, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class View:
+    """All that the page shows, as of `now`."""
+
+    now: float
+    services: Sequence[str]
+    rows: Sequence[Row]
+    columns: Sequence[Column]
+    problems: Sequence[str]
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts there are: one may have several vaults."""
+        return len({row.host for row in self.rows})
+
+    @property
+    def unused(self) -> list[Column]:
+        """The secrets that are on no host."""
+        held = {cell.column for row in self.rows for cell in row.cells if cell.state is not State.MISSING}
+        return [column for number, column in enumerate(self.columns) if number not in held and not column.gone]
+
+    def counts(self) -> Counter[State]:
+        """How many cells have which state."""
+        return Counter(cell.state for row in self.rows for cell in row.cells)
+
+    def troubles(self) -> list[Trouble]:
+        """The secrets with something to do about, those that concern most hosts first."""
+        found: dict[int, dict[State, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
+        for row in self.rows:
+            for cell in row.cells:
+                if cell.state in (State.BEHIND, State.MISSING, State.GONE):
+                    found[cell.column][cell.state][row.host] = None
+        troubles = [
+            Trouble(self.columns[number], {state: list(hosts) for state, hosts in sorted(states.items())})
+            for number, states in found.items()
+        ]
+        return sorted(troubles, key=lambda one: (-sum(map(len, one.hosts.values())), one.column.name, one.column))
+
+
+def view(graph: Graph, now: float) -> View:
+    """What the page shows of a graph at `now` (seconds since the epoch)."""
+    facts = Facts(graph, now)
+    numbers = {id_: number for number, id_ in enumerate(graph.secrets)}
+    rows = [_row(facts, vault, numbers) for vault in graph.vaults.values()]
+    problems = Counter(source.problem for source in graph.sources.values() if source.problem)
+    return View(
+        now=now,
+        services=graph.services,
+        rows=sorted(rows, key=lambda row: (row.host, row.job)),
+        columns=[_column(graph, secret) for secret in graph.secrets.values()],
+        problems=[f"{problem} ({_counted(count, 'place')})" for problem, count in sorted(problems.items())],
+    )
+
+
+def _column(graph: Graph, secret: KnownSecret) -> Column:
+    place = secret.place
+    project = graph.projects.get(place.project)
+    return Column(
+        name=secret.name,
+        service=project.service if project else "",
+        project=place.project,
+        project_name=(project and (project.name or project.slug)) or place.project,
+        environment=place.environment,
+        path=place.path,
+        version=secret.version,
+        updated=_seconds(secret.updated_at),
+        gone=secret.gone,
+    )
+
+
+def _row(facts: Facts, vault: AgentVault, numbers: Mapping[str, int]) -> Row:
+    intervals = facts.intervals_since(vault)
+    is_old = vault.silent or (intervals is not None and intervals > facts.intervals)
+    states = {"current": State.STALE if is_old else State.CURRENT, "behind": State.BEHIND, "gone": State.GONE}
+    cells = [
+        Cell(numbers[hold.secret], states[facts.state_of_hold(hold)], hold.version, _seconds(hold.synced_at))
+        for hold in vault.holds
+    ]
+    cells += [Cell(numbers[id_], State.MISSING) for id_ in facts.missing(vault)]
+    failed = "" if vault.conclusion in ("", "ok") else f"{vault.conclusion}: {vault.message}".rstrip(": ")
+    return Row(
+        host=vault.host,
+        job=vault.job,
+        state=VaultState[facts.state_of_vault(vault).upper()],
+        why=vault.problem or failed,
+        last_sync=_seconds(vault.last_sync),
+        answered=_seconds(vault.answered_at),
+        intervals=intervals,
+        cells=cells,
+    )
+
+
+def _seconds(time: str | None) -> float:
+    return seconds_of(time) or 0
+
+
+# Sentences
+
+
+def duration(seconds: float) -> str:
+    """How long, in the largest unit of which there are two: "90 s", "12 min", "3 d"."""
+    seconds = max(0, int(seconds))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def summary(view: View) -> list[Sentence]:
+    """What a person is to know first, the most urgent first; one sentence that all is well, where it is."""
+    if not view.rows:
+        return [Sentence("No host has told of a vault yet.", "note")]
+    troubles = view.troubles()
+    sentences = [
+        *_of_secrets(view, troubles, State.BEHIND, "behind on", "warn"),
+        *_of_secrets(view, troubles, State.MISSING, "without", "warn"),
+        *_of_vaults(view),
+        *_of_secrets(view, troubles, State.GONE, "still with", "note"),
+    ]
+    if not sentences:
+        secrets = _counted(len({cell.column for row in view.rows for cell in row.cells}), "secret")
+        everyone = "The only host holds" if view.hosts == 1 else f"All {view.hosts:,} hosts hold"
+        sentences = [Sentence(f"{everyone} the current version of what belongs there: {secrets}", "good")]
+    unused = len(view.unused)
+    if unused:
+        sentences.append(Sentence(f"{_counted(unused, 'secret')} {_are(unused)} on no host", "note"))
+    if view.problems:
+        asked = "; ".join(view.problems)
+        sentences.append(Sentence(f"Infisical did not tell all, so that more may be behind: {asked}", "bad"))
+    return sentences
+
+
+def _of_secrets(view: View, troubles: Sequence[Trouble], state: State, said: str, kind: str) -> Iterable[Sentence]:
+    these = sorted((one for one in troubles if state in one.hosts), key=lambda one: -len(one.hosts[state]))
+    for one in these[:NAMED]:
+        hosts, tail = one.hosts[state], ""
+        if state is State.GONE:
+            tail = ", which Infisical no longer has"
+        elif state is State.BEHIND and one.column.updated:
+            tail = f" for {duration(view.now - one.column.updated)}"
+        who = f"{_share(view, len(hosts))} {_are(len(hosts))}"
+        yield Sentence(f"{who} {said} {one.column.name}{tail}{_named(hosts)}", kind, state, secret=one.column.name)
+    rest = {host for one in these[NAMED:] for host in one.hosts[state]}
+    if rest:
+        who = f"{_share(view, len(rest))} {_are(len(rest))}"
+        yield Sentence(f"{who} {said} {_counted(len(these) - NAMED, 'more secret')}", kind, state)
+
+
+def _of_vaults(view: View) -> Iterable[Sentence]:
+    by_state: dict[VaultState, list[Row]] = defaultdict(list)
+    for row in view.rows:
+        by_state[row.state].append(row)
+    for state in (VaultState.STALE, VaultState.FAILED, VaultState.SILENT, VaultState.NEVER):
+        rows = by_state[state]
+        if rows:
+            hosts = list(dict.fromkeys(row.host for row in rows))
+            said = _said(state, rows, len(hosts) == 1, view.now)
+            yield Sentence(f"{_share(view, len(hosts))} {said}{_named(hosts)}", "bad", vault_state=state)
+
+
+def _said(state: VaultState, rows: Sequence[Row], one: bool, now: float) -> str:
+    if state is VaultState.FAILED:
+        reasons = Counter(row.why.split(":")[0] for row in rows).most_common(NAMED)
+        return f"{'fails' if one else 'fail'} to sync, {', '.join(reason for reason, _count in reasons)}"
+    if state is VaultState.STALE:
+        ago = sorted(int(row.intervals or 0) for row in rows)
+        least = f"{ago[0]}" if ago[0] == ago[-1] else f"{ago[0]:,} to {ago[-1]:,}"
+        return f"{'has' if one else 'have'} not synced for {least} intervals"
+    if state is VaultState.NEVER:
+        return f"{'has' if one else 'have'} never synced"
+    heard = [row.answered for row in rows if row.answered]
+    return f"did not answer{f', last heard of {duration(now - min(heard))} ago' if heard else ''}"
+
+
+def _share(view: View, hosts: int) -> str:
+    return f"{hosts:,} of {_counted(view.hosts, 'host')}"
+
+
+def _named(hosts: Sequence[str]) -> str:
+    return f": {', '.join(hosts)}" if len(hosts) <= NAMED else ""
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -1,0 +1,169 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What servers are asked for the metadata graph, and that no value comes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet, inquiry
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+    AgentVault,
+    Graph,
+    Hold,
+    JobScope,
+)
+from contract.targets import ENVIRONMENT, PROJECT, Controlled, error_of
+
+TIME = "2026-01-15T10:00:00Z"
+CANARY = "Canary5b81f0"
+ROOT = fleet.Place(PROJECT, ENVIRONMENT, "/")
+
+
+def graph_of(*scopes: JobScope, holds: tuple[tuple[str, str], ...] = ()) -> Graph:
+    """A host with a job for each scope, the first of which holds these (path, name)."""
+    secrets = {}
+    for path, name in holds:
+        place = ROOT._replace(path=path)
+        secrets[fleet.secret_id(place, name)] = fleet.KnownSecret(place, name)
+    found = [AgentVault("", f"job{number}", scope=scope) for number, scope in enumerate(scopes)]
+    found[0] = AgentVault("", "job0", scope=scopes[0], holds=tuple(Hold(id_, 1, TIME) for id_ in secrets))
+    return fleet.with_hosts(Graph(), {"web1": fleet.HostAnswer(TIME, tuple(found), secrets)}, TIME)
+
+
+def scope(path: str = "/app", *, project: str = PROJECT, environment: str = ENVIRONMENT, **more: Any) -> JobScope:
+    return JobScope((project,), environment, path, **more)
+
+
+def asked(
+    target: Controlled, graph: Graph, who: str = "", *, by: Api | None = None, **options: Any
+) -> tuple[Graph, inquiry.Inquiry]:
+    connected = by or target.api(who, **options)
+    found = inquiry.inquire(connected, graph)
+    url = connected.transport.settings.url
+    return fleet.with_server(graph, url, found.projects, found.listings, TIME), found
+
+
+def versions(graph: Graph) -> dict[tuple[str, str], tuple[int, bool]]:
+    return {(one.place.path, one.name): (one.version, one.gone) for one in graph.secrets.values()}
+
+
+def test_names_versions_and_times_come_and_values_stay_or_are_dropped(controlled: Controlled) -> None:
+    controlled.put("A", CANARY, "/app")
+    controlled.put("A", CANARY + "2", "/app")
+    controlled.put("B", CANARY, "/app/db")
+    after, found = asked(controlled, graph_of(scope()))
+    assert versions(after) == {("/app", "A"): (2, False), ("/app/db", "B"): (1, False)}
+    assert all(one.updated_at and one.updated_at.endswith("Z") for one in after.secrets.values())
+    assert after.projects[PROJECT].name == "Contract"
+    assert CANARY not in repr((after, found)) + str(fleet.document(after))
+    listings = [entry for entry in controlled.server.requests("/secrets") if entry["status"] == 200]
+    assert [entry["query"]["viewSecretValue"] for entry in listings] == ["false"]
+    # Servers before that parameter send values whatever one asks for.
+    assert [entry["returned_values"] for entry in listings] == [controlled.kind != "current"]
+
+
+@pytest.mark.kinds("current")
+def test_an_identity_that_may_not_read_values_suffices(controlled: Controlled) -> None:
+    controlled.put("A", CANARY, "/app")
+    after, found = asked(controlled, graph_of(scope()), "hidden")
+    assert versions(after) == {("/app", "A"): (1, False)}
+    assert found.warnings == []
+
+
+def test_one_listing_serves_all_jobs_of_an_environment(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    asked(controlled, graph_of(scope("/app"), scope("/app/db"), scope("/", recursive=True)))
+    assert len([entry for entry in controlled.server.requests("/secrets") if entry["status"] == 200]) == 1
+
+
+def test_a_secret_that_was_deleted_is_gone(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    before, _found = asked(controlled, graph_of(scope(), holds=(("/app", "A"), ("/app", "B"))))
+    assert versions(before) == {("/app", "A"): (1, False), ("/app", "B"): (1, True)}
+
+
+def test_a_folder_that_was_deleted_is_gone_with_its_secrets(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    after, found = asked(controlled, graph_of(scope(), holds=(("/app", "A"), ("/no/such", "B"))))
+    assert versions(after)["/no/such", "B"] == (1, True)
+    assert found.warnings == []
+
+
+@pytest.mark.kinds("current")
+def test_a_folder_that_a_listing_leaves_out_in_silence_is_asked_for_by_itself(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controlled.put("A", "1", "/app")
+    graph = graph_of(scope("/"), holds=(("/app", "A"), ("/guarded", "B")))
+    by = controlled.api()
+    whole = by.list_secrets
+
+    def list_and_forbid_the_next(*arguments: Any, **options: Any) -> Any:
+        found = whole(*arguments, **options)
+        controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets")
+        return found
+
+    monkeypatch.setattr(by, "list_secrets", list_and_forbid_the_next)
+    after, found = asked(controlled, graph, by=by)
+    assert versions(after)["/guarded", "B"] == (1, False)
+    assert "path /guarded stay as they were known" in found.warnings[0]
+
+
+@pytest.mark.kinds("current")
+def test_where_the_whole_environment_may_not_be_seen_the_jobs_own_folders_are_listed(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    controlled.put("B", "1", "/guarded")
+    controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets")
+    graph = graph_of(scope("/app"), scope("/app/db"), scope("/importing"), holds=(("/app", "A"), ("/other", "C")))
+    after, found = asked(controlled, graph)
+    assert versions(after)["/app", "A"] == (1, False)
+    assert ("/guarded", "B") not in versions(after)
+    assert {one.place.path for one in found.listings} >= {"/app", "/importing"}
+    assert "/app/db" not in {one.place.path for one in found.listings}
+
+
+def test_a_place_that_does_not_exist_is_told_and_stays_as_it_was_known(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    after, found = asked(
+        controlled, graph_of(scope(), scope(environment="no-such"), scope(project="no-such"), holds=(("/app", "A"),))
+    )
+    assert versions(after)["/app", "A"] == (1, False)
+    if controlled.kind == "reference":
+        return
+    assert len(found.warnings) == 2
+    assert all("stay as they were known" in text for text in found.warnings)
+    assert {source.place.environment for source in after.sources.values() if source.problem} == {"no-such", ENVIRONMENT}
+
+
+def test_an_identity_without_permission_leaves_all_as_it_was_known(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    before = graph_of(scope(), holds=(("/app", "A"),))
+    after, found = asked(controlled, before, "nobody")
+    assert versions(after) == versions(before)
+    assert found.warnings
+
+
+def test_an_infisical_that_is_not_reached_is_told_once_and_asked_no_more(controlled: Controlled) -> None:
+    before = graph_of(scope(), scope(environment="prod"), holds=(("/app", "A"),))
+    after, found = asked(controlled, before, url="http://127.0.0.1:1", connection_wait=0.0)
+    assert versions(after) == versions(before)
+    assert len(found.warnings) == 1
+    assert "not reached" in found.warnings[0]
+    assert {source.problem is None for source in after.sources.values()} == {False}
+
+
+def test_credentials_that_are_rejected_end_it(controlled: Controlled) -> None:
+    connected = controlled.api(client_secret="wrong")
+    error = error_of(inquiry.inquire, connected, graph_of(scope()))
+    assert error.conclusion is Conclusion.CREDENTIALS_REJECTED
+
+
+def test_a_graph_without_vaults_asks_nothing(controlled: Controlled) -> None:
+    found = inquiry.inquire(controlled.api(), Graph())
+    assert (found.projects, found.listings, found.warnings) == ([], [], [])
+    assert controlled.server.requests() == []

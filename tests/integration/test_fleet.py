@@ -1,0 +1,328 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of a fleet, from hosts with vaults of their own to the graph, the table and the answers to queries."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
+from dev_server.client import DevServer
+from integration.controller import Controller, Run
+from integration.leaks import Canary, leaks, places
+from integration.shop import PROFILES, PROJECT
+
+CHECKOUT = Path(str(infisical.__file__)).parents[3]
+SECRET = Canary("CanaryFleet4d8e1b")
+QUERIES = ("type=secret", "type=secret_project", f"relation=belongs_to target={PROJECT}")
+MANY_QUERIES = (*QUERIES, "type=service", "relation=synced_to", "relation=missing_on", "rotate=SHARED", "exposed=web1")
+HOSTS = ("web1", "web2")
+
+REPORT = """
+    - name: told
+      ansible.builtin.command: {argv: "{{ told_by }}"}
+      environment: "{{ host_environment }}"
+      changed_when: false
+      register: told
+      ignore_errors: true
+    - name: cached
+      ansible.builtin.set_fact:
+        told_before: "{{ told.stdout }}"
+        cacheable: true
+    - name: report
+      keyfleet.infisical.infisical_fleet_report:
+        hosts: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars)
+          | map(attribute='told.stdout', default=''))) }}"
+        graph_file: fleet.json
+        csv_file: fleet.csv
+        html_file: fleet.html
+      run_once: true
+"""
+
+
+class Fleet:
+    """Local hosts, each with a vault of its own that a job fills."""
+
+    def __init__(self, folder: Path, server: DevServer) -> None:
+        self.folder = folder
+        self.server = server
+        self.environment = {"PYTHONPATH": str(CHECKOUT.parents[2]), "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+        for host in HOSTS:
+            (folder / host).mkdir(mode=0o700)
+            (folder / host / "secret").write_text("admin-client-secret", "utf-8")
+            (folder / host / "secret").chmod(0o600)
+            (folder / host / "job.ini").write_text(
+                f"[infisical]\nurl = {server.url}\nclient_id = admin-id\n"
+                f"client_secret_file = {folder}/{host}/secret\nconnection_wait = 0.1\n"
+                f"[vault]\npath = {folder}/{host}/secrets.vault\nkey_file = {folder}/{host}/key\n"
+                f"[sync]\njob = shop\nproject_ids = {PROJECT}\nenvironment = dev\nsecret_path = /fleet\n"
+                f"[agent]\nresult_file = {folder}/{host}/result.json\ninterval = 15m\n"
+                "[file 1]\npath = /run/shop/env\nnames = SHARED\n",
+                "utf-8",
+            )
+            (folder / host / "job.ini").chmod(0o600)
+            self.command(host, "vault", "keygen", "--key-file", str(folder / host / "key"))
+
+    def words(self, host: str, *words: str) -> list[str]:
+        return [sys.executable, "-m", infisical.__name__, *words, "--config", f"{self.folder}/{host}/job.ini"]
+
+    def command(self, host: str, *words: str, code: int = 0) -> str:
+        ended = subprocess.run(
+            self.words(host, *words), capture_output=True, text=True, env=self.environment, check=False
+        )
+        assert ended.returncode == code, ended.stderr
+        return ended.stdout
+
+    def put(self, name: str, value: str) -> None:
+        self.server.put_secret(PROJECT, "dev", "/fleet", name, value)
+
+    def variables(self) -> dict[str, dict[str, Any]]:
+        return {
+            host: {"told_by": self.words(host, "metadata", "--json"), "host_environment": self.environment}
+            for host in HOSTS
+        }
+
+
+@pytest.fixture
+def fleet(tmp_path_factory: pytest.TempPathFactory, server: DevServer) -> Fleet:
+    """Two hosts that hold what the server has, values being canaries."""
+    made = Fleet(tmp_path_factory.mktemp("hosts"), server)
+    for name in ("SHARED", "OTHER"):
+        made.put(name, f"{name} {SECRET}")
+    for host in HOSTS:
+        made.command(host, "sync")
+    return made
+
+
+def reported(ansible: Controller, fleet: Fleet, more: str = "", **options: Any) -> Run:
+    return ansible.tasks(REPORT + more, hosts=fleet.variables(), **options).succeeded()
+
+
+def document(ansible: Controller) -> dict[str, Any]:
+    return dict(json.loads((ansible.folder / "fleet.json").read_text("utf-8")))
+
+
+def table(ansible: Controller) -> list[dict[str, str]]:
+    with (ansible.folder / "fleet.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_command_module_and_filter_agree_on_every_query(ansible: Controller, fleet: Fleet, profile: str) -> None:
+    run = reported(
+        ansible,
+        fleet,
+        """
+    - name: module
+      keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, query: "{{ item }}"}
+      loop: "{{ queries }}"
+      run_once: true
+    - name: filter
+      ansible.builtin.debug:
+        msg: "{{ lookup('ansible.builtin.file', playbook_dir ~ '/fleet.json') | keyfleet.infisical.fleet_query(item) }}"
+      loop: "{{ queries }}"
+      run_once: true
+    - name: filter on data
+      ansible.builtin.debug:
+        msg: "{{ lookup('ansible.builtin.file', playbook_dir ~ '/fleet.json') | from_json
+          | keyfleet.infisical.fleet_query(item) }}"
+      loop: "{{ queries }}"
+      run_once: true
+    """,
+        extra={"queries": MANY_QUERIES},
+    )
+    by_module = [item["rows"] for item in run.items("module")]
+    assert [item["msg"] for item in run.items("filter")] == by_module
+    assert [item["msg"] for item in run.items("filter on data")] == by_module
+    rows = dict(zip(MANY_QUERIES, by_module, strict=True))
+    told = json.loads(fleet.command("web1", "metadata", "--json"))
+    [job] = told["jobs"]
+    held = {(name, version) for name, _place, _key, version, _time in job["secrets"]}
+    assert held == {("SHARED", 1), ("OTHER", 1)}
+    secrets = {row["id"]: row for row in rows["type=secret"]}
+    assert {(row["name"], row["version"]) for row in secrets.values() if row["state"] == "held"} == held
+    assert rows["type=secret_project"] == [
+        {"id": PROJECT, "name": "Shop", "slug": rows["type=secret_project"][0]["slug"], "service": fleet.server.url,
+         "secrets": len(secrets), "vaults": 2}
+    ]  # fmt: skip
+    assert {row["source"] for row in rows[QUERIES[2]]} == set(secrets)
+    assert [(row["host"], row["file"]) for row in rows["rotate=SHARED"]] == [
+        ("web1", "/run/shop/env"), ("web2", "/run/shop/env")
+    ]  # fmt: skip
+    assert {row["name"]: row["also_on"] for row in rows["exposed=web1"]} == {"SHARED": ["web2"], "OTHER": ["web2"]}
+
+
+def test_the_report_names_exactly_what_was_made_stale_and_changed(ansible: Controller, fleet: Fleet) -> None:
+    reported(ansible, fleet)
+    fleet.put("OTHER", f"changed {SECRET}")
+    fleet.put("NEW", f"new {SECRET}")
+    fleet.command("web1", "sync")
+    run = reported(ansible, fleet)
+    counts = run.result("report")["summary"]
+    assert {name: counts[name] for name in ("hosts", "held", "behind", "missing", "gone")} == {
+        "hosts": 2, "held": 5, "behind": 1, "missing": 1, "gone": 0
+    }  # fmt: skip
+    found = {(row["host"], row["name"]): row["state"] for row in table(ansible)}
+    assert {key: state for key, state in found.items() if state != "current"} == {
+        ("web2", "OTHER"): "behind", ("web2", "NEW"): "missing"
+    }  # fmt: skip
+
+
+def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet: Fleet) -> None:
+    files = [ansible.folder / name for name in ("fleet.json", "fleet.csv", "fleet.html")]
+
+    def states() -> list[bytes | None]:
+        return [path.read_bytes() if path.exists() else None for path in files]
+
+    def changed(*arguments: str) -> bool:
+        tasks = REPORT.replace("changed_when: false", "changed_when: false\n      check_mode: false")
+        before = states()
+        run = ansible.tasks(tasks, hosts=fleet.variables(), arguments=arguments).succeeded()
+        assert "--check" not in arguments or states() == before
+        return bool(run.result("report")["changed"])
+
+    assert changed("--check")
+    assert changed("--diff")
+    assert not changed("--check")
+    assert not changed()
+    fleet.put("OTHER", "changed")
+    assert changed("--check")
+    assert changed()
+    assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o600"] * 3
+
+
+def test_a_difference_has_counts_only(ansible: Controller, fleet: Fleet) -> None:
+    diff = reported(ansible, fleet, arguments=["--diff"]).result("report")["diff"]
+    assert diff["before"]["held"] == 0
+    assert diff["after"]["held"] == 4
+    assert all(isinstance(number, int) for part in diff.values() for number in part.values())
+
+
+def test_hosts_that_do_not_answer_keep_what_was_known_and_lies_are_no_answer(ansible: Controller, fleet: Fleet) -> None:
+    reported(ansible, fleet)
+    before = document(ansible)
+    variables = fleet.variables()
+    variables["web1"]["told_by"] = ["false"]
+    variables["web2"]["told_by"] = ["echo", '{"schema": "keyfleet.infisical/metadata", "version": 1, "jobs": 5}']
+    run = ansible.tasks(REPORT, hosts=variables).succeeded()
+    assert "The host web2 counts as one that did not answer" in run.result("report")["problems"][0]
+    assert "The host web2 counts as one that did not answer" in " ".join(run.text.split())
+    for vault, known in zip(document(ansible)["vaults"], before["vaults"], strict=True):
+        assert vault == {**known, "silent": True}
+
+
+def test_hosts_that_are_not_asked_stay_until_they_are_to_be_forgotten(ansible: Controller, fleet: Fleet) -> None:
+    reported(ansible, fleet)
+    reported(ansible, fleet, arguments=["--limit", "web2"])
+    assert [vault["host"] for vault in document(ansible)["vaults"]] == ["web1", "web2"]
+    forgetting = REPORT.replace("csv_file", "forget_absent_hosts: true\n        csv_file")
+    ansible.tasks(forgetting, hosts=fleet.variables(), arguments=["--limit", "web2"]).succeeded()
+    assert [vault["host"] for vault in document(ansible)["vaults"]] == ["web2"]
+
+
+def hashes_of(values: Mapping[str, str]) -> list[bytes]:
+    """Hashes that one might have made of values: of the value, and as the state file has it."""
+    texts = [text for name, value in values.items() for text in (value, f"{name}:{value}")]
+    return [hashlib.sha256(text.encode()).hexdigest().encode() for text in texts]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_neither_a_value_nor_a_hash_is_in_anything_that_is_written(
+    ansible: Controller, fleet: Fleet, server: DevServer, profile: str
+) -> None:
+    server.clear_requests()
+    run = reported(
+        ansible,
+        fleet,
+        """
+    - name: asked
+      keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, query: relation=synced_to}
+      run_once: true
+    """,
+        arguments=["-vvvv", "--diff"],
+        environment={"ANSIBLE_LOG_PATH": str(ansible.folder / "ansible.log")},
+        config="[defaults]\nfact_caching = jsonfile\nfact_caching_connection = ./facts\n",
+        watch=True,
+    )
+    searched = places(ansible, run)
+    assert {"fleet.json", "fleet.csv", "fleet.html", "ansible.log"} <= set(searched)
+    assert any(name.startswith("facts/") for name in searched)
+    assert leaks([SECRET], searched) == {}
+    hashes = hashes_of({name: f"{name} {SECRET}" for name in ("SHARED", "OTHER")})
+    state = (fleet.folder / "web1" / "infisical_sync_state.json").read_bytes()
+    assert [one for one in hashes if one in state], "the search would not find the hashes that there are"
+    fingerprints = [entry["hash"].encode() for entry in json.loads(state)["secrets"].values()]
+    assert not [place for place, text in searched.items() for one in (*hashes, *fingerprints) if one in text]
+    listings = [entry for entry in server.requests("/secrets") if entry["status"] == 200]
+    assert listings
+    assert {entry["query"]["viewSecretValue"] for entry in listings} == {"false"}
+    assert {entry["returned_values"] for entry in listings} == {profile != "current"}
+
+
+def test_a_canary_in_the_graph_would_be_found(ansible: Controller, fleet: Fleet) -> None:
+    run = reported(ansible, fleet, watch=True)
+    with (ansible.folder / "fleet.json").open("a", encoding="utf-8") as stream:
+        stream.write(SECRET.core)
+    assert list(leaks([SECRET], places(ansible, run))) == ["fleet.json"]
+
+
+BAD = {
+    "a query that is none": ("infisical_fleet_info: {graph_file: fleet.json, query: type=x}", "no type 'x'"),
+    "no graph": ("infisical_fleet_info: {graph_file: no.json, query: type=secret}", "does not exist"),
+    "no query": ("infisical_fleet_info: {graph_file: fleet.json}", "query"),
+    "an option of no name": ("infisical_fleet_info: {graph_file: a, query: b, colour: c}", "colour"),
+    "hosts that are none": ("infisical_fleet_report: {graph_file: new.json, hosts: [a]}", "must be a mapping"),
+    "a mode for all": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0666'}", "mode"),
+    "a graph that is none": ("infisical_fleet_report: {graph_file: play.yml, hosts: {}}", "graph_file: is no JSON"),
+    "a folder that is missing": ("infisical_fleet_report: {graph_file: no/new.json, hosts: {}}", "cannot be"),
+}
+
+
+def test_what_is_wrong_is_told_in_a_sentence(ansible: Controller, fleet: Fleet) -> None:
+    tasks = "".join(
+        f"- name: {name}\n  keyfleet.infisical.{task}\n  run_once: true\n  ignore_errors: true\n"
+        for name, (task, _said) in BAD.items()
+    )
+    (ansible.folder / "fleet.json").write_text(
+        '{"schema": "keyfleet.infisical/fleet", "version": 1, "time": "", "projects": [], "secrets": [], "vaults": [],'
+        '"sources": []}'
+    )
+    run = ansible.tasks(tasks).succeeded()
+    for name, (_task, said) in BAD.items():
+        failure = run.failure(name)
+        assert said in failure["msg"], name
+        assert failure["conclusion"] in ("configuration", "storage")
+
+
+def test_the_playbook_reports_hosts_that_cannot_be_reached(ansible: Controller, shop: dict[str, Any]) -> None:
+    nowhere = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    playbook = CHECKOUT / "playbooks" / "fleet_report.yml"
+    folder = ansible.folder / "report"
+    for _twice in range(2):
+        ansible.run(
+            "ansible-playbook",
+            [str(playbook)],
+            hosts=dict.fromkeys(HOSTS, nowhere),
+            extra={"fleet_report_folder": str(folder)},
+        )
+        found = json.loads((folder / "graph.json").read_text("utf-8"))
+        assert [(vault["host"], vault["silent"]) for vault in found["vaults"]] == [("web1", True), ("web2", True)]
+    assert "<html" in (folder / "report.html").read_text("utf-8")
+    rows = list(csv.DictReader((folder / "report.csv").open(encoding="utf-8")))
+    assert [(row["host"], row["vault_state"]) for row in rows] == [("web1", "silent"), ("web2", "silent")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may tell of the jobs of this machine")
+def test_without_root_a_host_does_not_tell_that_it_has_no_jobs(ansible: Controller) -> None:
+    run = ansible.tasks("- name: told\n  keyfleet.infisical.infisical_agent_info: {metadata: true}")
+    assert "Set become: true" in run.failure("told")["msg"]

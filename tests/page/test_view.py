@@ -1,0 +1,165 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the page is made from: states of cells and vaults, the summary, and the drawn graph; no browser is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import MissingLibrary
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import parsed
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_drawing import MOST_NODES, drawing
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import (
+    State,
+    VaultState,
+    duration,
+    view,
+)
+from page.graphs import INTERVAL, NOW, healthy, time_of, troubled
+
+
+def texts(graph: dict[str, object]) -> list[str]:
+    return fleet_page.headline(parsed(graph), NOW).split("; ")
+
+
+def test_a_fleet_without_trouble_is_said_to_be_well() -> None:
+    assert texts(healthy()) == ["All 10 hosts hold the current version of what belongs there: 12 secrets"]
+
+
+def test_each_cell_has_the_state_that_fits() -> None:
+    counts = view(parsed(troubled()), NOW).counts()
+    assert counts == {State.BEHIND: 3, State.MISSING: 1, State.GONE: 2, State.STALE: 22, State.CURRENT: 84}
+
+
+def test_a_newer_version_than_the_server_told_is_current() -> None:
+    graph = healthy(1, 1)
+    graph["vaults"][0]["holds"][0][1] += 1
+    assert view(parsed(graph), NOW).counts() == {State.CURRENT: 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, VaultState.OK),
+        ({"last_sync": time_of(NOW - 2 * INTERVAL)}, VaultState.OK),
+        ({"last_sync": time_of(NOW - 2 * INTERVAL - 60)}, VaultState.STALE),
+        ({"last_sync": None}, VaultState.NEVER),
+        ({"conclusion": "locked_out"}, VaultState.FAILED),
+        ({"problem": "The key is not there."}, VaultState.FAILED),
+        ({"silent": True, "conclusion": "locked_out"}, VaultState.SILENT),
+        ({"interval_minutes": 0, "last_sync": time_of(1)}, VaultState.OK),
+    ],
+)
+def test_a_vault_has_the_state_that_matters_most(changes: dict[str, object], state: VaultState) -> None:
+    graph = healthy(1)
+    graph["vaults"][0].update(changes)
+    assert view(parsed(graph), NOW).rows[0].state is state
+
+
+@pytest.mark.parametrize(
+    ("scope", "missing"),
+    [
+        ({"secret_path": "/", "recursive": True}, 12),
+        ({"secret_path": "/", "recursive": False}, 0),
+        ({"secret_path": "/shop", "recursive": False}, 3),
+        ({"secret_path": "/shop", "recursive": True}, 6),
+        ({"secret_path": "/sho", "recursive": True}, 0),
+        ({"environment": "dev"}, 0),
+        ({"project_ids": []}, 0),
+    ],
+)
+def test_what_is_missing_is_in_the_job_s_scope(scope: dict[str, object], missing: int) -> None:
+    graph = healthy(1)
+    graph["vaults"][0]["holds"] = []
+    graph["vaults"][0]["scope"].update(scope)
+    assert view(parsed(graph), NOW).counts()[State.MISSING] == missing
+
+
+def test_secrets_on_no_host_and_places_that_could_not_be_asked_are_told() -> None:
+    graph = healthy(2)
+    for vault in graph["vaults"]:
+        vault["holds"] = vault["holds"][:-1]
+        vault["scope"]["recursive"] = False
+    graph["sources"] = [{"project": "p", "environment": "e", "path": "/", "listed_at": None, "problem": "forbidden"}]
+    assert texts(graph)[-2:] == [
+        "1 secret is on no host",
+        "Infisical did not tell all, so that more may be behind: forbidden (1 place)",
+    ]
+    assert "SESSION_KEY" in [column.name for column in view(parsed(graph), NOW).unused]
+
+
+def test_a_host_that_has_never_answered_is_told_of() -> None:
+    graph = healthy(2)
+    graph["vaults"][0].update(job="", silent=True, answered_at=None, last_sync=None, holds=[])
+    graph["vaults"][0]["scope"]["project_ids"] = []
+    assert texts(graph) == ["1 of 2 hosts did not answer: web1"]
+    assert "web1" in fleet_page.page(parsed(graph), NOW)
+
+
+def test_a_host_with_two_jobs_is_counted_once() -> None:
+    graph = troubled()
+    graph["vaults"].append({**graph["vaults"][0], "job": "other", "id": "web1/other"})
+    assert texts(graph)[0] == "3 of 10 hosts are behind on DB_PASSWORD for 2 h: web1, web2, web3"
+
+
+def test_what_the_graph_does_not_describe_stays_out_of_the_page() -> None:
+    graph = troubled()
+    canary = "canary-7c1f"
+    for rows in ("services", "projects", "secrets", "vaults"):
+        graph[rows][0].update(value=canary, hash=canary, fingerprint=canary)
+    assert canary not in fleet_page.page(parsed(graph), NOW)
+
+
+def test_the_same_graph_gives_the_same_page() -> None:
+    graph = troubled(60, 40)
+    assert fleet_page.page(parsed(graph), NOW) == fleet_page.page(parsed(json.loads(json.dumps(graph))), NOW)
+
+
+def test_a_small_graph_is_drawn_whole_and_a_large_one_in_groups() -> None:
+    small = drawing(view(parsed(troubled()), NOW))
+    assert (len(small.nodes), small.grouped) == (1 + 1 + 12 + 10, False)
+    for hosts, secrets in ((10, 100), (100, 12), (1000, 300)):
+        large = drawing(view(parsed(troubled(hosts, secrets)), NOW))
+        assert large.grouped
+        for kind in ("service", "project", "secret", "vault"):
+            assert 1 <= len([node for node in large.nodes if node.kind == kind]) <= MOST_NODES
+        places = [(node.x, node.y) for node in large.nodes]
+        assert len(set(places)) == len(places)
+
+
+def test_what_belongs_to_one_project_stands_together() -> None:
+    drawn = drawing(view(parsed(troubled(100, 60)), NOW))
+    parents = {edge.target.title: edge.source.label for edge in drawn.edges if edge.source.kind == "project"}
+    order = [parents[node.title] for node in drawn.nodes if node.kind == "secret"]
+    assert len(order) == 16
+    assert order == sorted(order)
+
+
+def test_many_projects_folders_and_jobs_still_fit() -> None:
+    graph = healthy(100, 100)
+    for number, secret in enumerate(graph["secrets"]):
+        secret.update(project=f"other-{number}", path=f"/{number}")
+    for number, vault in enumerate(graph["vaults"]):
+        vault.update(job=f"job-{number}")
+    drawn = drawing(view(parsed(graph), NOW))
+    labels = [node.label for node in drawn.nodes]
+    assert {"77 more projects", "77 more folders", "77 more groups"} <= set(labels)
+
+
+def test_without_igraph_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "igraph", None)
+    for call in (fleet_page.require, lambda: fleet_page.page(parsed(healthy()), NOW)):
+        with pytest.raises(MissingLibrary, match="python3-igraph"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172800, "2 d")],
+)
+def test_durations_have_two_of_their_unit_at_least(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,207 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host tells of its jobs: all of them in one document, whatever state they are in, and no value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import (
+    agent,
+    cli,
+    config,
+    files,
+    fleet,
+    local,
+    report,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import build
+from unit.programs import Programs
+
+CANARY = "Canary9d31c7"
+SYNCED = "2026-01-15T10:00:00Z"
+
+
+@dataclass
+class Jobs:
+    """The jobs of an agent, in a folder in place of the host's own."""
+
+    folder: Path
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "key"
+
+    def add(self, job: str, text: str = "", **sync: str) -> Path:
+        """A job's configuration; the path of its vault."""
+        state = self.folder / job
+        state.mkdir(mode=0o700)
+        options = "".join(f"{name} = {value}\n" for name, value in sync.items())
+        path = self.folder / "jobs" / f"{job}.ini"
+        path.write_text(
+            f"[infisical]\nurl = https://infisical.example.com/api\n[vault]\npath = {state}/secrets.vault\n"
+            f"key_file = {self.key}\n[sync]\njob = {job}\nenvironment = prod\n{options}"
+            f"[agent]\nresult_file = {state}/result.json\n{text}",
+            "utf-8",
+        )
+        path.chmod(0o600)
+        return state / "secrets.vault"
+
+    def fill(self, vault: Path, *secrets: Secret, job: str) -> None:
+        opened = local.open_vault(str(vault), KeyFile(str(self.key)))[0]
+        with opened.writing(create=True) as draft:
+            wanted = {secret.comment or secret.key: secret._replace(comment=None) for secret in secrets}
+            draft.apply(build({}, wanted), job=job)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    (tmp_path / "jobs").mkdir()
+    monkeypatch.setattr(config, "JOBS", str(tmp_path / "jobs"))
+    monkeypatch.setattr(cli, "JOBS", str(tmp_path / "jobs"))
+    for name in ("INFISICAL_CONFIG", "INFISICAL_VAULT_PATH", "INFISICAL_KEY_FILE", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    made = Jobs(tmp_path)
+    make_key_file(str(made.key))
+    return made
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert cli.main(["metadata", "--json", *words]) == cli.OK
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    fleet.parsed_answer(found, SYNCED)
+    return found
+
+
+def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = jobs.add("shop", "interval = 6h\n[file 1]\npath = /run/shop/env\nnames = DB_*\n", project_ids="p1, p2",
+                    secret_path="/shop/", recursive="true", key_format="{path}_{key}")  # fmt: skip
+    jobs.add("mail", project_ids="p1")
+    jobs.fill(
+        shop,
+        Secret("DB", CANARY, 3, "id", "/shop", "prod", project_id="p1"),
+        Secret("key", CANARY, 1, "id", "/shop/a", "prod", project_id="p2", comment="OTHER"),
+        job="shop",
+    )
+    report.write(str(shop.parent / "result.json"),
+                 report.Report(job="shop", ended=SYNCED, conclusion="forbidden", message="No."))  # fmt: skip
+    found = told(capsys)
+    assert (found["schema"], found["version"], found["agent"]) == ("keyfleet.infisical/metadata", 1, cli.VERSION)
+    mail, one = found["jobs"]
+    assert (mail["job"], mail["secrets"], mail["last_sync"], mail["conclusion"], mail["problem"]) == (
+        "mail", [], None, "", None
+    )  # fmt: skip
+    rows = one.pop("secrets")
+    assert [(name, one["places"][place], key, version) for name, place, key, version, _time in rows] == [
+        ("DB", ["p1", "prod", "/shop"], None, 3),
+        ("OTHER", ["p2", "prod", "/shop/a"], "key", 1),
+    ]
+    assert all(fleet.seconds_of(row[4]) for row in rows)
+    del one["places"]
+    assert one == {
+        "job": "shop", "service": "https://infisical.example.com", "project_ids": ["p1", "p2"], "environment": "prod",
+        "secret_path": "/shop", "recursive": True, "key_format": "{path}_{key}", "normalize_names": False,
+        "interval_minutes": 360, "last_sync": None, "ended": SYNCED, "conclusion": "forbidden", "message": "No.",
+        "generation": 1, "problem": None,
+        "files": [{"path": "/run/shop/env", "format": "dotenv", "owner": "root", "names": ["DB_*"]}],
+    }  # fmt: skip
+    assert CANARY not in json.dumps(found) + json.dumps(rows)
+
+
+def test_one_job_can_be_named_and_a_person_gets_lines(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.fill(jobs.add("shop"), Secret("DB", CANARY, project_id="p1"), job="shop")
+    jobs.add("mail")
+    assert [job["job"] for job in told(capsys, "--job", "shop")["jobs"]] == ["shop"]
+    assert cli.main(["metadata"]) == cli.OK
+    assert capsys.readouterr().out.splitlines() == [
+        "mail: 0 secrets (generation 0), last sync never",
+        "shop: 1 secrets (generation 1), last sync never",
+    ]
+
+
+def test_a_job_that_cannot_be_read_is_told_with_why_and_hides_no_other(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs.fill(jobs.add("good"), Secret("DB", "x", project_id="p1"), job="good")
+    jobs.add("broken", "colour = red\n")
+    damaged = jobs.add("damaged")
+    jobs.fill(damaged, Secret("DB", "x", project_id="p1"), job="damaged")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    strange = jobs.add("strange", "[file 1]\npath = relative\n")
+    jobs.fill(strange, Secret("DB", "x", project_id="p1"), job="strange")
+    found = {job["job"]: job for job in told(capsys)["jobs"]}
+    assert set(found) == {"good", "broken", "damaged", "strange"}
+    assert (found["good"]["problem"], len(found["good"]["secrets"])) == (None, 1)
+    assert "colour" in found["broken"]["problem"]
+    assert "damaged" in found["damaged"]["problem"]
+    assert found["damaged"]["environment"] == "prod"
+    assert "absolute path" in found["strange"]["problem"]
+
+
+def test_a_lost_key_is_a_problem_of_the_vault(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.fill(jobs.add("shop"), Secret("DB", CANARY, project_id="p1"), job="shop")
+    jobs.key.unlink()
+    [job] = told(capsys)["jobs"]
+    assert (job["secrets"], bool(job["problem"])) == ([], True)
+
+
+def test_entries_of_other_jobs_and_of_people_are_left_out(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    vault = jobs.add("shop")
+    jobs.fill(vault, Secret("DB", "x", project_id="p1"), job="shop")
+    jobs.fill(vault, Secret("THEIRS", "x", project_id="p1"), job="other")
+    local.put(*local.open_vault(str(vault), KeyFile(str(jobs.key))), "BY_HAND", "x")
+    assert [row[0] for row in told(capsys)["jobs"][0]["secrets"]] == ["DB"]
+
+
+def test_projects_that_are_not_named_are_those_of_the_last_sync(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    vault = jobs.add("shop", project_ids="all")
+    _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
+    state.update(project_ids=["p7", "p8"], last_sync=SYNCED)
+    [job] = told(capsys)["jobs"]
+    assert (job["project_ids"], job["last_sync"], job["conclusion"]) == (["p7", "p8"], SYNCED, "ok")
+
+
+def test_without_a_report_the_state_file_tells_of_a_failure(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    vault = jobs.add("shop")
+    _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
+    state.failed("No way.", SYNCED)
+    [job] = told(capsys)["jobs"]
+    assert (job["conclusion"], job["message"], job["ended"]) == ("failed", "No way.", SYNCED)
+
+
+def test_the_agents_configuration_says_how_often_a_job_runs(tmp_path: Path) -> None:
+    job = agent.Job("shop", 360, {"environment": "prod"})
+    around = agent._Around(agent.units.Surroundings(0, "", "", dict.fromkeys(config.CREDENTIALS, "/x"), False), b"")
+    text = agent._configuration(job, agent.Agent(Settings(url="https://x"), (job,)), around)
+    path = tmp_path / "job.ini"
+    files.write_atomic(str(path), text.encode())
+    assert config.Settled({}, {}, str(path)).first(("agent", "interval")) == "6h"
+
+
+def test_the_agent_is_asked_once_and_not_what_the_environment_says(
+    jobs: Jobs, programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs.add("shop")
+    jobs.add("mail")
+    program = tmp_path / "infisical-sync"
+    program.write_text(f'#!/bin/sh\necho "$@ $INFISICAL_KEY_FILE" >>{tmp_path}/calls\necho \'{{"jobs":[1]}}\'\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(agent.units, "COMMAND", str(program))
+    monkeypatch.setenv("INFISICAL_KEY_FILE", "elsewhere")
+    assert agent.metadata() == '{"jobs":[1]}'
+    assert (tmp_path / "calls").read_text() == "metadata --json \n"
+    program.write_text("#!/bin/sh\necho no JSON\n")
+    with pytest.raises(InfisicalError, match="does not tell the metadata"):
+        agent.metadata()
+
+
+def test_a_host_without_jobs_says_that_it_has_none(jobs: Jobs) -> None:
+    assert json.loads(agent.metadata())["jobs"] == []
