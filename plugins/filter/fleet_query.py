@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: fleet_query
 author: keyfleet.infisical contributors (@keyfleet)
-version_added: 0.4.0
+version_added: 0.3.0
 short_description: Ask the metadata graph of a fleet
 description:
   - The rows of a metadata graph that fit a query, as M(keyfleet.infisical.infisical_fleet_info) gives them.

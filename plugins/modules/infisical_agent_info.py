@@ -30,7 +30,7 @@ options:
         a fleet. RV(jobs) is empty then. The task fails where it is not root who runs it.
     type: bool
     default: false
-    version_added: 0.4.0
+    version_added: 0.3.0
 attributes:
   action:
     support: none
@@ -162,7 +162,7 @@ metadata:
   returned: if O(metadata=true)
   type: str
   sample: '{"schema":"keyfleet.infisical/metadata","version":1,"host":"web1","jobs":[]}'
-  version_added: 0.4.0
+  version_added: 0.3.0
 conclusion:
   description: What went wrong, in one word. The guide to errors lists all of them.
   returned: failure

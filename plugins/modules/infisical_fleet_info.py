@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: infisical_fleet_info
 author: keyfleet.infisical contributors (@keyfleet)
-version_added: 0.4.0
+version_added: 0.3.0
 short_description: Ask the metadata graph of a fleet
 description:
   - Answers a query from the graph that M(keyfleet.infisical.infisical_fleet_report) keeps in a file. Neither Infisical

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: infisical_fleet_report
 author: keyfleet.infisical contributors (@keyfleet)
-version_added: 0.4.0
+version_added: 0.3.0
 short_description: Tell which host holds which secret in which version
 description:
   - Keeps the metadata graph of a fleet in a file on the controller. It has the Infisical, its projects and secrets, the
