@@ -84,8 +84,7 @@ class Host:
                 with self.explained(path):
                     _make_parents(path)
                     os.mkdir(path, mode)
-                    os.chown(path, *owner)
-                    os.chmod(path, mode)
+                    _settle(path, mode, owner)
             return
         if not stat.S_ISDIR(found.st_mode):
             raise InfisicalError(Conclusion.UNSAFE_FILE, f"{path} is no directory. Move away what stands there.")
@@ -93,8 +92,7 @@ class Host:
             return
         if self.note(f"{path} gets owner and mode"):
             with self.explained(path):
-                os.chown(path, *owner, follow_symlinks=False)
-                os.chmod(path, mode)
+                _settle(path, mode, owner)
 
     def file(
         self, path: str, content: str | bytes, mode: int, owner: tuple[int, int] = (0, 0), *, unit: bool = False
@@ -178,4 +176,13 @@ def _make_parents(path: str) -> None:
     if not os.path.isdir(parent):
         _make_parents(parent)
         os.mkdir(parent)
-        os.chmod(parent, 0o755)  # noqa: S103
+        _settle(parent, 0o755)
+
+
+def _settle(path: str, mode: int, owner: tuple[int, int] | None = None) -> None:
+    # By descriptor: whoever owns the directory above may put a link in its place at any moment, and what that leads to
+    # must not change hands.
+    with files.opened(path) as directory:
+        if owner is not None:
+            os.fchown(directory, *owner)
+        os.fchmod(directory, mode)
