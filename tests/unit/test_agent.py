@@ -450,6 +450,21 @@ def test_a_job_that_is_not_wanted_any_more_is_removed_with_what_it_delivered_but
     host.settled()
 
 
+def test_a_file_that_gets_another_path_is_removed_from_the_one_before(host: Host) -> None:
+    """By the agent, because the sandbox of the next delivery does not reach there any more."""
+    before, after = host.path("etc/till/one.env"), host.path("srv/two.env")
+    host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(before)),)),)))
+    host.fill()
+    before.write_text("x")
+    record = Record(f"{units.DELIVERIES}/shop.json")
+    record.files[str(before)] = {"format": "dotenv", "names": ["one.env"]}
+    record.write()
+    wanted = replace(AGENT, jobs=(SHOP._replace(files=(File(str(after)),)),))
+    done = host.same_in_check_mode(wanted)
+    assert f"{before}, which was delivered, is removed" in done.changes and done.due == ["shop"]
+    assert not before.exists() and Record(f"{units.DELIVERIES}/shop.json").files == {}
+
+
 @pytest.mark.parametrize(("before", "after"), [("systemd", "cron"), ("cron", "systemd")])
 def test_another_scheduler_leaves_nothing_of_the_one_before(host: Host, before: str, after: str) -> None:
     job = SHOP._replace(files=(File(str(host.path("srv/app.env"))),))

@@ -15,12 +15,12 @@ import pkgutil
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, NamedTuple
 
 from . import cli, config, files, report, schedule, systemd, units
-from .deliver import File, Record, withdraw
+from .deliver import LOCK, File, Record, recorded, withdraw
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
 from .host import Done, Host
 from .keys import KEY_BYTES
@@ -210,6 +210,7 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
         if metrics and os.path.dirname(metrics) != os.path.normpath(agent.metrics_directory):
             host.absent(metrics)
         changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))
+        _withdraw(host, job.name, {file.path for file in job.files})
         last = report.read(_report_file(job.name))
         if changed or renewed or last.failed or not last.ended or not _vault(job.name).exists():
             done.due.append(job.name)
@@ -570,7 +571,7 @@ def _configuration(job: Job, agent: Agent, around: _Around) -> str:
             notify["webhook_url_file"] = surroundings.credentials["infisical_webhook_url"]
     if agent.notify_command:
         notify["command"] = agent.notify_command
-    deliver = {"record_file": f"{units.DELIVERIES}/{job.name}.json", "runtime_directory": job.default_directory}
+    deliver = {"record_file": _record_file(job.name), "runtime_directory": job.default_directory}
     if agent.metrics_directory:
         deliver["metrics_directory"] = agent.metrics_directory
     sections: dict[str, Mapping[str, Any]] = {
@@ -692,12 +693,14 @@ def _remove_jobs(host: Host, wanted: set[str]) -> None:
     gone = [name for name in jobs_there() if name not in wanted]
     for job in gone:
         _without_timer(host, job)
-        record_file = f"{units.DELIVERIES}/{job}.json"
-        if os.path.exists(record_file):
-            _withdraw(host, record_file)
+        _withdraw(host, job, set())
         metrics = _metrics_file(job)
         for path in (*filter(None, [metrics]), f"{CRON}/{_cron_name(job)}", config.job_file(job)):
             host.absent(path)
+        host.absent(_record_file(job))
+        if not host.check:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_record_file(job) + LOCK)
         for path in (f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
             host.tree_absent(path)
     host.reload_units()
@@ -731,17 +734,25 @@ def jobs_there() -> list[str]:
     return sorted(found)
 
 
-def _withdraw(host: Host, record_file: str) -> None:
-    record = Record(record_file)
-    for path in record.files:
+def _record_file(job: str) -> str:
+    return f"{units.DELIVERIES}/{job}.json"
+
+
+def _withdraw(host: Host, job: str, wanted: Set[str]) -> None:
+    """Remove what a job has delivered to other paths than those that are wanted.
+
+    Its next delivery could not: the sandbox lets it write where its files of now are.
+    """
+    gone = [path for path in Record(_record_file(job)).files if path not in wanted]
+    for path in gone:
         host.note(f"{path}, which was delivered, is removed")
-    if host.check:
+    if not gone or host.check:
         return
-    problems = withdraw(record).problems
-    if problems:
+    with recorded(_record_file(job)) as record:
+        problems = withdraw(record, [path for path in gone if path in record.files]).problems
         record.write()
+    if problems:
         raise next(iter(problems.values()))
-    os.unlink(record_file)
 
 
 # Using it

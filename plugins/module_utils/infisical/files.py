@@ -32,6 +32,9 @@ class LockTimeout(Exception):
     """Another process held the lock for longer than the caller was ready to wait."""
 
 
+_LEFT_BEHIND = re.compile(r"\.(.+)\.[0-9a-f]{16}")
+"""The name of a temporary file, which holds that of the file it was to become."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a full disk says, and a full quota."""
 
@@ -152,12 +155,15 @@ def sweep(*paths: str) -> None:
 
     What cannot be removed stays, because it is in nobody's way.
     """
+    names: dict[str, set[str]] = {}
     for path in paths:
         directory, name = os.path.split(os.path.abspath(path))
-        left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}")
+        names.setdefault(directory, set()).add(name)
+    for directory, known in names.items():
         with contextlib.suppress(OSError):
             for found in os.listdir(directory):
-                if left.fullmatch(found):
+                left = _LEFT_BEHIND.fullmatch(found)
+                if left and left[1] in known:
                     with contextlib.suppress(OSError):
                         os.unlink(os.path.join(directory, found))
 
