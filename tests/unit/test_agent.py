@@ -699,6 +699,12 @@ def test_what_the_agent_cannot_be_is_refused_by_the_options_name(
         ({"options": {"environment": "prod", "project_ids": ("a", "b\rc")}}, "more than one line"),
         ({"files": (File("/srv/a.env"), File("/srv/a.env"))}, "/srv/a.env stands there twice"),
         ({"files": (File("/srv/a.env", names=("A\nB",)),)}, "more than one line"),
+        # What comes of a variable that is not set must not mean all of them.
+        ({"options": {"environment": "prod", "project_ids": ("",)}}, "project_ids has an entry that is empty"),
+        ({"files": (File("/srv/a.env", names=("",)),)}, "names has an entry that is empty"),
+        ({"files": (File("/srv/a.env", names=("A,B",)),)}, "names has an entry that is empty or holds a comma"),
+        ({"files": (File("/srv/a.env", names=("A", " ")),)}, "begins or ends with a blank"),
+        ({"options": {"environment": "prod", "secret_path": "/a "}}, "secret_path begins or ends with a blank"),
     ],
 )
 def test_what_a_job_cannot_be_is_refused_with_its_name(change: dict[str, Any], words: str) -> None:

@@ -154,19 +154,24 @@ def checked(agent: Agent) -> Agent:
             if place in taken:
                 raise ConfigurationError("jobs", f"{place} stands there twice ({taken[place]} and {job.name}).")
             taken[place] = job.name
-        for text in _texts(job):
+        for name, text, is_listed in _texts(job):
             if "\n" in text or "\r" in text:
-                raise ConfigurationError("jobs", f"{job.name}: an option holds more than one line.")
+                raise ConfigurationError("jobs", f"{job.name}: {name} holds more than one line.")
+            if text != text.strip():
+                raise ConfigurationError("jobs", f"{job.name}: {name} begins or ends with a blank: '{text}'.")
+            # An empty pattern or project would be lost on the way to the host, and nothing there stands for all.
+            if is_listed and (not text or "," in text):
+                raise ConfigurationError("jobs", f"{job.name}: {name} has an entry that is empty or holds a comma.")
     return agent
 
 
-def _texts(job: Job) -> Iterable[str]:
-    yield from (
-        str(part) for value in job.options.values() for part in (value if isinstance(value, tuple) else [value])
-    )
-    yield from (
-        str(part) for file in job.files for value in file for part in (value if isinstance(value, tuple) else [value])
-    )
+def _texts(job: Job) -> Iterator[tuple[str, str, bool]]:
+    """The texts of a job's options and files: name, text, and whether it is an entry of a list."""
+    for options in (job.options, *(file._asdict() for file in job.files)):
+        for name, value in options.items():
+            is_list = isinstance(value, tuple)
+            for part in value if is_list else [value]:
+                yield name, str(part), is_list
 
 
 def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
