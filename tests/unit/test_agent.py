@@ -441,7 +441,12 @@ def test_a_job_that_is_not_wanted_any_more_is_removed_with_what_it_delivered_but
     record.files[str(srv)] = {"format": "dotenv", "names": ["till.env"]}
     record.write()
     host.fill()
+    host.programs.calls()
     done = host.same_in_check_mode(AGENT)
+    stopped = [call for call in host.programs.calls() if call.startswith("systemctl stop ")]
+    assert stopped == [
+        f"systemctl stop infisical-{what}@till.2.service" for what in ("sync", "deliver", "notify", "ready", "moved")
+    ]
     assert f"{srv}, which was delivered, is removed" in done.changes
     assert not srv.exists()
     left = list(host.root.rglob("*till.2*"))
@@ -769,6 +774,23 @@ def test_a_sync_that_leaves_no_report_is_told_with_what_systemd_says(host: Host)
     host.programs.put("systemctl", "echo 'Unit is masked.' >&2; exit 1")
     with pytest.raises(InfisicalError, match="Unit is masked"):
         agent.sync_now("shop")
+
+
+def test_a_job_that_cannot_be_run_keeps_no_other_from_its_sync(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
+
+    def one_of_them(job: str) -> report.Report:
+        if job == "shop":
+            raise InfisicalError(Conclusion.STORAGE, "The program systemctl did not end in time.")
+        return report.Report(job, ended="2026-01-15T10:30:00Z", counts={"created": 1})
+
+    monkeypatch.setattr(agent, "sync_now", one_of_them)
+    with pytest.raises(InfisicalError, match=r"shop \(storage\). The program systemctl") as refused:
+        agent.sync_all(["shop", "till"])
+    assert refused.value.conclusion is Conclusion.PARTIAL and refused.value.details["changed"]
+    assert refused.value.details["reports"]["till"]["conclusion"] == "ok"
+    with pytest.raises(ConfigurationError, match="there is no job 'bank'"):
+        agent.sync_all(["till", "bank"])
 
 
 def test_a_job_that_is_not_there_is_told_with_those_that_are(host: Host) -> None:

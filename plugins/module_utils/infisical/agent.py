@@ -716,6 +716,12 @@ def _without_timer(host: Host, job: str) -> None:
     timer, folder = f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d"
     if os.path.exists(timer) and host.note(f"the timer of the job {job} is stopped"):
         host.run("systemctl", "disable", "--quiet", "--now", units.timer_of(job), *units.at_boot(job))
+        # What still runs would deliver again, and keep the agent's user from being removed. One after the other, because
+        # the end of one starts the next; one that is not there is stopped already.
+        names = units.of_job(job)
+        for command in (*(["stop", name] for name in names), ["reset-failed", *names]):
+            with contextlib.suppress(systemd.CannotRun):
+                systemd.run(["systemctl", *command])
     for path in (timer, f"{folder}/paths.conf"):
         host.absent(path, unit=True)
     host.tree_absent(folder)
@@ -768,8 +774,7 @@ def sync_now(job: str) -> report.Report:
 
     Raises InfisicalError where there is no such job, and where it could not be run at all.
     """
-    if job not in jobs_there():
-        raise ConfigurationError("jobs", f"there is no job '{job}' on this host. There are: {', '.join(jobs_there())}.")
+    _check_there(job)
     path = _report_file(job)
     before = report.read(path)
     if os.path.exists(f"{UNITS}/{units.timer_of(job)}"):
@@ -795,7 +800,9 @@ def sync_now(job: str) -> report.Report:
 def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     """Run a cycle of each job; the result as plain data. Raises InfisicalError where any of them fails, after all have
     run, with the same in `details`."""
-    reports = {job: sync_now(job) for job in jobs}
+    for job in jobs:
+        _check_there(job)
+    reports = {job: _tried(job) for job in jobs}
     result = {
         "changed": any(
             number for report in reports.values() for what, number in report.counts.items() if what != "unchanged"
@@ -812,6 +819,20 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
         error.details = result
         raise error
     return result
+
+
+def _check_there(job: str) -> None:
+    there = jobs_there()
+    if job not in there:
+        raise ConfigurationError("jobs", f"there is no job '{job}' on this host. There are: {', '.join(there)}.")
+
+
+def _tried(job: str) -> report.Report:
+    """What a cycle came to, also where it could not be run."""
+    try:
+        return sync_now(job)
+    except InfisicalError as error:
+        return report.Report(job, conclusion=error.conclusion.value, message=str(error))
 
 
 def _conclusion(word: str) -> Conclusion:

@@ -267,8 +267,9 @@ def _below(directory: int, name: str, create: bool) -> int:
     return os.open(name, _DIRECTORY, dir_fd=directory)
 
 
-def read_regular(path: str, *, directory: int | None = None) -> bytes:
-    """All bytes of a regular file. Raises OSError, also where `path` is a symbolic link (ELOOP) or no file (EINVAL).
+def read_regular(path: str, *, directory: int | None = None, most: int = -1) -> bytes:
+    """All bytes of a regular file, or its first `most`. Raises OSError, also where `path` is a symbolic link (ELOOP) or
+    no file (EINVAL).
 
     With `directory`, an open one, `path` is a name in it.
     """
@@ -277,7 +278,7 @@ def read_regular(path: str, *, directory: int | None = None) -> bytes:
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        return stream.read()
+        return stream.read(most)
 
 
 def read_private(path: str, what: str, *, most: int, begins: bytes = b"", credential: bool = False) -> bytes:
