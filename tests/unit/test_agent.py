@@ -73,6 +73,7 @@ for unit in "$@"; do
     enable) touch "$state/enabled $unit" ;;
     start|restart) touch "$state/active $unit" ;;
     disable) rm -f "$state/enabled $unit" "$state/active $unit" ;;
+    show) [ -e "$state/changed since" ] && echo yes || echo no ;;
     esac
 done
 """
@@ -186,7 +187,7 @@ def test_check_mode_changes_nothing_and_says_what_a_run_then_does_and_a_second_o
     host.settled()
     assert host.everything() == before
     called = [call for call in host.programs.calls() if call.startswith(("systemctl", "systemd-creds", "useradd"))]
-    assert called and not [call for call in called if not re.match("systemctl is-|systemd-creds decrypt", call)]
+    assert called and not [call for call in called if not re.match("systemctl (is-|show )|systemd-creds decrypt", call)]
 
 
 @pytest.mark.parametrize("version", [0, 240, 247, 249, 252, 257])
@@ -489,6 +490,17 @@ def test_a_timer_whose_interval_changes_is_restarted(host: Host) -> None:
     host.apply(replace(AGENT, jobs=(SHOP._replace(minutes=60),)))
     called = host.programs.calls()
     assert called.index("systemctl daemon-reload") < called.index("systemctl restart infisical-sync@shop.timer")
+
+
+def test_units_that_systemd_has_not_read_since_they_changed_are_read_by_the_next_run(host: Host) -> None:
+    """As after a run that ended between the two."""
+    host.apply()
+    since = host.programs.folder / "systemd" / "changed since"
+    since.touch()
+    assert host.same_in_check_mode(AGENT).changes == ["systemd reads its units again"]
+    assert "systemctl daemon-reload" in host.programs.calls()
+    since.unlink()
+    host.settled()
 
 
 def test_a_timer_that_somebody_stopped_or_disabled_is_put_right(host: Host) -> None:

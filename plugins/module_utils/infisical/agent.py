@@ -15,7 +15,7 @@ import pkgutil
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, NamedTuple
 
@@ -643,8 +643,8 @@ def _schedule(host: Host, agent: Agent, around: _Around) -> None:
             host.file(f"{folder}/paths.conf", text, 0o644, unit=True)
         else:
             host.absent(f"{folder}/paths.conf", unit=True)
-    host.reload_units()
     timers = [units.timer_of(job.name) for job in agent.jobs]
+    host.reload_units([*timers, *(name for job in agent.jobs for name in units.of_job(job.name))])
     enabled = [*timers, *(name for job in agent.jobs for name in units.at_boot(job.name))]
     for name in _not(host, "is-enabled", "enabled", enabled):
         if host.note(f"{name} is enabled"):
@@ -716,8 +716,8 @@ def _without_timer(host: Host, job: str) -> None:
     timer, folder = f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d"
     if os.path.exists(timer) and host.note(f"the timer of the job {job} is stopped"):
         host.run("systemctl", "disable", "--quiet", "--now", units.timer_of(job), *units.at_boot(job))
-        # What still runs would deliver again, and keep the agent's user from being removed. One after the other, because
-        # the end of one starts the next; one that is not there is stopped already.
+        # What still runs would deliver again, and keep the agent's user from being removed. One after the other,
+        # because the end of one starts the next; one that is not there is stopped already.
         names = units.of_job(job)
         for command in (*(["stop", name] for name in names), ["reset-failed", *names]):
             with contextlib.suppress(systemd.CannotRun):

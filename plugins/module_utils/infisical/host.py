@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,11 +142,24 @@ class Host:
             with self.explained(path):
                 shutil.rmtree(path)
 
-    def reload_units(self) -> None:
-        """Let systemd read its units again, if any has changed."""
+    def reload_units(self, names: Sequence[str] = ()) -> None:
+        """Let systemd read its units again, if any has changed, or one of `names` is another one on the disk than
+        systemd knows, because a run ended in between."""
+        if not self._units_changed and self._is_outdated(names):
+            self._units_changed = True
+            self.note("systemd reads its units again")
         if self._units_changed and not self.check:
             self.run("systemctl", "daemon-reload")
         self._units_changed = False
+
+    @staticmethod
+    def _is_outdated(names: Sequence[str]) -> bool:
+        if not names:
+            return False
+        try:
+            return b"yes" in systemd.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", *names]).out
+        except systemd.CannotRun:
+            return False
 
     @staticmethod
     def _read(path: str) -> bytes | None:
