@@ -377,6 +377,24 @@ def test_on_another_machine_nothing_is_decrypted_and_the_vault_is_filled_anew(ho
     host.settled()
 
 
+def test_a_key_that_could_not_be_asked_for_is_not_replaced(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.apply()
+    host.fill()
+    key, before = host.key(), host.everything()
+    run = systemd.run
+
+    def slow(command: Any, **options: Any) -> systemd.Ended:
+        if command[0] == "systemd-creds":
+            raise systemd.CannotRun("did not end in time")
+        return run(command, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(InfisicalError, match="systemd-creds did not end in time"):
+        patched.setattr(systemd, "run", slow)
+        host.apply()
+    assert host.key() == key and host.everything() == before
+    host.settled()
+
+
 def test_a_vault_that_is_damaged_is_moved_aside(host: Host) -> None:
     host.apply()
     host.fill()
@@ -776,8 +794,25 @@ def test_a_sync_now_waits_for_the_sync_and_the_delivery_and_tells_the_new_report
     found = agent.sync_now("shop")
     assert found.ended == "2026-01-16T10:30:00Z"
     assert host.programs.calls() == [
-        "systemctl start infisical-sync@shop.service", "systemctl start infisical-deliver@shop.service"
+        "systemctl is-active infisical-sync@shop.service",
+        "systemctl start infisical-sync@shop.service", "systemctl start infisical-deliver@shop.service",
     ]  # fmt: skip
+
+
+def test_a_sync_now_does_not_take_a_cycle_that_runs_already_for_its_own(host: Host) -> None:
+    """It may have read before what is to be had now has changed."""
+    host.apply()
+    path, busy = agent._report_file("shop"), host.programs.folder / "busy"
+    host.fill()
+    busy.touch()
+    host.programs.put(
+        "systemctl", f"""
+        case "$*" in
+        is-active*) [ -e '{busy}' ] && echo activating || echo inactive ;;
+        *sync@*) day=16; [ -e '{busy}' ] || day=17; sed -i "s/2026-01-../2026-01-$day/" '{path}'; rm -f '{busy}' ;;
+        esac"""
+    )  # fmt: skip
+    assert agent.sync_now("shop").ended == "2026-01-17T10:30:00Z"
 
 
 def test_a_sync_that_leaves_no_report_is_told_with_what_systemd_says(host: Host) -> None:

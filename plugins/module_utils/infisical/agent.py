@@ -501,11 +501,19 @@ def _kept_key(plain: str, moved: bool) -> bytes | None:
 
 
 def _decrypted(name: str, path: str) -> bytes | None:
-    """What a credential holds, None where it is not there or this machine cannot tell any more."""
+    """What a credential holds, None where it is not there or this machine cannot tell any more.
+
+    Raises InfisicalError where systemd-creds is there and gives no answer: a key counts as lost, and is replaced, only
+    where that is known.
+    """
     if not os.path.exists(path):
         return None
     try:
         return systemd.decrypted(name, path)
+    except systemd.NoAnswer:
+        if shutil.which("systemd-creds"):
+            raise
+        return None
     except InfisicalError:
         return None
 
@@ -778,7 +786,9 @@ def sync_now(job: str) -> report.Report:
     path = _report_file(job)
     before = report.read(path)
     if os.path.exists(f"{UNITS}/{units.timer_of(job)}"):
-        commands = [["systemctl", "start", f"infisical-{what}@{job}.service"] for what in ("sync", "deliver")]
+        sync, deliver = (["systemctl", "start", f"infisical-{what}@{job}.service"] for what in ("sync", "deliver"))
+        # A start joins a cycle that runs, and that may have read before what is to be had now has changed.
+        commands = [*([sync] * _runs(sync[-1])), sync, deliver]
     else:
         end = ["--config", config.job_file(job)]
         as_user = ["runuser", "-u", USER, "--", units.COMMAND]
@@ -795,6 +805,13 @@ def sync_now(job: str) -> report.Report:
             Conclusion.STORAGE, f"The sync of the job {job} left no report: {said[-2] or 'see its journal'}"
         )  # fmt: skip
     return after
+
+
+def _runs(unit: str) -> bool:
+    try:
+        return systemd.run(["systemctl", "is-active", unit]).out.strip() == b"activating"
+    except systemd.CannotRun:
+        return False  # the next command tells
 
 
 def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
