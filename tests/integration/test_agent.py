@@ -68,7 +68,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "two files of one path": (
         job(files=[{"path": "/srv/a"}, {"path": "/srv/a"}]), ("jobs: /srv/a stands there twice",)
     ),
-    "line in an option": (job(secret_path="/a\nb"), ("shop: an option holds more than one line",)),
+    "line in an option": (job(secret_path="/a\nb"), ("shop: secret_path holds more than one line",)),
     "token": ({**job(), "auth_method": "token", "token": "x"}, ("auth_method: must be universal_auth",)),
     "client secret": ({**job(), "client_secret": ""}, ("client_secret: not given",)),
     "lines in the client secret": ({**job(), "client_secret": "a\nb"}, ("client_secret: holds more than one line",)),
