@@ -65,13 +65,18 @@ def sync_problem(jobs: Any, hosts: Any, rate_limit: Any) -> str:
     if not isinstance(jobs, Sequence) or not all(isinstance(job, Mapping) for job in jobs):
         raise AnsibleFilterError("keyfleet.infisical.sync_problem: jobs must be a list of mappings.")
     try:
-        loads = [
-            (interval_minutes(str(job.get("interval", "15m"))), len(job.get("project_ids") or [0])) for job in jobs
-        ]  # fmt: skip
+        loads = [(interval_minutes(str(job.get("interval", "15m"))), _projects(job)) for job in jobs]
         check_jobs(loads, int(hosts), int(rate_limit))
     except ConfigurationError as error:
         return str(error)
     return ""
+
+
+def _projects(job: Mapping[str, Any]) -> int:
+    """How many projects a job names; without any, it is the one of all jobs."""
+    named = job.get("project_ids") or [""]
+    # The module takes a text with commas for a list, as all of Ansible does.
+    return len(named.split(",") if isinstance(named, str) else named)
 
 
 class FilterModule:

@@ -291,6 +291,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.host 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.schedule import interval_minutes
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import HMAC, SHA256
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.units import RUNTIME
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 FILE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -401,7 +402,7 @@ def job(given: dict[str, Any], settings: Settings) -> agent.Job:
 def file(given: dict[str, Any], name: str) -> File:
     """A file of a job."""
     options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    options["path"] = options["path"] or f"/run/infisical-sync/{name}/{_DEFAULT_NAMES[options['format']]}"
+    options["path"] = options["path"] or f"{RUNTIME}/{name}/{_DEFAULT_NAMES[options['format']]}"
     options["group"] = options["group"] or ""
     try:
         options["mode"] = int(options["mode"], 8)

@@ -68,7 +68,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "two files of one path": (
         job(files=[{"path": "/srv/a"}, {"path": "/srv/a"}]), ("jobs: /srv/a stands there twice",)
     ),
-    "line in an option": (job(secret_path="/a\nb"), ("shop: an option holds more than one line",)),
+    "line in an option": (job(secret_path="/a\nb"), ("shop: secret_path holds more than one line",)),
     "token": ({**job(), "auth_method": "token", "token": "x"}, ("auth_method: must be universal_auth",)),
     "client secret": ({**job(), "client_secret": ""}, ("client_secret: not given",)),
     "lines in the client secret": ({**job(), "client_secret": "a\nb"}, ("client_secret: holds more than one line",)),
@@ -209,6 +209,9 @@ def test_the_filter_says_what_a_rate_limit_does_not_bear(ansible: Controller) ->
         "two jobs": f"[{{'name': 'a'}}, {{'project_ids': ['x', 'y']}}] | {name}(hosts='900', rate_limit=120)",
         "no interval": f"[{{'interval': '7m'}}] | {name}(hosts=1, rate_limit=120)",
     }
+    one, two = (",".join(f"{number:036}" for number in range(many)) for many in (1, 2))
+    expressions["project as text"] = f"[{{'project_ids': '{one}'}}] | {name}(hosts=900, rate_limit=120)"
+    expressions["projects as text"] = f"[{{'project_ids': '{two}'}}] | {name}(hosts=900, rate_limit=120)"
     expressions["no list"] = f"1 | {name}(1, 1)"
     run = ansible.tasks(
         "\n".join(
@@ -217,6 +220,7 @@ def test_the_filter_says_what_a_rate_limit_does_not_bear(ansible: Controller) ->
     ).succeeded()
     refused = json.dumps(run.failure(expressions.popitem()[0]))
     said = {each: str(run.result(each)["msg"]) for each in expressions}
-    assert (said["fine"], said["no limit"]) == ("", "")
+    assert (said["fine"], said["no limit"], said["project as text"]) == ("", "", "")
+    assert "2 requests each" in said["projects as text"]
     assert "15m" in said["too often"] and "interval" in said["two jobs"] and "7m" in said["no interval"]
     assert "jobs must be a list of mappings" in refused

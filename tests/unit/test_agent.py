@@ -73,6 +73,7 @@ for unit in "$@"; do
     enable) touch "$state/enabled $unit" ;;
     start|restart) touch "$state/active $unit" ;;
     disable) rm -f "$state/enabled $unit" "$state/active $unit" ;;
+    show) [ -e "$state/changed since" ] && echo yes || echo no ;;
     esac
 done
 """
@@ -186,7 +187,7 @@ def test_check_mode_changes_nothing_and_says_what_a_run_then_does_and_a_second_o
     host.settled()
     assert host.everything() == before
     called = [call for call in host.programs.calls() if call.startswith(("systemctl", "systemd-creds", "useradd"))]
-    assert called and not [call for call in called if not re.match("systemctl is-|systemd-creds decrypt", call)]
+    assert called and not [call for call in called if not re.match("systemctl (is-|show )|systemd-creds decrypt", call)]
 
 
 @pytest.mark.parametrize("version", [0, 240, 247, 249, 252, 257])
@@ -374,6 +375,24 @@ def test_on_another_machine_nothing_is_decrypted_and_the_vault_is_filled_anew(ho
     host.settled()
 
 
+def test_a_key_that_could_not_be_asked_for_is_not_replaced(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.apply()
+    host.fill()
+    key, before = host.key(), host.everything()
+    run = systemd.run
+
+    def slow(command: Any, **options: Any) -> systemd.Ended:
+        if command[0] == "systemd-creds":
+            raise systemd.CannotRun("did not end in time")
+        return run(command, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(InfisicalError, match="systemd-creds did not end in time"):
+        patched.setattr(systemd, "run", slow)
+        host.apply()
+    assert host.key() == key and host.everything() == before
+    host.settled()
+
+
 def test_a_vault_that_is_damaged_is_moved_aside(host: Host) -> None:
     host.apply()
     host.fill()
@@ -439,13 +458,33 @@ def test_a_job_that_is_not_wanted_any_more_is_removed_with_what_it_delivered_but
     record.files[str(srv)] = {"format": "dotenv", "names": ["till.env"]}
     record.write()
     host.fill()
+    host.programs.calls()
     done = host.same_in_check_mode(AGENT)
+    stopped = [call for call in host.programs.calls() if call.startswith("systemctl stop ")]
+    assert stopped == [
+        f"systemctl stop infisical-{what}@till.2.service" for what in ("sync", "deliver", "notify", "ready", "moved")
+    ]
     assert f"{srv}, which was delivered, is removed" in done.changes
     assert not srv.exists()
     left = list(host.root.rglob("*till.2*"))
     assert left == [host.path("var/lib/infisical-sync/till.2")]
     assert not [unit for unit in host.active if "till.2" in unit]
     host.settled()
+
+
+def test_a_file_that_gets_another_path_is_removed_from_the_one_before(host: Host) -> None:
+    """By the agent, because the sandbox of the next delivery does not reach there any more."""
+    before, after = host.path("etc/till/one.env"), host.path("srv/two.env")
+    host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(before)),)),)))
+    host.fill()
+    before.write_text("x")
+    record = Record(f"{units.DELIVERIES}/shop.json")
+    record.files[str(before)] = {"format": "dotenv", "names": ["one.env"]}
+    record.write()
+    wanted = replace(AGENT, jobs=(SHOP._replace(files=(File(str(after)),)),))
+    done = host.same_in_check_mode(wanted)
+    assert f"{before}, which was delivered, is removed" in done.changes and done.due == ["shop"]
+    assert not before.exists() and Record(f"{units.DELIVERIES}/shop.json").files == {}
 
 
 @pytest.mark.parametrize(("before", "after"), [("systemd", "cron"), ("cron", "systemd")])
@@ -467,6 +506,17 @@ def test_a_timer_whose_interval_changes_is_restarted(host: Host) -> None:
     host.apply(replace(AGENT, jobs=(SHOP._replace(minutes=60),)))
     called = host.programs.calls()
     assert called.index("systemctl daemon-reload") < called.index("systemctl restart infisical-sync@shop.timer")
+
+
+def test_units_that_systemd_has_not_read_since_they_changed_are_read_by_the_next_run(host: Host) -> None:
+    """As after a run that ended between the two."""
+    host.apply()
+    since = host.programs.folder / "systemd" / "changed since"
+    since.touch()
+    assert host.same_in_check_mode(AGENT).changes == ["systemd reads its units again"]
+    assert "systemctl daemon-reload" in host.programs.calls()
+    since.unlink()
+    host.settled()
 
 
 def test_a_timer_that_somebody_stopped_or_disabled_is_put_right(host: Host) -> None:
@@ -682,6 +732,12 @@ def test_what_the_agent_cannot_be_is_refused_by_the_options_name(
         ({"options": {"environment": "prod", "project_ids": ("a", "b\rc")}}, "more than one line"),
         ({"files": (File("/srv/a.env"), File("/srv/a.env"))}, "/srv/a.env stands there twice"),
         ({"files": (File("/srv/a.env", names=("A\nB",)),)}, "more than one line"),
+        # What comes of a variable that is not set must not mean all of them.
+        ({"options": {"environment": "prod", "project_ids": ("",)}}, "project_ids has an entry that is empty"),
+        ({"files": (File("/srv/a.env", names=("",)),)}, "names has an entry that is empty"),
+        ({"files": (File("/srv/a.env", names=("A,B",)),)}, "names has an entry that is empty or holds a comma"),
+        ({"files": (File("/srv/a.env", names=("A", " ")),)}, "begins or ends with a blank"),
+        ({"options": {"environment": "prod", "secret_path": "/a "}}, "secret_path begins or ends with a blank"),
     ],
 )
 def test_what_a_job_cannot_be_is_refused_with_its_name(change: dict[str, Any], words: str) -> None:
@@ -736,8 +792,25 @@ def test_a_sync_now_waits_for_the_sync_and_the_delivery_and_tells_the_new_report
     found = agent.sync_now("shop")
     assert found.ended == "2026-01-16T10:30:00Z"
     assert host.programs.calls() == [
-        "systemctl start infisical-sync@shop.service", "systemctl start infisical-deliver@shop.service"
+        "systemctl is-active infisical-sync@shop.service",
+        "systemctl start infisical-sync@shop.service", "systemctl start infisical-deliver@shop.service",
     ]  # fmt: skip
+
+
+def test_a_sync_now_does_not_take_a_cycle_that_runs_already_for_its_own(host: Host) -> None:
+    """It may have read before what is to be had now has changed."""
+    host.apply()
+    path, busy = agent._report_file("shop"), host.programs.folder / "busy"
+    host.fill()
+    busy.touch()
+    host.programs.put(
+        "systemctl", f"""
+        case "$*" in
+        is-active*) [ -e '{busy}' ] && echo activating || echo inactive ;;
+        *sync@*) day=16; [ -e '{busy}' ] || day=17; sed -i "s/2026-01-../2026-01-$day/" '{path}'; rm -f '{busy}' ;;
+        esac"""
+    )  # fmt: skip
+    assert agent.sync_now("shop").ended == "2026-01-17T10:30:00Z"
 
 
 def test_a_sync_that_leaves_no_report_is_told_with_what_systemd_says(host: Host) -> None:
@@ -746,6 +819,23 @@ def test_a_sync_that_leaves_no_report_is_told_with_what_systemd_says(host: Host)
     host.programs.put("systemctl", "echo 'Unit is masked.' >&2; exit 1")
     with pytest.raises(InfisicalError, match="Unit is masked"):
         agent.sync_now("shop")
+
+
+def test_a_job_that_cannot_be_run_keeps_no_other_from_its_sync(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
+
+    def one_of_them(job: str) -> report.Report:
+        if job == "shop":
+            raise InfisicalError(Conclusion.STORAGE, "The program systemctl did not end in time.")
+        return report.Report(job, ended="2026-01-15T10:30:00Z", counts={"created": 1})
+
+    monkeypatch.setattr(agent, "sync_now", one_of_them)
+    with pytest.raises(InfisicalError, match=r"shop \(storage\). The program systemctl") as refused:
+        agent.sync_all(["shop", "till"])
+    assert refused.value.conclusion is Conclusion.PARTIAL and refused.value.details["changed"]
+    assert refused.value.details["reports"]["till"]["conclusion"] == "ok"
+    with pytest.raises(ConfigurationError, match="there is no job 'bank'"):
+        agent.sync_all(["till", "bank"])
 
 
 def test_a_job_that_is_not_there_is_told_with_those_that_are(host: Host) -> None:

@@ -38,7 +38,8 @@ class Host:
 
     def deliver(self, values: dict[str, str], *wanted: File) -> Delivery:
         """One delivery, as a process of its own would do it."""
-        return deliver.deliver(values, [deliver.checked(file) for file in wanted], Record(str(self.record_file)))
+        with deliver.recorded(str(self.record_file)) as record:
+            return deliver.deliver(values, [deliver.checked(file) for file in wanted], record)
 
     def delivered(self, values: dict[str, str], *wanted: File) -> Delivery:
         """The same, which must have had no problems."""
@@ -50,10 +51,9 @@ class Host:
         return File(str(self.room / name), **options)
 
     def left(self) -> list[str]:
-        """All that is in the room but for the record."""
-        return sorted(
-            str(path.relative_to(self.room)) for path in self.room.rglob("*") if path != self.record_file
-        )  # fmt: skip
+        """All that is in the room but for the record and its lock."""
+        own = {self.record_file.name, self.record_file.name + deliver.LOCK}
+        return sorted(str(path.relative_to(self.room)) for path in self.room.rglob("*") if path.name not in own)
 
 
 @pytest.fixture
@@ -230,10 +230,11 @@ def test_a_second_delivery_touches_nothing(host: Host, kind: str) -> None:
 def test_only_the_value_that_changed_is_written(host: Host) -> None:
     wanted = host.file("values", format="files")
     host.delivered(VALUES, wanted)
-    untouched = (host.room / "values" / "DB_HOST").stat()
+    before = (host.room / "values" / "DB_HOST").stat()
     done = host.delivered({**VALUES, "FLAG": "false"}, wanted)
     assert done.written == [str(host.room / "values" / "FLAG")]
-    assert (host.room / "values" / "DB_HOST").stat() == untouched
+    after = (host.room / "values" / "DB_HOST").stat()
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)  # not the time it was read
 
 
 def test_a_reader_that_holds_the_old_file_keeps_all_of_it(host: Host) -> None:
@@ -305,7 +306,7 @@ def test_a_directory_in_which_somebody_else_has_a_file_stays_with_it(host: Host)
 def test_withdrawing_removes_all_that_was_delivered(host: Host) -> None:
     host.delivered(VALUES, host.file("a.env"), host.file("b", format="files"))
     record = Record(str(host.record_file))
-    done = deliver.withdraw(record)
+    done = deliver.withdraw(record, list(record.files))
     assert not done.problems and record.files == {}
     assert host.left() == []
 
@@ -478,7 +479,7 @@ def test_whenever_a_delivery_dies_the_next_one_completes_it_and_tells_the_units(
         assert (host.room / "app.env").read_text() in ('A="old"\nB="old"\n', 'A="new"\nC="new"\n')
         host.delivered({"A": "new", "C": "new"}, *wanted)
         told |= set(host.programs.calls())
-        assert sorted(path.name for path in (host.room / "values").glob("[ABC]")) == ["A", "C"]
+        assert host.left() == ["app.env", "values", "values/A", "values/C"]
         assert told == {
             "systemctl --no-block try-restart -- db.service",
             "systemctl --no-block try-reload-or-restart -- app.service",
@@ -503,6 +504,25 @@ def test_what_a_dead_delivery_was_about_to_write_is_removed_when_nobody_wants_it
     assert host.left() == ["values", "values/A"]
     host.delivered({}, wanted)
     assert host.left() == ["values"]
+
+
+@pytest.mark.parametrize("how", ["wanted", "not wanted"])
+def test_what_a_dead_delivery_had_begun_to_write_is_removed(host: Host, how: str) -> None:
+    wanted = host.file("app.env"), host.file("values", format="files")
+    host.delivered({"A": "1"}, *wanted)
+    foreign = host.room / f".other.env.{'0' * 16}"
+    for path in (host.room / f".app.env.{'0' * 16}", host.room / "values" / f".A.{'0' * 16}", foreign):
+        path.write_text("CANARY")
+    host.delivered({"A": "2"}, *(wanted if how == "wanted" else ()))
+    assert host.left() == [foreign.name, *(["app.env", "values", "values/A"] if how == "wanted" else [])]
+
+
+def test_two_deliveries_of_a_job_do_not_run_at_a_time(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "_LOCK_WAIT", 0.0)
+    path = str(host.record_file)
+    with deliver.recorded(path), pytest.raises(InfisicalError) as refused, deliver.recorded(path):
+        pass
+    assert refused.value.conclusion is Conclusion.BUSY
 
 
 def test_where_the_record_cannot_be_kept_nothing_is_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -577,6 +597,7 @@ def test_a_link_that_is_placed_after_the_look_leads_nowhere(host: Host, monkeypa
 
 def test_a_link_in_place_of_the_temporary_file_is_not_followed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0" * 2 * size)
+    monkeypatch.setattr(files, "sweep", lambda *paths: None)
     precious = host.room / "precious"
     precious.write_text("precious")
     host.delivered({}, host.file("other.env"))

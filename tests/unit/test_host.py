@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.host import Done, Host
 from unit.programs import Programs
@@ -168,3 +169,24 @@ def test_what_the_disk_refuses_is_explained(furnished: Path, monkeypatch: pytest
             patched.setattr(os, name, full)
             change(Host(check=False), furnished)
         assert caught.value.conclusion is Conclusion.STORAGE
+
+
+@pytest.mark.parametrize("place", ["new", "directory", "new/below"])
+def test_a_link_that_is_put_in_place_of_a_directory_changes_nothing_where_it_leads(
+    furnished: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's user owns the directory above, and root changes what is in it."""
+    target = furnished / "target"
+    target.mkdir(mode=0o711)
+    path, opened = furnished / place.partition("/")[0], files.opened
+
+    def swapped(name: str) -> Any:
+        if name == str(path):
+            path.rename(furnished / "moved")
+            path.symlink_to("target")
+        return opened(name)
+
+    monkeypatch.setattr(files, "opened", swapped)
+    with pytest.raises(InfisicalError):
+        Host(check=False).directory(f"{furnished}/{place}", 0o700, OWNER)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o711

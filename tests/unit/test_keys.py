@@ -320,6 +320,17 @@ def test_what_systemd_creds_says_is_told_but_never_what_it_decrypted(
 
 
 @only_root
+def test_why_a_credential_could_not_be_decrypted_is_told_also_by_who_is_root_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd_creds(tmp_path, monkeypatch, "echo 'No local key' >&2; exit 1")
+    source = keys.Credential("vault-key")
+    assert "No local key" in str(refused(source))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "No local key" in str(refused(source))
+
+
+@only_root
 def test_on_another_machine_nothing_is_decrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_creds(tmp_path, monkeypatch, f"touch '{tmp_path}/called'; printf %s '{KEY.decode()}'")
     (tmp_path / "installed").write_text("0" * 31 + "1\n")

@@ -15,12 +15,12 @@ import pkgutil
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, NamedTuple
 
 from . import cli, config, files, report, schedule, systemd, units
-from .deliver import File, Record, withdraw
+from .deliver import LOCK, File, Record, recorded, withdraw
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
 from .host import Done, Host
 from .keys import KEY_BYTES
@@ -156,19 +156,24 @@ def checked(agent: Agent) -> Agent:
             if place in taken:
                 raise ConfigurationError("jobs", f"{place} stands there twice ({taken[place]} and {job.name}).")
             taken[place] = job.name
-        for text in _texts(job):
+        for name, text, is_listed in _texts(job):
             if "\n" in text or "\r" in text:
-                raise ConfigurationError("jobs", f"{job.name}: an option holds more than one line.")
+                raise ConfigurationError("jobs", f"{job.name}: {name} holds more than one line.")
+            if text != text.strip():
+                raise ConfigurationError("jobs", f"{job.name}: {name} begins or ends with a blank: '{text}'.")
+            # An empty pattern or project would be lost on the way to the host, and nothing there stands for all.
+            if is_listed and (not text or "," in text):
+                raise ConfigurationError("jobs", f"{job.name}: {name} has an entry that is empty or holds a comma.")
     return agent
 
 
-def _texts(job: Job) -> Iterable[str]:
-    yield from (
-        str(part) for value in job.options.values() for part in (value if isinstance(value, tuple) else [value])
-    )
-    yield from (
-        str(part) for file in job.files for value in file for part in (value if isinstance(value, tuple) else [value])
-    )
+def _texts(job: Job) -> Iterator[tuple[str, str, bool]]:
+    """The texts of a job's options and files: name, text, and whether it is an entry of a list."""
+    for options in (job.options, *(file._asdict() for file in job.files)):
+        for name, value in options.items():
+            is_list = isinstance(value, tuple)
+            for part in value if is_list else [value]:
+                yield name, str(part), is_list
 
 
 def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
@@ -212,6 +217,7 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
         if metrics and os.path.dirname(metrics) != os.path.normpath(agent.metrics_directory):
             host.absent(metrics)
         changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))
+        _withdraw(host, job.name, {file.path for file in job.files})
         last = report.read(_report_file(job.name))
         if changed or renewed or last.failed or not last.ended or not _vault(job.name).exists():
             done.due.append(job.name)
@@ -497,11 +503,19 @@ def _kept_key(plain: str, moved: bool) -> bytes | None:
 
 
 def _decrypted(name: str, path: str) -> bytes | None:
-    """What a credential holds, None where it is not there or this machine cannot tell any more."""
+    """What a credential holds, None where it is not there or this machine cannot tell any more.
+
+    Raises InfisicalError where systemd-creds is there and gives no answer: a key counts as lost, and is replaced, only
+    where that is known.
+    """
     if not os.path.exists(path):
         return None
     try:
         return systemd.decrypted(name, path)
+    except systemd.NoAnswer:
+        if shutil.which("systemd-creds"):
+            raise
+        return None
     except InfisicalError:
         return None
 
@@ -572,7 +586,7 @@ def _configuration(job: Job, agent: Agent, around: _Around) -> str:
             notify["webhook_url_file"] = surroundings.credentials["infisical_webhook_url"]
     if agent.notify_command:
         notify["command"] = agent.notify_command
-    deliver = {"record_file": f"{units.DELIVERIES}/{job.name}.json", "runtime_directory": job.default_directory}
+    deliver = {"record_file": _record_file(job.name), "runtime_directory": job.default_directory}
     if agent.metrics_directory:
         deliver["metrics_directory"] = agent.metrics_directory
     sections: dict[str, Mapping[str, Any]] = {
@@ -639,8 +653,8 @@ def _schedule(host: Host, agent: Agent, around: _Around) -> None:
             host.file(f"{folder}/paths.conf", text, 0o644, unit=True)
         else:
             host.absent(f"{folder}/paths.conf", unit=True)
-    host.reload_units()
     timers = [units.timer_of(job.name) for job in agent.jobs]
+    host.reload_units([*timers, *(name for job in agent.jobs for name in units.of_job(job.name))])
     enabled = [*timers, *(name for job in agent.jobs for name in units.at_boot(job.name))]
     for name in _not(host, "is-enabled", "enabled", enabled):
         if host.note(f"{name} is enabled"):
@@ -694,12 +708,14 @@ def _remove_jobs(host: Host, wanted: set[str]) -> None:
     gone = [name for name in jobs_there() if name not in wanted]
     for job in gone:
         _without_timer(host, job)
-        record_file = f"{units.DELIVERIES}/{job}.json"
-        if os.path.exists(record_file):
-            _withdraw(host, record_file)
+        _withdraw(host, job, set())
         metrics = _metrics_file(job)
         for path in (*filter(None, [metrics]), f"{CRON}/{_cron_name(job)}", config.job_file(job)):
             host.absent(path)
+        host.absent(_record_file(job))
+        if not host.check:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_record_file(job) + LOCK)
         for path in (f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
             host.tree_absent(path)
     host.reload_units()
@@ -710,6 +726,12 @@ def _without_timer(host: Host, job: str) -> None:
     timer, folder = f"{UNITS}/{units.timer_of(job)}", f"{UNITS}/infisical-deliver@{job}.service.d"
     if os.path.exists(timer) and host.note(f"the timer of the job {job} is stopped"):
         host.run("systemctl", "disable", "--quiet", "--now", units.timer_of(job), *units.at_boot(job))
+        # What still runs would deliver again, and keep the agent's user from being removed. One after the other,
+        # because the end of one starts the next; one that is not there is stopped already.
+        names = units.of_job(job)
+        for command in (*(["stop", name] for name in names), ["reset-failed", *names]):
+            with contextlib.suppress(systemd.CannotRun):
+                systemd.run(["systemctl", *command])
     for path in (timer, f"{folder}/paths.conf"):
         host.absent(path, unit=True)
     host.tree_absent(folder)
@@ -733,17 +755,25 @@ def jobs_there() -> list[str]:
     return sorted(found)
 
 
-def _withdraw(host: Host, record_file: str) -> None:
-    record = Record(record_file)
-    for path in record.files:
+def _record_file(job: str) -> str:
+    return f"{units.DELIVERIES}/{job}.json"
+
+
+def _withdraw(host: Host, job: str, wanted: Set[str]) -> None:
+    """Remove what a job has delivered to other paths than those that are wanted.
+
+    Its next delivery could not: the sandbox lets it write where its files of now are.
+    """
+    gone = [path for path in Record(_record_file(job)).files if path not in wanted]
+    for path in gone:
         host.note(f"{path}, which was delivered, is removed")
-    if host.check:
+    if not gone or host.check:
         return
-    problems = withdraw(record).problems
-    if problems:
+    with recorded(_record_file(job)) as record:
+        problems = withdraw(record, [path for path in gone if path in record.files]).problems
         record.write()
+    if problems:
         raise next(iter(problems.values()))
-    os.unlink(record_file)
 
 
 # Using it
@@ -754,12 +784,13 @@ def sync_now(job: str) -> report.Report:
 
     Raises InfisicalError where there is no such job, and where it could not be run at all.
     """
-    if job not in jobs_there():
-        raise ConfigurationError("jobs", f"there is no job '{job}' on this host. There are: {', '.join(jobs_there())}.")
+    _check_there(job)
     path = _report_file(job)
     before = report.read(path)
     if os.path.exists(f"{UNITS}/{units.timer_of(job)}"):
-        commands = [["systemctl", "start", f"infisical-{what}@{job}.service"] for what in ("sync", "deliver")]
+        sync, deliver = (["systemctl", "start", f"infisical-{what}@{job}.service"] for what in ("sync", "deliver"))
+        # A start joins a cycle that runs, and that may have read before what is to be had now has changed.
+        commands = [*([sync] * _runs(sync[-1])), sync, deliver]
     else:
         end = ["--config", config.job_file(job)]
         as_user = ["runuser", "-u", USER, "--", units.COMMAND]
@@ -778,10 +809,19 @@ def sync_now(job: str) -> report.Report:
     return after
 
 
+def _runs(unit: str) -> bool:
+    try:
+        return systemd.run(["systemctl", "is-active", unit]).out.strip() == b"activating"
+    except systemd.CannotRun:
+        return False  # the next command tells
+
+
 def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     """Run a cycle of each job; the result as plain data. Raises InfisicalError where any of them fails, after all have
     run, with the same in `details`."""
-    reports = {job: sync_now(job) for job in jobs}
+    for job in jobs:
+        _check_there(job)
+    reports = {job: _tried(job) for job in jobs}
     result = {
         "changed": any(
             number for report in reports.values() for what, number in report.counts.items() if what != "unchanged"
@@ -798,6 +838,20 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
         error.details = result
         raise error
     return result
+
+
+def _check_there(job: str) -> None:
+    there = jobs_there()
+    if job not in there:
+        raise ConfigurationError("jobs", f"there is no job '{job}' on this host. There are: {', '.join(there)}.")
+
+
+def _tried(job: str) -> report.Report:
+    """What a cycle came to, also where it could not be run."""
+    try:
+        return sync_now(job)
+    except InfisicalError as error:
+        return report.Report(job, conclusion=error.conclusion.value, message=str(error))
 
 
 def _conclusion(word: str) -> Conclusion:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -18,7 +18,7 @@ from .errors import Conclusion, ConfigurationError, InfisicalError
 from .redact import unexpected
 
 if TYPE_CHECKING:
-    from .deliver import Delivery, File
+    from .deliver import Delivery, File, Record
     from .notify import Channel
     from .report import Report
     from .state import StateFile
@@ -93,13 +93,17 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     Raises InfisicalError where the vault cannot be opened, or where files or metrics could not be written: PARTIAL with
     what was done in `details`. The report of the cycle then says so too, unless the sync had failed before.
     """
+    from .deliver import Delivery, recorded
+
     report = replace(reports.read(work.result_file), job=job)
     secrets, generation, done, problem = None, 0, None, None
     try:
         if vault.exists():
-            contents = vault.read()
-            secrets, generation = contents.count, contents.generation
-            done = _delivered({name: secret.value or "" for name, secret in contents.secrets.items()}, work)
+            with recorded(work.record_file) as record:
+                contents = vault.read()
+                secrets, generation = contents.count, contents.generation
+                values = {name: secret.value or "" for name, secret in contents.secrets.items()}
+                done = _delivered(values, work.files, record)
             if work.runtime_directory:
                 _mark(work.runtime_directory, generation)
     except InfisicalError as error:
@@ -109,8 +113,6 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
             report = replace(report, conclusion=error.conclusion.value, message=str(error), ended=ended)
             with contextlib.suppress(OSError):
                 reports.write(work.result_file, report, durable=False)
-    from .deliver import Delivery
-
     done = done or Delivery()
     if work.metrics_directory:
         try:
@@ -123,10 +125,10 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     return done
 
 
-def _delivered(values: Mapping[str, str], work: Delivering) -> Delivery:
-    from .deliver import Record, deliver
+def _delivered(values: Mapping[str, str], wanted: Sequence[File], record: Record) -> Delivery:
+    from .deliver import deliver
 
-    done = deliver(values, work.files, Record(work.record_file))
+    done = deliver(values, wanted, record)
     if done.problems:
         first = next(iter(done.problems.values()))
         partial = InfisicalError(

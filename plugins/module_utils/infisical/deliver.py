@@ -13,7 +13,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -26,6 +26,12 @@ FORMATS = ("dotenv", "json", "files")
 
 DELIVERED = ".delivered"
 """The file in a job's runtime directory that says that everything has been delivered since the last boot."""
+
+LOCK = ".lock"
+"""What the name of a record's lock ends with."""
+
+_LOCK_WAIT = 120.0
+"""Seconds to wait for another delivery, which waits for systemctl at most."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z")
 _LONGEST_FILE_NAME = 237
@@ -112,6 +118,26 @@ def _sound(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": str(entry["format"]), "names": [str(name) for name in entry["names"]]}
 
 
+@contextlib.contextmanager
+def recorded(path: str) -> Iterator[Record]:
+    """The record at `path`, while no other delivery of the job has it: two at once would lose what one has noted, and
+    could put older values in the place of newer ones.
+
+    Raises InfisicalError, BUSY where another one does not end.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(path + LOCK, _LOCK_WAIT))
+        except files.LockTimeout:
+            raise InfisicalError(
+                Conclusion.BUSY, f"Another delivery of this job did not end within {_LOCK_WAIT:g} seconds."
+            ) from None
+        except OSError as error:
+            raise files.explained(error, f"The record {path} cannot be locked", path) from None
+        files.sweep(path)
+        yield Record(path)
+
+
 def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -> Delivery:
     """Bring the files to what `values` ({name: value}) hold, remove what `record` knows and nobody wants any more, and
     tell the units. Only root can.
@@ -153,11 +179,11 @@ def _units(wanted: Iterable[File], untold: Untold, *, every: bool = False) -> Un
     return found
 
 
-def withdraw(record: Record) -> Delivery:
-    """Remove all files that were delivered."""
+def withdraw(record: Record, paths: Iterable[str]) -> Delivery:
+    """Remove what was delivered at these paths of the record, which is not written."""
     done = Delivery()
-    for path, entry in list(record.files.items()):
-        _remove(path, entry, record, done)
+    for path in paths:
+        _remove(path, record.files[path], record, done)
     return done
 
 
@@ -278,6 +304,7 @@ def _apply(plan: _Work, record: Record, done: Delivery) -> bool:
     durable = not plan.directory.startswith("/run/")
     try:
         with files.directory_of_root(plan.directory, create=True) as directory:
+            _sweep(plan.directory, record.files[file.path]["names"])
             for name in plan.write:
                 files.write_atomic(
                     name, plan.contents[name], file.mode, owner=plan.owner, durable=durable, directory=directory
@@ -295,6 +322,11 @@ def _apply(plan: _Work, record: Record, done: Delivery) -> bool:
     return (len(done.written), len(done.removed)) != before
 
 
+def _sweep(directory: str, names: Iterable[str]) -> None:
+    # A delivery that was killed, or lost its power, leaves a value in clear under a name that nobody looks for.
+    files.sweep(*(os.path.join(directory, name) for name in names if "/" not in name))
+
+
 def _remove(path: str, entry: Mapping[str, Any], record: Record, done: Delivery) -> None:
     """Remove what was delivered at `path`, and its directory where that was made for it and is empty."""
     is_directory = entry["format"] == "files"
@@ -307,6 +339,7 @@ def _remove(path: str, entry: Mapping[str, Any], record: Record, done: Delivery)
                 if "/" not in name and _is_there(directory, name):
                     os.unlink(name, dir_fd=directory)
                     done.removed.append(os.path.join(path, name) if is_directory else path)
+            _sweep(path if is_directory else os.path.dirname(path), entry["names"])
         if is_directory:
             try:
                 os.rmdir(path)

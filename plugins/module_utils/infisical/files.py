@@ -32,6 +32,9 @@ class LockTimeout(Exception):
     """Another process held the lock for longer than the caller was ready to wait."""
 
 
+_LEFT_BEHIND = re.compile(r"\.(.+)\.[0-9a-f]{16}")
+"""The name of a temporary file, which holds that of the file it was to become."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a full disk says, and a full quota."""
 
@@ -152,12 +155,15 @@ def sweep(*paths: str) -> None:
 
     What cannot be removed stays, because it is in nobody's way.
     """
+    names: dict[str, set[str]] = {}
     for path in paths:
         directory, name = os.path.split(os.path.abspath(path))
-        left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}")
+        names.setdefault(directory, set()).add(name)
+    for directory, known in names.items():
         with contextlib.suppress(OSError):
             for found in os.listdir(directory):
-                if left.fullmatch(found):
+                left = _LEFT_BEHIND.fullmatch(found)
+                if left and left[1] in known:
                     with contextlib.suppress(OSError):
                         os.unlink(os.path.join(directory, found))
 
@@ -261,8 +267,9 @@ def _below(directory: int, name: str, create: bool) -> int:
     return os.open(name, _DIRECTORY, dir_fd=directory)
 
 
-def read_regular(path: str, *, directory: int | None = None) -> bytes:
-    """All bytes of a regular file. Raises OSError, also where `path` is a symbolic link (ELOOP) or no file (EINVAL).
+def read_regular(path: str, *, directory: int | None = None, most: int = -1) -> bytes:
+    """All bytes of a regular file, or its first `most`. Raises OSError, also where `path` is a symbolic link (ELOOP) or
+    no file (EINVAL).
 
     With `directory`, an open one, `path` is a name in it.
     """
@@ -271,7 +278,7 @@ def read_regular(path: str, *, directory: int | None = None) -> bytes:
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        return stream.read()
+        return stream.read(most)
 
 
 def read_private(path: str, what: str, *, most: int, begins: bytes = b"", credential: bool = False) -> bytes:

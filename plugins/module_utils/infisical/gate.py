@@ -25,8 +25,8 @@ _LONGEST = 24 * _HOUR
 LOCK_OUT = 300.0
 """Seconds that a lock-out of the identity lasts on servers as they come; as many again are waited at random."""
 
-_LOCK_WAIT = 120.0
-"""Seconds to wait for another job of this host that is logging in."""
+_LOCK_WAIT = 900.0
+"""Seconds to wait for another job of this host that is logging in, which a rate limit may hold up for minutes."""
 
 
 _NOTHING = b"{}"

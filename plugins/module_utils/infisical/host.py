@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,8 +85,7 @@ class Host:
                 with self.explained(path):
                     _make_parents(path)
                     os.mkdir(path, mode)
-                    os.chown(path, *owner)
-                    os.chmod(path, mode)
+                    _settle(path, mode, owner)
             return
         if not stat.S_ISDIR(found.st_mode):
             raise InfisicalError(Conclusion.UNSAFE_FILE, f"{path} is no directory. Move away what stands there.")
@@ -93,8 +93,7 @@ class Host:
             return
         if self.note(f"{path} gets owner and mode"):
             with self.explained(path):
-                os.chown(path, *owner, follow_symlinks=False)
-                os.chmod(path, mode)
+                _settle(path, mode, owner)
 
     def file(
         self, path: str, content: str | bytes, mode: int, owner: tuple[int, int] = (0, 0), *, unit: bool = False
@@ -143,11 +142,24 @@ class Host:
             with self.explained(path):
                 shutil.rmtree(path)
 
-    def reload_units(self) -> None:
-        """Let systemd read its units again, if any has changed."""
+    def reload_units(self, names: Sequence[str] = ()) -> None:
+        """Let systemd read its units again, if any has changed, or one of `names` is another one on the disk than
+        systemd knows, because a run ended in between."""
+        if not self._units_changed and self._is_outdated(names):
+            self._units_changed = True
+            self.note("systemd reads its units again")
         if self._units_changed and not self.check:
             self.run("systemctl", "daemon-reload")
         self._units_changed = False
+
+    @staticmethod
+    def _is_outdated(names: Sequence[str]) -> bool:
+        if not names:
+            return False
+        try:
+            return b"yes" in systemd.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", *names]).out
+        except systemd.CannotRun:
+            return False
 
     @staticmethod
     def _read(path: str) -> bytes | None:
@@ -178,4 +190,13 @@ def _make_parents(path: str) -> None:
     if not os.path.isdir(parent):
         _make_parents(parent)
         os.mkdir(parent)
-        os.chmod(parent, 0o755)  # noqa: S103
+        _settle(parent, 0o755)
+
+
+def _settle(path: str, mode: int, owner: tuple[int, int] | None = None) -> None:
+    # By descriptor: whoever owns the directory above may put a link in its place at any moment, and what that leads to
+    # must not change hands.
+    with files.opened(path) as directory:
+        if owner is not None:
+            os.fchown(directory, *owner)
+        os.fchmod(directory, mode)

@@ -73,10 +73,19 @@ class Credential:
     kind: Literal["key"] = field(default="key", init=False, repr=False)
 
     def secret(self) -> bytes:
-        return self._secret
+        if isinstance(self._found, InfisicalError):
+            raise self._found
+        return self._found
 
     @cached_property
-    def _secret(self) -> bytes:
+    def _found(self) -> bytes | InfisicalError:
+        # Remembered too where it failed: once root has become the vault's owner, another try would fail for that.
+        try:
+            return self._read()
+        except InfisicalError as error:
+            return error
+
+    def _read(self) -> bytes:
         if not re.fullmatch(r"(?!\.)[A-Za-z0-9_.-]{1,255}", self.name):
             raise ConfigurationError(
                 "key_credential", "must be a credential's name, of letters, digits, '_', '-' and '.', and no path."

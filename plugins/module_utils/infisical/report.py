@@ -52,7 +52,7 @@ def read(path: str) -> Report:
     It is the agent's user who writes it, and root who reads it too: nothing in it is taken for what it is not.
     """
     try:
-        raw = files.read_regular(path)
+        raw = files.read_regular(path, most=_LONGEST + 1)
         found = json.loads(raw) if len(raw) <= _LONGEST else {}
         return Report(**{f.name: _as(f.name, found[f.name]) for f in fields(Report) if f.name in found})
     except (OSError, ValueError, TypeError, ArithmeticError, RecursionError):

@@ -39,6 +39,10 @@ class CannotRun(Exception):
     """A program could not be started, or did not end in time; `str()` completes the sentence "it …"."""
 
 
+class NoAnswer(InfisicalError):
+    """systemd-creds could not be asked, so that nothing is known of the credential."""
+
+
 def run(
     command: Sequence[str],
     *,
@@ -128,7 +132,7 @@ def _creds(command: Sequence[str], data: bytes, problem: str) -> Ended:
     try:
         ended = run(command, data=data)
     except CannotRun as error:
-        raise InfisicalError(Conclusion.STORAGE, f"{problem}: systemd-creds {error}.") from None
+        raise NoAnswer(Conclusion.STORAGE, f"{problem}: systemd-creds {error}.") from None
     if ended.status != 0:
         raise InfisicalError(Conclusion.STORAGE, f"{problem}: systemd-creds says: {ended.said or 'no reason given'}")
     return ended

@@ -99,6 +99,11 @@ def at_boot(job: str) -> list[str]:
     return [f"infisical-deliver@{job}.service", MOVED.format(job)]
 
 
+def of_job(job: str) -> list[str]:
+    """The services of a job, each before those that its end starts."""
+    return [name.replace("@", f"@{job}") for name in NAMES]
+
+
 def timer_of(job: str) -> str:
     """The name of a job's timer."""
     return f"infisical-sync@{job}.timer"
