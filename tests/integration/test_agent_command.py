@@ -300,6 +300,8 @@ def test_a_job_is_named_where_a_host_has_several_and_status_tells_of_all(host: H
     assert f"{host.folder}/state/shop/secrets.vault" in said and f"{host.folder}/state/till/secrets.vault" in said
     only = host.run("status", "--job", "shop")
     assert "secrets:     2 (generation 1)" in only and "till" not in only
+    both = json.loads(host.run("status", "--json"))
+    assert [about["job"] for about in both] == ["shop", "till"]
     told = json.loads(host.run("status", "--json", "--job", "shop"))
     assert (told["secrets"], told["last_cycle"]["conclusion"]) == (2, "ok")
 

@@ -393,6 +393,7 @@ def _status(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
 
     vault, state = _opened(settled, say, tolerant=True)  # a host that has lost its key still tells the rest
     found = status(vault, state)
+    found["job"] = found["job"] or settled.first(("sync", "job"))  # it may not have synced yet
     result_file = settled.first(("agent", "result_file"))
     if result_file:
         from dataclasses import asdict
@@ -1141,12 +1142,16 @@ def _dispatch(words: list[str], say: Console) -> int:
         configs = [os.devnull]
     if len(configs) == 1:
         return command.run(Settled(given, os.environ, configs[0]), parsed, say)
+    if say.json:
+        say.out("[")
     for config in configs:
         if config != configs[0]:
-            say.out("")
+            say.out("," if say.json else "")
         status = _in_child([*words, "--config", config])
         if status != OK:
             return status
+    if say.json:
+        say.out("]")
     return OK
 
 
