@@ -478,7 +478,7 @@ def _check_schema(data: Any, schema: str, where: str) -> None:
     if not isinstance(data, Mapping) or data.get("schema") != schema:
         raise ConfigurationError(where, f"is no document of the schema {schema}.")
     version = data.get("version")
-    if type(version) is not int or version < 1:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ConfigurationError(where, "has no version of its schema.")
     if version > VERSION:
         raise ConfigurationError(

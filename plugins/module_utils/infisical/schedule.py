@@ -230,7 +230,8 @@ def check_jobs(jobs: Sequence[tuple[int, int]], hosts: int, rate_limit: int) -> 
     All requests are counted as if every job ran as often as the one that runs most, which is on the safe side.
     """
     if jobs:
-        check_load(hosts, sum(requests for _minutes, requests in jobs), min(minutes for minutes, _ in jobs), rate_limit)
+        shortest = min(minutes for minutes, _requests in jobs)
+        check_load(hosts, sum(requests for _minutes, requests in jobs), shortest, rate_limit)
 
 
 def _check_numbers(hosts: int = 0, requests: int = 1, rate_limit: int = 0) -> None:
