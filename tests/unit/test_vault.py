@@ -342,7 +342,8 @@ def test_the_way_back_that_the_message_tells_works(tmp_path: Path, key: keys.Key
     made = vault.Vault(str(path), key)
     for turn in range(1, 3):
         bring(made, {"A": entry(str(turn))})
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     told = refused(made.read, Conclusion.VAULT_DAMAGED, str(path), "cp -p")
     command = told[told.index("cp -p") : told.index(";")]
     subprocess.run(command, shell=True, check=True)
