@@ -53,8 +53,10 @@ class ActionModule(InfisicalAction):
         counts = collected.counts()
         changed = collected.changed or not all(map(os.path.exists, paths.values()))
         if not self._task.check_mode:
-            for name, path in paths.items():
-                fleet_graph.write(path, collected.content(name), mode)
+            # All are made before one is written, and the graph, which the next run begins with, is written last.
+            contents = {name: collected.content(name) for name in paths}
+            for name in sorted(paths, key="graph_file".__eq__):
+                fleet_graph.write(paths[name], contents[name], mode)
         result: dict[str, Any] = {
             "changed": changed,
             "headline": collected.headline,

@@ -205,7 +205,7 @@ def test_two_hosts_or_secrets_never_share_an_id_whatever_their_names() -> None:
 
 
 HOSTILE = (
-    "<script>alert(1)</script>", '"onload="', "=1+1", "a\nb", "a/b", "%2F", "\u202e", "\ud800", "é", "'; --", ""
+    "<script>alert(1)</script>", '"onload="', "=1+1", "a\nb", "a/b", "%2F", "\u202e", "é", "'; --", ""
 )  # fmt: skip
 
 
@@ -271,12 +271,19 @@ def test_a_damaged_document_is_refused_and_says_what_to_do(graph: Graph, path: l
         (["jobs", 0, "places", 0, 1], 7),
         (["jobs", 0, "interval_minutes"], 1.5),
         (["jobs", 0, "last_sync"], 5),
+        (["jobs", 0, "places", 0, 2], "/s\ud800x"),
+        (["jobs", 0, "conclusion"], "\udfff"),
         (["agent"], ...),
     ],
 )
 def test_what_is_no_metadata_is_refused(path: list[Any], value: Any) -> None:
     with pytest.raises(ConfigurationError, match="is not what a host tells"):
         fleet.parsed_answer(damaged(metadata(job()), path, value), NOW)
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "1969-12-31T23:59:59Z"])
+def test_a_time_that_leads_out_of_the_years_that_can_be_written_is_none(time: str) -> None:
+    assert fleet.seconds_of(time) is None and fleet.time_text(time) is None
 
 
 @pytest.mark.parametrize("data", [None, [], "text", {}, {"schema": "other", "version": 1}])

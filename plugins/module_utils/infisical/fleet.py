@@ -9,6 +9,7 @@ the fleet.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -211,9 +212,15 @@ def seconds_of(time: Any) -> float | None:
         return None
     try:
         found = datetime.fromisoformat(time[:-1] + "+00:00" if time.endswith("Z") else time)
-        return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
+        seconds = (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):
         return None
+    # An offset may lead out of the years that can be written.
+    return seconds if 0 <= seconds < _YEAR_10000 else None
+
+
+_YEAR_10000 = 253_402_300_800
+"""Seconds since the epoch at which the year 10000 begins."""
 
 
 # Merging
@@ -454,6 +461,8 @@ def parsed_answer(data: Any, time: str, where: str = "metadata") -> HostAnswer:
     """What a host's metadata document tells that it gave at `time`. Raises ConfigurationError, as `parsed` does."""
     _check_schema(data, METADATA_SCHEMA, where)
     try:
+        # JSON may hold half a character, which no request and no file can.
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
         agent = _text(data, "agent")
         secrets: dict[str, KnownSecret] = {}
         vaults = []
