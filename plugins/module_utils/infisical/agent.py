@@ -417,11 +417,11 @@ def _credentials(
     kept = _kept_key(plain, moved)
     host.directory(store, 0o700 if encrypts or version >= units.LOADS_CREDENTIALS else 0o755)
 
-    def store_key(name: str, key: bytes) -> None:
-        data = systemd.encrypted(KEY, key, with_key=agent.credential_key) if encrypts and not host.check else key
-        host.file(f"{store}/{name}", data, 0o600, (0, 0) if encrypts else owner)
+    def keep(file: str, name: str, value: bytes) -> bool:
+        data = systemd.encrypted(name, value, with_key=agent.credential_key) if encrypts and not host.check else value
+        return host.file(f"{store}/{file}", data, 0o600, (0, 0) if encrypts else owner)
 
-    key = os.urandom(KEY_BYTES) if kept is None else _rotated(host, kept, agent.rotate_key, store, store_key)
+    key = os.urandom(KEY_BYTES) if kept is None else _rotated(host, kept, agent.rotate_key, store, keep)
     wanted = {"infisical_client_id": agent.settings.client_id.encode("utf-8"),
               "infisical_client_secret": agent.settings.client_secret.encode("utf-8"), KEY: key}  # fmt: skip
     if agent.notify_webhook_url:
@@ -429,13 +429,9 @@ def _credentials(
     renewed = False
     by_other_key = encrypts and (_text_of(_KEY_KIND) or agent.credential_key) != agent.credential_key
     for name, value in wanted.items():
-        path = f"{store}/{name}"
-        if not encrypts:
-            renewed |= host.file(path, value, 0o600, owner)
-        elif moved or by_other_key or _decrypted(name, path) != value:
-            renewed = True
-            data = b"" if host.check else systemd.encrypted(name, value, with_key=agent.credential_key)
-            host.file(path, data or value, 0o600)
+        # What is encrypted is another text each time.
+        if not encrypts or moved or by_other_key or _decrypted(name, f"{store}/{name}") != value:
+            renewed |= keep(name, name, value)
     if encrypts:
         host.file(_KEY_KIND, f"{agent.credential_key}\n", 0o644)
     for name in config.CREDENTIALS:
@@ -448,7 +444,7 @@ def _credentials(
     return _Around(around, key), kept is None, renewed
 
 
-def _rotated(host: Host, kept: bytes, rotate: bool, store: str, store_key: Callable[[str, bytes], None]) -> bytes:
+def _rotated(host: Host, kept: bytes, rotate: bool, store: str, keep: Callable[[str, str, bytes], bool]) -> bytes:
     """The key with which all vaults of this host are sealed from now on: with `rotate` a new one, else `kept`.
 
     The new key lies beside the old one until every vault has it, so that a run that was interrupted is completed by the
@@ -460,7 +456,7 @@ def _rotated(host: Host, kept: bytes, rotate: bool, store: str, store_key: Calla
         return kept
     if new is None:
         new = os.urandom(KEY_BYTES)
-        store_key(_NEXT_KEY, new)
+        keep(_NEXT_KEY, KEY, new)
     for path in sorted(glob.glob(f"{units.STATE}/*/{VAULT_FILE}")):
         if os.path.islink(os.path.dirname(path)):  # the agent's user may have placed it
             continue
@@ -604,11 +600,8 @@ def _configuration(job: Job, agent: Agent, around: _Around) -> str:
         sections[f"file {number}"] = {**file._asdict(), "mode": f"{file.mode:04o}"}
     lines = ["# Written by the role scheduled_sync of keyfleet.infisical."]
     for section, options in sections.items():
-        lines += [
-            "",
-            f"[{section}]",
-            *(f"{name} = {_shown(value)}" for name, value in options.items() if _shown(value)),
-        ]
+        shown = {name: _shown(value) for name, value in options.items()}
+        lines += ["", f"[{section}]", *(f"{name} = {text}" for name, text in shown.items() if text)]
     return "\n".join(lines) + "\n"
 
 
@@ -624,8 +617,7 @@ def _shown(value: Any) -> str:
 
 def _outside(job: Job) -> list[str]:
     """The directories, outside of what lies in memory, that the files of a job lie in."""
-    found = (file.path if file.format == "files" else os.path.dirname(file.path) for file in job.files)
-    return sorted({path for path in found if not path.startswith("/run/")})
+    return sorted({file.directory for file in job.files if not file.directory.startswith("/run/")})
 
 
 def _schedule(host: Host, agent: Agent, around: _Around) -> None:
@@ -644,8 +636,8 @@ def _schedule(host: Host, agent: Agent, around: _Around) -> None:
         host.file(f"{UNITS}/{name}", text, 0o644, unit=True)
     restarted = []
     for job in agent.jobs:
-        found = (file.path if file.format == "files" else os.path.dirname(file.path) for file in job.files)
-        timing = units.Timing(job.name, job.minutes, (*found, *filter(None, [agent.metrics_directory])))
+        directories = [file.directory for file in job.files]
+        timing = units.Timing(job.name, job.minutes, (*directories, *filter(None, [agent.metrics_directory])))
         if host.file(f"{UNITS}/{units.timer_of(job.name)}", units.timer(timing, around.surroundings), 0o644, unit=True):
             restarted.append(units.timer_of(job.name))
         folder = f"{UNITS}/infisical-deliver@{job.name}.service.d"
@@ -672,12 +664,12 @@ def _schedule(host: Host, agent: Agent, around: _Around) -> None:
 def _not(host: Host, question: str, answer: str, names: Sequence[str]) -> list[str]:
     """The units of which systemd does not say this."""
     try:
-        said = systemd.run(["systemctl", question, *names]).out.decode("utf-8", "replace").split("\n")
+        said = systemd.run(["systemctl", question, *names]).out.decode("utf-8", "replace").splitlines()
     except systemd.CannotRun as error:
         raise InfisicalError(Conclusion.STORAGE, f"The program systemctl {error}.") from None
     # In check mode on a fresh host, systemd knows none of them and may say less than a line each.
-    said = [line for line in said if line] if len(names) == len([line for line in said if line]) else [""] * len(names)
-    return [name for name, line in zip(names, said) if line != answer]
+    said = [line for line in said if line]
+    return list(names) if len(said) != len(names) else [name for name, line in zip(names, said) if line != answer]
 
 
 def _cron_name(job: str) -> str:

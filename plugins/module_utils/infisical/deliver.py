@@ -58,6 +58,11 @@ class File(NamedTuple):
     reload: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
+    @property
+    def directory(self) -> str:
+        """The directory that what is written lies in."""
+        return self.path if self.format == "files" else os.path.dirname(self.path)
+
 
 def checked(file: File) -> File:
     """The same with its path in one spelling. Raises ConfigurationError naming what is wrong."""
@@ -207,7 +212,7 @@ def _planned(values: Mapping[str, str], file: File, record: Record, done: Delive
         chosen = {name: value for name, value in values.items() if _is_wanted(name, file.names)}
         contents = _rendered(chosen, file)
         owner = _owner(file)
-        directory = file.path if file.format == "files" else os.path.dirname(file.path)
+        directory = file.directory
         gone: list[str] = []
         with contextlib.ExitStack() as stack:
             try:
