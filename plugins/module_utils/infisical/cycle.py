@@ -93,7 +93,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     Raises InfisicalError where the vault cannot be opened, or where files or metrics could not be written: PARTIAL with
     what was done in `details`. The report of the cycle then says so too, unless the sync had failed before.
     """
-    from .deliver import Delivery, recorded
+    from .deliver import DELIVERED, Delivery, recorded
 
     report = replace(reports.read(work.result_file), job=job)
     secrets, generation, done, problem = None, 0, None, None
@@ -105,7 +105,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
                 values = {name: secret.value or "" for name, secret in contents.secrets.items()}
                 done = _delivered(values, work.files, record)
             if work.runtime_directory:
-                _mark(work.runtime_directory, generation)
+                _published(os.path.join(work.runtime_directory, DELIVERED), f"{generation}\n")
     except InfisicalError as error:
         problem = error
         if work.result_file and not report.failed:
@@ -116,7 +116,8 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     done = done or Delivery()
     if work.metrics_directory:
         try:
-            _write_metrics(work, job, reports.metrics(report, state.head(), secrets, generation))
+            text = reports.metrics(report, state.head(), secrets, generation)
+            _published(reports.metrics_file(work.metrics_directory, job), text, "The metrics ")
         except InfisicalError as error:
             error.details = described(done)
             problem = problem or error
@@ -146,25 +147,14 @@ def described(done: Delivery) -> dict[str, Any]:
             "told": done.told, "unknown": done.unknown}  # fmt: skip
 
 
-def _write_metrics(work: Delivering, job: str, text: str) -> None:
+def _published(path: str, text: str, what: str = "") -> None:
+    """Put text in place of a file that everybody may read; `what` it is, for a message. Raises InfisicalError."""
     from . import files
 
-    path = reports.metrics_file(work.metrics_directory, job)
     try:
         files.write_atomic(path, text.encode("utf-8", "replace"), 0o644, durable=False)
     except OSError as error:
-        raise files.explained(error, f"The metrics {path} cannot be written", path) from None
-
-
-def _mark(directory: str, generation: int) -> None:
-    from . import files
-    from .deliver import DELIVERED
-
-    path = os.path.join(directory, DELIVERED)
-    try:
-        files.write_atomic(path, f"{generation}\n".encode("ascii"), 0o644, durable=False)
-    except OSError as error:
-        raise files.explained(error, f"{path} cannot be written", path) from None
+        raise files.explained(error, f"{what}{path} cannot be written", path) from None
 
 
 def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.sleep) -> None:
