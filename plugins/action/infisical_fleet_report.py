@@ -23,7 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "csv_file": {"type": "str"},
     "html_file": {"type": "str"},
     "forget_absent_hosts": {"type": "bool", "default": False},
-    "mode": {"type": "str", "default": "0600"},
+    "mode": {"type": "raw", "default": "0600"},
 }
 FILES = ("graph_file", "csv_file", "html_file")
 
@@ -67,11 +67,17 @@ class ActionModule(InfisicalAction):
         return {**result, "diff": counts} if self._task.diff else result
 
 
-def _mode(text: str) -> int:
+def _mode(given: Any) -> int:
+    # YAML makes another number of 0640 without quotes.
+    if not isinstance(given, str):
+        raise ConfigurationError("mode", f"must be in quotes, such as '0640', and is the number {given}.")
     try:
-        mode = int(text, 8)
+        mode = int(given, 8)
     except ValueError:
         mode = -1
-    if not 0 <= mode <= 0o777 or mode & 0o002:
-        raise ConfigurationError("mode", f"'{text}' is no octal mode such as '0640', or lets everybody write.")
+    if not 0 <= mode <= 0o777 or mode & 0o602 != 0o600:
+        raise ConfigurationError(
+            "mode", f"'{given}' is no octal mode such as '0640' by which its owner can read and write, and not "
+            "everybody write."
+        )  # fmt: skip
     return mode

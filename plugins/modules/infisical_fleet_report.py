@@ -59,7 +59,7 @@ options:
   mode:
     description:
       - The mode of the files, in octal digits and quotes. Names of secrets and of hosts are not for everybody.
-    type: str
+    type: raw
     default: "0600"
   project_id:
     description:
@@ -120,9 +120,9 @@ headline:
 summary:
   description:
     - How many there are of what the graph has. C(held) counts pairs of a vault and a secret that it holds; C(behind)
-      those of them with an older version than Infisical has, C(gone) those that Infisical has no more, and C(missing)
-      the pairs of a vault and a secret of its job that it does not hold. C(vaults_stale) have not synced for two
-      intervals.
+      those of them with an older version than Infisical has, C(gone) those that Infisical has no more, C(unknown)
+      those of which no Infisical has told yet, and C(missing) the pairs of a vault and a secret of its job that it does
+      not hold. C(vaults_stale) have not synced for two intervals.
   returned: success
   type: dict
   sample:
@@ -141,6 +141,7 @@ summary:
     held: 260
     behind: 2
     gone: 0
+    unknown: 0
     missing: 1
 time:
   description: The time of the graph, in UTC.

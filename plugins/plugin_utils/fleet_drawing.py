@@ -161,10 +161,10 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
         key: Hashable = (column.project, column.environment, column.path, column.name if by_secret else None)
         where = f"{column.environment} {column.path}"
         if by_secret:
-            words = quoted(column.name, column.project_name, column.environment, column.path)
+            words = quoted(*column.words)
             secrets.nodes[key] = Node(column.name, where, f"{column.project_name} {where}", "secret", secret=words)
         elif key not in secrets.nodes:
-            words = quoted(column.project_name, column.environment, column.path)
+            words = quoted(*column.place)
             secrets.nodes[key] = Node(where, "", f"{column.project_name} {where}", "secret", secret=words)
         keys.append(key)
         sizes[key] += 1

@@ -26,7 +26,8 @@ NAMED = 3
 class State(IntEnum):
     """What a vault has of a secret; the numbers stand in the page's data.
 
-    STALE is a version that was the current one when the vault was last heard of, too long ago to be sure of it.
+    STALE is a version that was the current one when the vault was last heard of, too long ago to be sure of it;
+    UNKNOWN one of a secret of which no Infisical has told yet.
     """
 
     CURRENT = 1
@@ -34,6 +35,7 @@ class State(IntEnum):
     MISSING = 3
     STALE = 4
     GONE = 5
+    UNKNOWN = 6
 
 
 class VaultState(IntEnum):
@@ -64,6 +66,11 @@ class Column(NamedTuple):
         """Where it is in Infisical, as a person knows it."""
         return (self.project_name, self.environment, self.path)
 
+    @property
+    def words(self) -> tuple[str, str, str, str]:
+        """What tells it from the others, as the page's filter takes it."""
+        return (self.name, *self.place)
+
 
 class Cell(NamedTuple):
     """What a vault has of the secret of column `column`: a version since `synced` (0 where it has none)."""
@@ -77,7 +84,7 @@ class Cell(NamedTuple):
 @dataclass(frozen=True)
 class Row:
     """A vault. Times are in seconds since the epoch, 0 for never; `intervals` is how many intervals the last sync is
-    ago, None where that cannot be told."""
+    ago, None where that cannot be told. Cells are in the order of their columns."""
 
     host: str
     job: str
@@ -91,14 +98,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Part of the summary, and what the page then shows: a state, a host or a secret."""
+    """Part of the summary, and what the page then shows: a state, of vaults, or of a secret or all of them."""
 
     text: str
     kind: str
     state: State | None = None
     vault_state: VaultState | None = None
-    host: str = ""
-    secret: str = ""
+    column: Column | None = None
 
 
 @dataclass(frozen=True)
@@ -180,24 +186,24 @@ def _column(graph: Graph, secret: KnownSecret) -> Column:
 
 
 def _row(facts: Facts, vault: AgentVault, numbers: Mapping[str, int]) -> Row:
-    intervals = facts.intervals_since(vault)
-    is_old = vault.silent or (intervals is not None and intervals > facts.intervals)
-    states = {"current": State.STALE if is_old else State.CURRENT, "behind": State.BEHIND, "gone": State.GONE}
+    states = {state.name.lower(): state for state in State}
+    if vault.silent or facts.is_late(vault):
+        states["current"] = State.STALE
     cells = [
         Cell(numbers[hold.secret], states[facts.state_of_hold(hold)], hold.version, _seconds(hold.synced_at))
         for hold in vault.holds
     ]
     cells += [Cell(numbers[id_], State.MISSING) for id_ in facts.missing(vault)]
-    failed = "" if vault.conclusion in ("", "ok") else f"{vault.conclusion}: {vault.message}".rstrip(": ")
+    why = "" if vault.conclusion == "ok" else ": ".join(filter(None, (vault.conclusion, vault.message)))
     return Row(
         host=vault.host,
         job=vault.job,
         state=VaultState[facts.state_of_vault(vault).upper()],
-        why=vault.problem or failed,
+        why=vault.problem or why,
         last_sync=_seconds(vault.last_sync),
         answered=_seconds(vault.answered_at),
-        intervals=intervals,
-        cells=cells,
+        intervals=facts.intervals_since(vault),
+        cells=sorted(cells),
     )
 
 
@@ -227,6 +233,7 @@ def summary(view: View) -> list[Sentence]:
         *_of_secrets(view, troubles, State.MISSING, "without", "warn"),
         *_of_vaults(view),
         *_of_secrets(view, troubles, State.GONE, "still with", "note"),
+        *_of_unknown(view),
     ]
     if not sentences:
         secrets = _counted(len({cell.column for row in view.rows for cell in row.cells}), "secret")
@@ -250,11 +257,19 @@ def _of_secrets(view: View, troubles: Sequence[Trouble], state: State, said: str
         elif state is State.BEHIND and one.column.updated:
             tail = f" for {duration(view.now - one.column.updated)}"
         who = f"{_share(view, len(hosts))} {_are(len(hosts))}"
-        yield Sentence(f"{who} {said} {one.column.name}{tail}{_named(hosts)}", kind, state, secret=one.column.name)
+        yield Sentence(f"{who} {said} {one.column.name}{tail}{_named(hosts)}", kind, state, column=one.column)
     rest = {host for one in these[NAMED:] for host in one.hosts[state]}
     if rest:
         who = f"{_share(view, len(rest))} {_are(len(rest))}"
         yield Sentence(f"{who} {said} {_counted(len(these) - NAMED, 'more secret')}", kind, state)
+
+
+def _of_unknown(view: View) -> Iterable[Sentence]:
+    columns = {cell.column for row in view.rows for cell in row.cells if cell.state is State.UNKNOWN}
+    if columns:
+        these = _counted(len(columns), "secret")
+        text = f"Infisical has not told of {these}, so that nobody knows which version is current"
+        yield Sentence(text, "bad", State.UNKNOWN)
 
 
 def _of_vaults(view: View) -> Iterable[Sentence]:

@@ -115,6 +115,19 @@ def test_a_folder_that_a_listing_leaves_out_in_silence_is_asked_for_by_itself(
 
 
 @pytest.mark.kinds("current")
+def test_a_host_cannot_make_the_report_ask_for_any_number_of_folders(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    invented = tuple((f"/{number:03}", "B") for number in range(inquiry.MOST_FOLDERS + 5))
+    after, found = asked(controlled, graph_of(scope("/"), holds=(("/app", "A"), *invented)))
+    assert len(controlled.server.requests()) < 5 * inquiry.MOST_FOLDERS
+    gone = [path for (path, _name), (_version, gone) in versions(after).items() if gone]
+    assert len(gone) == inquiry.MOST_FOLDERS
+    [warning] = found.warnings
+    assert "Secrets of 5 folders" in warning
+    assert "stay as they were known" in warning
+
+
+@pytest.mark.kinds("current")
 def test_where_the_whole_environment_may_not_be_seen_the_jobs_own_folders_are_listed(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     controlled.put("B", "1", "/guarded")

@@ -283,6 +283,8 @@ BAD = {
     "an option of no name": ("infisical_fleet_info: {graph_file: a, query: b, colour: c}", "colour"),
     "hosts that are none": ("infisical_fleet_report: {graph_file: new.json, hosts: [a]}", "must be a mapping"),
     "a mode for all": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0666'}", "mode"),
+    "a mode without quotes": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: 0640}", "in quotes"),
+    "a mode for nobody": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0044'}", "owner can read"),
     "a graph that is none": ("infisical_fleet_report: {graph_file: play.yml, hosts: {}}", "graph_file: is no JSON"),
     "a folder that is missing": ("infisical_fleet_report: {graph_file: no/new.json, hosts: {}}", "cannot be"),
 }

@@ -141,6 +141,20 @@ def test_the_summary_names_what_is_to_do_and_shows_it(show: Open) -> None:
     ]
 
 
+def test_of_two_secrets_with_one_name_the_one_that_is_meant_is_shown(show: Open) -> None:
+    graph = troubled()
+    [secret] = [one for one in graph["secrets"] if one["name"] == "DB_PASSWORD"]
+    graph["secrets"].append({**secret, "path": "/elsewhere"})
+    for vault in graph["vaults"]:
+        vault["holds"].append([len(graph["secrets"]) - 1, 1, vault["holds"][0][2]])
+    page = show(graph)
+    behind = page.tab.locator("#summary li", has_text="behind on DB_PASSWORD")
+    assert behind.count() == 2
+    for button in behind.locator(".show").all():
+        button.click()
+        assert page.secrets() == ["DB_PASSWORD"]
+
+
 @pytest.mark.parametrize(
     ("tool", "text", "hosts", "secrets"),
     [

@@ -92,6 +92,21 @@ def test_secrets_on_no_host_and_places_that_could_not_be_asked_are_told() -> Non
     assert "SESSION_KEY" in [column.name for column in view(parsed(graph), NOW).unused]
 
 
+def test_what_no_infisical_has_told_of_is_neither_current_nor_good_news() -> None:
+    graph = healthy(2, 3)
+    graph["secrets"][0]["updated_at"] = None
+    assert view(parsed(graph), NOW).counts() == {State.UNKNOWN: 2, State.CURRENT: 4}
+    assert texts(graph) == ["Infisical has not told of 1 secret, so that nobody knows which version is current"]
+
+
+def test_a_host_without_a_job_says_why_there_is_nothing() -> None:
+    graph = healthy(1)
+    graph["vaults"][0].update(job="", last_sync=None, conclusion="", message="The host has no job.", holds=[])
+    graph["vaults"][0]["scope"]["project_ids"] = []
+    [row] = view(parsed(graph), NOW).rows
+    assert (row.state, row.why) == (VaultState.NEVER, "The host has no job.")
+
+
 def test_a_host_that_has_never_answered_is_told_of() -> None:
     graph = healthy(2)
     graph["vaults"][0].update(job="", silent=True, answered_at=None, last_sync=None, holds=[])

@@ -122,6 +122,16 @@ def test_a_host_that_never_answered_is_there_until_it_does() -> None:
     assert list(fleet.with_hosts(never, {"web1": told()}, NOW).vaults) == ["web1/shop"]
 
 
+def test_a_host_without_any_job_is_there_too(graph: Graph) -> None:
+    without = fleet.parsed_answer(metadata(), NOW)
+    after = fleet.with_hosts(graph, {"web1": without, "web3": without}, NOW)
+    assert {id_: (vault.message, vault.silent) for id_, vault in after.vaults.items() if not vault.job} == {
+        "web1/": ("The host has no job.", False), "web3/": ("The host has no job.", False)
+    }  # fmt: skip
+    assert fleet.parsed(fleet.document(after)) == after
+    assert set(fleet.with_hosts(after, {"web1": told()}, NOW).vaults) == {"web1/shop", "web2/shop", "web3/"}
+
+
 def test_hosts_that_were_not_asked_stay_unless_they_are_to_be_forgotten(graph: Graph) -> None:
     assert fleet.with_hosts(graph, {"web2": told()}, NOW).vaults == graph.vaults
     assert list(fleet.with_hosts(graph, {"web2": told()}, NOW, forget_absent=True).vaults) == ["web2/shop"]
@@ -267,6 +277,7 @@ def test_a_damaged_document_is_refused_and_says_what_to_do(graph: Graph, path: l
         (["jobs", 0, "secrets", 0, 0], 5),
         (["jobs", 0, "secrets", 0, 2], 5),
         (["jobs", 0, "secrets", 0, 3], None),
+        (["jobs", 0, "secrets", 0, 3], -1),
         (["jobs", 0, "places", 0], ["p1", "prod"]),
         (["jobs", 0, "places", 0, 1], 7),
         (["jobs", 0, "interval_minutes"], 1.5),

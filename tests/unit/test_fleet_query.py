@@ -137,6 +137,24 @@ def test_one_may_say_after_how_many_intervals_a_vault_is_stale(graph: Graph) -> 
     assert column(ask(graph, "type=agent_vault state=stale intervals=0.5"), "host") == ["web1", "web2"]
 
 
+def test_who_is_late_is_told_whatever_else_is_wrong(graph: Graph) -> None:
+    late = replace(graph.vaults["web3/shop"], last_sync=OLD)
+    graph = replace(graph, vaults={**graph.vaults, late.id: late})
+    assert column(ask(graph, "type=agent_vault late=true"), "host") == ["web2", "web3", "web4"]
+    assert column(ask(graph, "type=agent_vault late=True intervals=8"), "host") == ["web4"]
+    assert column(ask(graph, "type=agent_vault late=false state=failed"), "host") == ["web6"]
+    assert {type(row["late"]) for row in ask(graph, "type=agent_vault")} == {bool}
+
+
+def test_nobody_is_said_to_be_current_before_an_infisical_has_told(graph: Graph) -> None:
+    untold = replace(graph, secrets={**graph.secrets, DB: KnownSecret(SHOP, "DB_PASSWORD", 4)})
+    rows = ask(untold, "relation=synced_to name=DB_PASSWORD")
+    assert [(row["host"], row["state"], row["behind_seconds"]) for row in rows] == [
+        ("web1", "unknown", None), ("web2", "behind", None), ("web6", "unknown", None)
+    ]  # fmt: skip
+    assert (fleet_query.summary(untold, NOW)["unknown"], fleet_query.summary(untold, NOW)["behind"]) == (2, 1)
+
+
 def test_who_is_behind_and_for_how_long_is_told(graph: Graph) -> None:
     [row] = ask(graph, "relation=synced_to state=behind")
     assert (row["host"], row["version"], row["current_version"], row["behind_seconds"]) == ("web2", 3, 4, 3600)
@@ -188,10 +206,62 @@ def test_what_a_leaked_host_exposes_is_told_with_who_has_the_same(graph: Graph) 
     assert column(ask(graph, "exposed=web2 also_on=web3"), "name") == ["API_KEY"]
 
 
-@pytest.mark.parametrize("query", ["rotate=NO_SUCH", "exposed=web9"])
-def test_a_question_about_what_is_not_there_is_an_error_and_not_an_empty_answer(graph: Graph, query: str) -> None:
-    with pytest.raises(ConfigurationError, match="there is no"):
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("rotate=NO_SUCH", "there is no secret 'NO_SUCH'"),
+        ("rotate=DB_PASSWORD environment=stage", "no secret 'DB_PASSWORD' fits what is asked of its environment"),
+        ("rotate=DB_PASSWORD host=web9", "there is no host 'web9'"),
+        ("exposed=web9", "there is no host 'web9'"),
+        ("relation=missing_on host=web[89]", "there is no host"),
+        ("relation=synced_to state=behnd", "state cannot be 'behnd', only: current, behind, gone, unknown"),
+        ("relation=synced_to state=missing", "state cannot be 'missing'"),
+        ("type=agent_vault state=stale state=late", "state cannot be 'late', only: silent, failed, never, stale, ok"),
+        ("type=secret state=behind", "state cannot be 'behind', only: held, unused, gone"),
+        ("type=agent_vault late=yes", "late cannot be 'yes', only: true, false"),
+    ],
+)
+def test_what_can_fit_nothing_is_an_error_and_no_good_news(graph: Graph, query: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
         ask(graph, query)
+
+
+def test_an_answer_may_be_empty_where_that_is_one(graph: Graph) -> None:
+    for query in (
+        "rotate=DB_PASSWORD host=web3",
+        "rotate=DB_PASSWORD state=gone",
+        "exposed=web4",
+        "exposed=web2 name=FREE",
+        "relation=synced_to state=behind host=web1",
+        "relation=synced_to state=[bg]* host=web1",
+        "type=secret name=NO_SUCH",
+    ):
+        assert ask(graph, query) == [], query
+
+
+@pytest.mark.parametrize(
+    "nothing", [AgentVault("web9", "", silent=True), vault("web9", problem="wrong key", answered_at=FRESH)]
+)
+def test_a_host_of_which_nothing_is_known_does_not_seem_to_expose_nothing(graph: Graph, nothing: AgentVault) -> None:
+    graph = replace(graph, vaults={**graph.vaults, nothing.id: nothing})
+    [row] = ask(graph, "exposed=web9")
+    assert (row["host"], row["name"], row["state"], row["also_on"]) == ("web9", "", "unknown", [])
+    assert "web9" in column(ask(graph, "exposed=web* state=unknown"), "host")
+    with pytest.raises(ConfigurationError, match="it is not known what web9 holds"):
+        ask(graph, "exposed=web9 name=DB_PASSWORD")
+
+
+def test_every_state_can_be_asked_for(graph: Graph) -> None:
+    for first, kind in (
+        *((f"type={name}", kind) for name, kind in fleet_query.TYPES.items()),
+        *((f"relation={name}", kind) for name, kind in fleet_query.RELATIONS.items()),
+        ("rotate=*", fleet_query.QUESTIONS["rotate"]),
+        ("exposed=*", fleet_query.QUESTIONS["exposed"]),
+    ):
+        assert bool(kind.states) == ("state" in kind.keys)
+        for state in kind.states:
+            assert {row["state"] for row in ask(graph, f"{first} state={state}")} <= {state}
+        assert {row["state"] for row in ask(graph, first) if "state" in row} <= set(kind.states)
 
 
 def test_values_are_patterns_and_a_key_twice_means_either(graph: Graph) -> None:
@@ -266,6 +336,24 @@ def test_a_vault_without_any_secret_has_a_row_too() -> None:
     assert row[:3] == ["web9", "", "silent"]
 
 
+def test_a_formula_behind_another_separator_is_none_either() -> None:
+    names = [*(f"a{sign}=1+1" for sign in ";,|\t\r\n"), 'a;"=1"', "a; =1", "a\t -1", "a;'+1", "a,;@x", ";=1", "\n=1"]
+    graph = Graph("", {}, {}, {one.id: one for one in (AgentVault(name, "", silent=True) for name in names)})
+    text = fleet_query.table(graph, NOW).decode("utf-8")
+    for separator in ";\t|,":
+        found = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+        formulas = [cell for row in found for cell in row if cell.lstrip().startswith(("=", "+", "-", "@"))]
+        assert not formulas, separator
+    for line in re.split("[\r\n]+", text):
+        assert not line.startswith(("=", "+", "-", "@"))
+
+
+def test_a_long_name_made_of_separators_costs_no_more_than_another() -> None:
+    name = "; " * 100_000
+    assert fleet_query.cell(name + "x") == name + "x"
+    assert fleet_query.cell(name + "=") == name + "'="
+
+
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\uff1d1", '=HYPERLINK("x")', "-")
 
 
@@ -278,7 +366,7 @@ def test_no_cell_of_the_table_is_taken_for_a_formula(name: str) -> None:
     )
     graph = Graph("", {name: Project(name, name, name, name)}, {id_: KnownSecret(place, name, 1, FRESH)}, {odd.id: odd})
     _head, row = cells(graph)
-    assert row.count("'" + name) == 8
+    assert row.count(fleet_query.cell(name)) == 8
     assert not [text for text in row if text.lstrip().startswith(("=", "+", "-", "@", "\uff1d"))]
 
 
@@ -294,7 +382,7 @@ def test_the_summary_counts_what_one_acts_on(graph: Graph) -> None:
     assert counts == {
         "services": 1, "projects": 1, "secrets": 5, "secrets_unused": 1, "secrets_gone": 1, "hosts": 6, "vaults": 6,
         "vaults_ok": 1, "vaults_failed": 2, "vaults_stale": 1, "vaults_never": 1, "vaults_silent": 1, "held": 11,
-        "behind": 1, "gone": 1, "missing": 8,
+        "behind": 1, "gone": 1, "unknown": 0, "missing": 8,
     }  # fmt: skip
 
 

@@ -105,7 +105,7 @@ class AgentVault:
 
     `host` is the name in the inventory. `conclusion` is that of the last sync, `message` says more; `problem` is why
     the vault could not be opened. `silent` is whether the host was asked again since `answered_at`, in vain. A host
-    that has never answered has one with no job and no time.
+    that has no job, or has never answered, has one with an empty job.
     """
 
     host: str
@@ -248,6 +248,8 @@ def with_hosts(
             told = [] if host in seen else [AgentVault(host, "", silent=True)]
         else:
             told = [_with_known_holds(replace(vault, host=host), graph) for vault in answer.vaults]
+            if not told:
+                told = [AgentVault(host, "", message="The host has no job.", answered_at=time)]
             for id_, secret in answer.secrets.items():
                 secrets.setdefault(id_, secret)
         vaults.update({vault.id: vault for vault in told})
@@ -593,7 +595,7 @@ def _answered_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret]) -> 
         or not is_text(times)
         or set(map(type, numbers)) != {int}
         or set(map(type, versions)) != {int}
-        or min(numbers) < 0
+        or min(*numbers, *versions) < 0
     ):
         raise TypeError("'secrets' has a row that is none")
     found = []

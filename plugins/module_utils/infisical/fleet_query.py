@@ -66,11 +66,14 @@ class Facts:
         return None if seconds is None else max(0, int(self.now - seconds))
 
     def state_of_hold(self, hold: Hold) -> str:
-        """`current`, `behind` the version in Infisical, or `gone` from it."""
+        """`current`, `behind` the version in Infisical, or `gone` from it; before any Infisical has told of the secret,
+        `behind` what another vault holds, or `unknown`."""
         secret = self.graph.secrets[hold.secret]
         if secret.gone:
             return "gone"
-        return "behind" if hold.version < secret.version else "current"
+        if hold.version < secret.version:
+            return "behind"
+        return "unknown" if secret.updated_at is None else "current"
 
     def behind_seconds(self, hold: Hold) -> int | None:
         """For how long, at least, a newer version has been in Infisical; None where there is none."""
@@ -90,8 +93,12 @@ class Facts:
             return "failed"
         if vault.last_sync is None:
             return "never"
+        return "stale" if self.is_late(vault) else "ok"
+
+    def is_late(self, vault: AgentVault) -> bool:
+        """Whether no sync has succeeded for so many intervals, or ever, whatever else is wrong with the vault."""
         passed = self.intervals_since(vault)
-        return "stale" if passed is not None and passed > self.intervals else "ok"
+        return vault.last_sync is None or (passed is not None and passed > self.intervals)
 
     def intervals_since(self, vault: AgentVault) -> float | None:
         """How many intervals ago the last sync succeeded, None where that is not known."""
@@ -212,6 +219,7 @@ def _vaults(facts: Facts) -> Iterator[Row]:
             "last_sync": vault.last_sync,
             "age_seconds": facts.age(vault.last_sync),
             "intervals": facts.intervals_since(vault),
+            "late": facts.is_late(vault),
             "generation": vault.generation,
             "secrets": len(vault.holds),
             "behind": sum(facts.state_of_hold(hold) == "behind" for hold in vault.holds),
@@ -308,19 +316,23 @@ def _rotate(facts: Facts, wanted: str) -> Iterator[Row]:
 
 
 def _exposed(facts: Facts, wanted: str) -> Iterator[Row]:
-    """Every secret that a host has, with the other hosts that have it too."""
+    """Every secret that a host has, with the other hosts that have it too; one row for a vault of which nothing is
+    known."""
     hosts = {vault.host for vault in facts.graph.vaults.values() if _fits(vault.host, wanted)}
     if not hosts:
-        raise ConfigurationError("query", f"there is no host '{wanted}' in the graph.")
+        raise _no_host(wanted)
     for vault in facts.graph.vaults.values():
         if vault.host not in hosts:
             continue
+        of_vault = {"host": vault.host, "job": vault.job}
+        if not vault.holds and (vault.answered_at is None or vault.problem is not None):
+            about = dict.fromkeys(_SECRET_KEYS, "")
+            yield {**about, **of_vault, "version": None, "current_version": None, "state": "unknown", "also_on": []}
         for hold in vault.holds:
             yield {
                 "id": hold.secret,
                 **_about(facts, hold.secret),
-                "host": vault.host,
-                "job": vault.job,
+                **of_vault,
                 "version": hold.version,
                 "current_version": facts.graph.secrets[hold.secret].version,
                 "state": facts.state_of_hold(hold),
@@ -329,21 +341,25 @@ def _exposed(facts: Facts, wanted: str) -> Iterator[Row]:
 
 
 class Kind(NamedTuple):
-    """A kind of rows: how they are made, and their keys."""
+    """A kind of rows: how they are made, their keys, and the states that there are."""
 
     rows: Callable[..., Iterator[Row]]
     keys: tuple[str, ...]
+    states: tuple[str, ...] = ()
 
 
+_HOLD_STATES = ("current", "behind", "gone", "unknown")
+_SECRET_STATES = ("held", "unused", "gone")
 _SECRET_KEYS = ("id", "name", "project", "project_name", "environment", "path")
 TYPES: dict[str, Kind] = {
     "service": Kind(_services, ("id", "projects")),
     "secret_project": Kind(_projects, ("id", "name", "slug", "service", "secrets", "vaults")),
-    "secret": Kind(_secrets, (*_SECRET_KEYS, "version", "updated_at", "hosts", "state")),
+    "secret": Kind(_secrets, (*_SECRET_KEYS, "version", "updated_at", "hosts", "state"), _SECRET_STATES),
     "agent_vault": Kind(
         _vaults,
         ("id", "host", "job", "service", "state", "conclusion", "message", "last_sync", "age_seconds", "intervals",
-         "generation", "secrets", "behind", "missing", "answered_at"),
+         "late", "generation", "secrets", "behind", "missing", "answered_at"),
+        ("silent", "failed", "never", "stale", "ok"),
     ),
 }  # fmt: skip
 RELATIONS: dict[str, Kind] = {
@@ -353,6 +369,7 @@ RELATIONS: dict[str, Kind] = {
         _synced_to,
         ("source", "target", "host", "job", "name", "path", "environment", "project", "version", "current_version",
          "synced_at", "state", "behind_seconds"),
+        _HOLD_STATES,
     ),
     "missing_on": Kind(
         _missing_on,
@@ -362,10 +379,14 @@ RELATIONS: dict[str, Kind] = {
 }  # fmt: skip
 QUESTIONS: dict[str, Kind] = {
     "rotate": Kind(
-        _rotate, (*_SECRET_KEYS, "current_version", "host", "job", "version", "state", "file", "format", "owner")
+        _rotate,
+        (*_SECRET_KEYS, "current_version", "host", "job", "version", "state", "file", "format", "owner"),
+        (*_HOLD_STATES, "unused"),
     ),
-    "exposed": Kind(_exposed, (*_SECRET_KEYS, "host", "job", "version", "current_version", "state", "also_on")),
-}
+    "exposed": Kind(
+        _exposed, (*_SECRET_KEYS, "host", "job", "version", "current_version", "state", "also_on"), _HOLD_STATES
+    ),
+}  # fmt: skip
 """What can be asked, with the keys that each row has; a test compares them with the rows and with the manual."""
 
 
@@ -376,7 +397,8 @@ def ask(graph: Graph, query: str, now: float) -> list[Row]:
     """The rows that fit a query, at the time `now` (seconds since the epoch). Raises ConfigurationError.
 
     A query is a list of `key=value`, quoted as in a shell. One of them is `type`, `relation`, or a named question. A
-    row fits where each key has one of the values that were given for it, which are patterns as a shell's.
+    row fits where each key has one of the values that were given for it, which are patterns as a shell's. What can fit
+    nothing, whatever the fleet does, is an error: an empty answer would read as good news.
     """
     terms = _terms(query)
     kind, argument = _chosen(terms)
@@ -388,9 +410,54 @@ def ask(graph: Graph, query: str, now: float) -> list[Row]:
         raise ConfigurationError(
             "query", f"'{unknown[0]}' is no key of these rows. They have: {', '.join(kind.keys)}."
         )  # fmt: skip
+    _check_known(kind, terms, graph)
     fits = {key: re.compile("|".join(translate(value) for value in values)).match for key, values in terms.items()}
-    rows = kind.rows(Facts(graph, now, intervals), *argument)
+    facts = Facts(graph, now, intervals)
+    found = _fitting(kind.rows(facts, *argument), fits)
+    if not found and argument:
+        _check_answered(kind, argument, facts, fits)
+    return found
+
+
+def _fitting(rows: Iterator[Row], fits: Mapping[str, Callable[[str], object]]) -> list[Row]:
     return [row for row in rows if all(_has(row[key], match) for key, match in fits.items())]
+
+
+def _check_known(kind: Kind, terms: dict[str, list[str]], graph: Graph) -> None:
+    """Whether there are the states and hosts that are asked for."""
+    if "late" in terms:
+        terms["late"] = [value.lower() for value in terms["late"]]
+    for key, there_are in (("state", kind.states), ("late", ("true", "false"))):
+        for value in terms.get(key, ()):
+            if not any(_fits(one, value) for one in there_are):
+                raise ConfigurationError("query", f"{key} cannot be '{value}', only: {', '.join(there_are)}.")
+    if "host" in terms:
+        hosts = {vault.host for vault in graph.vaults.values()}
+        for value in terms["host"]:
+            if value and not any(_fits(host, value) for host in hosts):
+                raise _no_host(value)
+
+
+def _no_host(wanted: str) -> ConfigurationError:
+    return ConfigurationError("query", f"there is no host '{wanted}' in the graph.")
+
+
+def _check_answered(
+    kind: Kind, argument: Sequence[str], facts: Facts, fits: Mapping[str, Callable[[str], object]]
+) -> None:
+    """Whether an empty answer to a named question says that there is nothing, rather than that it was the wrong one."""
+    if kind is QUESTIONS["exposed"]:
+        unknown = [row for row in kind.rows(facts, *argument) if not row["id"]]
+        if unknown:
+            raise ConfigurationError(
+                "query", f"nothing fits, but it is not known what {unknown[0]['host']} holds: it has never answered, "
+                "or its vault cannot be opened."
+            )  # fmt: skip
+    else:
+        about = {key: match for key, match in fits.items() if key in _SECRET_KEYS}
+        if not _fitting(kind.rows(facts, *argument), about):
+            asked = " and ".join(about)
+            raise ConfigurationError("query", f"no secret '{argument[0]}' fits what is asked of its {asked}.")
 
 
 def _terms(query: str) -> dict[str, list[str]]:
@@ -440,6 +507,8 @@ def _number(values: Sequence[str]) -> float:
 def _has(value: Any, match: Callable[[str], object]) -> bool:
     if isinstance(value, list):
         return any(match(str(part)) for part in value)
+    if isinstance(value, bool):
+        return bool(match(str(value).lower()))
     return bool(match("" if value is None else str(value)))
 
 
@@ -454,12 +523,24 @@ COLUMNS = (
     "current_version", "state", "behind_seconds", "synced_at", "last_sync",
 )  # fmt: skip
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SIGNS = "=+@\uff1d\uff0b\uff20\uff0d-"
 """What spreadsheets take for the beginning of a formula, also in full width."""
+_FORMULA = (*_SIGNS, "\t", "\r", "\n")
+_END_OF_CELL = ";,|\t\r\n"
+_BEFORE = r"\s\"';,|"
+_RUN_BEFORE_SIGN = re.compile(f"(?<![{_BEFORE}])[{_BEFORE}]+(?=[{_SIGNS}])")
 
 
 def cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: with an apostrophe before it, where it could be one."""
+    """A text that no spreadsheet takes for a formula: with an apostrophe before what could be one.
+
+    That may stand inside of it, because spreadsheets of many countries end a cell at something else than a comma.
+    """
+
+    def escaped(run: re.Match[str]) -> str:
+        return run[0] + "'" if any(sign in run[0] for sign in _END_OF_CELL) else run[0]
+
+    text = _RUN_BEFORE_SIGN.sub(escaped, text)
     return "'" + text if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
 
 
@@ -502,7 +583,8 @@ def summary(graph: Graph, now: float) -> Mapping[str, int]:
     facts = Facts(graph, now)
     counts = dict.fromkeys(
         ("services", "projects", "secrets", "secrets_unused", "secrets_gone", "hosts", "vaults", "vaults_ok",
-         "vaults_failed", "vaults_stale", "vaults_never", "vaults_silent", "held", "behind", "gone", "missing"), 0
+         "vaults_failed", "vaults_stale", "vaults_never", "vaults_silent", "held", "behind", "gone", "unknown",
+         "missing"), 0
     )  # fmt: skip
     counts.update(services=len(graph.services), projects=len(graph.projects), secrets=len(graph.secrets),
                   hosts=len({vault.host for vault in graph.vaults.values()}), vaults=len(graph.vaults))  # fmt: skip

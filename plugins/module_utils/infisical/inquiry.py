@@ -30,6 +30,10 @@ _LISTS_NO_PROJECTS = (Conclusion.FORBIDDEN, Conclusion.TOKEN_REJECTED)
 """How servers of 2024 refuse a machine identity the list of projects; each by its id they tell."""
 
 
+MOST_FOLDERS = 50
+"""How many folders of an environment are asked for by themselves. It is hosts that name them."""
+
+
 @dataclass
 class Inquiry:
     """What the server told: for `fleet.with_server`, and what a person should know."""
@@ -139,10 +143,18 @@ class _Inquiry:
         seen = {path for path, _name, _version, _time in rows}
         held = {id_ for vault in self.graph.vaults.values() for id_, _version, _time, _name in vault.holds}
         places = {self.graph.secrets[id_].place for id_ in held}
-        left_out = set()
-        for place in sorted(places):
-            if place.path in seen or place.path == "/" or not root.covers(place, recursive=True):
-                continue
+        unseen = [
+            place
+            for place in sorted(places)
+            if place.path not in seen and place.path != "/" and root.covers(place, recursive=True)
+        ]
+        left_out = {place.path for place in unseen[MOST_FOLDERS:]}
+        if left_out:
+            self.done.warnings.append(
+                f"Secrets of {len(left_out)} folders of {Scope(*root)} stay as they were known: hosts name "
+                f"{len(unseen)} folders there of which Infisical lists nothing, and {MOST_FOLDERS} were asked for."
+            )
+        for place in unseen[:MOST_FOLDERS]:
             try:
                 if self.stopped is None:
                     self._rows(place, recursive=False)

@@ -5,10 +5,10 @@
 "use strict";
 
 (() => {
-  const CURRENT = 1, BEHIND = 2, MISSING = 3, STALE = 4, GONE = 5;
+  const CURRENT = 1, BEHIND = 2, MISSING = 3, STALE = 4, GONE = 5, UNKNOWN = 6;
   const SYNCS = ["", "fails", "stale", "never synced", "no answer"];
   // How much a state adds to what there is to do about a host or a secret.
-  const WEIGHT = [0, 0, 100, 100, 1, 10];
+  const WEIGHT = [0, 0, 100, 100, 1, 10, 1];
   const VAULT_WEIGHT = [0, 5000, 3000, 4000, 3500];
   const WIDTH = 34, HEIGHT = 28, SPARE = 3;
   const PAPER = { rows: 60, columns: 32 };
@@ -55,30 +55,36 @@
     return fields.map((field) => field.toLowerCase());
   }
 
-  // States of all cells, row by row, and for each the number of its entry with version and time.
-  const states = new Uint8Array(rows.length * columns.length);
-  const entries = new Uint32Array(rows.length * columns.length);
-  let versions, times;
+  // Cells, row by row and in the order of columns, in as much memory as there are cells: a row's are from its number in
+  // `starts` up to that of the next.
+  const starts = new Uint32Array(rows.length + 1);
+  rows.forEach((row, at) => { starts[at + 1] = starts[at] + row.count; });
+  let places, versions, times, states;
 
   async function unpack() {
     const packed = Uint8Array.from(atob(data.cells), (letter) => letter.charCodeAt(0));
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
     const bytes = await new Response(stream).arrayBuffer();
-    const count = rows.reduce((sum, row) => sum + row.count, 0);
+    const count = starts[rows.length];
     const view = new DataView(bytes);
     const part = (which) => Uint32Array.from({ length: count }, (_, at) => view.getUint32(4 * (which * count + at), true));
-    const places = part(0);
+    places = part(0);
     versions = part(1);
     times = part(2);
-    let entry = 0;
-    rows.forEach((row, at) => {
-      for (const end = entry + row.count; entry < end; entry++) {
-        const cell = at * columns.length + places[entry];
-        states[cell] = view.getUint8(12 * count + entry);
-        entries[cell] = entry;
-      }
-    });
+    states = new Uint8Array(bytes, 12 * count, count);
     delete data.cells;
+  }
+
+  // The number of a row's cell in a column, -1 where there is none.
+  function find(row, column) {
+    let low = starts[row], high = starts[row + 1] - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      if (places[middle] === column) return middle;
+      if (places[middle] < column) low = middle + 1;
+      else high = middle - 1;
+    }
+    return -1;
   }
 
   // Filter and sort
@@ -132,17 +138,18 @@
     const indexes = (list) => [...list.keys()];
     let across = indexes(columns).filter((at) => ofSecret(columns[at]));
     let down = indexes(rows).filter((at) => ofHost(rows[at]) && (filter.vaults === "" || rows[at].state === +filter.vaults));
-    const counts = new Array(6).fill(0);
-    const wanted = new Uint8Array(6);
+    const counts = new Array(WEIGHT.length).fill(0);
+    const wanted = new Uint8Array(WEIGHT.length);
     filter.states.forEach((state) => { wanted[state] = 1; });
     const rowWeights = new Float64Array(rows.length), columnWeights = new Float64Array(columns.length);
     const rowWanted = new Uint8Array(rows.length), columnWanted = new Uint8Array(columns.length);
+    const isAcross = new Uint8Array(columns.length);
+    for (const column of across) isAcross[column] = 1;
     for (const row of down) {
-      const start = row * columns.length;
       rowWeights[row] = VAULT_WEIGHT[rows[row].state];
-      for (const column of across) {
-        const state = states[start + column];
-        if (!state) continue;
+      for (let entry = starts[row]; entry < starts[row + 1]; entry++) {
+        const column = places[entry], state = states[entry];
+        if (!isAcross[column]) continue;
         counts[state]++;
         rowWeights[row] += WEIGHT[state];
         columnWeights[column] += WEIGHT[state];
@@ -275,28 +282,28 @@
     return element;
   }
 
-  function index(at, across) {
-    return shownRows[at] * columns.length + shownColumns[across];
+  function entryAt(at, across) {
+    return find(shownRows[at], shownColumns[across]);
   }
 
   function stateAt(at, across) {
-    return states[index(at, across)];
+    return states[entryAt(at, across)] ?? 0;
   }
 
   function lag(at, across) {
-    const behind = columns[shownColumns[across]].version - versions[entries[index(at, across)]];
+    const behind = columns[shownColumns[across]].version - versions[entryAt(at, across)];
     return behind > 99 ? "99" : String(behind);
   }
 
   function syncText(row) {
-    if (!row.sync) return row.state === 4 ? "never heard of" : `has never synced${row.why ? `: ${row.why}` : ""}`;
+    if (!row.sync) return row.state === 4 ? "no sync is known of" : `has never synced${row.why ? `: ${row.why}` : ""}`;
     const intervals = row.intervals === null ? "" : ` (${number(Math.floor(row.intervals), "interval")})`;
     return `last sync ${ago(row.sync)}${intervals}${row.why ? `; ${row.why}` : ""}`;
   }
 
   function text(at, across) {
-    const row = rows[shownRows[at]], column = columns[shownColumns[across]], state = stateAt(at, across);
-    const entry = entries[index(at, across)];
+    const row = rows[shownRows[at]], column = columns[shownColumns[across]];
+    const entry = entryAt(at, across), state = states[entry] ?? 0;
     const has = `version ${versions[entry]}, synced ${ago(times[entry])}`;
     const said = {
       0: "not in the scope of this job",
@@ -306,6 +313,7 @@
       [MISSING]: `missing: Infisical has version ${column.version}, the vault none`,
       [STALE]: `current when last heard of: ${has}`,
       [GONE]: `gone from Infisical, and still here: ${has}`,
+      [UNKNOWN]: `Infisical has not told of it yet: ${has}`,
     }[state];
     const sync = row.state ? ` This vault: ${SYNCS[row.state]}, ${syncText(row)}.` : "";
     return `${row.host} ${row.job}, ${column.name} (${column.place}): ${said}.${sync}`;
