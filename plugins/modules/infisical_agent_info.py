@@ -153,7 +153,6 @@ jobs:
         seconds: 0.2
         counts: {created: 0, updated: 1, deleted: 0, unchanged: 11}
         generation: 7
-        last_success: "2026-01-15T10:30:00Z"
         next_login: ""
 metadata:
   description:

@@ -240,6 +240,15 @@ def test_an_outage_leaves_everything_and_is_told_once_and_its_end_too(host: Host
     assert "last_error" not in (host.folder / "metrics" / "infisical_sync_shop.prom").read_text()
 
 
+def test_after_a_boot_one_is_still_told_when_a_sync_last_succeeded(host: Host) -> None:
+    host.cycle()
+    synced = json.loads(host.run("status", "--json"))["last_sync"]
+    (host.folder / "run" / "shop" / "result.json").unlink()  # it lies in memory
+    host.configure(url="http://127.0.0.1:9")
+    host.cycle(sync=4)
+    assert [(sent["event"], sent["last_success"]) for sent in host.hooks.sent] == [("failure", synced)]
+
+
 def test_wrong_credentials_make_one_login_for_all_jobs_of_a_host_until_they_change(
     host: Host, server: DevServer
 ) -> None:

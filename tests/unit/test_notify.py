@@ -9,7 +9,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def failed(after: float = 0, conclusion: str = "unreachable") -> Report:
 
 
 def good(after: float = 0) -> Report:
-    return Report(job="shop", ended=at(after), counts={"updated": 2}, last_success=at(after))
+    return Report(job="shop", ended=at(after), counts={"updated": 2})
 
 
 @pytest.fixture
@@ -94,8 +94,8 @@ def test_a_failure_of_two_days_is_told_at_its_beginning_once_a_day_and_at_its_en
 
 def test_what_is_sent_names_host_job_conclusion_counts_and_times(tmp_path: Path, web: Web) -> None:
     channel = Channel(webhook_url=web.url + PATH)
-    notify.tell(str(tmp_path / "told.json"), "web1", replace(failed(), last_success=at(-HOUR)), channel)
-    notify.tell(str(tmp_path / "told.json"), "web1", good(60), channel)
+    notify.tell(str(tmp_path / "told.json"), "web1", failed(), channel, at(-HOUR))
+    notify.tell(str(tmp_path / "told.json"), "web1", good(60), channel, at(60))
     assert [request.document for request in web.requests] == [
         {
             "event": "failure",

@@ -20,19 +20,8 @@ BAD = Report("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No 
 def test_a_report_is_read_as_it_was_written_and_is_its_owners(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     report.write(str(path), GOOD)
-    assert report.read(str(path)) == Report(**{**vars(GOOD), "last_success": GOOD.ended})
+    assert report.read(str(path)) == GOOD
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_failure_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
-    path = str(tmp_path / "result.json")
-    for each in (GOOD, BAD, BAD):
-        report.write(path, each)
-    assert report.read(path).last_success == GOOD.ended
-    assert report.read(path).failed
-    later = Report("shop", ended="2026-01-15T11:00:00Z")
-    report.write(path, later)
-    assert report.read(path).last_success == later.ended
 
 
 def test_no_report_is_an_empty_one(tmp_path: Path) -> None:

@@ -606,9 +606,21 @@ def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
         allow_http=bool(settled.first(("infisical", "allow_http"))),
     )
     report = replace(reports.read(settled.first(("agent", "result_file")) or ""), job=job)
-    kind = cycle.notify(state_file, report, channel)
+    kind = cycle.notify(state_file, report, channel, _last_sync(settled))
     say.out(f"told: {kind}" if kind else "nothing to tell")
     return OK
+
+
+def _last_sync(settled: Settled) -> str:
+    """When a sync last succeeded, also before this boot; empty where that is not known."""
+    from .state import STATE_FILE, StateFile
+
+    path = settled.first(("vault", "state_file"))
+    try:
+        head = StateFile(path or os.path.join(os.path.dirname(_vault_path(settled)), STATE_FILE)).head()
+    except InfisicalError:
+        return ""
+    return str(head.get("last_sync") or "")
 
 
 def _finish(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:

@@ -176,7 +176,7 @@ def finish(path: str, job: str, environ: Mapping[str, str]) -> Report:
         return found
     result, status = environ.get("SERVICE_RESULT", "unknown"), environ.get("EXIT_STATUS", "")
     report = reports.Report(
-        job=job, invocation_id=invocation, conclusion=result, last_success=found.last_success,
+        job=job, invocation_id=invocation, conclusion=result,
         message=f"The sync left no report: the result of its service is '{result}', its exit status '{status}'. See "
         "its journal.",
     )  # fmt: skip
@@ -184,8 +184,9 @@ def finish(path: str, job: str, environ: Mapping[str, str]) -> Report:
     return report
 
 
-def notify(state_file: str, report: Report, channel: Channel) -> str:
-    """Tell what there is to tell of the report; the event, empty for none. Raises InfisicalError."""
+def notify(state_file: str, report: Report, channel: Channel, last_success: str = "") -> str:
+    """Tell what there is to tell of the report, and when a sync last succeeded; the event, empty for none. Raises
+    InfisicalError."""
     from .notify import tell
 
-    return tell(state_file, socket.gethostname(), report, channel)
+    return tell(state_file, socket.gethostname(), report, channel, last_success)

@@ -56,7 +56,7 @@ def event(told: Told, report: Report, reminder: float) -> str:
     return ""
 
 
-def document(kind: str, host: str, told: Told, report: Report) -> dict[str, Any]:
+def document(kind: str, host: str, told: Told, report: Report, last_success: str) -> dict[str, Any]:
     """What is sent: names, words and counts, never a value. `text` is the sentence that chat programs show."""
     since = report.ended if kind == "failure" else told.since
     words = {
@@ -74,12 +74,13 @@ def document(kind: str, host: str, told: Told, report: Report) -> dict[str, Any]
         "counts": report.counts,
         "since": since,
         "time": report.ended,
-        "last_success": report.last_success,
+        "last_success": last_success,
     }
 
 
-def tell(path: str, host: str, report: Report, channel: Channel) -> str:
-    """Tell what there is to tell and remember it in the file `path`; the event, empty for none.
+def tell(path: str, host: str, report: Report, channel: Channel, last_success: str = "") -> str:
+    """Tell what there is to tell and remember it in the file `path`; the event, empty for none. `last_success` is when
+    a sync last succeeded, empty for never.
 
     Raises InfisicalError where it could not be told; it is tried again after the next cycle.
     """
@@ -90,7 +91,7 @@ def tell(path: str, host: str, report: Report, channel: Channel) -> str:
         if not os.path.exists(path):
             _keep(path, told)
         return ""
-    about = document(kind, host, told, report)
+    about = document(kind, host, told, report, last_success)
     problems = [problem for problem in (_by_command(channel, about), _by_webhook(channel, about)) if problem]
     if problems and len(problems) == bool(command_words(channel.command)) + bool(channel.webhook_url):
         raise InfisicalError(Conclusion.UNREACHABLE, f"The {kind} could not be told: {'; '.join(problems)}.")

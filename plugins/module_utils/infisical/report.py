@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any
 
@@ -26,7 +26,7 @@ class Report:
     """One cycle of one job. Times are ISO 8601 in UTC, `seconds` how long it took; never a value.
 
     `conclusion` is `ok`, or what went wrong in one word; `invocation_id` is systemd's for this run of the service,
-    `last_success` when a cycle last was `ok`, `next_login` before when nobody logs in again, empty for at any time.
+    `next_login` before when nobody logs in again, empty for at any time.
     """
 
     job: str = ""
@@ -37,7 +37,6 @@ class Report:
     message: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     generation: int = 0
-    last_success: str = ""
     next_login: str = ""
 
     @property
@@ -66,12 +65,11 @@ def _as(name: str, value: Any) -> Any:
 
 
 def write(path: str, report: Report, *, durable: bool = True) -> None:
-    """Put the report in place of the one at `path`, where it keeps the time of the last success. Raises OSError.
+    """Put the report in place of the one at `path`. Raises OSError.
 
     Root writes it too, in a directory of the agent's user, who must not lead it elsewhere by a link.
     """
-    last_success = report.last_success or (report.ended if not report.failed else read(path).last_success)
-    document = json.dumps(asdict(replace(report, last_success=last_success)), indent=2, ensure_ascii=False) + "\n"
+    document = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
     folder, name = os.path.split(os.path.abspath(path))
     owner = files.owner_of(path) or files.owner_of(folder)
     with files.opened(folder) as directory:
