@@ -26,6 +26,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
     agent,
     cli,
     config,
+    credentials,
     files,
     keys,
     local,
@@ -133,7 +134,7 @@ class Host:
     def fill(self, job: str = "shop", key: bytes | None = None) -> None:
         """What a first sync leaves: a vault and a good report."""
         key = key or self.key()
-        vault, state = local.open_vault(f"{units.STATE}/{job}/secrets.vault", agent._Key(key))
+        vault, state = local.open_vault(f"{units.STATE}/{job}/secrets.vault", credentials.HeldKey(key))
         local.put(vault, state, "A", "CANARY-value")
         (self.path(f"run/infisical-agent/{job}")).mkdir(parents=True, exist_ok=True)
         report.write(agent._report_file(job), report.Report(job, ended="2026-01-15T10:30:00Z"))
@@ -152,7 +153,7 @@ def host(room: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Ite
                 "STATE": "var/lib/infisical-sync", "DELIVERIES": "var/lib/infisical-deliver",
                 "RUNTIME": "run/infisical-sync", "REPORTS": "run/infisical-agent"},
         agent: {"LIBRARY": "usr/local/lib/infisical-sync", "UNITS": "etc/systemd/system", "CRON": "etc/cron.d",
-                "_LOCK": "run/infisical-agent.lock", "_KEY_KIND": "etc/infisical-sync/credential-key"},
+                "_LOCK": "run/infisical-agent.lock"},
         config: {"JOBS": "etc/infisical-sync/jobs"},
         systemd: {"CREDSTORE": "etc/credstore.encrypted", "INSTALLED_MACHINE_ID": "etc/infisical-sync/machine-id",
                   "MACHINE_ID": "etc/machine-id"},
@@ -412,7 +413,7 @@ def test_the_vaults_key_can_be_rotated_and_a_second_run_settles(host: Host) -> N
     host.fill()
     done = host.same_in_check_mode(replace(AGENT, rotate_key=True))
     assert host.key() != key
-    assert local.open_vault(f"{units.STATE}/shop/secrets.vault", agent._Key(host.key()))[0].read().count == 1
+    assert local.open_vault(f"{units.STATE}/shop/secrets.vault", credentials.HeldKey(host.key()))[0].read().count == 1
     assert any("sealed with a new key" in change for change in done.changes) and not done.warnings
     host.settled()
     assert not list(host.root.rglob("*.next"))
@@ -426,7 +427,7 @@ def test_a_rotation_that_was_interrupted_is_completed_by_the_next_run(
     host.apply(wanted)
     for job in jobs:
         host.fill(job.name)
-    real, sealed = agent.rekey, []
+    real, sealed = credentials.rekey, []
 
     def dying(vault: Any, *arguments: Any, **names: Any) -> Any:
         if sealed:
@@ -435,12 +436,12 @@ def test_a_rotation_that_was_interrupted_is_completed_by_the_next_run(
         return real(vault, *arguments, **names)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(agent, "rekey", dying)
+        patched.setattr(credentials, "rekey", dying)
         host.apply(replace(wanted, rotate_key=True))
     done = host.apply(wanted)
     assert not done.warnings
     for job in jobs:
-        vault, _state = local.open_vault(f"{units.STATE}/{job.name}/secrets.vault", agent._Key(host.key()))
+        vault, _state = local.open_vault(f"{units.STATE}/{job.name}/secrets.vault", credentials.HeldKey(host.key()))
         assert vault.read().count == 1
     host.settled(wanted)
 
@@ -653,15 +654,15 @@ def test_the_agent_is_removed_but_for_its_vaults_and_their_key(host: Host, versi
     assert foretold == done and done.changes
     assert host.active == []
     left = {str(path.relative_to(host.root)) for path in host.root.rglob("*") if path.is_file()}
-    credentials = "etc/credstore.encrypted" if version == 252 else "etc/infisical-sync/credentials"
-    assert f"{credentials}/infisical_vault_key" in left
+    kept = "etc/credstore.encrypted" if version == 252 else "etc/infisical-sync/credentials"
+    assert f"{kept}/infisical_vault_key" in left
     assert "var/lib/infisical-sync/shop/secrets.vault" in left
     assert not [name for name in left if re.search("client|webhook|jobs|usr|systemd|cron|deliver", name)]
     assert agent.remove(remove_vault=False) == Done()
     key = host.key()
     host.apply(wanted)
     assert host.key() == key
-    assert local.open_vault(f"{units.STATE}/shop/secrets.vault", agent._Key(key))[0].read().count == 1
+    assert local.open_vault(f"{units.STATE}/shop/secrets.vault", credentials.HeldKey(key))[0].read().count == 1
 
 
 def test_with_its_vaults_nothing_of_the_agent_is_left(host: Host, programs: Programs) -> None:

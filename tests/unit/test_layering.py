@@ -43,6 +43,7 @@ FLOORS = {
     "preflight": 5,
     "config": 5,
     "sync": 6,
+    "credentials": 6,
     "fleet": 2,
     "fleet_query": 3,
     "inquiry": 6,

@@ -19,6 +19,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
     fleet,
     local,
     report,
+    units,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
@@ -179,7 +180,7 @@ def test_without_a_report_the_state_file_tells_of_a_failure(jobs: Jobs, capsys: 
 
 def test_the_agents_configuration_says_how_often_a_job_runs(tmp_path: Path) -> None:
     job = agent.Job("shop", 360, {"environment": "prod"})
-    around = agent._Around(agent.units.Surroundings(0, "", "", dict.fromkeys(config.CREDENTIALS, "/x"), False), b"")
+    around = units.Surroundings(0, "", "", dict.fromkeys(config.CREDENTIALS, "/x"), False)
     text = agent._configuration(job, agent.Agent(Settings(url="https://x"), (job,)), around)
     path = tmp_path / "job.ini"
     files.write_atomic(str(path), text.encode())

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import json
 import math
@@ -14,34 +13,25 @@ import os
 import pkgutil
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
-from . import cli, config, files, report, schedule, systemd, units
+from . import cli, config, credentials, files, report, schedule, systemd, units
 from .deliver import LOCK, File, Record, recorded, withdraw
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
 from .host import Done, Host
-from .keys import KEY_BYTES
-from .local import open_vault, rekey
 from .metadata import document
 from .model import Settings
 from .notify import command_words
-from .vault import Vault
 
 USER = "infisical-sync"
 LIBRARY = "/usr/local/lib/infisical-sync"
 UNITS = "/etc/systemd/system"
 CRON = "/etc/cron.d"
-KEY = "infisical_vault_key"
-VAULT_FILE = "secrets.vault"
-_NEXT_KEY = f"{KEY}.next"
-_KEY_KIND = f"{units.CONFIGURATION}/credential-key"
-"""What has encrypted the credentials: a credential itself does not tell."""
 
 ROOMS = (
-    "__init__", "agent", "api", "auth", "cli", "config", "cycle", "deliver", "dotenv", "errors", "files",
+    "__init__", "agent", "api", "auth", "cli", "config", "credentials", "cycle", "deliver", "dotenv", "errors", "files",
     "fleet", "gate", "host", "keys", "local", "metadata", "model", "notify", "plan", "preflight", "redact", "remote",
     "report", "schedule", "state", "sync", "systemd", "transport", "units", "vault",
 )  # fmt: skip
@@ -207,25 +197,34 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
             host.directory(directory, 0o755, keep=True)
     if agent.metrics_directory:
         host.directory(agent.metrics_directory, 0o755, keep=True)
-    around, new_key, renewed = _credentials(host, agent, found, version, user)
+    kept = credentials.keep(host, _wanted(agent), credentials.Machine(version, found.machine_id, user))
+    around = units.Surroundings(version, found.machine_id, USER, kept.paths, kept.encrypted)
     if host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644) and version and not check:
         # What told at boot that this is another machine is not wrong any more.
         host.run("systemctl", "reset-failed", units.MOVED.format("*"))
     for job in agent.jobs:
-        done.warnings += _set_aside(host, job.name, new_key, around)
+        done.warnings += credentials.set_aside(host, job.name, kept)
         metrics = _metrics_file(job.name)
         if metrics and os.path.dirname(metrics) != os.path.normpath(agent.metrics_directory):
             host.absent(metrics)
         changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))
         _withdraw(host, job.name, {file.path for file in job.files})
         last = report.read(_report_file(job.name))
-        if changed or renewed or last.failed or not last.ended or not _vault(job.name).exists():
+        if changed or kept.renewed or last.failed or not last.ended or not credentials.vault_of(job.name).exists():
             done.due.append(job.name)
             done.requests += len(job.options.get("project_ids", ())) or 1
     _schedule(host, agent, around)
     _remove_jobs(host, {job.name for job in agent.jobs})
     done.warnings += _about_swap(agent.jobs)
     return done
+
+
+def _wanted(agent: Agent) -> credentials.Wanted:
+    values = {"infisical_client_id": agent.settings.client_id, "infisical_client_secret": agent.settings.client_secret}
+    if agent.notify_webhook_url:
+        values["infisical_webhook_url"] = agent.notify_webhook_url
+    encoded = {name: text.encode("utf-8") for name, text in values.items()}
+    return credentials.Wanted(agent.credentials, agent.credential_key, agent.rotate_key, encoded)
 
 
 def _about_swap(jobs: Sequence[Job]) -> list[str]:
@@ -260,11 +259,7 @@ def _removed(remove_vault: bool, check: bool) -> Done:
     for name in units.NAMES:
         host.absent(f"{UNITS}/{name}", unit=True)
     host.reload_units()
-    kept = () if remove_vault else (KEY,)
-    for directory in (systemd.CREDSTORE, f"{units.CONFIGURATION}/credentials"):
-        for name in (*config.CREDENTIALS, _NEXT_KEY):
-            if name not in kept:
-                host.absent(f"{directory}/{name}")
+    credentials.remove(host, keep_key=not remove_vault)
     host.absent(units.COMMAND)
     for path in (LIBRARY, units.RUNTIME, units.REPORTS, units.DELIVERIES, config.JOBS):
         host.tree_absent(path)
@@ -387,183 +382,16 @@ def _check_python(path: str) -> None:
         raise MissingLibrary(missing[0], path)
 
 
-# Credentials
-
-
-class _Around(NamedTuple):
-    """What the units depend on, and the vaults' key."""
-
-    surroundings: units.Surroundings
-    key: bytes
-
-
-def _credentials(
-    host: Host, agent: Agent, found: Facts, version: int, user: tuple[int, int]
-) -> tuple[_Around, bool, bool]:
-    """The agent's own secrets, each where the units take it from; whether the vault's key is new, and whether any of
-    them is."""
-    encrypts = agent.credentials == "encrypted" or (
-        agent.credentials == "auto" and version >= units.DECRYPTS_CREDENTIALS and bool(shutil.which("systemd-creds"))
-    )
-    if encrypts and version < units.DECRYPTS_CREDENTIALS:
-        raise ConfigurationError(
-            "credentials", f"systemd {version} cannot decrypt credentials of services: that came with "
-            f"{units.DECRYPTS_CREDENTIALS}. Set credentials: file."
-        )  # fmt: skip
-    plain = f"{units.CONFIGURATION}/credentials"
-    store = systemd.CREDSTORE if encrypts else plain
-    owner = (0, 0) if version >= units.LOADS_CREDENTIALS else user
-    moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", found.machine_id)
-    kept = _kept_key(plain, moved)
-    host.directory(store, 0o700 if encrypts or version >= units.LOADS_CREDENTIALS else 0o755)
-
-    def keep(file: str, name: str, value: bytes) -> bool:
-        data = systemd.encrypted(name, value, with_key=agent.credential_key) if encrypts and not host.check else value
-        return host.file(f"{store}/{file}", data, 0o600, (0, 0) if encrypts else owner)
-
-    key = os.urandom(KEY_BYTES) if kept is None else _rotated(host, kept, agent.rotate_key, store, keep)
-    wanted = {"infisical_client_id": agent.settings.client_id.encode("utf-8"),
-              "infisical_client_secret": agent.settings.client_secret.encode("utf-8"), KEY: key}  # fmt: skip
-    if agent.notify_webhook_url:
-        wanted["infisical_webhook_url"] = agent.notify_webhook_url.encode("utf-8")
-    renewed = False
-    by_other_key = encrypts and (_text_of(_KEY_KIND) or agent.credential_key) != agent.credential_key
-    for name, value in wanted.items():
-        # What is encrypted is another text each time.
-        if not encrypts or moved or by_other_key or _decrypted(name, f"{store}/{name}") != value:
-            renewed |= keep(name, name, value)
-    if encrypts:
-        host.file(_KEY_KIND, f"{agent.credential_key}\n", 0o644)
-    for name in config.CREDENTIALS:
-        for directory in (systemd.CREDSTORE, plain):
-            if name not in wanted or directory != store:
-                host.absent(f"{directory}/{name}")
-    around = units.Surroundings(
-        version, found.machine_id, USER, {name: f"{store}/{name}" for name in wanted}, encrypts
-    )  # fmt: skip
-    return _Around(around, key), kept is None, renewed
-
-
-def _rotated(host: Host, kept: bytes, rotate: bool, store: str, keep: Callable[[str, str, bytes], bool]) -> bytes:
-    """The key with which all vaults of this host are sealed from now on: with `rotate` a new one, else `kept`.
-
-    The new key lies beside the old one until every vault has it, so that a run that was interrupted is completed by the
-    next one.
-    """
-    coming = f"{store}/{_NEXT_KEY}"
-    new = _key_at(coming, encrypted=store == systemd.CREDSTORE)
-    if new is None and not rotate:
-        return kept
-    if new is None:
-        new = os.urandom(KEY_BYTES)
-        keep(_NEXT_KEY, KEY, new)
-    for path in sorted(glob.glob(f"{units.STATE}/*/{VAULT_FILE}")):
-        if os.path.islink(os.path.dirname(path)):  # the agent's user may have placed it
-            continue
-        try:
-            open_vault(path, _Key(new))[0].read()
-            continue
-        except InfisicalError as error:
-            if error.conclusion is not Conclusion.WRONG_KEY:
-                host.done.changes.append(f"{path} is not sealed anew: {error}")
-                continue
-        if host.note(f"{path} is sealed with a new key"):
-            rekey(*open_vault(path, _Key(kept)), _Key(new), data=True)
-    if not host.check:
-        with host.explained(coming):
-            os.rename(coming, f"{store}/{KEY}")
-    return kept if host.check else new
-
-
-def _key_at(path: str, *, encrypted: bool) -> bytes | None:
-    """The key in a file of the agent's, None where it is not there or cannot be had."""
-    if encrypted:
-        key = _decrypted(KEY, path)
-    else:
-        try:
-            key = files.read_regular(path)
-        except OSError:
-            key = None
-    return key if key is not None and len(key) == KEY_BYTES else None
-
-
-def _text_of(path: str) -> str:
-    try:
-        return files.read_regular(path).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _kept_key(plain: str, moved: bool) -> bytes | None:
-    """The vaults' key that is there, None where there is none that can be had."""
-    key = _key_at(f"{plain}/{KEY}", encrypted=False)
-    return key or (None if moved else _key_at(f"{systemd.CREDSTORE}/{KEY}", encrypted=True))
-
-
-def _decrypted(name: str, path: str) -> bytes | None:
-    """What a credential holds, None where it is not there or this machine cannot tell any more.
-
-    Raises InfisicalError where systemd-creds is there and gives no answer: a key counts as lost, and is replaced, only
-    where that is known.
-    """
-    if not os.path.exists(path):
-        return None
-    try:
-        return systemd.decrypted(name, path)
-    except systemd.NoAnswer:
-        if shutil.which("systemd-creds"):
-            raise
-        return None
-    except InfisicalError:
-        return None
-
-
-class _Key(NamedTuple):
-    key: bytes
-    kind: Any = "key"
-
-    def secret(self) -> bytes:
-        return self.key
-
-
 def _report_file(job: str) -> str:
     return f"{units.REPORTS}/{job}/result.json"
-
-
-def _vault(job: str, key: bytes = b"") -> Vault:
-    return Vault(f"{units.STATE}/{job}/{VAULT_FILE}", _Key(key))
-
-
-_LOST = (Conclusion.WRONG_KEY, Conclusion.VAULT_DAMAGED, Conclusion.NOT_A_VAULT)
-
-
-def _set_aside(host: Host, job: str, new_key: bool, around: _Around) -> list[str]:
-    """Move a vault away that nothing opens any more: it is a copy, and a sync fills a new one. What there is to say."""
-    vault = _vault(job, around.key)
-    if not vault.exists():
-        return []
-    reason = "its key is lost." if new_key else ""
-    if not reason:
-        try:
-            vault.read()
-        except InfisicalError as error:
-            reason = str(error) if error.conclusion in _LOST else ""
-    if not reason:
-        return []
-    aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    for path in (vault.path, vault.previous):
-        if os.path.lexists(path) and host.note(f"{path} is moved to {path}{aside}"):
-            with host.explained(path):
-                os.rename(path, path + aside)
-    return [f"The vault of the job {job} is moved aside and filled anew: {reason}"]
 
 
 # Configuration and schedule
 
 
-def _configuration(job: Job, agent: Agent, around: _Around) -> str:
+def _configuration(job: Job, agent: Agent, around: units.Surroundings) -> str:
     """A job's configuration file."""
-    settings, surroundings = agent.settings, around.surroundings
+    settings = agent.settings
     state = f"{units.STATE}/{job.name}"
     server = {
         name: getattr(settings, name)
@@ -571,17 +399,17 @@ def _configuration(job: Job, agent: Agent, around: _Around) -> str:
                      "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait")
         if getattr(settings, name) != getattr(Settings(), name)
     }  # fmt: skip
-    vault: dict[str, Any] = {"path": f"{state}/{VAULT_FILE}"}
+    vault: dict[str, Any] = {"path": f"{state}/{credentials.VAULT_FILE}"}
     notify: dict[str, Any] = {"state_file": f"{state}/notify.json", "reminder": agent.notify_reminder}
-    if surroundings.encrypted:
-        vault["key_credential"] = KEY
+    if around.encrypted:
+        vault["key_credential"] = credentials.KEY
     else:
         # A service of systemd's finds its own copies first.
-        vault["key_file"] = surroundings.credentials[KEY]
-        server["client_id_file"] = surroundings.credentials["infisical_client_id"]
-        server["client_secret_file"] = surroundings.credentials["infisical_client_secret"]
+        vault["key_file"] = around.credentials[credentials.KEY]
+        server["client_id_file"] = around.credentials["infisical_client_id"]
+        server["client_secret_file"] = around.credentials["infisical_client_secret"]
         if agent.notify_webhook_url:
-            notify["webhook_url_file"] = surroundings.credentials["infisical_webhook_url"]
+            notify["webhook_url_file"] = around.credentials["infisical_webhook_url"]
     if agent.notify_command:
         notify["command"] = agent.notify_command
     deliver = {"record_file": _record_file(job.name), "runtime_directory": job.default_directory}
@@ -620,25 +448,25 @@ def _outside(job: Job) -> list[str]:
     return sorted({file.directory for file in job.files if not file.directory.startswith("/run/")})
 
 
-def _schedule(host: Host, agent: Agent, around: _Around) -> None:
-    if not around.surroundings.version:
+def _schedule(host: Host, agent: Agent, around: units.Surroundings) -> None:
+    if not around.version:
         for job in agent.jobs:
             _without_timer(host, job.name)
         for name in units.NAMES:
             host.absent(f"{UNITS}/{name}", unit=True)
         host.reload_units()
         for job in agent.jobs:
-            host.file(f"{CRON}/{_cron_name(job.name)}", _cron(job, around.surroundings.machine_id), 0o644)
+            host.file(f"{CRON}/{_cron_name(job.name)}", _cron(job, around.machine_id), 0o644)
         return
     for job in agent.jobs:
         host.absent(f"{CRON}/{_cron_name(job.name)}")
-    for name, text in units.services(around.surroundings).items():
+    for name, text in units.services(around).items():
         host.file(f"{UNITS}/{name}", text, 0o644, unit=True)
     restarted = []
     for job in agent.jobs:
         directories = [file.directory for file in job.files]
         timing = units.Timing(job.name, job.minutes, (*directories, *filter(None, [agent.metrics_directory])))
-        if host.file(f"{UNITS}/{units.timer_of(job.name)}", units.timer(timing, around.surroundings), 0o644, unit=True):
+        if host.file(f"{UNITS}/{units.timer_of(job.name)}", units.timer(timing, around), 0o644, unit=True):
             restarted.append(units.timer_of(job.name))
         folder = f"{UNITS}/infisical-deliver@{job.name}.service.d"
         text = units.writable(timing)
