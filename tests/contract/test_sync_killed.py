@@ -79,7 +79,7 @@ def test_a_sync_killed_at_any_instant_leaves_all_of_the_old_or_all_of_the_new(tm
     started = time.monotonic()
     for _round in range(3):
         cycle()
-    a_cycle = (time.monotonic() - started) / 3
+    longest = time.monotonic() - started
     chance = random.Random(4711)
     generations, states, midway = [], set(), 0
     for _kill in range(KILLS):
@@ -87,13 +87,15 @@ def test_a_sync_killed_at_any_instant_leaves_all_of_the_old_or_all_of_the_new(tm
         if child == 0:
             while True:
                 cycle()
-        time.sleep(chance.uniform(0, 3 * a_cycle))
+        time.sleep(chance.uniform(0, longest))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         midway += any(name.startswith(".vault.") for name in os.listdir(tmp_path))
         vault, state = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(key))
         contents = vault.verify()
         assert one_round({name: secret.value for name, secret in contents.secrets.items()}) > 0
+        # However busy the machine is: about seven of ten live long enough to write.
+        longest *= 0.9 if generations and contents.generation > generations[-1] else 1.3
         generations.append(contents.generation)
         states.add(contents.generation - state.head()["generation"])
     assert generations == sorted(generations)

@@ -215,20 +215,13 @@ def test_processes_that_wait_for_one_that_fails_fail_with_it(
 
 
 def test_an_identity_does_not_wait_for_the_login_of_another(
-    server: DevServer, settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(run_cache, "LOCK_TIMEOUT", 0.2)
     other = replace(settings, client_id="another", client_secret="another")
-    server.arm("delay", seconds=30, path=LOGIN)
-    slow = multiprocessing.get_context("fork").Process(target=_outcome, args=(other, tmp_path))
-    slow.start()
-    deadline = 500
-    while not list(tmp_path.glob("token-*.lock")) and deadline:
-        slow.join(0.02)
-        deadline -= 1
-    assert _password(settings, tmp_path) == CANARY
-    assert slow.is_alive()
-    slow.terminate()
-    slow.join()
+    with run_cache._SealedFiles(other, tmp_path)._lock("token"):
+        assert _outcome(other, tmp_path) == "unreachable", "one of the same identity waits"
+        assert _password(settings, tmp_path) == CANARY
 
 
 def test_a_rejected_token_is_replaced_for_all(server: DevServer, settings: Settings, tmp_path: Path) -> None:
