@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet_query
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
@@ -23,4 +24,7 @@ class ActionModule(InfisicalAction):
         given = self.checked_options(OPTIONS)
         graph = fleet_graph.read(self.controller_path(given["graph_file"]))
         rows = fleet_graph.ask(graph, given["query"])
-        return {"changed": False, "rows": rows, "count": len(rows), "time": graph.time}
+        problems = fleet_query.problems(graph)
+        if problems:
+            self._display.warning(f"Infisical did not tell all of what the graph is about: {'; '.join(problems)}")
+        return {"changed": False, "rows": rows, "count": len(rows), "time": graph.time, "problems": problems}

@@ -8,11 +8,17 @@ What a thousand hosts have told is there already, and need not travel to a modul
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, fleet_page, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
@@ -28,6 +34,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 FILES = ("graph_file", "csv_file", "html_file")
 
 
+LOCK_SECONDS = 900.0
+"""How long to wait for another run that brings the same graph up to date: longer than all waits of its requests."""
+
+
 class ActionModule(InfisicalAction):
     """See InfisicalAction; there is no module to run."""
 
@@ -38,20 +48,54 @@ class ActionModule(InfisicalAction):
         hosts, mode = given["hosts"], _mode(given["mode"])
         if not isinstance(hosts, Mapping):
             raise ConfigurationError("hosts", "must be a mapping of names of hosts to what they told.")
-        paths = {name: self.controller_path(given[name]) for name in FILES if given[name]}
+        paths = {name: self._path(name, given[name]) for name in FILES if given[name] is not None}
+        for name, path in paths.items():
+            if list(paths.values()).count(path) > 1:
+                raise ConfigurationError(name, f"'{path}' is named for another file too.")
         if "html_file" in paths:
             fleet_page.require()  # before anybody is asked
         settings = Settings.from_options(options.resolve(dict(self._task.args), task_vars, self._templar.template))
+        with self._alone(paths):
+            return self._report(settings, hosts, paths, mode, forget_absent=given["forget_absent_hosts"])
+
+    def _path(self, name: str, given: str) -> str:
+        if not given:
+            raise ConfigurationError(name, "is empty. Name a file.")
+        return self.controller_path(given)
+
+    @contextlib.contextmanager
+    def _alone(self, paths: Mapping[str, str]) -> Iterator[None]:
+        """Make the files' folders, and keep other runs out: of two that read one graph, the last would lose what the
+        other has learned."""
+        if self._task.check_mode:
+            yield
+            return
+        for path in paths.values():
+            fleet_graph.make_folder(os.path.dirname(path))
+        lock = paths["graph_file"] + ".lock"
+        try:
+            with files.locked(lock, LOCK_SECONDS):
+                yield
+        except files.LockTimeout:
+            raise InfisicalError(
+                Conclusion.BUSY, f"Another run brings {paths['graph_file']} up to date. Let it finish."
+            ) from None
+        except OSError as error:
+            raise files.explained(error, f"{lock} cannot be locked", lock) from None
+
+    def _report(
+        self, settings: Settings, hosts: Mapping[str, Any], paths: Mapping[str, str], mode: int, *, forget_absent: bool
+    ) -> dict[str, Any]:
         collected = fleet_graph.collect(
             fleet_graph.read(paths["graph_file"], missing_is_empty=True),
             hosts,
             run_cache.RunCache(settings, log=self._display.v).api,
-            forget_absent=given["forget_absent_hosts"],
+            forget_absent=forget_absent,
         )
         for problem in collected.problems:
             self._display.warning(problem)
         counts = collected.counts()
-        changed = collected.changed or not all(map(os.path.exists, paths.values()))
+        changed = collected.changed or any(fleet_graph.mode_of(path) != mode for path in paths.values())
         if not self._task.check_mode:
             # All are made before one is written, and the graph, which the next run begins with, is written last.
             contents = {name: collected.content(name) for name in paths}

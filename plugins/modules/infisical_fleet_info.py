@@ -28,12 +28,13 @@ options:
   query:
     description:
       - Words of the form C(key=value), quoted as in a shell. One of them is C(type=) with V(service),
-        V(secret_project), V(secret) or V(agent_vault), C(relation=) with V(belongs_to), V(hosted_by), V(synced_to) or
-        V(missing_on), C(rotate=) with the name or id of a secret, or C(exposed=) with the name of a host.
+        V(secret_project), V(secret), V(agent_vault) or V(source), C(relation=) with V(belongs_to), V(hosted_by),
+        V(synced_to) or V(missing_on), C(rotate=) with the name or id of a secret, or C(exposed=) with the name of a
+        host.
       - The others choose among the rows by what they have under a key. Values may be patterns, such as V(DB_*); a key
         that is given more than once may have any of its values.
-      - V(intervals=3) with V(type=agent_vault) says after how many intervals without a sync a vault is stale, by
-        default two.
+      - V(intervals=3) with V(type=agent_vault) says after how many intervals without a sync a vault is late, by default
+        two.
     type: str
     required: true
 attributes:
@@ -87,6 +88,14 @@ rows:
       synced_at: "2026-01-12T08:15:00Z"
       state: behind
       behind_seconds: 5400
+problems:
+  description:
+    - What Infisical could not be asked for when the graph was last brought up to date, a sentence each; the same as the
+      task's warning. What an answer says of these may be old.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 count:
   description: How many there are.
   returned: success

@@ -43,7 +43,9 @@ options:
     description:
       - The graph's file on the controller, JSON. The one that is there is brought up to date; where there is none, the
         graph begins anew.
-      - A path that is relative begins at the playbook's folder. So it is with the other files.
+      - A path that is relative begins at the playbook's folder, and a folder that is not there is made, for its owner
+        only, if the one above it is. So it is with the other files.
+      - While it is brought up to date, a file beside it, whose name ends with C(.lock), keeps other runs out.
     type: path
     required: true
   csv_file:
@@ -73,6 +75,8 @@ options:
 requirements:
   - igraph >= 0.10.2, for O(html_file)
 notes:
+  - Hosts that are not among those of the batch yet, in a play with C(serial), count as hosts that did not answer. Ask
+    all hosts first, in a play of its own or in one without C(serial).
   - The identity should see all projects of the fleet's jobs. Names and versions suffice, so that it needs no
     permission to read values where the server tells these apart.
 attributes:
@@ -116,7 +120,7 @@ headline:
   description: What there is to act on, in one line.
   returned: success
   type: str
-  sample: 1 secret is behind on 2 hosts
+  sample: "2 of 12 hosts are behind on DB_PASSWORD for 2 h: web1, web2"
 summary:
   description:
     - How many there are of what the graph has. C(held) counts pairs of a vault and a secret that it holds; C(behind)

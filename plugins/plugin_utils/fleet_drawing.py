@@ -15,7 +15,7 @@ from math import log2
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import MissingLibrary
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import Row, State, VaultState, View
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import Row, State, VaultState, View, counted
 
 MOST_NODES = 24
 """How many nodes a layer has before they are drawn in groups."""
@@ -101,8 +101,8 @@ def _igraph() -> Any:
 
 
 def quoted(*words: str) -> str:
-    """Words for a filter of the page that must fit exactly; what they cannot hold fits any character."""
-    return " ".join(f'"{word.replace(chr(34), "?")}"' for word in words if word)
+    """Words for a filter of the page that must fit exactly; a quotation mark in one is written twice."""
+    return " ".join(f'"{word.replace(chr(34), chr(34) * 2)}"' for word in words if word)
 
 
 @dataclass
@@ -153,8 +153,6 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
     sizes: Counter[Hashable] = Counter()
     for column in view.columns:
         project: Hashable = (column.project,)
-        if column.service and column.service not in services.nodes:
-            services.nodes[column.service] = Node(column.service, "service", column.service, "service")
         if project not in projects.nodes:
             title = f"{column.project_name} ({column.project})"
             projects.nodes[project] = Node(column.project_name, "", title, "project", project=column.project)
@@ -172,16 +170,16 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
         if column.service:
             hosted[column.service, project][0] += 1
         belongs[project, key][0] += 1
-    for counted in (projects, *(() if by_secret else (secrets,))):
-        for key, node in counted.nodes.items():
-            node.detail = _number(sizes[key], "secret")
+    for layer in (projects, *(() if by_secret else (secrets,))):
+        for key, node in layer.nodes.items():
+            node.detail = counted(sizes[key], "secret")
 
     groups: dict[Hashable, list[Row]] = defaultdict(list)
     for row in view.rows:
         has = Counter([keys[cell.column] for cell in row.cells])
         trouble = Counter([keys[cell.column] for cell in row.cells if cell.state in _TROUBLE])
         is_well = not trouble and row.state is VaultState.OK
-        vault: Hashable = (row.host, row.job) if by_vault else (row.job, is_well, frozenset(has))
+        vault: Hashable = (row.host, row.job) if by_vault else (row.job, is_well, tuple(sorted(has, key=str)))
         groups[vault].append(row)
         for key, count in has.items():
             synced[key, vault][0] += count
@@ -202,15 +200,11 @@ def _name(node: Node, rows: Sequence[Row]) -> None:
         node.label, node.detail = hosts[0], f"job {job}" if job else ""
         node.host = quoted(hosts[0], job)
     else:
-        node.label = _number(len(hosts), "host")
+        node.label = counted(len(hosts), "host")
         node.detail = ", ".join(filter(None, (f"job {job}" if job else "", "something to do" if node.trouble else "")))
         node.host = quoted(job)
     named = ", ".join(hosts[:20]) + (f" and {len(hosts) - 20:,} more" if len(hosts) > 20 else "")
     node.title = named
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _placed(layers: Sequence[_Layer], links: Sequence[Mapping[Any, Sequence[int]]], grouped: bool) -> Drawing:

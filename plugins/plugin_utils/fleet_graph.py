@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +16,17 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, fleet, fleet_query, report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.inquiry import inquire
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
+
+
+_LONGEST = 64 << 20
+"""Characters of what one host tells, in JSON: more is not what an agent tells."""
 
 
 @dataclass
@@ -70,7 +77,7 @@ def collect(before: fleet.Graph, hosts: Mapping[str, Any], api: Callable[[], Api
         found = inquire(asked, after)
         problems += found.warnings
         after = fleet.with_server(after, asked.transport.settings.url, found.projects, found.listings, moment)
-    return Collected(before, after, now, problems)
+    return Collected(before, after, now, list(map(shown, problems)))
 
 
 def _answer(host: str, told: Any, moment: str, problems: list[str]) -> fleet.HostAnswer | None:
@@ -78,6 +85,8 @@ def _answer(host: str, told: Any, moment: str, problems: list[str]) -> fleet.Hos
     if told is None or told == "":
         return None
     try:
+        if isinstance(told, str) and len(told) > _LONGEST:
+            raise ConfigurationError("metadata", "is too long.")
         return fleet.parsed_answer(_data(told, "metadata"), moment)
     except ConfigurationError as error:
         problems.append(f"The host {host} counts as one that did not answer: {error}")
@@ -90,10 +99,8 @@ def graph_of(data: Any, where: str) -> fleet.Graph:
 
 
 def _data(given: Any, where: str) -> Any:
-    if not isinstance(given, (str, bytes)):
-        return _plain(given)
     try:
-        return json.loads(given)
+        return json.loads(given) if isinstance(given, (str, bytes)) else _plain(given)
     except (ValueError, RecursionError):
         raise ConfigurationError(where, "is no JSON.") from None
 
@@ -119,7 +126,28 @@ def read(path: str, *, missing_is_empty: bool = False) -> fleet.Graph:
         raise ConfigurationError("graph_file", f"'{path}' does not exist. infisical_fleet_report writes it.") from None
     except OSError as error:
         raise files.explained(error, f"The graph {path} cannot be read", path) from None
-    return graph_of(raw, "graph_file")
+    try:
+        return graph_of(raw, "graph_file")
+    except ConfigurationError as error:
+        raise ConfigurationError("graph_file", f"'{path}' {str(error).partition(': ')[2]}") from None
+
+
+def make_folder(path: str) -> None:
+    """Make a folder for its owner only, where there is none; what it lies in must be there. Raises InfisicalError."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise files.explained(error, f"The folder {path} cannot be made", path) from None
+
+
+def mode_of(path: str) -> int | None:
+    """The mode of a file, None where there is none that can be looked at."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return None
 
 
 def write(path: str, data: bytes, mode: int) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import Graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_drawing
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import (
+    Column,
     Row,
     State,
     VaultState,
@@ -132,7 +133,7 @@ def _data(shown: View) -> dict[str, Any]:
     }
 
 
-def _place(column: Any) -> tuple[str, str, str, str]:
+def _place(column: Column) -> tuple[str, str, str, str]:
     return (column.project, *column.place)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
     KnownSecret,
     seconds_of,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet_query import Facts
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet_query import Facts, problems
 
 NAMED = 3
 """How many names a sentence of the summary has before it counts the rest."""
@@ -84,7 +85,8 @@ class Cell(NamedTuple):
 @dataclass(frozen=True)
 class Row:
     """A vault. Times are in seconds since the epoch, 0 for never; `intervals` is how many intervals the last sync is
-    ago, None where that cannot be told. Cells are in the order of their columns."""
+    ago, None where that cannot be told; `reason` is in a few words why it fails, `why` in a sentence. Cells are in the
+    order of their columns."""
 
     host: str
     job: str
@@ -93,6 +95,7 @@ class Row:
     last_sync: float
     answered: float
     intervals: float | None
+    reason: str
     cells: Sequence[Cell] = field(repr=False)
 
 
@@ -117,13 +120,15 @@ class Trouble:
 
 @dataclass(frozen=True)
 class View:
-    """All that the page shows, as of `now`."""
+    """All that the page shows, as of `now`; `unknown` is the number of hosts with a vault of which nobody knows what it
+    holds."""
 
     now: float
     services: Sequence[str]
     rows: Sequence[Row]
     columns: Sequence[Column]
     problems: Sequence[str]
+    unknown: int
 
     @property
     def hosts(self) -> int:
@@ -134,7 +139,14 @@ class View:
     def unused(self) -> list[Column]:
         """The secrets that are on no host."""
         held = {cell.column for row in self.rows for cell in row.cells if cell.state is not State.MISSING}
-        return [column for number, column in enumerate(self.columns) if number not in held and not column.gone]
+        return [column for number, column in enumerate(self.columns) if number not in held]
+
+    @property
+    def all_is_well(self) -> bool:
+        """Whether there is nothing to do, as far as anybody knows, and nothing that is not known."""
+        counts = self.counts()
+        is_good = not any(counts[state] for state in State if state is not State.CURRENT)
+        return is_good and not self.problems and all(row.state is VaultState.OK for row in self.rows)
 
     def counts(self) -> Counter[State]:
         """How many cells have which state."""
@@ -159,13 +171,13 @@ def view(graph: Graph, now: float) -> View:
     facts = Facts(graph, now)
     numbers = {id_: number for number, id_ in enumerate(graph.secrets)}
     rows = [_row(facts, vault, numbers) for vault in graph.vaults.values()]
-    problems = Counter(source.problem for source in graph.sources.values() if source.problem)
     return View(
         now=now,
-        services=graph.services,
+        services=list(map(_plain, graph.services)),
         rows=sorted(rows, key=lambda row: (row.host, row.job)),
         columns=[_column(graph, secret) for secret in graph.secrets.values()],
-        problems=[f"{problem} ({_counted(count, 'place')})" for problem, count in sorted(problems.items())],
+        problems=problems(graph),
+        unknown=len({vault.host for vault in facts.unknown_vaults}),
     )
 
 
@@ -173,12 +185,12 @@ def _column(graph: Graph, secret: KnownSecret) -> Column:
     place = secret.place
     project = graph.projects.get(place.project)
     return Column(
-        name=secret.name,
-        service=project.service if project else "",
-        project=place.project,
-        project_name=(project and (project.name or project.slug)) or place.project,
-        environment=place.environment,
-        path=place.path,
+        name=_plain(secret.name),
+        service=_plain(project.service) if project else "",
+        project=_plain(place.project),
+        project_name=_plain((project and (project.name or project.slug)) or place.project),
+        environment=_plain(place.environment),
+        path=_plain(place.path),
         version=secret.version,
         updated=_seconds(secret.updated_at),
         gone=secret.gone,
@@ -187,7 +199,7 @@ def _column(graph: Graph, secret: KnownSecret) -> Column:
 
 def _row(facts: Facts, vault: AgentVault, numbers: Mapping[str, int]) -> Row:
     states = {state.name.lower(): state for state in State}
-    if vault.silent or facts.is_late(vault):
+    if vault.silent or vault.problem is not None or facts.is_late(vault):
         states["current"] = State.STALE
     cells = [
         Cell(numbers[hold.secret], states[facts.state_of_hold(hold)], hold.version, _seconds(hold.synced_at))
@@ -195,16 +207,29 @@ def _row(facts: Facts, vault: AgentVault, numbers: Mapping[str, int]) -> Row:
     ]
     cells += [Cell(numbers[id_], State.MISSING) for id_ in facts.missing(vault)]
     why = "" if vault.conclusion == "ok" else ": ".join(filter(None, (vault.conclusion, vault.message)))
+    # What a host gives as a word could be a sentence of the summary.
+    reason = vault.conclusion if re.fullmatch(r"[a-z][a-z_-]{1,30}", vault.conclusion) else "for a reason of its own"
     return Row(
-        host=vault.host,
-        job=vault.job,
+        host=_plain(vault.host),
+        job=_plain(vault.job),
         state=VaultState[facts.state_of_vault(vault).upper()],
-        why=vault.problem or why,
+        why=_plain(vault.problem or why),
+        reason=reason if vault.problem is None else "the vault cannot be opened",
         last_sync=_seconds(vault.last_sync),
         answered=_seconds(vault.answered_at),
         intervals=facts.intervals_since(vault),
         cells=sorted(cells),
     )
+
+
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _plain(text: str) -> str:
+    """A text without the characters that turn the direction of those around them, and make it read as another one, and
+    with the sign for one that is none in place of half a character, which JSON can hold, and UTF-8 cannot."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _TURNS.sub(lambda turn: f"\\u{ord(turn[0]):04x}", whole)
 
 
 def _seconds(time: str | None) -> float:
@@ -235,13 +260,14 @@ def summary(view: View) -> list[Sentence]:
         *_of_secrets(view, troubles, State.GONE, "still with", "note"),
         *_of_unknown(view),
     ]
-    if not sentences:
-        secrets = _counted(len({cell.column for row in view.rows for cell in row.cells}), "secret")
+    if view.all_is_well:
+        secrets = counted(len({cell.column for row in view.rows for cell in row.cells}), "secret")
         everyone = "The only host holds" if view.hosts == 1 else f"All {view.hosts:,} hosts hold"
         sentences = [Sentence(f"{everyone} the current version of what belongs there: {secrets}", "good")]
     unused = len(view.unused)
     if unused:
-        sentences.append(Sentence(f"{_counted(unused, 'secret')} {_are(unused)} on no host", "note"))
+        but = f" but perhaps on {counted(view.unknown, 'host')} of which nothing is known" if view.unknown else ""
+        sentences.append(Sentence(f"{counted(unused, 'secret')} {_are(unused)} on no host{but}", "note"))
     if view.problems:
         asked = "; ".join(view.problems)
         sentences.append(Sentence(f"Infisical did not tell all, so that more may be behind: {asked}", "bad"))
@@ -261,14 +287,14 @@ def _of_secrets(view: View, troubles: Sequence[Trouble], state: State, said: str
     rest = {host for one in these[NAMED:] for host in one.hosts[state]}
     if rest:
         who = f"{_share(view, len(rest))} {_are(len(rest))}"
-        yield Sentence(f"{who} {said} {_counted(len(these) - NAMED, 'more secret')}", kind, state)
+        yield Sentence(f"{who} {said} {counted(len(these) - NAMED, 'more secret')}", kind, state)
 
 
 def _of_unknown(view: View) -> Iterable[Sentence]:
     columns = {cell.column for row in view.rows for cell in row.cells if cell.state is State.UNKNOWN}
     if columns:
-        these = _counted(len(columns), "secret")
-        text = f"Infisical has not told of {these}, so that nobody knows which version is current"
+        these = counted(len(columns), "secret")
+        text = f"Whether the version of {these} is current is not known: Infisical has told of no such version"
         yield Sentence(text, "bad", State.UNKNOWN)
 
 
@@ -286,7 +312,7 @@ def _of_vaults(view: View) -> Iterable[Sentence]:
 
 def _said(state: VaultState, rows: Sequence[Row], one: bool, now: float) -> str:
     if state is VaultState.FAILED:
-        reasons = Counter(row.why.split(":")[0] for row in rows).most_common(NAMED)
+        reasons = Counter(row.reason for row in rows).most_common(NAMED)
         return f"{'fails' if one else 'fail'} to sync, {', '.join(reason for reason, _count in reasons)}"
     if state is VaultState.STALE:
         ago = sorted(int(row.intervals or 0) for row in rows)
@@ -299,14 +325,15 @@ def _said(state: VaultState, rows: Sequence[Row], one: bool, now: float) -> str:
 
 
 def _share(view: View, hosts: int) -> str:
-    return f"{hosts:,} of {_counted(view.hosts, 'host')}"
+    return f"{hosts:,} of {counted(view.hosts, 'host')}"
 
 
 def _named(hosts: Sequence[str]) -> str:
     return f": {', '.join(hosts)}" if len(hosts) <= NAMED else ""
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """So many of something: "1 host", "1,000 hosts"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 

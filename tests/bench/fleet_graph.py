@@ -32,7 +32,7 @@ def build(folder: Path) -> None:
     """
     lines = (folder / "told.jsonl").read_text("utf-8").splitlines()
     listings = [
-        fleet.Listed(fleet.Place(*place), secrets=[tuple(row) for row in rows])  # type: ignore[misc]
+        fleet.Listed(fleet.Place(*place), secrets=[fleet.ListedSecret(*row) for row in rows])
         for place, rows in json.loads((folder / "listings.json").read_text("utf-8"))
     ]
     graph_file = folder / "graph.json"

@@ -38,6 +38,7 @@ class Secret:
     name: str
     version: int
     updated_at: str
+    id: str
 
 
 class Simulated:
@@ -70,7 +71,8 @@ class Simulated:
             place = (
                 folder if number % 3 else folder._replace(path=f"{folder.path}/{WORDS[number % len(WORDS)].lower()}")
             )
-            yield Secret(place, name, self.random.randint(2, 9), self.time(age))
+            id_ = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+            yield Secret(place, name, self.random.randint(2, 9), self.time(age), id_)
 
     def time(self, age: float) -> str:
         """The time of `age` seconds before now."""
@@ -96,7 +98,8 @@ class Simulated:
                 continue  # made since its last sync
             synced = max(changed, NOW - 1e7) if fresh else NOW - age - self.random.uniform(1e5, 1e6)
             version = secret.version if fresh else secret.version - 1
-            rows.append([secret.name, places.index(secret.place), None, version, self.time(NOW - synced)])
+            place = places.index(secret.place)
+            rows.append([secret.name, place, None, version, self.time(NOW - synced), secret.id])
         never_synced = not secrets
         wrong = failed and not stale
         return {
@@ -142,8 +145,11 @@ class Simulated:
             fleet.Listed(
                 folder._replace(path="/"),
                 secrets=[
-                    *((one.place.path, one.name, one.version, one.updated_at) for one in self.secrets[folder][:-1]),
-                    ("/archive", "OLD_LICENCE_KEY", 1, self.time(4e7)),
+                    *(
+                        fleet.ListedSecret(one.place.path, one.name, one.version, one.updated_at, one.id)
+                        for one in self.secrets[folder][:-1]
+                    ),
+                    fleet.ListedSecret("/archive", "OLD_LICENCE_KEY", 1, self.time(4e7), "old"),
                 ],
             )
             for folder in self.folders

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet, inquiry
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet, fleet_query, inquiry
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
@@ -32,7 +33,7 @@ def graph_of(*scopes: JobScope, holds: tuple[tuple[str, str], ...] = ()) -> Grap
         secrets[fleet.secret_id(place, name)] = fleet.KnownSecret(place, name)
     found = [AgentVault("", f"job{number}", scope=scope) for number, scope in enumerate(scopes)]
     found[0] = AgentVault("", "job0", scope=scopes[0], holds=tuple(Hold(id_, 1, TIME) for id_ in secrets))
-    return fleet.with_hosts(Graph(), {"web1": fleet.HostAnswer(TIME, tuple(found), secrets)}, TIME)
+    return fleet.with_hosts(Graph(), {"web1": fleet.HostAnswer(tuple(found), secrets)}, TIME)
 
 
 def scope(path: str = "/app", *, project: str = PROJECT, environment: str = ENVIRONMENT, **more: Any) -> JobScope:
@@ -115,16 +116,89 @@ def test_a_folder_that_a_listing_leaves_out_in_silence_is_asked_for_by_itself(
 
 
 @pytest.mark.kinds("current")
-def test_a_host_cannot_make_the_report_ask_for_any_number_of_folders(controlled: Controlled) -> None:
+def test_a_folder_that_does_answer_keeps_its_secrets(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
     controlled.put("A", "1", "/app")
-    invented = tuple((f"/{number:03}", "B") for number in range(inquiry.MOST_FOLDERS + 5))
-    after, found = asked(controlled, graph_of(scope("/"), holds=(("/app", "A"), *invented)))
-    assert len(controlled.server.requests()) < 5 * inquiry.MOST_FOLDERS
-    gone = [path for (path, _name), (_version, gone) in versions(after).items() if gone]
-    assert len(gone) == inquiry.MOST_FOLDERS
-    [warning] = found.warnings
-    assert "Secrets of 5 folders" in warning
-    assert "stay as they were known" in warning
+    controlled.put("B", "1", "/hidden")
+    by = controlled.api()
+    whole = by.list_secrets
+
+    def list_without_the_hidden(scope: Any, **options: Any) -> Any:
+        found = whole(scope, **options)
+        seen = tuple(one for one in found.secrets if one.secret_path != "/hidden" or not options["recursive"])
+        return replace(found, secrets=seen)
+
+    monkeypatch.setattr(by, "list_secrets", list_without_the_hidden)
+    graph = graph_of(scope("/"), holds=(("/app", "A"), ("/hidden", "B"), ("/hidden", "C")))
+    after, found = asked(controlled, graph, by=by)
+    assert versions(after) == {("/app", "A"): (1, False), ("/hidden", "B"): (1, False), ("/hidden", "C"): (1, True)}
+    assert found.warnings == []
+
+
+@pytest.mark.kinds("current")
+def test_a_secret_that_was_made_anew_is_another_one(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    known, _found = asked(controlled, graph_of(scope(), holds=(("/app", "A"),)))
+    [id_], [before] = known.secrets, known.secrets.values()
+    [vault] = known.vaults.values()
+    held = replace(known, vaults={vault.id: replace(vault, holds=(Hold(id_, 1, TIME, None, before.id),))})
+    states = [fleet_query.ask(held, "relation=synced_to", 0.0)[0]["state"]]
+    controlled.server.delete_secret(PROJECT, ENVIRONMENT, "/app", "A")
+    controlled.put("A", "2", "/app")
+    after, _found = asked(controlled, held)
+    states.append(fleet_query.ask(after, "relation=synced_to", 0.0)[0]["state"])
+    assert before.id and versions(after) == {("/app", "A"): (1, False)}
+    assert states == ["current", "behind"]
+
+
+def invented(number: int = 300) -> tuple[tuple[str, str], ...]:
+    return tuple((f"/!{each:03}", "B") for each in range(number))
+
+
+@pytest.mark.kinds("current")
+@pytest.mark.parametrize("root", ["seen", "forbidden"])
+def test_a_host_cannot_make_the_report_ask_for_any_number_of_folders(controlled: Controlled, root: str) -> None:
+    controlled.put("A", "1", "/app")
+    known, _found = asked(controlled, graph_of(scope("/"), holds=(("/app", "A"), ("/deleted", "B"), *invented())))
+    # What a server has told of before is asked for first, whatever hosts name besides.
+    told = {id_: replace_of(one) if one.place.path == "/deleted" else one for id_, one in known.secrets.items()}
+    known = replace(known, secrets=told)
+    if root == "forbidden":
+        controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets")
+    before = len(controlled.server.requests())
+    after, found = asked(controlled, known)
+    assert len(controlled.server.requests()) - before <= inquiry.MOST_IN_VAIN + 5
+    assert versions(after)["/app", "A"] == (1, False)
+    assert versions(after)["/deleted", "B"] == (1, True)
+    assert "too much was asked in vain" in found.warnings[0]
+    assert len(found.warnings) <= 2
+    assert fleet_query.problems(after)
+
+
+def replace_of(secret: fleet.KnownSecret) -> fleet.KnownSecret:
+    return secret._replace(gone=False, updated_at=TIME)
+
+
+def test_a_host_cannot_make_the_report_ask_for_any_number_of_projects(controlled: Controlled) -> None:
+    scopes = [scope(project=f"!{number}") for number in range(300)]
+    controlled.put("A", "1", "/app")
+    after, found = asked(controlled, graph_of(scope(), *scopes, holds=(("/app", "A"),)))
+    assert versions(after) == {("/app", "A"): (1, False)}
+    assert len(controlled.server.requests()) <= 3 * inquiry.MOST_IN_VAIN + 5
+    assert len(found.warnings) <= 21
+    assert "more warnings like these" in found.warnings[-1]
+    assert not [entry for entry in controlled.server.requests("/secrets") if "!" in str(entry["query"])]
+
+
+@pytest.mark.kinds("current")
+@pytest.mark.parametrize(("fault", "listings"), [("429", 2), ("500", 4), ("403", 2)])
+def test_a_server_that_cannot_answer_now_is_not_asked_on(controlled: Controlled, fault: str, listings: int) -> None:
+    controlled.put("A", "1", "/app")
+    scopes = [scope("/", environment=slug) for slug in (ENVIRONMENT, "prod")]
+    controlled.server.arm("status", status=int(fault), error="Fault", method="GET", path="/secrets", times=None)
+    _after, found = asked(controlled, graph_of(*scopes))
+    assert len(controlled.server.requests("/secrets")) == listings
+    assert ("cannot answer now" in found.warnings[0]) == (fault != "403")
+    assert len(found.listings) == 2
 
 
 @pytest.mark.kinds("current")
@@ -137,6 +211,7 @@ def test_where_the_whole_environment_may_not_be_seen_the_jobs_own_folders_are_li
     assert versions(after)["/app", "A"] == (1, False)
     assert ("/guarded", "B") not in versions(after)
     assert {one.place.path for one in found.listings} >= {"/app", "/importing"}
+    assert found.warnings == []
     assert "/app/db" not in {one.place.path for one in found.listings}
 
 

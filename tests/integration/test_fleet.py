@@ -147,7 +147,7 @@ def test_command_module_and_filter_agree_on_every_query(ansible: Controller, fle
     rows = dict(zip(MANY_QUERIES, by_module, strict=True))
     told = json.loads(fleet.command("web1", "metadata", "--json"))
     [job] = told["jobs"]
-    held = {(name, version) for name, _place, _key, version, _time in job["secrets"]}
+    held = {(name, version) for name, _place, _key, version, _time, _id in job["secrets"]}
     assert held == {("SHARED", 1), ("OTHER", 1)}
     secrets = {row["id"]: row for row in rows["type=secret"]}
     assert {(row["name"], row["version"]) for row in secrets.values() if row["state"] == "held"} == held
@@ -285,8 +285,10 @@ BAD = {
     "a mode for all": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0666'}", "mode"),
     "a mode without quotes": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: 0640}", "in quotes"),
     "a mode for nobody": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0044'}", "owner can read"),
-    "a graph that is none": ("infisical_fleet_report: {graph_file: play.yml, hosts: {}}", "graph_file: is no JSON"),
-    "a folder that is missing": ("infisical_fleet_report: {graph_file: no/new.json, hosts: {}}", "cannot be"),
+    "a graph that is none": ("infisical_fleet_report: {graph_file: play.yml, hosts: {}}", "play.yml' is no JSON"),
+    "no name of a file": ("infisical_fleet_report: {graph_file: '', hosts: {}}", "graph_file: is empty"),
+    "one file twice": ("infisical_fleet_report: {graph_file: a, csv_file: ./a, hosts: {}}", "named for another file"),
+    "a folder that is missing": ("infisical_fleet_report: {graph_file: no/no/new.json, hosts: {}}", "cannot be made"),
 }
 
 

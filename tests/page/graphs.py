@@ -35,6 +35,7 @@ def secret(number: int, project: str, path: str, age: float = 20 * 86400, versio
         "version": version,
         "updated_at": time_of(NOW - age),
         "gone": False,
+        "infisical_id": f"id-{project}-{number}",
     }
 
 

@@ -13,7 +13,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from axe_playwright_python.sync_playwright import Axe
 from page.conftest import Open, Watched
-from page.graphs import HOSTILE, NOW, Graph, healthy, hostile, troubled
+from page.graphs import HOSTILE, NOW, Graph, healthy, hostile, time_of, troubled
 
 LARGEST_PAGE = 10 * 1000 * 1000
 SLOWEST_FILTER = 200.0
@@ -101,14 +101,14 @@ def test_names_stay_text_wherever_they_stand(show: Open) -> None:
     assert page.tab.locator("img, iframe, object, embed, link, base").count() == 0
     handlers = "all => all.flatMap(one => one.getAttributeNames()).filter(name => name.startsWith('on'))"
     assert page.tab.locator("*").evaluate_all(handlers) == []
-    # The browser shows half a character as the sign for one that is none.
-    names = {name.replace("\ud800", "\ufffd") for name in HOSTILE}
-    assert {name.replace("\ud800", "\ufffd") for name in page.hosts()} == names
-    assert names <= {name.replace("\ud800", "\ufffd") for name in page.secrets()}
+    # Half a character is the sign for one that is none, and what would turn the text around is spelled out.
+    names = {name.replace("\ud800", "\ufffd").replace("\u202e", "\\u202e") for name in HOSTILE}
+    assert set(page.hosts()) == names
+    assert names <= set(page.secrets())
     titles = page.tab.locator("svg text").all_text_contents()
     assert HOSTILE[0] in titles
     summary = page.tab.locator("#summary").inner_text()
-    assert f"3 of 10 hosts are behind on {HOSTILE[-1].replace(chr(0xD800), '?')} for 2 h" in summary
+    assert f"3 of 10 hosts are behind on {HOSTILE[-1].replace(chr(0xD800), chr(0xFFFD))} for 2 h" in summary
     assert HOSTILE[2] in summary
     page.filter("hosts", HOSTILE[0])
     assert len(page.hosts()) == 10, "the job has that name on every host"
@@ -300,6 +300,40 @@ def test_a_box_with_a_hostile_name_shows_itself_alone(show: Open) -> None:
         shown.append(page.hosts())
     assert [len(hosts) for hosts in shown] == [1] * len(HOSTILE)
     assert len({hosts[0] for hosts in shown}) == len(HOSTILE)
+
+
+def test_a_name_full_of_stars_holds_nobody_up(show: Open) -> None:
+    graph = troubled()
+    graph["secrets"][0]["name"], graph["secrets"][1]["name"] = "*a" * 40 + "b", "a" * 400
+    page = show(graph)
+    page.tab.locator("#summary .show").first.click()
+    assert page.secrets() == ["*a" * 40 + "b"]
+    page.tab.locator("#reset").click()
+    page.filter("secrets", "*a" * 40 + "b*")
+    assert page.secrets() == ["*a" * 40 + "b"]
+    for pattern, names in (("aa*", ["a" * 400]), ("*B", ["*a" * 40 + "b"]), ("DB?USER", []), ("api?key", ["API_KEY"])):
+        page.filter("secrets", pattern)
+        assert page.secrets() == names, pattern
+
+
+def test_a_long_name_keeps_the_page_as_wide_as_it_is(show: Open) -> None:
+    graph = troubled()
+    graph["secrets"][0]["name"] = "N" * 500
+    page = show(graph)
+    assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_an_older_secret_of_the_same_name_is_told_of(show: Open) -> None:
+    graph = troubled()
+    graph["vaults"][3]["holds"][0] = [0, 4, time_of(NOW - 90_000), None, "another-id"]
+    page = show(graph)
+    page.filter("hosts", "web4")
+    page.filter("secrets", "DB_PASSWORD")
+    cell = page.tab.locator("#grid .cell").first
+    assert cell.get_attribute("data-lag") == "new"
+    cell.hover()
+    said = page.tab.locator("#detail").inner_text()
+    assert "behind: has version 4" in said and "version 4 of a secret that was made anew" in said
 
 
 def test_a_large_fleet_is_drawn_in_groups_that_can_be_read(show: Open) -> None:

@@ -35,10 +35,10 @@ def test_each_cell_has_the_state_that_fits() -> None:
     assert counts == {State.BEHIND: 3, State.MISSING: 1, State.GONE: 2, State.STALE: 22, State.CURRENT: 84}
 
 
-def test_a_newer_version_than_the_server_told_is_current() -> None:
+def test_a_newer_version_than_the_server_told_is_not_known() -> None:
     graph = healthy(1, 1)
     graph["vaults"][0]["holds"][0][1] += 1
-    assert view(parsed(graph), NOW).counts() == {State.CURRENT: 1}
+    assert view(parsed(graph), NOW).counts() == {State.UNKNOWN: 1}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,54 @@ def test_what_no_infisical_has_told_of_is_neither_current_nor_good_news() -> Non
     graph = healthy(2, 3)
     graph["secrets"][0]["updated_at"] = None
     assert view(parsed(graph), NOW).counts() == {State.UNKNOWN: 2, State.CURRENT: 4}
-    assert texts(graph) == ["Infisical has not told of 1 secret, so that nobody knows which version is current"]
+    assert texts(graph) == [
+        "Whether the version of 1 secret is current is not known: Infisical has told of no such version"
+    ]
+
+
+def test_what_infisical_did_not_tell_is_no_good_news() -> None:
+    graph = healthy()
+    place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": None}
+    graph["sources"] = [{**place, "problem": "forbidden"}]
+    assert texts(graph) == ["Infisical did not tell all, so that more may be behind: forbidden (1 place)"]
+    shown = fleet_page.page(parsed(graph), NOW)
+    assert "every host holds what it should" not in shown
+    assert "Nothing, as far as is known" in shown
+    assert "every host holds what it should" in fleet_page.page(parsed(healthy()), NOW)
+
+
+def test_what_a_vault_held_that_cannot_be_opened_is_stale() -> None:
+    graph = healthy(1, 1)
+    graph["vaults"][0]["problem"] = "The key is not there."
+    assert view(parsed(graph), NOW).counts() == {State.STALE: 1}
+    assert texts(graph) == ["1 of 1 host fails to sync, the vault cannot be opened: web1"]
+    graph["vaults"][0].update(problem=None, silent=True)
+    assert view(parsed(graph), NOW).counts() == {State.STALE: 1}
+
+
+def test_what_a_host_calls_its_error_is_no_sentence_of_the_summary() -> None:
+    graph = healthy(1)
+    graph["vaults"][0].update(conclusion="ok; All 1,000 hosts hold the current version", message="\u202eNo.")
+    assert texts(graph) == ["1 of 1 host fails to sync, for a reason of its own: web1"]
+    [row] = view(parsed(graph), NOW).rows
+    assert row.why.endswith(": \\u202eNo.")
+
+
+def test_a_secret_on_no_host_may_be_on_one_of_which_nothing_is_known() -> None:
+    graph = healthy(2, 1)
+    graph["vaults"][0].update(silent=True, holds=[], answered_at=None)
+    graph["vaults"][1]["holds"] = []
+    graph["vaults"][1]["scope"]["environment"] = "other"
+    assert texts(graph)[-1] == "1 secret is on no host but perhaps on 1 host of which nothing is known"
+
+
+def test_beyond_three_secrets_the_summary_counts() -> None:
+    graph = healthy(4, 6)
+    for number in range(5):
+        for vault in graph["vaults"][: number % 2 + 1]:
+            vault["holds"][number][1] -= 1
+    assert texts(graph)[-1] == "1 of 4 hosts is behind on 2 more secrets"
+    assert len([text for text in texts(graph) if "behind" in text]) == 4
 
 
 def test_a_host_without_a_job_says_why_there_is_nothing() -> None:

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import Graph, Listed, Place, Project
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+    Graph,
+    Listed,
+    ListedSecret,
+    Place,
+    Project,
+)
 
 URL = "https://infisical.example.com"
 BEFORE, NOW = "2026-01-14T10:00:00Z", "2026-01-15T10:00:00Z"
@@ -28,7 +34,7 @@ def job(**more: Any) -> dict[str, Any]:
         "last_sync": SYNCED, "ended": SYNCED, "conclusion": "ok", "message": "", "generation": 7, "problem": None,
         "files": [{"path": "/run/shop/env", "format": "dotenv", "owner": "shop", "names": ["DB_*"]}],
         "places": [["p1", "prod", "/shop"]],
-        "secrets": [["DB_PASSWORD", 0, None, 3, SYNCED], ["API", 0, "api-key", 1, SYNCED]],
+        "secrets": [["DB_PASSWORD", 0, None, 3, SYNCED, "id-1"], ["API", 0, "api-key", 1, SYNCED, "id-2"]],
         **more,
     }  # fmt: skip
 
@@ -43,14 +49,14 @@ def told(*jobs: dict[str, Any], time: str = NOW) -> fleet.HostAnswer:
     return fleet.parsed_answer(metadata(*(jobs or (job(),))), time)
 
 
-def listed(*rows: tuple[str, str, int, str], **more: Any) -> Listed:
-    return Listed(**{"place": ROOT, "secrets": rows, **more})
+def listed(*rows: tuple[Any, ...], **more: Any) -> Listed:
+    return Listed(**{"place": ROOT, "secrets": [ListedSecret(*row) for row in rows], **more})
 
 
 ON_SERVER = (
-    ("/shop", "DB_PASSWORD", 4, "2026-01-15T08:00:00.123Z"),
-    ("/shop", "api-key", 1, "2026-01-01T00:00:00Z"),
-    ("/other", "UNUSED", 1, "2026-01-01T00:00:00Z"),
+    ("/shop", "DB_PASSWORD", 4, "2026-01-15T08:00:00.123Z", "id-1"),
+    ("/shop", "api-key", 1, "2026-01-01T00:00:00Z", "id-2"),
+    ("/other", "UNUSED", 1, "2026-01-01T00:00:00Z", "id-3"),
 )
 
 
@@ -80,6 +86,7 @@ def test_the_document_is_as_the_manual_describes_it(graph: Graph) -> None:
     assert document["secrets"][1] == {
         "id": "p1/prod/shop/DB_PASSWORD", "project": "p1", "environment": "prod", "path": "/shop",
         "name": "DB_PASSWORD", "version": 4, "updated_at": "2026-01-15T08:00:00Z", "gone": False,
+        "infisical_id": "id-1",
     }  # fmt: skip
     vault = document["vaults"][0]
     assert (vault["id"], vault["agent"], vault["answered_at"], vault["silent"]) == ("web1/shop", "0.3.0", NOW, False)
@@ -100,8 +107,60 @@ def test_merging_again_changes_nothing(graph: Graph) -> None:
 
 
 def test_one_new_version_is_no_longer_the_same(graph: Graph) -> None:
-    changed = asked(graph, listed(("/shop", "DB_PASSWORD", 5, NOW), *ON_SERVER[1:]))
+    changed = asked(graph, listed(("/shop", "DB_PASSWORD", 5, NOW, "id-1"), *ON_SERVER[1:]))
     assert not fleet.same_facts(graph, changed)
+    assert not fleet.same_facts(graph, asked(graph, Listed(ROOT, problem="forbidden")))
+    assert not fleet.same_facts(graph, fleet.with_hosts(graph, {"web1": None}, NOW))
+
+
+def test_what_the_server_has_told_counts_more_than_what_a_host_says(graph: Graph) -> None:
+    claimed = told(job(secrets=[["DB_PASSWORD", 0, None, 99, SYNCED, "mine"]]))
+    assert fleet.with_hosts(graph, {"web1": claimed}, NOW).secrets == {**graph.secrets}
+
+
+def test_the_order_in_which_hosts_answer_makes_no_difference() -> None:
+    other = told(job(places=[["p1", "prod", "/shop/"]], project_ids=["p1", "p1"]))
+    one = fleet.with_hosts(Graph(), {"web1": told(), "evil": other}, NOW)
+    two = fleet.with_hosts(Graph(), {"evil": other, "web1": told()}, NOW)
+    assert json.dumps(fleet.document(one)) == json.dumps(fleet.document(two))
+    # Another spelling of a folder is the same folder.
+    assert {place.path for place in (secret.place for secret in one.secrets.values())} == {"/shop"}
+    assert one.vaults["evil/shop"].scope.project_ids == ("p1",)
+
+
+def test_what_nobody_asks_for_any_more_is_forgotten(graph: Graph) -> None:
+    elsewhere = told(job(project_ids=["p2"], places=[], secrets=[]))
+    after = fleet.with_hosts(graph, {"web1": elsewhere, "web2": elsewhere}, NOW)
+    assert (list(after.secrets), list(after.sources), list(after.projects)) == ([], [], ["p2"])
+
+
+def test_the_clock_of_a_host_that_is_ahead_is_put_right() -> None:
+    ahead = {**metadata(job()), "time": "2026-01-15T13:00:00Z"}
+    [vault] = fleet.parsed_answer(ahead, "2026-01-15T10:00:00Z").vaults
+    assert (vault.last_sync, vault.ended) == ("2026-01-15T06:50:00Z", "2026-01-15T06:50:00Z")
+    assert {hold.synced_at for hold in vault.holds} == {"2026-01-15T06:50:00Z"}
+    [behind] = fleet.parsed_answer({**ahead, "time": "2026-01-15T09:00:00Z"}, "2026-01-15T10:00:00Z").vaults
+    assert behind.last_sync == SYNCED
+
+
+@pytest.mark.parametrize("time", ["", "garbage", "99999-01-01T00:00:00Z", "1969-12-31T00:00:00Z"])
+def test_a_time_of_the_last_sync_that_is_none_is_none(time: str) -> None:
+    [vault] = told(job(last_sync=time)).vaults
+    assert vault.last_sync is None
+
+
+def test_a_long_message_is_cut() -> None:
+    [vault] = told(job(message="x" * 10_000, problem="y" * 10_000)).vaults
+    assert (len(vault.message), len(str(vault.problem))) == (fleet.LONGEST + 1, fleet.LONGEST + 1)
+
+
+def test_a_secret_that_was_made_anew_is_known_by_its_id_after_the_graph_was_kept(graph: Graph) -> None:
+    anew = asked(graph, listed(("/shop", "DB_PASSWORD", 3, NOW, "id-9"), *ON_SERVER[1:]))
+    again = fleet.parsed(json.loads(json.dumps(fleet.document(anew))))
+    assert again == anew
+    assert fleet.document(anew)["vaults"][0]["holds"][0] == [1, 3, SYNCED, None, "id-1"]
+    assert {hold.id for vault in again.vaults.values() for hold in vault.holds} == {"id-1", "id-2"}
+    assert secret(again, "DB_PASSWORD").id == "id-9"
 
 
 def test_a_host_that_does_not_answer_keeps_what_was_known_with_its_age(graph: Graph) -> None:
@@ -148,6 +207,16 @@ def test_a_vault_that_cannot_be_opened_holds_what_it_was_known_to_hold(graph: Gr
     assert (after.problem, after.holds) == ("wrong key", graph.vaults["web1/shop"].holds)
     emptied = fleet.with_hosts(graph, {"web1": told(job(places=[], secrets=[]))}, NOW)
     assert emptied.vaults["web1/shop"].holds == ()
+    # Where the job's configuration cannot be read either, it still has its files.
+    nothing = {"service": "", "project_ids": [], "environment": "", "secret_path": "/", "interval_minutes": 0,
+               "last_sync": None, "ended": None, "conclusion": "", "generation": 0, "files": [], "places": [],
+               "secrets": []}  # fmt: skip
+    lost = fleet.with_hosts(graph, {"web1": told(job(problem="no config", **nothing))}, "later").vaults["web1/shop"]
+    known = graph.vaults["web1/shop"]
+    assert (lost.problem, lost.answered_at) == ("no config", NOW)
+    assert (lost.files, lost.scope, lost.last_sync, lost.holds) == (
+        known.files, known.scope, known.last_sync, known.holds
+    )  # fmt: skip
 
 
 def test_a_secret_that_is_gone_stays_as_long_as_a_vault_holds_it(graph: Graph) -> None:
@@ -156,7 +225,7 @@ def test_a_secret_that_is_gone_stays_as_long_as_a_vault_holds_it(graph: Graph) -
     assert not secret(after, "api-key").gone
     # Nobody held it.
     assert "UNUSED" not in {one.name for one in after.secrets.values()}
-    without = job(secrets=[["API", 0, "api-key", 1, SYNCED]])
+    without = job(secrets=[["API", 0, "api-key", 1, SYNCED, "id"]])
     dropped = fleet.with_hosts(after, {"web1": told(without), "web2": told(without)}, NOW)
     assert [one.name for one in dropped.secrets.values()] == ["api-key"]
     assert not secret(asked(after), "DB_PASSWORD").gone
@@ -168,6 +237,16 @@ def test_what_cannot_be_listed_stays_as_it_was_known(graph: Graph) -> None:
     source = after.sources[ROOT]
     assert (source.listed_at, source.problem) == (NOW, "forbidden")
     assert asked(after).sources[ROOT].problem is None
+
+
+def test_a_problem_of_a_folder_is_told_of_until_its_environment_is_asked_again(graph: Graph) -> None:
+    deep = SHOP._replace(path="/shop/deep")
+    troubled = asked(graph, Listed(ROOT, problem="forbidden"), Listed(deep, problem="forbidden"))
+    assert {place.path for place, source in troubled.sources.items() if source.problem} == {"/", "/shop/deep"}
+    other = asked(troubled, listed(place=Place("p2", "prod", "/")))
+    assert [source.problem for source in other.sources.values()] == ["forbidden", "forbidden"]
+    well = asked(troubled)
+    assert [(source.place, source.problem) for source in well.sources.values()] == [(ROOT, None)]
 
 
 def test_a_listing_says_nothing_of_other_places_nor_of_folders_that_it_leaves_out(graph: Graph) -> None:
@@ -183,9 +262,9 @@ def test_a_listing_says_nothing_of_other_places_nor_of_folders_that_it_leaves_ou
 
 
 def test_without_a_server_the_highest_version_held_is_the_current_one() -> None:
-    newer = told(job(secrets=[["DB_PASSWORD", 0, None, 5, SYNCED]]))
+    newer = told(job(secrets=[["DB_PASSWORD", 0, None, 5, SYNCED, "id"]]))
     graph = fleet.with_hosts(Graph(), {"web1": told(), "web2": newer}, NOW)
-    assert secret(graph, "DB_PASSWORD")[2:] == (5, None, False)
+    assert secret(graph, "DB_PASSWORD")[2:5] == (5, None, False)
     after = fleet.with_hosts(graph, {"web2": told()}, NOW)
     assert secret(after, "DB_PASSWORD").version == 3
     assert secret(asked(after), "DB_PASSWORD").version == 4
@@ -199,7 +278,7 @@ def test_of_a_secret_that_a_server_lists_twice_the_newest_counts(graph: Graph) -
 
 def test_the_server_is_asked_once_for_each_environment_that_is_pulled_or_held() -> None:
     imported = job(places=[["p1", "prod", "/shop"], ["p1", "shared", "/a"]],
-                   secrets=[["X", 1, None, 1, SYNCED]], project_ids=["p1", "p2"])  # fmt: skip
+                   secrets=[["X", 1, None, 1, SYNCED, "id"]], project_ids=["p1", "p2"])  # fmt: skip
     graph = fleet.with_hosts(Graph(), {"web1": told(imported), "web2": told()}, NOW)
     assert fleet.places_to_ask(graph) == {
         ROOT: [SHOP],
@@ -221,7 +300,7 @@ HOSTILE = (
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_what_they_are(name: str) -> None:
-    answer = told(job(job=name, message=name, secrets=[[name, 0, name + "x", 1, SYNCED]]))
+    answer = told(job(job=name, message=name, secrets=[[name, 0, name + "x", 1, SYNCED, "id"]]))
     graph = asked(fleet.with_hosts(Graph(), {name: answer}, NOW), listed(("/shop", name + "x", 1, NOW)))
     document = json.loads(json.dumps(fleet.document(graph)))
     assert fleet.parsed(document) == graph
@@ -271,7 +350,7 @@ def test_a_damaged_document_is_refused_and_says_what_to_do(graph: Graph, path: l
     ("path", "value"),
     [
         (["jobs"], {}),
-        (["jobs", 0, "secrets", 0], ["A", 0, None, 1]),
+        (["jobs", 0, "secrets", 0], ["A", 0, None, 1, SYNCED]),
         (["jobs", 0, "secrets", 0, 1], 1),
         (["jobs", 0, "secrets", 0, 1], -1),
         (["jobs", 0, "secrets", 0, 0], 5),
@@ -285,6 +364,17 @@ def test_a_damaged_document_is_refused_and_says_what_to_do(graph: Graph, path: l
         (["jobs", 0, "places", 0, 2], "/s\ud800x"),
         (["jobs", 0, "conclusion"], "\udfff"),
         (["agent"], ...),
+        (["time"], ...),
+        (["jobs", 0, "secrets", 0, 5], None),
+        (["jobs"], [job(), job()]),
+        (["jobs"], [job(job=str(number)) for number in range(fleet.MOST_JOBS + 1)]),
+        (["jobs", 0, "project_ids"], ["p"] * (fleet.MOST_PROJECTS + 1)),
+        (["jobs", 0, "secrets"], [["A", 0, None, 1, SYNCED, ""]] * (fleet.MOST_SECRETS + 1)),
+        (["jobs", 0, "secrets", 0, 0], "x" * (fleet.LONGEST + 1)),
+        (["jobs", 0, "secrets", 1, 2], "x" * (fleet.LONGEST + 1)),
+        (["jobs", 0, "places", 0, 2], "/" + "x" * (fleet.LONGEST + 1)),
+        (["jobs", 0, "conclusion"], "x" * (fleet.LONGEST + 1)),
+        (["jobs", 0, "files", 0, "path"], "/" + "x" * (fleet.LONGEST + 1)),
     ],
 )
 def test_what_is_no_metadata_is_refused(path: list[Any], value: Any) -> None:

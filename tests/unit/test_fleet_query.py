@@ -24,6 +24,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
     KnownSecret,
     Place,
     Project,
+    Source,
 )
 
 MANUAL = Path(__file__).parents[2] / "docs/docsite/rst/guide_fleet.rst"
@@ -68,6 +69,7 @@ def graph() -> Graph:
         {"p1": Project("p1", "Shop", "shop", URL)},
         secrets,
         {one.id: one for one in vaults},
+        {ROOT: Source(ROOT, "2026-01-15T11:00:00Z", "forbidden")},
     )
 
 
@@ -116,7 +118,6 @@ def test_secrets_are_held_unused_or_gone(graph: Graph) -> None:
 
 def test_every_secret_belongs_to_its_project(graph: Graph) -> None:
     assert column(ask(graph, "relation=belongs_to target=p1"), "source") == list(graph.secrets)
-    assert ask(graph, "relation=belongs_to target=p2") == []
 
 
 def test_the_state_of_a_vault_is_the_first_thing_to_act_on(graph: Graph) -> None:
@@ -137,6 +138,21 @@ def test_one_may_say_after_how_many_intervals_a_vault_is_stale(graph: Graph) -> 
     assert column(ask(graph, "type=agent_vault state=stale intervals=0.5"), "host") == ["web1", "web2"]
 
 
+def test_a_host_whose_name_is_a_pattern_is_asked_for_as_one(graph: Graph) -> None:
+    odd = vault("web[1]", Hold(LOST, 1, OLD))
+    graph = replace(graph, vaults={**graph.vaults, odd.id: odd})
+    assert set(column(ask(graph, "exposed=web[1]"), "host")) == {"web1"}
+    assert set(column(ask(graph, "exposed=web[[]1]"), "host")) == {"web[1]"}
+    assert set(column(ask(graph, "relation=synced_to host=web[[]1]"), "host")) == {"web[1]"}
+
+
+def test_a_sync_in_the_future_was_just_now(graph: Graph) -> None:
+    [row] = ask(
+        replace(graph, vaults={"web1/shop": vault("web1", last_sync="2026-01-16T00:00:00Z")}), "type=agent_vault"
+    )
+    assert (row["age_seconds"], row["intervals"], row["late"]) == (0, 0.0, False)
+
+
 def test_who_is_late_is_told_whatever_else_is_wrong(graph: Graph) -> None:
     late = replace(graph.vaults["web3/shop"], last_sync=OLD)
     graph = replace(graph, vaults={**graph.vaults, late.id: late})
@@ -155,6 +171,36 @@ def test_nobody_is_said_to_be_current_before_an_infisical_has_told(graph: Graph)
     assert (fleet_query.summary(untold, NOW)["unknown"], fleet_query.summary(untold, NOW)["behind"]) == (2, 1)
 
 
+def test_a_secret_that_was_deleted_and_made_again_is_another_one_whatever_its_version(graph: Graph) -> None:
+    def state(version: int, held: Hold) -> str:
+        anew = KnownSecret(SHOP, "DB_PASSWORD", version, FRESH, id="new")
+        changed = replace(graph, secrets={**graph.secrets, DB: anew}, vaults={"web1/shop": vault("web1", held)})
+        [row] = ask(changed, "relation=synced_to")
+        return str(row["state"])
+
+    for version in (1, 4, 9):
+        assert state(version, Hold(DB, 4, OLD, None, "old")) == "behind"
+    assert state(4, Hold(DB, 4, OLD, None, "new")) == "current"
+    # A server may not tell ids, and a host whose agent is older neither.
+    assert state(4, Hold(DB, 4, OLD)) == "current"
+    # Nobody but the host knows that version: it is newer than the last listing, or the server was put back.
+    assert state(3, Hold(DB, 4, OLD, None, "new")) == "unknown"
+
+
+def test_what_infisical_did_not_tell_is_told(graph: Graph) -> None:
+    assert ask(graph, "type=source") == [
+        {"project": "p1", "project_name": "Shop", "environment": "prod", "path": "/", "problem": "forbidden",
+         "listed_at": "2026-01-15T11:00:00Z", "age_seconds": 3600}
+    ]  # fmt: skip
+    assert fleet_query.problems(graph) == ["forbidden (1 place)"]
+    places = [Place("p1", f"env{number}", "/") for number in range(9)]
+    sources = {place: Source(place, None, f"no {place.environment[:4]}\x1b") for place in places}
+    assert fleet_query.problems(replace(graph, sources=sources)) == [
+        "no env0\\x1b (1 place)", "no env1\\x1b (1 place)", "no env2\\x1b (1 place)", "and 6 more"
+    ]  # fmt: skip
+    assert fleet_query.problems(replace(graph, sources={})) == []
+
+
 def test_who_is_behind_and_for_how_long_is_told(graph: Graph) -> None:
     [row] = ask(graph, "relation=synced_to state=behind")
     assert (row["host"], row["version"], row["current_version"], row["behind_seconds"]) == ("web2", 3, 4, 3600)
@@ -166,6 +212,7 @@ def test_what_a_job_should_have_and_has_not_is_missing(graph: Graph) -> None:
     rows = [(row["host"], row["name"]) for row in ask(graph, "relation=missing_on")]
     assert ("web4", "API_KEY") in rows
     assert ("web2", "FREE") in rows
+    assert {row["behind_seconds"] for row in ask(graph, "relation=missing_on name=FREE")} == {60}
     # What is not in the job's folder, or not in Infisical any more, is not missing.
     assert {name for _host, name in rows} == {"DB_PASSWORD", "API_KEY", "FREE"}
     assert not [row for row in rows if row[0] in ("web1", "web6")]
@@ -179,6 +226,10 @@ def test_of_secrets_with_one_name_in_the_vault_one_that_is_held_stands_for_all(g
     apart = replace(SCOPE, key_format="{path}_{key}")
     wider = replace(wider, vaults={"web1/shop": replace(graph.vaults["web1/shop"], scope=apart)})
     assert [row["path"] for row in ask(wider, "relation=missing_on host=web1")] == ["/shop/deep"]
+    normal = replace(SCOPE, normalize_names=True)
+    names = {id_: KnownSecret(SHOP, name, 1, FRESH) for id_, name in ((API, "API_KEY"), (FREE, "api-key"))}
+    held = replace(graph.vaults["web3/shop"], scope=normal, holds=(Hold(FREE, 1, FRESH, "API_KEY"),))
+    assert ask(replace(graph, secrets=names, vaults={held.id: held}), "relation=missing_on") == []
     flat = replace(apart, recursive=False)
     wider = replace(wider, vaults={"web1/shop": replace(graph.vaults["web1/shop"], scope=flat)})
     assert ask(wider, "relation=missing_on") == []
@@ -204,13 +255,26 @@ def test_what_a_leaked_host_exposes_is_told_with_who_has_the_same(graph: Graph) 
     rows = {row["name"]: row["also_on"] for row in ask(graph, "exposed=web2")}
     assert rows == {"DB_PASSWORD": ["web1", "web6"], "API_KEY": ["web1", "web3", "web5", "web6"], "LOST": []}
     assert column(ask(graph, "exposed=web2 also_on=web3"), "name") == ["API_KEY"]
+    both = {row["name"]: row["also_on"] for row in ask(graph, "exposed=web[12]")}
+    assert both == {"DB_PASSWORD": ["web6"], "API_KEY": ["web3", "web5", "web6"], "FREE": ["web6"], "LOST": []}
 
 
 @pytest.mark.parametrize(
     ("query", "said"),
     [
         ("rotate=NO_SUCH", "there is no secret 'NO_SUCH'"),
-        ("rotate=DB_PASSWORD environment=stage", "no secret 'DB_PASSWORD' fits what is asked of its environment"),
+        ("rotate=DB_PASSWORD path=/till", "no secret 'DB_PASSWORD' fits what is asked of its path"),
+        ("rotate=DB_PASSWORD environment=stage", "there is no environment 'stage'"),
+        ("rotate=DB_PASSWORD job=till", "there is no job 'till'"),
+        ("exposed=web1 job=till", "there is no job 'till'"),
+        ("relation=missing_on project=p2", "there is no project 'p2'"),
+        ("relation=missing_on environment=prd", "there is no environment 'prd'"),
+        ("relation=synced_to name=DB_PASSWRD", "there is no secret 'DB_PASSWRD'"),
+        ("relation=synced_to state=behind host=", "there is no host ''"),
+        ("relation=belongs_to target=p2", "there is no project 'p2'"),
+        ("relation=hosted_by target=https://other", "there is no service 'https://other'"),
+        ("relation=synced_to target=web1/till", "there is no vault 'web1/till'"),
+        ("relation=missing_on target=web1/till", "there is no vault 'web1/till'"),
         ("rotate=DB_PASSWORD host=web9", "there is no host 'web9'"),
         ("exposed=web9", "there is no host 'web9'"),
         ("relation=missing_on host=web[89]", "there is no host"),
@@ -240,14 +304,23 @@ def test_an_answer_may_be_empty_where_that_is_one(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize(
-    "nothing", [AgentVault("web9", "", silent=True), vault("web9", problem="wrong key", answered_at=FRESH)]
+    "nothing",
+    [
+        AgentVault("web9", "", silent=True),
+        vault("web9", problem="wrong key", answered_at=FRESH),
+        vault("web9", silent=True, last_sync=None),
+    ],
 )
-def test_a_host_of_which_nothing_is_known_does_not_seem_to_expose_nothing(graph: Graph, nothing: AgentVault) -> None:
+def test_a_host_of_which_nothing_is_known_does_not_seem_to_have_nothing(graph: Graph, nothing: AgentVault) -> None:
     graph = replace(graph, vaults={**graph.vaults, nothing.id: nothing})
+    [*_rows, row] = ask(graph, "rotate=DB_PASSWORD")
+    assert (row["host"], row["name"], row["state"], row["file"]) == ("web9", "", "unknown", "")
+    with pytest.raises(ConfigurationError, match="these hosts hold is not known: web9"):
+        ask(graph, "rotate=DB_PASSWORD job=shop host=web3")
     [row] = ask(graph, "exposed=web9")
     assert (row["host"], row["name"], row["state"], row["also_on"]) == ("web9", "", "unknown", [])
     assert "web9" in column(ask(graph, "exposed=web* state=unknown"), "host")
-    with pytest.raises(ConfigurationError, match="it is not known what web9 holds"):
+    with pytest.raises(ConfigurationError, match="these hosts hold is not known: web9"):
         ask(graph, "exposed=web9 name=DB_PASSWORD")
 
 

@@ -101,9 +101,9 @@ def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, caps
         "mail", [], None, "", None
     )  # fmt: skip
     rows = one.pop("secrets")
-    assert [(name, one["places"][place], key, version) for name, place, key, version, _time in rows] == [
-        ("DB", ["p1", "prod", "/shop"], None, 3),
-        ("OTHER", ["p2", "prod", "/shop/a"], "key", 1),
+    assert [(name, one["places"][place], key, version, id_) for name, place, key, version, _time, id_ in rows] == [
+        ("DB", ["p1", "prod", "/shop"], None, 3, "id"),
+        ("OTHER", ["p2", "prod", "/shop/a"], "key", 1, "id"),
     ]
     assert all(fleet.seconds_of(row[4]) for row in rows)
     del one["places"]

@@ -153,7 +153,8 @@ class Api:
             **_reading(include_imports, expand_references, view_values),
         }
         what = f"list the secrets of {scope}"
-        answer = self._answer("GET", "", Operation.LIST, what, query=query, known=known)
+        operation = Operation.LIST if view_values else Operation.NAMES
+        answer = self._answer("GET", "", operation, what, query=query, known=known)
         if answer.unchanged:
             return None
         data = _data(answer, what)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from .config import BY_PLACE, CONFIG_FILES, JOBS, OPTIONS, Layer, Option, Settled, installed_jobs, job_file, secret_text
 from .errors import Conclusion, ConfigurationError, InfisicalError
+from .model import shown
 
 if TYPE_CHECKING:
     from .keys import KeySource
@@ -228,14 +229,6 @@ class Console:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
             self._progress = False
-
-
-def shown(text: str) -> str:
-    """Text that others wrote, such as a name, with nothing in it that a terminal would obey."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
 
 
 def _write(data: bytes) -> None:

@@ -110,6 +110,7 @@ class Operation(str, Enum):
 
     LOGIN = "login"
     LIST = "list"
+    NAMES = "names"
     GET = "get"
     CREATE = "create"
     UPDATE = "update"
@@ -221,7 +222,7 @@ _JSON_ROWS = (
     _row((400, 404), r"^([^:]+: )?folder (not found|with .* not found)", Conclusion.SCOPE_MISSING),
     _row((400, 404), r"^([^:]+: )?secrets? (not found|not exist|with name .* not found)", Conclusion.SECRET_MISSING),
     _row((404,), "", Conclusion.SECRET_MISSING, *_NAMED),
-    _row((404,), "", Conclusion.SCOPE_MISSING, Operation.CREATE, Operation.LIST, Operation.BATCH),
+    _row((404,), "", Conclusion.SCOPE_MISSING, Operation.CREATE, Operation.LIST, Operation.NAMES, Operation.BATCH),
     _row((404,), "", Conclusion.ROUTE_MISSING),
 )  # fmt: skip
 
@@ -275,6 +276,8 @@ _REMEDIES: dict[Conclusion, str] = {
 
 _PERMISSIONS: dict[Operation, str] = {
     Operation.LIST: "'Read Value' on 'Secrets' of this environment and path",
+    Operation.NAMES: "'Describe Secret', or 'Read Value' where a server has not that, on 'Secrets' of this environment "
+    "and path",
     Operation.GET: "'Read Value' on 'Secrets' of this environment and path",
     Operation.CREATE: "'Create' on 'Secrets' of this environment and path",
     Operation.UPDATE: "'Modify' on 'Secrets' of this environment and path",

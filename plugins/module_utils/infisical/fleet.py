@@ -10,10 +10,12 @@ the fleet.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple, Optional
 from urllib.parse import quote
 
@@ -41,7 +43,7 @@ class Place(NamedTuple):
 
 
 class Project(NamedTuple):
-    """A project; name and slug are empty where no server has told them."""
+    """A project; all but its id is empty where no server has told of it."""
 
     id: str
     name: str
@@ -53,7 +55,8 @@ class KnownSecret(NamedTuple):
     """A secret by name, with the version that is current.
 
     `updated_at` is the time of that version, None where no server has told of the secret yet: `version` is then the
-    highest that a vault holds. `gone` is what the server no longer has, and a vault still holds.
+    highest that a vault holds. `gone` is what the server no longer has, and a vault still holds. `id` is Infisical's,
+    which is another one where a secret was deleted and made again, so that its versions begin anew.
     """
 
     place: Place
@@ -61,16 +64,18 @@ class KnownSecret(NamedTuple):
     version: int = 0
     updated_at: Optional[str] = None  # noqa: UP045 - evaluated on Python 3.9
     gone: bool = False
+    id: str = ""
 
 
 class Hold(NamedTuple):
-    """That a vault holds a secret (id), in which version and since when; `name` in the vault where it is another one
-    than in Infisical."""
+    """That a vault holds a secret (by its key in the graph), in which version and since when; `name` in the vault where
+    it is another one than in Infisical, `id` as in KnownSecret."""
 
     secret: str
     version: int
     synced_at: str
     name: Optional[str] = None  # noqa: UP045
+    id: str = ""
 
 
 class DeliveredFile(NamedTuple):
@@ -167,22 +172,30 @@ class Graph:
 class HostAnswer:
     """What a host has told: its vaults (`host` empty), and the secrets in them that nobody else may know of."""
 
-    time: str
     vaults: tuple[AgentVault, ...] = ()
     secrets: Mapping[str, KnownSecret] = field(default_factory=dict)
+
+
+class ListedSecret(NamedTuple):
+    """A secret as a server lists it, `updated_at` in the server's own form."""
+
+    path: str
+    name: str
+    version: int
+    updated_at: str
+    id: str = ""
 
 
 @dataclass(frozen=True)
 class Listed:
     """What a server has told of a folder, with all below it if `recursive`; with a `problem`, nothing.
 
-    `secrets` are (path, name, version, updated_at). `left_out` are folders of which it says nothing, because the
-    identity may not see them.
+    `left_out` are folders of which it says nothing, because the identity may not see them.
     """
 
     place: Place
     recursive: bool = True
-    secrets: Sequence[tuple[str, str, int, str]] = ()
+    secrets: Sequence[ListedSecret] = ()
     problem: str | None = None
     left_out: frozenset[str] = frozenset()
 
@@ -257,9 +270,14 @@ def with_hosts(
 
 
 def _with_known_holds(vault: AgentVault, graph: Graph) -> AgentVault:
-    """A vault that cannot be opened holds what it was known to hold."""
+    """A vault that cannot be opened holds what it was known to hold, and where its configuration cannot be read either,
+    is of the job that it was known to be of."""
     before = graph.vaults.get(vault.id)
-    return vault if vault.problem is None or before is None else replace(vault, holds=before.holds)
+    if vault.problem is None or before is None:
+        return vault
+    if vault.scope != JobScope() or vault.files:
+        return replace(vault, holds=before.holds)
+    return replace(before, answered_at=vault.answered_at, silent=False, problem=vault.problem, agent=vault.agent)
 
 
 def with_server(
@@ -267,18 +285,22 @@ def with_server(
 ) -> Graph:
     """The graph after the server `service` was asked at `time`.
 
-    A secret that a listing should have and has not is gone. What could not be listed stays as it was known.
+    A secret that a listing should have and has not is gone. What could not be listed stays as it was known, and is told
+    of as a source with a problem until it is asked for again.
     """
+    listings = list(listings)
     named = dict(graph.projects)
     for project in projects:
         named[project.id] = project._replace(service=service)
-    secrets, sources = dict(graph.secrets), dict(graph.sources)
+    secrets = dict(graph.secrets)
+    asked = {listed.place[:2] for listed in listings}
+    sources = {place: source for place, source in graph.sources.items() if place[:2] not in asked}
     by_environment: dict[tuple[str, str], list[str]] = {}
     for id_, secret in secrets.items():
         by_environment.setdefault(secret.place[:2], []).append(id_)
     for listed in listings:
         if listed.problem is not None:
-            before = sources.get(listed.place, Source(listed.place))
+            before = graph.sources.get(listed.place, Source(listed.place))
             sources[listed.place] = replace(before, problem=listed.problem)
             continue
         sources[listed.place] = Source(listed.place, time)
@@ -296,9 +318,10 @@ def _newest(listed: Listed) -> dict[str, KnownSecret]:
     """The secrets of a listing by id; of one that a server lists twice, the newest."""
     found: dict[str, KnownSecret] = {}
     places: dict[str, Place] = {}
-    for path, name, version, updated_at in listed.secrets:
+    for path, name, version, updated_at, own_id in listed.secrets:
         place = places.get(path) or places.setdefault(path, listed.place._replace(path=path))
-        secret, id_ = KnownSecret(place, name, version, time_text(updated_at) or ""), secret_id(place, name)
+        secret = KnownSecret(place, name, version, time_text(updated_at) or "", False, own_id)
+        id_ = secret_id(place, name)
         other = found.get(id_)
         if other is None or (other.updated_at or "", other.version) < (secret.updated_at or "", version):
             found[id_] = secret
@@ -310,9 +333,9 @@ def _settled(graph: Graph) -> Graph:
     that is held where no server has told one; and with the projects that anything names."""
     highest: dict[str, int] = {}
     for vault in graph.vaults.values():
-        for id_, version, _time, _name in vault.holds:
-            if version > highest.get(id_, -1):
-                highest[id_] = version
+        for hold in vault.holds:
+            if hold.version > highest.get(hold.secret, -1):
+                highest[hold.secret] = hold.version
     asked = set(places_to_ask(graph))
     secrets = {}
     for id_ in sorted(graph.secrets):
@@ -323,9 +346,9 @@ def _settled(graph: Graph) -> Graph:
         if secret.updated_at is None and secret.version != highest[id_]:
             secret = secret._replace(version=highest[id_])
         secrets[id_] = secret
-    told = {project: vault.service for vault in graph.vaults.values() for project in vault.scope.project_ids}
-    used = {secret.place.project for secret in secrets.values()} | set(told)
-    projects = {id_: graph.projects.get(id_) or Project(id_, "", "", told.get(id_, "")) for id_ in sorted(used)}
+    used = {secret.place.project for secret in secrets.values()}
+    used.update(project for vault in graph.vaults.values() for project in vault.scope.project_ids)
+    projects = {id_: graph.projects.get(id_) or Project(id_, "", "", "") for id_ in sorted(used)}
     vaults = {id_: graph.vaults[id_] for id_ in sorted(graph.vaults)}
     sources = {place: graph.sources[place] for place in sorted(graph.sources) if place._replace(path="/") in asked}
     return replace(graph, projects=projects, secrets=secrets, vaults=vaults, sources=sources)
@@ -336,7 +359,7 @@ def places_to_ask(graph: Graph) -> dict[Place, list[Place]]:
     the folders that are of interest in it."""
     found: dict[Place, dict[Place, None]] = {}
     wanted = {place: None for vault in graph.vaults.values() for place in vault.scope.places if place.environment}
-    held = {id_ for vault in graph.vaults.values() for id_, _version, _time, _name in vault.holds}
+    held = {hold.secret for vault in graph.vaults.values() for hold in vault.holds}
     wanted.update({graph.secrets[id_].place: None for id_ in held})
     for place in sorted(wanted):
         found.setdefault(place._replace(path="/"), {})[place] = None
@@ -379,10 +402,11 @@ def document(graph: Graph) -> dict[str, Any]:
                 "version": secret.version,
                 "updated_at": secret.updated_at,
                 "gone": secret.gone,
+                "infisical_id": secret.id,
             }
             for id_, secret in graph.secrets.items()
         ],
-        "vaults": [_vault_document(id_, vault, numbers) for id_, vault in graph.vaults.items()],
+        "vaults": [_vault_document(id_, vault, numbers, graph.secrets) for id_, vault in graph.vaults.items()],
         "sources": [
             {
                 "project": source.place.project,
@@ -396,7 +420,14 @@ def document(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _vault_document(id_: str, vault: AgentVault, numbers: Mapping[str, int]) -> dict[str, Any]:
+def _vault_document(
+    id_: str, vault: AgentVault, numbers: Mapping[str, int], secrets: Mapping[str, KnownSecret]
+) -> dict[str, Any]:
+    def row(hold: Hold) -> list[Any]:
+        other_id = [hold.id] * (hold.id != secrets[hold.secret].id)
+        name = [hold.name] * (hold.name is not None or bool(other_id))
+        return [numbers[hold.secret], hold.version, hold.synced_at, *name, *other_id]
+
     scope = vault.scope
     return {
         "id": id_,
@@ -422,10 +453,7 @@ def _vault_document(id_: str, vault: AgentVault, numbers: Mapping[str, int]) -> 
         "answered_at": vault.answered_at,
         "silent": vault.silent,
         "files": [{**file._asdict(), "names": list(file.names)} for file in vault.files],
-        "holds": [
-            [numbers[secret], version, time] if name is None else [numbers[secret], version, time, name]
-            for secret, version, time, name in vault.holds
-        ],
+        "holds": [row(hold) for hold in vault.holds],
     }
 
 
@@ -443,7 +471,7 @@ def parsed(data: Any, where: str = "graph") -> Graph:
         vaults = []
         for row in _rows(data, "vaults"):
             vault = _parsed_job(row, _text(row, "host"))
-            vaults.append(replace(vault, holds=_parsed_holds(row["holds"], ids)))
+            vaults.append(replace(vault, holds=_parsed_holds(row["holds"], ids, secrets)))
         sources = [
             Source(_place(row), _optional(row, "listed_at"), _optional(row, "problem"))
             for row in _rows(data, "sources")
@@ -459,24 +487,80 @@ def parsed(data: Any, where: str = "graph") -> Graph:
         raise ConfigurationError(where, f"is damaged: {_unsound(error)}. Move it away to begin anew.") from None
 
 
-def parsed_answer(data: Any, time: str, where: str = "metadata") -> HostAnswer:
+MOST_JOBS = 100
+MOST_PROJECTS = 1000
+MOST_SECRETS = 50_000
+LONGEST = 2000
+"""Of a host, of a job, of a host, and characters of a text: more is not what an agent tells. No host is to make the
+report of all others fail."""
+
+
+def parsed_answer(data: Any, time: str) -> HostAnswer:
     """What a host's metadata document tells that it gave at `time`. Raises ConfigurationError, as `parsed` does."""
+    where = "metadata"
     _check_schema(data, METADATA_SCHEMA, where)
     try:
         # JSON may hold half a character, which no request and no file can.
         json.dumps(data, ensure_ascii=False).encode("utf-8")
         agent = _text(data, "agent")
         secrets: dict[str, KnownSecret] = {}
+        # A clock that is ahead would make a host seem to have synced just now for as long as it is.
+        ahead = max(0.0, (seconds_of(data["time"]) or 0.0) - (seconds_of(time) or math.inf))
         vaults = []
-        for row in _rows(data, "jobs"):
-            holds = _answered_holds(row, secrets)
-            vaults.append(replace(_parsed_job({**row, **_FLAT, "agent": agent}, ""), answered_at=time, holds=holds))
-        return HostAnswer(time, tuple(vaults), secrets)
+        jobs = _rows(data, "jobs")
+        _check_sizes(jobs)
+        for row in jobs:
+            vault = _parsed_job({**row, **_FLAT, "agent": agent}, "")
+            holds = _answered_holds(row, secrets, ahead)
+            scope = vault.scope
+            _check_lengths(
+                (vault.job, vault.service, vault.conclusion, agent, scope.environment, scope.secret_path,
+                 scope.key_format), scope.project_ids,
+                *((file.path, file.format, file.owner, *file.names) for file in vault.files),
+            )  # fmt: skip
+            vaults.append(
+                replace(
+                    vault,
+                    message=_cut(vault.message),
+                    problem=None if vault.problem is None else _cut(vault.problem),
+                    last_sync=_earlier(vault.last_sync, ahead),
+                    ended=_earlier(vault.ended, ahead),
+                    answered_at=time,
+                    holds=holds,
+                )
+            )
+        return HostAnswer(tuple(vaults), secrets)
     except _UNSOUND as error:
         raise ConfigurationError(where, f"is not what a host tells: {_unsound(error)}.") from None
 
 
-_UNSOUND = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+def _check_sizes(jobs: Sequence[Mapping[str, Any]]) -> None:
+    if len(jobs) > MOST_JOBS or len({row["job"] for row in jobs}) < len(jobs):
+        raise ValueError("it has too many jobs, or two of one name")
+    if any(len(row["project_ids"]) > MOST_PROJECTS for row in jobs):
+        raise ValueError("a job has too many projects")
+    if sum(len(row["secrets"]) for row in jobs) > MOST_SECRETS:
+        raise ValueError("it has too many secrets")
+
+
+def _check_lengths(*texts: Iterable[str]) -> None:
+    if max(map(len, chain(*texts)), default=0) > LONGEST:
+        raise ValueError("a text in it is too long")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
+def _earlier(time: str | None, seconds: float) -> str | None:
+    """A time of a clock that is so many seconds ahead, None for what is none."""
+    then = seconds_of(time)
+    if then is None or not seconds:
+        return None if then is None else time
+    return time_text(datetime.fromtimestamp(max(0.0, then - seconds), timezone.utc).isoformat())
+
+
+_UNSOUND = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
 _FLAT = {"scope": None, "answered_at": None, "silent": False}
 """What a host does not say of a job."""
 
@@ -535,7 +619,7 @@ def _place(row: Mapping[str, Any]) -> Place:
 def _parsed_secret(row: Mapping[str, Any]) -> KnownSecret:
     return KnownSecret(
         _place(row), _text(row, "name"), int(_of(int, row, "version")), _optional(row, "updated_at"),
-        bool(_of(bool, row, "gone")),
+        bool(_of(bool, row, "gone")), _text(row, "infisical_id"),
     )  # fmt: skip
 
 
@@ -547,10 +631,14 @@ def _parsed_job(row: Mapping[str, Any], host: str) -> AgentVault:
         job=_text(row, "job"),
         service=_text(row, "service"),
         scope=JobScope(
-            _texts(scope, "project_ids"), _text(scope, "environment"), _text(scope, "secret_path"),
-            bool(_of(bool, scope, "recursive")), _text(scope, "key_format"), bool(_of(bool, scope, "normalize_names")),
+            tuple(dict.fromkeys(_texts(scope, "project_ids"))),
+            _text(scope, "environment"),
+            _text(scope, "secret_path"),
+            bool(_of(bool, scope, "recursive")),
+            _text(scope, "key_format"),
+            bool(_of(bool, scope, "normalize_names")),
         ),
-        interval_minutes=int(_of(int, row, "interval_minutes")),
+        interval_minutes=max(0, int(_of(int, row, "interval_minutes"))),
         last_sync=_optional(row, "last_sync"),
         ended=_optional(row, "ended"),
         conclusion=_text(row, "conclusion"),
@@ -567,15 +655,20 @@ def _parsed_job(row: Mapping[str, Any], host: str) -> AgentVault:
     )  # fmt: skip
 
 
-def _parsed_holds(rows: Any, ids: Sequence[str]) -> tuple[Hold, ...]:
+def _parsed_holds(rows: Any, ids: Sequence[str], secrets: Sequence[KnownSecret]) -> tuple[Hold, ...]:
     if not isinstance(rows, list):
         raise TypeError("'holds' is no list")
-    holds = tuple([Hold(ids[row[0]], row[1], row[2], row[3] if len(row) > 3 else None) for row in rows])
+
+    def hold(number: int, version: int, time: str, name: str | None = None, own_id: str | None = None) -> Hold:
+        return Hold(ids[number], version, time, name, secrets[number].id if own_id is None else own_id)
+
+    holds = tuple([hold(*row) for row in rows])
     if holds:
-        _secrets, versions, times, names = zip(*holds)
+        _secrets, versions, times, names, own_ids = zip(*holds)
         if (
             set(map(type, versions)) != {int}
             or not is_text(times)
+            or not is_text(own_ids)
             or not set(map(type, names)) <= {str, type(None)}
             or min(row[0] for row in rows) < 0
         ):
@@ -583,28 +676,33 @@ def _parsed_holds(rows: Any, ids: Sequence[str]) -> tuple[Hold, ...]:
     return holds
 
 
-def _answered_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret]) -> tuple[Hold, ...]:
-    """What a host says that a job's vault holds; the secrets are added to `secrets`."""
+def _answered_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], ahead: float) -> tuple[Hold, ...]:
+    """What a host whose clock is so many seconds ahead says that a job's vault holds; the secrets are added to
+    `secrets`."""
     places = [Place(*_three_texts(row)) for row in _list(job, "places")]
     rows = _list(job, "secrets")
     if not rows:
         return ()
-    names, numbers, _keys, versions, times = zip(*rows)
+    names, numbers, keys, versions, times, own_ids = zip(*rows)
     if (
         not is_text(names)
         or not is_text(times)
+        or not is_text(own_ids)
+        or not set(map(type, keys)) <= {str, type(None)}
         or set(map(type, numbers)) != {int}
         or set(map(type, versions)) != {int}
         or min(*numbers, *versions) < 0
     ):
         raise TypeError("'secrets' has a row that is none")
+    _check_lengths(names, times, own_ids, filter(None, keys), *places)
     found = []
-    for name, number, key, version, time in rows:
-        place, own = places[number], str(name if key is None else _of(str, {"secrets": key}, "secrets"))
+    for name, number, key, version, time, own_id in rows:
+        place, own = places[number], str(name if key is None else key)
         id_ = secret_id(place, own)
         if id_ not in secrets:
-            secrets[id_] = KnownSecret(place, own)
-        found.append(Hold(id_, version, str(time), None if key is None else str(name)))
+            secrets[id_] = KnownSecret(place, own, id=str(own_id))
+        synced = _earlier(time, ahead) or "" if ahead else str(time)
+        found.append(Hold(id_, version, synced, None if key is None else str(name), str(own_id)))
     return tuple(found)
 
 
@@ -617,4 +715,5 @@ def _three_texts(row: Any) -> tuple[str, str, str]:
     project, environment, path = row
     if not is_text((project, environment, path)):
         raise TypeError("'places' has a row that is none")
-    return str(project), str(environment), str(path)
+    # Two spellings of a folder would be two folders with one id.
+    return str(project), str(environment), "/" + "/".join(part for part in path.split("/") if part)

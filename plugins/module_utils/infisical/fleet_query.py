@@ -14,14 +14,15 @@ import io
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase, translate
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from .errors import ConfigurationError
 from .fleet import AgentVault, Graph, Hold, JobScope, KnownSecret, Place, seconds_of
-from .model import normalized_name
+from .model import normalized_name, shown
 
 INTERVALS = 2.0
 """After how many intervals without a sync that succeeded a vault is stale."""
@@ -49,6 +50,15 @@ class Facts:
         return found
 
     @cached_property
+    def unknown_vaults(self) -> list[AgentVault]:
+        """The vaults of which nobody knows what they hold: it may be anything."""
+        return [
+            vault
+            for vault in self.graph.vaults.values()
+            if not vault.holds and (vault.silent or vault.answered_at is None or vault.problem is not None)
+        ]
+
+    @cached_property
     def _ages(self) -> dict[str, int | None]:
         return {id_: self.age(secret.updated_at) for id_, secret in self.graph.secrets.items()}
 
@@ -66,21 +76,23 @@ class Facts:
         return None if seconds is None else max(0, int(self.now - seconds))
 
     def state_of_hold(self, hold: Hold) -> str:
-        """`current`, `behind` the version in Infisical, or `gone` from it; before any Infisical has told of the secret,
-        `behind` what another vault holds, or `unknown`."""
+        """`current`, `behind` the version in Infisical, also where that belongs to a secret that was made anew, or
+        `gone` from it; `unknown` where no Infisical has told of that version."""
         secret = self.graph.secrets[hold.secret]
         if secret.gone:
             return "gone"
-        if hold.version < secret.version:
+        is_told = secret.updated_at is not None
+        made_anew = is_told and hold.id != secret.id and bool(hold.id and secret.id)
+        if hold.version < secret.version or made_anew:
             return "behind"
-        return "unknown" if secret.updated_at is None else "current"
+        return "current" if is_told and hold.version == secret.version else "unknown"
 
     def behind_seconds(self, hold: Hold) -> int | None:
         """For how long, at least, a newer version has been in Infisical; None where there is none."""
         return self._ages[hold.secret] if self.state_of_hold(hold) == "behind" else None
 
     def state_of_secret(self, id_: str) -> str:
-        """`held` by a vault, `unused` by all, or `gone` from Infisical and held still."""
+        """`held` by a vault, `unused` by all of which it is known, or `gone` from Infisical and held still."""
         if self.graph.secrets[id_].gone:
             return "gone"
         return "held" if id_ in self.hosts_of else "unused"
@@ -228,6 +240,17 @@ def _vaults(facts: Facts) -> Iterator[Row]:
         }
 
 
+def _sources(facts: Facts) -> Iterator[Row]:
+    for source in facts.graph.sources.values():
+        yield {
+            **source.place._asdict(),
+            "project_name": _project_name(facts, source.place),
+            "listed_at": source.listed_at,
+            "age_seconds": facts.age(source.listed_at),
+            "problem": source.problem,
+        }
+
+
 def _belongs_to(facts: Facts) -> Iterator[Row]:
     for id_, secret in facts.graph.secrets.items():
         yield {"source": id_, "target": secret.place.project}
@@ -280,12 +303,13 @@ def _missing_on(facts: Facts) -> Iterator[Row]:
 
 
 def _rotate(facts: Facts, wanted: str) -> Iterator[Row]:
-    """Every host, job and file that has a secret, which is given by name or id; one row where none has it."""
+    """Every host, job and file that has a secret, which is given by name or id; one row where none has it, and one for
+    each vault that may have it, because nothing is known of what it holds."""
     chosen = {
         id_ for id_, secret in facts.graph.secrets.items() if _fits(secret.name, wanted) or id_ == wanted
     }  # fmt: skip
     if not chosen:
-        raise ConfigurationError("query", f"there is no secret '{wanted}' in the graph, neither by name nor by id.")
+        raise _none_such("name", wanted)
     nowhere = set(chosen)
     nothing = {"file": "", "format": "", "owner": ""}
     for vault in facts.graph.vaults.values():
@@ -313,6 +337,9 @@ def _rotate(facts: Facts, wanted: str) -> Iterator[Row]:
     for id_ in sorted(nowhere):
         about = {"id": id_, **_about(facts, id_), "current_version": facts.graph.secrets[id_].version}
         yield {**about, "host": "", "job": "", "version": None, "state": facts.state_of_secret(id_), **nothing}
+    for vault in facts.unknown_vaults:
+        about = {**_NO_SECRET, "current_version": None}
+        yield {**about, "host": vault.host, "job": vault.job, "version": None, "state": "unknown", **nothing}
 
 
 def _exposed(facts: Facts, wanted: str) -> Iterator[Row]:
@@ -320,14 +347,19 @@ def _exposed(facts: Facts, wanted: str) -> Iterator[Row]:
     known."""
     hosts = {vault.host for vault in facts.graph.vaults.values() if _fits(vault.host, wanted)}
     if not hosts:
-        raise _no_host(wanted)
+        raise _none_such("host", wanted)
+
+    @cache
+    def also_on(id_: str) -> list[str]:
+        return sorted(facts.hosts_of[id_] - hosts)
+
     for vault in facts.graph.vaults.values():
         if vault.host not in hosts:
             continue
         of_vault = {"host": vault.host, "job": vault.job}
-        if not vault.holds and (vault.answered_at is None or vault.problem is not None):
-            about = dict.fromkeys(_SECRET_KEYS, "")
-            yield {**about, **of_vault, "version": None, "current_version": None, "state": "unknown", "also_on": []}
+        if vault in facts.unknown_vaults:
+            versions = {"version": None, "current_version": None}
+            yield {**_NO_SECRET, **of_vault, **versions, "state": "unknown", "also_on": []}
         for hold in vault.holds:
             yield {
                 "id": hold.secret,
@@ -336,7 +368,7 @@ def _exposed(facts: Facts, wanted: str) -> Iterator[Row]:
                 "version": hold.version,
                 "current_version": facts.graph.secrets[hold.secret].version,
                 "state": facts.state_of_hold(hold),
-                "also_on": sorted(facts.hosts_of[hold.secret] - hosts),
+                "also_on": also_on(hold.secret),
             }
 
 
@@ -350,7 +382,9 @@ class Kind(NamedTuple):
 
 _HOLD_STATES = ("current", "behind", "gone", "unknown")
 _SECRET_STATES = ("held", "unused", "gone")
+_PLACE_KEYS = ("project", "project_name", "environment", "path")
 _SECRET_KEYS = ("id", "name", "project", "project_name", "environment", "path")
+_NO_SECRET = dict.fromkeys(_SECRET_KEYS, "")
 TYPES: dict[str, Kind] = {
     "service": Kind(_services, ("id", "projects")),
     "secret_project": Kind(_projects, ("id", "name", "slug", "service", "secrets", "vaults")),
@@ -361,6 +395,7 @@ TYPES: dict[str, Kind] = {
          "late", "generation", "secrets", "behind", "missing", "answered_at"),
         ("silent", "failed", "never", "stale", "ok"),
     ),
+    "source": Kind(_sources, (*_PLACE_KEYS, "listed_at", "age_seconds", "problem")),
 }  # fmt: skip
 RELATIONS: dict[str, Kind] = {
     "belongs_to": Kind(_belongs_to, ("source", "target")),
@@ -401,7 +436,7 @@ def ask(graph: Graph, query: str, now: float) -> list[Row]:
     nothing, whatever the fleet does, is an error: an empty answer would read as good news.
     """
     terms = _terms(query)
-    kind, argument = _chosen(terms)
+    asked, kind, argument = _chosen(terms)
     intervals = INTERVALS
     if kind is TYPES["agent_vault"] and "intervals" in terms:
         intervals = _number(terms.pop("intervals"))
@@ -410,12 +445,12 @@ def ask(graph: Graph, query: str, now: float) -> list[Row]:
         raise ConfigurationError(
             "query", f"'{unknown[0]}' is no key of these rows. They have: {', '.join(kind.keys)}."
         )  # fmt: skip
-    _check_known(kind, terms, graph)
+    _check_known(asked, kind, terms, graph)
     fits = {key: re.compile("|".join(translate(value) for value in values)).match for key, values in terms.items()}
     facts = Facts(graph, now, intervals)
     found = _fitting(kind.rows(facts, *argument), fits)
     if not found and argument:
-        _check_answered(kind, argument, facts, fits)
+        _check_answered(asked, argument, facts, fits)
     return found
 
 
@@ -423,41 +458,61 @@ def _fitting(rows: Iterator[Row], fits: Mapping[str, Callable[[str], object]]) -
     return [row for row in rows if all(_has(row[key], match) for key, match in fits.items())]
 
 
-def _check_known(kind: Kind, terms: dict[str, list[str]], graph: Graph) -> None:
-    """Whether there are the states and hosts that are asked for."""
+def _check_known(asked: str, kind: Kind, terms: dict[str, list[str]], graph: Graph) -> None:
+    """Whether there is, of what is asked for, what there can only be so much of."""
     if "late" in terms:
         terms["late"] = [value.lower() for value in terms["late"]]
     for key, there_are in (("state", kind.states), ("late", ("true", "false"))):
         for value in terms.get(key, ()):
             if not any(_fits(one, value) for one in there_are):
                 raise ConfigurationError("query", f"{key} cannot be '{value}', only: {', '.join(there_are)}.")
-    if "host" in terms:
-        hosts = {vault.host for vault in graph.vaults.values()}
-        for value in terms["host"]:
-            if value and not any(_fits(host, value) for host in hosts):
-                raise _no_host(value)
+    named = {key: terms[key] for key in _NAMES if key in terms and not (key == "name" and kind in TYPES.values())}
+    if "target" in terms:
+        named[_TARGETS[asked]] = terms["target"]
+    for key, values in named.items():
+        there_is = _NAMES[key](graph)
+        for value in values:
+            # The rows of a named question that tell of nothing have these empty.
+            if not (value == "" and asked in QUESTIONS) and not any(_fits(one, value) for one in there_is):
+                raise _none_such(key, value)
 
 
-def _no_host(wanted: str) -> ConfigurationError:
-    return ConfigurationError("query", f"there is no host '{wanted}' in the graph.")
+_NAMES: dict[str, Callable[[Graph], Set[str]]] = {
+    "host": lambda graph: {vault.host for vault in graph.vaults.values()},
+    "job": lambda graph: {vault.job for vault in graph.vaults.values()},
+    "project": lambda graph: graph.projects.keys(),
+    "environment": lambda graph: {
+        *(secret.place.environment for secret in graph.secrets.values()),
+        *(vault.scope.environment for vault in graph.vaults.values()),
+    },
+    "name": lambda graph: {secret.name for secret in graph.secrets.values()},
+    "service": lambda graph: set(graph.services),
+    "vault": lambda graph: graph.vaults.keys(),
+}
+"""What names there are in a graph. Whether there is a secret of a name, `type=secret` may well be asked."""
+_TARGETS = {"belongs_to": "project", "hosted_by": "service", "synced_to": "vault", "missing_on": "vault"}
+
+
+def _none_such(key: str, value: str) -> ConfigurationError:
+    what = "secret" if key == "name" else key
+    return ConfigurationError("query", f"there is no {what} '{value}' in the graph.")
 
 
 def _check_answered(
-    kind: Kind, argument: Sequence[str], facts: Facts, fits: Mapping[str, Callable[[str], object]]
+    asked: str, argument: Sequence[str], facts: Facts, fits: Mapping[str, Callable[[str], object]]
 ) -> None:
-    """Whether an empty answer to a named question says that there is nothing, rather than that it was the wrong one."""
-    if kind is QUESTIONS["exposed"]:
-        unknown = [row for row in kind.rows(facts, *argument) if not row["id"]]
-        if unknown:
-            raise ConfigurationError(
-                "query", f"nothing fits, but it is not known what {unknown[0]['host']} holds: it has never answered, "
-                "or its vault cannot be opened."
-            )  # fmt: skip
-    else:
-        about = {key: match for key, match in fits.items() if key in _SECRET_KEYS}
-        if not _fitting(kind.rows(facts, *argument), about):
-            asked = " and ".join(about)
-            raise ConfigurationError("query", f"no secret '{argument[0]}' fits what is asked of its {asked}.")
+    """Whether an empty answer to a named question says that there is nothing, rather than that nothing is known, or
+    that it was the wrong one."""
+    rows = list(QUESTIONS[asked].rows(facts, *argument))
+    unknown = sorted({row["host"] for row in rows if not row["id"]})
+    if unknown:
+        raise ConfigurationError(
+            "query", f"nothing fits, but what these hosts hold is not known: {', '.join(unknown)}. They do not answer, "
+            "or their vaults cannot be opened. Without other terms, the question names them with the state unknown."
+        )  # fmt: skip
+    about = {key: match for key, match in fits.items() if key in _SECRET_KEYS}
+    if asked == "rotate" and not _fitting(iter(rows), about):
+        raise ConfigurationError("query", f"no secret '{argument[0]}' fits what is asked of its {' and '.join(about)}.")
 
 
 def _terms(query: str) -> dict[str, list[str]]:
@@ -474,8 +529,8 @@ def _terms(query: str) -> dict[str, list[str]]:
     return terms
 
 
-def _chosen(terms: dict[str, list[str]]) -> tuple[Kind, list[str]]:
-    """The kind of rows that is asked for, taken out of the terms, and what a named question is about."""
+def _chosen(terms: dict[str, list[str]]) -> tuple[str, Kind, list[str]]:
+    """The kind of rows that is asked for, by its name, taken out of the terms, and what a named question is about."""
     tables = {"type": TYPES, "relation": RELATIONS}
     given = [key for key in terms if key in tables or key in QUESTIONS]
     if len(given) != 1 or len(terms[given[0]]) != 1:
@@ -483,10 +538,10 @@ def _chosen(terms: dict[str, list[str]]) -> tuple[Kind, list[str]]:
     [key] = given
     [value] = terms.pop(key)
     if key in QUESTIONS:
-        return QUESTIONS[key], [value]
+        return key, QUESTIONS[key], [value]
     if value not in tables[key]:
         raise ConfigurationError("query", f"there is no {key} '{value}'. There is {_what_there_is()}.")
-    return tables[key][value], []
+    return value, tables[key][value], []
 
 
 def _what_there_is() -> str:
@@ -513,7 +568,8 @@ def _has(value: Any, match: Callable[[str], object]) -> bool:
 
 
 def _fits(text: str, pattern: str) -> bool:
-    return text == pattern or fnmatchcase(text, pattern)
+    """As `ask` matches rows."""
+    return fnmatchcase(text, pattern)
 
 
 # The table
@@ -576,6 +632,21 @@ def table(graph: Graph, now: float) -> bytes:
             writer.writerow([*head, *[None] * 10, last_sync])
     stream.flush()
     return raw.getvalue()
+
+
+_MOST_PROBLEMS = 3
+
+
+def problems(graph: Graph) -> list[str]:
+    """What Infisical did not tell when it was last asked: each reason with the number of places. There may be any
+    number of reasons, so that those beyond the first are counted."""
+    counted = Counter(source.problem for source in graph.sources.values() if source.problem)
+    found = [
+        f"{shown(problem)} ({count} {'place' if count == 1 else 'places'})"
+        for problem, count in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+    ]
+    more = len(found) - _MOST_PROBLEMS
+    return found if more <= 0 else [*found[:_MOST_PROBLEMS], f"and {more} more"]
 
 
 def summary(graph: Graph, now: float) -> Mapping[str, int]:

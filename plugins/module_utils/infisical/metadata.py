@@ -109,5 +109,6 @@ def _held(job: str, vault: Vault) -> dict[str, Any]:
         if secret.job == job:
             place = (secret.project_id, secret.environment, secret.secret_path)
             number = places.setdefault(place, len(places))
-            rows.append([name, number, None if secret.key == name else secret.key, secret.version, secret.synced_at])
+            key = None if secret.key == name else secret.key
+            rows.append([name, number, key, secret.version, secret.synced_at, secret.id])
     return {"generation": contents.generation, "places": [list(place) for place in places], "secrets": rows}

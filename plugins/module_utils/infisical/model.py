@@ -210,6 +210,14 @@ def secret_hash(key: str, value: str) -> str:
     return hashlib.sha256(f"{key}:{value}".encode()).hexdigest()
 
 
+def shown(text: str) -> str:
+    """Text that others wrote, such as a name, with nothing in it that a terminal would obey."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 def checked_path(path: str) -> str:
     """A secret path with one slash between folders and none at the end. Raises ConfigurationError."""
     if not path.startswith("/"):

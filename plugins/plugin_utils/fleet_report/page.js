@@ -92,16 +92,35 @@
   const filter = { hosts: "", secrets: "", vaults: "", states: new Set(), rowOrder: "worst", columnOrder: "worst" };
   let shownRows = [], shownColumns = [];
 
-  // Words that must all fit: a quoted word or a pattern (* and ?) fits a whole field, another one any part of it.
+  // Words that must all fit: a pattern (* and ?) fits a whole field, a quoted word is one, another one any part of it.
   function matcher(text) {
-    const tests = [...text.matchAll(/"([^"]*)"|(\S+)/g)].map(([, exact, word]) => {
-      const wanted = (exact ?? word).toLowerCase();
-      if (exact === undefined && !/[*?]/.test(wanted)) return (field) => field.includes(wanted);
-      const pattern = wanted.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*+/g, ".*").replace(/\?/g, ".");
-      const whole = new RegExp(`^${pattern}$`, "su");
-      return (field) => whole.test(field);
+    const tests = [...text.matchAll(/"((?:[^"]|"")*)"|(\S+)/g)].map(([, exact, word]) => {
+      if (exact !== undefined) {
+        const wanted = exact.replaceAll('""', '"').toLowerCase();
+        return (field) => field === wanted;
+      }
+      const wanted = word.toLowerCase();
+      return /[*?]/.test(wanted) ? (field) => fits(field, wanted) : (field) => field.includes(wanted);
     });
     return ({ words }) => tests.every((test) => words.some(test));
+  }
+
+  // Whether a text fits a pattern. A regular expression would take for ever with many stars, and names may have them.
+  function fits(text, pattern) {
+    let at = 0, star = -1, after = 0;
+    for (let next = 0; next < text.length || at < pattern.length;) {
+      if (pattern[at] === "*") {
+        star = at++;
+        after = next;
+      } else if (next < text.length && (pattern[at] === "?" || pattern[at] === text[next])) {
+        at++;
+        next++;
+      } else if (star >= 0 && after < text.length) {
+        at = star + 1;
+        next = ++after;
+      } else return false;
+    }
+    return true;
   }
 
   // Names are compared once, and then by their ranks.
@@ -292,7 +311,8 @@
 
   function lag(at, across) {
     const behind = columns[shownColumns[across]].version - versions[entryAt(at, across)];
-    return behind > 99 ? "99" : String(behind);
+    // Of a secret that was deleted and made again, versions begin anew.
+    return behind > 99 ? "99" : behind > 0 ? String(behind) : "new";
   }
 
   function syncText(row) {
@@ -309,11 +329,12 @@
       0: "not in the scope of this job",
       [CURRENT]: `current: ${has}`,
       [BEHIND]: `behind: has ${has}; Infisical has version ${column.version}` +
+        (versions[entry] < column.version ? "" : " of a secret that was made anew") +
         (column.updated ? `, changed ${ago(column.updated)}` : ""),
       [MISSING]: `missing: Infisical has version ${column.version}, the vault none`,
       [STALE]: `current when last heard of: ${has}`,
       [GONE]: `gone from Infisical, and still here: ${has}`,
-      [UNKNOWN]: `Infisical has not told of it yet: ${has}`,
+      [UNKNOWN]: `not known to Infisical in this version: ${has}`,
     }[state];
     const sync = row.state ? ` This vault: ${SYNCS[row.state]}, ${syncText(row)}.` : "";
     return `${row.host} ${row.job}, ${column.name} (${column.place}): ${said}.${sync}`;
@@ -531,6 +552,7 @@
     }
   }
 
+  for (const element of document.querySelectorAll(".tools, .chips, #grid, #detail, .needs-script")) element.hidden = false;
   unpack().then(() => {
     measure();
     apply();
@@ -538,5 +560,8 @@
     addEventListener("beforeprint", () => paper(true));
     addEventListener("afterprint", () => paper(false));
     matchMedia("print").addEventListener("change", (event) => paper(event.matches));
+  }).catch(() => {
+    $("shown").textContent = "This browser is too old for the matrix. The CSV file has all that is in it.";
+    $("grid").hidden = true;
   });
 })();
