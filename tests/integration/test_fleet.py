@@ -12,11 +12,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
 from dev_server.client import DevServer
 from integration.controller import Controller, Run
 from integration.leaks import Canary, leaks, places
@@ -179,10 +181,10 @@ def test_the_report_names_exactly_what_was_made_stale_and_changed(ansible: Contr
 
 
 def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet: Fleet) -> None:
-    files = [ansible.folder / name for name in ("fleet.json", "fleet.csv", "fleet.html")]
+    paths = [ansible.folder / name for name in ("fleet.json", "fleet.csv", "fleet.html")]
 
     def states() -> list[bytes | None]:
-        return [path.read_bytes() if path.exists() else None for path in files]
+        return [path.read_bytes() if path.exists() else None for path in paths]
 
     def changed(*arguments: str) -> bool:
         tasks = REPORT.replace("changed_when: false", "changed_when: false\n      check_mode: false")
@@ -198,7 +200,63 @@ def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet
     fleet.put("OTHER", "changed")
     assert changed("--check")
     assert changed()
-    assert [oct(path.stat().st_mode & 0o777) for path in files] == ["0o600"] * 3
+    assert [oct(path.stat().st_mode & 0o777) for path in paths] == ["0o600"] * 3
+    for path in paths:
+        path.chmod(0o644)
+    assert changed("--check")
+    assert changed()
+    assert not changed()
+
+
+def test_a_run_waits_for_another_one_that_has_the_same_graph(ansible: Controller, fleet: Fleet) -> None:
+    tasks = REPORT.replace(": fleet.", ": made/fleet.")
+    graph = ansible.folder / "made" / "fleet.json"
+    graph.parent.mkdir(mode=0o755)
+    with ThreadPoolExecutor(1) as pool, files.locked(f"{graph}.lock", 1):
+        running = pool.submit(ansible.tasks, tasks, hosts=fleet.variables())
+        with pytest.raises(TimeoutError):
+            running.result(6)
+        assert not graph.exists()
+    running.result().succeeded()
+    assert graph.exists()
+    assert graph.parent.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_that_is_not_there_is_made_for_its_owner_only(ansible: Controller, fleet: Fleet) -> None:
+    ansible.tasks(REPORT.replace(": fleet.", ": new/fleet."), hosts=fleet.variables()).succeeded()
+    assert (ansible.folder / "new").stat().st_mode & 0o777 == 0o700
+    assert (ansible.folder / "new" / "fleet.html").exists()
+
+
+def test_what_infisical_did_not_tell_stands_beside_every_answer(
+    ansible: Controller, fleet: Fleet, server: DevServer
+) -> None:
+    ask = """
+    - name: asked
+      keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, query: relation=synced_to state=behind}
+      run_once: true
+    """
+    assert reported(ansible, fleet, ask).result("asked")["problems"] == []
+    server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets", times=None)
+    run = reported(ansible, fleet, ask)
+    [problem] = run.result("asked")["problems"]
+    assert "Describe Secret" in problem
+    assert run.result("asked")["rows"] == []
+    assert "Infisical did not tell all" in " ".join(run.text.split())
+    assert "hold the current version" not in run.result("report")["headline"]
+    server.disarm()
+    assert reported(ansible, fleet, ask).result("asked")["problems"] == []
+
+
+def test_what_a_host_says_reaches_no_terminal_as_it_is(ansible: Controller, fleet: Fleet) -> None:
+    told = json.loads(fleet.command("web1", "metadata", "--json"))
+    told["jobs"][0]["project_ids"] = ["\x1b[31mRED\x1b]0;title\x07\n[WARNING]: all is well"]
+    variables = fleet.variables()
+    variables["web1"]["told_by"] = ["echo", json.dumps(told)]
+    run = ansible.tasks(REPORT, hosts=variables).succeeded()
+    assert "\\x1b[31mRED" in run.result("report")["problems"][0]
+    assert not [mark for mark in ("\x1b[31mRED", "\x07") if mark in run.text]
+    assert "\n[WARNING]: all is well" not in run.text
 
 
 def test_a_difference_has_counts_only(ansible: Controller, fleet: Fleet) -> None:

@@ -311,7 +311,7 @@ def test_a_name_full_of_stars_holds_nobody_up(show: Open) -> None:
     page.tab.locator("#reset").click()
     page.filter("secrets", "*a" * 40 + "b*")
     assert page.secrets() == ["*a" * 40 + "b"]
-    for pattern, names in (("aa*", ["a" * 400]), ("*B", ["*a" * 40 + "b"]), ("DB?USER", []), ("api?key", ["API_KEY"])):
+    for pattern, names in (("aa*", ["a" * 400]), ("*aB", ["*a" * 40 + "b"]), ("DB?USER", []), ("api?key", ["API_KEY"])):
         page.filter("secrets", pattern)
         assert page.secrets() == names, pattern
 
