@@ -40,8 +40,9 @@ OLDEST_MODULE_PYTHON = "3.9"
 
 Arguments = list[str]
 
-# Most of their time is Ansible's start, which one processor core after another would wait for.
-ALL_INTEGRATION = ["-n", "auto", "--dist", "worksteal", "tests/integration"]
+# On all processor cores: some tests start Ansible, others wait for a server, or kill processes at many instants.
+PARALLEL = ["-n", "auto", "--dist", "worksteal"]
+ALL_INTEGRATION = [*PARALLEL, "tests/integration"]
 
 
 def _main_core() -> str:
@@ -143,7 +144,7 @@ def molecule(arguments: Arguments) -> None:
 
 
 def unit(arguments: Arguments) -> None:
-    _pytest(_controller(), "tests/unit", arguments)
+    _pytest(_controller(), "tests/unit", arguments or [*PARALLEL, "tests/unit"])
 
 
 def integration(arguments: Arguments) -> None:
@@ -161,7 +162,9 @@ def page(arguments: Arguments) -> None:
 
 def contract(arguments: Arguments) -> None:
     real_server = {name: value for name, value in os.environ.items() if name.startswith("INFISICAL_")}
-    _pytest(_controller(), "tests/contract", arguments, **real_server)
+    # A real server is asked by one test after the other: it has a rate limit, and locks out who logs in too often.
+    all_tests = [] if real_server else [*PARALLEL, "tests/contract"]
+    _pytest(_controller(), "tests/contract", arguments or all_tests, **real_server)
 
 
 def style(arguments: Arguments) -> None:
@@ -320,7 +323,7 @@ def _oldest_modules(python: interpreters.Interpreter, arguments: Arguments) -> N
     print(f"== modules on Python {python.release} with the oldest promised libraries", flush=True)
     # The test server needs a newer Python than the library.
     for folder in ("tests/unit", "tests/contract"):
-        _pytest(modules, folder, [], KEYFLEET_SERVER_PYTHON=str(controller.python))
+        _pytest(modules, folder, [*PARALLEL, folder], KEYFLEET_SERVER_PYTHON=str(controller.python))
     _integration(controller, arguments, KEYFLEET_MODULE_PYTHON=str(modules.python))
 
 
