@@ -177,7 +177,7 @@ def view(graph: Graph, now: float) -> View:
         rows=sorted(rows, key=lambda row: (row.host, row.job)),
         columns=[_column(graph, secret) for secret in graph.secrets.values()],
         problems=problems(graph),
-        unknown=len({vault.host for vault in facts.unknown_vaults}),
+        unknown=len({vault.host for vault in facts.unknown_vaults.values()}),
     )
 
 

@@ -14,6 +14,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page impo
 from axe_playwright_python.sync_playwright import Axe
 from page.conftest import Open, Watched
 from page.graphs import HOSTILE, NOW, Graph, healthy, hostile, time_of, troubled
+from playwright.sync_api import Browser
 
 LARGEST_PAGE = 10 * 1000 * 1000
 SLOWEST_FILTER = 200.0
@@ -231,6 +232,24 @@ def test_cells_say_what_they_stand_for(show: Open) -> None:
     assert "lacks 'Read Value'" in said(6, 1)
 
 
+def test_cells_of_secrets_that_are_gone_or_of_an_unknown_version_say_so(show: Open) -> None:
+    graph = troubled()
+    graph["vaults"][9]["holds"][0][1] = 5
+    page = show(graph)
+    for host, secret, said in (
+        ("web1", "SMTP_PASSWORD", "gone from Infisical, and still here: version 4"),
+        ("web10", "DB_PASSWORD", "not known to Infisical in this version: version 5"),
+    ):
+        page.filter("hosts", f'"{host}"')
+        page.filter("secrets", f'"{secret}"')
+        page.tab.locator("#grid .cell").first.hover()
+        assert said in page.tab.locator("#detail").inner_text()
+    page.filter("hosts", "web4")
+    page.filter("secrets", "SMTP_PASSWORD")
+    page.tab.locator("#grid").focus()
+    assert "not in the scope of this job" in page.tab.locator("#detail").inner_text()
+
+
 def test_the_keyboard_reaches_everything(show: Open) -> None:
     tab = (page := show(troubled(40, 60))).tab
     stops = []
@@ -336,6 +355,41 @@ def test_an_older_secret_of_the_same_name_is_told_of(show: Open) -> None:
     assert "behind: has version 4" in said and "version 4 of a secret that was made anew" in said
 
 
+def test_counts_follow_the_filter_of_secrets_and_a_filter_begins_at_the_top(show: Open) -> None:
+    page = show(troubled(100, 40))
+    grid = page.tab.locator("#grid")
+    grid.evaluate("one => one.scrollTo(500, 500)")
+    page.tab.wait_for_function("document.querySelector('#grid').scrollTop > 0")
+    page.filter("secrets", "API_KEY")
+    assert grid.evaluate("one => [one.scrollLeft, one.scrollTop]") == [0, 0]
+    assert page.tab.locator(".chip", has_text="Missing").inner_text().split() == ["Missing", "1"]
+    page.filter("secrets", "DB_USER")
+    assert page.tab.locator(".chip", has_text="Missing").inner_text().split() == ["Missing", "0"]
+
+
+def test_without_a_script_there_is_nothing_that_does_nothing(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.html"
+    path.write_text(page(parsed(troubled()), NOW), encoding="utf-8")
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    assert tab.locator("noscript, .drawing, #attention table").filter(visible=True).count() >= 3
+    assert tab.locator("input, select, button, #grid, #detail, .needs-script").filter(visible=True).count() == 0
+    context.close()
+
+
+def test_a_browser_that_is_too_old_for_the_matrix_says_so(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.html"
+    path.write_text(page(parsed(troubled()), NOW), encoding="utf-8")
+    context = browser.new_context()
+    context.add_init_script("delete window.DecompressionStream;")
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    tab.locator("#shown", has_text="too old for the matrix").wait_for()
+    assert not tab.locator("#grid").is_visible()
+    context.close()
+
+
 def test_a_large_fleet_is_drawn_in_groups_that_can_be_read(show: Open) -> None:
     page = show(troubled(1000, 300))
     labels = page.tab.locator(".node text:not(.detail)").all_text_contents()
@@ -378,6 +432,11 @@ def test_paper_says_how_to_print_part_of_a_large_matrix(show: Open) -> None:
     page.tab.emulate_media(media="print")
     page.tab.locator("#paper p", has_text="filter it before printing").wait_for()
     page.tab.emulate_media(media="screen")
+    page.filter("hosts", "web1*")
+    page.tab.emulate_media(media="print")
+    page.tab.locator("#paper p", has_text="filter it before printing").wait_for()
+    page.tab.emulate_media(media="screen")
+    page.filter("hosts", "")
     page.tab.locator(".chip", has_text="Missing").click()
     page.tab.emulate_media(media="print")
     page.tab.locator("#paper table").wait_for()

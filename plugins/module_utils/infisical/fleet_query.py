@@ -50,13 +50,13 @@ class Facts:
         return found
 
     @cached_property
-    def unknown_vaults(self) -> list[AgentVault]:
-        """The vaults of which nobody knows what they hold: it may be anything."""
-        return [
-            vault
-            for vault in self.graph.vaults.values()
+    def unknown_vaults(self) -> dict[str, AgentVault]:
+        """The vaults of which nobody knows what they hold, by their ids: it may be anything."""
+        return {
+            id_: vault
+            for id_, vault in self.graph.vaults.items()
             if not vault.holds and (vault.silent or vault.answered_at is None or vault.problem is not None)
-        ]
+        }
 
     @cached_property
     def _ages(self) -> dict[str, int | None]:
@@ -337,7 +337,7 @@ def _rotate(facts: Facts, wanted: str) -> Iterator[Row]:
     for id_ in sorted(nowhere):
         about = {"id": id_, **_about(facts, id_), "current_version": facts.graph.secrets[id_].version}
         yield {**about, "host": "", "job": "", "version": None, "state": facts.state_of_secret(id_), **nothing}
-    for vault in facts.unknown_vaults:
+    for vault in facts.unknown_vaults.values():
         about = {**_NO_SECRET, "current_version": None}
         yield {**about, "host": vault.host, "job": vault.job, "version": None, "state": "unknown", **nothing}
 
@@ -350,14 +350,14 @@ def _exposed(facts: Facts, wanted: str) -> Iterator[Row]:
         raise _none_such("host", wanted)
 
     @cache
-    def also_on(id_: str) -> list[str]:
-        return sorted(facts.hosts_of[id_] - hosts)
+    def also_on(secret: str) -> list[str]:
+        return sorted(facts.hosts_of[secret] - hosts)
 
-    for vault in facts.graph.vaults.values():
+    for id_, vault in facts.graph.vaults.items():
         if vault.host not in hosts:
             continue
         of_vault = {"host": vault.host, "job": vault.job}
-        if vault in facts.unknown_vaults:
+        if id_ in facts.unknown_vaults:
             versions = {"version": None, "current_version": None}
             yield {**_NO_SECRET, **of_vault, **versions, "state": "unknown", "also_on": []}
         for hold in vault.holds:
