@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet_query
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
@@ -27,4 +28,15 @@ class ActionModule(InfisicalAction):
         problems = fleet_query.problems(graph)
         if problems:
             self._display.warning(f"Infisical did not tell all of what the graph is about: {'; '.join(problems)}")
-        return {"changed": False, "rows": rows, "count": len(rows), "time": graph.time, "problems": problems}
+        unknown = fleet_query.unknown_hosts(graph)
+        if unknown:
+            named = ", ".join(map(shown, unknown[:3])) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
+            self._display.warning(f"Nothing is known of what these hosts hold: {named}.")
+        return {
+            "changed": False,
+            "rows": rows,
+            "count": len(rows),
+            "time": graph.time,
+            "problems": problems,
+            "unknown_hosts": unknown,
+        }

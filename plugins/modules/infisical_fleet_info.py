@@ -96,6 +96,14 @@ problems:
   type: list
   elements: str
   sample: []
+unknown_hosts:
+  description:
+    - Hosts with a vault of which nobody knows what it holds, because they do not answer, or it cannot be opened. The
+      task warns of them too. They may have what O(query) asks for.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 count:
   description: How many there are.
   returned: success

@@ -175,11 +175,14 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
             node.detail = counted(sizes[key], "secret")
 
     groups: dict[Hashable, list[Row]] = defaultdict(list)
+    # A group's number: what tells it from the others may be thousands of folders.
+    numbers: dict[Hashable, int] = {}
     for row in view.rows:
         has = Counter([keys[cell.column] for cell in row.cells])
         trouble = Counter([keys[cell.column] for cell in row.cells if cell.state in _TROUBLE])
         is_well = not trouble and row.state is VaultState.OK
-        vault: Hashable = (row.host, row.job) if by_vault else (row.job, is_well, tuple(sorted(has, key=str)))
+        alike = (row.host, row.job) if by_vault else (row.job, is_well, frozenset(has))
+        vault: Hashable = numbers.setdefault(alike, len(numbers))
         groups[vault].append(row)
         for key, count in has.items():
             synced[key, vault][0] += count

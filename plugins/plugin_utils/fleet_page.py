@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import Graph
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_drawing
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import (
     Column,
@@ -47,12 +48,12 @@ require = fleet_drawing.require
 
 def headline(graph: Graph, now: float) -> str:
     """The page's summary in one line, for a terminal."""
-    return "; ".join(sentence.text for sentence in summary(view(graph, now)))
+    return shown("; ".join(sentence.text for sentence in summary(view(graph, now))))
 
 
 def page(graph: Graph, now: float) -> str:
     """The page of a graph, as of `now` (seconds since the epoch). Raises MissingLibrary."""
-    shown = view(graph, now)
+    seen = view(graph, now)
     style, script = _asset("page.css"), _asset("page.js")
     environment = Environment(
         loader=FileSystemLoader(ASSETS),
@@ -63,14 +64,14 @@ def page(graph: Graph, now: float) -> str:
     )
     environment.filters.update(ago=lambda time: f"{duration(now - time)} ago" if time else "never", utc=_utc)
     html: str = environment.get_template("page.html.j2").render(
-        view=shown,
-        sentences=summary(shown),
-        counts=shown.counts(),
-        troubles=shown.troubles(),
-        vaults_in_trouble=[row for row in shown.rows if row.state is not VaultState.OK],
-        drawing=fleet_drawing.drawing(shown),
+        view=seen,
+        sentences=summary(seen),
+        counts=seen.counts(),
+        troubles=seen.troubles(),
+        vaults_in_trouble=[row for row in seen.rows if row.state is not VaultState.OK],
+        drawing=fleet_drawing.drawing(seen),
         box=fleet_drawing,
-        data=_data(shown),
+        data=_data(seen),
         most=MOST_LISTED,
         State=State,
         VaultState=VaultState,
@@ -103,19 +104,19 @@ def _utc(time: float) -> str:
     return datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d %H:%M UTC") if time else "never"
 
 
-def _data(shown: View) -> dict[str, Any]:
+def _data(seen: View) -> dict[str, Any]:
     """What the page's script works with; the names of rows and columns as JSON, what the cells say as packed numbers.
 
     `cells` is base64 of zlib of: columns, versions and times of sync (32 bits each, little-endian, one after the other
     for all cells), then states (8 bits each). A row has as many cells as it says, in the order of the rows.
     """
-    places = {place: number for number, place in enumerate(dict.fromkeys(_place(one) for one in shown.columns))}
+    places = {place: number for number, place in enumerate(dict.fromkeys(_place(one) for one in seen.columns))}
     return {
-        "now": int(shown.now),
+        "now": int(seen.now),
         "places": list(places),
         "columns": [
             [column.name, places[_place(column)], column.version, int(column.updated), int(column.gone)]
-            for column in shown.columns
+            for column in seen.columns
         ],
         "rows": [
             [
@@ -127,9 +128,9 @@ def _data(shown: View) -> dict[str, Any]:
                 row.why,
                 len(row.cells),
             ]
-            for row in shown.rows
+            for row in seen.rows
         ],
-        "cells": b64encode(_packed(shown.rows)).decode("ascii"),
+        "cells": b64encode(_packed(seen.rows)).decode("ascii"),
     }
 
 

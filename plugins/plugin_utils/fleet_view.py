@@ -69,8 +69,8 @@ class Column(NamedTuple):
 
     @property
     def words(self) -> tuple[str, str, str, str]:
-        """What tells it from the others, as the page's filter takes it."""
-        return (self.name, *self.place)
+        """What tells it from all others, as the page's filter takes it."""
+        return (self.name, self.project, self.environment, self.path)
 
 
 class Cell(NamedTuple):
@@ -276,14 +276,17 @@ def summary(view: View) -> list[Sentence]:
 
 def _of_secrets(view: View, troubles: Sequence[Trouble], state: State, said: str, kind: str) -> Iterable[Sentence]:
     these = sorted((one for one in troubles if state in one.hosts), key=lambda one: -len(one.hosts[state]))
+    names = Counter(column.name for column in view.columns)
     for one in these[:NAMED]:
+        column = one.column
+        where = f" ({column.environment} {column.path})" if names[column.name] > 1 else ""
         hosts, tail = one.hosts[state], ""
         if state is State.GONE:
             tail = ", which Infisical no longer has"
-        elif state is State.BEHIND and one.column.updated:
-            tail = f" for {duration(view.now - one.column.updated)}"
+        elif state is State.BEHIND and column.updated:
+            tail = f" for {duration(view.now - column.updated)}"
         who = f"{_share(view, len(hosts))} {_are(len(hosts))}"
-        yield Sentence(f"{who} {said} {one.column.name}{tail}{_named(hosts)}", kind, state, column=one.column)
+        yield Sentence(f"{who} {said} {column.name}{where}{tail}{_named(hosts)}", kind, state, column=column)
     rest = {host for one in these[NAMED:] for host in one.hosts[state]}
     if rest:
         who = f"{_share(view, len(rest))} {_are(len(rest))}"
@@ -318,6 +321,8 @@ def _said(state: VaultState, rows: Sequence[Row], one: bool, now: float) -> str:
         ago = sorted(int(row.intervals or 0) for row in rows)
         least = f"{ago[0]}" if ago[0] == ago[-1] else f"{ago[0]:,} to {ago[-1]:,}"
         return f"{'has' if one else 'have'} not synced for {least} intervals"
+    if state is VaultState.NEVER and not any(row.job for row in rows):
+        return f"{'has' if one else 'have'} no job"
     if state is VaultState.NEVER:
         return f"{'has' if one else 'have'} never synced"
     heard = [row.answered for row in rows if row.answered]

@@ -33,7 +33,11 @@ SEED: dict[str, Any] = {
             "id": PROJECT,
             "name": "Contract",
             "slug": "contract",
-            "environments": [{"slug": "dev", "name": "Development"}, {"slug": "prod", "name": "Production"}],
+            "environments": [
+                {"slug": "dev", "name": "Development"},
+                {"slug": "prod", "name": "Production"},
+                {"slug": "staging", "name": "Staging"},
+            ],
             "folders": [
                 {"environment": "dev", "path": "/app/db"},
                 {"environment": "dev", "path": "/guarded"},

@@ -316,6 +316,7 @@ def test_every_project_is_listed_or_the_option_is_named_where_the_server_lists_n
         assert [(one.slug, one.name) for one in project.environments] == [
             ("dev", "Development"),
             ("prod", "Production"),
+            ("staging", "Staging"),
         ]
 
 

@@ -160,7 +160,8 @@ def test_of_two_secrets_with_one_name_the_one_that_is_meant_is_shown(show: Open)
     ("tool", "text", "hosts", "secrets"),
     [
         ("hosts", "web1", ["web1", "web10"], 12),
-        ("hosts", '"WEB1"', ["web1"], 12),
+        ("hosts", '"web1"', ["web1"], 12),
+        ("hosts", '"WEB1"', [], 0),
         ("hosts", "*1*", ["web1", "web10"], 12),
         ("hosts", "web? shop", [f"web{number}" for number in range(1, 10)], 12),
         ("hosts", "nobody", [], 0),
@@ -340,6 +341,7 @@ def test_a_long_name_keeps_the_page_as_wide_as_it_is(show: Open) -> None:
     graph["secrets"][0]["name"] = "N" * 500
     page = show(graph)
     assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.tab.evaluate("[...document.querySelectorAll('.wide')].every(one => one.scrollWidth <= one.clientWidth)")
 
 
 def test_an_older_secret_of_the_same_name_is_told_of(show: Open) -> None:

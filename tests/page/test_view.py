@@ -84,7 +84,9 @@ def test_secrets_on_no_host_and_places_that_could_not_be_asked_are_told() -> Non
     for vault in graph["vaults"]:
         vault["holds"] = vault["holds"][:-1]
         vault["scope"]["recursive"] = False
-    graph["sources"] = [{"project": "p", "environment": "e", "path": "/", "listed_at": None, "problem": "forbidden"}]
+    graph["sources"] = [
+        {"project": "p", "environment": "e", "path": "/", "listed_at": time_of(1), "problem": "forbidden"}
+    ]
     assert texts(graph)[-2:] == [
         "1 secret is on no host",
         "Infisical did not tell all, so that more may be behind: forbidden (1 place)",
@@ -103,7 +105,7 @@ def test_what_no_infisical_has_told_of_is_neither_current_nor_good_news() -> Non
 
 def test_what_infisical_did_not_tell_is_no_good_news() -> None:
     graph = healthy()
-    place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": None}
+    place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": time_of(1)}
     graph["sources"] = [{**place, "problem": "forbidden"}]
     assert texts(graph) == ["Infisical did not tell all, so that more may be behind: forbidden (1 place)"]
     shown = fleet_page.page(parsed(graph), NOW)
@@ -152,6 +154,32 @@ def test_a_host_without_a_job_says_why_there_is_nothing() -> None:
     graph["vaults"][0]["scope"]["project_ids"] = []
     [row] = view(parsed(graph), NOW).rows
     assert (row.state, row.why) == (VaultState.NEVER, "The host has no job.")
+
+
+def test_secrets_of_one_name_are_told_apart() -> None:
+    graph = troubled()
+    graph["secrets"].append({**graph["secrets"][0], "environment": "dev"})
+    assert texts(graph)[0] == "3 of 10 hosts are behind on DB_PASSWORD (prod /shop) for 2 h: web1, web2, web3"
+
+
+def test_hosts_without_a_job_are_told_of_as_such() -> None:
+    graph = healthy(2)
+    graph["vaults"][1].update(job="", last_sync=None, conclusion="", message="The host has no job.", holds=[])
+    graph["vaults"][1]["scope"]["project_ids"] = []
+    assert texts(graph) == ["1 of 2 hosts has no job: web2"]
+
+
+def test_the_headline_holds_nothing_that_a_terminal_obeys() -> None:
+    graph = troubled()
+    graph["secrets"][0]["name"] = "B\u009b31m\x1b[31m"
+    assert "B\\x9b31m\\x1b[31m" in texts(graph)[0]
+
+
+def test_folders_that_a_host_has_made_up_do_not_hold_up_the_drawing() -> None:
+    graph = healthy(30, 2000)
+    for number, one in enumerate(graph["secrets"]):
+        one["path"] = f"/{number}"
+    assert drawing(view(parsed(graph), NOW)).grouped
 
 
 def test_a_host_that_has_never_answered_is_told_of() -> None:

@@ -139,8 +139,18 @@ def test_the_clock_of_a_host_that_is_ahead_is_put_right() -> None:
     [vault] = fleet.parsed_answer(ahead, "2026-01-15T10:00:00Z").vaults
     assert (vault.last_sync, vault.ended) == ("2026-01-15T06:50:00Z", "2026-01-15T06:50:00Z")
     assert {hold.synced_at for hold in vault.holds} == {"2026-01-15T06:50:00Z"}
-    [behind] = fleet.parsed_answer({**ahead, "time": "2026-01-15T09:00:00Z"}, "2026-01-15T10:00:00Z").vaults
+    [behind] = fleet.parsed_answer({**ahead, "time": "2026-01-15T09:55:00Z"}, "2026-01-15T10:00:00Z").vaults
     assert behind.last_sync == SYNCED
+
+
+def test_a_sync_that_is_yet_to_come_is_of_a_clock_that_was_wrong() -> None:
+    [vault] = told(job(last_sync="2031-01-01T00:00:00Z")).vaults
+    assert vault.last_sync is None
+
+
+def test_what_a_host_says_for_people_holds_nothing_that_a_terminal_obeys() -> None:
+    [vault] = told(job(message="\x1b[31m\u009b31m\u202e", problem="a\nb")).vaults
+    assert (vault.message, vault.problem) == ("\\x1b[31m\\x9b31m\\u202e", "a\\nb")
 
 
 @pytest.mark.parametrize("time", ["", "garbage", "99999-01-01T00:00:00Z", "1969-12-31T00:00:00Z"])
@@ -370,6 +380,11 @@ def test_a_damaged_document_is_refused_and_says_what_to_do(graph: Graph, path: l
         (["jobs"], [job(job=str(number)) for number in range(fleet.MOST_JOBS + 1)]),
         (["jobs", 0, "project_ids"], ["p"] * (fleet.MOST_PROJECTS + 1)),
         (["jobs", 0, "secrets"], [["A", 0, None, 1, SYNCED, ""]] * (fleet.MOST_SECRETS + 1)),
+        (["time"], "soon"),
+        (["jobs", 0, "places"], [["p1", "prod", "/shop"]] * (fleet.MOST_PLACES + 1)),
+        (["jobs", 0, "files"], [job()["files"][0]] * fleet.MOST_FILES),
+        (["jobs", 0, "places", 0, 0], "x" * (fleet.LONGEST_PART + 1)),
+        (["jobs", 0, "secrets", 0, 5], "x" * (fleet.LONGEST_PART + 1)),
         (["jobs", 0, "secrets", 0, 0], "x" * (fleet.LONGEST + 1)),
         (["jobs", 0, "secrets", 1, 2], "x" * (fleet.LONGEST + 1)),
         (["jobs", 0, "places", 0, 2], "/" + "x" * (fleet.LONGEST + 1)),
@@ -380,6 +395,13 @@ def test_a_damaged_document_is_refused_and_says_what_to_do(graph: Graph, path: l
 def test_what_is_no_metadata_is_refused(path: list[Any], value: Any) -> None:
     with pytest.raises(ConfigurationError, match="is not what a host tells"):
         fleet.parsed_answer(damaged(metadata(job()), path, value), NOW)
+
+
+def test_a_short_answer_cannot_make_a_large_graph() -> None:
+    place = ["\u4e00" * 200, "\u4e00" * 200, "/" + "\u4e00" * 900]
+    rows = [[f"S{number}", 0, None, 1, SYNCED, ""] for number in range(3000)]
+    with pytest.raises(ConfigurationError, match="the names in it are too long"):
+        told(job(places=[place], secrets=rows))
 
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "1969-12-31T23:59:59Z"])

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Optional
 from urllib.parse import quote
 
 from .errors import ConfigurationError
-from .model import is_text
+from .model import is_text, shown
 
 METADATA_SCHEMA, GRAPH_SCHEMA = "keyfleet.infisical/metadata", "keyfleet.infisical/fleet"
 VERSION = 1
@@ -300,8 +300,10 @@ def with_server(
         by_environment.setdefault(secret.place[:2], []).append(id_)
     for listed in listings:
         if listed.problem is not None:
-            before = graph.sources.get(listed.place, Source(listed.place))
-            sources[listed.place] = replace(before, problem=listed.problem)
+            # A folder that is asked for by itself now may have been listed with all of its environment.
+            before = (graph.sources.get(place) for place in (listed.place, listed.place._replace(path="/")))
+            listed_at = next((source.listed_at for source in before if source is not None), None)
+            sources[listed.place] = Source(listed.place, listed_at, listed.problem)
             continue
         sources[listed.place] = Source(listed.place, time)
         found = _newest(listed)
@@ -489,10 +491,14 @@ def parsed(data: Any, where: str = "graph") -> Graph:
 
 MOST_JOBS = 100
 MOST_PROJECTS = 1000
+MOST_FILES = 1000
 MOST_SECRETS = 50_000
-LONGEST = 2000
-"""Of a host, of a job, of a host, and characters of a text: more is not what an agent tells. No host is to make the
-report of all others fail."""
+MOST_PLACES = 2000
+MOST_CHARACTERS = 16 << 20
+LONGEST_PART, LONGEST = 200, 1000
+"""Jobs, then projects and files of a job, then secrets and their folders of a host; characters of the ids of all its
+secrets; characters of an id, environment or job, and of any other text. More is not what an agent tells: no host is to
+make the report of all others fail or fill the disk."""
 
 
 def parsed_answer(data: Any, time: str) -> HostAnswer:
@@ -504,18 +510,23 @@ def parsed_answer(data: Any, time: str) -> HostAnswer:
         json.dumps(data, ensure_ascii=False).encode("utf-8")
         agent = _text(data, "agent")
         secrets: dict[str, KnownSecret] = {}
+        told_at = seconds_of(data["time"])
+        if told_at is None:
+            raise ValueError("'time' is no time")
         # A clock that is ahead would make a host seem to have synced just now for as long as it is.
-        ahead = max(0.0, (seconds_of(data["time"]) or 0.0) - (seconds_of(time) or math.inf))
+        ahead = max(0.0, told_at - (seconds_of(time) or math.inf))
         vaults = []
         jobs = _rows(data, "jobs")
         _check_sizes(jobs)
         for row in jobs:
             vault = _parsed_job({**row, **_FLAT, "agent": agent}, "")
             holds = _answered_holds(row, secrets, ahead)
+            if sum(map(len, secrets)) > MOST_CHARACTERS:
+                raise ValueError("the names in it are too long")
             scope = vault.scope
+            _check_lengths(LONGEST_PART, (vault.job, vault.conclusion, agent, scope.environment), scope.project_ids)
             _check_lengths(
-                (vault.job, vault.service, vault.conclusion, agent, scope.environment, scope.secret_path,
-                 scope.key_format), scope.project_ids,
+                LONGEST, (vault.service, scope.secret_path, scope.key_format),
                 *((file.path, file.format, file.owner, *file.names) for file in vault.files),
             )  # fmt: skip
             vaults.append(
@@ -523,7 +534,10 @@ def parsed_answer(data: Any, time: str) -> HostAnswer:
                     vault,
                     message=_cut(vault.message),
                     problem=None if vault.problem is None else _cut(vault.problem),
-                    last_sync=_earlier(vault.last_sync, ahead),
+                    # One that is yet to come is of a clock that was put right since: nobody knows when it was.
+                    last_sync=_earlier(vault.last_sync, ahead)
+                    if (seconds_of(vault.last_sync) or 0) <= told_at
+                    else None,
                     ended=_earlier(vault.ended, ahead),
                     answered_at=time,
                     holds=holds,
@@ -537,19 +551,24 @@ def parsed_answer(data: Any, time: str) -> HostAnswer:
 def _check_sizes(jobs: Sequence[Mapping[str, Any]]) -> None:
     if len(jobs) > MOST_JOBS or len({row["job"] for row in jobs}) < len(jobs):
         raise ValueError("it has too many jobs, or two of one name")
-    if any(len(row["project_ids"]) > MOST_PROJECTS for row in jobs):
-        raise ValueError("a job has too many projects")
-    if sum(len(row["secrets"]) for row in jobs) > MOST_SECRETS:
-        raise ValueError("it has too many secrets")
+    for row in jobs:
+        if len(row["project_ids"]) > MOST_PROJECTS:
+            raise ValueError("a job has too many projects")
+        if len(row["files"]) + sum(len(file["names"]) for file in row["files"]) > MOST_FILES:
+            raise ValueError("a job has too many files, or patterns of names for them")
+    for name, most in (("secrets", MOST_SECRETS), ("places", MOST_PLACES)):
+        if sum(len(row[name]) for row in jobs) > most:
+            raise ValueError(f"it has too many {name}")
 
 
-def _check_lengths(*texts: Iterable[str]) -> None:
-    if max(map(len, chain(*texts)), default=0) > LONGEST:
+def _check_lengths(longest: int, *texts: Iterable[str]) -> None:
+    if max(map(len, chain(*texts)), default=0) > longest:
         raise ValueError("a text in it is too long")
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+    """A sentence of a host's for people, in which nothing is that a terminal would obey."""
+    return shown(text if len(text) <= LONGEST else text[:LONGEST] + "…")
 
 
 def _earlier(time: str | None, seconds: float) -> str | None:
@@ -694,7 +713,8 @@ def _answered_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], ahe
         or min(*numbers, *versions) < 0
     ):
         raise TypeError("'secrets' has a row that is none")
-    _check_lengths(names, times, own_ids, filter(None, keys), *places)
+    _check_lengths(LONGEST_PART, times, own_ids, *(place[:2] for place in places))
+    _check_lengths(LONGEST, names, filter(None, keys), (place.path for place in places))
     found = []
     for name, number, key, version, time, own_id in rows:
         place, own = places[number], str(name if key is None else key)

@@ -29,6 +29,7 @@ INTERVALS = 2.0
 
 Row = dict[str, Any]
 _Identity = tuple[str, ...]
+_Fits = Mapping[str, Callable[[str], object]]
 
 
 class Facts:
@@ -448,14 +449,28 @@ def ask(graph: Graph, query: str, now: float) -> list[Row]:
     _check_known(asked, kind, terms, graph)
     fits = {key: re.compile("|".join(translate(value) for value in values)).match for key, values in terms.items()}
     facts = Facts(graph, now, intervals)
-    found = _fitting(kind.rows(facts, *argument), fits)
-    if not found and argument:
-        _check_answered(asked, argument, facts, fits)
+    if argument:
+        return _answered(asked, kind, argument[0], facts, fits)
+    return [row for row in kind.rows(facts) if _is_chosen(row, fits)]
+
+
+def _is_chosen(row: Row, fits: _Fits) -> bool:
+    return all(_has(row[key], match) for key, match in fits.items())
+
+
+def _answered(asked: str, kind: Kind, argument: str, facts: Facts, fits: _Fits) -> list[Row]:
+    """The rows of a named question. What a vault of which nothing is known may have is not chosen by its secrets."""
+    of_vault = {key: match for key, match in fits.items() if key in ("host", "job", "state")}
+    about = {key: match for key, match in fits.items() if key in _SECRET_KEYS}
+    found, is_there = [], False
+    for row in kind.rows(facts, argument):
+        is_known = bool(row["id"])
+        is_there |= is_known and _is_chosen(row, about)
+        if _is_chosen(row, fits if is_known else of_vault):
+            found.append(row)
+    if asked == "rotate" and not is_there:
+        raise ConfigurationError("query", f"no secret '{argument}' fits what is asked of its {' and '.join(about)}.")
     return found
-
-
-def _fitting(rows: Iterator[Row], fits: Mapping[str, Callable[[str], object]]) -> list[Row]:
-    return [row for row in rows if all(_has(row[key], match) for key, match in fits.items())]
 
 
 def _check_known(asked: str, kind: Kind, terms: dict[str, list[str]], graph: Graph) -> None:
@@ -469,6 +484,8 @@ def _check_known(asked: str, kind: Kind, terms: dict[str, list[str]], graph: Gra
     named = {key: terms[key] for key in _NAMES if key in terms and not (key == "name" and kind in TYPES.values())}
     if "target" in terms:
         named[_TARGETS[asked]] = terms["target"]
+    if "also_on" in terms:
+        named["host"] = [*named.get("host", []), *terms["also_on"]]
     for key, values in named.items():
         there_is = _NAMES[key](graph)
         for value in values:
@@ -481,6 +498,11 @@ _NAMES: dict[str, Callable[[Graph], Set[str]]] = {
     "host": lambda graph: {vault.host for vault in graph.vaults.values()},
     "job": lambda graph: {vault.job for vault in graph.vaults.values()},
     "project": lambda graph: graph.projects.keys(),
+    "project_name": lambda graph: {"", *(project.name for project in graph.projects.values())},
+    "path": lambda graph: {
+        *(secret.place.path for secret in graph.secrets.values()),
+        *(source.path for source in graph.sources),
+    },
     "environment": lambda graph: {
         *(secret.place.environment for secret in graph.secrets.values()),
         *(vault.scope.environment for vault in graph.vaults.values()),
@@ -496,23 +518,6 @@ _TARGETS = {"belongs_to": "project", "hosted_by": "service", "synced_to": "vault
 def _none_such(key: str, value: str) -> ConfigurationError:
     what = "secret" if key == "name" else key
     return ConfigurationError("query", f"there is no {what} '{value}' in the graph.")
-
-
-def _check_answered(
-    asked: str, argument: Sequence[str], facts: Facts, fits: Mapping[str, Callable[[str], object]]
-) -> None:
-    """Whether an empty answer to a named question says that there is nothing, rather than that nothing is known, or
-    that it was the wrong one."""
-    rows = list(QUESTIONS[asked].rows(facts, *argument))
-    unknown = sorted({row["host"] for row in rows if not row["id"]})
-    if unknown:
-        raise ConfigurationError(
-            "query", f"nothing fits, but what these hosts hold is not known: {', '.join(unknown)}. They do not answer, "
-            "or their vaults cannot be opened. Without other terms, the question names them with the state unknown."
-        )  # fmt: skip
-    about = {key: match for key, match in fits.items() if key in _SECRET_KEYS}
-    if asked == "rotate" and not _fitting(iter(rows), about):
-        raise ConfigurationError("query", f"no secret '{argument[0]}' fits what is asked of its {' and '.join(about)}.")
 
 
 def _terms(query: str) -> dict[str, list[str]]:
@@ -638,15 +643,23 @@ _MOST_PROBLEMS = 3
 
 
 def problems(graph: Graph) -> list[str]:
-    """What Infisical did not tell when it was last asked: each reason with the number of places. There may be any
-    number of reasons, so that those beyond the first are counted."""
-    counted = Counter(source.problem for source in graph.sources.values() if source.problem)
-    found = [
-        f"{shown(problem)} ({count} {'place' if count == 1 else 'places'})"
-        for problem, count in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
-    ]
-    more = len(found) - _MOST_PROBLEMS
-    return found if more <= 0 else [*found[:_MOST_PROBLEMS], f"and {more} more"]
+    """What Infisical did not tell when it was last asked: why it does not list any more what it listed before, with the
+    number of places, and how many places it has never listed, which may be what a host has made up."""
+    counted = Counter(source.problem for source in graph.sources.values() if source.problem and source.listed_at)
+    found = [f"{shown(problem)} ({_places(count)})" for problem, count in counted.most_common(_MOST_PROBLEMS)]
+    if len(counted) > _MOST_PROBLEMS:
+        found.append(f"{len(counted) - _MOST_PROBLEMS} more reasons")
+    never = sum(source.problem is not None and source.listed_at is None for source in graph.sources.values())
+    return found + [f"{_places(never)} never listed (the query type=source says why)"] * bool(never)
+
+
+def _places(count: int) -> str:
+    return f"{count:,} place" if count == 1 else f"{count:,} places"
+
+
+def unknown_hosts(graph: Graph) -> list[str]:
+    """The hosts with a vault of which nobody knows what it holds."""
+    return sorted({vault.host for vault in Facts(graph, 0.0).unknown_vaults.values()})
 
 
 def summary(graph: Graph, now: float) -> Mapping[str, int]:

@@ -8,7 +8,8 @@ Values are asked to be hidden; those of a server that does not do that are dropp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .api import Api
@@ -29,8 +30,11 @@ _OF_ONE = frozenset(
 _LISTS_NO_PROJECTS = (Conclusion.FORBIDDEN, Conclusion.TOKEN_REJECTED)
 """How servers of 2024 refuse a machine identity the list of projects; each by its id they tell."""
 
-MOST_IN_VAIN = 100
-"""How many questions may be in vain before no more are asked: it is hosts that name what is asked for."""
+MOST_IN_VAIN = 50
+"""How many questions may be in vain that a host is the cause of, before nothing more is asked that it alone names."""
+
+_COST_OF_AN_ERROR = 25
+"""So many of them does an answer count that the server took a while to fail with."""
 
 _MOST_WARNINGS = 20
 
@@ -60,40 +64,49 @@ class _Inquiry:
         self.done = Inquiry()
         self.listed: list[tuple[Place, _Rows]] = []
         self.stopped: InfisicalError | None = None
-        self.in_vain = self.server_errors = 0
+        self.server_errors = 0
+        self.in_vain: Counter[str] = Counter()
+        self.over = InfisicalError(
+            Conclusion.SCOPE_MISSING,
+            f"It was not asked for, because the hosts that name it have named {MOST_IN_VAIN} other projects, "
+            "environments or folders, or more, of which Infisical has nothing, or nothing for this identity.",
+        )
+        self.listed_projects: dict[str, ServerProject] | None = None
+        self.found_projects: dict[str, ServerProject | None] = {}
         held = {hold.secret for vault in graph.vaults.values() for hold in vault.holds}
         self.held = {graph.secrets[id_].place for id_ in held}
-        self.ranks = self._ranked()
+        self.named: dict[Place, set[str]] = {}
+        self.told: set[Place] = set()
+        self._note_who_names_what()
 
-    def _ranked(self) -> dict[Place, tuple[bool, int]]:
-        """What is asked for first, because a budget may end before the last: places in which the server has told of a
-        secret before, then those that most hosts name. Of a project and an environment, the same."""
-        named: dict[Place, set[str]] = {}
-        told: set[Place] = set()
+    def _note_who_names_what(self) -> None:
+        """The hosts that name each folder, environment and project, and which of these the server has told of."""
         secrets = self.graph.secrets
         for vault in self.graph.vaults.values():
             for place in {*vault.scope.places, *(secrets[hold.secret].place for hold in vault.holds)}:
                 for wider in _and_around(place):
-                    named.setdefault(wider, set()).add(vault.host)
+                    self.named.setdefault(wider, set()).add(vault.host)
         for secret in secrets.values():
             if secret.updated_at is not None:
-                told.update(_and_around(secret.place))
-        return {place: (place not in told, -len(hosts)) for place, hosts in named.items()}
+                self.told.update(_and_around(secret.place))
 
     def _in_order(self, places: Iterable[Place]) -> list[Place]:
-        return sorted(places, key=lambda place: (self.ranks[place], place))
+        """What the server has told of before comes first, then what most hosts name."""
+        return sorted(places, key=lambda place: (place not in self.told, -len(self.named[place]), place))
 
     def run(self) -> Inquiry:
         asked = places_to_ask(self.graph)
-        projects = self._projects({root.project for root in asked})
-        service = self.api.transport.settings.url
-        self.done.projects = [Project(one.id, one.name, one.slug, service) for one in projects.values() if one]
+        if asked:
+            self._list_projects()
         for root in self._in_order(asked):
-            problem = self._problem_of(root, projects)
+            problem = self._problem_of(root)
             if problem is not None:
                 self._failed(root, problem)
             else:
                 self._environment(root, asked[root])
+        service = self.api.transport.settings.url
+        found = self.found_projects.values()
+        self.done.projects = [Project(one.id, one.name, one.slug, service) for one in found if one]
         for place, rows in self.listed:
             unseen = self._unseen(place, rows)
             self.done.listings.append(Listed(place, True, rows, left_out=frozenset(one.path for one in unseen)))
@@ -104,43 +117,62 @@ class _Inquiry:
             self.done.warnings[_MOST_WARNINGS:] = [f"There are {left} more warnings like these."]
         return self.done
 
-    def _projects(self, ids: Iterable[str]) -> dict[str, ServerProject | None]:
-        """The projects by id, None for those that the server does not have for this identity; not those of which it
-        tells nothing."""
-        wanted = [place.project for place in self._in_order(Place(id_, "", "") for id_ in ids)]
-        if not wanted:
-            return {}
+    def _list_projects(self) -> None:
         try:
-            listed = {project.id: project for project in self.api.projects()}
-            return {id_: listed.get(id_) for id_ in wanted}
+            self.listed_projects = {project.id: project for project in self.api.projects()}
         except InfisicalError as error:
             if error.conclusion not in _LISTS_NO_PROJECTS:
                 self._tolerate(error)
-                return {}
-        found: dict[str, ServerProject | None] = {}
-        for id_ in wanted:
-            try:
-                if self.stopped is None:
-                    found[id_] = self.api.project(id_)
-                    if found[id_] is None:
-                        self._was_in_vain()
-            except InfisicalError as error:
-                self._tolerate(error)
-        return found
+                self.listed_projects = {}
+                if error is not self.stopped:
+                    self.done.warnings.append(f"Names of projects stay as they were known: {error}")
 
-    def _problem_of(self, root: Place, projects: Mapping[str, ServerProject | None]) -> InfisicalError | None:
-        """Why there is nothing to list, as far as that is known without asking: it is hosts that name these places."""
-        if root.project in projects:
-            project = projects[root.project]
-            if project is None:
-                return no_project(root.project)
-            slugs = [environment.slug for environment in project.environments]
-            if slugs and root.environment not in slugs:
-                return InfisicalError(
-                    Conclusion.SCOPE_MISSING,
-                    f"There is no environment '{root.environment}' in project {root.project}. Its environments are: "
-                    f"{', '.join(slugs)}.",
-                )
+    def _project(self, id_: str) -> ServerProject | None:
+        """A project, None for one that the server does not have for this identity. Raises InfisicalError."""
+        if id_ not in self.found_projects:
+            place = Place(id_, "", "")
+            if self.listed_projects is not None:
+                self.found_projects[id_] = self.listed_projects.get(id_)
+            else:
+                try:
+                    self.found_projects[id_] = self.api.project(id_)
+                except InfisicalError as error:
+                    # The login has worked for the list of projects, and the same words mean this one here.
+                    if error.conclusion not in _LISTS_NO_PROJECTS:
+                        raise
+                    self.found_projects[id_] = None
+                if self.found_projects[id_] is None:
+                    self._was_in_vain(place)
+        return self.found_projects[id_]
+
+    def _problem_of(self, root: Place) -> InfisicalError | None:
+        """Why there is nothing to list, as far as that is known without listing: it is hosts that name these places."""
+        if self.listed_projects == {}:
+            return self._may_not_ask(root)
+        try:
+            if root.project not in self.found_projects and self.listed_projects is None:
+                problem = self._may_not_ask(root)
+                if problem is not None:
+                    return problem
+            project = self._project(root.project)
+        except InfisicalError as error:
+            self._tolerate(error, root)
+            return error
+        if project is None:
+            return no_project(root.project)
+        slugs = [environment.slug for environment in project.environments]
+        if slugs and root.environment not in slugs:
+            return InfisicalError(
+                Conclusion.SCOPE_MISSING,
+                f"There is no environment '{root.environment}' in project {root.project}. Its environments are: "
+                f"{', '.join(slugs)}.",
+            )
+        return self._may_not_ask(root)
+
+    def _may_not_ask(self, place: Place) -> InfisicalError | None:
+        """Why a place is not to be asked for."""
+        if self.stopped is None and all(self.in_vain[host] >= MOST_IN_VAIN for host in self.named[place]):
+            return self.over
         return self.stopped
 
     def _environment(self, root: Place, places: Sequence[Place]) -> None:
@@ -149,7 +181,7 @@ class _Inquiry:
             listing = Remote(self.api, Scope(*root)).listing(recursive=True, view_values=False)
             self.listed.append((root, _rows(listing.secrets)))
         except InfisicalError as error:
-            self._tolerate(error)
+            self._tolerate(error, root)
             if error.conclusion is not Conclusion.FORBIDDEN or places == [root]:
                 self._failed(root, error)
                 return
@@ -159,18 +191,19 @@ class _Inquiry:
 
     def _folder(self, place: Place, *, recursive: bool) -> None:
         """A folder; one that does not exist has nothing in it."""
+        problem = self._may_not_ask(place)
+        if problem is not None:
+            self._failed(place, problem)
+            return
         rows: _Rows = ()
         try:
-            if self.stopped is not None:
-                raise self.stopped
             found = self.api.list_secrets(Scope(*place), recursive=recursive, view_values=False)
             rows = _rows(found.secrets)
             if not rows:
-                self._was_in_vain()
+                self._was_in_vain(place)
         except InfisicalError as error:
-            if error is not self.stopped:
-                self._tolerate(error)
-            if error.conclusion is not Conclusion.SCOPE_MISSING or error is self.stopped:
+            self._tolerate(error, place)
+            if error.conclusion is not Conclusion.SCOPE_MISSING:
                 self._failed(place, error)
                 return
         if recursive:
@@ -191,31 +224,31 @@ class _Inquiry:
     def _failed(self, place: Place, error: InfisicalError) -> None:
         self.done.listings.append(Listed(place, problem=str(error)))
         # One that concerns all is told once.
-        if error is not self.stopped:
+        if error is self.over:
+            text = f"Some secrets stay as they were known: {error}"
+            if text not in self.done.warnings:
+                self.done.warnings.insert(0, text)
+        elif error is not self.stopped:
             self.done.warnings.append(f"Secrets of {Scope(*place)} stay as they were known: {error}")
 
-    def _tolerate(self, error: InfisicalError) -> None:
+    def _tolerate(self, error: InfisicalError, place: Place | None = None) -> None:
         """Go on after an error that concerns one question, and stop asking an Infisical that is not reached or has too
         much to do; raise what else it is."""
         if error.conclusion is Conclusion.UNREACHABLE:
             self._stop(error, "because Infisical is not reached")
         elif error.conclusion not in _OF_ONE:
             raise error
-        self.server_errors += error.conclusion is Conclusion.SERVER_ERROR
-        # Each of these has waited already, and so would the next one.
+        failed = error.conclusion is Conclusion.SERVER_ERROR
+        # Each of these has waited already, and so would the next one. What a host has made up may be the cause.
+        self.server_errors += failed and (place is None or place in self.told)
         if error.conclusion is Conclusion.RATE_LIMITED or self.server_errors > 1:
             self._stop(error, "because Infisical cannot answer now")
-        self._was_in_vain()
+        if place is not None:
+            self._was_in_vain(place, _COST_OF_AN_ERROR if failed else 1)
 
-    def _was_in_vain(self) -> None:
-        self.in_vain += 1
-        if self.in_vain == MOST_IN_VAIN:
-            error = InfisicalError(
-                Conclusion.SCOPE_MISSING,
-                f"Hosts name {MOST_IN_VAIN} projects, environments and folders, or more, of which Infisical has "
-                "nothing, or nothing for this identity.",
-            )
-            self._stop(error, "because too much was asked in vain")
+    def _was_in_vain(self, place: Place, cost: int = 1) -> None:
+        for host in self.named[place]:
+            self.in_vain[host] += cost
 
     def _stop(self, error: InfisicalError, reason: str) -> None:
         if self.stopped is None:

@@ -92,17 +92,19 @@
   const filter = { hosts: "", secrets: "", vaults: "", states: new Set(), rowOrder: "worst", columnOrder: "worst" };
   let shownRows = [], shownColumns = [];
 
-  // Words that must all fit: a pattern (* and ?) fits a whole field, a quoted word is one, another one any part of it.
+  // Words that must all fit: a quoted word is a whole field to the letter, a pattern (* and ?) fits one, another word any
+  // part of it.
   function matcher(text) {
     const tests = [...text.matchAll(/"((?:[^"]|"")*)"|(\S+)/g)].map(([, exact, word]) => {
       if (exact !== undefined) {
-        const wanted = exact.replaceAll('""', '"').toLowerCase();
-        return (field) => field === wanted;
+        const wanted = exact.replaceAll('""', '"');
+        return ({ fields }) => fields.includes(wanted);
       }
       const wanted = word.toLowerCase();
-      return /[*?]/.test(wanted) ? (field) => fits(field, wanted) : (field) => field.includes(wanted);
+      const test = /[*?]/.test(wanted) ? (field) => fits(field, wanted) : (field) => field.includes(wanted);
+      return ({ words }) => words.some(test);
     });
-    return ({ words }) => tests.every((test) => words.some(test));
+    return (one) => tests.every((test) => test(one));
   }
 
   // Whether a text fits a pattern. A regular expression would take for ever with many stars, and names may have them.
