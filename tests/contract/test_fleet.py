@@ -271,6 +271,31 @@ def test_credentials_that_are_rejected_end_it(controlled: Controlled) -> None:
     assert error.conclusion is Conclusion.CREDENTIALS_REJECTED
 
 
+def test_a_token_that_is_rejected_ends_it(controlled: Controlled) -> None:
+    connected = controlled.api(auth_method="token", token="none")
+    error = error_of(inquiry.inquire, connected, graph_of(scope()))
+    assert error.conclusion is Conclusion.TOKEN_REJECTED
+
+
+@pytest.mark.kinds("current")
+def test_a_list_of_projects_that_fails_is_told_and_the_rest_is_asked_for(controlled: Controlled) -> None:
+    controlled.put("A", "1", "/app")
+    controlled.server.arm("status", status=400, error="BadRequest", method="GET", path="/projects")
+    after, found = asked(controlled, graph_of(scope(), holds=(("/app", "A"),)))
+    assert versions(after) == {("/app", "A"): (1, False)}
+    assert [one.updated_at is None for one in after.secrets.values()] == [False]
+    assert "Names of projects stay as they were known" in found.warnings[0]
+
+
+@pytest.mark.kinds("current")
+def test_an_identity_without_any_project_lists_nothing(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
+    by = controlled.api()
+    monkeypatch.setattr(by, "projects", list)
+    _after, found = asked(controlled, graph_of(scope()), by=by)
+    assert "There is no project" in found.warnings[0]
+    assert controlled.server.requests("/secrets") == []
+
+
 def test_a_graph_without_vaults_asks_nothing(controlled: Controlled) -> None:
     found = inquiry.inquire(controlled.api(), Graph())
     assert (found.projects, found.listings, found.warnings) == ([], [], [])

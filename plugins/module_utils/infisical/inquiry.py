@@ -71,8 +71,9 @@ class _Inquiry:
             f"It was not asked for, because the hosts that name it have named {MOST_IN_VAIN} other projects, "
             "environments or folders, or more, of which Infisical has nothing, or nothing for this identity.",
         )
-        self.listed_projects: dict[str, ServerProject] | None = None
-        self.found_projects: dict[str, ServerProject | None] = {}
+        self.projects: dict[str, ServerProject | None] = {}
+        self.asks_for_each = False
+        self.rejected: InfisicalError | None = None
         held = {hold.secret for vault in graph.vaults.values() for hold in vault.holds}
         self.held = {graph.secrets[id_].place for id_ in held}
         self.named: dict[Place, set[str]] = {}
@@ -97,15 +98,17 @@ class _Inquiry:
     def run(self) -> Inquiry:
         asked = places_to_ask(self.graph)
         if asked:
-            self._list_projects()
+            self._list_projects({root.project for root in asked})
         for root in self._in_order(asked):
             problem = self._problem_of(root)
             if problem is not None:
                 self._failed(root, problem)
             else:
                 self._environment(root, asked[root])
+        if self.rejected is not None and not self.listed and not any(self.projects.values()):
+            raise self.rejected  # not of one project, but all of the token
         service = self.api.transport.settings.url
-        found = self.found_projects.values()
+        found = self.projects.values()
         self.done.projects = [Project(one.id, one.name, one.slug, service) for one in found if one]
         for place, rows in self.listed:
             unseen = self._unseen(place, rows)
@@ -117,56 +120,50 @@ class _Inquiry:
             self.done.warnings[_MOST_WARNINGS:] = [f"There are {left} more warnings like these."]
         return self.done
 
-    def _list_projects(self) -> None:
+    def _list_projects(self, ids: Iterable[str]) -> None:
+        """Learn which of these projects there are; where the server does not list them, each is asked for in time."""
         try:
-            self.listed_projects = {project.id: project for project in self.api.projects()}
+            listed = {project.id: project for project in self.api.projects()}
+            self.projects = {id_: listed.get(id_) for id_ in ids}
         except InfisicalError as error:
-            if error.conclusion not in _LISTS_NO_PROJECTS:
+            self.asks_for_each = error.conclusion in _LISTS_NO_PROJECTS
+            if not self.asks_for_each:
                 self._tolerate(error)
-                self.listed_projects = {}
                 if error is not self.stopped:
                     self.done.warnings.append(f"Names of projects stay as they were known: {error}")
 
-    def _project(self, id_: str) -> ServerProject | None:
-        """A project, None for one that the server does not have for this identity. Raises InfisicalError."""
-        if id_ not in self.found_projects:
-            place = Place(id_, "", "")
-            if self.listed_projects is not None:
-                self.found_projects[id_] = self.listed_projects.get(id_)
-            else:
-                try:
-                    self.found_projects[id_] = self.api.project(id_)
-                except InfisicalError as error:
-                    # The login has worked for the list of projects, and the same words mean this one here.
-                    if error.conclusion not in _LISTS_NO_PROJECTS:
-                        raise
-                    self.found_projects[id_] = None
-                if self.found_projects[id_] is None:
-                    self._was_in_vain(place)
-        return self.found_projects[id_]
+    def _ask_for_project(self, root: Place) -> None:
+        try:
+            self.projects[root.project] = self.api.project(root.project)
+        except InfisicalError as error:
+            # The same words mean a project that is none of this identity's, and a token that is none.
+            if error.conclusion not in _LISTS_NO_PROJECTS:
+                raise
+            self.projects[root.project] = None
+            if error.conclusion is Conclusion.TOKEN_REJECTED:
+                self.rejected = error
+        if self.projects[root.project] is None:
+            self._was_in_vain(Place(root.project, "", ""))
 
     def _problem_of(self, root: Place) -> InfisicalError | None:
         """Why there is nothing to list, as far as that is known without listing: it is hosts that name these places."""
-        if self.listed_projects == {}:
-            return self._may_not_ask(root)
-        try:
-            if root.project not in self.found_projects and self.listed_projects is None:
-                problem = self._may_not_ask(root)
-                if problem is not None:
-                    return problem
-            project = self._project(root.project)
-        except InfisicalError as error:
-            self._tolerate(error, root)
-            return error
-        if project is None:
-            return no_project(root.project)
-        slugs = [environment.slug for environment in project.environments]
-        if slugs and root.environment not in slugs:
-            return InfisicalError(
-                Conclusion.SCOPE_MISSING,
-                f"There is no environment '{root.environment}' in project {root.project}. Its environments are: "
-                f"{', '.join(slugs)}.",
-            )
+        if root.project not in self.projects and self.asks_for_each and self._may_not_ask(root) is None:
+            try:
+                self._ask_for_project(root)
+            except InfisicalError as error:
+                self._tolerate(error, root)
+                return error
+        if root.project in self.projects:
+            project = self.projects[root.project]
+            if project is None:
+                return no_project(root.project)
+            slugs = [environment.slug for environment in project.environments]
+            if slugs and root.environment not in slugs:
+                return InfisicalError(
+                    Conclusion.SCOPE_MISSING,
+                    f"There is no environment '{root.environment}' in project {root.project}. Its environments are: "
+                    f"{', '.join(slugs)}.",
+                )
         return self._may_not_ask(root)
 
     def _may_not_ask(self, place: Place) -> InfisicalError | None:
