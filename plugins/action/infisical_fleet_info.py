@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet_query
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import named
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
@@ -30,8 +31,7 @@ class ActionModule(InfisicalAction):
             self._display.warning(f"Infisical did not tell all of what the graph is about: {'; '.join(problems)}")
         unknown = fleet_query.unknown_hosts(graph)
         if unknown:
-            named = ", ".join(map(shown, unknown[:3])) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
-            self._display.warning(f"Nothing is known of what these hosts hold: {named}.")
+            self._display.warning(f"Nothing is known of what these hosts hold: {named(map(shown, unknown), 3)}.")
         return {
             "changed": False,
             "rows": rows,

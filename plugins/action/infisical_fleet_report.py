@@ -14,11 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
-    Conclusion,
-    ConfigurationError,
-    InfisicalError,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, fleet_page, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
@@ -73,15 +69,9 @@ class ActionModule(InfisicalAction):
         for path in paths.values():
             fleet_graph.make_folder(os.path.dirname(path))
         lock = paths["graph_file"] + ".lock"
-        try:
-            with files.locked(lock, LOCK_SECONDS):
-                yield
-        except files.LockTimeout:
-            raise InfisicalError(
-                Conclusion.BUSY, f"Another run brings {paths['graph_file']} up to date. Let it finish."
-            ) from None
-        except OSError as error:
-            raise files.explained(error, f"{lock} cannot be locked", lock) from None
+        busy = f"Another run brings {paths['graph_file']} up to date. Let it finish."
+        with files.held(lock, LOCK_SECONDS, busy, f"{lock} cannot be locked"):
+            yield
 
     def _report(
         self, settings: Settings, hosts: Mapping[str, Any], paths: Mapping[str, str], mode: int, *, forget_absent: bool
@@ -94,7 +84,6 @@ class ActionModule(InfisicalAction):
         )
         for problem in collected.problems:
             self._display.warning(problem)
-        counts = collected.counts()
         changed = collected.changed or any(fleet_graph.mode_of(path) != mode for path in paths.values())
         if not self._task.check_mode:
             # All are made before one is written, and the graph, which the next run begins with, is written last.
@@ -104,11 +93,13 @@ class ActionModule(InfisicalAction):
         result: dict[str, Any] = {
             "changed": changed,
             "headline": collected.headline,
-            "summary": counts["after"],
+            "summary": collected.counts(collected.after),
             "time": collected.after.time,
             "problems": collected.problems,
         }
-        return {**result, "diff": counts} if self._task.diff else result
+        if self._task.diff:
+            result["diff"] = {"before": collected.counts(collected.before), "after": result["summary"]}
+        return result
 
 
 def _mode(given: Any) -> int:

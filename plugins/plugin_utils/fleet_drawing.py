@@ -15,7 +15,8 @@ from math import log2
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import MissingLibrary
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import Row, State, VaultState, View, counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import Row, State, VaultState, View
 
 MOST_NODES = 24
 """How many nodes a layer has before they are drawn in groups."""

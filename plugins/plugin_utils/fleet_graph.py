@@ -11,6 +11,8 @@ import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, fleet, fleet_query, report
@@ -18,6 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.error
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.inquiry import inquire
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import View, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,17 +46,18 @@ class Collected:
         """Whether anything is new but the times at which was asked."""
         return not fleet.same_facts(self.before, self.after)
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """How many there are of everything, before and after."""
-        return {
-            word: dict(fleet_query.summary(graph, self.now))
-            for word, graph in (("before", self.before), ("after", self.after))
-        }
+    def counts(self, graph: fleet.Graph) -> dict[str, int]:
+        """How many there are of everything in one of the two."""
+        return dict(fleet_query.summary(graph, self.now))
+
+    @cached_property
+    def _view(self) -> View:
+        return view(self.after, self.now)
 
     @property
     def headline(self) -> str:
         """What there is to act on, in one line."""
-        return fleet_page.headline(self.after, self.now)
+        return fleet_page.headline(self._view)
 
     def content(self, option: str) -> bytes:
         """What the file that an option names is to hold."""
@@ -61,7 +65,7 @@ class Collected:
             return json.dumps(fleet.document(self.after), separators=(",", ":")).encode("ascii") + b"\n"
         if option == "csv_file":
             return fleet_query.table(self.after, self.now)
-        return fleet_page.page(self.after, self.now).encode("utf-8")
+        return fleet_page.page(self._view).encode("utf-8")
 
 
 def collect(before: fleet.Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:
@@ -135,9 +139,7 @@ def read(path: str, *, missing_is_empty: bool = False) -> fleet.Graph:
 def make_folder(path: str) -> None:
     """Make a folder for its owner only, where there is none; what it lies in must be there. Raises InfisicalError."""
     try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
+        Path(path).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise files.explained(error, f"The folder {path} cannot be made", path) from None
 

@@ -20,7 +20,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import Graph
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_drawing
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import (
@@ -31,7 +30,6 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view impo
     View,
     duration,
     summary,
-    view,
 )
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -46,14 +44,13 @@ _LARGEST = 2**32 - 1
 require = fleet_drawing.require
 
 
-def headline(graph: Graph, now: float) -> str:
+def headline(seen: View) -> str:
     """The page's summary in one line, for a terminal."""
-    return shown("; ".join(sentence.text for sentence in summary(view(graph, now))))
+    return shown("; ".join(sentence.text for sentence in summary(seen)))
 
 
-def page(graph: Graph, now: float) -> str:
-    """The page of a graph, as of `now` (seconds since the epoch). Raises MissingLibrary."""
-    seen = view(graph, now)
+def page(seen: View) -> str:
+    """The page of a view. Raises MissingLibrary."""
     style, script = _asset("page.css"), _asset("page.js")
     environment = Environment(
         loader=FileSystemLoader(ASSETS),
@@ -62,12 +59,12 @@ def page(graph: Graph, now: float) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(ago=lambda time: f"{duration(now - time)} ago" if time else "never", utc=_utc)
+    environment.filters.update(ago=lambda time: f"{duration(seen.now - time)} ago" if time else "never", utc=_utc)
     html: str = environment.get_template("page.html.j2").render(
         view=seen,
         sentences=summary(seen),
-        counts=seen.counts(),
-        troubles=seen.troubles(),
+        counts=seen.counts,
+        troubles=seen.troubles,
         vaults_in_trouble=[row for row in seen.rows if row.state is not VaultState.OK],
         drawing=fleet_drawing.drawing(seen),
         box=fleet_drawing,
@@ -87,8 +84,7 @@ def page(graph: Graph, now: float) -> str:
             )
         ),
     )
-    # JSON can hold halves of characters, UTF-8 cannot.
-    return html.encode("utf-8", "replace").decode("utf-8")
+    return html
 
 
 def _asset(name: str) -> str:

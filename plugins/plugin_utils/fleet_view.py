@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
@@ -18,7 +19,12 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
     KnownSecret,
     seconds_of,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet_query import Facts, problems
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet_query import (
+    Facts,
+    problems,
+    unknown_hosts,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
 
 NAMED = 3
 """How many names a sentence of the summary has before it counts the rest."""
@@ -28,7 +34,7 @@ class State(IntEnum):
     """What a vault has of a secret; the numbers stand in the page's data.
 
     STALE is a version that was the current one when the vault was last heard of, too long ago to be sure of it;
-    UNKNOWN one of a secret of which no Infisical has told yet.
+    UNKNOWN one of which no Infisical has told.
     """
 
     CURRENT = 1
@@ -130,28 +136,29 @@ class View:
     problems: Sequence[str]
     unknown: int
 
-    @property
+    @cached_property
     def hosts(self) -> int:
         """How many hosts there are: one may have several vaults."""
         return len({row.host for row in self.rows})
 
-    @property
+    @cached_property
     def unused(self) -> list[Column]:
         """The secrets that are on no host."""
         held = {cell.column for row in self.rows for cell in row.cells if cell.state is not State.MISSING}
         return [column for number, column in enumerate(self.columns) if number not in held]
 
-    @property
+    @cached_property
     def all_is_well(self) -> bool:
         """Whether there is nothing to do, as far as anybody knows, and nothing that is not known."""
-        counts = self.counts()
-        is_good = not any(counts[state] for state in State if state is not State.CURRENT)
+        is_good = not any(self.counts[state] for state in State if state is not State.CURRENT)
         return is_good and not self.problems and all(row.state is VaultState.OK for row in self.rows)
 
+    @cached_property
     def counts(self) -> Counter[State]:
         """How many cells have which state."""
         return Counter(cell.state for row in self.rows for cell in row.cells)
 
+    @cached_property
     def troubles(self) -> list[Trouble]:
         """The secrets with something to do about, those that concern most hosts first."""
         found: dict[int, dict[State, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
@@ -177,7 +184,7 @@ def view(graph: Graph, now: float) -> View:
         rows=sorted(rows, key=lambda row: (row.host, row.job)),
         columns=[_column(graph, secret) for secret in graph.secrets.values()],
         problems=problems(graph),
-        unknown=len({vault.host for vault in facts.unknown_vaults.values()}),
+        unknown=len(unknown_hosts(graph)),
     )
 
 
@@ -252,12 +259,11 @@ def summary(view: View) -> list[Sentence]:
     """What a person is to know first, the most urgent first; one sentence that all is well, where it is."""
     if not view.rows:
         return [Sentence("No host has told of a vault yet.", "note")]
-    troubles = view.troubles()
     sentences = [
-        *_of_secrets(view, troubles, State.BEHIND, "behind on", "warn"),
-        *_of_secrets(view, troubles, State.MISSING, "without", "warn"),
+        *_of_secrets(view, State.BEHIND, "behind on", "warn"),
+        *_of_secrets(view, State.MISSING, "without", "warn"),
         *_of_vaults(view),
-        *_of_secrets(view, troubles, State.GONE, "still with", "note"),
+        *_of_secrets(view, State.GONE, "still with", "note"),
         *_of_unknown(view),
     ]
     if view.all_is_well:
@@ -274,8 +280,8 @@ def summary(view: View) -> list[Sentence]:
     return sentences
 
 
-def _of_secrets(view: View, troubles: Sequence[Trouble], state: State, said: str, kind: str) -> Iterable[Sentence]:
-    these = sorted((one for one in troubles if state in one.hosts), key=lambda one: -len(one.hosts[state]))
+def _of_secrets(view: View, state: State, said: str, kind: str) -> Iterable[Sentence]:
+    these = sorted((one for one in view.troubles if state in one.hosts), key=lambda one: -len(one.hosts[state]))
     names = Counter(column.name for column in view.columns)
     for one in these[:NAMED]:
         column = one.column
@@ -335,11 +341,6 @@ def _share(view: View, hosts: int) -> str:
 
 def _named(hosts: Sequence[str]) -> str:
     return f": {', '.join(hosts)}" if len(hosts) <= NAMED else ""
-
-
-def counted(count: int, noun: str) -> str:
-    """So many of something: "1 host", "1,000 hosts"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _are(count: int) -> str:

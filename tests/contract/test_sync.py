@@ -20,6 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api i
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Outcome, Pull, Push
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, error_of
 
@@ -37,7 +38,7 @@ class Site:
         self.key = str(folder / "vault.key")
         make_key_file(self.key)
         self.path = str(folder / "secrets.vault")
-        self.state_path = folder / local.STATE_FILE
+        self.state_path = folder / STATE_FILE
         self.warnings: list[str] = []
 
     def opened(self, job: str = "default") -> tuple[Any, Any]:
@@ -508,7 +509,7 @@ def test_a_root_that_works_with_anothers_vault_leaves_nothing_of_its_own(site: S
     site.pull()
     for name in os.listdir(site.folder):
         os.chown(site.folder / name, 4711, 4711)
-    for name in ("secrets.vault.lock", "secrets.vault.cycle.lock", f"{local.STATE_FILE}.lock"):
+    for name in ("secrets.vault.lock", "secrets.vault.cycle.lock", f"{STATE_FILE}.lock"):
         os.unlink(site.folder / name)
     site.store({"A": "new"})
     site.pull()

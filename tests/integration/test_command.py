@@ -28,13 +28,14 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, local, model
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.config import (
     CONFIG_FILES,
     CREDENTIALS,
     OPTIONS,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
 from dev_server.client import DevServer
 from integration.shop import PROFILES, PROJECT, SEED
@@ -55,7 +56,7 @@ class Host:
         self.folder = folder
         self.vault = folder / "secrets.vault"
         self.key = folder / "vault.key"
-        self.state = folder / local.STATE_FILE
+        self.state = folder / STATE_FILE
         self.home = folder / "home"
         self.home.mkdir()
         self.module = infisical.__name__
@@ -864,7 +865,7 @@ def test_root_reads_the_key_and_then_becomes_the_vaults_owner(public: Host, owne
     assert public.run("exec", "--", "id", "-u") == f"{NOBODY}\n"
     assert public.run("exec", "--", "id", "-G") == f"{NOBODY}\n"
     found = {path.name: path.stat().st_uid for path in owned.iterdir()}
-    assert {"secrets.vault", "secrets.vault.lock", local.STATE_FILE} <= set(found)
+    assert {"secrets.vault", "secrets.vault.lock", STATE_FILE} <= set(found)
     assert set(found.values()) == {NOBODY}
     assert public.key.stat().st_uid == 0
 
@@ -1062,7 +1063,7 @@ def test_an_entry_too_large_for_an_environment_is_told(host: Host) -> None:
 def test_an_export_replaces_nothing_of_the_vaults_own(host: Host, option: str) -> None:
     host.run("vault", "set", "A", given="value")
     host.run("vault", "set", "A", given="newer")
-    state = host.vault.with_name(local.STATE_FILE)
+    state = host.vault.with_name(STATE_FILE)
     own = {"vault": [host.vault, Path(f"{host.vault}.previous")], "key_file": [host.key], "state_file": [state]}[option]
     for path in own:
         before = path.read_bytes()

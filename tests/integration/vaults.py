@@ -15,6 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import build
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
 
 LOOKUP = "keyfleet.infisical.infisical_vault"
@@ -63,4 +64,4 @@ class LocalVault:
 
     def state(self) -> dict[str, Any]:
         """What the state file holds."""
-        return dict(json.loads((self.folder / local.STATE_FILE).read_text("utf-8")))
+        return dict(json.loads((self.folder / STATE_FILE).read_text("utf-8")))

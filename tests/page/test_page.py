@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import parsed
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import view
 from axe_playwright_python.sync_playwright import Axe
 from page.conftest import Open, Watched
 from page.graphs import HOSTILE, NOW, Graph, healthy, hostile, time_of, troubled
@@ -78,12 +79,12 @@ def test_the_page_asks_nobody_and_obeys_its_policy(fleet: str, scheme: str, show
 )
 def test_a_page_that_did_harm_would_be_noticed(harm: str, noticed: str, open_file: Open, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
-    path.write_text(page(parsed(healthy()), NOW).replace("<main>", f"<main>{harm}"), encoding="utf-8")
+    path.write_text(page(view(parsed(healthy()), NOW)).replace("<main>", f"<main>{harm}"), encoding="utf-8")
     assert any(noticed in one for one in open_file(path).harm_done())
 
 
 def test_the_policy_allows_nothing_but_its_own_style_and_script() -> None:
-    html = page(parsed(troubled()), NOW)
+    html = page(view(parsed(troubled()), NOW))
     policy = html.split('Content-Security-Policy" content="')[1].split('"')[0].replace("&#39;", "'")
     names = [rule.split()[0] for rule in policy.split("; ")]
     assert names == ["default-src", "script-src", "style-src", "base-uri", "form-action"]
@@ -371,7 +372,7 @@ def test_counts_follow_the_filter_of_secrets_and_a_filter_begins_at_the_top(show
 
 def test_without_a_script_there_is_nothing_that_does_nothing(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
-    path.write_text(page(parsed(troubled()), NOW), encoding="utf-8")
+    path.write_text(page(view(parsed(troubled()), NOW)), encoding="utf-8")
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto(path.as_uri())
@@ -382,7 +383,7 @@ def test_without_a_script_there_is_nothing_that_does_nothing(browser: Browser, t
 
 def test_a_browser_that_is_too_old_for_the_matrix_says_so(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
-    path.write_text(page(parsed(troubled()), NOW), encoding="utf-8")
+    path.write_text(page(view(parsed(troubled()), NOW)), encoding="utf-8")
     context = browser.new_context()
     context.add_init_script("delete window.DecompressionStream;")
     tab = context.new_page()
@@ -454,7 +455,7 @@ def test_nothing_is_in_the_way_of_assistive_technology(scheme: str, show: Open) 
 
 def test_a_large_fleet_fits_into_the_page_and_a_filter_answers_at_once(show: Open) -> None:
     graph = troubled(1000, 300)
-    assert len(page(parsed(graph), NOW).encode()) < LARGEST_PAGE
+    assert len(page(view(parsed(graph), NOW)).encode()) < LARGEST_PAGE
     shown = show(graph)
     took = """async ([id, text]) => {
       const input = document.getElementById(id), times = [];

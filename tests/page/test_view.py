@@ -23,7 +23,7 @@ from page.graphs import INTERVAL, NOW, healthy, time_of, troubled
 
 
 def texts(graph: dict[str, object]) -> list[str]:
-    return fleet_page.headline(parsed(graph), NOW).split("; ")
+    return fleet_page.headline(view(parsed(graph), NOW)).split("; ")
 
 
 def test_a_fleet_without_trouble_is_said_to_be_well() -> None:
@@ -31,14 +31,14 @@ def test_a_fleet_without_trouble_is_said_to_be_well() -> None:
 
 
 def test_each_cell_has_the_state_that_fits() -> None:
-    counts = view(parsed(troubled()), NOW).counts()
+    counts = view(parsed(troubled()), NOW).counts
     assert counts == {State.BEHIND: 3, State.MISSING: 1, State.GONE: 2, State.STALE: 22, State.CURRENT: 84}
 
 
 def test_a_newer_version_than_the_server_told_is_not_known() -> None:
     graph = healthy(1, 1)
     graph["vaults"][0]["holds"][0][1] += 1
-    assert view(parsed(graph), NOW).counts() == {State.UNKNOWN: 1}
+    assert view(parsed(graph), NOW).counts == {State.UNKNOWN: 1}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_is_missing_is_in_the_job_s_scope(scope: dict[str, object], missing
     graph = healthy(1)
     graph["vaults"][0]["holds"] = []
     graph["vaults"][0]["scope"].update(scope)
-    assert view(parsed(graph), NOW).counts()[State.MISSING] == missing
+    assert view(parsed(graph), NOW).counts[State.MISSING] == missing
 
 
 def test_secrets_on_no_host_and_places_that_could_not_be_asked_are_told() -> None:
@@ -97,7 +97,7 @@ def test_secrets_on_no_host_and_places_that_could_not_be_asked_are_told() -> Non
 def test_what_no_infisical_has_told_of_is_neither_current_nor_good_news() -> None:
     graph = healthy(2, 3)
     graph["secrets"][0]["updated_at"] = None
-    assert view(parsed(graph), NOW).counts() == {State.UNKNOWN: 2, State.CURRENT: 4}
+    assert view(parsed(graph), NOW).counts == {State.UNKNOWN: 2, State.CURRENT: 4}
     assert texts(graph) == [
         "Whether the version of 1 secret is current is not known: Infisical has told of no such version"
     ]
@@ -108,19 +108,19 @@ def test_what_infisical_did_not_tell_is_no_good_news() -> None:
     place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": time_of(1)}
     graph["sources"] = [{**place, "problem": "forbidden"}]
     assert texts(graph) == ["Infisical did not tell all, so that more may be behind: forbidden (1 place)"]
-    shown = fleet_page.page(parsed(graph), NOW)
+    shown = fleet_page.page(view(parsed(graph), NOW))
     assert "every host holds what it should" not in shown
     assert "Nothing, as far as is known" in shown
-    assert "every host holds what it should" in fleet_page.page(parsed(healthy()), NOW)
+    assert "every host holds what it should" in fleet_page.page(view(parsed(healthy()), NOW))
 
 
 def test_what_a_vault_held_that_cannot_be_opened_is_stale() -> None:
     graph = healthy(1, 1)
     graph["vaults"][0]["problem"] = "The key is not there."
-    assert view(parsed(graph), NOW).counts() == {State.STALE: 1}
+    assert view(parsed(graph), NOW).counts == {State.STALE: 1}
     assert texts(graph) == ["1 of 1 host fails to sync, the vault cannot be opened: web1"]
     graph["vaults"][0].update(problem=None, silent=True)
-    assert view(parsed(graph), NOW).counts() == {State.STALE: 1}
+    assert view(parsed(graph), NOW).counts == {State.STALE: 1}
 
 
 def test_what_a_host_calls_its_error_is_no_sentence_of_the_summary() -> None:
@@ -187,7 +187,7 @@ def test_a_host_that_has_never_answered_is_told_of() -> None:
     graph["vaults"][0].update(job="", silent=True, answered_at=None, last_sync=None, holds=[])
     graph["vaults"][0]["scope"]["project_ids"] = []
     assert texts(graph) == ["1 of 2 hosts did not answer: web1"]
-    assert "web1" in fleet_page.page(parsed(graph), NOW)
+    assert "web1" in fleet_page.page(view(parsed(graph), NOW))
 
 
 def test_a_host_with_two_jobs_is_counted_once() -> None:
@@ -201,12 +201,13 @@ def test_what_the_graph_does_not_describe_stays_out_of_the_page() -> None:
     canary = "canary-7c1f"
     for rows in ("services", "projects", "secrets", "vaults"):
         graph[rows][0].update(value=canary, hash=canary, fingerprint=canary)
-    assert canary not in fleet_page.page(parsed(graph), NOW)
+    assert canary not in fleet_page.page(view(parsed(graph), NOW))
 
 
 def test_the_same_graph_gives_the_same_page() -> None:
     graph = troubled(60, 40)
-    assert fleet_page.page(parsed(graph), NOW) == fleet_page.page(parsed(json.loads(json.dumps(graph))), NOW)
+    again = json.loads(json.dumps(graph))
+    assert fleet_page.page(view(parsed(graph), NOW)) == fleet_page.page(view(parsed(again), NOW))
 
 
 def test_a_small_graph_is_drawn_whole_and_a_large_one_in_groups() -> None:
@@ -242,7 +243,7 @@ def test_many_projects_folders_and_jobs_still_fit() -> None:
 
 def test_without_igraph_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "igraph", None)
-    for call in (fleet_page.require, lambda: fleet_page.page(parsed(healthy()), NOW)):
+    for call in (fleet_page.require, lambda: fleet_page.page(view(parsed(healthy()), NOW))):
         with pytest.raises(MissingLibrary, match="python3-igraph"):
             call()
 

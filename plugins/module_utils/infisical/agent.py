@@ -278,18 +278,13 @@ _LOCK_WAIT = 300.0
 @contextlib.contextmanager
 def _alone(check: bool) -> Iterator[None]:
     """Keep other runs out, which would write the same files. Check mode writes nothing."""
-    with contextlib.ExitStack() as stack:
-        if not check:
-            try:
-                stack.enter_context(files.locked(_LOCK, _LOCK_WAIT))
-            except files.LockTimeout:
-                raise InfisicalError(
-                    Conclusion.BUSY,
-                    "Another run changes the agent of this host, and did not end within "
-                    f"{_LOCK_WAIT:g} seconds. Let it finish.",
-                ) from None
-            except OSError as error:
-                raise files.explained(error, f"{_LOCK} cannot be locked", _LOCK) from None
+    if check:
+        yield
+        return
+    busy = (
+        f"Another run changes the agent of this host, and did not end within {_LOCK_WAIT:g} seconds. Let it finish."
+    )  # fmt: skip
+    with files.held(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked"):
         yield
 
 

@@ -606,11 +606,11 @@ def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
 
 def _last_sync(settled: Settled) -> str:
     """When a sync last succeeded, also before this boot; empty where that is not known."""
-    from .state import STATE_FILE, StateFile
+    from .state import StateFile, path_beside
 
     path = settled.first(("vault", "state_file"))
     try:
-        head = StateFile(path or os.path.join(os.path.dirname(_vault_path(settled)), STATE_FILE)).head()
+        head = StateFile(path or path_beside(_vault_path(settled))).head()
     except InfisicalError:
         return ""
     return str(head.get("last_sync") or "")

@@ -130,15 +130,8 @@ def recorded(path: str) -> Iterator[Record]:
 
     Raises InfisicalError, BUSY where another one does not end.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(files.locked(path + LOCK, _LOCK_WAIT))
-        except files.LockTimeout:
-            raise InfisicalError(
-                Conclusion.BUSY, f"Another delivery of this job did not end within {_LOCK_WAIT:g} seconds."
-            ) from None
-        except OSError as error:
-            raise files.explained(error, f"The record {path} cannot be locked", path) from None
+    busy = f"Another delivery of this job did not end within {_LOCK_WAIT:g} seconds."
+    with files.held(path + LOCK, _LOCK_WAIT, busy, f"The record {path} cannot be locked"):
         files.sweep(path)
         yield Record(path)
 

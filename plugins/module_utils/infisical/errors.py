@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -305,4 +305,14 @@ def no_project(project_id: str) -> InfisicalError:
         Conclusion.SCOPE_MISSING,
         f"There is no project '{project_id}' that this machine identity can see. Check project_id (the id, not the "
         "name or slug), and that the identity is a member of the project.",
+    )
+
+
+def no_environment(environment: str, project_id: str, slugs: Iterable[str], advice: str = "") -> InfisicalError:
+    """The error about an environment that a project has not: it has those with these slugs."""
+    there_are = ", ".join(slugs) or "none"
+    return InfisicalError(
+        Conclusion.SCOPE_MISSING,
+        f"There is no environment '{environment}' in project {project_id}. Its environments are: {there_are}.",
+        advice=advice,
     )

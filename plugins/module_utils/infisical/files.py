@@ -385,3 +385,17 @@ def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held(lock: str, timeout: float, busy: str, cannot: str, *, owner: Owner = None) -> Iterator[None]:
+    """`locked`, with what keeps one from the lock in words: raises InfisicalError, BUSY with the sentences `busy`, or
+    what `explained` makes of `cannot`. What happens inside is not looked at."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, timeout, owner=owner))
+        except LockTimeout:
+            raise InfisicalError(Conclusion.BUSY, busy) from None
+        except OSError as error:
+            raise explained(error, cannot, lock) from None
+        yield

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from .errors import ConfigurationError
 from .fleet import AgentVault, Graph, Hold, JobScope, KnownSecret, Place, seconds_of
-from .model import normalized_name, shown
+from .model import counted, normalized_name, shown
 
 INTERVALS = 2.0
 """After how many intervals without a sync that succeeded a vault is stale."""
@@ -167,7 +167,7 @@ def _services(facts: Facts) -> Iterator[Row]:
 
 def _projects(facts: Facts) -> Iterator[Row]:
     graph = facts.graph
-    secrets = _counted(secret.place.project for secret in graph.secrets.values())
+    secrets = Counter(secret.place.project for secret in graph.secrets.values())
     vaults: dict[str, set[str]] = {}
     for vault in graph.vaults.values():
         held = {graph.secrets[hold.secret].place.project for hold in vault.holds}
@@ -179,16 +179,9 @@ def _projects(facts: Facts) -> Iterator[Row]:
             "name": project.name,
             "slug": project.slug,
             "service": project.service,
-            "secrets": secrets.get(id_, 0),
+            "secrets": secrets[id_],
             "vaults": len(vaults.get(id_, ())),
         }
-
-
-def _counted(names: Iterator[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for name in names:
-        found[name] = found.get(name, 0) + 1
-    return found
 
 
 def _about(facts: Facts, id_: str) -> Row:
@@ -645,16 +638,12 @@ _MOST_PROBLEMS = 3
 def problems(graph: Graph) -> list[str]:
     """What Infisical did not tell when it was last asked: why it does not list any more what it listed before, with the
     number of places, and how many places it has never listed, which may be what a host has made up."""
-    counted = Counter(source.problem for source in graph.sources.values() if source.problem and source.listed_at)
-    found = [f"{shown(problem)} ({_places(count)})" for problem, count in counted.most_common(_MOST_PROBLEMS)]
-    if len(counted) > _MOST_PROBLEMS:
-        found.append(f"{len(counted) - _MOST_PROBLEMS} more reasons")
+    reasons = Counter(source.problem for source in graph.sources.values() if source.problem and source.listed_at)
+    found = [f"{shown(reason)} ({counted(count, 'place')})" for reason, count in reasons.most_common(_MOST_PROBLEMS)]
+    if len(reasons) > _MOST_PROBLEMS:
+        found.append(f"{len(reasons) - _MOST_PROBLEMS} more reasons")
     never = sum(source.problem is not None and source.listed_at is None for source in graph.sources.values())
-    return found + [f"{_places(never)} never listed (the query type=source says why)"] * bool(never)
-
-
-def _places(count: int) -> str:
-    return f"{count:,} place" if count == 1 else f"{count:,} places"
+    return found + [f"{counted(never, 'place')} never listed (the query type=source says why)"] * bool(never)
 
 
 def unknown_hosts(graph: Graph) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .api import Api
 from .api import Project as ServerProject
-from .errors import Conclusion, InfisicalError, no_project
+from .errors import Conclusion, InfisicalError, no_environment, no_project
 from .fleet import Graph, Listed, ListedSecret, Place, Project, places_to_ask
 from .model import Scope, Secret
 from .remote import Remote
@@ -74,17 +74,19 @@ class _Inquiry:
         self.projects: dict[str, ServerProject | None] = {}
         self.asks_for_each = False
         self.rejected: InfisicalError | None = None
-        held = {hold.secret for vault in graph.vaults.values() for hold in vault.holds}
-        self.held = {graph.secrets[id_].place for id_ in held}
+        self.held: set[Place] = set()
         self.named: dict[Place, set[str]] = {}
         self.told: set[Place] = set()
         self._note_who_names_what()
 
     def _note_who_names_what(self) -> None:
-        """The hosts that name each folder, environment and project, and which of these the server has told of."""
+        """The folders that vaults hold something of; the hosts that name each folder, environment and project; and
+        which of these the server has told of."""
         secrets = self.graph.secrets
         for vault in self.graph.vaults.values():
-            for place in {*vault.scope.places, *(secrets[hold.secret].place for hold in vault.holds)}:
+            held = {secrets[hold.secret].place for hold in vault.holds}
+            self.held |= held
+            for place in held.union(vault.scope.places):
                 for wider in _and_around(place):
                     self.named.setdefault(wider, set()).add(vault.host)
         for secret in secrets.values():
@@ -159,11 +161,7 @@ class _Inquiry:
                 return no_project(root.project)
             slugs = [environment.slug for environment in project.environments]
             if slugs and root.environment not in slugs:
-                return InfisicalError(
-                    Conclusion.SCOPE_MISSING,
-                    f"There is no environment '{root.environment}' in project {root.project}. Its environments are: "
-                    f"{', '.join(slugs)}.",
-                )
+                return no_environment(root.environment, root.project, slugs)
         return self._may_not_ask(root)
 
     def _may_not_ask(self, place: Place) -> InfisicalError | None:

@@ -16,7 +16,7 @@ from .errors import ConfigurationError, InfisicalError
 from .keys import KeySource
 from .model import checked_name, checked_value
 from .plan import Plan
-from .state import HMAC, STATE_FILE, StateFile
+from .state import HMAC, StateFile, path_beside
 from .vault import Contents, Vault
 
 
@@ -35,7 +35,7 @@ def open_vault(
     """
     if not os.path.isabs(path):
         raise ConfigurationError("vault_path", f"'{path}' must be an absolute path on the host that opens the vault.")
-    state = StateFile(state_file or os.path.join(os.path.dirname(path), STATE_FILE), warn=warn, beside=path)
+    state = StateFile(state_file or path_beside(path), warn=warn, beside=path)
     return Vault(path, keys, lock_wait=lock_wait, newest=state.newest), state
 
 

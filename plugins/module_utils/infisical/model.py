@@ -210,6 +210,11 @@ def secret_hash(key: str, value: str) -> str:
     return hashlib.sha256(f"{key}:{value}".encode()).hexdigest()
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of something: "1 host", "1,000 hosts"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def shown(text: str) -> str:
     """Text that others wrote, such as a name, with nothing in it that a terminal would obey."""
     return "".join(

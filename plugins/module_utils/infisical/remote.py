@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Literal, overload
 
 from .api import Api, Folder, Listing, Written, batch_bytes
-from .errors import BODY_LIMIT, Conclusion, ConfigurationError, InfisicalError, Validator, no_project
+from .errors import (
+    BODY_LIMIT,
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+    Validator,
+    no_environment,
+    no_project,
+)
 from .model import LONGEST_NAME_IN_PATH, Scope, Secret, checked_name, checked_value, same_value, trim
 from .plan import Action, Change, Plan, build, named
 from .state import StateFile
@@ -281,11 +289,8 @@ class Remote:
                 return no_project(scope.project_id)
             slugs = [environment.slug for environment in project.environments]
             if scope.environment not in slugs:
-                return InfisicalError(
-                    Conclusion.SCOPE_MISSING,
-                    f"There is no environment '{scope.environment}' in project {scope.project_id}. Its environments "
-                    f"are: {', '.join(slugs) or 'none'}. Set environment to one of these slugs.",
-                )
+                advice = "Set environment to one of these slugs."
+                return no_environment(scope.environment, scope.project_id, slugs, advice)
         return self._folder_problem()
 
     def _check_environment(self) -> None:

@@ -46,6 +46,11 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def path_beside(vault_path: str) -> str:
+    """Where the state file is if nothing else is named: beside the vault."""
+    return os.path.join(os.path.dirname(vault_path), STATE_FILE)
+
+
 class StateFile:
     """A state file: JSON, mode 0600, hashes and versions by name, never a value.
 

@@ -202,19 +202,15 @@ def _check_percent(percent: float) -> None:
 @contextlib.contextmanager
 def _alone(path: str, lock_wait: float, check: bool) -> Iterator[None]:
     """Keep other cycles of this vault out. Check mode writes nothing, and so needs no lock."""
-    with contextlib.ExitStack() as stack:
-        if not check:
-            lock = path + ".cycle.lock"
-            try:
-                stack.enter_context(files.locked(lock, lock_wait, owner=files.owner_of(path)))
-            except files.LockTimeout:
-                raise InfisicalError(
-                    Conclusion.BUSY,
-                    f"Another sync of {path} is running, and did not end within {lock_wait:g} seconds, so this one did "
-                    "not start. Let it finish, or set a longer lock_wait.",
-                ) from None
-            except OSError as error:
-                raise files.explained(error, f"The vault {path} cannot be locked for a sync", lock) from None
+    if check:
+        yield
+        return
+    busy = (
+        f"Another sync of {path} is running, and did not end within {lock_wait:g} seconds, so this one did not start. "
+        "Let it finish, or set a longer lock_wait."
+    )
+    cannot = f"The vault {path} cannot be locked for a sync"
+    with files.held(path + ".cycle.lock", lock_wait, busy, cannot, owner=files.owner_of(path)):
         yield
 
 

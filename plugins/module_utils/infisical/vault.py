@@ -472,18 +472,13 @@ class Vault:
                 except (FileNotFoundError, NotADirectoryError):
                     raise self._missing(self.path) from None
         lock = self.path + ".lock"
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(files.locked(lock, self._lock_wait, owner=files.owner_of(self.path)))
-            except files.LockTimeout:
-                raise InfisicalError(
-                    Conclusion.BUSY,
-                    f"Another process is writing the vault {self.path}, and was not done within {self._lock_wait:g} "
-                    "seconds. Nothing was changed. Wait for it and run this again, or set a larger lock_wait; 'fuser "
-                    f"-v {lock}' tells which process it is.",
-                ) from None
-            except OSError as error:
-                raise files.explained(error, f"The vault {self.path} cannot be locked", lock) from None
+        busy = (
+            f"Another process is writing the vault {self.path}, and was not done within {self._lock_wait:g} seconds. "
+            "Nothing was changed. Wait for it and run this again, or set a larger lock_wait; 'fuser "
+            f"-v {lock}' tells which process it is."
+        )
+        cannot = f"The vault {self.path} cannot be locked"
+        with files.held(lock, self._lock_wait, busy, cannot, owner=files.owner_of(self.path)):
             files.sweep(self.path, self.previous)
             yield
 
