@@ -38,7 +38,7 @@ docs-lint: ## antsibull-docs lint
 changelog: ## check the changelog; ARGS=release writes it
 build: ## the collection's artifact
 install: ## build the artifact, install it elsewhere, check its files and ansible-doc, run the demo there
-server: ## the test server in the foreground; ARGS="--port 8080 --profile current"
+server: ## the test server in the foreground; ARGS="--port 8080 --profile 2026-07"
 
 $(TARGETS):
 	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is missing: install Python 3.11 or later with its venv module'; exit 1; }

@@ -227,7 +227,7 @@ def pushes() -> list[Row]:
     """Requests that it takes to push many new secrets."""
     rows = []
     values = {f"KEY_{number}": f"value {number} {'x' * 60}" for number in range(PUSHED)}
-    for profile in ("2024", "current"):
+    for profile in ("2024", "2026-07"):
         with DevServer(profile) as server:
             settings = Settings(url=server.url, client_id="demo-client-id", client_secret="demo-client-secret")
             outcome = push(connect(settings), Scope("demo-project", "dev"), values, Push())

@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def dev_server() -> Iterator[DevServer]:
-    with DevServer("current", SEED, python=SERVER_PYTHON) as server:
+    with DevServer("2026-07", SEED, python=SERVER_PYTHON) as server:
         yield server
 
 
@@ -52,7 +52,7 @@ def real_room() -> Iterator[Target]:
     store = room.remote()
     store.put_folder()
     store.listing()
-    room.kind = "current" if store.api.version == "v4" else "2024"
+    room.kind = "2026-07" if store.api.version == "v4" else "2024"
     yield room
     store.remove_folder(force=True)
 

@@ -16,7 +16,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import Clock
 from dev_server.client import DevServer
 
-KINDS = ("reference", "2024", "current")
+KINDS = ("reference", "2024", "2026-07")
 # The client is tested on older interpreters too than the server runs on.
 SERVER_PYTHON = os.environ.get("KEYFLEET_SERVER_PYTHON", sys.executable)
 PROJECT, ENVIRONMENT = "contract-project", "dev"

@@ -81,7 +81,7 @@ def test_an_empty_plan_sends_nothing(controlled: Controlled) -> None:
     assert controlled.server.requests() == []
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_thousand_new_secrets_take_few_requests(controlled: Controlled) -> None:
     values = wanted(1000, "v" * 100)
     assert len(done(push(controlled.remote(), values))) == 1000
@@ -113,14 +113,14 @@ def test_a_server_that_says_that_it_has_no_batch_route_is_asked_for_it_once(cont
     assert controlled.methods() == [*["POST"] * 6, "GET", *["PATCH"] * 5]
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_single_change_uses_the_secrets_own_route(controlled: Controlled) -> None:
     for values in ({"A": "one"}, {"A": "two"}, {}):
         done(push(controlled.remote(), values, prune=True))
     assert controlled.server.requests(BATCH) == []
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_names_that_do_not_fit_into_a_path_are_written_updated_and_deleted(target: Target) -> None:
     names = ["batch", "A" * 101, "B" * 500]
     for values in (dict.fromkeys(names, "one"), dict.fromkeys(names, "two"), {}):
@@ -133,7 +133,7 @@ def test_names_that_do_not_fit_into_a_path_are_written_updated_and_deleted(targe
 # Limits
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_no_batch_is_larger_than_what_servers_take(controlled: Controlled) -> None:
     # Characters of which JSON, UTF-8 and ASCII have different ideas, and one value that is nearly too large by itself.
     values = {f"BIG_{n}": f"{n}" + unit * 60_000 for n, unit in enumerate(('"', "\u20ac", "\x01", "a", "\U0001f511"))}
@@ -144,7 +144,7 @@ def test_no_batch_is_larger_than_what_servers_take(controlled: Controlled) -> No
     assert len(controlled.methods("POST")) <= len(values)
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_no_batch_has_more_secrets_than_servers_write_in_a_moment(controlled: Controlled) -> None:
     values = wanted(1200, "")
     store = controlled.remote(api_version=version(controlled))
@@ -162,7 +162,7 @@ def test_the_bytes_of_a_secret_in_a_batch_are_those_that_are_sent() -> None:
     assert batch_bytes(Secret("A")) == len('{"secretKey": "A"}, ')
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_batch_that_the_server_calls_too_large_is_halved(controlled: Controlled) -> None:
     controlled.server.arm("status", status=413, path=BATCH, times=3)
     assert len(done(push(controlled.remote(), wanted(16)))) == 16
@@ -199,7 +199,7 @@ def test_a_secret_that_another_writer_creates_meanwhile_is_updated(controlled: C
         assert controlled.methods()[:4] == ["POST", "GET", "POST", "PATCH"]
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_two_writers_in_a_row_end_in_create_and_patch_one_by_one(controlled: Controlled) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(4))
@@ -258,7 +258,7 @@ def test_creates_whose_answer_is_lost_are_looked_for_and_not_made_twice(
         assert controlled.methods()[: 2 if took_effect else 3] == (["POST", "GET", "POST"])[: 2 if took_effect else 3]
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("took_effect", [True, False])
 def test_updates_and_deletes_whose_answer_is_lost_are_finished(controlled: Controlled, took_effect: bool) -> None:
     for name in ("A", "B", "C", "D"):
@@ -292,7 +292,7 @@ def test_a_server_that_fails_for_good_ends_it_and_a_second_run_finishes(controll
 # What is refused
 
 
-@pytest.mark.kinds("reference", "current")
+@pytest.mark.kinds("reference", "2026-07")
 def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) -> None:
     bad = "lower-case" if controlled.kind == "reference" else "NAME_0013:x"
     store = controlled.remote(api_version="v4")
@@ -309,7 +309,7 @@ def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) ->
     assert plan_of(store, wanted(40)).changes == ()
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_batch_that_is_refused_without_a_bad_secret_is_written_in_parts(controlled: Controlled) -> None:
     controlled.server.arm("status", status=422, error="ValidationFailure", method="POST", path=BATCH)
     store = controlled.remote()
@@ -319,7 +319,7 @@ def test_a_batch_that_is_refused_without_a_bad_secret_is_written_in_parts(contro
     assert store.api.has_batches
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_reference_to_a_secret_that_comes_later_in_another_batch_is_written_in_the_end(
     controlled: Controlled,
 ) -> None:
@@ -366,7 +366,7 @@ def test_a_missing_folder_is_made_on_request_only(controlled: Controlled) -> Non
     assert applied.left == tuple(wanted(4))
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("values", [{"A": "new", "B": "new"}, {}], ids=["updates", "deletes"])
 def test_a_folder_that_is_gone_meanwhile_is_told_as_missing(controlled: Controlled, values: dict[str, str]) -> None:
     for name in ("A", "B"):
@@ -379,7 +379,7 @@ def test_a_folder_that_is_gone_meanwhile_is_told_as_missing(controlled: Controll
     assert applied.left == ("A", "B")
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_what_waits_for_an_approval_is_pending_and_not_written(controlled: Controlled, tmp_path: Path) -> None:
     controlled.put("OLD_A", "1", "/guarded")
     controlled.put("OLD_B", "1", "/guarded")
@@ -444,7 +444,7 @@ def test_what_was_written_before_an_error_is_in_the_state_file(controlled: Contr
 # Messages
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_message_about_a_batch_is_short_and_names_the_first_ones(controlled: Controlled) -> None:
     applied = push(controlled.remote("viewer"), wanted(900))
     assert "900 secrets ('NAME_0000', 'NAME_0001', 'NAME_0002', …)" in str(applied.error)
@@ -476,7 +476,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_no_fault_gets_a_value_into_a_result_and_none_loses_a_name(
     controlled: Controlled, fault: dict[str, Any]
@@ -505,7 +505,7 @@ def test_no_fault_gets_a_value_into_a_result_and_none_loses_a_name(
 # More of what is refused
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("bad", ["A:FIRST", "NAME_0150:", "ZZ:LAST"])
 def test_a_refused_name_is_found_in_few_requests_wherever_it_stands(controlled: Controlled, bad: str) -> None:
     applied = push(controlled.remote(), {**wanted(300), bad: VALUE})
@@ -513,7 +513,7 @@ def test_a_refused_name_is_found_in_few_requests_wherever_it_stands(controlled: 
     assert len(controlled.methods()) < 25
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("names", [("A", "B:"), ("A:", "B"), ("A:", "B:"), ("A:", "B", "C"), ("A:", "B", "C:")])
 def test_each_refused_name_among_few_fails_alone(controlled: Controlled, names: tuple[str, ...]) -> None:
     applied = push(controlled.remote(), dict.fromkeys(names, VALUE))
@@ -536,7 +536,7 @@ def test_a_name_that_we_would_not_give_can_be_pruned(controlled: Controlled) -> 
     assert stored(controlled) == {"A": "three"}
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_each_secret_keeps_its_own_tags_also_where_its_reference_comes_first(controlled: Controlled) -> None:
     wanted_tags = {"A": ("web",), "B": ("database",), "C": ("web",), "D": None, "E": None}
     values = dict.fromkeys(wanted_tags, "x") | {"A": "${D}"}
@@ -601,7 +601,7 @@ def test_creates_updates_and_deletes_that_lose_an_answer_each_are_all_finished(
     assert {one["version"] for name in wanted(count) for one in controlled.stored(name)} == {1}
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_batches_are_filled_up_to_what_servers_take(controlled: Controlled) -> None:
     values = {name: "x" * 9_000 + name for name in wanted(300)}
     done(push(controlled.remote(), values))
@@ -620,7 +620,7 @@ def test_without_a_batch_route_a_name_that_needs_it_fails_alone(controlled: Cont
     assert "use another name" in applied.failed["A" * 101]
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_folder_that_stays_missing_is_made_once(controlled: Controlled) -> None:
     message = "Folder not found"
     store = controlled.remote(path="/new", create_path=True)

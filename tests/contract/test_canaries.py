@@ -66,7 +66,7 @@ FAULTS: dict[str, dict[str, Any]] = {
         for spelling in (SPELLINGS if fields["kind"] == "status" else ["plain"])
     ],
 )
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_server_that_says_a_value_again_does_not_get_it_into_a_message(
     controlled: Controlled, fault: str, spelling: str, caplog: pytest.LogCaptureFixture
 ) -> None:

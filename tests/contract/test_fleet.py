@@ -65,10 +65,10 @@ def test_names_versions_and_times_come_and_values_stay_or_are_dropped(controlled
     listings = [entry for entry in controlled.server.requests("/secrets") if entry["status"] == 200]
     assert [entry["query"]["viewSecretValue"] for entry in listings] == ["false"]
     # Servers before that parameter send values whatever one asks for.
-    assert [entry["returned_values"] for entry in listings] == [controlled.kind != "current"]
+    assert [entry["returned_values"] for entry in listings] == [controlled.kind != "2026-07"]
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_an_identity_that_may_not_read_values_suffices(controlled: Controlled) -> None:
     controlled.put("A", CANARY, "/app")
     after, found = asked(controlled, graph_of(scope()), "hidden")
@@ -95,7 +95,7 @@ def test_a_folder_that_was_deleted_is_gone_with_its_secrets(controlled: Controll
     assert found.warnings == []
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_folder_that_a_listing_leaves_out_in_silence_is_asked_for_by_itself(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_folder_that_a_listing_leaves_out_in_silence_is_asked_for_by_itself(
     assert "path /guarded stay as they were known" in found.warnings[0]
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_folder_that_does_answer_keeps_its_secrets(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
     controlled.put("A", "1", "/app")
     controlled.put("B", "1", "/hidden")
@@ -134,7 +134,7 @@ def test_a_folder_that_does_answer_keeps_its_secrets(controlled: Controlled, mon
     assert found.warnings == []
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_secret_that_was_made_anew_is_another_one(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     known, _found = asked(controlled, graph_of(scope(), holds=(("/app", "A"),)))
@@ -160,7 +160,7 @@ def beside(graph: Graph, host: str, *scopes: JobScope) -> Graph:
     return fleet.with_hosts(graph, {host: fleet.HostAnswer(vaults)}, TIME)
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("root", ["seen", "forbidden"])
 def test_a_host_cannot_make_the_report_ask_for_any_number_of_folders(controlled: Controlled, root: str) -> None:
     controlled.put("A", "1", "/app")
@@ -196,7 +196,7 @@ def test_a_host_that_invents_projects_keeps_no_other_from_being_asked_for(contro
     assert not [entry for entry in controlled.server.requests("/secrets") if "!" in str(entry["query"])]
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize(
     ("fault", "before", "listings"),
     [("429", False, 2), ("500", True, 4), ("500", False, 6), ("403", True, 3), ("403", False, 3)],
@@ -221,7 +221,7 @@ def test_a_server_that_cannot_answer_now_is_not_asked_on(
     assert len(found.listings) == 3
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_where_the_whole_environment_may_not_be_seen_the_jobs_own_folders_are_listed(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     controlled.put("B", "1", "/guarded")
@@ -277,7 +277,7 @@ def test_a_token_that_is_rejected_ends_it(controlled: Controlled) -> None:
     assert error.conclusion is Conclusion.TOKEN_REJECTED
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_list_of_projects_that_fails_is_told_and_the_rest_is_asked_for(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     controlled.server.arm("status", status=400, error="BadRequest", method="GET", path="/projects")
@@ -287,7 +287,7 @@ def test_a_list_of_projects_that_fails_is_told_and_the_rest_is_asked_for(control
     assert "Names of projects stay as they were known" in found.warnings[0]
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_an_identity_without_any_project_lists_nothing(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
     by = controlled.api()
     monkeypatch.setattr(by, "projects", list)

@@ -41,7 +41,7 @@ def test_a_secret_that_is_there_cannot_be_created(target: Target) -> None:
     assert "run the task again" in str(error)
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_batch_with_a_secret_that_is_there_cannot_be_created_and_creates_none(target: Target) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
@@ -58,7 +58,7 @@ def test_a_secret_that_is_not_there_is_missing(target: Target, operation: str) -
     assert "case-sensitive" in str(error)
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 def test_a_batch_with_a_secret_that_is_not_there_changes_nothing(target: Target, method: str) -> None:
     api = target.api()
@@ -176,7 +176,7 @@ def test_wrong_credentials_are_rejected(controlled: Controlled, wrong: str) -> N
     assert "client_id and client_secret" in str(error)
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_three_wrong_secrets_lock_the_good_one_out_too(controlled: Controlled) -> None:
     for _attempt in range(3):
         error_of(controlled.api(client_secret="wrong").list_secrets, controlled.scope)
@@ -214,7 +214,7 @@ def test_a_request_that_the_server_does_not_understand_is_invalid(target: Target
     assert error.conclusion is Conclusion.INVALID
 
 
-@pytest.mark.kinds("reference", "current")
+@pytest.mark.kinds("reference", "2026-07")
 def test_a_name_that_the_server_refuses_is_an_invalid_request(controlled: Controlled) -> None:
     error = error_of(controlled.remote().put, Secret("a:b", "value"))
     assert error.conclusion is Conclusion.INVALID
@@ -228,7 +228,7 @@ def test_a_value_over_the_servers_limit_is_too_large(target: Target) -> None:
     assert len(str(error)) < 1000
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_value_over_the_limit_is_too_large_where_the_server_fails_over_it(controlled: Controlled) -> None:
     controlled.server.arm("status", status=500, method="POST", path="/secrets/", times=2)
     error = error_of(controlled.api().create_secret, controlled.scope, Secret("A", "x" * 1_100_000))

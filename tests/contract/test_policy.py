@@ -254,7 +254,7 @@ def test_credentials_that_are_rejected_are_sent_once_however_often_they_are_aske
     assert controlled.clock.waits == []
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_lock_out_is_met_by_one_login_only(controlled: Controlled) -> None:
     for _attempt in range(3):
         error_of(controlled.api(client_secret="wrong").tokens.current)
@@ -310,7 +310,7 @@ def test_the_api_version_is_found_out_whatever_comes_first(controlled: Controlle
     assert store.api.version == ("v3" if controlled.kind == "2024" else "v4")
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_pinned_api_version_sends_no_probe(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3")
     store.put(A)

@@ -136,14 +136,14 @@ def test_references_are_resolved_only_where_that_is_asked_for(controlled: Contro
     assert store.put(Secret("URL", "pg://${dev.app.USER}@${HOST}/${NONE}")).action is None
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_write_whose_reference_does_not_exist_is_refused_by_the_server_and_said(controlled: Controlled) -> None:
     error = error_of(controlled.remote().put, Secret("URL", "x${NONE}"))
     assert error.conclusion is Conclusion.INVALID
     assert controlled.stored("URL") == []
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_values_that_are_not_asked_for_are_not_sent_by_the_server(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
@@ -176,7 +176,7 @@ def test_an_overview_has_every_secret_in_order_without_values_unless_they_are_as
     assert {("dev", "/app", "OWN"), ("dev", "/importing", "OWN"), ("prod", "/", "BOTH")} <= set(places)
     assert len(places) == len(set(places))
     assert all(one.value for one in whole.secrets)
-    if importing.kind == "current":
+    if importing.kind == "2026-07":
         assert [one.value for one in merged_view.secrets] == [None, None, None]
 
 
@@ -225,7 +225,7 @@ def test_a_probe_tells_a_login_that_is_refused_from_a_server_that_is_down(contro
 # Folders
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_folder_is_made_with_its_parents_then_there_then_removed_once(target: Target) -> None:
     store = target.remote(path=target.below("x/y"))
     assert store.put_folder(check=True) is True
@@ -238,7 +238,7 @@ def test_a_folder_is_made_with_its_parents_then_there_then_removed_once(target: 
     assert target.remote(path=target.below("none/none")).remove_folder() is False
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_folder_that_holds_something_is_removed_only_where_that_is_forced(target: Target) -> None:
     outer, inner = target.remote(path=target.below("x")), target.remote(path=target.below("x/y"))
     inner.put_folder()
@@ -261,7 +261,7 @@ def test_the_root_is_no_folder_to_make_or_remove(controlled: Controlled) -> None
     assert controlled.server.requests() == []
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
 def test_a_folder_in_an_environment_that_is_not_there_is_an_error_that_lists_those_there_are(
     controlled: Controlled, check: bool
@@ -271,7 +271,7 @@ def test_a_folder_in_an_environment_that_is_not_there_is_an_error_that_lists_tho
     assert "dev, prod" in str(error)
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_folder_that_the_identity_may_not_make_is_forbidden_with_the_permission(controlled: Controlled) -> None:
     error = error_of(controlled.remote("viewer", path="/x").put_folder)
     assert error.conclusion is Conclusion.FORBIDDEN

@@ -142,7 +142,7 @@ NAMES = {
 }
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_a_name_of_any_characters_is_created_updated_and_deleted(target: Target, name: str) -> None:
     store = target.remote()
@@ -162,7 +162,7 @@ def test_a_name_with_a_slash_is_one_secret(target: Target) -> None:
     assert store.remove("a/b").action == "delete"
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_name_with_a_slash_is_refused_by_the_server_and_that_is_said(target: Target) -> None:
     error = error_of(target.remote().put, Secret("a/b", "one"))
     assert error.conclusion is Conclusion.INVALID
@@ -173,7 +173,7 @@ def test_a_name_with_a_slash_is_refused_by_the_server_and_that_is_said(target: T
 BATCH_NAMES = {"101": "n" * 101, "500": "n" * 500, "batch": "batch", "dot": ".", "dots": ".."}
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("name", BATCH_NAMES.values(), ids=BATCH_NAMES)
 def test_a_name_that_cannot_stand_in_a_path_goes_through_the_batch_route(target: Target, name: str) -> None:
     store = target.remote()
@@ -241,7 +241,7 @@ def test_a_value_to_be_set_once_is_not_written_over_that_of_a_quicker_writer(con
     assert [(one["value"], one["version"]) for one in controlled.stored("A")] == [("theirs", 1)]
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_new_comment_does_not_write_back_a_value_that_was_read_before_another_writers(
     controlled: Controlled,
 ) -> None:
@@ -253,7 +253,7 @@ def test_a_new_comment_does_not_write_back_a_value_that_was_read_before_another_
     assert [(one["value"], one["comment"]) for one in controlled.stored("A")] == [("rotated", "new")]
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_secret_to_be_absent_in_a_missing_folder_is_absent(controlled: Controlled) -> None:
     assert controlled.remote(path="/nowhere").remove("A").action is None
     assert error_of(controlled.remote(environment="nowhere").remove, "A").conclusion is Conclusion.SCOPE_MISSING
@@ -279,7 +279,7 @@ def test_another_writer_who_deletes_what_is_to_be_deleted_is_no_error(controlled
     assert controlled.stored("A") == []
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("name", ["batch", "n" * 200])
 def test_another_writer_is_quicker_with_a_name_that_goes_through_the_batch_route(
     controlled: Controlled, name: str
@@ -292,18 +292,18 @@ def test_another_writer_is_quicker_with_a_name_that_goes_through_the_batch_route
     assert [one["value"] for one in controlled.stored(name)] == ["two"]
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_missing_folder_is_made_with_few_requests(controlled: Controlled) -> None:
     store = controlled.remote(path="/new/folder", create_path=True)
     assert store.put(A).action == "create"
     # On 2024 a route that is missing is asked for once: of secrets, projects and folders.
-    assert len(controlled.server.requests()) == {"current": 5, "2024": 8}[controlled.kind]
+    assert len(controlled.server.requests()) == {"2026-07": 5, "2024": 8}[controlled.kind]
 
 
 # Approvals, hidden values, identities that may not read
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_write_that_waits_for_an_approval_claims_nothing_stored(controlled: Controlled, tmp_path: Path) -> None:
     state_file = str(tmp_path / "state.json")
     store = controlled.remote(path="/guarded", state_file=state_file)
@@ -323,7 +323,7 @@ def test_a_write_that_waits_for_an_approval_claims_nothing_stored(controlled: Co
     assert [one["value"] for one in controlled.stored("B", "/guarded")] == ["old"]
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("name", ["batch", "n" * 101])
 def test_a_batch_that_waits_for_an_approval_says_so(controlled: Controlled, name: str) -> None:
     report = controlled.remote(path="/guarded").put(Secret(name, "one"))
@@ -331,7 +331,7 @@ def test_a_batch_that_waits_for_an_approval_says_so(controlled: Controlled, name
     assert controlled.stored(name, "/guarded") == []
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_hidden_value_is_never_taken_for_the_value(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote("hidden")
@@ -344,7 +344,7 @@ def test_a_hidden_value_is_never_taken_for_the_value(controlled: Controlled) -> 
     assert [(one["value"], one["comment"]) for one in controlled.stored("A")] == [("one", "why")]
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_hidden_value_is_written_each_time_with_a_warning_unless_there_is_a_state_file(
     controlled: Controlled, tmp_path: Path
 ) -> None:
@@ -439,7 +439,7 @@ def test_a_comment_is_changed_alone_and_left_where_it_is_not_given(target: Targe
     assert store.put(A._replace(value="two", comment="")).action is None
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_tags_are_set_changed_and_taken_away_once(controlled: Controlled) -> None:
     store = controlled.remote()
     for tags in (("database",), ("web", "database"), ()):
@@ -451,7 +451,7 @@ def test_tags_are_set_changed_and_taken_away_once(controlled: Controlled) -> Non
     assert store.put(A).action is None
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
 def test_a_tag_that_the_project_has_not_is_refused_with_those_it_has(controlled: Controlled, check: bool) -> None:
     error = error_of(controlled.remote().put, A._replace(tags=("none", "web")), check=check)
@@ -470,7 +470,7 @@ def test_tags_are_refused_where_the_server_has_none(controlled: Controlled) -> N
     assert controlled.stored("A") == []
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_metadata_are_set_changed_and_taken_away_once(target: Target) -> None:
     store = target.remote()
     for metadata in ((("owner", "me"),), (("owner", "you"), ("tier", "1")), ()):
@@ -496,7 +496,7 @@ def test_metadata_are_ignored_with_a_warning_and_no_eternal_change_where_the_ser
 # Missing folders
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_missing_folder_is_made_with_its_parents_where_that_is_wanted(target: Target) -> None:
     store = target.remote(path=target.below("x/y/z"), create_path=True)
     assert store.put(A, check=True).action == "create"
@@ -506,7 +506,7 @@ def test_a_missing_folder_is_made_with_its_parents_where_that_is_wanted(target: 
     assert [one.key for one in store.listing().secrets] == ["A"]
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
 def test_a_missing_folder_is_an_error_that_names_the_option_where_it_is_not_to_be_made(
     target: Target, check: bool
@@ -584,7 +584,7 @@ def test_a_deletion_whose_answer_was_lost_is_reported_as_one(controlled: Control
     assert store.remove("A").action == "delete"
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_a_batch_create_whose_answer_was_lost_is_looked_up_before_it_is_repeated(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", after_handling=True, method="POST", path="/secrets/")
     name = "n" * 200

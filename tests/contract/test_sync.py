@@ -26,7 +26,7 @@ from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, error_of
 
 JOB = Pull(project_ids=(PROJECT,), environment=ENVIRONMENT)
 OTHER_PROJECT = "other-project"
-REAL_KINDS = pytest.mark.kinds("2024", "current")
+REAL_KINDS = pytest.mark.kinds("2024", "2026-07")
 
 
 class Site:
@@ -227,8 +227,8 @@ def test_too_large_a_share_is_not_pruned(site: Site, deleted: int, refused: bool
 @pytest.mark.parametrize(
     "job, kinds, said",
     [
-        (replace(JOB, environment="prd"), ("2024", "current"), "dev, prod"),
-        (replace(JOB, secret_path="/ap"), ("2024", "current"), "app, guarded"),
+        (replace(JOB, environment="prd"), ("2024", "2026-07"), "dev, prod"),
+        (replace(JOB, secret_path="/ap"), ("2024", "2026-07"), "app, guarded"),
     ],
 )
 def test_a_mistyped_scope_deletes_nothing_and_says_what_exists(
@@ -268,7 +268,7 @@ def test_emptying_ten_entries_or_more_takes_both_options_and_the_refusal_says_so
     assert site.pull(replace(job, max_delete_percent=100)).deleted == tuple(names)
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_hidden_value_is_never_stored_and_prunes_nothing(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
@@ -325,7 +325,7 @@ def test_all_projects_that_the_identity_can_see_are_pulled(site: Site) -> None:
     assert site.pull(everything).not_modified
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_of_all_projects_not_every_one_need_have_the_environment(site: Site) -> None:
     two_projects(site.controlled, environments=[{"slug": "prod", "name": "Production"}])
     site.store({"A": "one"})
@@ -337,7 +337,7 @@ def test_of_all_projects_not_every_one_need_have_the_environment(site: Site) -> 
     assert site.values() == {"A": "one"}
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_project_that_lost_its_environment_is_not_pruned(site: Site) -> None:
     two_projects(site.controlled)
     everything = replace(JOB, project_ids=(), prune=True)
@@ -468,7 +468,7 @@ def test_what_was_put_there_by_hand_goes_with_the_scope_vault_although_nothing_i
     assert site.pull(whole).deleted == ("MINE",)
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_a_project_that_is_seen_no_more_is_not_pruned(site: Site) -> None:
     two_projects(site.controlled)
     everything = replace(JOB, project_ids=(), prune=True)
@@ -571,7 +571,7 @@ def test_a_key_format_that_is_none_is_refused(site: Site, key_format: str) -> No
     assert str(error).startswith("key_format")
 
 
-@pytest.mark.kinds("2024", "current")
+@pytest.mark.kinds("2024", "2026-07")
 def test_own_secrets_come_before_imported_ones_and_the_last_import_first(site: Site) -> None:
     [project] = SEED["projects"]
     imports = [
@@ -862,7 +862,7 @@ def test_an_identity_that_may_not_read_pushes_what_the_state_file_does_not_know(
     assert site.controlled.server.values(PROJECT, ENVIRONMENT) == {"A": ["one"], "B": ["new"]}
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_hidden_values_are_compared_by_the_state_file(site: Site) -> None:
     def state() -> Any:
         return sync.scope_state(str(site.folder / "pushed.json"), SCOPE)
@@ -872,7 +872,7 @@ def test_hidden_values_are_compared_by_the_state_file(site: Site) -> None:
     assert not pushed(site, values, who="hidden", state=state()).changed
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize(
     "text, problem",
     [
@@ -891,7 +891,7 @@ def test_a_source_file_that_is_wrong_is_refused_without_a_word_of_its_values(
     assert problem in str(error) and "canary" not in str(error)
 
 
-@pytest.mark.kinds("current")
+@pytest.mark.kinds("2026-07")
 def test_sources_are_json_or_dotenv(site: Site) -> None:
     (site.folder / "source.json").write_text('{"A": "one", "B": "two\\n"}')
     assert sync.read_source(str(site.folder / "source.json")) == {"A": "one", "B": "two\n"}

@@ -25,12 +25,12 @@ from contract.targets import SEED, SERVER_PYTHON, Controlled, Target, error_of
 from dev_server.client import DevServer
 
 # One kind will do for what happens below the API.
-pytestmark = pytest.mark.kinds("current")
+pytestmark = pytest.mark.kinds("2026-07")
 
 
 @pytest.fixture(scope="module")
 def tls_server() -> Iterator[DevServer]:
-    with DevServer("current", SEED, tls=True, python=SERVER_PYTHON) as server:
+    with DevServer("2026-07", SEED, tls=True, python=SERVER_PYTHON) as server:
         yield server
 
 

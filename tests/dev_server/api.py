@@ -36,9 +36,9 @@ from .store import (
 HIDDEN = "<hidden-by-infisical>"
 LONGEST_NAME_IN_A_PATH = 100
 
-ALL = frozenset({"reference", "2024", "current"})
-REAL = frozenset({"2024", "current"})
-CURRENT = frozenset({"current"})
+ALL = frozenset({"reference", "2024", "2026-07"})
+REAL = frozenset({"2024", "2026-07"})
+CURRENT = frozenset({"2026-07"})
 
 
 @dataclass(frozen=True)
@@ -622,7 +622,7 @@ ROUTES = (
     Route("GET", "/api/status", status, ALL, needs_token=False),
     Route("POST", "/api/v1/auth/universal-auth/login", log_in, ALL, limit="login", needs_token=False),
     Route("POST", "/api/v1/auth/token/revoke", revoke_token, REAL, needs_token=False),
-    Route("GET", "/api/v1/workspace", list_workspaces, frozenset({"reference", "current"})),
+    Route("GET", "/api/v1/workspace", list_workspaces, frozenset({"reference", "2026-07"})),
     Route("GET", "/api/v1/workspace", refuse_workspaces, frozenset({"2024"})),
     Route("GET", "/api/v1/workspace/{project}", get_workspace, REAL),
     Route("GET", "/api/v1/workspace/{project}/tags", list_workspace_tags, REAL),
@@ -632,7 +632,7 @@ ROUTES = (
     *folder_routes("/api/v1/folders", "workspaceId", REAL),
     *folder_routes("/api/v2/folders", "projectId", CURRENT),
     *batch_routes("/api/v4/secrets/batch", "projectId", CURRENT),
-    *secret_routes("/api/v4/secrets", "projectId", frozenset({"reference", "current"})),
+    *secret_routes("/api/v4/secrets", "projectId", frozenset({"reference", "2026-07"})),
     # The vendor's API pages have the batch of v3 at the first of these; the second is how our API notes read.
     *batch_routes("/api/v3/secrets/batch/raw", "workspaceId", REAL),
     *batch_routes("/api/v3/secrets/raw/batch", "workspaceId", REAL),

@@ -60,7 +60,7 @@ class DevServer:
 
     def __init__(
         self,
-        profile: str = "current",
+        profile: str = "2026-07",
         seed: Mapping[str, Any] | None = None,
         *,
         tls: bool = False,

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     made.add_argument("--port", type=int, default=8080, help="port, 0 for any free one (default: %(default)s)")
     made.add_argument(
-        "--profile", choices=sorted(PROFILES), default="current", help="kind of server (default: %(default)s)"
+        "--profile", choices=sorted(PROFILES), default="2026-07", help="kind of server (default: %(default)s)"
     )
     made.add_argument("--seed", type=Path, metavar="FILE", help="JSON file with what the server holds at the start")
     made.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for HTTPS")

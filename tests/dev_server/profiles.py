@@ -170,8 +170,8 @@ Y2024 = Profile(
     batch_may_repeat=True,
 )
 
-CURRENT = Profile(
-    name="current",
+Y2026_07 = Profile(
+    name="2026-07",
     wordings={
         C.EXISTS: Wording(400, "BadRequest", "Secret already exist{listed}"),
         C.SECRET_MISSING: Wording(404, "NotFound", "Secret with name '{name}' not found"),
@@ -219,4 +219,4 @@ CURRENT = Profile(
     folder_name=re.compile(r"[A-Za-z0-9_-]+"),
 )
 
-PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (REFERENCE, Y2024, CURRENT)}
+PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (REFERENCE, Y2024, Y2026_07)}

@@ -24,8 +24,8 @@ def _process() -> Iterator[DevServer]:
 
 @pytest.fixture
 def server(_process: DevServer, request: pytest.FixtureRequest) -> DevServer:
-    """The test server as the seed says, of the profile that the test is parametrized with, else `current`."""
-    _process.use_profile(request.node.callspec.params.get("profile", "current") if _has_params(request) else "current")
+    """The test server as the seed says, of the profile that the test is parametrized with, else `2026-07`."""
+    _process.use_profile(request.node.callspec.params.get("profile", "2026-07") if _has_params(request) else "2026-07")
     _process.seed(SEED)
     return _process
 

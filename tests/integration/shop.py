@@ -14,7 +14,7 @@ PROFILES = (
     # What differs between servers is the same on every ansible-core.
     pytest.param("reference", marks=pytest.mark.once),
     pytest.param("2024", marks=pytest.mark.once),
-    "current",
+    "2026-07",
 )
 REAL_SERVERS = PROFILES[1:]
 

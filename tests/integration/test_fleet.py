@@ -331,7 +331,7 @@ def test_neither_a_value_nor_a_hash_is_in_anything_that_is_written(
     listings = [entry for entry in server.requests("/secrets") if entry["status"] == 200]
     assert listings
     assert {entry["query"]["viewSecretValue"] for entry in listings} == {"false"}
-    assert {entry["returned_values"] for entry in listings} == {profile != "current"}
+    assert {entry["returned_values"] for entry in listings} == {profile != "2026-07"}
 
 
 def test_a_canary_in_the_graph_would_be_found(ansible: Controller, fleet: Fleet) -> None:

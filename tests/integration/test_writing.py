@@ -16,7 +16,7 @@ from dev_server.client import DevServer
 from integration.controller import Controller, Run
 from integration.shop import PROFILES, PROJECT, REAL_SERVERS, login_of
 
-EVERYWHERE, REAL, CURRENT = ("reference", "2024", "current"), ("2024", "current"), ("current",)
+EVERYWHERE, REAL, CURRENT = ("reference", "2024", "2026-07"), ("2024", "2026-07"), ("2026-07",)
 
 OPTIONS = (
     # name of the task, the servers that can, module, its arguments
@@ -247,7 +247,7 @@ def test_metadata_on_a_server_that_keeps_none_is_a_warning_and_no_eternal_change
           keyfleet.infisical.infisical_secret: {name: SECRET_1, value: value 1, metadata: {owner: platform}}
     """
     changes = [ansible.tasks(task).succeeded() for _time in range(2)]
-    assert [run.result("metadata")["changed"] for run in changes] == [profile == "current", False]
+    assert [run.result("metadata")["changed"] for run in changes] == [profile == "2026-07", False]
     for run in changes:
         assert ("does not keep metadata" in run.text) == (profile == "2024")
 

@@ -32,7 +32,7 @@ sys.path.insert(0, str(TESTS))
 
 from dev_server.client import DevServer  # noqa: E402
 
-PROFILES = ("reference", "2024", "current")
+PROFILES = ("reference", "2024", "2026-07")
 NO_BREAK_SPACE, BYTE_ORDER_MARK, FILE_SEPARATOR, NEXT_LINE = "\u00a0", "\ufeff", "\x1c", "\x85"
 
 SEED: dict[str, Any] = {
@@ -111,7 +111,7 @@ class Talk:
     """Speaks to the server in the spelling of the profile it is in."""
 
     server: DevServer
-    profile: str = "current"
+    profile: str = "2026-07"
     token: str | None = "admin-token"
 
     @property
@@ -188,9 +188,9 @@ def server() -> Iterator[DevServer]:
 
 @pytest.fixture
 def talk(server: DevServer) -> Talk:
-    """The server in the profile \"current\", fresh."""
+    """The server in the profile 2026-07, fresh."""
     server.seed(SEED)
-    server.use_profile("current")
+    server.use_profile("2026-07")
     return Talk(server)
 
 
@@ -275,13 +275,13 @@ ROWS = (
         {
             "reference": (409, None, None),
             "2024": (400, None, "Secret already exist"),
-            "current": (400, None, "Secret already exist"),
+            "2026-07": (400, None, "Secret already exist"),
         },
     ),
     Row(
         "already exists (batch)",
         lambda t: t.batch("POST", {"ONE": "", "NEW": "", "TWO": ""}),
-        {"2024": (400, None, "Secret already exist: ONE,TWO"), "current": (400, None, "Secret already exist: ONE,TWO")},
+        {"2024": (400, None, "Secret already exist: ONE,TWO"), "2026-07": (400, None, "Secret already exist: ONE,TWO")},
     ),
     Row(
         "secret missing (get)",
@@ -289,7 +289,7 @@ ROWS = (
         {
             "reference": (404, None, None),
             "2024": (400, None, "Secret not found"),
-            "current": (404, None, "Secret with name 'NONE' not found"),
+            "2026-07": (404, None, "Secret with name 'NONE' not found"),
         },
     ),
     Row(
@@ -298,19 +298,19 @@ ROWS = (
         {
             "reference": (404, None, None),
             "2024": (400, None, "Secret not found"),
-            "current": (404, None, "Secret with name 'NONE' not found"),
+            "2026-07": (404, None, "Secret with name 'NONE' not found"),
         },
     ),
     Row(
         "secret missing (delete)",
         lambda t: t.delete("NONE"),
-        {"reference": (404, None, None), "2024": (404, None, "Secret not found"), "current": (404, None, None)},
+        {"reference": (404, None, None), "2024": (404, None, "Secret not found"), "2026-07": (404, None, None)},
     ),
     *(
         Row(
             f"missing in a batch ({method})",
             lambda t, method=method: t.batch(method, {"ONE": "", "NONE": "", "TWO": ""}),  # type: ignore[misc]
-            {"2024": (400, None, "Secret not exist: ONE,TWO"), "current": (404, None, None)},
+            {"2024": (400, None, "Secret not exist: ONE,TWO"), "2026-07": (404, None, None)},
         )
         for method in ("PATCH", "DELETE")
     ),
@@ -321,7 +321,7 @@ ROWS = (
             {
                 "reference": (404, None, None),
                 "2024": (400, None, "Folder not found for the given environment slug & secret path"),
-                "current": (
+                "2026-07": (
                     404,
                     None,
                     "Folder with path '{secretPath}' in environment with slug '{environment}' not found".format(
@@ -345,7 +345,7 @@ ROWS = (
             {
                 "reference": (404, None, None),
                 "2024": (400, None, "Project not found during bot lookup."),
-                "current": (404, None, None),
+                "2026-07": (404, None, None),
             },
         )
         for name, act in (
@@ -359,7 +359,7 @@ ROWS = (
         {
             "reference": (404, None, None),
             "2024": (404, None, "Route GET:/api/v9/secrets not found"),
-            "current": (404, None, "Route GET:/api/v9/secrets not found"),
+            "2026-07": (404, None, "Route GET:/api/v9/secrets not found"),
         },
     ),
     Row(
@@ -373,13 +373,13 @@ ROWS = (
         {
             "reference": (401, None, None),
             "2024": (403, None, "Failed to renew MI access token due to TTL expiration"),
-            "current": (401, "UnauthorizedError", None),
+            "2026-07": (401, "UnauthorizedError", None),
         },
     ),
     Row(
         "token expired",
         aged(250),
-        {"reference": (401, None, None), "2024": (500, None, "jwt expired"), "current": (403, "TokenError", None)},
+        {"reference": (401, None, None), "2024": (500, None, "jwt expired"), "2026-07": (403, "TokenError", None)},
     ),
     Row(
         "token revoked",
@@ -387,7 +387,7 @@ ROWS = (
         {
             "reference": (401, None, None),
             "2024": (403, None, "You are not allowed to access this resource"),
-            "current": (401, "UnauthorizedError", None),
+            "2026-07": (401, "UnauthorizedError", None),
         },
     ),
     Row(
@@ -396,18 +396,18 @@ ROWS = (
         {
             "reference": (401, None, None),
             "2024": (400, None, "Access token number of uses limit reached"),
-            "current": (401, "UnauthorizedError", None),
+            "2026-07": (401, "UnauthorizedError", None),
         },
     ),
     Row(
         "token malformed",
         lambda t: t.as_("nonsense").list(),
-        {"reference": (401, None, None), "2024": (500, None, "jwt malformed"), "current": (403, "TokenError", None)},
+        {"reference": (401, None, None), "2024": (500, None, "jwt malformed"), "2026-07": (403, "TokenError", None)},
     ),
     Row(
         "token unreadable",
         lambda t: t.as_(UNREADABLE).list(),
-        {"reference": (401, None, None), "2024": (500, None, "invalid token"), "current": (403, "TokenError", None)},
+        {"reference": (401, None, None), "2024": (500, None, "invalid token"), "2026-07": (403, "TokenError", None)},
     ),
     Row(
         "token forged",
@@ -415,7 +415,7 @@ ROWS = (
         {
             "reference": (401, None, None),
             "2024": (500, None, "invalid signature"),
-            "current": (403, "TokenError", None),
+            "2026-07": (403, "TokenError", None),
         },
     ),
     *(
@@ -425,7 +425,7 @@ ROWS = (
             {
                 "reference": (401, None, None),
                 "2024": (403, None, "Invalid credentials"),
-                "current": (401, "UnauthorizedError", None),
+                "2026-07": (401, "UnauthorizedError", None),
             },
         )
         for what, act in (
@@ -436,7 +436,7 @@ ROWS = (
     Row(
         "locked out",
         locked,
-        {"current": (401, "UnauthorizedError", "This identity auth method is temporarily locked")},
+        {"2026-07": (401, "UnauthorizedError", "This identity auth method is temporarily locked")},
     ),
     Row(
         "no permission",
@@ -444,7 +444,7 @@ ROWS = (
         {
             "reference": (403, None, None),
             "2024": (401, "PermissionDenied", "You are not allowed to create on secrets"),
-            "current": (403, "PermissionDenied", None),
+            "2026-07": (403, "PermissionDenied", None),
         },
     ),
     Row(
@@ -453,7 +453,7 @@ ROWS = (
         {
             "reference": (403, None, None),
             "2024": (403, None, "Identity not in project"),
-            "current": (403, "PermissionDenied", None),
+            "2026-07": (403, "PermissionDenied", None),
         },
     ),
     *(
@@ -463,7 +463,7 @@ ROWS = (
             {
                 "reference": (400, None, None),
                 "2024": (403, "ValidationFailure", None),
-                "current": (422, "ValidationFailure", None),
+                "2026-07": (422, "ValidationFailure", None),
             },
         )
         for name, act in (
@@ -482,17 +482,17 @@ ROWS = (
     Row(
         "invalid request (DELETE without a body)",
         lambda t: t.call("DELETE", f"{t.root}/ONE?{urlencode(t.scope())}"),
-        {"2024": (403, "ValidationFailure", None), "current": (422, "ValidationFailure", None)},
+        {"2024": (403, "ValidationFailure", None), "2026-07": (422, "ValidationFailure", None)},
     ),
     Row(
         "too large",
         lambda t: t.create("NEW", TOO_LARGE),
-        {"2024": (413, None, None), "current": (413, None, None)},
+        {"2024": (413, None, None), "2026-07": (413, None, None)},
     ),
     Row(
         "rate limited",
         over_rate,
-        {"reference": (429, None, None), "2024": (429, None, None), "current": (429, None, None)},
+        {"reference": (429, None, None), "2024": (429, None, None), "2026-07": (429, None, None)},
     ),
     Row(
         "server error",
@@ -500,7 +500,7 @@ ROWS = (
         {
             "reference": (500, None, None),
             "2024": (500, None, "Something went wrong"),
-            "current": (500, None, "Something went wrong"),
+            "2026-07": (500, None, "Something went wrong"),
         },
     ),
 )
@@ -519,14 +519,14 @@ def test_each_conclusion_is_said_as_the_table_says(row: Row, profile: str, talk_
     assert message in (None, reply.message)
     assert isinstance(reply.body["error"], str)
     assert isinstance(reply.message, list if reply.body["error"] == "ValidationFailure" else str)
-    assert ("reqId" in reply.body) == (profile == "current")
+    assert ("reqId" in reply.body) == (profile == "2026-07")
 
 
 def test_a_current_server_says_which_permission_is_missing(talk: Talk) -> None:
     assert talk.as_("viewer-token").delete("ONE").body["details"][0]["action"] == "delete"
 
 
-@pytest.mark.parametrize(("profile", "empty"), [("2024", {"secrets": [], "imports": []}), ("current", {"secrets": []})])
+@pytest.mark.parametrize(("profile", "empty"), [("2024", {"secrets": [], "imports": []}), ("2026-07", {"secrets": []})])
 @pytest.mark.parametrize("scope", [{"secretPath": "/none"}, {"environment": "none"}])
 def test_a_list_of_a_missing_folder_is_empty(
     profile: str, empty: Any, scope: dict[str, str], talk_to: Callable[[str], Talk]
@@ -600,7 +600,7 @@ def test_values_are_trimmed_as_ecmascript_trims(sent: str, stored: str, talk_to:
             assert talk.stored()["TWO"] == [expected]
 
 
-@each_profile("2024", "current")
+@each_profile("2024", "2026-07")
 def test_names_are_trimmed_and_free(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.create("  Ünï.code-name 1 ").status == 200
@@ -612,8 +612,8 @@ def test_names_are_trimmed_and_free(profile: str, talk_to: Callable[[str], Talk]
 def test_2024_takes_colons_and_slashes_and_current_refuses_them(talk_to: Callable[[str], Talk]) -> None:
     assert talk_to("2024").create("a/b:c").status == 200
     assert talk_to("2024").get("a/b:c").body["secret"]["secretKey"] == "a/b:c"
-    assert [talk_to("current").create(name).status for name in ("a/c", "a:c")] == [422, 422]
-    assert talk_to("current").batch("POST", {"a/c": "v"}).status == 422
+    assert [talk_to("2026-07").create(name).status for name in ("a/c", "a:c")] == [422, 422]
+    assert talk_to("2026-07").batch("POST", {"a/c": "v"}).status == 422
 
 
 def test_reference_takes_capitals_digits_and_underscores_only(talk_to: Callable[[str], Talk]) -> None:
@@ -629,7 +629,7 @@ def test_a_name_of_more_than_100_characters_is_no_route(profile: str, talk_to: C
     assert talk.get("A" * 101).status == 404
 
 
-@each_profile("2024", "current")
+@each_profile("2024", "2026-07")
 def test_batches_reach_long_names_and_the_name_batch(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.batch("POST", {"A" * 400: "long", "batch": "b"}).status == 200
@@ -644,7 +644,7 @@ def test_a_reference_server_has_no_batches(talk_to: Callable[[str], Talk]) -> No
     assert "NEW" not in talk_to("reference").stored()
 
 
-@each_profile("2024", "current")
+@each_profile("2024", "2026-07")
 def test_a_batch_is_stored_whole_or_not_at_all(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     before = talk.stored()
@@ -678,22 +678,22 @@ def test_one_2024_batch_stores_a_name_twice_and_one_delete_removes_both(talk_to:
     assert names(talk.list()).count("TWIN") == 2
     assert talk.delete("TWIN").status == 200
     assert "TWIN" not in talk.stored()
-    assert talk_to("current").batch("POST", [("TWIN", "a"), ("TWIN", "b")]).message == "Secret already exist: TWIN"
+    assert talk_to("2026-07").batch("POST", [("TWIN", "a"), ("TWIN", "b")]).message == "Secret already exist: TWIN"
 
 
 def test_a_current_update_may_leave_the_value_out(talk_to: Callable[[str], Talk]) -> None:
     body = {"environment": "dev", "secretComment": "new"}
-    assert talk_to("current").call("PATCH", "/api/v4/secrets/TWO", {"projectId": "shop", **body}).status == 200
-    assert talk_to("current").get("TWO").body["secret"]["secretComment"] == "new"
-    assert talk_to("current").stored()["TWO"] == ["two"]
+    assert talk_to("2026-07").call("PATCH", "/api/v4/secrets/TWO", {"projectId": "shop", **body}).status == 200
+    assert talk_to("2026-07").get("TWO").body["secret"]["secretComment"] == "new"
+    assert talk_to("2026-07").stored()["TWO"] == ["two"]
     assert talk_to("2024").call("PATCH", "/api/v3/secrets/raw/TWO", {"workspaceId": "shop", **body}).status == 403
 
 
 def test_tags_are_set_by_id_and_found_by_slug(talk_to: Callable[[str], Talk]) -> None:
     for profile, path, key in (
         ("2024", "/api/v1/workspace/shop/tags", "workspaceTags"),
-        ("current", "/api/v1/workspace/shop/tags", "workspaceTags"),
-        ("current", "/api/v1/projects/shop/tags", "tags"),
+        ("2026-07", "/api/v1/workspace/shop/tags", "workspaceTags"),
+        ("2026-07", "/api/v1/projects/shop/tags", "tags"),
     ):
         talk = talk_to(profile)
         (tag,) = talk.call("GET", path).body[key]
@@ -704,19 +704,19 @@ def test_tags_are_set_by_id_and_found_by_slug(talk_to: Callable[[str], Talk]) ->
         talk.update("ONE", "one", tagIds=[])
         assert names(talk.list(tagSlugs="db")) == ["TWO"]
         assert talk.update("ONE", "one", tagIds=["none"]).message == "Tag not found"
-        assert ("tags" in talk.get("TWO").body["secret"]) == (profile == "current")
+        assert ("tags" in talk.get("TWO").body["secret"]) == (profile == "2026-07")
     assert talk_to("reference").call("GET", "/api/v1/workspace/shop/tags").status == 404
 
 
 def test_metadata_is_known_to_current_servers_only(talk_to: Callable[[str], Talk]) -> None:
     items = [{"key": "tier", "value": "1"}]
-    assert talk_to("current").create("NEW", secretMetadata=items).status == 200
-    assert talk_to("current").get("NEW").body["secret"]["secretMetadata"] == [{**items[0], "isEncrypted": False}]
-    assert names(talk_to("current").list(metadataFilter="key=tier,value=1")) == ["NEW"]
-    assert names(talk_to("current").list(metadataFilter="key=owner,value=you")) == []
+    assert talk_to("2026-07").create("NEW", secretMetadata=items).status == 200
+    assert talk_to("2026-07").get("NEW").body["secret"]["secretMetadata"] == [{**items[0], "isEncrypted": False}]
+    assert names(talk_to("2026-07").list(metadataFilter="key=tier,value=1")) == ["NEW"]
+    assert names(talk_to("2026-07").list(metadataFilter="key=owner,value=you")) == []
     assert talk_to("2024").update("NEW", "v", secretMetadata=[]).status == 200
     assert "secretMetadata" not in talk_to("2024").get("NEW").body["secret"]
-    assert talk_to("current").get("NEW").body["secret"]["secretMetadata"] != []
+    assert talk_to("2026-07").get("NEW").body["secret"]["secretMetadata"] != []
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -745,7 +745,7 @@ def test_a_list_has_an_order_of_its_own_and_keeps_it(profile: str, talk_to: Call
 
 
 @pytest.mark.parametrize(
-    ("profile", "name"), [("reference", "includeImports"), ("2024", "include_imports"), ("current", "include_imports")]
+    ("profile", "name"), [("reference", "includeImports"), ("2024", "include_imports"), ("2026-07", "include_imports")]
 )
 def test_imports_come_apart_and_each_server_has_its_own_spelling(
     profile: str, name: str, talk_to: Callable[[str], Talk]
@@ -782,22 +782,22 @@ def test_references_are_resolved_on_request(profile: str, talk_to: Callable[[str
 
 def test_a_current_server_refuses_a_reference_to_nothing(talk_to: Callable[[str], Talk]) -> None:
     for value in ("${NONE}", "${prod.more.NONE}", "${none.ONE}"):
-        assert talk_to("current").create("NEW", value).status == 400
-        assert talk_to("current").update("ONE", value).status == 400
-    assert "NEW" not in talk_to("current").stored()
-    assert talk_to("current").create("NEW", "${prod.more.SHARED} ${ONE}").status == 200
-    assert talk_to("current").batch("POST", {"A": "${B}", "B": "b"}).status == 200
+        assert talk_to("2026-07").create("NEW", value).status == 400
+        assert talk_to("2026-07").update("ONE", value).status == 400
+    assert "NEW" not in talk_to("2026-07").stored()
+    assert talk_to("2026-07").create("NEW", "${prod.more.SHARED} ${ONE}").status == 200
+    assert talk_to("2026-07").batch("POST", {"A": "${B}", "B": "b"}).status == 200
     assert talk_to("2024").create("FREE", "${NONE}").status == 200
 
 
 def test_values_are_hidden_from_who_may_only_describe(talk_to: Callable[[str], Talk]) -> None:
     for talk, query in (
-        (talk_to("current").as_("hidden-token"), {}),
-        (talk_to("current"), {"viewSecretValue": "false"}),
+        (talk_to("2026-07").as_("hidden-token"), {}),
+        (talk_to("2026-07"), {"viewSecretValue": "false"}),
     ):
         for secret in (talk.get("ONE", **query).body["secret"], *talk.list(**query).body["secrets"]):
             assert (secret["secretValueHidden"], secret["secretValue"]) == (True, "<hidden-by-infisical>")
-    shown = talk_to("current").get("ONE").body["secret"]
+    shown = talk_to("2026-07").get("ONE").body["secret"]
     assert (shown["secretValueHidden"], shown["secretValue"]) == (False, "one")
     for profile, status in (("2024", 401), ("reference", 403)):
         assert talk_to(profile).as_("hidden-token").list().status == status
@@ -826,7 +826,7 @@ def test_a_reference_server_deletes_by_query_alone(talk_to: Callable[[str], Talk
 
 
 def test_an_approval_policy_keeps_changes_back(talk_to: Callable[[str], Talk]) -> None:
-    talk = talk_to("current")
+    talk = talk_to("2026-07")
     place = {"secretPath": "/guarded"}
     for reply in (
         talk.create("NEW", **place),
@@ -868,11 +868,11 @@ def test_a_list_has_an_etag(profile: str, talk_to: Callable[[str], Talk]) -> Non
         ("2024", "/api/v1/workspace/shop", 200, "workspace"),
         ("2024", "/api/v1/workspace/other", 403, None),
         ("2024", "/api/v1/projects", 404, None),
-        ("current", "/api/v1/projects", 200, "projects"),
-        ("current", "/api/v1/projects/shop", 200, "project"),
-        ("current", "/api/v1/projects/none", 404, None),
-        ("current", "/api/v1/workspace", 200, "workspaces"),
-        ("current", "/api/v1/workspace/shop", 200, "workspace"),
+        ("2026-07", "/api/v1/projects", 200, "projects"),
+        ("2026-07", "/api/v1/projects/shop", 200, "project"),
+        ("2026-07", "/api/v1/projects/none", 404, None),
+        ("2026-07", "/api/v1/workspace", 200, "workspaces"),
+        ("2026-07", "/api/v1/workspace/shop", 200, "workspace"),
     ],
 )
 def test_each_server_has_its_own_way_to_projects(
@@ -894,8 +894,8 @@ def test_each_server_has_its_own_way_to_projects(
     ("profile", "root", "project"),
     [
         ("2024", "/api/v1/folders", "workspaceId"),
-        ("current", "/api/v1/folders", "workspaceId"),
-        ("current", "/api/v2/folders", "projectId"),
+        ("2026-07", "/api/v1/folders", "workspaceId"),
+        ("2026-07", "/api/v2/folders", "projectId"),
     ],
 )
 def test_folders_are_made_with_parents_listed_and_removed_with_all_below(
@@ -921,7 +921,7 @@ def test_folders_are_made_with_parents_listed_and_removed_with_all_below(
     assert talk.stored("/a/b/c") == {}
     web = talk.call("GET", f"{root}?{urlencode({**scope, 'path': '/app'})}").body["folders"][0]
     assert talk.call("DELETE", f"{root}/{web['id']}", {**scope, "path": "/app"}).status == 200
-    missing = 404 if profile == "current" else 400
+    missing = 404 if profile == "2026-07" else 400
     assert talk.call("DELETE", f"{root}/a", {**scope, "path": "/"}).status == missing
     assert talk.call("GET", f"{root}?{urlencode({**scope, 'path': '/none'})}").status == missing
     assert talk.call("POST", root, {**scope, "environment": "none", "name": "c"}).status == missing
@@ -985,13 +985,13 @@ def test_the_lockout_can_be_set_and_turned_off(talk: Talk) -> None:
     assert talk.log_in("admin-id", "admin-secret").status == 200
 
 
-@pytest.mark.parametrize(("profile", "status"), [("reference", 401), ("2024", 403), ("current", 401)])
+@pytest.mark.parametrize(("profile", "status"), [("reference", 401), ("2024", 403), ("2026-07", 401)])
 def test_a_client_secret_with_a_use_limit_runs_out(profile: str, status: int, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert [talk.log_in("thrifty-id", "thrifty-secret").status for _round in range(2)] == [200, status]
 
 
-@each_profile("2024", "current")
+@each_profile("2024", "2026-07")
 def test_a_token_can_be_revoked(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile).logged_in("admin")
     other = talk.logged_in("admin")
@@ -1025,7 +1025,7 @@ def test_there_is_no_rate_limit_unless_a_seed_sets_one(talk: Talk) -> None:
     assert {talk.list().status for _round in range(60)} == {200}
 
 
-@each_profile("2024", "current")
+@each_profile("2024", "2026-07")
 def test_a_value_just_under_the_body_limit_is_stored(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.create("BIG", "x" * 1_048_000).status == 200
@@ -1295,11 +1295,11 @@ def test_the_server_listens_says_so_and_ends_on_sigterm(tmp_path: Path) -> None:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
         document = json.loads(ready.read_text())
-        assert line == f"Listening on {document['url']} (profile current)\n"
+        assert line == f"Listening on {document['url']} (profile 2026-07)\n"
         assert document["pid"] == process.pid
-        assert document["profile"] == "current"
+        assert document["profile"] == "2026-07"
         with urllib.request.urlopen(f"{document['control_url']}/profile", timeout=5) as response:
-            assert json.load(response) == {"profile": "current"}
+            assert json.load(response) == {"profile": "2026-07"}
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert process.stderr.read() == ""
