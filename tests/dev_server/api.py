@@ -36,9 +36,9 @@ from .store import (
 HIDDEN = "<hidden-by-infisical>"
 LONGEST_NAME_IN_A_PATH = 100
 
-ALL = frozenset({"reference", "2024", "2026-07"})
-REAL = frozenset({"2024", "2026-07"})
-CURRENT = frozenset({"2026-07"})
+CURRENT = frozenset({"2026-07", "2026-10"})
+REAL = CURRENT | {"2024"}
+ALL = REAL | {"reference"}
 
 
 @dataclass(frozen=True)
@@ -209,12 +209,15 @@ def delete_folder(call: Call) -> Answer:
     reader = Reader(call.body)
     project_id, environment = scope_of(call, reader)
     path = normal_path(reader.text("path", "/"))
+    force = call.route.template.startswith("/api/v1/") or reader.boolean("forceDelete")
     reader.check()
     project = call.enter(project_id, "delete", subject="secret-folders")
     project.folder(environment, path)
     known, wanted = project.environments[environment], call.segments["folder"]
     for folder in known.children(path):
         if wanted in (folder.id, folder.name):
+            if not force and (folder.secrets or known.children(folder.path)):
+                raise Refusal(Conclusion.FOLDER_HOLDS_SOMETHING, name=folder.name)
             for gone in known.below(folder.path):
                 del known.folders[gone.path]
             return Answer({"folder": show_folder(folder)})
@@ -289,13 +292,13 @@ def list_secrets(call: Call) -> Answer:
     metadata = reader.text("metadataFilter", "") if call.profile.knows_metadata else ""
     reader.check()
     project = call.enter(scope.project, read_action(call))
-    folder = project.find_folder(scope.environment, scope.path)
-    if folder is None:
+    environment = project.listed_environment(scope.environment)
+    folder = environment.folders.get(scope.path) if environment else None
+    if environment is None or folder is None:
         if call.profile.list_of_nothing is None:
             project.folder(scope.environment, scope.path)
         empty = {"secrets": [], "imports": []} if imports else dict(call.profile.list_of_nothing or {})
         return Answer(empty, with_etag=True)
-    environment = project.environments[scope.environment]
     folders = environment.below(scope.path) if recursive else [folder]
     places = [Place(project, environment, each) for each in folders]
     body: dict[str, Any] = {
@@ -441,8 +444,6 @@ def apply(
     project, environment, folder = place.project, place.environment, place.folder
     drafts = creates + updates
     require_tags(project, drafts)
-    if call.profile.checks_references:
-        project.require_references(drafts, environment.slug, folder.path)
     if call.profile.knows_approvals and environment.is_protected(folder.path):
         keys = tuple([draft.key for draft in drafts] + deletes)
         approval = Approval(project.id, environment.slug, folder.path, change, keys, call.store.clock())
@@ -484,6 +485,7 @@ def read_draft(call: Call, reader: Reader, name: str, needs_value: bool) -> Draf
         None if comment is None else ecmascript_trim(comment),
         None if tag_ids is None else tuple(find_tag(call, tag_id) for tag_id in tag_ids),
         None if metadata is None else tuple(read_metadata(item) for item in metadata),
+        reader.optional_boolean("skipMultilineEncoding"),
     )
 
 
@@ -520,13 +522,26 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def expand(call: Call, place: Place, secret: Secret, text: str) -> str:
+    """A secret's text with its references resolved.
+
+    A text of several lines that comes of it is quoted and escaped where the secret that refers has
+    `skipMultilineEncoding` (recorded with the flag at both ends).
+    """
+    unknown = call.profile.keeps_unknown_references
+    whole = place.project.expand(text, place.environment.slug, place.folder.path, unknown)
+    if whole == text or not secret.skip_multiline_encoding or "\n" not in whole:
+        return whole
+    return '"' + whole.replace("\n", "\\n") + '"'
+
+
 def show_secret(
     call: Call, place: Place, secret: Secret, view: View, value: str | None = None, version: int | None = None
 ) -> dict[str, Any]:
     project, environment, folder = place.project, place.environment, place.folder
     text = secret.value if value is None else value
     if view.expanded:
-        text = project.expand(text, environment.slug, folder.path)
+        text = expand(call, place, secret, text)
     hidden = call.profile.hides_values and not (view.values and call.may("read", project))
     shown: dict[str, Any] = {
         "id": secret.id,
@@ -537,6 +552,7 @@ def show_secret(
         "secretKey": secret.key,
         "secretValue": HIDDEN if hidden else text,
         "secretComment": secret.comment,
+        "skipMultilineEncoding": secret.skip_multiline_encoding,
         "createdAt": timestamp(secret.created),
         "updatedAt": timestamp(secret.updated),
     }
@@ -545,6 +561,8 @@ def show_secret(
         shown["tags"] = [show_tag(tag) for tag in secret.tags] if call.profile.knows_tags else []
     if call.profile.hides_values:
         shown["secretValueHidden"] = hidden
+        shown["isRotatedSecret"] = secret.rotated
+        shown["rotationId"] = secret.id if secret.rotated else None
     if call.profile.knows_metadata:
         shown["secretMetadata"] = [
             {"key": item.key, "value": item.value, "isEncrypted": item.encrypted} for item in secret.metadata
@@ -622,7 +640,7 @@ ROUTES = (
     Route("GET", "/api/status", status, ALL, needs_token=False),
     Route("POST", "/api/v1/auth/universal-auth/login", log_in, ALL, limit="login", needs_token=False),
     Route("POST", "/api/v1/auth/token/revoke", revoke_token, REAL, needs_token=False),
-    Route("GET", "/api/v1/workspace", list_workspaces, frozenset({"reference", "2026-07"})),
+    Route("GET", "/api/v1/workspace", list_workspaces, CURRENT | {"reference"}),
     Route("GET", "/api/v1/workspace", refuse_workspaces, frozenset({"2024"})),
     Route("GET", "/api/v1/workspace/{project}", get_workspace, REAL),
     Route("GET", "/api/v1/workspace/{project}/tags", list_workspace_tags, REAL),
@@ -632,7 +650,7 @@ ROUTES = (
     *folder_routes("/api/v1/folders", "workspaceId", REAL),
     *folder_routes("/api/v2/folders", "projectId", CURRENT),
     *batch_routes("/api/v4/secrets/batch", "projectId", CURRENT),
-    *secret_routes("/api/v4/secrets", "projectId", frozenset({"reference", "2026-07"})),
+    *secret_routes("/api/v4/secrets", "projectId", CURRENT | {"reference"}),
     # The vendor's API pages have the batch of v3 at the first of these; the second is how our API notes read.
     *batch_routes("/api/v3/secrets/batch/raw", "workspaceId", REAL),
     *batch_routes("/api/v3/secrets/raw/batch", "workspaceId", REAL),

@@ -52,7 +52,7 @@ def switch(send: Callable[[int], None], url: str, listen: bool) -> None:
 class DevServer:
     """A running test server; as a context manager it ends with its block.
 
-    `profile` is current, 2024 or reference; `seed` a seed as a mapping, None for the default one; `tls` makes
+    `profile` is 2026-07, 2026-10, 2024 or reference; `seed` a seed as a mapping, None for the default one; `tls` makes
     it speak HTTPS with a certificate that `ca_path` verifies; `python` is an interpreter that has aiohttp, by
     default the one that `KEYFLEET_SERVER_PYTHON` names, else the running one; `arguments` are further ones of the
     command line.
@@ -175,6 +175,11 @@ class DevServer:
         """Delete all secrets of that name; how many there were."""
         place = {"project": project, "environment": environment, "path": path}
         return int(self.control("DELETE", "/secret", {**place, "key": key})["deleted"])
+
+    def delete_environment(self, project: str, environment: str, cached: bool = False) -> None:
+        """Delete an environment; with `cached`, lists of secrets answer as before, until a call without it."""
+        place = {"project": project, "environment": environment}
+        self.control("POST", "/delete-environment", {**place, "cached": cached})
 
     def advance(self, seconds: float) -> None:
         """Move the server's clock on."""

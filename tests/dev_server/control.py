@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from .faults import SECRET_FIELDS
+from .faults import FAULT_FIELDS
 from .profiles import PROFILES
 from .seed import Node, SeedError
 from .seed import put_secret as seed_secret
@@ -110,6 +110,8 @@ def show_folder(folder: Folder) -> dict[str, Any]:
                 "metadata": [
                     {"key": item.key, "value": item.value, "isEncrypted": item.encrypted} for item in secret.metadata
                 ],
+                "skip_multiline_encoding": secret.skip_multiline_encoding,
+                "rotated": secret.rotated,
             }
             for secret in folder.secrets
         ],
@@ -118,18 +120,29 @@ def show_folder(folder: Folder) -> dict[str, Any]:
 
 def put_secret(server: Server, node: Node) -> dict[str, Any]:
     """Store one secret behind the API's back; `repeat` adds one even where the name is taken."""
-    node.fields(SECRET_FIELDS["write_first"])
+    node.fields(FAULT_FIELDS["write_first"])
     project = chosen_project(server, node)
     seed_secret(node, project, server.clock(), replace=node.get("repeat").value is not True)
     return {}
 
 
 def drop_secret(server: Server, node: Node) -> dict[str, Any]:
-    node.fields(SECRET_FIELDS["delete_first"])
+    node.fields(FAULT_FIELDS["delete_first"])
     project = chosen_project(server, node)
     environment = node.known("environment", project.environments, "environment")
     folder = project.find_folder(environment, node.path("path", "/"))
     return {"deleted": len(folder.drop([node.filled("key")])) if folder else 0}
+
+
+def delete_environment(server: Server, node: Node) -> dict[str, Any]:
+    """Delete an environment; `cached` lets lists of secrets go on answering as before, until it is deleted without."""
+    project = chosen_project(server, node.fields("project environment cached"))
+    slug = node.known("environment", {**project.environments, **project.cached}, "environment")
+    gone = project.environments.pop(slug, None) or project.cached[slug]
+    project.cached.pop(slug, None)
+    if node.flag("cached"):
+        project.cached[slug] = gone
+    return {}
 
 
 def chosen_project(server: Server, node: Node) -> Project:
@@ -179,6 +192,7 @@ ROUTES: Mapping[tuple[str, str], Callable[[Server, Node], dict[str, Any]]] = {
     ("GET", "/state"): show_state,
     ("PUT", "/secret"): put_secret,
     ("DELETE", "/secret"): drop_secret,
+    ("POST", "/delete-environment"): delete_environment,
     ("POST", "/faults"): arm_fault,
     ("GET", "/faults"): list_faults,
     ("DELETE", "/faults"): disarm_faults,

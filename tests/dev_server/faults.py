@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from .seed import Node
+from .seed import SECRET_FIELDS, Node
 
 HTML = "<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>This is not the API</h1></body></html>"
 
@@ -160,8 +160,8 @@ KINDS: Mapping[str, Callable[[Exchange, Fault], Awaitable[web.StreamResponse]]] 
 }
 
 
-SECRET_FIELDS = {
-    "write_first": "project environment path key value comment tags metadata repeat",
+FAULT_FIELDS = {
+    "write_first": f"project {SECRET_FIELDS} repeat",
     "delete_first": "project environment path key",
 }
 """What a control request says of a secret that it stores or deletes."""
@@ -198,8 +198,8 @@ class Faults:
             if not isinstance(headers.value, dict):
                 raise headers.fail("must be an object")
             fault.headers = {name: str(text) for name, text in headers.value.items()}
-        if fault.kind in SECRET_FIELDS:
-            node.get("secret").fields(SECRET_FIELDS[fault.kind])
+        if fault.kind in FAULT_FIELDS:
+            node.get("secret").fields(FAULT_FIELDS[fault.kind])
         fault.secret = node.get("secret").value or {}
         fault.after_handling = node.get("after_handling").value is True
         self.armed.append(fault)

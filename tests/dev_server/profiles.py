@@ -1,13 +1,13 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The three kinds of server: what each can do, and how each says each conclusion."""
+"""The kinds of server: what each can do, and how each says each conclusion."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -56,7 +56,8 @@ class Profile:
     update_needs_value: bool = True
     batch_may_repeat: bool = False
     batch_has_modes: bool = False
-    checks_references: bool = False
+    # Whether an unknown reference, a circle and a chain that is too long stay as they are written.
+    keeps_unknown_references: bool = False
     knows_tags: bool = True
     knows_metadata: bool = False
     knows_approvals: bool = False
@@ -94,9 +95,9 @@ REFERENCE = Profile(
         C.SECRET_MISSING_ON_DELETE: plain(404, "Secret {name} not found"),
         C.MISSING_IN_BATCH: plain(404, "Secret {missing} not found"),
         C.FOLDER_MISSING: plain(404, "Folder {path} not found in environment {environment}"),
+        C.FOLDER_HOLDS_SOMETHING: plain(400, "Folder {name} is not empty"),
         C.PROJECT_MISSING: plain(404, "Project not found"),
         C.TAG_MISSING: plain(404, "Tag not found"),
-        C.REFERENCE_MISSING: plain(400, "Reference {reference} does not exist"),
         C.ROUTE_MISSING: plain(404, "Route {route} not found"),
         C.NOT_FOR_IDENTITIES: plain(403, "Forbidden"),
         C.TOKEN_MISSING: plain(401, "Token missing"),
@@ -139,9 +140,10 @@ Y2024 = Profile(
         # The names that do exist, though the sentence says the contrary: so does the real server.
         C.MISSING_IN_BATCH: Wording(400, "BadRequest", "Secret not exist: {present}"),
         C.FOLDER_MISSING: Wording(400, "BadRequest", "Folder not found for the given environment slug & secret path"),
+        # Not recorded: the routes of that server delete every folder.
+        C.FOLDER_HOLDS_SOMETHING: Wording(400, "BadRequest", "Folder is not empty"),
         C.PROJECT_MISSING: Wording(400, "BadRequest", "Project not found during bot lookup."),
         C.TAG_MISSING: Wording(400, "BadRequest", "Tag not found"),
-        C.REFERENCE_MISSING: Wording(400, "BadRequest", "Reference {reference} does not exist"),
         C.ROUTE_MISSING: plain(404, "Route {route} not found"),
         C.NOT_FOR_IDENTITIES: Wording(403, "UnauthorizedError", "You are not allowed to access this resource"),
         C.TOKEN_MISSING: Wording(403, "UnauthorizedError", "You are not allowed to access this resource"),
@@ -180,9 +182,14 @@ Y2026_07 = Profile(
         C.FOLDER_MISSING: Wording(
             404, "NotFound", "Folder with path '{path}' in environment with slug '{environment}' not found"
         ),
+        C.FOLDER_HOLDS_SOMETHING: Wording(
+            400,
+            "deleteFolder",
+            'Cannot delete folder "{name}" because it contains resources. '
+            "Use forceDelete=true to delete it forcefully.",
+        ),
         C.PROJECT_MISSING: Wording(404, "NotFound", "Project with ID '{project}' not found"),
         C.TAG_MISSING: Wording(404, "NotFound", "Tag not found"),
-        C.REFERENCE_MISSING: Wording(400, "BadRequest", "Secret reference {reference} does not exist"),
         C.ROUTE_MISSING: plain(404, "Route {route} not found"),
         C.NOT_FOR_IDENTITIES: Wording(403, "ForbiddenError", "You are not allowed to access this resource"),
         C.TOKEN_MISSING: Wording(401, "UnauthorizedError", "Token missing"),
@@ -209,7 +216,6 @@ Y2026_07 = Profile(
     list_of_nothing={"secrets": []},
     update_needs_value=False,
     batch_has_modes=True,
-    checks_references=True,
     knows_metadata=True,
     knows_approvals=True,
     hides_values=True,
@@ -219,4 +225,6 @@ Y2026_07 = Profile(
     folder_name=re.compile(r"[A-Za-z0-9_-]+"),
 )
 
-PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (REFERENCE, Y2024, Y2026_07)}
+Y2026_10 = replace(Y2026_07, name="2026-10", keeps_unknown_references=True)
+
+PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (REFERENCE, Y2024, Y2026_07, Y2026_10)}

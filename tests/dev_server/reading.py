@@ -98,9 +98,12 @@ class Reader:
         return [Reader(value, self.issues, (*self.path, name, place)) for place, value in enumerate(values)]
 
     def boolean(self, name: str) -> bool:
-        """A boolean of a JSON body."""
+        """A boolean of a JSON body, false if it is not there."""
+        return self.optional_boolean(name) or False
+
+    def optional_boolean(self, name: str) -> bool | None:
         value = self._take(name, "boolean", bool, False)
-        return False if value is _ABSENT else value
+        return None if value is _ABSENT else value
 
     def check(self) -> None:
         if self.issues:

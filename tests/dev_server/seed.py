@@ -55,6 +55,10 @@ DEFAULT_SEED: dict[str, Any] = {
 }
 
 
+SECRET_FIELDS = "environment path key value comment tags metadata skip_multiline_encoding rotated"
+"""What a seed says of a secret."""
+
+
 class SeedError(ValueError):
     """A seed that cannot be used; the message begins with the key that is wrong."""
 
@@ -108,6 +112,13 @@ class Node:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise node.fail(f"must be a whole number, {least} or more")
         return value
+
+    def flag(self, key: str) -> bool:
+        """A boolean, false if it is not there."""
+        node = self.get(key)
+        if self.has(key) and not isinstance(node.value, bool):
+            raise node.fail("must be true or false")
+        return bool(node.value)
 
     def path(self, key: str, default: str | None = None) -> str:
         text = self.text(key, default)
@@ -199,7 +210,7 @@ def build_project(node: Node, now: float) -> Project:
     for item in node.each("folders"):
         seeded_environment(item.fields("environment path"), project).make(item.path("path"))
     for item in node.each("secrets"):
-        item.fields("environment path key value comment tags metadata")
+        item.fields(SECRET_FIELDS)
         put_secret(item, project, now)
     for item in node.each("imports"):
         item.fields("environment path from_environment from_path")
@@ -230,6 +241,8 @@ def put_secret(node: Node, project: Project, now: float, replace: bool = False) 
         node.text("comment", "") if node.has("comment") else None,
         tuple(tags[slug.value] for slug in slugs) if node.has("tags") else None,
         tuple(seeded_metadata(item) for item in node.each("metadata")) if node.has("metadata") else None,
+        node.flag("skip_multiline_encoding") if node.has("skip_multiline_encoding") else None,
+        node.flag("rotated") if node.has("rotated") else None,
     )
     if replace and folder.named(draft.key):
         folder.named(draft.key)[0].update(draft, now)
@@ -238,7 +251,7 @@ def put_secret(node: Node, project: Project, now: float, replace: bool = False) 
 
 
 def seeded_metadata(node: Node) -> Metadata:
-    return Metadata(node.fields("key value").filled("key"), node.text("value"))
+    return Metadata(node.fields("key value encrypted").filled("key"), node.text("value"), node.flag("encrypted"))
 
 
 def build_identity(node: Node, store: Store) -> Identity:

@@ -46,6 +46,8 @@ class Draft:
     comment: str | None = None
     tags: tuple[Tag, ...] | None = None
     metadata: tuple[Metadata, ...] | None = None
+    skip_multiline_encoding: bool | None = None
+    rotated: bool | None = None
 
 
 @dataclass
@@ -57,6 +59,9 @@ class Secret:
     comment: str = ""
     tags: tuple[Tag, ...] = ()
     metadata: tuple[Metadata, ...] = ()
+    skip_multiline_encoding: bool = False
+    # Written by a rotation of Infisical's own.
+    rotated: bool = False
     id: str = field(default_factory=new_id)
     earlier_values: list[str] = field(default_factory=list)
 
@@ -72,11 +77,14 @@ class Secret:
     def update(self, draft: Draft, now: float) -> None:
         """Take over what the draft says; the version goes up even when nothing differs."""
         self.earlier_values.append(self.value)
-        self.value = self.value if draft.value is None else draft.value
-        self.comment = self.comment if draft.comment is None else draft.comment
-        self.tags = self.tags if draft.tags is None else draft.tags
-        self.metadata = self.metadata if draft.metadata is None else draft.metadata
+        self.apply(draft)
         self.updated = now
+
+    def apply(self, draft: Draft) -> None:
+        for name in ("value", "comment", "tags", "metadata", "skip_multiline_encoding", "rotated"):
+            wanted = getattr(draft, name)
+            if wanted is not None:
+                setattr(self, name, wanted)
 
 
 @dataclass(frozen=True)
@@ -102,9 +110,8 @@ class Folder:
 
     def put(self, draft: Draft, now: float) -> Secret:
         """Add one more secret, whether or not its name is taken."""
-        secret = Secret(
-            draft.key, draft.value or "", now, now, draft.comment or "", draft.tags or (), draft.metadata or ()
-        )
+        secret = Secret(draft.key, "", now, now)
+        secret.apply(draft)
         self.secrets.append(secret)
         return secret
 
@@ -150,6 +157,8 @@ class Project:
     name: str
     slug: str
     environments: dict[str, Environment] = field(default_factory=dict)
+    # Deleted environments that lists still answer from the server's cache; no other route knows them.
+    cached: dict[str, Environment] = field(default_factory=dict)
     tags: list[Tag] = field(default_factory=list)
 
     def folder(self, environment: str, path: str) -> Folder:
@@ -158,6 +167,10 @@ class Project:
         if found is None:
             raise Refusal(Conclusion.FOLDER_MISSING, path=normal_path(path), environment=environment)
         return found
+
+    def listed_environment(self, slug: str) -> Environment | None:
+        """The environment as a list of secrets knows it: one that was deleted lives on in the cache."""
+        return self.environments.get(slug) or self.cached.get(slug)
 
     def find_folder(self, environment: str, path: str) -> Folder | None:
         known = self.environments.get(environment)
@@ -175,29 +188,18 @@ class Project:
             return environment, path, reference
         return parts[0], normal_path("/".join(parts[1:-1])), parts[-1]
 
-    def expand(self, value: str, environment: str, path: str, depth: int = 0) -> str:
-        """The value with its references resolved; an unknown one becomes empty."""
+    def expand(self, value: str, environment: str, path: str, keep_unknown: bool, depth: int = 0) -> str:
+        """The value with its references resolved; one that leads to nothing is kept or becomes empty."""
 
         def resolve(match: re.Match[str]) -> str:
             where, folder_path, key = self.referred(match[1], environment, path)
             folder = self.find_folder(where, folder_path)
             found = folder.named(key) if folder else []
             if not found or depth >= REFERENCE_DEPTH:
-                return ""
-            return self.expand(found[0].value, where, folder_path, depth + 1)
+                return match[0] if keep_unknown else ""
+            return self.expand(found[0].value, where, folder_path, keep_unknown, depth + 1)
 
         return REFERENCE.sub(resolve, value)
-
-    def require_references(self, drafts: list[Draft], environment: str, path: str) -> None:
-        """Refuse drafts that refer to secrets that exist neither in the project nor among the drafts."""
-        own = {draft.key for draft in drafts}
-        for draft in drafts:
-            for match in REFERENCE.finditer(draft.value or ""):
-                where, folder_path, key = self.referred(match[1], environment, path)
-                folder = self.find_folder(where, folder_path)
-                written = key in own and (where, folder_path) == (environment, path)
-                if not written and not (folder and folder.named(key)):
-                    raise Refusal(Conclusion.REFERENCE_MISSING, reference=match[0])
 
 
 @dataclass(frozen=True)

@@ -780,14 +780,65 @@ def test_references_are_resolved_on_request(profile: str, talk_to: Callable[[str
     assert "$" not in listed["ROUND"]
 
 
-def test_a_current_server_refuses_a_reference_to_nothing(talk_to: Callable[[str], Talk]) -> None:
-    for value in ("${NONE}", "${prod.more.NONE}", "${none.ONE}"):
-        assert talk_to("2026-07").create("NEW", value).status == 400
-        assert talk_to("2026-07").update("ONE", value).status == 400
-    assert "NEW" not in talk_to("2026-07").stored()
-    assert talk_to("2026-07").create("NEW", "${prod.more.SHARED} ${ONE}").status == 200
-    assert talk_to("2026-07").batch("POST", {"A": "${B}", "B": "b"}).status == 200
-    assert talk_to("2024").create("FREE", "${NONE}").status == 200
+@pytest.mark.parametrize("profile", ["2024", "2026-07", "2026-10"])
+def test_a_reference_to_nothing_is_accepted(profile: str, talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to(profile)
+    assert talk.create("NEW", "a-${NONE}").status == 200
+    assert talk.update("ONE", "${ONE}").status == 200
+    kept = profile == "2026-10"
+    for name, literal, empty in (("NEW", "a-${NONE}", "a-"), ("ONE", "${ONE}", "")):
+        shown = talk.get(name, expandSecretReferences="true").body["secret"]["secretValue"]
+        assert shown == (literal if kept else empty)
+
+
+def test_many_lines_through_a_reference_are_quoted_if_asked(talk_to: Callable[[str], Talk]) -> None:
+    talk = talk_to("2026-07")
+    talk.create("PEM", "l1\nl2", skipMultilineEncoding=True)
+    talk.create("LINK", "${PEM}", skipMultilineEncoding=True)
+    talk.server.put_secret("shop", "dev", "/", "SEEDED", "${PEM}", skip_multiline_encoding=True)
+    talk.create("PLAIN", "${PEM}")
+    expanded = {"expandSecretReferences": "true"}
+    assert {name: talk.get(name, **expanded).body["secret"]["secretValue"] for name in ("PEM", "LINK", "SEEDED")} == {
+        "PEM": "l1\nl2",
+        "LINK": '"l1\\nl2"',
+        "SEEDED": '"l1\\nl2"',
+    }
+    assert talk.get("PLAIN", **expanded).body["secret"]["secretValue"] == "l1\nl2"
+    assert talk.get("PEM").body["secret"]["skipMultilineEncoding"] is True
+
+
+def test_rotated_secrets_and_encrypted_metadata_are_marked(talk: Talk) -> None:
+    metadata = [{"key": "pin", "value": "1", "encrypted": True}]
+    talk.server.put_secret("shop", "dev", "/", "ONE", "one", rotated=True, metadata=metadata)
+    shown = talk.get("ONE").body["secret"]
+    assert shown["isRotatedSecret"] is True
+    assert shown["secretMetadata"] == [{"key": "pin", "value": "1", "isEncrypted": True}]
+    assert talk.get("TWO").body["secret"]["isRotatedSecret"] is False
+
+
+def test_a_deleted_environment_is_listed_from_the_cache(talk: Talk) -> None:
+    before = talk.list()
+    etag = {"If-None-Match": before.headers["etag"]}
+    path = f"{talk.root}?{urlencode(talk.scope())}"
+    talk.server.delete_environment("shop", "dev", cached=True)
+    assert talk.call("GET", path, headers=etag).status == 304
+    assert talk.list().body == before.body
+    assert talk.get("ONE").status == 404
+    assert talk.call("GET", "/api/v2/folders?projectId=shop&environment=dev").status == 404
+    [shop] = talk.call("GET", "/api/v1/projects").body["projects"]
+    assert [environment["slug"] for environment in shop["environments"]] == ["prod"]
+    talk.server.delete_environment("shop", "dev")
+    assert talk.call("GET", path, headers=etag).status != 304
+    with pytest.raises(ValueError, match=r"^environment: environment 'dev' does not exist"):
+        talk.server.delete_environment("shop", "dev")
+
+
+def test_a_folder_that_holds_something_is_deleted_by_force_only(talk: Talk) -> None:
+    scope = {"projectId": "shop", "environment": "dev", "path": "/"}
+    assert "forceDelete=true" in talk.call("DELETE", "/api/v2/folders/app", scope).message
+    assert talk.stored("/app")["ONE"] == ["one in app"]
+    assert talk.call("DELETE", "/api/v2/folders/app", {**scope, "forceDelete": True}).status == 200
+    assert talk.stored("/app") == {}
 
 
 def test_values_are_hidden_from_who_may_only_describe(talk_to: Callable[[str], Talk]) -> None:
@@ -916,11 +967,11 @@ def test_folders_are_made_with_parents_listed_and_removed_with_all_below(
     recursive = ["a", "app", "b", "c", "guarded", "web"]
     assert listed(recursive="true") == (recursive if root == "/api/v2/folders" else ["a", "app", "guarded"])
     assert talk.create("INSIDE", secretPath="/a/b/c").status == 200
-    assert talk.call("DELETE", f"{root}/a", {**scope, "path": "/"}).status == 200
+    assert talk.call("DELETE", f"{root}/a", {**scope, "path": "/", "forceDelete": True}).status == 200
     assert listed() == ["app", "guarded"]
     assert talk.stored("/a/b/c") == {}
     web = talk.call("GET", f"{root}?{urlencode({**scope, 'path': '/app'})}").body["folders"][0]
-    assert talk.call("DELETE", f"{root}/{web['id']}", {**scope, "path": "/app"}).status == 200
+    assert talk.call("DELETE", f"{root}/{web['id']}", {**scope, "path": "/app", "forceDelete": True}).status == 200
     missing = 404 if profile == "2026-07" else 400
     assert talk.call("DELETE", f"{root}/a", {**scope, "path": "/"}).status == missing
     assert talk.call("GET", f"{root}?{urlencode({**scope, 'path': '/none'})}").status == missing

@@ -334,7 +334,7 @@ class Api:
     def delete_folder(self, scope: Scope, folder_id: str) -> None:
         """Delete a folder by its id, with everything below it; `scope` names its path."""
         parent, _name = _split(scope.secret_path)
-        body = {**_both_ids(scope), "path": parent}
+        body = {**_both_ids(scope), "path": parent, "forceDelete": True}
         self._folder_call("DELETE", "/" + segment(folder_id), f"delete the folder of {scope}", body=body)
 
     def _folder_call(
