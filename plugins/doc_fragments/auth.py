@@ -40,8 +40,9 @@ class ModuleDocFragment:
 options:
   url:
     description:
-      - The address of the Infisical server, such as V(https://infisical.example.com). A path V(/api) at its end is
-        accepted and ignored.
+      - The address of the Infisical server, such as V(https://infisical.example.com).
+      - Behind a gateway that puts the server below a path, with this path, as in V(https://example.com/infisical).
+        V(/api) at its end is accepted and ignored.
       - It is required, here or by one of the other ways to set it.
     type: str
   auth_method:
@@ -68,7 +69,8 @@ options:
     type: str
   ca_path:
     description:
-      - A file with the certificate authorities to trust, or a directory of them, on the host that connects.
+      - A file with the certificate authorities to trust in PEM form, or a directory of such files, on the host that
+        connects. Use an absolute path.
       - Without it, those that come with the Python library requests are trusted.
     type: path
   validate_certs:
@@ -90,7 +92,7 @@ options:
     default: false
   timeout:
     description:
-      - Seconds to wait for a connection, and for each part of an answer.
+      - Seconds to wait for a connection, and for a whole answer.
     type: float
     default: 30.0
   api_version:
@@ -121,6 +123,13 @@ options:
       - The longest time in seconds to wait where the server's answer says how long.
     type: float
     default: 300.0
+  max_response_size:
+    description:
+      - The largest answer in MiB that is read, counted after it is unpacked.
+      - A larger answer is an error, so that neither a broken nor a hostile server can fill the memory. Ten thousand
+        secrets are about 5 MiB.
+    type: float
+    default: 64.0
 notes:
   - Each of the options that all modules of the collection share is taken from the first of these that has it. The
     task's argument (also by C(module_defaults)); the Ansible variable C(infisical_<option>), as

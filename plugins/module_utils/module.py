@@ -36,6 +36,7 @@ SHARED_OPTIONS: dict[str, dict[str, Any]] = {
     "server_error_wait": {"type": "float", "default": 30.0},
     "connection_wait": {"type": "float", "default": 10.0},
     "max_wait": {"type": "float", "default": 300.0},
+    "max_response_size": {"type": "float", "default": 64.0},
 }
 """Every module takes all of them, else `module_defaults` of the action group would fail for some."""
 

@@ -157,6 +157,13 @@ ROWS = {
     "with tags": row(tags=[{"slug": "web"}, {"slug": "db"}]),
     "with metadata": row(secretMetadata=[{"key": "b", "value": "2"}, {"key": "a", "value": "1"}]),
     "hidden": row(secretValueHidden=True),
+    "hidden by a text": row(secretValueHidden="true"),
+    "hidden by a text that says no": row(secretValueHidden="false"),
+    "hidden by a number": row(secretValueHidden=1),
+    "hidden by zero": row(secretValueHidden=0),
+    "hidden by null": row(secretValueHidden=None),
+    "a placeholder without a flag": row(secretValueHidden=ABSENT, secretValue="<hidden-by-infisical>"),
+    "a placeholder that is said to be shown": row(secretValue="<hidden-by-infisical>"),
     "no value": row(secretValue=None),
     "no value at all": row(secretValue=ABSENT),
     "an empty value": row(secretValue=""),
@@ -166,6 +173,8 @@ ROWS = {
     "a number for an id": row(id=7),
     "no version": row(version=ABSENT),
     "a text for a version": row(version="3"),
+    "a boolean for a version": row(version=True),
+    "a negative version": row(version=-3),
 }
 
 
@@ -176,12 +185,17 @@ def test_a_row_of_a_listing_is_read_as_one_secret_is(shown: dict[str, Any]) -> N
     assert repr(secret) == repr(api._secret(shown, SCOPE))
     assert secret.key == "A"
     assert (secret.value is None) == (secret.hidden or shown.get("secretValue") is None)
+    clear = shown.get("secretValueHidden", False) is False and shown.get("secretValue") != "<hidden-by-infisical>"
+    assert secret.hidden is not clear
+    assert type(secret.version) is int and secret.version == (3 if shown.get("version") == 3 else 0)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{"secretKey": 1}, {"secretKey": ABSENT}, {"secretValue": 1}, {"tags": "web"}, {"tags": ""}, {"tags": ["web"]},
-     {"secretMetadata": {}}, {"secretMetadata": [1]}],
+     {"secretMetadata": {}}, {"secretMetadata": [1]}, {"id": True}, {"id": {"one": 1}}, {"secretComment": ["one"]},
+     {"environment": {"slug": "one"}}, {"updatedAt": 1.5}, {"tags": [{"slug": {"one": 1}}]},
+     {"secretMetadata": [{"key": "k", "value": {"one": 1}}]}],
     ids=str,
 )  # fmt: skip
 def test_a_row_of_another_shape_is_refused_without_its_value(wrong: dict[str, Any]) -> None:

@@ -218,7 +218,7 @@ def test_a_probe_tells_a_login_that_is_refused_from_a_server_that_is_down(contro
     down = probe(options_of(controlled, url="http://127.0.0.1:1"), clock=controlled.clock)
     assert (down.reachable, down.login_accepted) == (False, False)
     assert down.conclusion is Conclusion.UNREACHABLE
-    wrong_url = probe(options_of(controlled, url="https://host/path"))
+    wrong_url = probe(options_of(controlled, url="https://host/path?query"))
     assert (wrong_url.reachable, wrong_url.conclusion) == (False, Conclusion.CONFIGURATION)
 
 

@@ -197,7 +197,16 @@ def test_a_header_is_found_whatever_the_case_of_its_name() -> None:
 
 def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
     assert Answer(400, {}, body(400, "BadRequest", "No")).text() == "BadRequest: No"
-    assert Answer(422, {}, body(422, "V", [{"message": "Required"}])).text() == 'V: [{"message": "Required"}]'
+    assert Answer(422, {}, body(422, "V", [{"message": "Required"}])).text() == "V: Required"
+    issues = [
+        {"code": "custom", "path": ["secretName"], "message": "No colon."},
+        {"path": ["secrets", 3, "secretValue"], "message": "Required"},
+        {"path": [], "message": "Expected object"},
+        ["odd"],
+    ]
+    assert Answer(422, {}, body(422, "V", issues)).text() == (
+        'V: secretName: No colon.; secrets.3.secretValue: Required; Expected object; ["odd"]'
+    )
     assert Answer(400, {}, b'{"statusCode": 400}').text() == ""
     assert Answer(400, {}, b"<html>").text() == ""
 

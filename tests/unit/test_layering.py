@@ -24,6 +24,7 @@ FLOORS = {
     "files": 1,
     "dotenv": 1,
     "systemd": 1,
+    "wire": 1,
     "transport": 2,
     "plan": 2,
     "schedule": 2,
@@ -54,7 +55,7 @@ FLOORS = {
     "__main__": 9,
 }
 MODULES = sorted(path.stem for path in ROOM.glob("*.py") if path.stem != "__init__")
-THIRD_PARTY = {"transport": {"requests"}, "keys": {"cryptography"}, "vault": {"cryptography"}}
+THIRD_PARTY = {"wire": {"requests"}, "transport": {"requests"}, "keys": {"cryptography"}, "vault": {"cryptography"}}
 
 
 def is_standard(name: str) -> bool:

@@ -178,6 +178,10 @@ def test_a_path_that_is_relative_or_climbs_is_refused(path: str) -> None:
         ("http://127.8.9.1:1", "http://127.8.9.1:1"),
         ("http://[::1]:8080/api", "http://[::1]:8080"),
         ("HTTPS://Infisical.Example.COM", "https://infisical.example.com"),
+        ("https://host/infisical", "https://host/infisical"),
+        ("https://host/Infisical/", "https://host/Infisical"),
+        ("https://host:8443/tools/infisical/api/", "https://host:8443/tools/infisical"),
+        ("https://host/apiary", "https://host/apiary"),
     ],
 )
 def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: str) -> None:
@@ -196,10 +200,13 @@ def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: st
         ("https://host:port", "not a URL"),
         ("https://host:99999", "not a URL"),
         ("https://[::1", "not a URL"),
-        ("https://host/infisical", "only the path /api"),
-        ("https://host/api/v4", "only the path /api"),
-        ("https://host/?a=b", "only the path /api"),
-        ("https://host/#x", "only the path /api"),
+        ("https://host/api/v4", "puts before /api"),
+        ("https://host/a/../b", "puts before /api"),
+        ("https://host/a//b", "puts before /api"),
+        ("https://host/a b", "puts before /api"),
+        ("https://host/?a=b", "remove what begins with"),
+        ("https://host/#x", "remove what begins with"),
+        ("http://h:p?x=1", "not a URL"),
         ("http://infisical.example.com", "allow_http"),
         ("http://10.0.0.1", "allow_http"),
         ("http://localhost.example.com", "allow_http"),
@@ -280,6 +287,13 @@ def test_a_number_of_seconds_that_one_cannot_wait_is_refused(option: str, second
     with pytest.raises(ConfigurationError) as caught:
         model.Settings.from_options({"url": "http://localhost", option: seconds})
     assert caught.value.option == option
+
+
+@pytest.mark.parametrize("size", [-1.0, 0.0, float("nan"), float("inf"), 4097.0])
+def test_an_impossible_size_of_answers_is_refused(size: float) -> None:
+    with pytest.raises(ConfigurationError, match="at most 4096 MiB") as caught:
+        model.Settings.from_options({"url": "http://localhost", "max_response_size": size})
+    assert caught.value.option == "max_response_size"
 
 
 def test_a_timeout_of_nothing_is_refused_and_a_wait_of_nothing_is_not() -> None:

@@ -34,6 +34,7 @@ ROOMS = (
     "__init__", "agent", "api", "auth", "cli", "config", "credentials", "cycle", "deliver", "dotenv", "errors", "files",
     "fleet", "gate", "host", "keys", "local", "metadata", "model", "notify", "plan", "preflight", "redact", "remote",
     "report", "schedule", "state", "sync", "systemd", "transport", "units", "vault",
+    "wire",
 )  # fmt: skip
 """The modules of this library that a host gets: this one with all that it imports. Nothing else comes with it in what
 Ansible sends; tests compare."""
@@ -391,7 +392,8 @@ def _configuration(job: Job, agent: Agent, around: units.Surroundings) -> str:
     server = {
         name: getattr(settings, name)
         for name in ("url", "ca_path", "validate_certs", "proxy", "allow_http", "timeout", "api_version",
-                     "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait")
+                     "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait",
+                     "max_response_size")
         if getattr(settings, name) != getattr(Settings(), name)
     }  # fmt: skip
     vault: dict[str, Any] = {"path": f"{state}/{credentials.VAULT_FILE}"}

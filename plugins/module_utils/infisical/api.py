@@ -22,6 +22,9 @@ BATCHES = {"v4": "/api/v4/secrets/batch", "v3": "/api/v3/secrets/batch/raw"}
 """Where several secrets are written at once, by API version."""
 
 
+HIDDEN = "<hidden-by-infisical>"
+"""What servers put in place of a value that the identity may not read."""
+
 _NAMED = 3
 """How many secrets of a batch a message names."""
 
@@ -492,8 +495,8 @@ def _unknown_shape(what: str) -> InfisicalError:
 
 
 def _approval(data: Mapping[str, Any]) -> str:
-    approval = data.get("approval")
-    return str(approval.get("id") or "unknown") if isinstance(approval, dict) else ""
+    # Whatever stands there, nothing is stored yet.
+    return "" if data.get("approval") is None else _text(_object(data, "approval"), "id") or "unknown"
 
 
 _COLUMNS = itemgetter(
@@ -510,17 +513,21 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[Secret, .
     except (KeyError, ValueError):  # a row lacks something, or there is none
         return tuple([_secret(row, scope) for row in rows])
     metadata = [row.get("secretMetadata") for row in rows]
+    shown = [row.get("secretValueHidden", False) for row in rows]
     texts = (keys, values, ids, paths, environments, comments, *times)
     usual = (
         all(map(is_text, texts))
         and set(map(type, versions)) == {int}
+        and min(versions) > 0
         and set(map(type, tags)) == {list}
         and set(map(type, metadata)) <= {list, type(None)}
         and not any(tags)
         and not any(metadata)
         and all(paths)
         and all(environments)
-        and True not in [row.get("secretValueHidden") for row in rows]
+        and set(map(type, shown)) == {bool}
+        and not any(shown)
+        and HIDDEN not in values
     )
     if not usual:
         return tuple([_secret(row, scope) for row in rows])
@@ -535,14 +542,14 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
     key, value = row.get("secretKey"), row.get("secretValue")
     if not isinstance(key, str) or (value is not None and not isinstance(value, str)):
         raise _unknown_shape("read a secret of an answer")
-    hidden = row.get("secretValueHidden") is True
+    # Whatever is no clear "no" hides the value: a placeholder that is taken for it destroys the secret.
+    hidden = row.get("secretValueHidden", False) is not False or value == HIDDEN
     tags = None if row.get("tags") is None else _rows(row, "tags")
     metadata = None if row.get("secretMetadata") is None else _rows(row, "secretMetadata")
     return Secret(
         key=key,
-        # A hidden value comes as a placeholder, which must never be taken for the value.
         value=None if hidden else value,
-        version=row["version"] if isinstance(row.get("version"), int) else 0,
+        version=_count(row.get("version")),
         id=_text(row, "id"),
         secret_path=_text(row, "secretPath") or scope.secret_path,
         environment=_text(row, "environment") or scope.environment,
@@ -557,7 +564,23 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
-    return str(row.get(key) or "")
+    """A text of an answer, or an id that is a number; empty if it is missing or null.
+
+    Raises InfisicalError if it is anything else.
+    """
+    text = row.get(key)
+    if text is None:
+        return ""
+    if type(text) is int:
+        return str(text)
+    if not isinstance(text, str):
+        raise _unknown_shape(f"read '{key}' of an answer")
+    return text
+
+
+def _count(number: object) -> int:
+    """A version of an answer, 0 if there is none. JSON's `true` is no number, although Python takes it for 1."""
+    return number if type(number) is int and number > 0 else 0
 
 
 def _imported(row: Mapping[str, Any], scope: Scope) -> Imported:

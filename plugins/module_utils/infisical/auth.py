@@ -16,6 +16,9 @@ EXPIRY_MARGIN = 15.0
 """Seconds before its end at which a token counts as expired, so that it does not expire on the way; at most half of
 its lifetime."""
 
+LONGEST_LIFETIME = 1e10
+"""Seconds of a token's lifetime from which on it is not believed."""
+
 
 @dataclass(frozen=True)
 class Token:
@@ -68,15 +71,20 @@ class UniversalAuth:
         )
         data = answer.data or {}
         token, lifetime = data.get("accessToken"), data.get("expiresIn")
-        if not isinstance(token, str) or not token:
+        if not isinstance(token, str) or not _can_be_sent(token):
             raise InfisicalError(
                 Conclusion.NOT_JSON,
                 "Could not log in with universal auth: the answer holds no access token. Check url and proxy: what "
                 "answered does not speak the Infisical API.",
             )
-        if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)) or lifetime <= 0:
+        # JSON has NaN, and integers that are too large to add to a time, for Python at least.
+        if type(lifetime) not in (int, float) or not 0 < lifetime < LONGEST_LIFETIME:
             return Token(token)
         return Token(token, transport.clock.time() + lifetime - min(EXPIRY_MARGIN, lifetime / 2))
+
+
+def _can_be_sent(token: str) -> bool:
+    return token.isascii() and token.isprintable() and bool(token) and " " not in token
 
 
 class GivenToken:
@@ -86,7 +94,7 @@ class GivenToken:
 
     def __init__(self, settings: Settings) -> None:
         self.token = require(settings, "token", "an access token, for auth_method: token")
-        if not self.token.isascii() or not self.token.isprintable() or " " in self.token:
+        if not _can_be_sent(self.token):
             raise ConfigurationError("token", "holds white space or characters that no token has.")
 
     def authenticate(self, transport: Transport) -> Token:

@@ -178,9 +178,20 @@ class Answer:
         """The server's own words: `error` and `message`, in one line; empty where the body is not JSON."""
         data = self.data or {}
         message = data.get("message")
+        if isinstance(message, list):
+            message = "; ".join(_issue(one) for one in message)
         if not isinstance(message, str):
             message = "" if message is None else json.dumps(message)
         return ": ".join(part for part in (str(data.get("error") or ""), message) if part)
+
+
+def _issue(issue: Any) -> str:
+    """One of the things that a validation found wrong, `{path: […], message}`, as `path: message`."""
+    if not isinstance(issue, dict) or not isinstance(issue.get("message"), str):
+        return json.dumps(issue)
+    path = issue.get("path")
+    place = ".".join(map(str, path)) if isinstance(path, list) else ""
+    return f"{place}: {issue['message']}" if place else str(issue["message"])
 
 
 class _Row(NamedTuple):
@@ -249,6 +260,11 @@ def conclude(answer: Answer) -> Conclusion | None:
     return None if 200 <= answer.status < 300 else Conclusion.INVALID
 
 
+def is_used_up(answer: Answer) -> bool:
+    """Whether a token was rejected because it has no uses left."""
+    return re.search(r"usage limit reached|number of uses limit reached", answer.text(), re.IGNORECASE) is not None
+
+
 _REMEDIES: dict[Conclusion, str] = {
     Conclusion.REDIRECTED: "Redirects are not followed, because they would carry the token elsewhere: set url to the "
     "address that the server itself uses.",
@@ -288,10 +304,34 @@ _PERMISSIONS: dict[Operation, str] = {
 }
 
 
-def remedy(conclusion: Conclusion, operation: Operation) -> str:
-    """What a person can do about it, in a sentence or two."""
+_REFUSED = re.compile(r"not allowed to (\w+) on ([\w-]+)")
+_ACTIONS = {
+    "describeSecret": "Describe Secret",
+    "readValue": "Read Value",
+    "create": "Create",
+    "edit": "Modify",
+    "delete": "Remove",
+}
+_SUBJECTS = {
+    "secrets": "'Secrets' of this environment and path",
+    "secret-folders": "'Secret Folders' of this environment and path",
+    "secret-imports": "'Secret Imports' of this environment and path",
+    "tags": "'Tags' of this project",
+}
+
+
+def _permission(operation: Operation, said: str) -> str:
+    """The permission that the server names, in the words of its user interface, else the one that is usually needed."""
+    named = _REFUSED.search(said)
+    if named is None or named[1] not in _ACTIONS or named[2] not in _SUBJECTS:
+        return _PERMISSIONS.get(operation, "a role that allows this")
+    return f"'{_ACTIONS[named[1]]}' on {_SUBJECTS[named[2]]}"
+
+
+def remedy(conclusion: Conclusion, operation: Operation, said: str = "") -> str:
+    """What a person can do about it, in a sentence or two; `said` are the server's words."""
     if conclusion is Conclusion.FORBIDDEN:
-        permission = _PERMISSIONS.get(operation, "a role that allows this")
+        permission = _permission(operation, said)
         return (
             f"The machine identity lacks {permission}. Grant it in Infisical: in the project, Access Control, Machine "
             "Identities, the identity's role."

@@ -23,6 +23,12 @@ LONGEST_NAME_IN_PATH = 100
 LONGEST_WAIT = 86_400.0
 """Seconds that a time-out or wait may last: a day."""
 
+LARGEST_RESPONSE = 4096.0
+"""MiB that an answer may be allowed to have."""
+
+_PREFIX = r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~%-]+)+"
+"""A path of segments that need no encoding and do not lead upwards."""
+
 # String.prototype.trim of ECMAScript: WhiteSpace and LineTerminator. str.strip() removes another set.
 _ECMASCRIPT_SPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -77,7 +83,7 @@ class Secret(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """The shared options of every module and plugin, one to one; waits and time-outs are in seconds."""
+    """The shared options of every module and plugin, one to one; waits and time-outs are in seconds, sizes in MiB."""
 
     url: str = ""
     auth_method: str = "universal_auth"
@@ -97,6 +103,7 @@ class Settings:
     server_error_wait: float = 30.0
     connection_wait: float = 10.0
     max_wait: float = 300.0
+    max_response_size: float = 64.0
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Settings:
@@ -113,6 +120,10 @@ class Settings:
             seconds = getattr(settings, name)
             if not 0 <= seconds <= LONGEST_WAIT or (name == "timeout" and seconds == 0):
                 raise ConfigurationError(name, f"{seconds:g} is no number of seconds between 0 and {LONGEST_WAIT:g}.")
+        size = settings.max_response_size
+        if not 0 < size <= LARGEST_RESPONSE:
+            problem = f"must be more than 0 and at most {LARGEST_RESPONSE:g} MiB (got {size:g})."
+            raise ConfigurationError("max_response_size", problem)
         return replace(settings, url=checked_url(settings.url, settings.allow_http))
 
     def scope(self) -> Scope:
@@ -144,7 +155,8 @@ def require(settings: Settings, option: str, meaning: str) -> str:
 
 
 def checked_url(url: str, allow_http: bool) -> str:
-    """`url` as `scheme://host[:port]`. A path `/api` is trimmed, everything else that is no base URL is refused."""
+    """`url` as `scheme://host[:port][/prefix]`, where a gateway has put the server below a path. A path `/api` at the
+    end is trimmed, everything that is no base URL refused."""
     if not url:
         raise ConfigurationError("url", _not_given("url", "such as https://infisical.example.com"))
     shown = re.split("[?#]", url)[0]  # a query may hold a token
@@ -159,8 +171,14 @@ def checked_url(url: str, allow_http: bool) -> str:
         raise ConfigurationError(
             "url", f"'{shown}' has no scheme or no host. Write it like https://infisical.example.com"
         )
-    if parts.path.rstrip("/") not in ("", "/api") or parts.query or parts.fragment:
-        raise ConfigurationError("url", f"'{shown}' must end after the host and port: only the path /api may follow.")
+    if "?" in url or "#" in url:
+        raise ConfigurationError("url", f"'{shown}' must be the whole address: remove what begins with ? or #.")
+    prefix = parts.path.rstrip("/")
+    prefix = prefix[: -len("/api")] if prefix.endswith("/api") else prefix
+    if prefix and (not re.fullmatch(_PREFIX, prefix) or "/api/" in prefix + "/"):
+        raise ConfigurationError(
+            "url", f"'{shown}' must end after the host and port, or after the path that a gateway puts before /api."
+        )
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             "url",
@@ -168,7 +186,7 @@ def checked_url(url: str, allow_http: bool) -> str:
             "the network in between is protected otherwise.",
         )
     shown_host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown_host}" + (f":{port}" if port is not None else "")
+    return f"{parts.scheme}://{shown_host}" + (f":{port}" if port is not None else "") + prefix
 
 
 def is_loopback(host: str) -> bool:

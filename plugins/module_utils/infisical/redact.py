@@ -16,6 +16,11 @@ from .model import trim
 MASK = "********"
 _LONGEST_QUOTE = 300
 """Characters of a server's message that are quoted: enough for every message known, too little for a dump."""
+_LONGEST_SEARCHED = 65_536
+"""Characters of a server's message that are searched for secrets: a longer one is no message, and not quoted."""
+_SHORTEST_MASKED = 8
+"""Characters of a secret from which on it is masked. Asterisks within words of which the reader knows what they were
+tell a shorter one, so nothing is quoted then."""
 _SHORTEST_LINE = 8
 """A line of a secret of many lines counts as secret from this length on: `}` or `---` would blank half a message."""
 
@@ -41,25 +46,44 @@ def _spellings(secret: str) -> set[str]:
     return spelled - {""}
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """`text` with every secret replaced by asterisks, also where it is JSON, percent or base64 encoded.
+class Sent:
+    """What a process has sent that is secret, and the words of others without it.
 
-    For text that others wrote. Our own words are built without values, so that names and counts stay whole even
-    where a value is `1` or `prod`.
+    An answer may quote what an earlier request has sent, so nothing is forgotten. For text that others wrote: our own
+    words are built without values, so that names and counts stay whole even if a value is `1` or `prod`.
     """
-    spelled: set[str] = set()
-    for secret in secrets:
-        spelled |= _spellings(secret)
-    for spelling in sorted(spelled, key=len, reverse=True):
-        text = text.replace(spelling, MASK)
-    return text
 
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._new: dict[str, None] = {}
+        self._known: set[str] = set()
+        self._spellings: set[str] = set()
+        self.remember(secrets)
 
-def quoted(text: str, secrets: Iterable[str]) -> str:
-    """A server's words fit for a message: redacted, in one line, of bounded length."""
-    line = " ".join(redact(text, secrets).split())
-    line = "".join(character if character.isprintable() else "?" for character in line)
-    return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "…"
+    def remember(self, secrets: Iterable[str]) -> None:
+        """Keep these out of every text from now on."""
+        # Spelled when an answer is to be quoted, which is seldom.
+        self._new.update(dict.fromkeys(secret for secret in secrets if secret not in self._known))
+
+    def redact(self, text: str) -> str:
+        """`text` with every secret replaced by asterisks, also if it is JSON, percent or base64 encoded; empty if one
+        of the secrets is so short that the asterisks would give it away."""
+        for secret in self._new:
+            self._spellings |= _spellings(secret)
+        self._known.update(self._new)
+        self._new.clear()
+        if min(map(len, self._spellings), default=_SHORTEST_MASKED) < _SHORTEST_MASKED:
+            return ""
+        for spelling in sorted((one for one in self._spellings if one in text), key=len, reverse=True):
+            text = text.replace(spelling, MASK)
+        return text
+
+    def quote(self, text: str) -> str:
+        """A server's words fit for a message: redacted, in one line, of bounded length, without a full stop."""
+        if len(text) > _LONGEST_SEARCHED:
+            return ""
+        line = " ".join(self.redact(text).split()).rstrip(".")
+        line = "".join(character if character.isprintable() else "?" for character in line)
+        return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "…"
 
 
 def unexpected(error: BaseException) -> str:

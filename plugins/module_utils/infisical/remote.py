@@ -437,9 +437,9 @@ class Remote:
             # Where the first answer was lost, it is we who deleted it.
             return error.after_loss, ""
 
-    def apply(self, plan: Plan, *, log: Callable[[int, int], None] | None = None) -> Applied:
+    def apply(self, plan: Plan, *, log: Callable[[int, int], None] | None = None, make_path: bool = False) -> Applied:
         """Make the changes of a plan, of which each name is the secret's in Infisical: in batches where the server has
-        them, else one by one. `log` is told how many of how many are done.
+        them, else one by one. `log` is told how many of how many are done. `make_path` makes the scope's folder first.
 
         Raises ConfigurationError where a name, a value or the state file is wrong, before anything is sent; any other
         error is in the result. What is left or failed is done by applying a new plan.
@@ -451,7 +451,7 @@ class Remote:
                 checked_name(change.key)
             if change.after is not None and change.after.value is not None:
                 checked_value(change.after.value, f"the value of '{change.key}'")
-        return _Application(self, plan, log or (lambda done, total: None)).run()
+        return _Application(self, plan, log or (lambda done, total: None), make_path).run()
 
     def _found_with_tags(self, wanted: Secret) -> Secret | None:
         found = self._found(wanted.key)
@@ -708,8 +708,9 @@ class _Application:
     halving it.
     """
 
-    def __init__(self, remote: Remote, plan: Plan, log: Callable[[int, int], None]) -> None:
+    def __init__(self, remote: Remote, plan: Plan, log: Callable[[int, int], None], make_path: bool) -> None:
         self.remote = remote
+        self.make_path = make_path
         self.api = remote.api
         self.log = log
         self.todo = {change.key: change for change in plan.changes}
@@ -727,6 +728,8 @@ class _Application:
         """Send everything that can be sent."""
         error: InfisicalError | None = None
         try:
+            if self.make_path:
+                self._make_folder()
             # Deletions last: what ends early leaves too much rather than too little.
             for action in _METHODS:
                 if action == "delete":
@@ -826,13 +829,21 @@ class _Application:
             self._halve(chunk, settle=settle)
         elif refused.conclusion is Conclusion.INVALID:
             self._find_bad(chunk, settle=settle)
-        elif refused.conclusion is Conclusion.SCOPE_MISSING and chunk[0].action == "create" and not self.made_folder:
-            self.remote._check_creatable(refused)
-            self.remote._make_folder()
-            self.made_folder = True
+        elif (
+            refused.conclusion is Conclusion.SCOPE_MISSING
+            and chunk[0].action == "create"
+            and self.remote.create_path
+            and not self.made_folder
+        ):
+            self._make_folder()
             self._send(chunk, settle=settle)
         else:
             raise refused
+
+    def _make_folder(self) -> None:
+        """Make the scope's folder, once. Whether its environment exists is reported by the server's answer."""
+        self.made_folder = True
+        self.remote._make_folder()
 
     def _batch(self, chunk: list[Change]) -> None:
         secrets = [self._target(change) for change in chunk]

@@ -772,11 +772,12 @@ def push(
     if state is not None:
         state.check()
     try:
-        stored = merged(_scope_listing(remote, job.create_path))
+        listing = _scope_listing(remote)
     except InfisicalError as error:
         if error.conclusion is not Conclusion.FORBIDDEN or job.prune:
             raise
         return _push_unread(remote, desired, check)
+    stored = merged(listing or Listing(()))
     current, warnings = _recalled(stored.secrets, desired, state), list(stored.warnings)
     if job.prune and not desired:
         guard_empty(len(current), "the source", str(scope), allow_empty=job.allow_empty)
@@ -785,9 +786,15 @@ def push(
     plan = replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
     expected = _outcome("push", _with_versions(plan), projects=(scope.project_id,), warnings=tuple(warnings))
     if check or not plan.changes:
+        if not current:
+            _check_place(remote)
         return expected
     tell = log or (lambda text: None)
-    applied = remote.apply(plan, log=lambda done, total: tell(f"Wrote {done} of {total} changes to {scope}"))
+    applied = remote.apply(
+        plan,
+        log=lambda done, total: tell(f"Wrote {done} of {total} changes to {scope}"),
+        make_path=listing is None,
+    )
     if vault_state is not None:
         vault_state.pushed(len(applied.written))
     done = {*applied.written, *applied.pending}
@@ -801,6 +808,8 @@ def push(
         approvals=applied.approvals,
     )  # fmt: skip
     if applied.error is not None:
+        if applied.error.conclusion is Conclusion.SCOPE_MISSING and not done:
+            raise applied.error  # to run it again would not help
         raise _unfinished(applied.error, outcome, applied.written, left, applied.failed)
     return outcome
 
@@ -823,17 +832,28 @@ def _wanted(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
     return desired
 
 
-def _scope_listing(remote: Remote, create_path: bool) -> Listing:
+def _scope_listing(remote: Remote) -> Listing | None:
+    """What the scope holds; None if its folder is missing and is to be made.
+
+    An empty listing is not looked into: the writes that follow report a missing environment or folder by themselves,
+    and every request counts if the identity's tokens allow a few uses only.
+    """
     try:
-        listing = remote.listing()
+        return remote.api.list_secrets(remote.scope)
     except InfisicalError as error:
-        if error.conclusion is not Conclusion.SCOPE_MISSING or not create_path:
+        if error.conclusion is not Conclusion.SCOPE_MISSING:
             raise
-        problem = Remote(remote.api, replace(remote.scope, secret_path="/")).problem()
-        if problem is not None:
-            raise problem from None
-        return Listing(())
-    return listing or Listing(())
+        if not remote.create_path:
+            raise remote.problem() or error from None
+        return None
+
+
+def _check_place(remote: Remote) -> None:
+    """Raise what is missing of the scope, because no write will report it; a folder that would be made may be."""
+    path = "/" if remote.create_path else remote.scope.secret_path
+    problem = Remote(remote.api, replace(remote.scope, secret_path=path)).problem()
+    if problem is not None:
+        raise problem
 
 
 def _recalled(

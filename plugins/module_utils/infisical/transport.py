@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 import warnings
@@ -14,27 +13,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Callable, Protocol
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from . import wire
 from .errors import (
     Answer,
     Conclusion,
     ConfigurationError,
     InfisicalError,
-    MissingLibrary,
     Operation,
     Validator,
     conclude,
+    is_used_up,
     remedy,
 )
-from .model import Settings, is_loopback
-from .redact import quoted
+from .model import Settings, counted, is_loopback
+from .redact import Sent
 
 if TYPE_CHECKING:
     import requests
 
-CHUNK = 1 << 20
-"""Bytes read at a time from an answer."""
+_MEBIBYTE = 1 << 20
 
 
 class Clock:
@@ -114,6 +113,9 @@ class Transport:
         self.tokens: TokenSource | None = None
         self._log = log or (lambda text: None)
         self._session: requests.Session | None = None
+        self._trust = wire.Trust(False)
+        self._sent = Sent((settings.client_secret, settings.token, *_passwords(settings.proxy)))
+        self._uses: dict[str, int] = {}
 
     def close(self) -> None:
         """Close the connections; the next `send` opens new ones."""
@@ -182,38 +184,42 @@ class Transport:
     def _attempt(self, call: Call, token: str) -> Answer | _Failure:
         """One request and what came of it. Failures are returned, not raised, so that no exception of the HTTP
         library, which may quote what was sent, hangs on them as a context."""
-        exceptions = _requests().exceptions
+        self._sent.remember((*call.secrets, token))
+        session = self._opened()
+        failures = wire.failures()
         try:
-            answer = self._exchange(call, token)
-        except exceptions.SSLError as error:
-            problem = Conclusion.CERTIFICATE, self._certificate_problem(error), False
-        except exceptions.ProxyError:
-            problem = Conclusion.UNREACHABLE, "the proxy refused or closed the connection. Check proxy.", False
-        except exceptions.ConnectTimeout:
-            problem = Conclusion.UNREACHABLE, self._unreachable("no connection within the timeout"), False
-        except exceptions.Timeout:
-            problem = Conclusion.UNREACHABLE, self._unreachable("no answer within the timeout"), True
-        except (
-            exceptions.ConnectionError,
-            exceptions.ChunkedEncodingError,
-            exceptions.ContentDecodingError,
-            _CutShort,
-        ) as error:
-            reason, arrived = _connection_problem(error)
-            problem = Conclusion.UNREACHABLE, self._unreachable(reason), arrived
-        except (exceptions.RequestException, ValueError) as error:
-            reason = f"the request could not be made ({type(error).__name__}). Check url, proxy and ca_path."
-            problem = Conclusion.CONFIGURATION, reason, False
+            request = self._prepared(call, token)
+        except failures as error:
+            reason = f"the request could not be made ({type(error).__name__})"
+            return self._failed(call, wire.Trouble(Conclusion.CONFIGURATION, reason, "Check url and proxy.", False))
+        try:
+            answer = self._exchange(session, request, call)
+        except wire.TooLong:
+            trouble = wire.Trouble(
+                Conclusion.NOT_JSON,
+                f"the answer is larger than {self.settings.max_response_size:g} MiB",
+                "Check url and proxy. If there is so much to read, raise max_response_size.",
+                True,
+            )
+        except failures as error:
+            trouble = wire.explain(error, self.settings.ca_path)
         else:
             failure = self._error(call, token, answer)
+            if failure is None or failure.conclusion in _ACCEPTED:
+                self._uses[token] = self._uses.get(token, 0) + 1
             return answer if failure is None else _Failure(failure, answer)
-        conclusion, text, arrived = problem
-        uncertain = arrived and not call.repeatable
-        return _Failure(InfisicalError(conclusion, f"Could not {call.what}: {text}", uncertain=uncertain))
+        return self._failed(call, trouble)
 
-    def _exchange(self, call: Call, token: str) -> Answer:
-        settings = self.settings
-        headers = {"Accept": "application/json", "User-Agent": "keyfleet.infisical"}
+    def _failed(self, call: Call, trouble: wire.Trouble, status: int | None = None) -> _Failure:
+        problem = f"Could not {call.what}: {self.settings.url}: {trouble.reason}."
+        uncertain = trouble.arrived and not call.repeatable
+        return _Failure(
+            InfisicalError(trouble.conclusion, problem, advice=trouble.advice, status=status, uncertain=uncertain)
+        )
+
+    def _prepared(self, call: Call, token: str) -> requests.PreparedRequest:
+        # Other encodings would be unpacked by the HTTP library, which has no limit.
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "keyfleet.infisical"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         if call.known is not None and call.known.etag:
@@ -222,68 +228,90 @@ class Transport:
         if call.body is not None:
             headers["Content-Type"] = "application/json"
             body = encoded(call.body)
-        url = settings.url + call.path + ("?" + urlencode(call.query) if call.query else "")
-        response = self._opened().request(
-            call.method,
-            url,
-            headers=headers,
-            data=body,
-            timeout=settings.timeout,
+        url = self.settings.url + call.path + ("?" + urlencode(call.query) if call.query else "")
+        request = wire.library().Request(call.method, url, headers=headers, data=body)
+        prepared: requests.PreparedRequest = self._opened().prepare_request(request)
+        return prepared
+
+    def _exchange(self, session: requests.Session, request: requests.PreparedRequest, call: Call) -> Answer:
+        response = session.send(
+            request,
+            timeout=self.settings.timeout,
             allow_redirects=False,
-            verify=self._verify(),
+            verify=self._trust.verify,
+            proxies=session.proxies,
             stream=True,
         )
         with response:
-            content = b"".join(response.iter_content(CHUNK))
-            # A 304 may announce the length of what it does not send (RFC 9110, 8.6).
-            announced = response.headers.get("Content-Length", "") if response.status_code != 304 else ""
-            compressed = "Content-Encoding" in response.headers
-            # urllib3 before 2.0 takes a body that is cut short for a whole one
-            if announced.isdigit() and not compressed and len(content) < int(announced):
-                raise _CutShort
+            content = wire.read_body(response, self._most)
             return Answer(
                 response.status_code,
                 dict(response.headers),
                 content,
                 call.operation,
-                len(body) if body else 0,
+                len(request.body or b""),
                 call.known,
             )
 
+    @property
+    def _most(self) -> int:
+        return int(self.settings.max_response_size * _MEBIBYTE)
+
     def _opened(self) -> requests.Session:
         if self._session is None:
-            if not self.settings.validate_certs:
+            settings = self.settings
+            if settings.validate_certs:
+                self._trust = wire.find_trust(settings.ca_path)
+            else:
                 # Whoever set the option knows; the warning would go to the terminal with every request.
                 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
-            self._session = _new_session(self.settings.proxy)
+            self._session = wire.new_session(settings.proxy, self._most, self._trust)
         return self._session
 
-    def _verify(self) -> str | bool:
-        return _authorities(self.settings.ca_path) if self.settings.validate_certs else False
-
-    def _unreachable(self, reason: str) -> str:
-        return f"{self.settings.url}: {reason}. Check url, proxy and timeout, and that the server is up."
-
-    def _certificate_problem(self, error: Exception) -> str:
-        reason = _innermost(error)
-        if "certificate verify failed" not in reason and "CERTIFICATE" not in reason:
-            return f"{self.settings.url}: the TLS connection failed. Check the scheme and the port of url."
-        detail = reason.rsplit("certificate verify failed: ", maxsplit=1)[-1].split(" (_ssl")[0]
-        return (
-            f"{self.settings.url}: its certificate does not verify ({quoted(detail, ())}). Set ca_path to the "
-            "certificate authority that signed it, and check the host name in url and this host's clock."
-        )
-
     def _error(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
+        if answer.status == 407:
+            return self._failed(call, wire.PROXY_LOGIN, answer.status).error
         conclusion = conclude(answer)
         if conclusion is None:
             return None
-        said = quoted(answer.text(), (*call.secrets, token))
+        said = self._sent.quote(answer.text())
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
         uncertain = conclusion is Conclusion.SERVER_ERROR and not call.repeatable
         problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
-        advice = remedy(conclusion, call.operation)
+        advice = remedy(conclusion, call.operation, answer.text())
+        if conclusion is Conclusion.TOKEN_REJECTED:
+            advice = self._about_uses(token, is_used_up(answer), advice)
         return InfisicalError(conclusion, problem, advice=advice, status=answer.status, uncertain=uncertain)
+
+    def _about_uses(self, token: str, used_up: bool, advice: str) -> str:
+        """What to do about a rejected token, with the number of its uses if that may be the reason."""
+        uses = self._uses.get(token, 0)
+        if not used_up and not uses:
+            return advice
+        # Another process may have used this one up; then the one before it was counted here, if any.
+        uses = uses or max(self._uses.values(), default=0)
+        allow = (
+            f"the identity's tokens allow {counted(uses, 'use')}" if uses else "the identity's tokens allow few uses"
+        )
+        mend = (
+            "Raise the maximum number of uses of its access tokens (0 is no limit) in Infisical, under the identity's "
+            "universal auth"
+        )
+        if used_up:
+            return f"{allow[0].upper()}{allow[1:]}, and this needs more. {mend}, or give a new token."
+        return f"{advice} If it is neither expired nor revoked, {allow}. {mend}."
+
+
+_ACCEPTED = frozenset(
+    (
+        Conclusion.CONFLICT,
+        Conclusion.SECRET_MISSING,
+        Conclusion.SCOPE_MISSING,
+        Conclusion.FORBIDDEN,
+        Conclusion.INVALID,
+    )
+)
+"""Conclusions of answers before which the server has accepted the token."""
 
 
 @dataclass(frozen=True)
@@ -292,10 +320,6 @@ class _Failure:
 
     error: InfisicalError
     answer: Answer | None = None
-
-
-class _CutShort(Exception):
-    """The connection ended before the announced number of bytes."""
 
 
 def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str, allow_http: bool) -> None:
@@ -310,16 +334,17 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
         parts, plain = None, False
     if parts is None or not parts.hostname or not (parts.scheme == "https" or plain):
         raise ConfigurationError("notify_webhook_url", "is no URL with https://")
-    exceptions = _requests().exceptions
+    exceptions = wire.library().exceptions
+    trust = wire.find_trust(ca_path)
     try:
-        with _new_session(proxy) as session:
+        with wire.new_session(proxy, _WEBHOOK_BYTES, trust) as session:
             status = session.post(
                 url,
                 data=encoded(document),
                 headers={"Content-Type": "application/json", "User-Agent": "keyfleet.infisical"},
                 timeout=_WEBHOOK_SECONDS,
                 allow_redirects=False,
-                verify=_authorities(ca_path),
+                verify=trust.verify,
                 stream=True,  # what it says besides is not waited for
             ).status_code
         problem = "" if 200 <= status < 300 else f"answered HTTP {status}"
@@ -327,72 +352,22 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
         problem = "has no certificate that verifies; set ca_path"
     except exceptions.Timeout:
         problem = f"did not answer within {_WEBHOOK_SECONDS:g} seconds"
-    except (exceptions.RequestException, ValueError) as error:
-        problem = f"cannot be reached ({type(error).__name__})"
+    except wire.failures() as error:
+        trouble = wire.explain(error, ca_path)
+        problem = f"cannot be reached: {trouble.reason}" if not trouble.arrived else f"did not answer: {trouble.reason}"
     if problem:
         raise InfisicalError(Conclusion.UNREACHABLE, f"the webhook {problem}")
 
 
 _WEBHOOK_SECONDS = 20.0
+_WEBHOOK_BYTES = 1 << 20
+"""Bytes of its answer, of which only the status is looked at."""
 
 
-def _new_session(proxy: str) -> requests.Session:
-    session: requests.Session = _requests().Session()
-    # Otherwise .netrc replaces the token, and http_proxy and REQUESTS_CA_BUNDLE of whoever runs us decide.
-    session.trust_env = False
-    if proxy:
-        session.proxies = {"http": proxy, "https": proxy}
-    return session
-
-
-def _authorities(ca_path: str) -> str | bool:
-    """What certificates are verified against: the file or directory, else what the HTTP library brings."""
-    if not ca_path:
-        return True
-    path = os.path.expanduser(os.path.expandvars(ca_path))
-    if not os.path.exists(path):
-        raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.")
-    return path
-
-
-def _requests() -> Any:
+def _passwords(proxy: str) -> tuple[str, ...]:
+    """The password in the URL of a proxy, as it stands there and as it is meant."""
     try:
-        import requests
-    except ImportError:
-        raise MissingLibrary("requests") from None
-    return requests
-
-
-def _innermost(error: BaseException) -> str:
-    """The text of the exception at the bottom of what the HTTP library wrapped, which names the reason."""
-    seen: dict[int, BaseException] = {}
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen[id(current)] = current
-        inner = getattr(current, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((a for a in current.args if isinstance(a, BaseException)), None)
-        if inner is None:
-            return str(current)
-        current = inner
-    return ""
-
-
-_NEVER_SENT = (
-    ("Name or service not known", "the host name is not known"),
-    ("nodename nor servname", "the host name is not known"),
-    ("Temporary failure in name resolution", "the host name could not be looked up"),
-    ("No address associated", "the host name has no address"),
-    ("Connection refused", "the connection was refused"),
-    ("Network is unreachable", "the network is unreachable"),
-    ("No route to host", "there is no route to the host"),
-)
-
-
-def _connection_problem(error: Exception) -> tuple[str, bool]:
-    """Why there was no whole answer, and whether the request may have arrived."""
-    reason = _innermost(error)
-    for text, words in _NEVER_SENT:
-        if text in reason:
-            return words, False
-    return "the connection was cut before the answer was complete", True
+        password = urlsplit(proxy).password or ""
+    except ValueError:
+        return ()
+    return password, unquote(password)
