@@ -10,9 +10,13 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import read_status
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
-from contract.targets import SEED, Controlled, Target, error_of
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    InfisicalError,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Push, push
+from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of, identity
 
 A = Secret("A", "one")
 LIST = {"method": "GET", "path": "/secrets$|/secrets/raw$"}
@@ -275,6 +279,99 @@ def test_credentials_that_end_in_the_middle_of_a_run_are_tried_once(controlled: 
     for _attempt in range(2):
         assert error_of(api.list_secrets, controlled.scope).conclusion is Conclusion.CREDENTIALS_REJECTED
     assert controlled.logins() == 2
+
+
+# Tokens of few uses
+
+NEW = Scope(PROJECT, ENVIRONMENT, "/new")
+SOURCE = {"A": "one", "B": "two", "C": "three"}
+
+
+def seed_few(controlled: Controlled, uses: int) -> None:
+    """Only the identity `few`, whose tokens have so many uses."""
+    few = identity("few", "admin", token_uses=uses)
+    controlled.server.seed({**SEED, "identities": [few], "tokens": []})
+
+
+def push_with_token(controlled: Controlled, version: str) -> None:
+    """A push as a module on a host does it: with a token that the controller has just fetched."""
+    token = controlled.api("few").tokens.current()
+    api = controlled.api(auth_method="token", token=token, client_id="", client_secret="", api_version=version)
+    push(api, NEW, SOURCE, Push(create_path=True))
+
+
+@pytest.mark.kinds("2024", "2026-07")
+@pytest.mark.parametrize("uses", [1, 2, 3])
+def test_push_asks_for_nothing_but_the_listing(controlled: Controlled, version: str, uses: int) -> None:
+    seed_few(controlled, uses)
+    outcome = push(controlled.api("few", api_version=version), NEW, SOURCE, Push(create_path=True))
+    assert outcome.created == ("A", "B", "C")
+    assert [one["value"] for one in controlled.stored("C", "/new")] == ["three"]
+    accepted = [entry for entry in controlled.server.requests() if entry["identity"] and "login" not in entry["path"]]
+    assert [entry["method"] for entry in accepted].count("GET") == 1
+    assert [entry["path"] for entry in accepted if "folders" in entry["path"] and entry["status"] == 200] != []
+    assert len(accepted) <= 4  # the listing, the folder and the batch; 2024 refuses a batch to learn of the folder
+
+
+@pytest.mark.kinds("2024", "2026-07")
+def test_push_is_done_in_two_runs_by_tokens_of_three_uses(controlled: Controlled, version: str) -> None:
+    seed_few(controlled, 3)
+    try:
+        push_with_token(controlled, version)
+    except InfisicalError as error:
+        assert error.conclusion is Conclusion.TOKEN_REJECTED
+        push_with_token(controlled, version)
+    assert [one["value"] for one in controlled.stored("A", "/new")] == ["one"]
+
+
+@pytest.mark.kinds("2024", "2026-07")
+def test_a_used_up_token_is_reported_with_its_uses(controlled: Controlled, version: str) -> None:
+    seed_few(controlled, 1)
+    for _run in range(2):
+        error = error_of(push_with_token, controlled, version)
+        assert error.conclusion is Conclusion.TOKEN_REJECTED
+        assert "The identity's tokens allow 1 use, and this needs more." in str(error)
+        assert "maximum number of uses" in str(error)
+
+
+@pytest.mark.kinds("reference")
+def test_a_rejected_token_is_reported_with_its_uses(controlled: Controlled) -> None:
+    seed_few(controlled, 2)
+    token = controlled.api("few").tokens.current()
+    api = controlled.api(auth_method="token", token=token, client_id="", client_secret="", api_version="v4")
+    api.list_secrets(controlled.scope)
+    api.list_secrets(controlled.scope)
+    controlled.server.arm("status", status=401, message="You are not allowed to access this resource")
+    error = error_of(api.list_secrets, controlled.scope)
+    assert "If it is neither expired nor revoked, the identity's tokens allow 2 uses." in str(error)
+
+
+@pytest.mark.kinds("2026-07")
+def test_a_token_that_others_use_up_is_said_to_have_few_uses(controlled: Controlled, version: str) -> None:
+    seed_few(controlled, 1)
+    token = controlled.api("few").tokens.current()
+    given = {"auth_method": "token", "token": token, "api_version": version}
+    controlled.api(**given).list_secrets(controlled.scope)
+    assert "tokens allow few uses" in str(error_of(controlled.api(**given).list_secrets, controlled.scope))
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (Scope(PROJECT, "none", "/new"), "There is no environment 'none'"),
+        (Scope("none", ENVIRONMENT, "/new"), "There is no project 'none'"),
+    ],
+)
+@pytest.mark.parametrize("create_path", [True, False])
+@pytest.mark.parametrize(("source", "check"), [(SOURCE, False), (SOURCE, True), ({}, False)])
+@pytest.mark.kinds("2024", "2026-07")
+def test_push_into_a_missing_place_says_what_is_missing(
+    controlled: Controlled, place: Scope, words: str, create_path: bool, source: dict[str, str], check: bool
+) -> None:
+    error = error_of(push, controlled.api(), place, source, Push(create_path=create_path), check=check)
+    assert error.conclusion is Conclusion.SCOPE_MISSING
+    assert str(error).startswith(words)
+    assert controlled.server.state()["projects"][0]["environments"][0]["folders"]
 
 
 # API versions

@@ -205,7 +205,7 @@ def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
         ["odd"],
     ]
     assert Answer(422, {}, body(422, "V", issues)).text() == (
-        'V: secretName: No colon.; secrets.3.secretValue: Required; Expected object; ["odd"]'
+        'V: secretName: No colon; secrets.3.secretValue: Required; Expected object; ["odd"]'
     )
     assert Answer(400, {}, b'{"statusCode": 400}').text() == ""
     assert Answer(400, {}, b"<html>").text() == ""

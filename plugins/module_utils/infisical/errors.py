@@ -191,7 +191,8 @@ def _issue(issue: Any) -> str:
         return json.dumps(issue)
     path = issue.get("path")
     place = ".".join(map(str, path)) if isinstance(path, list) else ""
-    return f"{place}: {issue['message']}" if place else str(issue["message"])
+    said = issue["message"].rstrip(".")
+    return f"{place}: {said}" if place else str(said)
 
 
 class _Row(NamedTuple):
