@@ -5,22 +5,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import http.server
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import transport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret, checked_url
 from contract.targets import SEED, SERVER_PYTHON, Controlled, Target, error_of
 from dev_server.client import DevServer
 
@@ -128,6 +134,285 @@ class Counting:
                     return
 
 
+class Raw:
+    """A server that answers each request with bytes of the test's own, whatever HTTP says of them; it counts them."""
+
+    def __init__(self, answer: Callable[[socket.socket], None]) -> None:
+        self.answer = answer
+        self.requests: list[str] = []
+        self.stopping = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                client, _address = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += client.recv(65536)
+            head, _end, body = received.partition(b"\r\n\r\n")
+            length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-l")), 0)
+            while len(body) < length:
+                body += client.recv(65536)
+            self.requests.append(head.split(b" ")[0].decode())
+            self.answer(client)
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.listener.close()
+
+
+@contextlib.contextmanager
+def raw(*parts: bytes, again: bytes = b"", pause: float = 0.0) -> Iterator[Raw]:
+    """A server that answers with `parts` one after another, then with `again` until the client has left."""
+
+    def answer(client: socket.socket) -> None:
+        for part in parts:
+            client.sendall(part)
+            server.stopping.wait(pause)
+        while again and not server.stopping.wait(pause):
+            client.sendall(again)
+
+    server = Raw(answer)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CLOSE = b"Connection: close\r\n\r\n"
+
+
+def chunked(body: bytes) -> bytes:
+    return b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+
+# Limits of a whole answer
+
+
+def bomb(mebibytes: int) -> bytes:
+    """A JSON object of so many MiB, as gzip."""
+    return gzip.compress(b'{"message": "' + b"0" * (mebibytes << 20) + b'"}', 5)
+
+
+@pytest.fixture(scope="module")
+def packed() -> bytes:
+    return bomb(400)
+
+
+PACKED_HEAD = HEAD + b"Content-Encoding: gzip\r\n"
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"302 Found\r\nLocation: /", b"500 Failed", b"429 Slow"])
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+def test_a_gzip_bomb_is_an_error_that_needs_no_memory(
+    controlled: Controlled, packed: bytes, framing: str, status: bytes
+) -> None:
+    head = PACKED_HEAD.replace(b"200 OK", status)
+    body = {
+        "length": b"Content-Length: %d\r\n\r\n%s" % (len(packed), packed),
+        "chunked": chunked(packed),
+        "close": CLOSE + packed,
+    }[framing]
+    with raw(head + body) as server:
+        api = controlled.api(url=server.url)
+        tracemalloc.start()
+        try:
+            error = error_of(read_status, api.transport)
+            _now, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert error.conclusion is Conclusion.NOT_JSON
+    assert "larger than 64 MiB" in str(error)
+    assert "raise max_response_size" in str(error)
+    assert server.requests == ["GET"]
+    assert peak < 150 << 20
+
+
+@pytest.mark.parametrize(
+    "head",
+    [CLOSE, b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b"Transfer-Encoding: chunked\r\n\r\n7fffffffffff\r\n",
+     b"Content-Length: 99999999999999\r\n\r\n"],
+    ids=["until the end", "a chunk of -1", "a huge chunk", "a huge length"],
+)  # fmt: skip
+def test_an_endless_answer_ends_at_the_largest_size(controlled: Controlled, head: bytes) -> None:
+    with raw(HEAD + head, again=b"0" * 65536) as server:
+        error = error_of(read_status, controlled.api(url=server.url, max_response_size=0.5).transport)
+    assert error.conclusion in (Conclusion.NOT_JSON, Conclusion.UNREACHABLE)
+    assert "larger than 0.5 MiB" in str(error) or "not valid HTTP" in str(error)
+
+
+def test_a_large_answer_is_read_if_the_option_allows_it(controlled: Controlled) -> None:
+    body = gzip.compress(b'{"message": "' + b"x" * (3 << 19) + b'"}')
+    with raw(PACKED_HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
+        assert len(read_status(controlled.api(url=server.url, max_response_size=2.0).transport)) == 3 << 19
+        error = error_of(read_status, controlled.api(url=server.url, max_response_size=1.0).transport)
+    assert "larger than 1 MiB" in str(error)
+
+
+SLOW = {
+    "in the body": (HEAD + CLOSE, b"x"),
+    "in a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n", b"x"),
+    "in many chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "in a body of gzip": (PACKED_HEAD + CLOSE + gzip.compress(b"x")[:10], b"\0"),
+    "in a header": (HEAD + b"X-Slow: ", b"x"),
+    "in the status line": (b"HTTP/1.1 200 ", b"x"),
+    "in informational answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("head", "drop"), SLOW.values(), ids=SLOW)
+def test_an_answer_that_trickles_ends_at_the_timeout(controlled: Controlled, head: bytes, drop: bytes) -> None:
+    with raw(head, again=drop, pause=0.05) as server:
+        began = time.monotonic()
+        error = error_of(read_status, controlled.api(url=server.url, timeout=0.6).transport)
+        seconds = time.monotonic() - began
+    assert error.conclusion is Conclusion.UNREACHABLE
+    assert "no whole answer within the timeout" in str(error)
+    assert server.requests == ["GET", "GET"]
+    assert 1.2 <= seconds < 10
+
+
+def test_a_webhook_that_trickles_is_left_at_its_timeout(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_WEBHOOK_SECONDS", 0.5)
+    with raw(HEAD + b"X-Slow: ", again=b"x", pause=0.05) as server:
+        error = error_of(transport.post_json, server.url, {}, ca_path="", proxy="", allow_http=False)
+    assert "did not answer within 0.5 seconds" in str(error)
+
+
+def test_the_bomb_of_a_webhook_is_not_unpacked(target: Target, packed: bytes) -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Encoding: gzip\r\n"
+    with raw(head + b"Content-Length: %d\r\n\r\n%s" % (len(packed), packed)) as server:
+        tracemalloc.start()
+        try:
+            error = error_of(transport.post_json, server.url, {}, ca_path="", proxy="", allow_http=False)
+            _now, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert "answered HTTP 302" in str(error)
+    assert peak < 20 << 20
+
+
+# Broken framing
+
+OK = b'{"message": "Ok"}'
+BROKEN = {
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\nContent-Length: 9\r\n\r\n" + OK,
+    "a negative chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n" + OK,
+    "no chunk size": HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + OK,
+    "a chunk that ends early": HEAD + b"Transfer-Encoding: chunked\r\n\r\n40\r\n" + OK,
+    "no last chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n11\r\n" + OK + b"\r\n",
+    "a length that is not reached": HEAD + b"Content-Length: 18\r\n\r\n" + OK,
+    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "no status": b"HTTP/1.1 OK\r\n\r\n",
+    "a status of letters": b"HTTP/1.1 abc OK\r\n\r\n",
+    "nothing": b"",
+    "headers without end": HEAD,
+    "a status line without end": b"HTTP/1.1 200 " + b"x" * 70_000,
+    "too many headers": HEAD + b"X-A: b\r\n" * 200 + b"\r\n",
+    "gzip that is none": PACKED_HEAD + CLOSE + OK,
+    "gzip that is cut": PACKED_HEAD + CLOSE + gzip.compress(OK)[:-9],
+    "gzip with a wrong sum": PACKED_HEAD + CLOSE + gzip.compress(OK)[:-8] + b"12345678",
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+def test_a_broken_answer_is_called_unreachable(controlled: Controlled, answer: bytes) -> None:
+    with raw(answer) as server:
+        error = error_of(read_status, controlled.api(url=server.url).transport)
+    assert error.conclusion in (Conclusion.UNREACHABLE, Conclusion.NOT_JSON)
+    assert error.conclusion is Conclusion.UNREACHABLE or answer == BROKEN["headers without end"]
+    assert not error.uncertain
+    assert error.conclusion is Conclusion.NOT_JSON or controlled.clock.waits == [10]
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+def test_a_create_with_a_broken_answer_is_uncertain(controlled: Controlled, answer: bytes) -> None:
+    given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
+    with raw(answer) as server:
+        api = controlled.api(url=server.url, **given)
+        error = error_of(api.create_secret, controlled.scope, Secret("A", "one"))
+    assert error.conclusion in (Conclusion.UNREACHABLE, Conclusion.NOT_JSON)
+    assert error.uncertain
+    assert server.requests == ["POST"]
+
+
+def test_a_create_with_a_huge_answer_is_uncertain(controlled: Controlled, packed: bytes) -> None:
+    given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
+    with raw(PACKED_HEAD + CLOSE + packed) as server:
+        api = controlled.api(url=server.url, **given)
+        error = error_of(api.create_secret, controlled.scope, Secret("A", "one"))
+    assert (error.conclusion, error.uncertain) == (Conclusion.NOT_JSON, True)
+
+
+# Below a path
+
+
+class Prefixing(http.server.BaseHTTPRequestHandler):
+    """A gateway that passes on what lies below /tools/infisical, and answers the rest itself."""
+
+    behind: str
+    prefix = "/tools/infisical"
+
+    def answer(self) -> None:
+        if not self.path.startswith(self.prefix + "/"):
+            self.respond(404, b"<html>no such page</html>", "text/html")
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+        headers = {name: value for name, value in self.headers.items() if name in ("Authorization", "Content-Type")}
+        url = self.behind + self.path[len(self.prefix) :]
+        request = urllib.request.Request(url, body, headers, method=self.command)
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
+                self.respond(response.status, response.read())
+        except urllib.error.HTTPError as error:
+            self.respond(error.code, error.read())
+
+    def respond(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = answer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def gateway(controlled: Controlled) -> Iterator[str]:
+    handler = type("Bound", (Prefixing,), {"behind": controlled.server.url})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/tools/infisical"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.kinds("reference", "2024", "2026-07")
+def test_a_server_below_a_path_works(controlled: Controlled, gateway: str) -> None:
+    for url in (gateway, gateway + "/", gateway + "/api"):
+        store = controlled.remote(url=checked_url(url, allow_http=False))
+        assert read_status(store.api.transport) == "Ok"
+        store.put(Secret("A", url))
+        assert {secret.value for secret in store.listing().secrets} == {url}
+    assert error_of(controlled.remote(url=gateway.rpartition("/")[0]).listing).conclusion is Conclusion.NOT_JSON
+
+
 # TLS
 
 
@@ -143,8 +428,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused_before_anything_is_sen
     tls_server.clear_requests()
     error = error_of(controlled.remote(url=tls_server.url).listing)
     assert error.conclusion is Conclusion.CERTIFICATE
-    assert "does not verify" in str(error)
-    assert "ca_path" in str(error)
+    assert "does not verify, because no trusted authority has signed it. Set ca_path" in str(error)
     assert tls_server.requests() == []
     assert controlled.clock.waits == []
 
@@ -153,7 +437,9 @@ def test_a_certificate_for_another_host_name_is_refused(controlled: Controlled, 
     counting = Counting(int(tls_server.url.rpartition(":")[2]), "127.0.0.2")
     try:
         api = controlled.api(url=counting.url.replace("http:", "https:"), ca_path=tls_server.ca_path)
-        assert error_of(read_status, api.transport).conclusion is Conclusion.CERTIFICATE
+        error = error_of(read_status, api.transport)
+        assert error.conclusion is Conclusion.CERTIFICATE
+        assert "it is for another host name. Check the host name in url." in str(error)
         assert counting.connections == 1
     finally:
         counting.listener.close()
@@ -173,13 +459,57 @@ def test_a_ca_path_that_does_not_exist_is_said(controlled: Controlled, tls_serve
     assert "/nowhere/ca.pem" in str(error)
 
 
-def test_a_ca_path_that_holds_no_certificate_is_an_error_and_not_a_crash(
+@pytest.mark.parametrize(
+    "content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_ca_path_without_a_certificate_is_said(
+    controlled: Controlled, tls_server: DevServer, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "ca.pem").write_text(content)
+    error = error_of(read_status, controlled.api(url=tls_server.url, ca_path=str(tmp_path / "ca.pem")).transport)
+    assert error.conclusion is Conclusion.CONFIGURATION
+    assert str(error).startswith(f"ca_path: '{tmp_path}/ca.pem' holds no certificate")
+    assert "PEM" in str(error)
+
+
+def test_a_directory_of_pem_files_is_trusted_as_it_is(
     controlled: Controlled, tls_server: DevServer, tmp_path: Path
 ) -> None:
-    (tmp_path / "ca.pem").write_text("no certificate")
-    error = error_of(read_status, controlled.api(url=tls_server.url, ca_path=str(tmp_path / "ca.pem")).transport)
-    assert error.conclusion in (Conclusion.CERTIFICATE, Conclusion.CONFIGURATION)
-    assert "ca_path" in str(error)
+    shutil.copy(tls_server.ca_path, tmp_path / "our authority.crt")
+    (tmp_path / "README").write_text("Beglaubigungsstelle des Büros")
+    (tmp_path / "server.key").write_text("-----BEGIN PRIVATE KEY-----")
+    (tmp_path / "more").mkdir()
+    transport = controlled.api(url=tls_server.url, ca_path=str(tmp_path)).transport
+    assert read_status(transport) == "Ok"
+
+
+@pytest.mark.parametrize("files", [{}, {"README": "no certificate", "server.key": "-----BEGIN PRIVATE KEY-----"}])
+def test_a_directory_without_a_certificate_is_said(
+    controlled: Controlled, tls_server: DevServer, tmp_path: Path, files: dict[str, str]
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    error = error_of(read_status, controlled.api(url=tls_server.url, ca_path=str(tmp_path)).transport)
+    assert error.conclusion is Conclusion.CONFIGURATION
+    assert str(error).startswith(f"ca_path: no file in '{tmp_path}' holds a certificate")
+
+
+def test_a_directory_trusts_nothing_else(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
+    import certifi
+
+    shutil.copy(certifi.where(), tmp_path / "public.pem")
+    error = error_of(read_status, controlled.api(url=tls_server.url, ca_path=str(tmp_path)).transport)
+    assert error.conclusion is Conclusion.CERTIFICATE
+    assert f"Add the certificate authority that signed it to '{tmp_path}'" in str(error)
+
+
+def test_a_relative_ca_path_is_said_to_be_relative(
+    controlled: Controlled, tls_server: DevServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = error_of(read_status, controlled.api(url=tls_server.url, ca_path="certs/ca.pem").transport)
+    assert f"here {tmp_path}. Set an absolute path" in str(error)
+    assert "{{ playbook_dir }}" in str(error)
 
 
 def test_plain_http_where_tls_is_expected_is_told_apart_from_a_bad_certificate(controlled: Controlled) -> None:
@@ -244,6 +574,22 @@ def test_a_proxy_that_is_down_is_named_as_the_option_without_its_password(contro
     assert error.conclusion is Conclusion.UNREACHABLE
     assert "proxy" in str(error)
     assert "canary-0815" not in str(error) + "".join(controlled.log)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("login", ["", "me:canary-0815@"])
+def test_a_proxy_that_wants_a_login_is_said_with_the_way_to_give_it(
+    controlled: Controlled, scheme: str, login: str
+) -> None:
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\n{}"
+    with raw(refusal) as server:
+        proxy = server.url.replace("//", f"//{login}")
+        error = error_of(read_status, controlled.api(url=f"{scheme}://nothing.invalid", proxy=proxy).transport)
+    assert error.conclusion is Conclusion.CONFIGURATION
+    assert "the proxy wants a login (407)" in str(error)
+    assert "http://USER:PASSWORD@HOST:PORT" in str(error)
+    assert "canary-0815" not in str(error)
+    assert server.requests == ["CONNECT" if scheme == "https" else "GET"]
 
 
 def test_a_token_that_cannot_stand_in_a_header_is_an_error_that_does_not_quote_it(controlled: Controlled) -> None:

@@ -276,7 +276,8 @@ class Transport:
             return None
         said = self._sent.quote(answer.text())
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
-        uncertain = conclusion is Conclusion.SERVER_ERROR and not call.repeatable
+        # Something between may have spoilt the answer to a request that was done.
+        uncertain = conclusion in (Conclusion.SERVER_ERROR, Conclusion.NOT_JSON) and not call.repeatable
         problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
         advice = remedy(conclusion, call.operation, answer.text())
         if conclusion is Conclusion.TOKEN_REJECTED:
