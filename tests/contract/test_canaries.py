@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import model, redact
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import merged
-from contract.targets import SEED, Controlled, error_of
+from contract.targets import PROJECT, SEED, Controlled, error_of
 
 CANARY = 'cAnAry/"qUiNcE"+\u00fc'
 MULTI_LINE = "-----BEGIN CANARY-----\ncAnAry4711lineOne\ncAnAry4711lineTwo\n-----END CANARY-----\n"
@@ -129,6 +130,52 @@ def test_a_token_that_was_fetched_is_kept_out_of_messages_too(controlled: Contro
     error = error_of(api.list_secrets, controlled.scope)
     assert token not in str(error)
     assert redact.MASK in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500])
+def test_a_later_answer_does_not_get_an_earlier_secret_out(controlled: Controlled, status: int) -> None:
+    version = "v3" if controlled.kind == "2024" else "v4"
+    controlled.server.seed(
+        {**SEED, "identities": [{**SEED["identities"][0], "client_secret": CANARY, "permissions": {PROJECT: "admin"}}],
+         "tokens": []}
+    )  # fmt: skip
+    store = controlled.remote(api_version=version, client_secret=CANARY)
+    first = store.api.tokens.current()
+    store.put(Secret("A", MULTI_LINE))
+    controlled.server.revoke_tokens()
+    store.put(Secret("B", CANARY + "second"))
+    said = f"{CANARY}, {first}, {MULTI_LINE.splitlines()[1]}, {CANARY}second and {store.api.tokens.current()} are known"
+    for path in ("/secrets", "/projects|/workspace", "/status"):
+        controlled.server.arm("status", status=status, message=said, path=path, times=9)
+        call = {"/secrets": store.listing, "/status": lambda: read_status(store.api.transport)}.get(path)
+        error = error_of(call or (lambda: store.api.project(PROJECT)))
+        assert traces(error, *chain(error), *controlled.log) == []
+        for token in (first, store.api.tokens.current()):
+            assert token not in str(error) + "".join(controlled.log)
+        assert error.conclusion is Conclusion.TOKEN_REJECTED or "are known" in str(error)
+
+
+def test_the_password_of_a_proxy_is_kept_out_of_messages(controlled: Controlled) -> None:
+    options = {"proxy": f"http://me:{quote(CANARY, safe='')}@{controlled.server.url[7:]}"}
+    controlled.server.arm("status", status=422, message=f"me, {CANARY} and {quote(CANARY, safe='')}", times=3)
+    error = error_of(read_status, controlled.api(**options).transport)
+    assert traces(error, *chain(error)) == []
+    assert "me, ***" in str(error)
+
+
+@pytest.mark.parametrize("value", ["n", "Denied", "allowed", " a\n"])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500])
+@pytest.mark.kinds("2026-07")
+def test_a_short_value_is_not_masked_but_no_words_are_quoted(controlled: Controlled, status: int, value: str) -> None:
+    controlled.server.arm("status", status=status, message="PermissionDenied: not allowed", path="/secrets/", times=9)
+    store = controlled.remote(api_version="v4")
+    error = error_of(store.api.create_secret, controlled.scope, Secret("A", value))
+    assert f"answered HTTP {status}. " in str(error)
+    assert redact.MASK not in str(error)
+    assert "allowed" not in str(error)
+    assert len(str(error)) > 150  # what to do is there all the same
+    later = error_of(store.api.delete_secret, controlled.scope, "A")
+    assert "allowed" not in str(later)
 
 
 SITUATIONS: dict[str, Callable[[Controlled], Any]] = {
