@@ -69,10 +69,12 @@ def resolve(
     """
     resolved = {}
     chosen = any(direct.get(name) is not None for name in KEY_OPTIONS)
+    # An identity that a task names is one to log in with, whatever the environment says of another way.
+    by_identity = direct.get("client_id") is not None or direct.get("client_secret") is not None
     for name, definition in definitions.items():
         value = direct.get(name)
         if value is None:
-            if chosen and name in KEY_OPTIONS:
+            if (chosen and name in KEY_OPTIONS) or (by_identity and name == "auth_method"):
                 continue
             known = {entry["name"] for entry in definition.get("vars", ())}
             templated = {key: template(variables[key]) for key in known if key in variables}

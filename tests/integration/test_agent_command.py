@@ -75,6 +75,7 @@ class Host:
     def __init__(self, folder: Path, server: DevServer, hooks: Hooks) -> None:
         self.folder, self.server, self.hooks = folder, server, hooks
         self.printed = b""
+        self.ambient: dict[str, str] = {}
         self.wanted = (
             f"[file 1]\npath = {folder}/srv/app.env\nmode = 0440\nreload = app.service\nnames = DB_*\n"
             f"[file 2]\npath = {folder}/srv/values\nformat = files\nrestart = app.service\n"
@@ -135,6 +136,7 @@ class Host:
             "HOME": str(self.folder),
             "PYTHONPATH": str(ROOM.parents[5]),
             "PYTHONDONTWRITEBYTECODE": "1",
+            **self.ambient,
         }
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(self.folder / "jobs"), *words],
@@ -218,6 +220,28 @@ def test_a_secret_goes_from_the_server_to_the_files_of_an_application_which_is_t
     metrics = (host.folder / "metrics" / "infisical_sync_shop.prom").read_text()
     assert 'infisical_sync_secrets{sync_job="shop"} 2\n' in metrics
     assert 'infisical_sync_last_cycle_failed{sync_job="shop"} 0\n' in metrics
+
+
+def test_environment_of_a_caller_changes_nothing_of_a_job(host: Host, server: DevServer) -> None:
+    host.ambient = {
+        "INFISICAL_ENVIRONMENT": "prod", "INFISICAL_SYNC_ENVIRONMENT": "prod", "INFISICAL_SECRET_PATH": "/",
+        "INFISICAL_URL": "http://127.0.0.1:9", "INFISICAL_PROXY": "http://127.0.0.1:9", "INFISICAL_TOKEN": "ambient",
+        "INFISICAL_AUTH_METHOD": "token", "INFISICAL_CLIENT_ID": "ambient", "INFISICAL_CLIENT_SECRET": "ambient",
+        "INFISICAL_KEY_FILE": "/nowhere", "INFISICAL_VAULT_PATH": "/nowhere", "INFISICAL_CONFIG": "/nowhere",
+        "INFISICAL_DELIVER_RECORD_FILE": "/nowhere/record", "INFISICAL_NOTIFY_COMMAND": "/nowhere/program",
+        "INFISICAL_AGENT_RESULT_FILE": "/nowhere/result", "HTTP_PROXY": "http://127.0.0.1:9",
+    }  # fmt: skip
+    path = f"{host.folder}/bin/../jobs//shop.ini"
+    for end in (("--config", path), ("--job", "shop")):
+        for command in (["sync"], ["deliver"], ["notify"], ["status"], ["metadata", "--json"], ["vault", "verify"]):
+            host.run(*command, *end)
+    assert host.value("DB_USER") == "shop"
+    listings = server.requests("/secrets")
+    assert listings and not [request for request in listings if "prod" in str(request)]
+    del host.ambient["INFISICAL_CONFIG"], host.ambient["INFISICAL_VAULT_PATH"]
+    host.run("sync")
+    host.ambient = {"INFISICAL_CONFIG": path, "INFISICAL_ENVIRONMENT": "prod"}
+    host.run("sync")
 
 
 def test_an_outage_leaves_everything_and_is_told_once_and_its_end_too(host: Host, server: DevServer) -> None:

@@ -150,3 +150,100 @@ def test_the_jobs_of_a_host_are_those_whose_files_can_be_read(tmp_path: Path, mo
         (tmp_path / "jobs" / name).touch()
     assert config.installed_jobs() == ["shop.2", "till"]
     assert config.job_file("till") == str(tmp_path / "jobs" / "till.ini")
+
+
+# Which place wins
+
+
+AMBIENT = {
+    option.environment[0]: "true" if option.kind == "bool" else "1" if option.kind == "number" else "/ambient"
+    for option in config.OPTIONS
+    if not option.choices
+}  # fmt: skip
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the agent's jobs, with the job shop."""
+    folder = tmp_path / "etc" / "jobs"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(config, "JOBS", str(folder))
+    (folder / "shop.ini").write_text(
+        "[infisical]\nclient_id_file = /client/id\n[sync]\njob = shop\nenvironment = dev\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    "spelling", ["{}/shop.ini", "{}/../jobs//./shop.ini", "relative", "link to file", "link to folder"]
+)
+def test_environment_does_not_count_for_an_installed_job(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    monkeypatch.chdir(jobs)
+    (tmp_path / "mine.ini").symlink_to(jobs / "shop.ini")
+    (tmp_path / "mine").symlink_to(jobs)
+    links = {
+        "relative": "shop.ini",
+        "link to file": f"{tmp_path}/mine.ini",
+        "link to folder": f"{tmp_path}/mine/shop.ini",
+    }
+    path = links.get(spelling, spelling.format(jobs))
+    alone = Settled({}, {}, path)
+    for found in (Settled({}, AMBIENT, path), Settled({}, {**AMBIENT, "INFISICAL_CONFIG": path})):
+        for section in ("infisical", "vault", "sync", "agent", "deliver", "notify"):
+            assert found.section(section) == alone.section(section), section
+    assert Settled({("infisical", "environment"): "qa"}, AMBIENT, path).first(("infisical", "environment")) == "qa"
+
+
+def test_usual_file_that_leads_to_a_job_is_an_installed_job(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "usual.ini").symlink_to(jobs / "shop.ini")
+    monkeypatch.setattr(config, "CONFIG_FILES", (str(tmp_path / "usual.ini"),))
+    assert Settled({}, AMBIENT).section("infisical") == {"client_id_file": "/client/id"}
+
+
+def test_only_credentials_of_the_jobs_own_services_count(jobs: Path, tmp_path: Path) -> None:
+    found = {}
+    for unit in ("infisical-sync@shop.service", "infisical-sync@till.service", "other.service"):
+        (tmp_path / unit).mkdir()
+        (tmp_path / unit / "infisical_client_id").write_text("x")
+        environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / unit)}
+        found[unit] = Settled({}, environ, str(jobs / "shop.ini")).first(("infisical", "client_id_file"))
+    assert found == {
+        "infisical-sync@shop.service": f"{tmp_path}/infisical-sync@shop.service/infisical_client_id",
+        "infisical-sync@till.service": "/client/id",
+        "other.service": "/client/id",
+    }
+
+
+def test_named_file_wins_over_environment_and_that_over_usual_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.ini"
+    path.write_text("[infisical]\nenvironment = dev\n[vault]\npassphrase_file = /from/file\n")
+    path.chmod(0o600)
+    environ = {"INFISICAL_ENVIRONMENT": "prod", "INFISICAL_KEY_FILE": "/ambient", "INFISICAL_URL": "http://ambient"}
+    names = ("key_file", "passphrase_file")
+    named = Settled({}, environ, str(path))
+    assert named.first(("infisical", "environment")) == "dev"
+    assert named.group("vault", names) == {"passphrase_file": "/from/file"}
+    assert named.first(("infisical", "url")) == "http://ambient"
+    given = {("infisical", "environment"): "qa"}
+    assert Settled(given, environ, str(path)).first(("infisical", "environment")) == "qa"
+    monkeypatch.setattr(config, "CONFIG_FILES", (str(path),))
+    for less in (Settled({}, environ), Settled({}, {**environ, "INFISICAL_CONFIG": str(path)})):
+        assert less.first(("infisical", "environment")) == "prod"
+        assert less.group("vault", names) == {"key_file": "/ambient"}
+
+
+def test_ambient_auth_method_does_not_replace_a_named_identity(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("CANARY")
+    (tmp_path / "secret").chmod(0o600)
+    path = tmp_path / "own.ini"
+    path.write_text(f"[infisical]\nclient_id = id\nclient_secret_file = {tmp_path}/secret\n")
+    path.chmod(0o600)
+    environ = {"INFISICAL_AUTH_METHOD": "token", "INFISICAL_TOKEN": "ambient"}
+    assert Settled({}, environ, str(path)).server("sync")["auth_method"] is None
+    assert Settled({}, environ, os.devnull).server("sync")["auth_method"] == "token"

@@ -15,7 +15,19 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from .config import BY_PLACE, CONFIG_FILES, JOBS, OPTIONS, Layer, Option, Settled, installed_jobs, job_file, secret_text
+from .config import (
+    BY_PLACE,
+    CONFIG_FILES,
+    JOBS,
+    OPTIONS,
+    Layer,
+    Option,
+    Settled,
+    installed_jobs,
+    is_job_file,
+    job_file,
+    secret_text,
+)
 from .errors import Conclusion, ConfigurationError, InfisicalError
 from .model import shown
 
@@ -430,9 +442,7 @@ def _metadata(settled: Settled, arguments: argparse.Namespace, say: Console) -> 
     from . import metadata
     from .local import open_vault
 
-    names = {
-        config: os.path.basename(config)[:-4] if os.path.dirname(config) == JOBS else "" for config in arguments.configs
-    }
+    names = {config: os.path.basename(config)[:-4] if is_job_file(config) else "" for config in arguments.configs}
     keys: dict[KeySource, KeySource] = {}
     opened: dict[str, tuple[Settled, str, KeySource]] = {}
     problems: dict[str, str] = {}
@@ -1016,17 +1026,20 @@ commands:
 {commands}
 
 Each option is taken from the first of these that has it: the command line;
-the environment (--key-file is INFISICAL_KEY_FILE, --vault
-INFISICAL_VAULT_PATH, --prune of sync INFISICAL_SYNC_PRUNE, --prune of push
-INFISICAL_PUSH_PRUNE);
+the file of --config; the environment (--key-file is INFISICAL_KEY_FILE,
+--vault INFISICAL_VAULT_PATH, --prune of sync INFISICAL_SYNC_PRUNE, --prune of
+push INFISICAL_PUSH_PRUNE);
 systemd credentials called infisical_client_id, infisical_client_secret,
-infisical_token, infisical_vault_key and infisical_webhook_url; and one
-configuration file: the one of --config or INFISICAL_CONFIG, that of --job,
-else the first that is there of
+infisical_token, infisical_vault_key and infisical_webhook_url; and without
+--config, the file of INFISICAL_CONFIG or the first that exists of
   {files}
-with the sections [infisical], [vault], [sync] and [push]. The agent's jobs
-have their files, with [agent], [deliver], [notify] and [file N] too, in
+A file has the sections [infisical], [vault], [sync] and [push].
+
+The agent's jobs have their files, with [agent], [deliver], [notify] and
+[file N] too, in
   {jobs}
+For a job of the agent (--job, or --config with its file) the environment does
+not count.
 
 Client secret, token and passphrase are never arguments. Set
 INFISICAL_CLIENT_SECRET, or put them into a file and give its path with
@@ -1174,13 +1187,13 @@ def _configs(command: Command, parsed: argparse.Namespace, given: Layer) -> list
     the agent, where nothing else is named. Raises ConfigurationError where it could be that of several jobs."""
     if parsed.config:
         return [os.path.expanduser(parsed.config)]
-    named = os.environ.get("INFISICAL_CONFIG", "")
-    job = given.get(("sync", "job"), "")
-    if named or ("vault", "path") in given or os.environ.get("INFISICAL_VAULT_PATH"):
-        return [named]
-    jobs = installed_jobs()
+    job, jobs = given.get(("sync", "job"), ""), installed_jobs()
+    if ("vault", "path") in given:
+        return [""]
     if job in jobs:
         return [job_file(job)]
+    if os.environ.get("INFISICAL_CONFIG") or os.environ.get("INFISICAL_VAULT_PATH"):
+        return [""]
     usual = command.run is not _metadata and any(os.access(os.path.expanduser(name), os.R_OK) for name in CONFIG_FILES)
     if job or not jobs or usual:
         return [""]

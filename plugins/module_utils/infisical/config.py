@@ -175,13 +175,21 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 
 class Settled:
-    """The settings of one call: from the command line, the environment, systemd's credentials and the file."""
+    """The settings of one call, by precedence: the command line; the file that the caller names as `config`; the
+    environment and systemd's credentials; the usual file. For a job of the agent, nothing in the environment counts but
+    the credentials that systemd hands to the job's own services."""
 
     def __init__(self, given: Layer, environ: Mapping[str, str], config: str = "") -> None:
+        path = config or environ.get("INFISICAL_CONFIG", "") or _usual_file()
+        found = _from_file(path)
+        if is_job_file(path):
+            environ = _of_service(environ, os.path.basename(os.path.realpath(path))[:-4])
+            self._layers = (given, _from_credentials(environ), found)
+        elif config:
+            self._layers = (given, found, _from_environment(environ), _from_credentials(environ))
+        else:
+            self._layers = (given, _from_environment(environ), _from_credentials(environ), found)
         self._environ = environ
-        config = config or environ.get("INFISICAL_CONFIG", "")
-        found = _from_file(config)
-        self._layers = (given, _from_environment(environ), _from_credentials(environ), found)
         self._file = found
 
     def first(self, *places: tuple[str, str]) -> Any:
@@ -208,6 +216,7 @@ class Settled:
     def server(self, section: str) -> dict[str, Any]:
         """The shared options (see Settings) for a command that has a section of its own in the file."""
         options = self.section("infisical")
+        options["auth_method"] = self._auth_method()
         for name in ("project_id", "environment", "secret_path"):
             places = [place for place in ((section, name), ("infisical", name)) if place in BY_PLACE]
             options[name] = self.first(*places)
@@ -218,6 +227,16 @@ class Settled:
                 group[name] = secret_text(group[name + "_file"], name + "_file", self._environ)
             options[name] = group.get(name)
         return options
+
+    def _auth_method(self) -> str | None:
+        """A layer with the id or secret of a machine identity logs in with it, whatever a later layer says."""
+        by_identity = ("client_id", "client_id_file", "client_secret", "client_secret_file")
+        for layer in self._layers:
+            if layer.get(("infisical", "auth_method")):
+                break
+            if any(layer.get(("infisical", name)) for name in by_identity):
+                return None
+        return self.first(("infisical", "auth_method"))
 
     def files(self) -> list[File]:
         """The files that a job delivers, from its configuration file alone. Raises ConfigurationError."""
@@ -255,6 +274,25 @@ def job_file(job: str) -> str:
     return os.path.join(JOBS, job + ".ini")
 
 
+def is_job_file(path: str) -> bool:
+    """Whether a configuration file is that of a job of the agent, however its path is spelled."""
+    try:
+        return bool(path) and os.path.samefile(os.path.dirname(os.path.realpath(path)), JOBS)
+    except OSError:
+        return False
+
+
+def _of_service(environ: Mapping[str, str], job: str) -> dict[str, str]:
+    """What of the environment counts for a job of the agent: the credentials of the job's own services.
+
+    systemd names the directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY).
+    """
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    unit = os.path.basename(directory)
+    own = unit.startswith("infisical-") and unit.endswith(f"@{job}.service")
+    return {"CREDENTIALS_DIRECTORY": directory} if own else {}
+
+
 def _from_environment(environ: Mapping[str, str]) -> Layer:
     found = {}
     for option in OPTIONS:
@@ -275,14 +313,17 @@ def _from_credentials(environ: Mapping[str, str]) -> Layer:
     }
 
 
+def _usual_file() -> str:
+    """The first of the usual configuration files that exists, empty for none."""
+    usual = (os.path.expanduser(name) for name in CONFIG_FILES)
+    # One that is for the agent only must not keep others from using vaults of their own.
+    return next((name for name in usual if os.access(name, os.R_OK)), "")
+
+
 def _from_file(path: str) -> Layer:
-    """The configuration file: the one named, else the first of the usual ones that is there, else nothing."""
+    """What a configuration file says, nothing for an empty path."""
     if not path:
-        usual = (os.path.expanduser(name) for name in CONFIG_FILES)
-        # One that is for the agent only must not keep others from using vaults of their own.
-        path = next((name for name in usual if os.access(name, os.R_OK)), "")
-        if not path:
-            return {}
+        return {}
     import configparser
 
     try:
