@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -416,10 +417,97 @@ def test_the_vaults_key_can_be_rotated_and_a_second_run_settles(host: Host) -> N
     assert local.open_vault(f"{units.STATE}/shop/secrets.vault", credentials.HeldKey(host.key()))[0].read().count == 1
     assert any("sealed with a new key" in change for change in done.changes) and not done.warnings
     host.settled()
-    assert not list(host.root.rglob("*.next"))
+    assert keys.keys_in(host.key()) == (host.key(),)
 
 
-def test_a_rotation_that_was_interrupted_is_completed_by_the_next_run(
+STEPS = ("rename", "unlink", "link", "symlink", "mkdir", "rmdir")
+"""What changes a file's name: each call is a step, before which a run may end."""
+
+
+def loaded(host: Host, job: str) -> bytes:
+    """The vaults' key as the services of a job get it."""
+    unit = host.path("etc/systemd/system/infisical-deliver@.service")
+    line = re.search("^(LoadCredential.*)=infisical_vault_key:(.*)$", unit.read_text() if unit.exists() else "", re.M)
+    if line is None:
+        return Path(config.Settled({}, {}, config.job_file(job)).first(("vault", "key_file"))).read_bytes()
+    is_encrypted = line[1] == "LoadCredentialEncrypted"
+    return systemd.decrypted("infisical_vault_key", line[2]) if is_encrypted else Path(line[2]).read_bytes()
+
+
+def opened(host: Host, jobs: tuple[Job, ...]) -> list[int]:
+    """The number of entries of each vault, opened with what the units load; all that they load is there."""
+    for unit in host.path("etc/systemd/system").glob("*.service"):
+        for path in re.findall("^LoadCredential.*?:(.*)$", unit.read_text(), re.M):
+            assert os.path.exists(path), f"{unit.name} loads {path}"
+    vaults = [(f"{units.STATE}/{job.name}/secrets.vault", loaded(host, job.name)) for job in jobs]
+    return [local.open_vault(path, credentials.HeldKey(key))[0].read().count for path, key in vaults]
+
+
+def ends_before(step: int, run: Any, monkeypatch: pytest.MonkeyPatch, how: str) -> bool:
+    """Whether `run` ended before its step of that number, by a signal or an error of the disk."""
+    left = [step]
+
+    def counted(real: Any) -> Any:
+        def call(*arguments: Any, **names: Any) -> Any:
+            left[0] -= 1
+            if left[0] == -1 or (left[0] < 0 and how == "full disk"):
+                if how == "kill":
+                    os._exit(9)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments, **names)
+
+        return call
+
+    if how == "kill":
+        child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with monkeypatch.context() as patched:
+        for name in STEPS:
+            patched.setattr(os, name, counted(getattr(os, name)))
+        try:
+            run()
+        except InfisicalError:
+            assert how != "kill"
+        finally:
+            if how == "kill":
+                os._exit(0)
+    return left[0] < 0
+
+
+@pytest.mark.parametrize("how", ["kill", "full disk"])
+@pytest.mark.parametrize(
+    ("version", "before", "after"),
+    [(252, "auto", "auto"), (247, "auto", "auto"), (0, "auto", "auto"), (252, "file", "encrypted"),
+     (252, "encrypted", "file")],
+)  # fmt: skip
+def test_every_vault_opens_after_each_step_of_a_rotation(
+    host: Host, monkeypatch: pytest.MonkeyPatch, version: int, before: str, after: str, how: str
+) -> None:
+    host.facts = Facts(version, MACHINE)
+    jobs = (SHOP, SHOP._replace(name="till"))
+    wanted = replace(AGENT, jobs=jobs, credentials=before)
+    host.apply(wanted)
+    for job in jobs:
+        host.fill(job.name)
+    ended, step = True, 0
+    while ended:
+        old = loaded(host, "shop")
+        rotation = replace(wanted, credentials=after, rotate_key=True)
+        ended = ends_before(step, lambda wanted=rotation: host.apply(wanted), monkeypatch, how)
+        assert opened(host, jobs) == [1, 1], f"step {step}"
+        completed = host.apply(rotation if step == 0 else replace(rotation, rotate_key=False))
+        assert not completed.warnings and opened(host, jobs) == [1, 1], f"after step {step}"
+        assert keys.keys_in(loaded(host, "shop")) == (loaded(host, "shop"),)
+        host.settled(replace(rotation, rotate_key=False))
+        if step == 0:
+            assert loaded(host, "shop") != old
+        host.apply(wanted)
+        step += 1
+    assert step > 5
+
+
+def test_a_vault_that_cannot_be_sealed_anew_keeps_the_old_key_in_use(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = (SHOP, SHOP._replace(name="till"))
@@ -427,23 +515,44 @@ def test_a_rotation_that_was_interrupted_is_completed_by_the_next_run(
     host.apply(wanted)
     for job in jobs:
         host.fill(job.name)
-    real, sealed = credentials.rekey, []
+    real = credentials.rekey
 
-    def dying(vault: Any, *arguments: Any, **names: Any) -> Any:
-        if sealed:
-            raise KeyboardInterrupt
-        sealed.append(vault.path)
+    def busy(vault: Any, *arguments: Any, **names: Any) -> Any:
+        if "shop" in vault.path:
+            raise InfisicalError(Conclusion.BUSY, "Another process is writing the vault.")
         return real(vault, *arguments, **names)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(credentials, "rekey", dying)
-        host.apply(replace(wanted, rotate_key=True))
-    done = host.apply(wanted)
-    assert not done.warnings
-    for job in jobs:
-        vault, _state = local.open_vault(f"{units.STATE}/{job.name}/secrets.vault", credentials.HeldKey(host.key()))
-        assert vault.read().count == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(credentials, "rekey", busy)
+        done = host.apply(replace(wanted, rotate_key=True))
+    assert len(done.warnings) == 1 and "shop/secrets.vault" in done.warnings[0]
+    assert opened(host, jobs) == [1, 1]
+    done = host.same_in_check_mode(wanted)
+    assert not done.warnings and opened(host, jobs) == [1, 1]
     host.settled(wanted)
+
+
+def test_moving_a_lost_vault_aside_can_be_interrupted(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.apply()
+    host.fill(key=bytes(32))
+    vault = host.path("var/lib/infisical-sync/shop/secrets.vault")
+    shutil.copy2(vault, f"{vault}.previous")
+    real, moves = os.rename, []
+
+    def dying(source: Any, *arguments: Any, **names: Any) -> None:
+        if ".lost-" in str(arguments[:1]):
+            if moves:
+                raise KeyboardInterrupt
+            moves.append(source)
+        real(source, *arguments, **names)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "rename", dying)
+        host.apply()
+    assert len(moves) == 1
+    host.apply()
+    assert not vault.exists() and not Path(f"{vault}.previous").exists()
+    host.settled()
 
 
 # Jobs

@@ -15,12 +15,14 @@ import pytest
 pytest.importorskip("cryptography", reason="the vault needs cryptography")
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, systemd
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.credentials import HeldKey
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
     MissingLibrary,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
 
 KEY = b"CANARY-in-a-key-of-32-bytes-long"
 PASSPHRASE = "CANARY passphrase"
@@ -355,3 +357,25 @@ def test_others_than_root_are_told_the_line_with_sudo(tmp_path: Path, monkeypatc
     assert isinstance(error, ConfigurationError)
     assert error.option == "key_credential"
     assert "sudo systemd-creds decrypt --name=vault-key /etc/credstore.encrypted/vault-key -" in str(error)
+
+
+# Two keys, while one is rotated
+
+
+def test_a_file_with_two_keys_opens_vaults_of_either(tmp_path: Path) -> None:
+    newer, older = bytes(range(32)), bytes(range(32, 64))
+    path = tmp_path / "key"
+    path.write_bytes(keys.two_keys(newer, older))
+    path.chmod(0o600)
+    both = keys.KeyFile(str(path))
+    for name, key in (("newer", newer), ("older", older), ("both", both.secret())):
+        vault = Vault(str(tmp_path / name), HeldKey(key))
+        vault.put("A", name)
+        assert Vault(vault.path, both).read().secrets["A"].value == name
+    assert Vault(str(tmp_path / "both"), HeldKey(newer)).read().count == 1, "the newer key seals"
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 64, 81, 83])
+def test_other_lengths_are_no_keys(size: int) -> None:
+    assert keys.keys_in((keys.two_keys(bytes(32), bytes(32)) + b"x")[:size]) == ()
+    assert keys.keys_in(bytes(64)) == ()

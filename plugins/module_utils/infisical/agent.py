@@ -203,6 +203,7 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
     if host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644) and version and not check:
         # What told at boot that this is another machine is not wrong any more.
         host.run("systemctl", "reset-failed", units.MOVED.format("*"))
+    done.warnings += kept.warnings
     for job in agent.jobs:
         done.warnings += credentials.set_aside(host, job.name, kept)
         metrics = _metrics_file(job.name)
@@ -215,6 +216,7 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
             done.due.append(job.name)
             done.requests += len(job.options.get("project_ids", ())) or 1
     _schedule(host, agent, around)
+    credentials.forget(host, kept)
     _remove_jobs(host, {job.name for job in agent.jobs})
     done.warnings += _about_swap(agent.jobs)
     return done

@@ -5,24 +5,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 from . import config, files, systemd, units
 from .errors import Conclusion, ConfigurationError, InfisicalError
 from .host import Host
-from .keys import KEY_BYTES
+from .keys import KEY_BYTES, keys_in, two_keys
 from .local import open_vault, rekey
 from .vault import Vault
 
 KEY = "infisical_vault_key"
 VAULT_FILE = "secrets.vault"
-_NEXT_KEY = f"{KEY}.next"
 _KEY_KIND = "credential-key"
 """The file that says what has encrypted the credentials: a credential itself does not tell."""
 
@@ -50,19 +50,21 @@ class Machine(NamedTuple):
 
 @dataclass(frozen=True)
 class Kept:
-    """Credentials by name with the file each lies in, and whether encrypted; the vaults' key, and whether it is another
-    one than any before; and whether anything is not what it was."""
+    """Credentials by name with the file each lies in, and whether encrypted; the vaults' key, or two while vaults are
+    sealed with either, and whether it is another one than any before; whether anything is not what it was; and what a
+    person should know."""
 
     paths: Mapping[str, str]
     encrypted: bool
     key: bytes = field(repr=False)
     new_key: bool
     renewed: bool
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class HeldKey:
-    """A vault's key that is at hand."""
+    """A vault's key that is at hand, or two."""
 
     key: bytes = field(repr=False)
     kind: Any = "key"
@@ -78,7 +80,10 @@ def vault_of(job: str, key: bytes = b"") -> Vault:
 
 
 def keep(host: Host, wanted: Wanted, machine: Machine) -> Kept:
-    """Bring the agent's own secrets to where its units take them from. Raises InfisicalError."""
+    """Bring the agent's own secrets to where its units take them from. Raises InfisicalError.
+
+    What lies elsewhere stays for the units of now, until `forget` removes it.
+    """
     version = machine.version
     encrypts = wanted.how == "encrypted" or (
         wanted.how == "auto" and version >= units.DECRYPTS_CREDENTIALS and bool(shutil.which("systemd-creds"))
@@ -88,76 +93,113 @@ def keep(host: Host, wanted: Wanted, machine: Machine) -> Kept:
             "credentials", f"systemd {version} cannot decrypt credentials of services: that came with "
             f"{units.DECRYPTS_CREDENTIALS}. Set credentials: file."
         )  # fmt: skip
-    plain = f"{units.CONFIGURATION}/credentials"
+    plain = _plain()
     store = systemd.CREDSTORE if encrypts else plain
-    owner = (0, 0) if version >= units.LOADS_CREDENTIALS else machine.user
+    owner = (0, 0) if encrypts or version >= units.LOADS_CREDENTIALS else machine.user
     moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", machine.machine_id)
-    kept = _kept_key(plain, moved)
+    found = _found_key(moved)
     host.directory(store, 0o700 if encrypts or version >= units.LOADS_CREDENTIALS else 0o755)
-
-    def put(file: str, name: str, value: bytes) -> bool:
-        data = systemd.encrypted(name, value, with_key=wanted.credential_key) if encrypts and not host.check else value
-        return host.file(f"{store}/{file}", data, 0o600, (0, 0) if encrypts else owner)
-
-    key = os.urandom(KEY_BYTES) if kept is None else _rotated(host, kept, wanted.rotate_key, store, put)
+    warnings: list[str] = []
+    key = os.urandom(KEY_BYTES) if found is None else _rotated(host, found, wanted, warnings)
     values = {**wanted.values, KEY: key}
     renewed = False
     key_kind = f"{units.CONFIGURATION}/{_KEY_KIND}"
     by_other_key = encrypts and (_text_of(key_kind) or wanted.credential_key) != wanted.credential_key
     for name, value in values.items():
+        path = f"{store}/{name}"
         # What is encrypted is another text each time.
-        if not encrypts or moved or by_other_key or _decrypted(name, f"{store}/{name}") != value:
-            renewed |= put(name, name, value)
+        if not encrypts or moved or by_other_key or _decrypted(name, path) != value:
+            data = (
+                systemd.encrypted(name, value, with_key=wanted.credential_key) if encrypts and not host.check else value
+            )
+            renewed |= host.file(path, data, 0o600, owner)
     if encrypts:
         host.file(key_kind, f"{wanted.credential_key}\n", 0o644)
+    return Kept({name: f"{store}/{name}" for name in values}, encrypts, key, found is None, renewed, tuple(warnings))
+
+
+def forget(host: Host, kept: Kept) -> None:
+    """Remove the credentials that no unit takes any more. For after the units have been changed."""
     for name in config.CREDENTIALS:
-        for directory in (systemd.CREDSTORE, plain):
-            if name not in values or directory != store:
+        for directory in (systemd.CREDSTORE, _plain()):
+            if kept.paths.get(name) != f"{directory}/{name}":
                 host.absent(f"{directory}/{name}")
-    return Kept({name: f"{store}/{name}" for name in values}, encrypts, key, kept is None, renewed)
 
 
-def _rotated(host: Host, kept: bytes, rotate: bool, store: str, put: Callable[[str, str, bytes], bool]) -> bytes:
-    """The key with which all vaults of this host are sealed from now on: with `rotate` a new one, else `kept`.
+def _plain() -> str:
+    """Where credentials are files that are not encrypted."""
+    return f"{units.CONFIGURATION}/credentials"
 
-    The new key lies beside the old one until every vault has it, so that a run that was interrupted is completed by the
-    next one.
+
+def _rotated(host: Host, kept: bytes, wanted: Wanted, warnings: list[str]) -> bytes:
+    """The key with which all vaults of this host are sealed from now on: with `rotate_key` a new one, else `kept`.
+
+    Before a vault is sealed anew, what units load has both keys, and has them until no vault needs the old one. So each
+    vault opens at every moment, and a run that was interrupted is completed by the next one.
     """
-    coming = f"{store}/{_NEXT_KEY}"
-    new = _key_at(coming, encrypted=store == systemd.CREDSTORE)
-    if new is None and not rotate:
-        return kept
-    if new is None:
-        new = os.urandom(KEY_BYTES)
-        put(_NEXT_KEY, KEY, new)
+    new, *older = keys_in(kept)
+    if not older:
+        if not wanted.rotate_key:
+            return kept
+        new, older = os.urandom(KEY_BYTES), [new]
+    both = two_keys(new, older[0])
+    if host.note("the vaults' key is rotated"):
+        _put_key(host, both, wanted)
     for path in sorted(glob.glob(f"{units.STATE}/*/{VAULT_FILE}")):
         if os.path.islink(os.path.dirname(path)):  # the agent's user may have placed it
             continue
         try:
-            open_vault(path, HeldKey(new))[0].read()
-            continue
+            _seal_anew(host, path, new, both)
         except InfisicalError as error:
-            if error.conclusion is not Conclusion.WRONG_KEY:
+            if error.conclusion in _LOST:
                 host.done.changes.append(f"{path} is not sealed anew: {error}")
                 continue
-        if host.note(f"{path} is sealed with a new key"):
-            rekey(*open_vault(path, HeldKey(kept)), HeldKey(new), data=True)
-    if not host.check:
-        with host.explained(coming):
-            os.rename(coming, f"{store}/{KEY}")
-    return kept if host.check else new
+            warnings.append(
+                f"The vaults' key is not rotated completely, and the old one stays in use, because {path} could not be "
+                f"sealed with the new one: {error} Then run the role again."
+            )
+    if host.check:
+        return kept
+    if warnings:
+        return both
+    _put_key(host, new, wanted)
+    return new
 
 
-def _key_at(path: str, *, encrypted: bool) -> bytes | None:
-    """The key in a file of the agent's, None where it is not there or cannot be had."""
-    if encrypted:
-        key = _decrypted(KEY, path)
-    else:
-        try:
-            key = files.read_regular(path)
-        except OSError:
-            key = None
-    return key if key is not None and len(key) == KEY_BYTES else None
+def _seal_anew(host: Host, path: str, new: bytes, both: bytes) -> None:
+    """Seal one vault with the new key, if it is not yet. Raises InfisicalError."""
+    try:
+        open_vault(path, HeldKey(new))[0].read()
+        return
+    except InfisicalError as error:
+        if error.conclusion is not Conclusion.WRONG_KEY:
+            raise
+    vault, state = open_vault(path, HeldKey(both))
+    vault.read()
+    if host.note(f"{path} is sealed with a new key"):
+        rekey(vault, state, HeldKey(new), data=True)
+
+
+def _put_key(host: Host, key: bytes, wanted: Wanted) -> None:
+    """Put this key wherever units may load the vaults' key from, in the form and for the owner of what is there."""
+    for directory in (_plain(), systemd.CREDSTORE):
+        path = f"{directory}/{KEY}"
+        is_encrypted = directory == systemd.CREDSTORE
+        if not os.path.exists(path) or (is_encrypted and not shutil.which("systemd-creds")):
+            continue
+        data = systemd.encrypted(KEY, key, with_key=wanted.credential_key) if is_encrypted else key
+        with host.explained(path):
+            files.write_atomic(path, data, 0o600, owner=files.owner_of(path))
+
+
+def _found_key(moved: bool) -> bytes | None:
+    """The vaults' key, or both while it is rotated; None where there is none that can be had."""
+    with contextlib.suppress(OSError):
+        key = files.read_regular(f"{_plain()}/{KEY}")
+        if keys_in(key):
+            return key
+    encrypted = None if moved else _decrypted(KEY, f"{systemd.CREDSTORE}/{KEY}")
+    return encrypted if encrypted is not None and keys_in(encrypted) else None
 
 
 def _text_of(path: str) -> str:
@@ -165,12 +207,6 @@ def _text_of(path: str) -> str:
         return files.read_regular(path).decode("ascii", "replace").strip()
     except OSError:
         return ""
-
-
-def _kept_key(plain: str, moved: bool) -> bytes | None:
-    """The vaults' key that is there, None where there is none that can be had."""
-    key = _key_at(f"{plain}/{KEY}", encrypted=False)
-    return key or (None if moved else _key_at(f"{systemd.CREDSTORE}/{KEY}", encrypted=True))
 
 
 def _decrypted(name: str, path: str) -> bytes | None:
@@ -205,7 +241,8 @@ def set_aside(host: Host, job: str, kept: Kept) -> list[str]:
     if not reason:
         return []
     aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    for path in (vault.path, vault.previous):
+    # The vault itself last: if only one of them is moved, the next run finds that one and moves it too.
+    for path in (vault.previous, vault.path):
         if os.path.lexists(path) and host.note(f"{path} is moved to {path}{aside}"):
             with host.explained(path):
                 os.rename(path, path + aside)
@@ -215,6 +252,6 @@ def set_aside(host: Host, job: str, kept: Kept) -> list[str]:
 def remove(host: Host, *, keep_key: bool) -> None:
     """Take the credentials off the host, with the vaults' key or without it."""
     for directory in (systemd.CREDSTORE, f"{units.CONFIGURATION}/credentials"):
-        for name in (*config.CREDENTIALS, _NEXT_KEY):
+        for name in config.CREDENTIALS:
             if name != KEY or not keep_key:
                 host.absent(f"{directory}/{name}")

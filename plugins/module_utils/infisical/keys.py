@@ -18,6 +18,11 @@ from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibra
 KEY_BYTES = 32
 """Bytes of a vault's key."""
 
+_PAIR = b"keyfleet two keys\n"
+"""What a key file or credential with two keys begins with; the newer key follows, and then the older one."""
+
+_LONGEST_KEY = len(_PAIR) + 2 * KEY_BYTES
+
 SHORTEST_PASSPHRASE = 8
 """Characters that a passphrase must have where a vault is made or gets a new one."""
 
@@ -41,12 +46,12 @@ class KeySource(Protocol):
         """What `secret` gives: 32 bytes of a key, or a passphrase in UTF-8."""
 
     def secret(self) -> bytes:
-        """The key or passphrase, read once and then remembered. Raises InfisicalError."""
+        """The key (or two, see `keys_in`) or passphrase, read once and then remembered. Raises InfisicalError."""
 
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A file of exactly 32 bytes that is its owner's alone, or a systemd credential's file."""
+    """A file with a key that is its owner's alone, or a systemd credential's file."""
 
     path: str
     kind: Literal["key"] = field(default="key", init=False, repr=False)
@@ -56,8 +61,8 @@ class KeyFile:
 
     @cached_property
     def _secret(self) -> bytes:
-        data = _read("key_file", "key file", self.path, KEY_BYTES + 1)
-        if len(data) != KEY_BYTES:
+        data = _read("key_file", "key file", self.path, _LONGEST_KEY + 1)
+        if not keys_in(data):
             size = "is longer" if len(data) > KEY_BYTES else f"has {len(data)}"
             raise ConfigurationError(
                 "key_file", f"'{self.path}' is no key file: that has {KEY_BYTES} bytes, and this one {size}."
@@ -67,7 +72,7 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class Credential:
-    """A systemd credential of exactly 32 bytes, by name: of the service that this runs in, else as root decrypted."""
+    """A systemd credential with a key, by name: of the service that this runs in, else as root decrypted."""
 
     name: str
     kind: Literal["key"] = field(default="key", init=False, repr=False)
@@ -93,7 +98,7 @@ class Credential:
         data = self._of_service()
         if data is None:
             data = self._decrypted()
-        if len(data) != KEY_BYTES:
+        if not keys_in(data):
             raise ConfigurationError(
                 "key_credential", f"The credential '{self.name}' holds no key: that has exactly {KEY_BYTES} bytes."
             )
@@ -105,7 +110,7 @@ class Credential:
             return None
         path = os.path.join(directory, self.name)
         try:
-            return files.read_private(path, "credential", most=KEY_BYTES + 1, credential=True)
+            return files.read_private(path, "credential", most=_LONGEST_KEY + 1, credential=True)
         except FileNotFoundError:
             return None
 
@@ -182,6 +187,19 @@ def key_source(
             "one of key_file, key_credential, passphrase and passphrase_file.",
         )
     return sources[0]
+
+
+def keys_in(data: bytes) -> tuple[bytes, ...]:
+    """The keys that a key file or credential holds: one of 32 bytes, or while the agent rotates it the newer and the
+    older one; none if it holds something else. A vault is sealed with the first, and opens with either."""
+    if data.startswith(_PAIR) and len(data) == _LONGEST_KEY:
+        return data[-2 * KEY_BYTES : -KEY_BYTES], data[-KEY_BYTES:]
+    return (data,) if len(data) == KEY_BYTES else ()
+
+
+def two_keys(newer: bytes, older: bytes) -> bytes:
+    """The content of a key file or credential with which vaults open that are sealed with either key."""
+    return _PAIR + newer + older
 
 
 def make_key_file(path: str) -> bool:

@@ -356,9 +356,11 @@ class Vault:
         cipher = _cipher()
         raw = self._raw(path)
         header = self._header(path, raw)
-        wrapping = self._wrapping(self._keys, header, path)
         packed = raw[: _HEADER.size]
-        if not hmac.compare_digest(_check_value(wrapping, header.salt), header.check):
+        for wrapping in self._wrappings(self._keys, header, path):
+            if hmac.compare_digest(_check_value(wrapping, header.salt), header.check):
+                break
+        else:
             given = "passphrase" if header.kind == "passphrase" else "key"
             raise InfisicalError(
                 Conclusion.WRONG_KEY,
@@ -433,8 +435,8 @@ class Vault:
             )
         return _Header(_KINDS[kind], cost, *rest)
 
-    def _wrapping(self, source: keys.KeySource, header: _Header, path: str) -> bytes:
-        """The secret from which the keys that wrap the data key are derived."""
+    def _wrappings(self, source: keys.KeySource, header: _Header, path: str) -> tuple[bytes, ...]:
+        """The secrets, one or two, from which the keys that wrap the data key are derived; a new vault takes the first."""
         if source.kind != header.kind:
             needed, given = ("a passphrase", "a key") if header.kind == "passphrase" else ("a key", "a passphrase")
             options = {"a passphrase": "passphrase or passphrase_file", "a key": "key_file or key_credential"}[needed]
@@ -444,7 +446,7 @@ class Vault:
             )
         secret = source.secret()
         if header.kind == "key":
-            return secret
+            return keys.keys_in(secret)
         # Reading, writing and verifying would each compute it again.
         asked = (secret, header.salt, header.cost)
         if self._stretched is None or self._stretched[0] != asked:
@@ -458,7 +460,7 @@ class Vault:
                     "(its header says so), and there is less. Raise the memory limit, or open it on another machine "
                     "and rekey it.",
                 ) from None
-        return self._stretched[1]
+        return (self._stretched[1],)
 
     # Writing
 
@@ -499,7 +501,7 @@ class Vault:
         cost = NEW_COST if source.kind == "passphrase" else (0, 0, 0)
         salt, nonce = _random(16), _random(12)
         header = _Header(source.kind, cost, vault_id, salt, 0, bytes(16), nonce, bytes(48), bytes(12))
-        wrapping = self._wrapping(source, header, self.path)
+        wrapping = self._wrappings(source, header, self.path)[0]
         wrapped = cipher(_wrapping_key(wrapping, salt)).encrypt(nonce, data_key, header.packed()[:_FIXED])
         return header._replace(check=_check_value(wrapping, salt), wrapped=wrapped)
 
