@@ -121,9 +121,9 @@ def test_a_run_that_left_no_report_is_reported_as_systemd_knows_it(result: str, 
 
 def test_after_a_boot_nobody_is_told_of_a_recovery_before_there_was_a_cycle(tmp_path: Path, result: str) -> None:
     told = tmp_path / "told.json"
-    told.write_text('{"conclusion": "unreachable", "since": "2026-01-15T10:30:00Z", "told_at": "2026-01-15T10:30:00Z"}')
+    told.write_text('{"since": "2026-01-15T10:30:00Z", "told_at": {"unreachable": "2026-01-15T10:30:00Z"}}')
     assert cycle.notify(str(told), report.read(result), Channel()) == ""
-    assert read(str(told)) == Told("unreachable", "2026-01-15T10:30:00Z", "2026-01-15T10:30:00Z")
+    assert read(str(told)) == Told("2026-01-15T10:30:00Z", {"unreachable": "2026-01-15T10:30:00Z"})
 
 
 # Delivery

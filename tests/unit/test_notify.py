@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is told of a failure: the first one, a reminder, the recovery, and nothing in between; and no URL in any word."""
+"""Who is notified of a failure: of each conclusion, a reminder, the recovery, and nothing in between; and no URL in any word."""
 
 from __future__ import annotations
 
@@ -54,37 +54,66 @@ def web() -> Iterator[Web]:
 # Events
 
 
+def told(*at_: float, conclusion: str = "unreachable", **others: float) -> Told:
+    """That there was a first failure, of which one was told last at some time, and of others."""
+    since, last = (*at_, *at_)[:2]
+    return Told(at(since), {conclusion: at(last), **{name: at(time) for name, time in others.items()}})
+
+
 @pytest.mark.parametrize(
     ("told", "report", "event"),
     [
         (Told(), good(), ""),
         (Told(), failed(), "failure"),
-        (Told("unreachable", at(0), at(0)), failed(1), ""),
-        (Told("unreachable", at(0), at(0)), failed(DAY - 1), ""),
-        (Told("unreachable", at(0), at(0)), failed(DAY), "reminder"),
-        (Told("unreachable", at(0), at(0)), failed(HOUR, "server_error"), ""),
-        (Told("unreachable", at(0), at(0)), good(1), "recovery"),
-        (Told("unreachable", at(0), at(0)), good(9 * DAY), "recovery"),
+        (told(0), failed(1), ""),
+        (told(0), failed(DAY - 1), ""),
+        (told(0), failed(DAY), "reminder"),
+        (told(0), good(1), "recovery"),
+        (told(0), good(9 * DAY), "recovery"),
+        # Another thing fails.
+        (told(0), failed(1, "guard"), "failure"),
+        (told(0, guard=1), failed(2), ""),
+        (told(0, guard=1), failed(2, "guard"), ""),
+        (told(0, guard=HOUR), failed(DAY), "reminder"),
+        (told(0, guard=HOUR), failed(DAY, "guard"), ""),
+        (told(0, guard=HOUR), failed(DAY + HOUR, "guard"), "reminder"),
         # The clock was set back: nobody knows how long ago it was.
-        (Told("unreachable", at(0), at(0)), failed(-HOUR), "reminder"),
-        (Told("unreachable", at(0), at(-HOUR)), failed(-HOUR + 1), ""),
-        (Told("unreachable", at(0), at(0)), good(-HOUR), "recovery"),
+        (told(0), failed(-HOUR), "reminder"),
+        (told(0, -HOUR), failed(-HOUR + 1), ""),
+        (told(0), good(-HOUR), "recovery"),
     ],
 )
 def test_what_there_is_to_tell_after_a_cycle(told: Told, report: Report, event: str) -> None:
     assert notify.event(told, report, DAY) == event
 
 
-def test_without_a_reminder_a_failure_is_told_once() -> None:
-    assert notify.event(Told("unreachable", at(0), at(0)), failed(365 * DAY), 0) == ""
+def test_without_a_reminder_each_conclusion_is_told_once() -> None:
+    assert notify.event(told(0), failed(365 * DAY), 0) == ""
+    assert notify.event(told(0), failed(1, "vault_damaged"), 0) == "failure"
+
+
+def test_alternating_conclusions_send_no_storm(tmp_path: Path, web: Web) -> None:
+    channel = Channel(webhook_url=web.url + PATH)
+    cycles = [failed(n * 900, ("unreachable", "server_error")[n % 2]) for n in range(96 * 2)]
+    for cycle in [*cycles, failed(2 * DAY, "guard"), good(2 * DAY + 1)]:
+        notify.tell(str(tmp_path / "told.json"), "web1", cycle, channel)
+    sent = [(request.document["event"], request.document["conclusion"]) for request in web.requests]
+    assert sent == [
+        ("failure", "unreachable"), ("failure", "server_error"), ("reminder", "unreachable"),
+        ("reminder", "server_error"), ("failure", "guard"), ("recovery", "ok"),
+    ]  # fmt: skip
+    texts = [str(request.document["text"]) for request in web.requests]
+    assert f"failed (guard); it has been failing since {at(0)}." in texts[4]
+    assert f"since {at(0)} (unreachable, server_error, guard)." in texts[5]
+    assert {request.document["since"] for request in web.requests} == {at(0)}
 
 
 def test_a_failure_of_two_days_is_told_at_its_beginning_once_a_day_and_at_its_end(tmp_path: Path, web: Web) -> None:
-    channel, told = Channel(webhook_url=web.url + PATH), []
+    channel, events = Channel(webhook_url=web.url + PATH), []
     cycles = [good(0), *(failed(n * HOUR) for n in range(1, 51)), good(51 * HOUR), good(52 * HOUR)]
     for cycle in cycles:
-        told.append(notify.tell(str(tmp_path / "told.json"), "web1", cycle, channel))
-    assert {n: event for n, event in enumerate(told) if event} == {
+        events.append(notify.tell(str(tmp_path / "told.json"), "web1", cycle, channel))
+    assert {n: event for n, event in enumerate(events) if event} == {
         1: "failure", 25: "reminder", 49: "reminder", 51: "recovery"
     }  # fmt: skip
     sent = [request.document for request in web.requests]
@@ -126,20 +155,22 @@ def test_what_is_sent_names_host_job_conclusion_counts_and_times(tmp_path: Path,
     assert web.requests[0].headers["Content-Type"] == "application/json"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"conclusion": "unreachable"}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"since": "x"}', '{"since": "x", "told_at": [1]}', "\xff", "[" * 100_000]
+)
 def test_a_damaged_state_counts_as_nothing_told(tmp_path: Path, web: Web, text: str) -> None:
     path = tmp_path / "told.json"
     path.write_bytes(text.encode("latin-1"))
     channel = Channel(webhook_url=web.url)
     assert notify.tell(str(path), "web1", good(), channel) == ""
     assert notify.tell(str(path), "web1", failed(), channel) == "failure"
-    assert notify.read(str(path)) == Told("unreachable", at(0), at(0))
+    assert notify.read(str(path)) == told(0)
 
 
 def test_what_was_told_is_kept_for_its_owner_and_has_no_url(tmp_path: Path, web: Web) -> None:
     notify.tell(str(tmp_path / "told.json"), "web1", failed(), Channel(webhook_url=web.url + PATH))
     assert (tmp_path / "told.json").stat().st_mode & 0o777 == 0o600
-    assert json.loads((tmp_path / "told.json").read_text()) == asdict(Told("unreachable", at(0), at(0)))
+    assert json.loads((tmp_path / "told.json").read_text()) == asdict(told(0))
 
 
 def test_without_a_way_to_tell_the_state_goes_on_all_the_same(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is told of a failure, and when: the first one, a reminder after a while, the recovery, and nothing in between."""
+"""Who is notified of a failure, and when: at once of each new conclusion, again after a while, and of the recovery."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from . import files, systemd
 from .errors import Conclusion, ConfigurationError, InfisicalError
-from .report import OK, Report, seconds_of
+from .report import Report, seconds_of
 from .transport import post_json
 
 _COMMAND_SECONDS = 60.0
@@ -22,11 +22,11 @@ _COMMAND_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Told:
-    """What was told last: `conclusion` is `ok` where nothing is known to be wrong; times as in a Report."""
+    """The notifications since the job last succeeded: each conclusion with the time of its last notification, none if
+    nothing is known to be wrong; and when the first of these failures was. Times are as in a Report."""
 
-    conclusion: str = OK
     since: str = ""
-    told_at: str = ""
+    told_at: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,18 @@ class Channel:
 
 
 def event(told: Told, report: Report, reminder: float) -> str:
-    """What there is to tell after this cycle: `failure`, `reminder`, `recovery`, or nothing (empty)."""
+    """The notification that is due after this cycle: `failure`, `reminder`, `recovery`, or none (empty).
+
+    Each conclusion counts for itself, so that a job that alternates between two sends no more than one notification of
+    each within `reminder` seconds.
+    """
     if not report.ended:
         return ""  # a delivery at boot, before the first cycle: nothing is known yet
     if not report.failed:
-        return "recovery" if told.conclusion != OK else ""
-    if told.conclusion == OK:
+        return "recovery" if told.told_at else ""
+    if report.conclusion not in told.told_at:
         return "failure"
-    last, now = seconds_of(told.told_at), seconds_of(report.ended)
+    last, now = seconds_of(told.told_at[report.conclusion]), seconds_of(report.ended)
     if reminder and last is not None and now is not None and not 0 <= now - last < reminder:
         return "reminder"
     return ""
@@ -58,11 +62,11 @@ def event(told: Told, report: Report, reminder: float) -> str:
 
 def document(kind: str, host: str, told: Told, report: Report, last_success: str) -> dict[str, Any]:
     """What is sent: names, words and counts, never a value. `text` is the sentence that chat programs show."""
-    since = report.ended if kind == "failure" else told.since
+    since = told.since or report.ended
     words = {
-        "failure": f"failed ({report.conclusion})",
+        "failure": f"failed ({report.conclusion})" + f"; it has been failing since {since}" * bool(told.told_at),
         "reminder": f"has been failing since {since} ({report.conclusion})",
-        "recovery": f"works again; it had failed since {since} ({told.conclusion})",
+        "recovery": f"works again; it had failed since {since} ({', '.join(told.told_at)})",
     }[kind]
     return {
         "event": kind,
@@ -95,7 +99,8 @@ def tell(path: str, host: str, report: Report, channel: Channel, last_success: s
     problems = [problem for problem in (_by_command(channel, about), _by_webhook(channel, about)) if problem]
     if problems and len(problems) == bool(command_words(channel.command)) + bool(channel.webhook_url):
         raise InfisicalError(Conclusion.UNREACHABLE, f"The {kind} could not be told: {'; '.join(problems)}.")
-    after = Told() if kind == "recovery" else Told(report.conclusion, about["since"], report.ended)
+    told_at = {**told.told_at, report.conclusion: report.ended}
+    after = Told() if kind == "recovery" else Told(about["since"], told_at)
     _keep(path, after)
     if problems:
         raise InfisicalError(Conclusion.PARTIAL, f"The {kind} was told by one of two ways only: {problems[0]}.")
@@ -113,8 +118,8 @@ def read(path: str) -> Told:
     """What was told last; nothing where the file is missing or damaged."""
     try:
         found = json.loads(files.read_regular(path))
-        return Told(**{name: str(found[name]) for name in ("conclusion", "since", "told_at")})
-    except (OSError, ValueError, TypeError, KeyError):
+        return Told(str(found["since"]), {str(name): str(time) for name, time in found["told_at"].items()})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Told()
 
 
