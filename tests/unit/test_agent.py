@@ -36,7 +36,12 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
     units,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import Agent, Facts, Job
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import File, Record
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import (
+    File,
+    Record,
+    deliver,
+    recorded,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
     Conclusion,
     ConfigurationError,
@@ -596,6 +601,26 @@ def test_a_file_that_gets_another_path_is_removed_from_the_one_before(host: Host
     done = host.same_in_check_mode(wanted)
     assert f"{before}, which was delivered, is removed" in done.changes and done.due == ["shop"]
     assert not before.exists() and Record(f"{units.DELIVERIES}/shop.json").files == {}
+
+
+@pytest.mark.parametrize("name", ["shop", "till"])
+@pytest.mark.parametrize(
+    ("before", "after", "path"),
+    [("dotenv", "files", "srv/x"), ("files", "dotenv", "srv/x"), ("dotenv", "dotenv", "srv/x/y.env")],
+)
+def test_a_format_that_changes_at_a_path_makes_way(host: Host, name: str, before: str, after: str, path: str) -> None:
+    old, new = host.path("srv/x"), host.path(path)
+    host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(old), before),)),)))
+    host.fill()
+    with recorded(f"{units.DELIVERIES}/shop.json") as record:
+        assert not deliver({"A": "1"}, [File(str(old), before)], record).problems
+    wanted = replace(AGENT, jobs=(SHOP._replace(name=name, files=(File(str(new), after),)),))
+    host.same_in_check_mode(wanted)
+    assert new.is_dir() == (after == "files") and not new.is_file()
+    with recorded(f"{units.DELIVERIES}/{name}.json") as record:
+        assert not deliver({"A": "1"}, [File(str(new), after)], record).problems
+    if name == "shop":
+        host.settled(wanted)
 
 
 @pytest.mark.parametrize(("before", "after"), [("systemd", "cron"), ("cron", "systemd")])

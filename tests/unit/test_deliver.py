@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -71,6 +72,12 @@ def problem(done: Delivery, path: object) -> str:
 def what(path: Path) -> tuple[int, int, int, str]:
     found = path.lstat()
     return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), path.read_text("utf-8")
+
+
+def touched(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written, but not when it is read."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 # Formats
@@ -221,9 +228,9 @@ def test_a_second_delivery_touches_nothing(host: Host, kind: str) -> None:
     host.delivered(VALUES, wanted)
     assert host.programs.calls() == ["systemctl --no-block try-reload-or-restart -- app.service"]
     paths = [host.record_file, *(path for path in host.room.rglob("*") if path.is_file())]
-    before = [path.stat() for path in paths]
+    before = [touched(path) for path in paths]
     assert host.delivered(VALUES, wanted) == Delivery()
-    assert [path.stat() for path in paths] == before
+    assert [touched(path) for path in paths] == before
     assert host.programs.calls() == []
 
 
@@ -541,6 +548,67 @@ def test_a_directory_in_place_of_the_file_is_not_touched(host: Host) -> None:
     done = host.deliver(VALUES, host.file("app.env"))
     assert "is a directory" in problem(done, host.room / "app.env")
     assert done.problems[str(host.room / "app.env")].conclusion is Conclusion.UNSAFE_FILE
+
+
+# Another format at the same path
+
+
+@pytest.mark.parametrize("before", ["dotenv", "files"])
+@pytest.mark.parametrize("after", ["json", "files", "dotenv"])
+def test_format_can_change_at_the_same_path(host: Host, before: str, after: str) -> None:
+    host.delivered({"A": "1"}, host.file("app/x", format=before))
+    host.delivered({"A": "1"}, host.file("app/x", format=after, restart=("app.service",)))
+    assert host.left() == ["app", "app/x", *(["app/x/A"] if after == "files" else [])]
+    assert host.programs.calls() == ["systemctl --no-block try-restart -- app.service"] * (before != after)
+    assert not host.delivered({"A": "1"}, host.file("app/x", format=after)).written
+    host.delivered({})
+    assert host.left() == ["app"]
+
+
+@pytest.mark.parametrize("step", ["rename", "unlink", "rmdir", "mkdir"])
+@pytest.mark.parametrize(("before", "after"), [("dotenv", "files"), ("files", "dotenv")])
+def test_change_of_format_that_dies_is_completed(
+    host: Host, monkeypatch: pytest.MonkeyPatch, before: str, after: str, step: str
+) -> None:
+    wanted = host.file("x", format=after, restart=("app.service",))
+    real, deaths = getattr(os, step), 0
+    for number in range(10):
+        host.delivered({"A": "1", "B": "2"}, host.file("x", format=before))
+        host.programs.calls()
+        left = [number]
+
+        def dying(*arguments: Any, left: list[int] = left, **names: Any) -> Any:
+            left[0] -= 1
+            if left[0] == -1:
+                raise KeyboardInterrupt
+            return real(*arguments, **names)
+
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+            patched.setattr(os, step, dying)
+            host.deliver({"A": "1", "B": "2"}, wanted)
+        deaths += left[0] < 0
+        host.delivered({"A": "1", "B": "2"}, wanted)
+        assert host.left() == (["x", "x/A", "x/B"] if after == "files" else ["x"])
+        assert set(host.programs.calls()) == {"systemctl --no-block try-restart -- app.service"}
+        if left[0] >= 0:
+            break
+    assert deaths or step == ("mkdir" if after == "dotenv" else "rmdir")
+
+
+def test_directory_with_a_foreign_file_does_not_become_a_file(host: Host) -> None:
+    host.delivered({"A": "1"}, host.file("x", format="files"))
+    (host.room / "x" / "theirs").touch()
+    text = problem(host.deliver({"A": "1"}, host.file("x")), host.room / "x")
+    assert "'theirs'" in text and host.left() == ["x", "x/A", "x/theirs"]
+    (host.room / "x" / "theirs").unlink()
+    host.delivered({"A": "1"}, host.file("x"))
+    assert host.left() == ["x"]
+
+
+def test_refused_name_keeps_the_file_of_the_other_format(host: Host) -> None:
+    host.delivered({"PATH": "1"}, host.file("x", format="files"))
+    assert "'PATH'" in problem(host.deliver({"PATH": "1"}, host.file("x")), host.room / "x")
+    assert host.left() == ["x", "x/PATH"]
 
 
 # Hostile directories

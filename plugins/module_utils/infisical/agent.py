@@ -13,7 +13,7 @@ import os
 import pkgutil
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -192,6 +192,7 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
     host.directory(config.JOBS, 0o750, (0, user[1]))
     host.directory(units.STATE, 0o700, user)
     host.directory(units.DELIVERIES, 0o700)
+    _make_way(host, agent.jobs)
     for job in agent.jobs:
         host.directory(f"{units.STATE}/{job.name}", 0o700, user)
         for directory in _outside(job):
@@ -210,7 +211,8 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
         if metrics and os.path.dirname(metrics) != os.path.normpath(agent.metrics_directory):
             host.absent(metrics)
         changed = host.file(config.job_file(job.name), _configuration(job, agent, around), 0o640, (0, user[1]))
-        _withdraw(host, job.name, {file.path for file in job.files})
+        wanted = {file.path for file in job.files}
+        _withdraw(host, job.name, [path for path in Record(_record_file(job.name)).files if path not in wanted])
         last = report.read(_report_file(job.name))
         if changed or kept.renewed or last.failed or not last.ended or not credentials.vault_of(job.name).exists():
             done.due.append(job.name)
@@ -529,7 +531,7 @@ def _remove_jobs(host: Host, wanted: set[str]) -> None:
     gone = [name for name in jobs_there() if name not in wanted]
     for job in gone:
         _without_timer(host, job)
-        _withdraw(host, job, set())
+        _withdraw(host, job, Record(_record_file(job)).files)
         metrics = _metrics_file(job)
         for path in (*filter(None, [metrics]), f"{CRON}/{_cron_name(job)}", config.job_file(job)):
             host.absent(path)
@@ -580,14 +582,35 @@ def _record_file(job: str) -> str:
     return f"{units.DELIVERIES}/{job}.json"
 
 
-def _withdraw(host: Host, job: str, wanted: Set[str]) -> None:
-    """Remove what a job has delivered to other paths than those that are wanted.
+def _make_way(host: Host, jobs: Sequence[Job]) -> None:
+    """Remove each delivered file in whose place a directory is to be, and each directory in whose place a file is.
+
+    No delivery could: its sandbox lets it write where its files of now are.
+    """
+    wanted = [file for job in jobs for file in job.files]
+    directories = {path for file in wanted for path in _and_above(file.directory)}
+    singles = {file.path for file in wanted if file.format != "files"}
+    for job in jobs_there():
+        delivered = Record(_record_file(job)).files.items()
+        in_the_way = {True: singles, False: directories}
+        _withdraw(host, job, [path for path, entry in delivered if path in in_the_way[entry["format"] == "files"]])
+
+
+def _and_above(path: str) -> Iterator[str]:
+    while path != "/":
+        yield path
+        path = os.path.dirname(path)
+
+
+def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
+    """Remove what a job has delivered to these paths.
 
     Its next delivery could not: the sandbox lets it write where its files of now are.
     """
-    gone = [path for path in Record(_record_file(job)).files if path not in wanted]
+    gone = [path for path in paths if path not in host.withdrawn]
     for path in gone:
         host.note(f"{path}, which was delivered, is removed")
+    host.withdrawn.update(gone)
     if not gone or host.check:
         return
     with recorded(_record_file(job)) as record:

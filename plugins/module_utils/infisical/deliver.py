@@ -63,6 +63,10 @@ class File(NamedTuple):
         """The directory that what is written lies in."""
         return self.path if self.format == "files" else os.path.dirname(self.path)
 
+    def replaces(self, entry: Mapping[str, Any] | None) -> bool:
+        """Whether a record's entry of this path is a directory where this is a file, or the reverse."""
+        return entry is not None and (entry["format"] == "files") != (self.format == "files")
+
 
 def checked(file: File) -> File:
     """The same with its path in one spelling. Raises ConfigurationError naming what is wrong."""
@@ -145,7 +149,7 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
     """
     done = Delivery()
     plans = [_planned(values, file, record, done) for file in wanted]
-    work = [plan for plan in plans if plan is not None and plan.changes]
+    work = [plan for plan in plans if plan is not None and plan.changes and _makes_way(plan, record, done)]
     gone = {path: entry for path, entry in record.files.items() if path not in {file.path for file in wanted}}
     kept = dict(record.untold)
     record.untold = _units(wanted, record.untold)
@@ -208,14 +212,16 @@ def _planned(values: Mapping[str, str], file: File, record: Record, done: Delive
         directory = file.directory
         gone: list[str] = []
         with contextlib.ExitStack() as stack:
-            try:
-                opened: int | None = stack.enter_context(files.directory_of_root(directory))
-            except FileNotFoundError:
-                opened = None
+            before = record.files.get(file.path)
+            opened: int | None = None
+            if file.replaces(before):
+                _check_all_delivered(file.path, before)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    opened = stack.enter_context(files.directory_of_root(directory))
             write = [
                 name for name, data in contents.items() if opened is None or not _is(opened, name, data, owner, file)
             ]
-            before = record.files.get(file.path)
             if before is not None and before["format"] == file.format == "files" and opened is not None:
                 gone = [name for name in before["names"] if name not in contents and _is_there(opened, name)]
         return _Work(file, directory, contents, owner, tuple(write), tuple(gone))
@@ -224,6 +230,31 @@ def _planned(values: Mapping[str, str], file: File, record: Record, done: Delive
     except OSError as error:
         done.problems[file.path] = files.explained(error, f"{file.path} cannot be read", file.path)
     return None
+
+
+def _check_all_delivered(path: str, entry: Mapping[str, Any] | None) -> None:
+    """Raise InfisicalError if a directory that is to become a file holds what was not delivered there."""
+    if entry is None or entry["format"] != "files":
+        return
+    try:
+        with files.directory_of_root(path) as directory:
+            others = files.others_in(directory, entry["names"])
+    except FileNotFoundError:
+        return
+    if others:
+        raise InfisicalError(
+            Conclusion.UNSAFE_FILE,
+            f"{path} is not written: the directory there holds files that were not delivered, such as '{others[0]}'. "
+            "Move them away, or name another path.",
+        )
+
+
+def _makes_way(plan: _Work, record: Record, done: Delivery) -> bool:
+    """Remove the directory that is to become a file, or the reverse; whether the path is free."""
+    entry = record.files.get(plan.file.path)
+    if entry is not None and plan.file.replaces(entry):
+        _remove(plan.file.path, entry, record, done)
+    return plan.file.path not in done.problems
 
 
 def _is_wanted(name: str, patterns: Iterable[str]) -> bool:

@@ -13,7 +13,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Callable, Optional
 
 from .errors import Conclusion, InfisicalError
@@ -166,6 +166,13 @@ def sweep(*paths: str) -> None:
                 if left and left[1] in known:
                     with contextlib.suppress(OSError):
                         os.unlink(os.path.join(directory, found))
+
+
+def others_in(directory: int, names: Iterable[str]) -> list[str]:
+    """What an open directory holds besides `names` and the temporary files of these."""
+    known = set(names)
+    left = {found: _LEFT_BEHIND.fullmatch(found) for found in os.listdir(directory)}
+    return sorted(name for name, match in left.items() if name not in known and not (match and match[1] in known))
 
 
 def owner_of(path: str) -> Owner:

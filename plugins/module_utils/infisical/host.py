@@ -35,6 +35,8 @@ class Host:
     def __init__(self, check: bool) -> None:
         self.check = check
         self.done = Done()
+        self.withdrawn: set[str] = set()
+        """Paths of delivered files that are removed: in check mode they are still there."""
         self._units_changed = False
 
     def note(self, change: str) -> bool:
@@ -79,8 +81,10 @@ class Host:
     def directory(self, path: str, mode: int, owner: tuple[int, int] = (0, 0), *, keep: bool = False) -> None:
         """A directory with this mode and owner; with `keep`, one that is there stays as it is."""
         try:
-            found = os.stat(path, follow_symlinks=keep)
-        except FileNotFoundError:
+            found = None if self.check and path in self.withdrawn else os.stat(path, follow_symlinks=keep)
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        if found is None:
             if self.note(f"{path} is made"):
                 with self.explained(path):
                     _make_parents(path)
