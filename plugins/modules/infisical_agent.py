@@ -208,8 +208,8 @@ options:
     default: 24.0
   metrics_directory:
     description:
-      - The directory of the textfile collector of Prometheus' node exporter, made where it is missing. Each job leaves
-        a file there.
+      - The directory of the textfile collector of Prometheus' node exporter, made if it is missing. Each job leaves a
+        file there. It and all directories above it must belong to root and be writable for root alone.
     type: path
   rate_limit_jitter:
     description: Seconds, chosen at random up to this number, that the agent waits on top of what a rate limit asks for.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -523,7 +524,7 @@ def test_a_vault_that_cannot_be_sealed_anew_keeps_the_old_key_in_use(
     real = credentials.rekey
 
     def busy(vault: Any, *arguments: Any, **names: Any) -> Any:
-        if "shop" in vault.path:
+        if "shop" in os.path.realpath(vault.path):
             raise InfisicalError(Conclusion.BUSY, "Another process is writing the vault.")
         return real(vault, *arguments, **names)
 
@@ -558,6 +559,81 @@ def test_moving_a_lost_vault_aside_can_be_interrupted(host: Host, monkeypatch: p
     host.apply()
     assert not vault.exists() and not Path(f"{vault}.previous").exists()
     host.settled()
+
+
+# What the agent's user puts in root's way
+
+
+def placed(host: Host, name: str) -> Path:
+    """A link in place of a directory that the agent's user could rename; where it leads."""
+    target, path = host.path("etc/of-root"), host.path(name)
+    target.mkdir()
+    (target / "precious").write_text("x")
+    if path.exists():
+        shutil.move(path, f"{path}.moved")
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(target)
+    return target
+
+
+@pytest.mark.parametrize("ending", ["absent", "other job"])
+def test_a_link_in_place_of_reports_keeps_nothing_from_being_removed(host: Host, ending: str) -> None:
+    host.apply()
+    host.fill()
+    target = placed(host, "run/infisical-agent/shop")
+    if ending == "absent":
+        agent.remove(remove_vault=False)
+    else:
+        host.same_in_check_mode(replace(AGENT, jobs=(SHOP._replace(name="till"),)))
+    assert not os.path.lexists(host.path("run/infisical-agent/shop"))
+    assert (target / "precious").exists() and not config.installed_jobs() == ["shop"]
+
+
+def test_cron_makes_no_directory_where_a_link_may_lead(host: Host) -> None:
+    host.apply(replace(AGENT, credentials="file"))
+    host.fill()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(host.path("run/infisical-agent"), nobody.pw_uid, nobody.pw_gid)
+    placed(host, "run/infisical-agent/shop")
+    wanted = replace(AGENT, credentials="file", scheduler="cron")
+    host.same_in_check_mode(wanted)
+    assert host.what("run/infisical-agent") == (0, 0, 0o755)
+    assert not os.path.lexists(host.path("run/infisical-agent/shop"))
+    host.settled(wanted)
+
+
+def test_a_rotation_goes_through_no_link(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Placed by the agent's user at the moment at which it does harm."""
+    host.apply()
+    host.fill()
+    folder, target = host.path("var/lib/infisical-sync/shop"), host.path("etc/of-root")
+    target.mkdir()
+    real = credentials.rekey
+
+    def swapped(*arguments: Any, **names: Any) -> Any:
+        folder.rename(f"{folder}.moved")
+        folder.symlink_to(target)
+        try:
+            return real(*arguments, **names)
+        finally:
+            folder.unlink()
+            Path(f"{folder}.moved").rename(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(credentials, "rekey", swapped)
+        done = host.apply(replace(AGENT, rotate_key=True))
+    assert list(target.iterdir()) == [] and not done.warnings
+    assert opened(host, (SHOP,)) == [1]
+
+
+def test_a_metrics_directory_of_another_user_is_refused(host: Host) -> None:
+    host.path("srv").mkdir()
+    os.chown(host.path("srv"), 65534, 0)
+    wanted = replace(AGENT, metrics_directory=str(host.path("srv/metrics")))
+    for check in (True, False):
+        with pytest.raises(InfisicalError, match="Nothing is written below"):
+            host.apply(wanted, check=check)
+    assert list(host.path("srv").iterdir()) == [] and config.installed_jobs() == []
 
 
 # Jobs

@@ -248,6 +248,25 @@ def test_a_directory_for_metrics_that_is_missing_keeps_no_application_waiting(jo
     assert job.mark.exists()
 
 
+@pytest.mark.parametrize("how", ["owner", "mode", "link"])
+def test_metrics_are_not_written_where_others_may_place_links(job: Job, how: str) -> None:
+    job.put("A", "1")
+    elsewhere, metrics = job.room / "elsewhere", job.room / "metrics"
+    elsewhere.mkdir()
+    if how == "link":
+        metrics.rmdir()
+        metrics.symlink_to(elsewhere)
+    elif how == "owner":
+        os.chown(metrics, 65534, 0)
+    else:
+        metrics.chmod(0o1777)
+    with pytest.raises(InfisicalError, match=f"Nothing is written below {metrics}") as caught:
+        job.deliver()
+    assert caught.value.conclusion is Conclusion.UNSAFE_FILE
+    assert [*elsewhere.iterdir(), *metrics.iterdir()] == []
+    assert (job.room / "app.env").exists() and job.mark.exists()
+
+
 def test_a_lost_key_is_told_before_missing_metrics(job: Job) -> None:
     job.put("A", "1")
     job.lose_key()

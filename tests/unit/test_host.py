@@ -78,13 +78,41 @@ def test_texts_are_shown_before_and_after_and_bytes_never(furnished: Path) -> No
     assert "CANARY" not in repr(host.done)
 
 
-def test_a_directory_that_is_kept_stays_as_it_is_also_behind_a_link(furnished: Path) -> None:
+@pytest.mark.parametrize("check", [True, False])
+def test_a_named_directory_stays_as_it_is_and_is_made_if_missing(room: Path, check: bool) -> None:
+    (room / "there").mkdir(mode=0o711)
+    host = Host(check)
+    host.directory_of_root(f"{room}/there")
+    assert host.done.changes == [] and stat.S_IMODE((room / "there").stat().st_mode) == 0o711
+    host.directory_of_root(f"{room}/there/a/b")
+    assert host.done.changes == [f"{room}/there/a/b is made"]
+    assert (room / "there" / "a" / "b").is_dir() != check
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("below", ["", "/a/b"])
+@pytest.mark.parametrize("how", ["link", "owner", "mode", "file"])
+def test_a_named_directory_that_others_may_change_is_refused(room: Path, how: str, below: str, check: bool) -> None:
+    (room / "elsewhere").mkdir()
+    path = room / "named"
+    if how == "link":
+        path.symlink_to("elsewhere")
+    elif how == "file":
+        path.touch()
+    else:
+        path.mkdir()
+        path.chmod(0o777 if how == "mode" else 0o755)
+        os.chown(path, 65534 if how == "owner" else 0, 0)
+    with pytest.raises(InfisicalError, match="Nothing is written below") as refused:
+        Host(check).directory_of_root(f"{path}{below}")
+    assert refused.value.conclusion is Conclusion.UNSAFE_FILE
+    assert list((room / "elsewhere").iterdir()) == []
+
+
+def test_a_link_in_place_of_a_directory_is_refused(furnished: Path) -> None:
     (furnished / "behind").symlink_to("directory")
-    host = Host(check=False)
-    host.directory(f"{furnished}/behind", 0o700, OWNER, keep=True)
-    assert host.done.changes == [] and (furnished / "behind").is_symlink()
     with pytest.raises(InfisicalError, match="is no directory"):
-        host.directory(f"{furnished}/behind", 0o700, OWNER)
+        Host(check=False).directory(f"{furnished}/behind", 0o700, OWNER)
 
 
 def test_what_is_missing_above_a_directory_is_for_everybody_to_pass_through(tmp_path: Path) -> None:
@@ -116,6 +144,15 @@ def test_a_tree_is_removed_but_not_what_its_links_lead_to(furnished: Path) -> No
     (furnished / "directory" / "out").symlink_to(furnished / "file")
     Host(check=False).tree_absent(f"{furnished}/directory")
     assert (furnished / "file").exists() and not (furnished / "directory").exists()
+
+
+@pytest.mark.parametrize("target", ["file", "directory", "missing"])
+def test_of_a_link_in_place_of_a_tree_the_link_is_removed(furnished: Path, target: str) -> None:
+    (furnished / "tree").symlink_to(target)
+    before = everything(furnished / "directory")
+    Host(check=False).tree_absent(f"{furnished}/tree")
+    assert not os.path.lexists(furnished / "tree")
+    assert everything(furnished / "directory") == before and (furnished / "file").exists()
 
 
 def test_systemd_reads_its_units_again_once_and_only_after_a_change(furnished: Path, programs: Programs) -> None:

@@ -196,9 +196,9 @@ def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
     for job in agent.jobs:
         host.directory(f"{units.STATE}/{job.name}", 0o700, user)
         for directory in _outside(job):
-            host.directory(directory, 0o755, keep=True)
+            host.directory_of_root(directory)
     if agent.metrics_directory:
-        host.directory(agent.metrics_directory, 0o755, keep=True)
+        host.directory_of_root(agent.metrics_directory)
     kept = credentials.keep(host, _wanted(agent), credentials.Machine(version, found.machine_id, user))
     around = units.Surroundings(version, found.machine_id, USER, kept.paths, kept.encrypted)
     if host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644) and version and not check:
@@ -456,6 +456,12 @@ def _schedule(host: Host, agent: Agent, around: units.Surroundings) -> None:
         for name in units.NAMES:
             host.absent(f"{UNITS}/{name}", unit=True)
         host.reload_units()
+        # What cron runs as root there must not be led elsewhere by the agent's user, whose the directory was.
+        if os.path.lexists(units.REPORTS):
+            host.directory(units.REPORTS, 0o755)
+            for job in agent.jobs:
+                if os.path.islink(os.path.dirname(_report_file(job.name))):
+                    host.absent(os.path.dirname(_report_file(job.name)))
         for job in agent.jobs:
             host.file(f"{CRON}/{_cron_name(job.name)}", _cron(job, around.machine_id), 0o644)
         return

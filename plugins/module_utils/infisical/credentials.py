@@ -10,7 +10,7 @@ import glob
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -149,7 +149,8 @@ def _rotated(host: Host, kept: bytes, wanted: Wanted, warnings: list[str]) -> by
         if os.path.islink(os.path.dirname(path)):  # the agent's user may have placed it
             continue
         try:
-            _seal_anew(host, path, new, both)
+            with _opened(path) as (_directory, there):
+                _seal_anew(host, path, there, new, both)
         except InfisicalError as error:
             if error.conclusion in _LOST:
                 host.done.changes.append(f"{path} is not sealed anew: {error}")
@@ -166,15 +167,31 @@ def _rotated(host: Host, kept: bytes, wanted: Wanted, warnings: list[str]) -> by
     return new
 
 
-def _seal_anew(host: Host, path: str, new: bytes, both: bytes) -> None:
-    """Seal one vault with the new key, if it is not yet. Raises InfisicalError."""
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[int, str]]:
+    """The directory of a vault, open, and a path of the vault that leads there whatever the agent's user, to whom the
+    directory above belongs, puts in its place meanwhile (proc(5), /proc/PID/fd). Raises InfisicalError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            directory = stack.enter_context(files.opened(os.path.dirname(path)))
+        except OSError as error:
+            raise files.explained(error, f"{path} cannot be opened", os.path.dirname(path)) from None
+        there = f"/proc/self/fd/{directory}"
+        try:
+            yield directory, f"{there}/{os.path.basename(path)}"
+        except InfisicalError as error:
+            raise InfisicalError(error.conclusion, str(error).replace(there, os.path.dirname(path))) from None
+
+
+def _seal_anew(host: Host, path: str, there: str, new: bytes, both: bytes) -> None:
+    """Seal the vault at `path`, which is opened as `there`, with the new key, if it is not yet. Raises InfisicalError."""
     try:
-        open_vault(path, HeldKey(new))[0].read()
+        open_vault(there, HeldKey(new))[0].read()
         return
     except InfisicalError as error:
         if error.conclusion is not Conclusion.WRONG_KEY:
             raise
-    vault, state = open_vault(path, HeldKey(both))
+    vault, state = open_vault(there, HeldKey(both))
     vault.read()
     if host.note(f"{path} is sealed with a new key"):
         rekey(vault, state, HeldKey(new), data=True)
@@ -232,20 +249,23 @@ def set_aside(host: Host, job: str, kept: Kept) -> list[str]:
     vault = vault_of(job, kept.key)
     if not vault.exists():
         return []
-    reason = "its key is lost." if kept.new_key else ""
-    if not reason:
-        try:
-            vault.read()
-        except InfisicalError as error:
-            reason = str(error) if error.conclusion in _LOST else ""
-    if not reason:
-        return []
-    aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    # The vault itself last: if only one of them is moved, the next run finds that one and moves it too.
-    for path in (vault.previous, vault.path):
-        if os.path.lexists(path) and host.note(f"{path} is moved to {path}{aside}"):
-            with host.explained(path):
-                os.rename(path, path + aside)
+    with _opened(vault.path) as (directory, there):
+        reason = "its key is lost." if kept.new_key else ""
+        if not reason:
+            try:
+                Vault(there, HeldKey(kept.key)).read()
+            except InfisicalError as error:
+                said = str(error).replace(os.path.dirname(there), os.path.dirname(vault.path))
+                reason = said if error.conclusion in _LOST else ""
+        if not reason:
+            return []
+        aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        # The vault itself last: if only one of them is moved, the next run finds that one and moves it too.
+        for path in (vault.previous, vault.path):
+            name = os.path.basename(path)
+            if os.path.lexists(path) and host.note(f"{path} is moved to {path}{aside}"):
+                with host.explained(path):
+                    os.rename(name, name + aside, src_dir_fd=directory, dst_dir_fd=directory)
     return [f"The vault of the job {job} is moved aside and filled anew: {reason}"]
 
 

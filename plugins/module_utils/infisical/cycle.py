@@ -148,11 +148,14 @@ def described(done: Delivery) -> dict[str, Any]:
 
 
 def _published(path: str, text: str, what: str = "") -> None:
-    """Put text in place of a file that everybody may read; `what` it is, for a message. Raises InfisicalError."""
+    """Put text in place of a file that everybody may read, in a directory that root alone may change; `what` it is, for
+    a message. Raises InfisicalError."""
     from . import files
 
+    folder, name = os.path.split(path)
     try:
-        files.write_atomic(path, text.encode("utf-8", "replace"), 0o644, durable=False)
+        with files.directory_of_root(folder) as directory:
+            files.write_atomic(name, text.encode("utf-8", "replace"), 0o644, durable=False, directory=directory)
     except OSError as error:
         raise files.explained(error, f"{what}{path} cannot be written", path) from None
 

@@ -78,13 +78,11 @@ class Host:
             if self.note(f"user {name} is removed"):
                 self.run("userdel", name)
 
-    def directory(self, path: str, mode: int, owner: tuple[int, int] = (0, 0), *, keep: bool = False) -> None:
-        """A directory with this mode and owner; with `keep`, one that is there stays as it is."""
+    def directory(self, path: str, mode: int, owner: tuple[int, int] = (0, 0)) -> None:
+        """A directory with this mode and owner."""
         try:
-            found = None if self.check and path in self.withdrawn else os.stat(path, follow_symlinks=keep)
-        except (FileNotFoundError, NotADirectoryError):
-            found = None
-        if found is None:
+            found = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
             if self.note(f"{path} is made"):
                 with self.explained(path):
                     _make_parents(path)
@@ -93,11 +91,25 @@ class Host:
             return
         if not stat.S_ISDIR(found.st_mode):
             raise InfisicalError(Conclusion.UNSAFE_FILE, f"{path} is no directory. Move away what stands there.")
-        if keep or ((found.st_uid, found.st_gid), stat.S_IMODE(found.st_mode)) == (owner, mode):
+        if ((found.st_uid, found.st_gid), stat.S_IMODE(found.st_mode)) == (owner, mode):
             return
         if self.note(f"{path} gets owner and mode"):
             with self.explained(path):
                 _settle(path, mode, owner)
+
+    def directory_of_root(self, path: str) -> None:
+        """A directory that somebody has named: made if it is missing, else left as it is, and refused if others than
+        root may change it or one above it."""
+        with self.explained(path):
+            try:
+                if self.check and any(path == gone or path.startswith(gone + "/") for gone in self.withdrawn):
+                    raise FileNotFoundError
+                with files.directory_of_root(path):
+                    return
+            except FileNotFoundError:
+                if self.note(f"{path} is made"):
+                    with files.directory_of_root(path, create=True):
+                        pass
 
     def file(
         self, path: str, content: str | bytes, mode: int, owner: tuple[int, int] = (0, 0), *, unit: bool = False
@@ -142,9 +154,13 @@ class Host:
         return True
 
     def tree_absent(self, path: str) -> None:
+        """Nothing at this path; of a link in its place, the link only."""
         if os.path.lexists(path) and self.note(f"{path} is removed"):
             with self.explained(path):
-                shutil.rmtree(path)
+                if os.path.isdir(path) and not os.path.islink(path):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)
 
     def reload_units(self, names: Sequence[str] = ()) -> None:
         """Let systemd read its units again, if any has changed, or one of `names` is another one on the disk than
