@@ -118,15 +118,17 @@ options:
           path:
             description:
               - The file, or with O(jobs[].files[].format=files) the directory. By default C(secrets.env),
-                C(secrets.json) or C(secrets) in C(/run/infisical-sync/JOB), which is in memory.
+                C(secrets.list) for V(env_file), C(secrets.json) or C(secrets) in C(/run/infisical-sync/JOB), which is in memory.
               - What lies in memory may be swapped, so swap must be off or encrypted.
             type: path
           format:
             description:
-              - V(dotenv) are lines for C(sh) and C(EnvironmentFile=) of systemd, V(json) is one object of strings, and
-                V(files) a directory with one value a file.
+              - V(dotenv) are lines for C(sh) and C(EnvironmentFile=) of systemd, V(env_file) lines without quotes for
+                C(docker run --env-file), V(json) is one object of strings, and V(files) a directory with one value a
+                file.
+              - V(env_file) refuses values with a newline, a NUL byte or a carriage return at the end.
             type: str
-            choices: [dotenv, json, files]
+            choices: [dotenv, env_file, json, files]
             default: dotenv
           owner:
             description: The user to whom the files belong.
@@ -140,13 +142,15 @@ options:
             type: str
             default: "0400"
           names:
-            description: Which secrets, as patterns such as V(DB_*). All of them where it is empty.
+            description:
+              - Which secrets, as patterns such as V(DB_*). All of them if it is empty.
+              - Name them for V(dotenv) and V(env_file). The list of names that are refused as dangerous cannot be complete.
             type: list
             elements: str
             default: []
           allow:
             description:
-              - Names that a dotenv file may hold although they are dangerous in an environment, such as V(PATH).
+              - Names that V(dotenv) and V(env_file) may hold although they are dangerous in an environment, such as V(PATH).
             type: list
             elements: str
             default: []
@@ -296,7 +300,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 
 FILE_OPTIONS: dict[str, dict[str, Any]] = {
     "path": {"type": "path"},
-    "format": {"type": "str", "choices": ["dotenv", "json", "files"], "default": "dotenv"},
+    "format": {"type": "str", "choices": ["dotenv", "env_file", "json", "files"], "default": "dotenv"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str"},
     "mode": {"type": "str", "default": "0400"},
@@ -345,7 +349,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "rate_limit_jitter": {"type": "float", "default": 120.0},
 }
 
-_DEFAULT_NAMES = {"dotenv": "secrets.env", "json": "secrets.json", "files": "secrets"}
+_DEFAULT_NAMES = {"dotenv": "secrets.env", "env_file": "secrets.list", "json": "secrets.json", "files": "secrets"}
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:

@@ -63,7 +63,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "root directory": (file(path="/"), ("files: ", "root directory")),
     "mode": (file(mode="rw"), ("jobs: shop: the mode 'rw' is no octal number",)),
     "mode for everybody": (file(mode="0666"), ("files: ", "everybody write")),
-    "format": (file(format="yaml"), ("format", "dotenv, json, files")),
+    "format": (file(format="yaml"), ("format", "dotenv, env_file, json, files")),
     "unit": (file(reload=["app"]), ("files: ", "no name of a unit", "app.service")),
     "two files of one path": (
         job(files=[{"path": "/srv/a"}, {"path": "/srv/a"}]), ("jobs: /srv/a stands there twice",)

@@ -355,6 +355,21 @@ def test_a_program_gets_the_secrets_and_nothing_of_ours(host: Host) -> None:
     assert CANARY not in shown
 
 
+def test_names_choose_what_a_program_gets_and_an_export_holds(host: Host) -> None:
+    for name in ("DB_HOST", "DB_PASSWORD", "FLAG", "MAKEFLAGS"):
+        host.run("vault", "set", name, given=f"{name} in clear")
+    assert "choose the others with --names" in host.run("exec", "--", "true", code=2)
+    shown = host.run("exec", "--names", "DB_*", "--names", "FLAG", "--", "env")
+    assert "DB_HOST=DB_HOST in clear\n" in shown and "FLAG=" in shown and "MAKEFLAGS" not in shown
+    assert "'MAKEFLAGS'" in host.run("exec", "--names", "*", "--", "true", code=2)
+    assert "MAKEFLAGS=" in host.run("exec", "--names", "MAKE*", "--allow", "MAKEFLAGS", "--", "env")
+    exported = host.run("vault", "export", "--names", "DB_*", "--format", "env_file")
+    assert exported == "DB_HOST=DB_HOST in clear\nDB_PASSWORD=DB_PASSWORD in clear\n"
+    assert host.run("vault", "export", "--names", "FLAG") == 'FLAG="FLAG in clear"\n'
+    for words in (["exec", "--names", "NO_*", "--", "true"], ["vault", "export", "--names", "NO_*"]):
+        assert "no entry" in host.run(*words, code=2)
+
+
 def test_exec_ends_as_its_program_does(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     assert host.run("exec", "--", "sh", "-c", 'printf "%s" "$A $1 $2"; exit 42', "sh", "--", "-v", code=42) == "x -- -v"
@@ -369,7 +384,7 @@ def test_exec_ends_as_its_program_does(host: Host) -> None:
 
 def test_a_value_with_a_nul_byte_is_for_json_only(host: Host) -> None:
     host.run("vault", "set", "A", given=f"{CANARY}\0")
-    for words in (["vault", "export"], ["exec", "--", "true"]):
+    for words in (["vault", "export"], ["vault", "export", "--format", "env_file"], ["exec", "--", "true"]):
         said = host.run(*words, code=2)
         assert "NUL" in said
         assert CANARY not in said

@@ -93,7 +93,7 @@ def test_without_files_there_are_none(tmp_path: Path) -> None:
         ("[file 1]\npath = /srv/a\nmode = rw\n", "the mode is no octal number"),
         ("[file 1]\npath = /srv/a\nmode = 0999\n", "the mode is no octal number"),
         ("[file 1]\npath = /srv/a\nmode = 0666\n", "everybody write"),
-        ("[file 1]\npath = /srv/a\nformat = yaml\n", "not one of dotenv, json, files"),
+        ("[file 1]\npath = /srv/a\nformat = yaml\n", "not one of dotenv, env_file, json, files"),
         ("[file 1]\npath = /srv/a\nreload = app\n", "no name of a unit"),
         ("[file 1]\npath = /srv/a\ncontent = CANARY\n", "has 'content' in [file 1]"),
         ("[files]\npath = /srv/a\n", "has a section [files]"),

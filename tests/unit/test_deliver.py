@@ -95,6 +95,16 @@ def test_a_shell_that_reads_a_dotenv_file_gets_the_very_values(host: Host) -> No
     assert what(path)[:3] == (0, 0, 0o400)
 
 
+def test_an_env_file_has_no_quotes_and_refuses_lines(host: Host) -> None:
+    wanted = host.file("app.list", format="env_file")
+    host.delivered({"A": ' "x" ', "B": "y=z"}, wanted)
+    assert (host.room / "app.list").read_text() == 'A= "x" \nB=y=z\n'
+    assert "'MAKEFLAGS'" in problem(host.deliver({"MAKEFLAGS": "x"}, wanted), host.room / "app.list")
+    assert "holds a newline" in problem(host.deliver({"A": "CANARY\nx"}, wanted), host.room / "app.list")
+    assert (host.room / "app.list").read_text().startswith("A=")
+    host.delivered({"A": "x\ny", "B": "z"}, host.file("app.list", format="env_file", names=("B",)))
+
+
 def test_json_holds_the_very_values_whatever_their_names(host: Host) -> None:
     values = {**VALUES, "not a variable": "1", "../up": "2", "LD_PRELOAD": "3"}
     host.delivered(values, host.file("app.json", format="json"))
@@ -198,7 +208,7 @@ def test_an_unknown_owner_is_named(host: Host, options: dict[str, str], words: s
         ({"path": "/srv/.."}, "root directory"),
         ({"path": "/srv/a\nb"}, "must be absolute"),
         ({"path": "/srv/a\0b"}, "must be absolute"),
-        ({"format": "yaml"}, "not one of dotenv, json, files"),
+        ({"format": "yaml"}, "not one of dotenv, env_file, json, files"),
         ({"mode": 0o666}, "everybody write"),
         ({"mode": 0o402}, "everybody write"),
         ({"mode": 0o4755}, "everybody write"),
@@ -554,7 +564,7 @@ def test_a_directory_in_place_of_the_file_is_not_touched(host: Host) -> None:
 
 
 @pytest.mark.parametrize("before", ["dotenv", "files"])
-@pytest.mark.parametrize("after", ["json", "files", "dotenv"])
+@pytest.mark.parametrize("after", ["json", "files", "dotenv", "env_file"])
 def test_format_can_change_at_the_same_path(host: Host, before: str, after: str) -> None:
     host.delivered({"A": "1"}, host.file("app/x", format=before))
     host.delivered({"A": "1"}, host.file("app/x", format=after, restart=("app.service",)))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import dotenv
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 
+MANUAL = Path(__file__).parents[2] / "docs/docsite/rst/infisical-sync.1.rst"
 SHELLS = [shell for shell in ("sh", "bash", "dash", "busybox") if shutil.which(shell)]
 ODD = [
     "",
@@ -168,6 +170,17 @@ def test_a_wrong_line_is_named_and_not_quoted(text: str, line: int, words: str) 
         "INFISICAL_URL",
         "UID",
         "NODE_OPTIONS",
+        "TAR_OPTIONS",
+        "MAKEFLAGS",
+        "GIT_SSH_COMMAND",
+        "GIT_CONFIG_COUNT",
+        "HOME",
+        "XDG_CONFIG_HOME",
+        "npm_config_script_shell",
+        "PIP_INDEX_URL",
+        "ANSIBLE_CONFIG",
+        "_JAVA_OPTIONS",
+        "DBUS_SYSTEM_BUS_ADDRESS",
         "",
         "1A",
         "a-b",
@@ -187,9 +200,107 @@ def test_a_dangerous_name_is_refused_unless_allowed_by_name(name: str) -> None:
     assert list(dotenv.refused([name], allowed=[name + "x", name.lower() + "y"])) == [name]
 
 
-@pytest.mark.parametrize("name", ["DB_PASSWORD", "_x", "a1", "OLD_PATH", "PATHS", "LDAP_URL", "ENVIRONMENT", "path"])
+ORDINARY = [
+    "DB_PASSWORD",
+    "_x",
+    "a1",
+    "OLD_PATH",
+    "PATHS",
+    "LDAP_URL",
+    "ENVIRONMENT",
+    "path",
+    "GIT_TOKEN",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "NPM_TOKEN",
+    "NODE_ENV",
+    "CARGO_REGISTRY_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "PGPASSWORD",
+    "MYSQL_PASSWORD",
+    "TF_VAR_db_password",
+    "COMPOSER_AUTH",
+    "VAULT_TOKEN",
+    "DOCKER_PASSWORD",
+    "POETRY_PYPI_TOKEN_PYPI",
+    "HTTPS_PROXY",
+    "PROMPT_TEMPLATE",
+    "MONO_TOKEN",
+    "MIX_PUSHER_APP_KEY",
+    "SSH_PRIVATE_KEY",
+    "GPG_PASSPHRASE",
+    "JAVA_KEYSTORE_PASSWORD",
+    "RUBY_SECRET",
+    "TZ",
+    "LANG",
+]
+
+
+@pytest.mark.parametrize("name", ORDINARY)
 def test_an_ordinary_name_is_not_refused(name: str) -> None:
     assert dotenv.refused([name]) == {}
+
+
+def test_the_manual_lists_every_dangerous_name() -> None:
+    text = MANUAL.read_text("utf-8")
+    section = text[text.index("\nNames in an environment\n===") : text.index("\nOptions of single commands\n===")]
+    assert "cannot be complete" in " ".join(section.split())
+    listed = section[section.index("\n* what makes") : section.index("\nA value with")]
+    names = {name for group in dotenv.DANGEROUS.values() for name in group.split()}
+    assert names == set(re.findall("``([^`]+)``", listed))
+
+
+CONTAINERS = {
+    "A": "",
+    "B": " blanks \t",
+    "C": "'single' \"double\" $HOME `id` \\ #",
+    "D": "a=b=c",
+    "E": "é\rx",
+    "F": "#x",
+}
+
+
+def read_as_docker_does(text: str) -> dict[str, str]:
+    """What `docker run --env-file` makes of a file: docker/cli, opts, parseKeyValueFile."""
+    found = {}
+    for raw in text.split("\n")[:-1]:
+        line = (raw[:-1] if raw.endswith("\r") else raw).lstrip(" \t")
+        if line and not line.startswith("#"):
+            name, equals, value = line.partition("=")
+            assert equals and name and not set(name) & set(" \t"), "docker refuses the name"
+            found[name] = value
+    return found
+
+
+def test_an_env_file_reads_back_the_same() -> None:
+    text = dotenv.dump_env_file(CONTAINERS)
+    assert read_as_docker_does(text) == CONTAINERS
+    assert text.startswith("A=\nB= blanks \t\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("CANARY\nx", "holds a newline"), ("CANARY\0", "holds a NUL byte"), ("CANARY\r", "ends in a carriage return"),
+     ("é" * 32767, "makes a line of more than 65535 bytes")],
+)  # fmt: skip
+def test_what_no_env_file_can_hold_is_refused(value: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"the value of 'X' {words}") as caught:
+        dotenv.dump_env_file({"X": value})
+    assert "CANARY" not in str(caught.value) and "é" not in str(caught.value)
+    assert dotenv.dump_env_file({"X": "é" * 32766}).startswith("X=é")
+
+
+@pytest.mark.parametrize("name", ["#A", "A=B", "A B", " A", "", "A\n", "é"])
+def test_a_name_that_no_env_file_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be written as a variable"):
+        dotenv.dump_env_file({name: "x"})
+
+
+def test_patterns_choose_entries() -> None:
+    values = {"DB_HOST": "1", "DB_PASSWORD": "2", "FLAG": "3", "db_x": "4"}
+    assert dotenv.matching(values, ()) == values
+    assert list(dotenv.matching(values, ["DB_*", "FLAG"])) == ["DB_HOST", "DB_PASSWORD", "FLAG"]
+    assert dotenv.matching(values, ["[!D]*"]) == {"FLAG": "3", "db_x": "4"}
 
 
 @pytest.mark.parametrize("name", ["a b", "A=B", "A\nB", "$(id)", "`id`", "a;id", "a|id", "a&id", "", "é"])

@@ -704,7 +704,7 @@ def _vault_list(settled: Settled, arguments: argparse.Namespace, say: Console) -
 
 def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     vault, state = _opened(settled, say)
-    values = _values(vault)
+    values = _chosen_values(vault, arguments.names)
     if arguments.format == "json":
         import json
 
@@ -713,7 +713,7 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
         from . import dotenv
 
         _check_names(values, arguments.allow, "export them with --format json")
-        text = dotenv.dump(values)
+        text = dotenv.dump(values) if arguments.format == "dotenv" else dotenv.dump_env_file(values)
     if not arguments.output:
         _write(text.encode("utf-8"))
         return OK
@@ -742,6 +742,17 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
 
 def _values(vault: Vault) -> dict[str, str]:
     return {name: secret.value or "" for name, secret in vault.read().secrets.items()}
+
+
+def _chosen_values(vault: Vault, patterns: Sequence[str]) -> dict[str, str]:
+    """The values whose names fit the patterns. Raises ConfigurationError for a pattern that no name fits."""
+    from .dotenv import matching
+
+    values = _values(vault)
+    for pattern in patterns:
+        if not matching(values, [pattern]):
+            raise ConfigurationError("names", f"no entry of {vault.path} has a name like '{pattern}'.")
+    return matching(values, patterns)
 
 
 def _check_names(values: Mapping[str, str], allowed: Sequence[str], otherwise: str) -> None:
@@ -809,8 +820,8 @@ def _exec(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     from . import dotenv
 
     vault, _state = _opened(settled, say)
-    values = _values(vault)
-    _check_names(values, arguments.allow, "keep them out of this vault")
+    values = _chosen_values(vault, arguments.names)
+    _check_names(values, arguments.allow, "choose the others with --names")
     for name, value in values.items():
         if not name or "=" in name or "\0" in name:
             raise ConfigurationError("names", f"'{name}' cannot be the name of an environment variable.")
@@ -883,7 +894,9 @@ def _as_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
-def _allow(parser: argparse.ArgumentParser) -> None:
+def _names_and_allow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--names", action="append", default=[], metavar="PATTERN",
+                        help="which entries, as a pattern such as 'DB_*'; may be given more than once; default all")  # fmt: skip
     parser.add_argument("--allow", action="append", default=[], metavar="NAME",
                         help="a name that is refused otherwise, such as PATH; may be given more than once")  # fmt: skip
 
@@ -915,9 +928,9 @@ def _for_delete(parser: argparse.ArgumentParser) -> None:
 
 
 def _for_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("dotenv", "json"), default="dotenv", help="default dotenv")
+    parser.add_argument("--format", choices=("dotenv", "env_file", "json"), default="dotenv", help="default dotenv")
     parser.add_argument("--output", metavar="PATH", help="write this file, for its owner only, not standard output")
-    _allow(parser)
+    _names_and_allow(parser)
 
 
 def _for_rekey(parser: argparse.ArgumentParser) -> None:
@@ -947,13 +960,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(("vault", "list"), "names and origin of all entries, never values", _vault_list, ("vault",), _as_json),
     Command(("vault", "delete"), "delete one entry from the vault", _vault_delete, ("vault",), _for_delete,
             "An entry that a job pulls comes back with its next sync."),
-    Command(("vault", "export"), "write all values as dotenv or JSON", _vault_export, ("vault",), _for_export,
-            "The dotenv lines are in double quotes and read back the same in sh and as an EnvironmentFile of systemd."),
+    Command(("vault", "export"), "write values as dotenv, env_file or JSON", _vault_export, ("vault",), _for_export,
+            "The dotenv lines are in double quotes and read back the same in sh and as an EnvironmentFile of systemd. "
+            "The lines of an env_file have no quotes, for docker run --env-file."),
     Command(("vault", "verify"), "read everything in the vault and the generation before", _vault_verify, ("vault",),
             _as_json),
     Command(("vault", "rekey"), "seal the vault with another key", _vault_rekey, ("vault",), _for_rekey),
     Command(("vault", "keygen"), "make a new key file; one that is there is left as it is", _vault_keygen, ()),
-    Command(("exec",), "run a program with the secrets in its environment", _exec, ("vault",), _allow,
+    Command(("exec",), "run a program with the secrets in its environment", _exec, ("vault",), _names_and_allow,
             "Everything behind -- is the program and its arguments. INFISICAL_* and CREDENTIALS_DIRECTORY are taken "
             "out of its environment."),
     Command(("deliver",), "write the files of a job for applications, where they differ", _deliver, ("vault",),

@@ -15,14 +15,14 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from . import dotenv, files, systemd
 from .errors import Conclusion, ConfigurationError, InfisicalError
 
-FORMATS = ("dotenv", "json", "files")
-"""Of `File.format`: lines for `sh` and EnvironmentFile=, one JSON object, or a directory with one value a file."""
+FORMATS = ("dotenv", "env_file", "json", "files")
+"""Of `File.format`: lines for `sh` and EnvironmentFile=, lines without quotes for `docker run --env-file`, one JSON
+object, or a directory with one value a file."""
 
 DELIVERED = ".delivered"
 """The file in a job's runtime directory that says that everything has been delivered since the last boot."""
@@ -43,8 +43,8 @@ _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(service|socket|target|timer|path
 class File(NamedTuple):
     """What one application gets: a file, or with the format `files` a directory of them.
 
-    `names` are patterns as a shell's (`DB_*`), all names where there are none. `allow` are names that a dotenv file may
-    hold although they are dangerous in an environment. `mode` is of each file. The units in `reload` are reloaded, or
+    `names` are patterns as a shell's (`DB_*`), all names where there are none. `allow` are names that a dotenv file or
+    env_file may hold although they are dangerous in an environment. `mode` is of each file. The units in `reload` are reloaded, or
     restarted where they cannot reload, the ones in `restart` restarted, after a change and only if they run.
     """
 
@@ -206,8 +206,7 @@ class _Work(NamedTuple):
 
 def _planned(values: Mapping[str, str], file: File, record: Record, done: Delivery) -> _Work | None:
     try:
-        chosen = {name: value for name, value in values.items() if _is_wanted(name, file.names)}
-        contents = _rendered(chosen, file)
+        contents = _rendered(dotenv.matching(values, file.names), file)
         owner = _owner(file)
         directory = file.directory
         gone: list[str] = []
@@ -257,21 +256,19 @@ def _makes_way(plan: _Work, record: Record, done: Delivery) -> bool:
     return plan.file.path not in done.problems
 
 
-def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
-    patterns = tuple(patterns)
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
 def _rendered(values: Mapping[str, str], file: File) -> dict[str, bytes]:
     """The files below the File's directory, {name: bytes}. Raises ConfigurationError for names that are refused."""
     name = os.path.basename(file.path)
     if file.format == "json":
         return {name: (json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8")}
-    if file.format == "dotenv":
+    if file.format in ("dotenv", "env_file"):
         refused = dotenv.refused(values, file.allow)
         if refused:
-            raise _refused(file, refused, "Allow each by name in allow, leave it out by names, or use the format json")
-        return {name: dotenv.dump(values).encode("utf-8")}
+            raise _refused(
+                file, refused, "Choose the names by patterns in names, allow each in allow, or use the format json"
+            )
+        dump = dotenv.dump if file.format == "dotenv" else dotenv.dump_env_file
+        return {name: dump(values).encode("utf-8")}
     bad = {key: "it is no name of a file: that has letters, digits, '.', '_' and '-', begins with none of '.-', and is "
            f"not longer than {_LONGEST_FILE_NAME}"
            for key in values if not _FILE_NAME.match(key) or len(key) > _LONGEST_FILE_NAME}  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 
 from .errors import ConfigurationError
 
@@ -15,48 +16,87 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # variable's, none of them can do harm.
 _WRITABLE = re.compile(r"[A-Za-z0-9_.:/@%+,-]+\Z")
 
-_LOADS_CODE = "it makes programs load code that it names"
-_STARTS_CODE = "a shell runs what it names"
-_SHELL_OWN = "it changes how a shell reads, or belongs to the shell itself"
-_OWN = "infisical-sync takes its own configuration and credentials from it"
-
 # Whoever may write a secret in Infisical is not thereby allowed to run code on every host that reads it. A name that
-# ends in an asterisk stands for all that begin so.
-_DANGEROUS = {
-    "LD_*": _LOADS_CODE,
-    "PYTHON*": _LOADS_CODE,
-    "GCONV_PATH": _LOADS_CODE,
-    "NODE_OPTIONS": _LOADS_CODE,
-    "NODE_PATH": _LOADS_CODE,
-    "PERL5DB": _LOADS_CODE,
-    "PERL5LIB": _LOADS_CODE,
-    "PERL5OPT": _LOADS_CODE,
-    "PERLLIB": _LOADS_CODE,
-    "RUBYLIB": _LOADS_CODE,
-    "RUBYOPT": _LOADS_CODE,
-    "JAVA_TOOL_OPTIONS": _LOADS_CODE,
-    "PATH": "it decides which program a name starts",
-    "BASH_ENV": _STARTS_CODE,
-    "ENV": _STARTS_CODE,
-    "PROMPT_COMMAND": _STARTS_CODE,
-    "PS0": _STARTS_CODE,
-    "PS1": _STARTS_CODE,
-    "PS2": _STARTS_CODE,
-    "PS4": _STARTS_CODE,
-    "IFS": _SHELL_OWN,
-    "SHELLOPTS": _SHELL_OWN,
-    "BASHOPTS": _SHELL_OWN,
-    "BASH_VERSINFO": _SHELL_OWN,
-    "EUID": _SHELL_OWN,
-    "PPID": _SHELL_OWN,
-    "UID": _SHELL_OWN,
-    "OPTIND": _SHELL_OWN,
-    "_": _SHELL_OWN,
-    "INFISICAL_*": _OWN,
-    "CREDENTIALS_DIRECTORY": _OWN,
+# ends in an asterisk stands for all that begin so. The list comes from the manuals of common programs and can never be
+# complete: the manual page of infisical-sync says so, and recommends to choose names by pattern.
+DANGEROUS: Mapping[str, str] = {
+    "it makes programs load code that it names": """
+        ALSA_CONFIG_PATH ANT_ARGS ANT_OPTS AWKLIBPATH AWKPATH BUNDLE_GEMFILE BUNDLE_PATH BUN_INSTALL* BUN_OPTIONS
+        CAML_LD_LIBRARY_PATH CATALINA_OPTS CLASSPATH CORECLR_* COR_ENABLE_PROFILING COR_PROFILER* DENO_DIR
+        DOTNET_ADDITIONAL_DEPS DOTNET_ROOT* DOTNET_SHARED_STORE DOTNET_STARTUP_HOOKS DYLD_* ELIXIR_ERL_OPTIONS
+        EMACSDATA EMACSLOADPATH EMACSPATH ERL_* ES_JAVA_OPTS FLASK_APP GCONV_PATH GDAL_DRIVER_PATH GDK_PIXBUF_MODULE*
+        GEM_HOME GEM_PATH GETCONF_DIR GHCRTS GHC_* GIO_EXTRA_MODULES GIO_MODULE_DIR GLIBC_TUNABLES GRADLE_OPTS
+        GSS_MECH_CONFIG GST_PLUGIN* GST_REGISTRY* GS_LIB GS_OPTIONS GTK_EXE_PREFIX GTK_IM_MODULE_FILE GTK_MODULES
+        GTK_PATH GUILE_* GUNICORN_CMD_ARGS JAVA_HOME JAVA_OPTIONS _JAVA_OPTIONS JAVA_OPTS JAVA_TOOL_OPTIONS
+        JDK_JAVAC_OPTIONS JDK_JAVA_OPTIONS JRUBY_OPTS JULIA_* KRB5_CONFIG LD_* LIBGL_DRIVERS_PATH LIBMYSQL_* LOCPATH
+        LUA_* MAGICK_* MAVEN_ARGS MAVEN_OPTS MIX_ARCHIVES MIX_EXS MIX_HOME MIX_PATH MONO_CONFIG MONO_ENV_OPTIONS
+        MONO_GAC_PREFIX MONO_PATH NLSPATH NODE_OPTIONS NODE_PATH NODE_REPL_EXTERNAL_MODULE NPM_CONFIG_* npm_config_*
+        OCAMLLIB OCAMLPATH OCAMLRUNPARAM ODBCINI ODBCINSTINI ODBCSYSINI OPENSSL_CONF OPENSSL_CONF_INCLUDE
+        OPENSSL_ENGINES OPENSSL_MODULES PERL5* PERLLIB PERL_MB_OPT PERL_MM_OPT PHPRC PHP_INI_SCAN_DIR PIP_*
+        PYTEST_ADDOPTS PYTEST_PLUGINS PYTHON* QML2_IMPORT_PATH QML_IMPORT_PATH QT_PLUGIN_PATH
+        QT_QPA_PLATFORM_PLUGIN_PATH RUBYGEMS_* RUBYLIB RUBYOPT RUBYPATH R_DEFAULT_PACKAGES R_ENVIRON* R_HOME R_LIBS*
+        R_PROFILE* SASL_PATH SBT_OPTS SSH_SK_PROVIDER TCLLIBPATH TCL_LIBRARY TK_LIBRARY UV_CONFIG_FILE
+        UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_INDEX_URL UV_PYTHON UV_TOOL_DIR UWSGI_*
+        VALGRIND_LIB VIRTUAL_ENV
+    """,
+    "programs start what it names": """
+        ALTERNATE_EDITOR AR AS AUTOCONF AUTOM4TE BAT_PAGER BROWSER CARGO_BUILD_* CARGO_TARGET_* CC CCACHE_* CGO_*
+        CLOUDSDK_PYTHON* CMAKE_* COLLECT_GCC* COMPILER_PATH CONFIG_SHELL CPP CTEST_* CVSEDITOR CVS_RSH CXX DBUS_*
+        DELTA_PAGER DISTCC_* DPKG_* EDITOR FC FCEDIT FZF_DEFAULT_COMMAND FZF_DEFAULT_OPTS GCC_EXEC_PREFIX GH_BROWSER
+        GH_EDITOR GH_PAGER GIT_ASKPASS GIT_DIFFTOOL_EXTCMD GIT_EDITOR GIT_EXEC_PATH GIT_EXTERNAL_DIFF GIT_PAGER
+        GIT_PROXY_COMMAND GIT_SEQUENCE_EDITOR GIT_SSH GIT_SSH_COMMAND GOCACHEPROG
+        GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES GROFF_BIN_PATH GROFF_COMMAND_PREFIX HG HGEDITOR HGMERGE
+        KUBECTL_EXTERNAL_DIFF KUBE_EDITOR LD LESS LESSCLOSE LESSEDIT LESSKEY* LESSOPEN LEX M4 MAILER MAKE MAKESHELL
+        MANLESS MANOPT MANPAGER MANROFFOPT PAGER PARALLEL_SHELL PATH PERL PKG_CONFIG* PSQL_EDITOR PSQL_PAGER RSH
+        RSYNC_CONNECT_PROG RSYNC_RSH RSYNC_SHELL RUSTC RUSTC_* RUSTDOC RUSTUP_* SHELL SSH_ASKPASS SSH_PKCS11_HELPER
+        SSH_SK_HELPER SUDO_ASKPASS SUDO_EDITOR SVN_EDITOR SVN_MERGE SVN_SSH SYSTEMD_* TAR_RSH VISUAL WGET_ASKPASS YACC
+    """,
+    "programs take options from it, which may name code": """
+        ARFLAGS BC_ENV_ARGS BZIP BZIP2 CFLAGS CPPFLAGS CXXFLAGS DC_ENV_ARGS FFLAGS GNUMAKEFLAGS GOFLAGS GREP_OPTIONS
+        GZIP LDFLAGS LDLIBS MAKEFILES MAKEFLAGS MFLAGS PARALLEL RUSTDOCFLAGS RUSTFLAGS TAR_OPTIONS TF_CLI_ARGS*
+        TF_REATTACH_PROVIDERS UNZIP UNZIPOPT VALGRIND_OPTS XZ_DEFAULTS XZ_OPT ZIPINFO ZIPOPT
+    """,
+    "it decides which configuration or sources programs read, which may name code": """
+        ACLOCAL_PATH ANSIBLE_* APT_CONFIG AWS_CONFIG_FILE AWS_DATA_PATH AWS_SHARED_CREDENTIALS_FILE BAT_CONFIG_PATH
+        BOTO_CONFIG BUNDLE_APP_CONFIG BUNDLE_CONFIG BUNDLE_USER_* CARGO_HOME CLOUDSDK_CONFIG COMPOSER COMPOSER_HOME
+        CONDARC CONDA_EXE CONDA_PREFIX CONDA_PYTHON_EXE CONFIG_SITE CONTAINERS_CONF* CONTAINERS_HELPER_BINARY_DIR
+        CONTAINERS_REGISTRIES_CONF* CONTAINERS_STORAGE_CONF CPATH CPLUS_INCLUDE_PATH CURL_HOME C_INCLUDE_PATH
+        DIRENV_CONFIG DOCKER_CONFIG DOCKER_HOST EXINIT GH_CONFIG_DIR GIT_COMMON_DIR GIT_CONFIG* GIT_DIR
+        GIT_TEMPLATE_DIR GIT_WORK_TREE GNUPGHOME GOENV GOPATH GOPROXY GOROOT GOTOOLCHAIN GRADLE_USER_HOME GVIMINIT
+        HELM_CACHE_HOME HELM_CONFIG_HOME HELM_DATA_HOME HELM_PLUGINS HGRCPATH HOME INPUTRC IPYTHONDIR IRBRC
+        JUPYTER_CONFIG_* JUPYTER_PATH KUBECONFIG LIBRARY_PATH MAILCAPS MANPATH MYSQL_HOME MYVIMRC NIX_* NVIM_APPNAME
+        OBJC_INCLUDE_PATH PGSERVICEFILE PGSYSCONFDIR PSQLRC RIPGREP_CONFIG_PATH SCREENRC SYSSCREENRC SYSTEM_WGETRC
+        TERMCAP TERMINFO TERMINFO_DIRS TEXINPUTS TEXMF* TF_CLI_CONFIG_FILE TF_DATA_DIR TF_PLUGIN_CACHE_DIR VIM VIMINIT
+        VIMRUNTIME WGETRC XDG_* YARN_PLUGINS YARN_RC_FILENAME YARN_YARN_PATH ZDOTDIR
+    """,
+    "it decides where programs write or which host they ask": """
+        DEPENDENCIES_OUTPUT HISTFILE HOSTALIASES LOCALDOMAIN MALLOC_TRACE NIS_PATH NODE_V8_COVERAGE PERLIO_DEBUG
+        RESOLV_HOST_CONF RES_OPTIONS SUNPRO_DEPENDENCIES
+    """,
+    "a shell runs what it names": """
+        BASH_ENV BASH_LOADABLES_PATH ENV FPATH MODULE_PATH PROMPT PROMPT_COMMAND PS0 PS1 PS2 PS3 PS4 RPS1 SPROMPT
+    """,
+    "it changes how a shell reads, or belongs to the shell itself": """
+        _ BASHOPTS BASH_COMPAT BASH_VERSINFO BASH_XTRACEFD CDPATH EUID EXECIGNORE GLOBIGNORE IFS NULLCMD OPTIND
+        POSIXLY_CORRECT PPID READNULLCMD SHELLOPTS UID
+    """,
+    "infisical-sync takes its own configuration and credentials from it": """
+        CREDENTIALS_DIRECTORY INFISICAL_*
+    """,
 }
-_EXACT = {name: reason for name, reason in _DANGEROUS.items() if not name.endswith("*")}
-_PREFIXES = tuple((name[:-1], reason) for name, reason in _DANGEROUS.items() if name.endswith("*"))
+"""The names that do not go into an environment unless they are allowed by name, by reason."""
+
+_REASONS = {name: reason for reason, names in DANGEROUS.items() for name in names.split()}
+_EXACT = {name: reason for name, reason in _REASONS.items() if not name.endswith("*")}
+_PREFIXES = tuple((name[:-1], reason) for name, reason in _REASONS.items() if name.endswith("*"))
+
+
+def matching(values: Mapping[str, str], patterns: Collection[str]) -> dict[str, str]:
+    """The entries whose name fits one of the patterns (`DB_*`, as a shell's); all of them if there are no patterns."""
+    return {
+        name: value for name, value in values.items()
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    }  # fmt: skip
 
 
 def refused(names: Iterable[str], allowed: Collection[str] = ()) -> dict[str, str]:
@@ -89,6 +129,39 @@ def dump(values: Mapping[str, str]) -> str:
     # Within double quotes sh (POSIX, 2.2.3) and systemd's EnvironmentFile take a backslash away before these four and
     # before a newline, and keep it before anything else; so every backslash is doubled, and a newline stays as it is.
     return "".join(f'{name}="{_SPECIAL.sub(_ESCAPED, value)}"\n' for name, value in sorted(values.items()))
+
+
+_LONGEST_LINE = 65535
+"""Bytes of a line of an env_file: docker and podman read no longer one (bufio.Scanner of Go)."""
+
+
+def dump_env_file(values: Mapping[str, str]) -> str:
+    """`values` ({name: value}) for `docker run --env-file` and podman, sorted by name: nothing is quoted there, and a
+    value is what stands between the first equals sign and the end of the line.
+
+    Raises ConfigurationError, naming the secret, for what no such file can hold.
+    """
+    lines = []
+    for name, value in sorted(values.items()):
+        line = f"{name}={value}"
+        problem = ""
+        if not _WRITABLE.match(name):
+            raise ConfigurationError("names", f"'{name}' cannot be written as a variable. Export it as JSON.")
+        if "\n" in value:
+            problem = "holds a newline"
+        elif "\0" in value:
+            problem = "holds a NUL byte"
+        elif value.endswith("\r"):
+            problem = "ends in a carriage return"
+        elif len(line.encode("utf-8")) > _LONGEST_LINE:
+            problem = f"makes a line of more than {_LONGEST_LINE} bytes"
+        if problem:
+            raise ConfigurationError(
+                "names", f"the value of '{name}' {problem}, which an env_file cannot hold. Choose the format json, "
+                "or leave it out by names."
+            )  # fmt: skip
+        lines.append(line + "\n")
+    return "".join(lines)
 
 
 _SPECIAL = re.compile(r'(["\\$`])')
