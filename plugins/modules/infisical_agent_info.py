@@ -78,7 +78,9 @@ missing_libraries:
   elements: str
   sample: [cryptography]
 jobs:
-  description: How each job goes, in the order of their names, never with a value.
+  description:
+    - How each job goes, in the order of their names, never with a value.
+    - If the status of a job cannot be read, the job has C(name), C(failed), C(conclusion) and C(message) only.
   returned: success
   type: list
   elements: dict

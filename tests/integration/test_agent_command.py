@@ -339,6 +339,35 @@ def test_a_job_is_named_where_a_host_has_several_and_status_tells_of_all(host: H
     assert (told["secrets"], told["last_cycle"]["conclusion"]) == (2, "ok")
 
 
+KILLED = """
+import os
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import local
+status = local.status
+local.status = lambda vault, state: os.kill(os.getpid(), 9) if "/shop/" in vault.path else status(vault, state)
+"""
+
+
+@pytest.mark.parametrize(("wrong", "code"), [("[nonsense]", 2), ("[vault]\nlock_wait = -1", 2), ("killed", 1)])
+def test_status_of_several_jobs_survives_one_bad_job(
+    host: Host, monkeypatch: pytest.MonkeyPatch, wrong: str, code: int
+) -> None:
+    host.configure("till", secret_path="/")
+    host.cycle("till")
+    path = host.folder / "jobs" / "shop.ini"
+    if code == 2:
+        path.write_text(path.read_text().replace("[vault]", wrong))
+    else:
+        monkeypatch.setitem(globals(), "PROGRAM", KILLED + PROGRAM)
+    said = host.run("status", code=code)
+    assert "secrets:     50 (generation 1)" in said
+    assert "infisical-sync: shop: " in said or wrong == "killed"
+    bad, good = json.loads(host.run("status", "--json", code=code).split("\ninfisical-sync: ")[0])
+    assert (good["job"], good["secrets"], "failed" in good) == ("till", 50, False)
+    assert bad["job"] == "shop" and bad["failed"] is True and bad["message"]
+    path.unlink()
+    assert json.loads(host.run("status", "--json"))["job"] == "till"
+
+
 @pytest.mark.parametrize(
     ("command", "section", "option"),
     [("deliver", "[deliver]", "record_file"), ("ready", "[deliver]", "runtime_directory"),

@@ -500,6 +500,73 @@ def test_configuration_authentication_network_guard_vault_busy_and_partial_have_
     assert client.values() == {"DB_PASSWORD": "seeded password", "DB_USER": "shop"}
 
 
+OF_COMMAND = {
+    "push": ("--from", "-"), "vault set": ("NAME",), "vault get": ("NAME",), "vault delete": ("NAME",),
+    "vault rekey": ("--data",), "exec": ("--", "true"),
+}  # fmt: skip
+"""What a command needs to get as far as its configuration file."""
+
+
+def takes_json(command: cli.Command) -> bool:
+    return "--json" in cli.parser_of(command).format_help()
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: " ".join(command.words))
+def test_every_command_reports_a_failure_as_text_and_json(host: Host, command: cli.Command) -> None:
+    missing = host.folder / "missing.ini"
+    words, rest = list(command.words), ("--config", missing, *OF_COMMAND.get(" ".join(command.words), ()))
+    reports_jobs = command.words == ("metadata",)  # and what is wrong with each, which is no failure
+    said = host.run(*words, *rest, code=0 if reports_jobs else 2)
+    assert f"'{missing}' cannot be read" in said and "Traceback" not in said and "Unexpected" not in said
+    if takes_json(command):
+        told = json.loads(host.raw(*words, "--json", *rest).stdout)
+        assert f"'{missing}' cannot be read" in (told["jobs"][0]["problem"] if reports_jobs else told["message"])
+
+
+REJECTED = {"status": 403, "method": "PATCH", "error": "PermissionDenied", "message": "You are not allowed to"}
+
+
+@pytest.mark.parametrize(
+    ("words", "identity", "source", "code", "report"),
+    [
+        (("push", "--from", "-"), "viewer", {"NEW": "x"}, 3, ""),
+        (("push", "--from", "-"), "viewer", {"NEW": "x", "DB_USER": "y"}, 3, ""),
+        (("push", "--from", "-", "--prune", "--max-delete-percent", "100"), "viewer", {"NEW": "x"}, 3, ""),
+        (("push", "--from", "-"), "admin", {"NEW": "x", "DB_USER": "y"}, 8, "partly pushed: 1 created"),
+        (("push", "--from", "-", "--verbose"), "admin", {"NEW": "x", "DB_USER": "y"}, 8, "+ NEW"),
+        (("sync", "--project-ids", f"{PROJECT},no-such-project"), "admin", {}, 8, "partly pulled: 2 created"),
+        (("sync",), "no-access", {}, 3, ""),
+    ],
+)
+def test_partial_sync_or_push_reports_what_was_done(
+    client: Host,
+    server: DevServer,
+    words: tuple[str, ...],
+    identity: str,
+    source: dict[str, str],
+    code: int,
+    report: str,
+) -> None:
+    client.environment["INFISICAL_CLIENT_ID"] = f"{identity}-id"
+    client.environment["INFISICAL_CLIENT_SECRET"] = f"{identity}-client-secret"
+    for more in ((), ("--json",)):
+        server.seed(SEED)
+        if identity == "admin":
+            server.arm(**REJECTED, kind="status", times=10)
+        client.vault.unlink(missing_ok=True)
+        client.state.unlink(missing_ok=True)
+        ended = client.raw(*words, *more, given=json.dumps(source))
+        server.disarm()
+        assert ended.returncode == code, ended
+        assert b"Unexpected" not in ended.stderr and b"Traceback" not in ended.stderr
+        if more:
+            told = json.loads(ended.stdout)
+            assert told["failed"] is True and told["message"] in ended.stderr.decode()
+            assert (told["conclusion"] == "partial") == (code == 8)
+        else:
+            assert report in ended.stdout.decode() and bool(ended.stdout) == bool(report)
+
+
 def test_what_is_no_command_is_refused_with_the_ones_that_there_are(host: Host) -> None:
     for words in ([], ["snyc"], ["vault"], ["vault", "show"], ["--config", "x", "sync"]):
         said = host.run(*words, code=2)

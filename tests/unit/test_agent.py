@@ -1066,6 +1066,20 @@ def test_status_tells_of_each_job_by_its_name(host: Host) -> None:
     assert (till["name"], till["generation"]) == ("till", 1)
 
 
+def test_status_of_one_silent_job_does_not_hide_the_others(host: Host) -> None:
+    host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
+    for job in ("shop", "till"):
+        host.fill(job)
+    command = host.path("usr/local/bin/infisical-sync")
+    command.rename(real := command.with_name("real"))
+    command.write_text(f'#!/bin/sh\ncase "$*" in *shop*) exit 1;; esac\nexec {real} "$@"\n')
+    command.chmod(0o755)
+    shop, till = agent.status()
+    assert (shop["name"], shop["failed"], shop["conclusion"]) == ("shop", True, "storage")
+    assert "Run the role scheduled_sync again" in shop["message"]
+    assert (till["name"], till["secrets"], "failed" in till) == ("till", 1, False)
+
+
 def test_a_command_that_is_gone_is_told_with_the_remedy(host: Host) -> None:
     host.apply()
     host.path("usr/local/bin/infisical-sync").unlink()

@@ -18,6 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
     files,
     fleet,
     local,
+    metadata,
     report,
     units,
 )
@@ -145,6 +146,24 @@ def test_a_job_that_cannot_be_read_is_told_with_why_and_hides_no_other(
     assert "damaged" in found["damaged"]["problem"]
     assert found["damaged"]["environment"] == "prod"
     assert "absolute path" in found["strange"]["problem"]
+
+
+def test_an_unforeseen_error_of_one_job_hides_no_other(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("good", "odd"):
+        jobs.fill(jobs.add(name), Secret("DB", "x", project_id="p1"), job=name)
+    of_job = metadata.of_job
+
+    def fail(job: str, *rest: Any) -> dict[str, Any]:
+        if job == "odd":
+            raise RuntimeError("Canary9d31c7")
+        return of_job(job, *rest)
+
+    monkeypatch.setattr(metadata, "of_job", fail)
+    good, odd = told(capsys)["jobs"]
+    assert (good["job"], good["problem"], len(good["secrets"])) == ("good", None, 1)
+    assert odd["job"] == "odd" and "Unexpected RuntimeError" in odd["problem"] and "Canary" not in odd["problem"]
 
 
 def test_a_lost_key_is_a_problem_of_the_vault(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:

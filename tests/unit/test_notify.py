@@ -240,6 +240,13 @@ def test_one_of_two_ways_that_fails_is_told_and_the_other_is_not_repeated(
     assert len(web.requests) == 1
 
 
+def test_wrong_command_does_not_keep_the_webhook_from_being_called(tmp_path: Path, web: Web) -> None:
+    path, channel = str(tmp_path / "told.json"), Channel(command="tell-us 'all", webhook_url=web.url + PATH)
+    with pytest.raises(InfisicalError, match="by one of two ways only: notify_command: has a quote"):
+        notify.tell(path, "web1", failed(), channel)
+    assert len(web.requests) == 1
+
+
 def test_two_of_two_ways_that_fail_are_both_tried_again(tmp_path: Path, programs: Programs, web: Web) -> None:
     path, channel = str(tmp_path / "told.json"), Channel(command="tell-us", webhook_url=web.url + PATH)
     programs.put("tell-us", "exit 1")

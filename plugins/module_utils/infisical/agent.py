@@ -712,18 +712,23 @@ def _conclusion(word: str) -> Conclusion:
 
 
 def status() -> list[dict[str, Any]]:
-    """What there is to tell of each job, as `infisical-sync status --json` does. Raises InfisicalError."""
-    found = []
+    """The status of each job, as `infisical-sync status --json` reports it: of one that fails, with `failed`,
+    `conclusion` and `message`. Raises InfisicalError if there is none of any job."""
+    found: list[dict[str, Any]] = []
+    silent: list[InfisicalError] = []
     for job in config.installed_jobs():
         try:
             ended = systemd.run([units.COMMAND, "status", "--json", "--config", config.job_file(job)])
-            about = json.loads(ended.out)
+            found.append({"name": job, **json.loads(ended.out)})
         except (systemd.CannotRun, ValueError):
-            raise InfisicalError(
+            error = InfisicalError(
                 Conclusion.STORAGE,
-                f"{units.COMMAND} does not tell of the job {job}. Run the role scheduled_sync again.",
-            ) from None
-        found.append({"name": job, **about})
+                f"{units.COMMAND} does not report the status of the job {job}. Run the role scheduled_sync again.",
+            )
+            silent.append(error)
+            found.append({"name": job, "failed": True, "conclusion": error.conclusion.value, "message": str(error)})
+    if silent and len(silent) == len(found):
+        raise silent[0]
     return found
 
 

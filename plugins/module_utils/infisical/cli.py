@@ -200,6 +200,10 @@ class Console:
     def __init__(self, *, json: bool = False, verbose: bool = False) -> None:
         self.json = json
         self.verbose = verbose
+        self.job = ""
+        """The job that everything is about, if the command works on several."""
+        self.partly: Callable[[Console, Mapping[str, Any]], None] = lambda say, details: None
+        """Report what the command did before it failed, from the error's details; of most, nothing is known."""
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._progress = False
 
@@ -221,7 +225,8 @@ class Console:
         """A line on standard error."""
         self.clear()
         if sys.stderr is not None:  # it was closed by whoever started this
-            sys.stderr.write(f"infisical-sync: {shown(text)}\n")
+            about = f"{self.job}: " if self.job else ""
+            sys.stderr.write(f"infisical-sync: {shown(about + text)}\n")
             sys.stderr.flush()
 
     def log(self, text: str) -> None:
@@ -275,6 +280,16 @@ def _report(say: Console, outcome: Outcome, check: bool) -> None:
     say.out(f"{verb}: {outcome.summary()}{generation}")
     for approval in outcome.approvals:
         say.out(f"waits for approval: {approval}")
+
+
+def _report_partly(say: Console, details: Mapping[str, Any]) -> None:
+    """What a sync or push did before its error."""
+    if not details.get("changed"):
+        return
+    if say.verbose:
+        _report_names(say, details)
+    counts = ", ".join(f"{number} {word}" for word, number in details["counts"].items())
+    say.out(f"partly {'pushed' if details['direction'] == 'push' else 'pulled'}: {counts}")
 
 
 def _report_names(say: Console, result: Mapping[str, Any]) -> None:
@@ -452,8 +467,8 @@ def _metadata(settled: Settled, arguments: argparse.Namespace, say: Console) -> 
             names[config] = own.first(("sync", "job")) or names[config] or "default"
             key = _key(own)
             opened[config] = (own, _vault_path(own), keys.setdefault(key, key))
-        except InfisicalError as error:
-            names[config], problems[config] = names[config] or "default", str(error)
+        except Exception as error:
+            names[config], problems[config] = names[config] or "default", _in_words(error)
     if opened:
         # Root reads all keys while it can. The jobs of an agent belong to one user.
         become_owner(next(iter(opened.values()))[1], keys, tolerant=True)
@@ -466,8 +481,8 @@ def _metadata(settled: Settled, arguments: argparse.Namespace, say: Console) -> 
             own, path, key = opened[config]
             vault, state = open_vault(path, key, own.first(("vault", "state_file")) or "", warn=say.warn)
             told.append(metadata.of_job(job, own, vault, state))
-        except InfisicalError as error:
-            told.append(metadata.unknown(job, str(error)))
+        except Exception as error:
+            told.append(metadata.unknown(job, _in_words(error)))
     if say.json:
         import json
 
@@ -582,7 +597,7 @@ def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> i
 
 def _report_delivery(say: Console, done: Mapping[str, Any]) -> None:
     for word in ("written", "removed", "told", "unknown"):
-        for name in done[word]:
+        for name in done.get(word, ()):
             say.out(f"{word}: {shown(name)}")
 
 
@@ -880,6 +895,8 @@ class Command(NamedTuple):
     sections: tuple[str, ...]
     more: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     description: str = ""
+    partly: Callable[[Console, Mapping[str, Any]], None] = lambda say, details: None
+    """Report what was done before an error, from the error's details."""
 
 
 def _name(parser: argparse.ArgumentParser) -> None:
@@ -943,10 +960,11 @@ def _for_rekey(parser: argparse.ArgumentParser) -> None:
 COMMANDS: tuple[Command, ...] = (
     Command(("sync",), "pull secrets from Infisical into the vault", _sync, ("infisical", "vault", "sync"), _for_cycle,
             "Pulls the secrets of one project, several, or all that the identity can see into the vault: all of it as "
-            "one generation, or nothing. Where a project fails, the others are still pulled, and nothing is deleted."),
+            "one generation, or nothing. Where a project fails, the others are still pulled, and nothing is deleted.",
+            _report_partly),
     Command(("push",), "write secrets from a file or the vault to Infisical", _push, ("infisical", "vault", "push"),
             _for_push, "Brings a folder of Infisical to what the source holds. Run again after an error, it does the "
-            "rest."),
+            "rest.", _report_partly),
     Command(("status",), "say what the vault holds and how the last sync went", _status, ("vault",), _as_json,
             "Needs no network. Ends with 0 whatever the last sync came to."),
     Command(("metadata",), "say which secrets the jobs hold in which version, never values", _metadata, ("vault",),
@@ -973,7 +991,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(("deliver",), "write the files of a job for applications, where they differ", _deliver, ("vault",),
             _as_json,
             "For root, and for jobs that the role scheduled_sync has set up. Units are reloaded or restarted after a "
-            "change."),
+            "change.", _report_delivery),
     Command(("finish",), "report a sync that was killed", _finish, ()),
     Command(("notify",), "tell of a failed sync, or of its recovery, if that is new", _notify, ()),
     Command(("ready",), "wait until the files of a job have been delivered since the boot", _ready, ()),
@@ -1119,8 +1137,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, the process's own by default; the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     say = Console()
+    return _guarded(say, lambda: _dispatch(words, say))
+
+
+def _guarded(say: Console, work: Callable[[], int]) -> int:
+    """Do the work and report whatever goes wrong; the exit code."""
     try:
-        return _dispatch(words, say)
+        return work()
     except InfisicalError as error:
         with _quiet(say):
             _report_error(say, error)
@@ -1135,10 +1158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             say.error("interrupted")
         return INTERRUPTED
     except Exception as error:
-        from .redact import unexpected
-
+        message = _in_words(error)
         with _quiet(say):
-            say.error(unexpected(error))
+            say.error(message)
+            if say.json:
+                say.data(_failure(say, "unexpected", message))
         return FAILED
 
 
@@ -1168,32 +1192,54 @@ def _dispatch(words: list[str], say: Console) -> int:
         return OK
     say.json = getattr(parsed, "json", False)
     say.verbose = getattr(parsed, "verbose", False)
+    say.partly = command.partly
     given = _given(parsed)
     configs = parsed.configs = _configs(command, parsed, given)
     if command.run is _metadata:  # it reads them all itself, so that one that is wrong hides no other
         configs = [os.devnull]
     if len(configs) == 1:
         return command.run(Settled(given, os.environ, configs[0]), parsed, say)
-    if say.json:
-        say.out("[")
+    return _each(command, configs, parsed, given, say)
+
+
+def _each(command: Command, configs: Sequence[str], parsed: argparse.Namespace, given: Layer, say: Console) -> int:
+    """Run a command for each job, whatever comes of the others; the highest of their exit codes."""
+    import json
+
+    codes, found = [], []
     for config in configs:
-        if config != configs[0]:
-            say.out("," if say.json else "")
-        status = _in_child([*words, "--config", config])
-        if status != OK:
-            return status
+        if codes and not say.json:
+            say.out("")
+        say.job = os.path.basename(config)[:-4]
+        code, text = _in_child(command, config, parsed, given, say)
+        codes.append(code)
+        if say.json:
+            try:
+                found.append(json.loads(text))
+            except ValueError:  # it was killed
+                found.append(_failure(say, "unexpected", f"The report on this job is missing (exit code {code})."))
     if say.json:
-        say.out("]")
-    return OK
+        say.data(found)
+    return max(codes)
 
 
-def _in_child(words: Sequence[str]) -> int:
-    """Run a command in a process of its own; its exit code. For root becomes the owner of a vault for good, and could
-    not read the key of the next one."""
+def _in_child(
+    command: Command, config: str, parsed: argparse.Namespace, given: Layer, say: Console
+) -> tuple[int, bytes]:
+    """Run a command in a process of its own; its exit code, and with --json its report. For root becomes the owner of
+    a vault for good, and could not read the key of the next one."""
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os._exit(main(words))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(reader)
+        if say.json:
+            sys.stdout = open(writer, "w", encoding="utf-8")
+        os._exit(_guarded(say, lambda: command.run(Settled(given, os.environ, config), parsed, say)))
+    os.close(writer)
+    with open(reader, "rb") as stream:
+        text = stream.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return (code if code >= 0 else FAILED), text
 
 
 def _configs(command: Command, parsed: argparse.Namespace, given: Layer) -> list[str]:
@@ -1223,22 +1269,29 @@ def _help_of(words: Sequence[str]) -> str:
         return ""
 
 
+def _in_words(error: Exception) -> str:
+    """What went wrong; of an error that nobody foresaw, nothing that may be secret."""
+    from .redact import unexpected
+
+    return str(error) if isinstance(error, InfisicalError) else unexpected(error)
+
+
 def _report_error(say: Console, error: InfisicalError) -> None:
     """The error in a person's words; with --json also as data, together with what was done before it."""
     say.clear()
-    details = error.details
-    for text in details.get("warnings", ()):
+    for text in error.details.get("warnings", ()):
         say.warn(text)
     if say.json:
-        say.data({**details, "failed": True, "conclusion": error.conclusion.value, "message": str(error)})
-    elif "written" in details:
-        _report_delivery(say, details)
-    elif details.get("changed"):
-        if say.verbose:
-            _report_names(say, details)
-        counts = ", ".join(f"{number} {word}" for word, number in details["counts"].items())
-        say.out(f"partly {'pushed' if details.get('direction') == 'push' else 'pulled'}: {counts}")
+        say.data(_failure(say, error.conclusion.value, str(error), error.details))
+    else:
+        say.partly(say, error.details)
     say.error(str(error))
+
+
+def _failure(say: Console, conclusion: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """An error as data; of several jobs, with the job's name."""
+    job = {"job": say.job} if say.job else {}
+    return {**job, **(details or {}), "failed": True, "conclusion": conclusion, "message": message}
 
 
 if __name__ == "__main__":

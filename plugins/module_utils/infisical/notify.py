@@ -97,7 +97,7 @@ def tell(path: str, host: str, report: Report, channel: Channel, last_success: s
         return ""
     about = document(kind, host, told, report, last_success)
     problems = [problem for problem in (_by_command(channel, about), _by_webhook(channel, about)) if problem]
-    if problems and len(problems) == bool(command_words(channel.command)) + bool(channel.webhook_url):
+    if problems and len(problems) == bool(channel.command.strip()) + bool(channel.webhook_url):
         raise InfisicalError(Conclusion.UNREACHABLE, f"The {kind} could not be told: {'; '.join(problems)}.")
     told_at = {**told.told_at, report.conclusion: report.ended}
     after = Told() if kind == "recovery" else Told(about["since"], told_at)
@@ -133,7 +133,12 @@ def command_words(command: str) -> list[str]:
 
 def _by_command(channel: Channel, about: Mapping[str, Any]) -> str:
     """Why the program did not take it, empty where it did or there is none."""
-    words = command_words(channel.command)
+    try:
+        words = command_words(channel.command)
+    except ConfigurationError as error:
+        if not channel.webhook_url:
+            raise
+        return str(error)
     if not words:
         return ""
     try:
