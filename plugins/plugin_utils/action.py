@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
@@ -156,8 +159,16 @@ class InfisicalAction(ActionBase):
                 "the host can read, and async_status shows it. Run the task without async.",
             )
 
-    def _returns_values(self, arguments: dict[str, Any]) -> bool:
+    def _returns_values(self, arguments: Mapping[str, Any]) -> bool:
         return bool(self.values_option) and boolean(arguments.get(self.values_option, False), strict=False)
+
+    def _parse_returned_data(self, res: dict[str, Any], *profile: Any) -> dict[str, Any]:
+        """As ActionBase does it, which however prints what follows a module's result in a warning."""
+        if self._returns_values(self._task.args):
+            with contextlib.suppress(ValueError):  # without a result, the next step decides what is shown
+                res = {**res, "stdout": _filter_non_json_lines(res.get("stdout", ""), objects_only=True)[0]}
+        parsed: dict[str, Any] = super()._parse_returned_data(res, *profile)
+        return parsed
 
     def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
         returns_values = self._returns_values(arguments)
@@ -173,7 +184,32 @@ class InfisicalAction(ActionBase):
         )
         if not wrap_async:
             self._remove_tmp_path(self._connection._shell.tmpdir)
-        if returns_values and not result.get("failed"):
-            self._task.no_log = True
-            result["_ansible_no_log"] = True
+        if not returns_values:
+            return result
+        if result.get("failed"):
+            return _without_values(result, self.values_option)
+        self._task.no_log = True
+        result["_ansible_no_log"] = True
         return result
+
+
+_OWN_FAILURES = frozenset((*(conclusion.value for conclusion in Conclusion), "unexpected"))
+_OF_FAILURES = ("failed", "changed", "msg", "conclusion", "http_status", "warnings", "deprecations")
+
+
+def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
+    """The failure of a module that may return values, made of what cannot hold one.
+
+    A failure that the module has not reported itself holds its output, and so perhaps every value.
+    """
+    if result.get("conclusion") in _OWN_FAILURES and not {"module_stdout", "module_stderr"} & set(result):
+        return {name: result[name] for name in _OF_FAILURES if name in result}
+    code = result.get("rc")
+    ended = f" (exit code {code})" if isinstance(code, int) else ""
+    return {
+        "failed": True,
+        "msg": f"The output of the module is not a valid result{ended}. It is hidden, because it may hold values. Run "
+        f"the task with {option}: false to see the output.",
+        "conclusion": "unexpected",
+        "http_status": None,
+    }

@@ -298,6 +298,63 @@ def _python_with(library: Path, ansible: Controller) -> str:
     return str(python)
 
 
+BROKEN_OUTPUT = {
+    "line that ends like a result": 'printf "%s\\n{session closed}\\n" "$out"',
+    "result twice": 'printf "%s\\n%s\\n" "$out" "$out"',
+    "result cut off": 'printf "%s" "${out%?}"',
+    "traceback": 'printf "Traceback (most recent call last):\\n%s\\n" "$out" >&2; code=1',
+    "traceback on standard output": 'printf "Traceback (most recent call last):\\n%s!\\n" "$out"; code=1',
+    "result in a line behind it": 'printf "%s\\nsession closed: %s.\\n" "$out" "$out"',
+}
+WRAPPER = """#!/bin/sh
+out=$({python} "$@"); code=$?
+case "$out" in *'"invocation"'*) {print} ;; *) printf "%s\\n" "$out" ;; esac
+exit $code
+"""
+OF_BROKEN_OUTPUT = """
+    - name: values
+      keyfleet.infisical.infisical_secret_info: {read_values: true}
+    - name: values of a vault
+      keyfleet.infisical.infisical_vault_info: {read_values: true}
+    - name: in a loop
+      keyfleet.infisical.infisical_secret_info: {read_values: true, name: "{{ item }}"}
+      loop: [OLD, SAME]
+    - name: without values
+      keyfleet.infisical.infisical_secret_info:
+    - name: value in the arguments
+      keyfleet.infisical.infisical_secret: {name: NEW, value: "{{ secret }}"}
+"""
+
+
+@pytest.mark.parametrize("broken", BROKEN_OUTPUT)
+def test_broken_output_of_a_module_leaks_nothing(ansible: Controller, planted: dict[str, Any], broken: str) -> None:
+    planted |= {"infisical_vault_path": f"{ansible.folder}/vault", "infisical_key_file": f"{ansible.folder}/key"}
+    (ansible.folder / "key").write_bytes(os.urandom(32))
+    (ansible.folder / "key").chmod(0o600)
+    ansible.tasks(
+        """
+        - keyfleet.infisical.infisical_vault: {name: OWN, value: "{{ secret }}"}
+    """,
+        variables=planted,
+    ).succeeded()
+    wrapper = ansible.folder / "wrapper"
+    wrapper.write_text(WRAPPER.format(python=ansible.python, print=BROKEN_OUTPUT[broken]), "utf-8")
+    wrapper.chmod(0o755)
+
+    run = _loud(ansible, _ignoring_errors(OF_BROKEN_OUTPUT), {**planted, "ansible_python_interpreter": str(wrapper)})
+
+    assert leaks(CANARIES, places(ansible, run)) == {}
+    for name in ("values", "values of a vault"):
+        if broken == "result in a line behind it":
+            assert "censored" in run.result(name)
+        else:
+            failure = run.failure(name)
+            assert "read_values: false to see the output" in failure["msg"]
+            assert failure["conclusion"] == "unexpected" and "module_stdout" not in failure
+    if broken == "line that ends like a result":
+        assert "session closed" in run.failure("without values")["module_stdout"]
+
+
 SYSLOG = """
 LOG_INFO = LOG_USER = LOG_PID = LOG_AUTH = 0
 def openlog(*arguments): pass
