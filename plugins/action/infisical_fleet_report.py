@@ -103,11 +103,8 @@ class ActionModule(InfisicalAction):
 
 
 def _mode(given: Any) -> int:
-    # YAML makes another number of 0640 without quotes.
-    if not isinstance(given, str):
-        raise ConfigurationError("mode", f"must be in quotes, such as '0640', and is the number {given}.")
     try:
-        mode = int(given, 8)
+        mode = int(options.as_text("mode", given), 8)
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o777 or mode & 0o602 != 0o600:

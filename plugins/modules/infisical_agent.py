@@ -138,7 +138,7 @@ options:
             description: The group, by default the owner's.
             type: str
           mode:
-            description: The mode of the files, in octal.
+            description: The mode of the files, in octal and in quotes, such as V('0440').
             type: str
             default: "0400"
           names:

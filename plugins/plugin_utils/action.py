@@ -49,6 +49,14 @@ class InfisicalAction(ActionBase):
     mappings: tuple[str, ...] = ()
     """Own options that must be mappings to strings, checked here for the same reason."""
 
+    own: options.Definitions
+    """The module's own options as they are documented: each module's action sets them."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Read the documentation of the module of the same name once for a run."""
+        super().__init_subclass__(**kwargs)
+        cls.own = options.documented(cls.__module__.rpartition(".")[2])
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         problem: dict[str, Any] = {}
@@ -100,6 +108,7 @@ class InfisicalAction(ActionBase):
     def _checked(self) -> dict[str, Any]:
         """The task's arguments, with those that must be text made sure of."""
         own = dict(self._task.args)
+        options.check_types(own, self.own)
         for name in self.texts:
             if own.get(name) is not None:
                 own[name] = options.as_text(name, own[name])
@@ -114,6 +123,7 @@ class InfisicalAction(ActionBase):
         Raises ConfigurationError.
         """
         own = {name: value for name, value in self._task.args.items() if not (self.shared and name in options.NAMES)}
+        options.check_types(own, self.own)
         # Not copied and looked through, because it may be large.
         raw = {name: own.pop(name) for name in list(own) if specification.get(name, {}).get("type") == "raw"}
         typed = {name: {**one, "required": False} if name in raw else one for name, one in specification.items()}

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
 from ansible.module_utils.common.validation import check_type_bool, check_type_float
 from ansible.module_utils.common.yaml import yaml_load
+from ansible.parsing.plugin_docs import read_docstring
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import ModuleDocFragment as AuthFragment
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.scope import ModuleDocFragment as ScopeFragment
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import ModuleDocFragment as VaultFragment
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _CONFIG = ("lookup", "keyfleet.infisical.shared_options")
 """Under which name Ansible's configuration manager knows our definitions; no plugin is called so."""
+
+_MODULES = Path(__file__).parents[1] / "modules"
 
 Definitions = dict[str, dict[str, Any]]
 """Options by name, as the doc fragments for plugins have them: what is documented is what is done."""
@@ -90,6 +94,7 @@ _TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bool": (check_type_bool, "true or false"),
     "float": (check_type_float, "a number of seconds"),
 }
+_NUMBERS = ("int", "float")
 
 
 def converted(name: str, definition: Mapping[str, Any], value: Any) -> Any:
@@ -102,7 +107,8 @@ def converted(name: str, definition: Mapping[str, Any], value: Any) -> Any:
     if wanted in _TYPES:
         convert, meaning = _TYPES[wanted]
         try:
-            return convert(value)
+            if wanted == "bool" or not isinstance(value, bool):
+                return convert(value)
         except (TypeError, ValueError):
             pass
         raise ConfigurationError(name, f"must be {meaning}.")
@@ -111,6 +117,61 @@ def converted(name: str, definition: Mapping[str, Any], value: Any) -> Any:
     if choices and text not in choices:
         raise ConfigurationError(name, f"'{text}' is not one of {', '.join(choices)}.")
     return text
+
+
+def documented(module: str) -> Definitions:
+    """The options of one of our modules but the shared ones, by name, as they are documented."""
+    # Not imported, which takes twenty times as long for a module that brings the whole library.
+    documentation = read_docstring(str(_MODULES / f"{module}.py"))["doc"]
+    found: Definitions = dict(documentation.get("options") or {})
+    for fragment, text in (("vault", VaultFragment.DOCUMENTATION), ("vault.write", VaultFragment.WRITE)):
+        if f"keyfleet.infisical.{fragment}" in documentation.get("extends_documentation_fragment", ()):
+            found.update(yaml_load(text)["options"])
+    return found
+
+
+def check_types(given: Mapping[str, Any], definitions: Definitions, within: str = "") -> None:
+    """Refuse what YAML has made of text that was not quoted, before Ansible makes text of it again: 0644 would arrive
+    as 420, `no` as False, 1:30 as 90, a date in another spelling.
+
+    `within` is the option that has `given` as a part. Raises ConfigurationError without quoting a value.
+    """
+    for name, value in given.items():
+        definition = definitions.get(name)
+        if definition is not None and value is not None:
+            _check_type(f"{within}{name}", definition, value)
+
+
+def _check_type(label: str, definition: Mapping[str, Any], value: Any) -> None:
+    wanted, parts = definition.get("type", "str"), definition.get("suboptions")
+    if wanted in ("str", "path"):
+        as_text(label, value)
+    elif wanted in _NUMBERS and isinstance(value, bool):
+        raise ConfigurationError(label, "must be a number, not true or false.")
+    elif wanted == "list":
+        # Ansible takes text with commas for a list, and a single thing for a list of one.
+        of_one = not isinstance(value, Sequence) or isinstance(value, str)
+        for entry in [value] if of_one else value:
+            _check_type(label, {**definition, "type": definition.get("elements", "raw")}, entry)
+    elif wanted == "dict" and isinstance(value, Mapping):
+        if parts:
+            called = next((value[name] for name in ("name", "path") if isinstance(value.get(name), str)), "")
+            check_types(value, parts, f"{label}: {called}: " if called else f"{label}: ")
+        else:
+            _check_tree(label, value)
+
+
+def _check_tree(label: str, value: Any) -> None:
+    """Refuse what JSON would make text of without a word, such as a date, anywhere in a value."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_tree(f"{label} (a key)", name)
+            _check_tree(f"{label}: {name}", inner)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for inner in value:
+            _check_tree(label, inner)
+    elif not (value is None or isinstance(value, (bool, int, float))):
+        as_text(label, value)
 
 
 def as_text(name: str, value: Any) -> str:
@@ -122,6 +183,8 @@ def as_text(name: str, value: Any) -> str:
         value = str(value)
     if isinstance(value, str):
         return value
+    if name.split(": ")[-1] == "mode" and isinstance(value, (int, float)):
+        raise ConfigurationError(name, f"must be a quoted string like '0644' (got the number {value}).")
     raise ConfigurationError(name, f"must be a string, not {_type_name(value)}: quote it in YAML.{_HINT}")
 
 

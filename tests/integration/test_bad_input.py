@@ -160,6 +160,73 @@ def test_lookups_refuse_bad_input(ansible: Controller, server: DevServer) -> Non
     assert not problems, "\n".join(problems)
 
 
+CHANGED_BY_YAML: dict[str, tuple[str, str]] = {
+    # what YAML changes: the task, and the message
+    "mode of a file of a job": (
+        "infisical_agent: {jobs: [{name: shop, files: [{path: /etc/shop.env, mode: 0644}]}]}",
+        "jobs: shop: files: /etc/shop.env: mode: must be a quoted string like '0644' (got the number 420).",
+    ),
+    "mode of a report": (
+        "infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: 0640}",
+        "mode: must be a quoted string like '0644' (got the number 416).",
+    ),
+    "interval": ("infisical_agent: {jobs: [{name: shop, interval: 1:30}]}", "jobs: shop: interval: must be a string"),
+    "name of a job": ("infisical_agent: {jobs: [{name: no}]}", "jobs: name: must be a string, not bool"),
+    "unit": (
+        "infisical_agent: {jobs: [{name: shop, files: [{names: [NO]}]}]}", "jobs: shop: files: names: must be a string",
+    ),
+    "names of jobs": ("infisical_sync: {job: 2026-01-15}", "job: must be a string, not date: quote it"),
+    "project ids": ("infisical_sync: {project_ids: [1234567890]}", "project_ids: must be a string, not int"),
+    "single project id": ("infisical_sync: {project_ids: 1.0e+3}", "project_ids: must be a string"),
+    "path": ("infisical_sync: {source_file: 0777, direction: push}", "source_file: must be a string, not int"),
+    "percentage": ("infisical_sync: {max_delete_percent: yes}", "max_delete_percent: must be a number, not true"),
+    "lock_wait": ("infisical_vault: {name: A, value: x, lock_wait: on}", "lock_wait: must be a number, not true"),
+    "state file": ("infisical_vault_info: {state_file: 12}", "state_file: must be a string, not int"),
+    "time-out": ("infisical_secret_info: {timeout: yes}", "timeout: must be a number of seconds"),
+    "environment": ("infisical_secret_info: {environment: on}", "environment: must be a string, not bool"),
+    "name of a secret": ("infisical_secret_info: {name: NO}", "name: must be a string, not bool"),
+    "date as a value": ("infisical_secret: {name: A, value: 2026-01-15}", "value: must be a string, not date"),
+    "version as a comment": ("infisical_secret: {name: A, value: x, comment: 1.10}", "comment: must be a string, not"),
+    "tag": ("infisical_secret: {name: A, value: x, tags: [on]}", "tags: must be a string, not bool"),
+    "date in metadata": (
+        "infisical_secret: {name: A, value: x, metadata: {until: 2026-01-15}}", "metadata: until: must be a string",
+    ),
+    "secrets of a push": (
+        "infisical_sync: {direction: push, secrets: {A: 0123}}", "secrets: A: must be a string, not int",
+    ),
+    "query": ("infisical_fleet_info: {graph_file: x, query: 12}", "query: must be a string, not int"),
+    "graph file": ("infisical_fleet_info: {graph_file: 1.5, query: x}", "graph_file: must be a string, not float"),
+    "jobs to sync": ("infisical_agent_sync: {jobs: [no]}", "jobs: must be a string, not bool"),
+    "rate limit": ("infisical_agent_sync: {rate_limit: yes}", "rate_limit: must be a number, not true"),
+}  # fmt: skip
+
+
+def test_what_yaml_changes_is_refused(ansible: Controller, server: DevServer) -> None:
+    before = _secrets(server)
+    tasks = [
+        f"- name: {name}\n  keyfleet.infisical.{task}\n  ignore_errors: true"
+        for name, (task, _words) in CHANGED_BY_YAML.items()
+    ]
+    lookups = {
+        "lookup of a name": "2026",
+        "lookup in an environment": "'SECRET_1', environment=true",
+        "lookup with a time-out": "'SECRET_1', timeout=true",
+    }
+    tasks += [
+        f"- name: {name}\n  ansible.builtin.debug: {{msg: \"{{{{ lookup('{LOOKUP}', {terms}) }}}}\"}}\n"
+        "  ignore_errors: true"
+        for name, terms in lookups.items()
+    ]
+    run = ansible.tasks("\n".join(tasks)).succeeded()
+
+    problems = [
+        line for name, (_task, words) in CHANGED_BY_YAML.items() for line in _words_missing(run, name, (words,))
+    ]
+    assert not problems, "\n".join(problems)
+    assert all("must be a" in run.failure(name)["msg"] for name in lookups)
+    assert _secrets(server) == before and run.changed == 0
+
+
 def test_a_failed_task_ends_the_run_with_another_status(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("- keyfleet.infisical.infisical_secret: {name: X, value: 12}")
     assert run.rc == 2 and run.recap["host1"]["failures"] == 1

@@ -348,7 +348,10 @@ BAD = {
     "an option of no name": ("infisical_fleet_info: {graph_file: a, query: b, colour: c}", "colour"),
     "hosts that are none": ("infisical_fleet_report: {graph_file: new.json, hosts: [a]}", "must be a mapping"),
     "a mode for all": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0666'}", "mode"),
-    "a mode without quotes": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: 0640}", "in quotes"),
+    "a mode without quotes": (
+        "infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: 0640}",
+        "a quoted string like",
+    ),
     "a mode for nobody": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0044'}", "owner can read"),
     "a graph that is none": ("infisical_fleet_report: {graph_file: play.yml, hosts: {}}", "play.yml' is no JSON"),
     "no name of a file": ("infisical_fleet_report: {graph_file: '', hosts: {}}", "graph_file: is empty"),

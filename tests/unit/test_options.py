@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ pytest.importorskip("ansible")
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import action, options
 
 CANARY = "Canary5f1c2a9e7b"
 
@@ -99,6 +101,7 @@ def test_types(name: str, given: Any, wanted: Any) -> None:
     [
         ("validate_certs", "perhaps"),
         ("timeout", "soon"),
+        ("timeout", True),
         ("environment", True),
         ("environment", 1.5),
         ("project_id", ["x"]),
@@ -113,3 +116,65 @@ def test_what_has_another_type_is_refused_by_name_and_not_quoted(name: str, give
         resolve({name: given})
     assert caught.value.option == name
     assert CANARY not in str(caught.value)
+
+
+def test_every_module_with_an_action_documents_its_own_options() -> None:
+    rooms = [Path(str(action.__file__)).parents[1] / room for room in ("action", "modules")]
+    names = [path.stem for path in rooms[0].glob("infisical_*.py")]
+    assert len(names) > 10 and all((rooms[1] / f"{name}.py").exists() for name in names)
+    own = {name: options.documented(name) for name in names}
+    assert {"mode", "path"} <= set(own["infisical_agent"]["jobs"]["suboptions"]["files"]["suboptions"])
+    assert {"vault_path", "lock_wait", "create_key"} <= set(own["infisical_vault"])
+
+
+@pytest.mark.parametrize(
+    ("definition", "given"),
+    [
+        ({"type": "str"}, 420),
+        ({"type": "str"}, False),
+        ({"type": "str"}, date(2026, 1, 15)),
+        ({"type": "path"}, 1.5),
+        ({}, 12),
+        ({"type": "int"}, True),
+        ({"type": "float"}, False),
+        ({"type": "list", "elements": "str"}, ["a", 12]),
+        ({"type": "list", "elements": "path"}, 12),
+        ({"type": "list", "elements": "int"}, [1, True]),
+        ({"type": "dict"}, {"a": date(2026, 1, 15)}),
+        ({"type": "dict"}, {"a": [{"b": date(2026, 1, 15)}]}),
+        ({"type": "dict"}, {date(2026, 1, 15): "a"}),
+        ({"type": "dict", "suboptions": {"mode": {"type": "str"}}}, {"mode": 420}),
+        ({"type": "list", "elements": "dict", "suboptions": {"a": {"type": "str"}}}, [{"a": "x"}, {"a": False}]),
+    ],
+)
+def test_what_yaml_makes_of_unquoted_text_is_refused(definition: dict[str, Any], given: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^option.*: must be a") as caught:
+        options.check_types({"option": given}, {"option": definition})
+    assert "2026" not in str(caught.value).replace("(a key)", "")
+
+
+@pytest.mark.parametrize(
+    ("definition", "given"),
+    [
+        ({"type": "str"}, None),
+        ({"type": "str"}, "0644"),
+        ({"type": "bool"}, True),
+        ({"type": "int"}, "12"),
+        ({"type": "float"}, 12),
+        ({"type": "list", "elements": "str"}, "a,b"),
+        ({"type": "list", "elements": "str"}, ["a"]),
+        ({"type": "dict"}, {"a": {"value": "x", "encrypted": True}}),
+        ({"type": "raw"}, date(2026, 1, 15)),
+    ],
+)
+def test_what_has_the_documented_type_is_taken(definition: dict[str, Any], given: Any) -> None:
+    options.check_types({"option": given, "unknown": 1}, {"option": definition})
+
+
+def test_wrong_mode_is_named_with_the_right_spelling() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        jobs = [{"name": "shop", "files": [{"path": "/etc/shop.env", "mode": 0o644}]}]
+        options.check_types({"jobs": jobs}, options.documented("infisical_agent"))
+    assert str(caught.value) == (
+        "jobs: shop: files: /etc/shop.env: mode: must be a quoted string like '0644' (got the number 420)."
+    )

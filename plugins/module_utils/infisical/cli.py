@@ -1206,7 +1206,8 @@ def _each(command: Command, configs: Sequence[str], parsed: argparse.Namespace, 
     """Run a command for each job, whatever comes of the others; the highest of their exit codes."""
     import json
 
-    codes, found = [], []
+    codes: list[int] = []
+    found: list[dict[str, Any]] = []
     for config in configs:
         if codes and not say.json:
             say.out("")
