@@ -5,149 +5,65 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Any, Literal
-from urllib.parse import unquote
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from .identities import Directory, Identity
+from . import logins
+from .calls import Answer, Call, Route
 from .profiles import Profile, ecmascript_trim
 from .reading import Reader
 from .refusals import Conclusion, Refusal
-from .store import (
-    Approval,
-    Draft,
-    Environment,
-    Folder,
-    Import,
-    Metadata,
-    Project,
-    Secret,
-    Store,
-    Tag,
-    new_id,
-    normal_path,
-    shuffled,
+from .shapes import (
+    Place,
+    View,
+    may_see,
+    read_action,
+    show_approval,
+    show_folder,
+    show_import,
+    show_project,
+    show_project_tag,
+    show_secret,
+    show_secret_import,
+    show_tag,
+    timestamp,
 )
+from .store import Approval, Draft, Folder, Import, Metadata, Project, Secret, Tag, new_id, normal_path, shuffled
 
-HIDDEN = "<hidden-by-infisical>"
-LONGEST_NAME_IN_A_PATH = 100
+LONGEST_NAME = 500
 
 CURRENT = frozenset({"2026-07", "2026-10"})
 REAL = CURRENT | {"2024"}
 ALL = REAL | {"reference"}
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A status and what goes into the JSON body."""
-
-    body: dict[str, Any]
-    status: int = 200
-    with_etag: bool = False
-
-
-@dataclass(frozen=True)
-class Route:
-    """One endpoint; a name in braces in the template is a segment of the path."""
-
-    method: str
-    template: str
-    handler: Callable[[Call], Answer]
-    profiles: frozenset[str]
-    # What the route calls a project's id.
-    project: str = "projectId"
-    # The rate limit that counts it.
-    limit: Literal["secrets", "login"] | None = None
-    needs_token: bool = True
-
-    def match(self, method: str, raw_path: str) -> dict[str, str] | None:
-        """The decoded segments of a raw path that fits; None if it does not, or if a segment is too long."""
-        if method != self.method:
-            return None
-        found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.template) + "/?", raw_path)
-        if found is None:
-            return None
-        segments = {name: unquote(text) for name, text in found.groupdict().items()}
-        return None if any(len(text) > LONGEST_NAME_IN_A_PATH for text in segments.values()) else segments
-
-
-@dataclass
-class Call:
-    """One request on its way through its route."""
-
-    profile: Profile
-    store: Store
-    directory: Directory
-    route: Route
-    segments: dict[str, str]
-    query: dict[str, str]
-    body: Any
-    identity: Identity | None = None
-    # Whether the answer holds a value, for the log.
-    returned_values: bool = field(default=False)
-
-    def may(self, action: str, project: Project) -> bool:
-        return self.identity is not None and action in self.identity.permissions.get(project.id, ())
-
-    def enter(self, project_id: str, *actions: str, subject: str = "secrets") -> Project:
-        """The project, if it exists, the identity is its member and may do all of these actions."""
-        project = self.store.project(project_id)
-        if self.identity is None or project_id not in self.identity.permissions:
-            raise Refusal(Conclusion.NOT_A_MEMBER, details=[])
-        for action in actions:
-            if not self.may(action, project):
-                details = [{"action": action, "subject": subject, "conditions": {"projectId": project_id}}]
-                raise Refusal(Conclusion.FORBIDDEN, action=action, subject=subject, details=details)
-        return project
-
-
-# --- status, login, token -------------------------------------------------------------------------------------------
-
-
 def status(call: Call) -> Answer:
-    return Answer({"date": timestamp(call.store.clock()), "message": "Ok", "redisConfigured": True})
-
-
-def log_in(call: Call) -> Answer:
-    reader = Reader(call.body)
-    client_id, client_secret = reader.text("clientId"), reader.text("clientSecret")
-    reader.check()
-    token = call.directory.log_in(
-        ecmascript_trim(client_id), ecmascript_trim(client_secret), locks_out=call.profile.locks_out
-    )
-    call.identity = token.identity
     return Answer(
         {
-            "accessToken": token.text,
-            "expiresIn": token.identity.token_ttl,
-            "accessTokenMaxTTL": token.identity.token_max_ttl,
-            "tokenType": "Bearer",
+            "date": timestamp(call.store.clock()),
+            "message": "Ok",
+            "emailConfigured": False,
+            "inviteOnlySignup": True,
+            "redisConfigured": True,
+            "secretScanningConfigured": False,
+            "auditLogStorageDisabled": False,
+            "maxIdentityAccessTokenTTL": 7776000,
         }
     )
-
-
-def revoke_token(call: Call) -> Answer:
-    reader = Reader(call.body)
-    text = reader.text("accessToken")
-    reader.check()
-    call.directory.revoke(text)
-    return Answer({"message": "Successfully revoked access token"})
 
 
 # --- projects and tags ----------------------------------------------------------------------------------------------
 
 
-def own_projects(call: Call) -> list[dict[str, Any]]:
+def own_projects(call: Call) -> list[Project]:
     permissions = call.identity.permissions if call.identity else {}
-    return [show_project(project) for project in call.store.projects.values() if project.id in permissions]
+    return [project for project in call.store.projects.values() if project.id in permissions]
 
 
 def list_workspaces(call: Call) -> Answer:
-    return Answer({"workspaces": own_projects(call)})
+    return Answer({"workspaces": [show_project(call, project) for project in own_projects(call)]})
 
 
 def refuse_workspaces(call: Call) -> Answer:
@@ -155,26 +71,54 @@ def refuse_workspaces(call: Call) -> Answer:
 
 
 def list_projects(call: Call) -> Answer:
-    return Answer({"projects": own_projects(call)})
+    return Answer({"projects": [show_project(call, project, deleted=True) for project in own_projects(call)]})
 
 
 def get_workspace(call: Call) -> Answer:
-    return Answer({"workspace": show_project(call.enter(call.segments["project"]))})
+    return Answer({"workspace": show_project(call, call.member(call.segments["project"]))})
 
 
 def get_project(call: Call) -> Answer:
-    return Answer({"project": show_project(call.enter(call.segments["project"]))})
+    return Answer({"project": show_project(call, call.member(call.segments["project"]), deleted=True)})
+
+
+def get_project_by_slug(call: Call) -> Answer:
+    for project in call.store.projects.values():
+        if project.slug == call.segments["slug"]:
+            return Answer(show_project(call, call.member(project.id), deleted=True))
+    raise Refusal(Conclusion.PROJECT_SLUG_MISSING, slug=call.segments["slug"])
 
 
 def list_workspace_tags(call: Call) -> Answer:
-    return Answer({"workspaceTags": [show_tag(tag) for tag in call.enter(call.segments["project"]).tags]})
+    return Answer({"workspaceTags": [show_tag(tag) for tag in call.member(call.segments["project"]).tags]})
 
 
 def list_tags(call: Call) -> Answer:
-    return Answer({"tags": [show_tag(tag) for tag in call.enter(call.segments["project"]).tags]})
+    project = call.member(call.segments["project"])
+    return Answer({"tags": [show_project_tag(tag, project) for tag in project.tags]})
 
 
-# --- folders --------------------------------------------------------------------------------------------------------
+def create_tag(call: Call) -> Answer:
+    reader = Reader(call.body)
+    slug, color = reader.text("slug"), reader.text("color", "")
+    reader.check()
+    project = call.enter(call.segments["project"], "create", subject="tags")
+    tag = Tag(new_id(), slug, slug, color, call.store.clock())
+    if call.identity is not None:
+        tag = replace(tag, creator=call.identity.id)
+    project.tags.append(tag)
+    return Answer({"tag": show_project_tag(tag, project)})
+
+
+def get_tag(call: Call) -> Answer:
+    project = call.member(call.segments["project"])
+    for tag in project.tags:
+        if tag.slug == call.segments["slug"]:
+            return Answer({"tag": {**show_project_tag(tag, project), "name": tag.name}})
+    raise Refusal(Conclusion.TAG_SLUG_MISSING, slug=call.segments["slug"])
+
+
+# --- folders and imports --------------------------------------------------------------------------------------------
 
 
 def create_folder(call: Call) -> Answer:
@@ -183,13 +127,18 @@ def create_folder(call: Call) -> Answer:
     path = normal_path(reader.text("path", "/"))
     name = ecmascript_trim(reader.text("name"))
     if not reader.issues and not call.profile.folder_name.fullmatch(name):
-        reader.wrong("string", "Invalid folder name", "name", "custom")
+        rule = "Only alphanumeric characters, dashes, and underscores are allowed."
+        reader.issue("custom", f"Invalid folder name. {rule}", "name")
     reader.check()
-    project = call.enter(project_id, "create", subject="secret-folders")
+    project = call.enter(project_id, "create", subject="secret-folders", path=path)
     if environment not in project.environments:
-        raise Refusal(Conclusion.FOLDER_MISSING, path=path, environment=environment)
-    folder = project.environments[environment].make(f"{path}/{name}")
-    return Answer({"folder": show_folder(folder)})
+        facts = {"path": path, "environment": environment, "project": project_id}
+        raise Refusal(Conclusion.ENVIRONMENT_OF_NEW_FOLDER_MISSING, **facts)
+    known = project.environments[environment]
+    if call.profile.refuses_known_folders and normal_path(f"{path}/{name}") in known.folders:
+        raise Refusal(Conclusion.FOLDER_EXISTS, name=name, path=path)
+    folder = known.make(f"{path}/{name}", call.store.clock())
+    return Answer({"folder": show_folder(call, known, folder, path=folder.path)})
 
 
 def list_folders(call: Call) -> Answer:
@@ -198,11 +147,17 @@ def list_folders(call: Call) -> Answer:
     path = normal_path(reader.text("path", "/"))
     recursive = call.route.template.startswith("/api/v2/") and reader.flag("recursive")
     reader.check()
-    project = call.enter(project_id)
-    project.folder(environment, path)
+    project = call.member(project_id)
+    if environment not in project.environments:
+        raise Refusal(Conclusion.ENVIRONMENT_OF_FOLDERS_MISSING, environment=environment, path=path)
+    if not call.profile.lists_missing_folders:
+        project.folder(environment, path)
     known = project.environments[environment]
-    folders = [f for f in known.below(path) if f.path != path] if recursive else known.children(path)
-    return Answer({"folders": [show_folder(folder) for folder in folders]})
+    if recursive:
+        folders = [show_folder(call, known, f, relativePath=f.path) for f in known.below(path) if f.path != path]
+    else:
+        folders = [show_folder(call, known, folder) for folder in known.children(path)]
+    return Answer({"folders": folders})
 
 
 def delete_folder(call: Call) -> Answer:
@@ -211,17 +166,62 @@ def delete_folder(call: Call) -> Answer:
     path = normal_path(reader.text("path", "/"))
     force = call.route.template.startswith("/api/v1/") or reader.boolean("forceDelete")
     reader.check()
-    project = call.enter(project_id, "delete", subject="secret-folders")
+    project = call.enter(project_id, "delete", subject="secret-folders", path=path)
     project.folder(environment, path)
     known, wanted = project.environments[environment], call.segments["folder"]
     for folder in known.children(path):
         if wanted in (folder.id, folder.name):
             if not force and (folder.secrets or known.children(folder.path)):
                 raise Refusal(Conclusion.FOLDER_HOLDS_SOMETHING, name=folder.name)
+            shown = show_folder(call, known, folder)
             for gone in known.below(folder.path):
                 del known.folders[gone.path]
-            return Answer({"folder": show_folder(folder)})
-    raise Refusal(Conclusion.FOLDER_MISSING, path=normal_path(f"{path}/{wanted}"), environment=environment)
+            return Answer({"folder": shown})
+    whole = normal_path(f"{path}/{wanted}")
+    raise Refusal(Conclusion.FOLDER_TO_DELETE_MISSING, folder=wanted, path=whole, environment=environment)
+
+
+def create_import(call: Call) -> Answer:
+    reader = Reader(call.body)
+    project_id, environment = scope_of(call, reader)
+    path = normal_path(reader.text("path", "/"))
+    part = reader.part("import")
+    source, source_path = part.text("environment"), normal_path(part.text("path"))
+    reader.check()
+    project = call.enter(project_id, "create", subject="secret-imports", path=path)
+    folder = project.folder(environment, path)
+    project.folder(source, source_path)
+    link = Import(source, source_path, call.store.clock())
+    folder.imports.append(link)
+    shown = show_secret_import(project, folder, link, listed=False)
+    return Answer({"message": "Successfully created secret import", "secretImport": shown})
+
+
+def list_imports(call: Call) -> Answer:
+    reader = Reader(call.query)
+    project_id, environment = scope_of(call, reader)
+    path = normal_path(reader.text("path", "/"))
+    reader.check()
+    project = call.member(project_id)
+    folder = project.folder(environment, path)
+    shown = [show_secret_import(project, folder, link, listed=True) for link in folder.imports]
+    return Answer({"message": "Successfully fetched secret imports", "secretImports": shown})
+
+
+# --- what a plan has not --------------------------------------------------------------------------------------------
+
+
+def lease(call: Call) -> Answer:
+    raise Refusal(Conclusion.PLAN, action="create lease", wanted="create dynamic secret")
+
+
+def make_policy(call: Call) -> Answer:
+    policy = "create secret approval policy"
+    raise Refusal(Conclusion.PLAN, action=policy, wanted=policy)
+
+
+def list_dynamic_secrets(call: Call) -> Answer:
+    return Answer({"dynamicSecrets": []})
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------
@@ -236,75 +236,74 @@ class Scope:
     path: str
 
 
-@dataclass(frozen=True)
-class Place:
-    """A folder that exists, and where it lies."""
-
-    project: Project
-    environment: Environment
-    folder: Folder
-
-    def linked(self, link: Import, folder: Folder) -> Place:
-        return Place(self.project, self.project.environments[link.environment], folder)
-
-
 def scope_of(call: Call, reader: Reader) -> tuple[str, str]:
     return ecmascript_trim(reader.text(call.route.project)), ecmascript_trim(reader.text("environment"))
 
 
 def read_scope(call: Call, reader: Reader) -> Scope:
     project, environment = scope_of(call, reader)
-    return Scope(project, environment, normal_path(ecmascript_trim(reader.text("secretPath", "/"))))
+    return Scope(project, environment, ecmascript_trim(reader.text("secretPath", "/")) or "/")
 
 
-def open_place(call: Call, scope: Scope, *actions: str) -> Place:
-    project = call.enter(scope.project, *actions)
-    folder = project.folder(scope.environment, scope.path)
+def open_place(call: Call, scope: Scope, operation: str, *actions: str) -> Place:
+    """The folder of a scope, if the identity may do all of these actions there."""
+    path = normal_path(scope.path)
+    project = call.enter(scope.project, *actions, path=path)
+    folder = project.find_folder(scope.environment, path)
+    if folder is None:
+        whole = operation == "UpdateManySecret"
+        conclusion = Conclusion.FOLDER_MISSING_IN_BATCH if whole else Conclusion.FOLDER_MISSING
+        raise Refusal(conclusion, path=scope.path, environment=scope.environment, operation=operation)
     return Place(project, project.environments[scope.environment], folder)
 
 
-def read_action(call: Call) -> str:
-    """The permission that a read needs: where values can be hidden, to describe is enough."""
-    return "describe" if call.profile.hides_values else "read"
+def require_environment(call: Call, project: Project, slug: str) -> None:
+    if call.profile.names_missing_environments and project.listed_environment(slug) is None:
+        raise Refusal(Conclusion.ENVIRONMENT_MISSING)
 
 
-@dataclass(frozen=True)
-class View:
-    """How secrets are to be shown."""
-
-    values: bool
-    expanded: bool
-    listed: bool = True
+def check_read(reader: Reader) -> None:
+    """Refuse a read with the issues that there are."""
+    if reader.issues:
+        reader.refuse(Conclusion.INVALID_READ)
 
 
-def read_view(call: Call, reader: Reader, listed: bool) -> View:
+def read_view(call: Call, reader: Reader, kind: str) -> View:
     wanted = not call.profile.hides_values or reader.flag("viewSecretValue", True)
-    return View(wanted, reader.flag("expandSecretReferences"), listed)
+    return View(kind, wanted, reader.flag("expandSecretReferences", call.profile.reads_all_by_default))
 
 
 def list_secrets(call: Call) -> Answer:
+    if call.profile.reads_all_by_default and not (call.query.get(call.route.project) and call.query.get("environment")):
+        raise Refusal(Conclusion.NO_SCOPE)
     reader = Reader(call.query)
     scope = read_scope(call, reader)
     recursive = reader.flag("recursive")
-    imports = reader.flag(call.profile.imports_parameter)
-    view = read_view(call, reader, listed=True)
+    imports = reader.flag(call.profile.imports_parameter, call.profile.reads_all_by_default)
+    view = read_view(call, reader, "list")
     slugs = reader.text("tagSlugs", "") if call.profile.knows_tags else ""
     metadata = reader.text("metadataFilter", "") if call.profile.knows_metadata else ""
-    reader.check()
-    project = call.enter(scope.project, read_action(call))
+    check_read(reader)
+    path = normal_path(scope.path)
+    # On servers of 2026, allowed anywhere is enough: what the identity may not see is left out without a word.
+    where = None if call.profile.hides_values else path
+    project = call.enter(scope.project, read_action(call), *(["read"] if view.values else []), path=where)
+    require_environment(call, project, scope.environment)
     environment = project.listed_environment(scope.environment)
-    folder = environment.folders.get(scope.path) if environment else None
+    folder = environment.folders.get(path) if environment else None
     if environment is None or folder is None:
         if call.profile.list_of_nothing is None:
-            project.folder(scope.environment, scope.path)
-        empty = {"secrets": [], "imports": []} if imports else dict(call.profile.list_of_nothing or {})
+            raise Refusal(Conclusion.LISTED_FOLDER_MISSING, path=scope.path, environment=scope.environment)
+        empty = {"secrets": [], "imports": []} if imports else dict(call.profile.list_of_nothing)
         return Answer(empty, with_etag=True)
-    folders = environment.below(scope.path) if recursive else [folder]
-    places = [Place(project, environment, each) for each in folders]
+    folders = environment.below(path) if recursive else [folder]
+    asked = scope.path.rstrip("/")
+    places = [Place(project, environment, each, asked if each is folder else "") for each in folders]
     body: dict[str, Any] = {
         "secrets": [
             show_secret(call, place, secret, view)
             for place in places
+            if may_see(call, place)
             for secret in shuffled(place.folder.secrets)
             if has_tag(secret, slugs) and has_metadata(secret, metadata)
         ]
@@ -321,19 +320,23 @@ def list_secrets(call: Call) -> Answer:
 def get_secret(call: Call) -> Answer:
     reader = Reader(call.query)
     scope = read_scope(call, reader)
-    imports = reader.flag(call.profile.imports_parameter)
+    imports = reader.flag(call.profile.imports_parameter, call.profile.reads_all_by_default)
     version = reader.number("version")
     reader.one_of("type", ("shared", "personal"))
-    view = read_view(call, reader, listed=call.profile.full_single)
-    reader.check()
+    view = read_view(call, reader, "get" if version is None else "version")
+    check_read(reader)
     key = ecmascript_trim(call.segments["name"])
-    place = open_place(call, scope, read_action(call))
+    if scope.project in call.store.projects:
+        require_environment(call, call.store.project(scope.project), scope.environment)
+    place = open_place(call, scope, "GetSecretByName", read_action(call))
     # The folder's own secret comes before imported ones; of several imports the last wins.
     linked = [place.linked(*pair) for pair in place.project.imported(place.folder)] if imports else []
     for candidate in (place, *reversed(linked)):
         for secret in candidate.folder.named(key):
             value = secret.value if version is None else secret.value_of(version)
             if value is not None:
+                if view.values and not call.may("read", candidate.project, candidate.folder.path):
+                    raise Refusal(Conclusion.VALUE_FORBIDDEN, name=key)
                 return Answer({"secret": show_secret(call, candidate, secret, view, value, version)})
     raise Refusal(Conclusion.SECRET_MISSING, name=key)
 
@@ -342,8 +345,11 @@ def create_secret(call: Call) -> Answer:
     reader = Reader(call.body)
     scope = read_scope(call, reader)
     draft = read_draft(call, reader, call.segments["name"], needs_value=True)
+    kind = reader.one_of("type", ("shared", "personal"))
     reader.check()
-    secrets = create(call, scope, [draft], listed="")
+    if kind == "personal" and call.profile.hides_values:
+        raise Refusal(Conclusion.PERSONAL)
+    secrets = create(call, scope, [draft], "create")
     return secrets if isinstance(secrets, Answer) else Answer({"secret": secrets[0]}, call.profile.created_status)
 
 
@@ -352,9 +358,11 @@ def update_secret(call: Call) -> Answer:
     scope = read_scope(call, reader)
     draft = read_draft(call, reader, call.segments["name"], needs_value=call.profile.update_needs_value)
     reader.check()
-    place = open_place(call, scope, "edit")
+    place = open_place(call, scope, "UpdateSecret", "edit")
     if not place.folder.named(draft.key):
-        raise Refusal(Conclusion.SECRET_MISSING, name=draft.key)
+        raise Refusal(Conclusion.SECRET_MISSING_ON_UPDATE, name=draft.key)
+    if draft.new_key not in (None, draft.key) and place.folder.named(draft.new_key or ""):
+        raise Refusal(Conclusion.RENAMED_ONTO_ANOTHER, listed="")
     secrets = apply(call, place, "update", updates=[draft])
     return secrets if isinstance(secrets, Answer) else Answer({"secret": secrets[0]})
 
@@ -364,7 +372,7 @@ def delete_secret(call: Call) -> Answer:
     scope = read_scope(call, reader)
     reader.check()
     key = ecmascript_trim(call.segments["name"])
-    place = open_place(call, scope, "delete")
+    place = open_place(call, scope, "DeleteSecret", "delete")
     if not place.folder.named(key):
         raise Refusal(Conclusion.SECRET_MISSING_ON_DELETE, name=key)
     secrets = apply(call, place, "delete", deletes=[key])
@@ -376,24 +384,35 @@ def create_batch(call: Call) -> Answer:
     scope = read_scope(call, reader)
     drafts = read_drafts(call, reader, needs_value=True)
     reader.check()
-    secrets = create(call, scope, drafts, listed=": ")
+    secrets = create(call, scope, drafts, "create batch")
     return secrets if isinstance(secrets, Answer) else Answer({"secrets": secrets})
 
 
 def update_batch(call: Call) -> Answer:
+    """Change several secrets; with the mode `upsert` in several folders, if the secrets name them."""
     reader = Reader(call.body)
     scope = read_scope(call, reader)
     drafts = read_drafts(call, reader, needs_value=call.profile.update_needs_value)
     modes = ("failOnNotFound", "upsert", "ignore")
     mode = reader.one_of("mode", modes) if call.profile.batch_has_modes else modes[0]
     reader.check()
-    place = open_place(call, scope, "edit", *(["create"] if mode == "upsert" else []))
-    known, unknown = split(place.folder, drafts)
-    if unknown and mode == "failOnNotFound":
-        refuse_batch(known, unknown)
-    creates = unknown if mode == "upsert" else []
-    secrets = apply(call, place, "update", creates=creates, updates=known)
-    return secrets if isinstance(secrets, Answer) else Answer({"secrets": secrets})
+    paths = {draft.path or scope.path: None for draft in drafts}
+    work = []
+    for path in paths:
+        place = open_place(
+            call, replace(scope, path=path), "UpdateManySecret", "edit", *(["create"] if mode == "upsert" else [])
+        )
+        known, unknown = split(place.folder, [draft for draft in drafts if (draft.path or scope.path) == path])
+        if unknown and mode == "failOnNotFound":
+            raise refuse_batch(Conclusion.MISSING_IN_BATCH, known, unknown, path)
+        work.append((place, unknown if mode == "upsert" else [], known))
+    secrets: list[dict[str, Any]] = []
+    for place, creates, updates in work:
+        changed = apply(call, place, "update", creates=creates, updates=updates)
+        if isinstance(changed, Answer):
+            return changed
+        secrets += changed
+    return Answer({"secrets": secrets})
 
 
 def delete_batch(call: Call) -> Answer:
@@ -402,17 +421,20 @@ def delete_batch(call: Call) -> Answer:
     keys = [item.text("secretKey") for item in reader.records("secrets", required=True) or []]
     reader.check()
     keys = [ecmascript_trim(key) for key in keys]
-    place = open_place(call, scope, "delete")
+    place = open_place(call, scope, "DeleteManySecret", "delete")
     known, unknown = split(place.folder, [Draft(key) for key in keys])
-    if unknown:
-        refuse_batch(known, unknown)
+    twice = [key for key, times in Counter(keys).items() if times > 1]
+    if twice and call.profile.deletes_a_name_once:
+        raise Refusal(Conclusion.TWICE_IN_BATCH, names=", ".join(twice))
+    if unknown or (twice and call.profile.batch_writes_a_name_once):
+        raise refuse_batch(Conclusion.MISSING_IN_BATCH_ON_DELETE, known, unknown, scope.path)
     secrets = apply(call, place, "delete", deletes=keys)
     return secrets if isinstance(secrets, Answer) else Answer({"secrets": secrets})
 
 
-def refuse_batch(known: list[Draft], unknown: list[Draft]) -> None:
-    present, missing = (",".join(draft.key for draft in drafts) for drafts in (known, unknown))
-    raise Refusal(Conclusion.MISSING_IN_BATCH, present=present, missing=missing)
+def refuse_batch(conclusion: Conclusion, known: list[Draft], unknown: list[Draft], path: str) -> Refusal:
+    present, missing = (dict.fromkeys(draft.key for draft in drafts) for drafts in (known, unknown))
+    return Refusal(conclusion, present=",".join(present), missing=", ".join(missing), path=path)
 
 
 def split(folder: Folder, drafts: list[Draft]) -> tuple[list[Draft], list[Draft]]:
@@ -421,44 +443,65 @@ def split(folder: Folder, drafts: list[Draft]) -> tuple[list[Draft], list[Draft]
     return [d for d in drafts if d.key in names], [d for d in drafts if d.key not in names]
 
 
-def create(call: Call, scope: Scope, drafts: list[Draft], listed: str) -> list[dict[str, Any]] | Answer:
-    place = open_place(call, scope, "create")
+def create(call: Call, scope: Scope, drafts: list[Draft], kind: str) -> list[dict[str, Any]] | Answer:
+    many = kind == "create batch"
+    place = open_place(call, scope, "CreateManySecret" if many else "CreateSecret", "create")
     taken = [draft.key for draft in split(place.folder, drafts)[0]]
     if not taken and not call.profile.batch_may_repeat:
         taken = [key for key, times in Counter(draft.key for draft in drafts).items() if times > 1]
     if taken:
-        raise Refusal(Conclusion.EXISTS, listed=listed and listed + ",".join(taken))
-    return apply(call, place, "create", creates=drafts)
+        facts = {"path": place.folder.path, "environment": scope.environment}
+        listed, quoted = ",".join(taken), ", ".join(f"'{key}'" for key in taken)
+        raise Refusal(Conclusion.EXISTS, listed=f": {listed}" if many else "", quoted=quoted, **facts)
+    if any(len(draft.key) > LONGEST_NAME for draft in drafts) and call.profile.hides_values:
+        raise Refusal(Conclusion.NAME_TOO_LONG)
+    return apply(call, place, kind, creates=drafts)
 
 
 def apply(
     call: Call,
     place: Place,
-    change: str,
+    kind: str,
     creates: list[Draft] | None = None,
     updates: list[Draft] | None = None,
     deletes: list[str] | None = None,
 ) -> list[dict[str, Any]] | Answer:
     """Store changes that were found possible, all of them, and show the secrets; or ask for approval and store none."""
     creates, updates, deletes = creates or [], updates or [], deletes or []
+    if call.profile.batch_writes_a_name_once:
+        creates, updates = (list({d.key: d for d in drafts}.values()) for drafts in (creates, updates))
     project, environment, folder = place.project, place.environment, place.folder
     drafts = creates + updates
     require_tags(project, drafts)
     if call.profile.knows_approvals and environment.is_protected(folder.path):
         keys = tuple([draft.key for draft in drafts] + deletes)
+        change = kind.partition(" ")[0]
         approval = Approval(project.id, environment.slug, folder.path, change, keys, call.store.clock())
         call.store.approvals.append(approval)
         return Answer({"approval": show_approval(approval)})
     now = call.store.clock()
-    changed = [folder.put(draft, now) for draft in creates]
+    made = [folder.put(draft, now) for draft in creates]
     # Of several secrets of one name the first is meant, as in get-one.
     by_name = {secret.key: secret for secret in reversed(folder.secrets)}
     for draft in updates:
         by_name[draft.key].update(draft, now)
-        changed.append(by_name[draft.key])
-    changed += folder.drop(deletes)
-    view = View(values=True, expanded=False, listed=call.profile.full_single)
-    return [show_secret(call, place, secret, view) for secret in changed]
+    changed = [(by_name[draft.key], draft) for draft in updates]
+    gone = folder.drop(deletes)
+    view = View(kind)
+    return [
+        *(show_updated(call, place, secret, draft) for secret, draft in changed),
+        *(show_secret(call, place, secret, view) for secret in made + gone),
+    ]
+
+
+def show_updated(call: Call, place: Place, secret: Secret, draft: Draft) -> dict[str, Any]:
+    """The answer to an update: real servers of 2026 show what was sent, and nothing for what was not."""
+    shown = show_secret(call, place, secret, View("update"))
+    if call.profile.hides_values:
+        shown["secretComment"] = draft.comment or ""
+        if draft.value is None and not shown["secretValueHidden"]:
+            shown["secretValue"] = ""
+    return shown
 
 
 def require_tags(project: Project, drafts: Iterable[Draft]) -> None:
@@ -468,13 +511,13 @@ def require_tags(project: Project, drafts: Iterable[Draft]) -> None:
 
 def read_drafts(call: Call, reader: Reader, needs_value: bool) -> list[Draft]:
     items = reader.records("secrets", required=True) or []
-    return [read_draft(call, item, item.text("secretKey"), needs_value) for item in items]
+    return [read_draft(call, item, item.text("secretKey"), needs_value, in_batch=True) for item in items]
 
 
-def read_draft(call: Call, reader: Reader, name: str, needs_value: bool) -> Draft:
+def read_draft(call: Call, reader: Reader, name: str, needs_value: bool, in_batch: bool = False) -> Draft:
     key = ecmascript_trim(name)
     if not call.profile.name_rule.pattern.fullmatch(key):
-        reader.wrong("string", call.profile.name_rule.message, "secretName", "custom")
+        reader.issue("custom", call.profile.name_rule.message, "secretName")
     value = reader.text("secretValue") if needs_value else reader.optional_text("secretValue")
     comment = reader.optional_text("secretComment")
     tag_ids = reader.texts("tagIds") if call.profile.knows_tags else None
@@ -486,6 +529,8 @@ def read_draft(call: Call, reader: Reader, name: str, needs_value: bool) -> Draf
         None if tag_ids is None else tuple(find_tag(call, tag_id) for tag_id in tag_ids),
         None if metadata is None else tuple(read_metadata(item) for item in metadata),
         reader.optional_boolean("skipMultilineEncoding"),
+        new_key=reader.optional_text("newSecretName") if call.profile.hides_values else None,
+        path=reader.optional_text("secretPath") if in_batch and call.profile.hides_values else None,
     )
 
 
@@ -513,96 +558,6 @@ def has_metadata(secret: Secret, wanted: str) -> bool:
         )
         for pair in pairs
     )
-
-
-# --- what things look like ------------------------------------------------------------------------------------------
-
-
-def timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def expand(call: Call, place: Place, secret: Secret, text: str) -> str:
-    """A secret's text with its references resolved.
-
-    A text of several lines that comes of it is quoted and escaped where the secret that refers has
-    `skipMultilineEncoding` (recorded with the flag at both ends).
-    """
-    unknown = call.profile.keeps_unknown_references
-    whole = place.project.expand(text, place.environment.slug, place.folder.path, unknown)
-    if whole == text or not secret.skip_multiline_encoding or "\n" not in whole:
-        return whole
-    return '"' + whole.replace("\n", "\\n") + '"'
-
-
-def show_secret(
-    call: Call, place: Place, secret: Secret, view: View, value: str | None = None, version: int | None = None
-) -> dict[str, Any]:
-    project, environment, folder = place.project, place.environment, place.folder
-    text = secret.value if value is None else value
-    if view.expanded:
-        text = expand(call, place, secret, text)
-    hidden = call.profile.hides_values and not (view.values and call.may("read", project))
-    shown: dict[str, Any] = {
-        "id": secret.id,
-        "workspace": project.id,
-        "environment": environment.slug,
-        "version": secret.version if version is None else version,
-        "type": "shared",
-        "secretKey": secret.key,
-        "secretValue": HIDDEN if hidden else text,
-        "secretComment": secret.comment,
-        "skipMultilineEncoding": secret.skip_multiline_encoding,
-        "createdAt": timestamp(secret.created),
-        "updatedAt": timestamp(secret.updated),
-    }
-    if view.listed:
-        shown["secretPath"] = folder.path
-        shown["tags"] = [show_tag(tag) for tag in secret.tags] if call.profile.knows_tags else []
-    if call.profile.hides_values:
-        shown["secretValueHidden"] = hidden
-        shown["isRotatedSecret"] = secret.rotated
-        shown["rotationId"] = secret.id if secret.rotated else None
-    if call.profile.knows_metadata:
-        shown["secretMetadata"] = [
-            {"key": item.key, "value": item.value, "isEncrypted": item.encrypted} for item in secret.metadata
-        ]
-    call.returned_values |= not hidden
-    return shown
-
-
-def show_import(call: Call, place: Place, view: View) -> dict[str, Any]:
-    return {
-        "secretPath": place.folder.path,
-        "environment": place.environment.slug,
-        "folderId": place.folder.id,
-        "secrets": [show_secret(call, place, secret, view) for secret in shuffled(place.folder.secrets)],
-    }
-
-
-def show_project(project: Project) -> dict[str, Any]:
-    environments = [{"name": e.name, "slug": e.slug, "id": e.id} for e in project.environments.values()]
-    return {"id": project.id, "name": project.name, "slug": project.slug, "environments": environments}
-
-
-def show_tag(tag: Tag) -> dict[str, Any]:
-    return {"id": tag.id, "slug": tag.slug, "name": tag.name, "color": tag.color}
-
-
-def show_folder(folder: Folder) -> dict[str, Any]:
-    return {"id": folder.id, "name": folder.name, "path": folder.path}
-
-
-def show_approval(approval: Approval) -> dict[str, Any]:
-    return {
-        "id": approval.id,
-        "slug": new_id()[:8],
-        "status": "open",
-        "hasMerged": False,
-        "environment": approval.environment,
-        "secretPath": approval.path,
-        "createdAt": timestamp(approval.created),
-    }
 
 
 # --- routes ---------------------------------------------------------------------------------------------------------
@@ -635,18 +590,42 @@ def folder_routes(root: str, project: str, profiles: frozenset[str]) -> tuple[Ro
     )
 
 
+def import_routes(root: str, project: str) -> tuple[Route, ...]:
+    return (
+        Route("POST", root, create_import, CURRENT, project),
+        Route("GET", root, list_imports, CURRENT, project),
+    )
+
+
+METHOD = "/api/v1/auth/universal-auth/identities/{identity}"
+
 # The first route that fits is taken, so the batch routes come before those with a name.
 ROUTES = (
     Route("GET", "/api/status", status, ALL, needs_token=False),
-    Route("POST", "/api/v1/auth/universal-auth/login", log_in, ALL, limit="login", needs_token=False),
-    Route("POST", "/api/v1/auth/token/revoke", revoke_token, REAL, needs_token=False),
+    Route("POST", "/api/v1/auth/universal-auth/login", logins.log_in, ALL, limit="login", needs_token=False),
+    Route("POST", "/api/v1/auth/token/renew", logins.renew_token, REAL, needs_token=False),
+    Route("POST", "/api/v1/auth/token/revoke", logins.revoke_token, REAL, needs_token=False),
+    Route("GET", METHOD, logins.show_method, CURRENT),
+    Route("POST", f"{METHOD}/clear-lockouts", logins.clear_lockouts, CURRENT),
+    Route("POST", f"{METHOD}/client-secrets", logins.create_client_secret, CURRENT),
+    Route("GET", f"{METHOD}/client-secrets", logins.list_client_secrets, CURRENT),
+    Route("POST", f"{METHOD}/client-secrets/{{secret}}/revoke", logins.revoke_client_secret, CURRENT),
+    Route("GET", "/api/v1/identities/details", logins.who_am_i, CURRENT),
     Route("GET", "/api/v1/workspace", list_workspaces, CURRENT | {"reference"}),
     Route("GET", "/api/v1/workspace", refuse_workspaces, frozenset({"2024"})),
     Route("GET", "/api/v1/workspace/{project}", get_workspace, REAL),
     Route("GET", "/api/v1/workspace/{project}/tags", list_workspace_tags, REAL),
     Route("GET", "/api/v1/projects", list_projects, CURRENT),
     Route("GET", "/api/v1/projects/{project}", get_project, CURRENT),
+    Route("GET", "/api/v1/projects/slug/{slug}", get_project_by_slug, CURRENT),
     Route("GET", "/api/v1/projects/{project}/tags", list_tags, CURRENT),
+    Route("POST", "/api/v1/projects/{project}/tags", create_tag, CURRENT),
+    Route("GET", "/api/v1/projects/{project}/tags/slug/{slug}", get_tag, CURRENT),
+    Route("POST", "/api/v1/dynamic-secrets/leases", lease, CURRENT),
+    Route("GET", "/api/v1/dynamic-secrets", list_dynamic_secrets, CURRENT),
+    Route("POST", "/api/v1/secret-approvals", make_policy, CURRENT),
+    *import_routes("/api/v1/secret-imports", "workspaceId"),
+    *import_routes("/api/v2/secret-imports", "projectId"),
     *folder_routes("/api/v1/folders", "workspaceId", REAL),
     *folder_routes("/api/v2/folders", "projectId", CURRENT),
     *batch_routes("/api/v4/secrets/batch", "projectId", CURRENT),
@@ -658,10 +637,10 @@ ROUTES = (
 )
 
 
-def find_route(profile: Profile, method: str, raw_path: str) -> tuple[Route, dict[str, str]]:
+def find_route(profile: Profile, method: str, raw_path: str, raw_query: str = "") -> tuple[Route, dict[str, str]]:
     """The route and the segments of its path; raises the refusal if the profile has none."""
     for route in ROUTES:
         segments = route.match(method, raw_path) if profile.name in route.profiles else None
         if segments is not None:
             return route, segments
-    raise Refusal(Conclusion.ROUTE_MISSING, route=f"{method}:{raw_path}")
+    raise Refusal(Conclusion.ROUTE_MISSING, route=f"{method}:{raw_path}" + (raw_query and f"?{raw_query}"))

@@ -18,7 +18,8 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from . import control
-from .api import Answer, Call, Route, find_route
+from .api import find_route
+from .calls import Answer, Call, Route
 from .faults import KINDS, Cut, Fault, Faults, body_of
 from .profiles import Profile
 from .refusals import Conclusion, Refusal
@@ -125,9 +126,12 @@ class Server:
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
         return web.Response(status=status, body=text, headers=headers, content_type="application/json", charset="utf-8")
 
-    def error(self, status: int, error: str, message: Any, headers: Mapping[str, str], **more: Any) -> web.Response:
+    def error(
+        self, status: int, error: str, message: Any, headers: Mapping[str, str], named: bool = True, **more: Any
+    ) -> web.Response:
+        """An error in the form of the profile; `named` has the request's id in it."""
         body = {"statusCode": status, "message": message, "error": error, **more}
-        if self.profile.names_requests:
+        if named and self.profile.names_requests:
             body["reqId"] = f"req-{new_id()[:13]}"
         return self.render(status, body, headers)
 
@@ -159,7 +163,9 @@ class Exchange:
 
     def answer(self, headers: dict[str, str]) -> Answer:
         server = self.server
-        route, segments = find_route(server.profile, self.entry.method, self.entry.path)
+        route, segments = find_route(
+            server.profile, self.entry.method, self.entry.path, self.request.raw_path.partition("?")[2]
+        )
         identity = server.world.directory.authenticate(self.token()) if route.needs_token else None
         self.entry.identity = identity.name if identity else None
         self.count(route, headers)
@@ -214,12 +220,14 @@ class Exchange:
 
     def say(self, refusal: Refusal, headers: Mapping[str, str]) -> web.Response:
         profile, facts = self.server.profile, refusal.facts
-        wording = profile.wordings[refusal.conclusion]
+        wording = profile.wording(refusal.conclusion)
+        facts = {**facts, "url": self.request.raw_path}
         message: Any = wording.message.format(**facts)
-        if refusal.conclusion is Conclusion.INVALID and profile.lists_issues:
+        if "issues" in facts and profile.lists_issues and wording.error == "ValidationFailure":
             message = facts["issues"]
         more = {"details": facts["details"]} if profile.hides_values and "details" in facts else {}
-        return self.server.error(wording.status, wording.error, message, headers, **more)
+        named = refusal.conclusion is not Conclusion.ROUTE_MISSING
+        return self.server.error(wording.status, wording.error.format(**facts), message, headers, named, **more)
 
     def refuse(self, status: int, error: str, message: str) -> web.Response:
         return self.server.error(status, error, message, {})

@@ -61,6 +61,7 @@ def show_state(server: Server, node: Node) -> dict[str, Any]:
         ],
         "identities": [
             {
+                "id": identity.id,
                 "name": identity.name,
                 "client_id": identity.client_id,
                 "logins": identity.logins,

@@ -10,20 +10,41 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .refusals import Conclusion, Refusal
 from .store import new_id
 
-ROLES: Mapping[str, frozenset[str]] = {
-    "admin": frozenset({"describe", "read", "create", "edit", "delete"}),
-    "viewer": frozenset({"describe", "read"}),
-    "writer": frozenset({"create", "edit"}),
-    "hidden": frozenset({"describe"}),
-    "no-access": frozenset(),
+ACTIONS = frozenset({"describe", "read", "create", "edit", "delete"})
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Actions that are allowed at some paths, each a path or a glob such as `/app/**`; without any: everywhere."""
+
+    actions: frozenset[str]
+    paths: tuple[str, ...] = ()
+
+    def allows(self, action: str, path: str | None) -> bool:
+        """Whether the action is allowed at a path; None asks for any path at all."""
+        return action in self.actions and (path is None or not self.paths or any(self.covers(path)))
+
+    def covers(self, path: str) -> Iterator[bool]:
+        for own in self.paths:
+            # As observed, `/app/**` does not cover `/app` itself.
+            yield path.startswith(own.removesuffix("**")) if own.endswith("/**") else path == own
+
+
+ROLES: Mapping[str, tuple[Grant, ...]] = {
+    "admin": (Grant(ACTIONS),),
+    "viewer": (Grant(frozenset({"describe", "read"})),),
+    "writer": (Grant(frozenset({"create", "edit"})),),
+    "names-only": (Grant(frozenset({"describe"})),),
+    # It may read, but nothing that is there: a list then hides the values, where a server refuses names-only.
+    "hidden": (Grant(frozenset({"describe"})), Grant(frozenset({"read"}), ("/readable",))),
+    "no-access": (),
 }
-ACTIONS = ROLES["admin"]
 
 
 @dataclass(frozen=True)
@@ -33,20 +54,42 @@ class Lockout:
 
 
 @dataclass
+class ClientSecret:
+    """One of an identity's client secrets; a limit and a lifetime (in seconds) of 0 are none."""
+
+    text: str
+    created: float
+    most_uses: int = 0
+    ttl: int = 0
+    description: str = ""
+    id: str = field(default_factory=new_id)
+    uses: int = 0
+    revoked: bool = False
+    updated: float = 0.0
+
+
+@dataclass
 class Identity:
     name: str
     client_id: str
-    client_secret: str
-    # Project id to the actions allowed there; a project that is not here is one the identity is no member of.
-    permissions: dict[str, frozenset[str]]
+    client_secrets: list[ClientSecret]
+    # Project id to what is allowed there; a project that is not here is one the identity is no member of.
+    permissions: dict[str, tuple[Grant, ...]]
     token_ttl: int
     token_max_ttl: int
     token_uses: int
-    client_secret_uses: int
+    # Whether it may manage the identities of the organisation.
+    manages_identities: bool = False
     id: str = field(default_factory=new_id)
+    method_id: str = field(default_factory=new_id)
+    created: float = 0.0
     logins: int = 0
     bad_secrets: int = 0
     locked_until: float = 0.0
+
+    def may(self, action: str, project: str, path: str | None = None) -> bool:
+        """Whether it may do that at a path of a project, or at any path at all."""
+        return any(grant.allows(action, path) for grant in self.permissions.get(project, ()))
 
 
 @dataclass
@@ -76,6 +119,8 @@ class Directory:
     identities: dict[str, Identity] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    # The id of the organisation that all belong to.
+    organisation: str = field(default_factory=new_id)
 
     def add(self, identity: Identity) -> None:
         self.identities[identity.client_id] = identity
@@ -88,16 +133,20 @@ class Directory:
         lockout = self.lockout if locks_out else None
         if lockout and identity.locked_until > self.clock():
             raise Refusal(Conclusion.LOCKED_OUT)
-        if client_secret != identity.client_secret:
+        given = [one for one in identity.client_secrets if one.text == client_secret and not one.revoked]
+        if not given:
             identity.bad_secrets += 1
             if lockout and identity.bad_secrets >= lockout.after:
                 identity.locked_until = self.clock() + lockout.seconds
                 identity.bad_secrets = 0
             raise Refusal(Conclusion.BAD_CREDENTIALS)
-        if identity.client_secret_uses and identity.logins >= identity.client_secret_uses:
+        if given[0].ttl and self.clock() >= given[0].created + given[0].ttl:
+            raise Refusal(Conclusion.CLIENT_SECRET_EXPIRED)
+        if given[0].most_uses and given[0].uses >= given[0].most_uses:
             raise Refusal(Conclusion.CLIENT_SECRET_USED_UP)
         identity.bad_secrets = 0
         identity.logins += 1
+        given[0].uses += 1
         return self.issue(identity)
 
     def issue(self, identity: Identity, text: str | None = None) -> Token:
@@ -139,10 +188,7 @@ class Directory:
 
     def authenticate(self, text: str) -> Identity:
         """The identity of a token, which is used once by this; or the refusal."""
-        token = self.tokens.get(text)
-        if token is None:
-            self.check_form(text)
-            raise Refusal(Conclusion.TOKEN_REVOKED)
+        token = self.known(text)
         identity, age = token.identity, self.clock() - token.created
         if identity.token_max_ttl and age >= identity.token_max_ttl:
             raise Refusal(Conclusion.TOKEN_EXPIRED)
@@ -155,11 +201,12 @@ class Directory:
         token.uses += 1
         return identity
 
-    def revoke(self, text: str) -> None:
-        token = self.tokens.get(text)
-        if token is None or token.revoked:
+    def known(self, text: str) -> Token:
+        """The token, whether or not it is still good; raises the refusal of one that was never given out."""
+        if text not in self.tokens:
+            self.check_form(text)
             raise Refusal(Conclusion.TOKEN_REVOKED)
-        token.revoked = True
+        return self.tokens[text]
 
     def revoke_all(self) -> int:
         """Revoke every token; how many were valid."""

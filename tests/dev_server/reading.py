@@ -8,10 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from .refusals import Issues
+from .refusals import Conclusion, Issues
 
 _ABSENT = object()
 FLAGS = {"true": True, "false": False}
+
+
+def _type_of(value: Any) -> str:
+    """What JavaScript calls the type of a value."""
+    if value is _ABSENT:
+        return "undefined"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    names = {str: "string", int: "number", float: "number", list: "array", dict: "object"}
+    return names[type(value)]
 
 
 class Reader:
@@ -29,85 +41,105 @@ class Reader:
     ) -> None:
         self.issues: list[dict[str, Any]] = [] if issues is None else issues
         self.path = path
-        self.source: Mapping[str, Any] = source if isinstance(source, dict) else {}
-        if not isinstance(source, dict):
-            self.wrong("object", "Expected an object")
+        self.is_object = isinstance(source, dict)
+        self.source: Mapping[str, Any] = source if self.is_object else {}
+        if not self.is_object:
+            self.wrong_type("object", source)
 
-    def wrong(self, expected: str, message: str, name: str | None = None, code: str = "invalid_type") -> None:
-        path = [*self.path, name] if name else [*self.path]
-        self.issues.append({"code": code, "expected": expected, "path": path, "message": message})
+    def issue(self, code: str, message: str, name: str | None = None, **facts: Any) -> None:
+        """Note an issue, in the form of zod, as real servers answer it."""
+        self.issues.append({"code": code, **facts, "path": [*self.path, *([name] if name else [])], "message": message})
 
-    def _take(self, name: str, expected: str, kind: type, required: bool) -> Any:
+    def wrong_type(self, expected: str, value: Any, name: str | None = None) -> None:
+        received = _type_of(value)
+        message = "Required" if value is _ABSENT else f"Expected {expected}, received {received}"
+        self.issue("invalid_type", message, name, expected=expected, received=received)
+
+    def _take(self, name: str, expected: str, required: bool) -> Any:
         """The parameter, or `_ABSENT` with an issue if it should be there or has the wrong type."""
         value = self.source.get(name, _ABSENT)
-        if value is _ABSENT:
-            if required:
-                self.wrong(expected, "Required", name)
-        elif not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-            self.wrong(expected, f"Expected {expected}", name)
+        missing = value is _ABSENT and required and self.is_object
+        if missing or (value is not _ABSENT and _type_of(value) != expected):
+            self.wrong_type(expected, value, name)
             return _ABSENT
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
-        value = self._take(name, "string", str, default is None)
+        value = self._take(name, "string", default is None)
         return (default or "") if value is _ABSENT else value
 
     def optional_text(self, name: str) -> str | None:
-        value = self._take(name, "string", str, False)
+        value = self._take(name, "string", False)
         return None if value is _ABSENT else value
 
     def flag(self, name: str, default: bool = False) -> bool:
         """A boolean of a query: the words `true` and `false`, and no others."""
-        word = self._take(name, "'true' | 'false'", str, False)
+        word = self._take(name, "string", False)
         if word is _ABSENT:
             return default
         if word not in FLAGS:
-            self.wrong("'true' | 'false'", "Expected 'true' or 'false'", name, "invalid_enum_value")
+            self.wrong_word(name, word, tuple(FLAGS))
         return FLAGS.get(word, default)
+
+    def wrong_word(self, name: str, word: str, words: tuple[str, ...]) -> None:
+        known = " | ".join(f"'{one}'" for one in words)
+        message = f"Invalid enum value. Expected {known}, received '{word}'"
+        self.issue("invalid_enum_value", message, name, received=word, options=list(words))
 
     def number(self, name: str) -> int | None:
         word = self.optional_text(name)
         if word is not None and not word.isdecimal():
-            self.wrong("number", "Expected number", name)
+            self.issue("invalid_type", "Expected number, received nan", name, expected="number", received="nan")
             return None
         return None if word is None else int(word)
+
+    def whole(self, name: str) -> int:
+        """A number of a JSON body, 0 if it is not there."""
+        value = self._take(name, "number", False)
+        return 0 if value is _ABSENT else int(value)
 
     def one_of(self, name: str, words: tuple[str, ...]) -> str:
         """One of the words; the first is the default."""
         word = self.text(name, words[0])
         if word not in words:
-            self.wrong(" | ".join(words), f"Expected one of {', '.join(words)}", name, "invalid_enum_value")
+            self.wrong_word(name, word, words)
         return word
 
     def texts(self, name: str) -> tuple[str, ...] | None:
-        values = self._take(name, "array", list, False)
+        values = self._take(name, "array", False)
         if values is _ABSENT:
             return None
         if not all(isinstance(value, str) for value in values):
-            self.wrong("string", "Expected strings", name)
+            self.issue("invalid_type", "Expected string", name, expected="string")
             return None
         return tuple(values)
 
     def records(self, name: str, required: bool = False) -> list[Reader] | None:
         """A reader for each object of a list; their issues are this reader's too."""
-        values = self._take(name, "array", list, required)
+        values = self._take(name, "array", required)
         if values is _ABSENT:
             return None
         if required and not values:
-            self.wrong("array", "Must contain at least 1 element", name, "too_small")
+            facts = {"minimum": 1, "type": "array", "inclusive": True, "exact": False}
+            self.issue("too_small", "Array must contain at least 1 element(s)", name, **facts)
         return [Reader(value, self.issues, (*self.path, name, place)) for place, value in enumerate(values)]
 
     def boolean(self, name: str) -> bool:
         """A boolean of a JSON body, false if it is not there."""
         return self.optional_boolean(name) or False
 
+    def part(self, name: str) -> Reader:
+        """A reader for an object within; its issues are this reader's too."""
+        value = self._take(name, "object", True)
+        return Reader({} if value is _ABSENT else value, self.issues, (*self.path, name))
+
     def optional_boolean(self, name: str) -> bool | None:
-        value = self._take(name, "boolean", bool, False)
+        value = self._take(name, "boolean", False)
         return None if value is _ABSENT else value
 
     def check(self) -> None:
         if self.issues:
             self.refuse()
 
-    def refuse(self) -> NoReturn:
-        raise Issues(self.issues)
+    def refuse(self, conclusion: Conclusion = Conclusion.INVALID) -> NoReturn:
+        raise Issues(self.issues, conclusion)

@@ -14,10 +14,29 @@ class Conclusion(enum.Enum):
 
     EXISTS = "already exists"
     SECRET_MISSING = "secret missing"
+    RENAMED_ONTO_ANOTHER = "rename onto an existing name"
+    SECRET_MISSING_ON_UPDATE = "secret missing on update"
     SECRET_MISSING_ON_DELETE = "secret missing on delete"
     MISSING_IN_BATCH = "missing in a batch"
+    MISSING_IN_BATCH_ON_DELETE = "missing in a batch on delete"
+    TWICE_IN_BATCH = "named twice in a batch"
+    NAME_TOO_LONG = "name of more than 500 in a batch"
     FOLDER_MISSING = "folder or environment missing"
+    FOLDER_MISSING_IN_BATCH = "folder or environment missing in an update by batch"
+    LISTED_FOLDER_MISSING = "folder or environment of a list missing"
+    ENVIRONMENT_MISSING = "environment missing, where a server says so"
+    ENVIRONMENT_OF_FOLDERS_MISSING = "environment of a list of folders missing"
+    ENVIRONMENT_OF_NEW_FOLDER_MISSING = "environment of a new folder missing"
+    FOLDER_EXISTS = "folder exists"
+    FOLDER_TO_DELETE_MISSING = "folder to delete missing"
     FOLDER_HOLDS_SOMETHING = "folder holds something"
+    NO_SCOPE = "no environment or project given"
+    PERSONAL = "personal secret of a machine identity"
+    PROJECT_SLUG_MISSING = "no project of that slug"
+    TAG_SLUG_MISSING = "no tag of that slug"
+    IDENTITY_MISSING = "no identity of that id"
+    OTHER_TYPE = "project of another type"
+    PLAN = "plan does not have it"
     PROJECT_MISSING = "project missing"
     TAG_MISSING = "tag missing"
     ROUTE_MISSING = "no such route"
@@ -31,11 +50,15 @@ class Conclusion(enum.Enum):
     TOKEN_UNREADABLE = "token unreadable"
     TOKEN_FORGED = "token with a wrong signature"
     BAD_CREDENTIALS = "bad client id or secret"
+    CLIENT_SECRET_EXPIRED = "client secret expired"
     CLIENT_SECRET_USED_UP = "client secret used up"
     LOCKED_OUT = "locked out"
     NOT_A_MEMBER = "identity not in the project"
     FORBIDDEN = "no permission"
+    VALUE_FORBIDDEN = "may see the secret, not its value"
+    REFERENCE_FORBIDDEN = "may not read what a secret refers to"
     INVALID = "invalid request"
+    INVALID_READ = "invalid request to read secrets"
     NOT_JSON = "body is not JSON"
     NOT_DECLARED_JSON = "body of another media type"
     TOO_LARGE = "too large"
@@ -55,6 +78,6 @@ class Refusal(Exception):
 class Issues(Refusal):
     """An invalid request, with one issue for each parameter that is wrong."""
 
-    def __init__(self, issues: list[dict[str, Any]]) -> None:
+    def __init__(self, issues: list[dict[str, Any]], conclusion: Conclusion) -> None:
         summary = "; ".join(f"{'.'.join(map(str, issue['path']))}: {issue['message']}" for issue in issues)
-        super().__init__(Conclusion.INVALID, issues=issues, summary=summary)
+        super().__init__(conclusion, issues=issues, summary=summary)

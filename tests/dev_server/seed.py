@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .identities import ACTIONS, ROLES, Directory, Identity, Lockout
+from .identities import ACTIONS, ROLES, ClientSecret, Directory, Grant, Identity, Lockout
 from .store import Draft, Environment, Import, Metadata, Project, Store, Tag, new_id, normal_path
 
 DEFAULT_SEED: dict[str, Any] = {
@@ -169,7 +169,7 @@ def build(document: Any, clock: Callable[[], float]) -> World:
             raise node.get("id").fail(f"{project.id!r} is used twice")
         world.store.projects[project.id] = project
     for node in seed.each("identities"):
-        identity = build_identity(node, world.store)
+        identity = build_identity(node, world.store, clock())
         if identity.client_id in world.directory.identities:
             raise node.get("client_id").fail(f"{identity.client_id!r} is used twice")
         world.directory.add(identity)
@@ -198,15 +198,16 @@ def apply_settings(settings: Node, world: World) -> None:
 
 
 def build_project(node: Node, now: float) -> Project:
-    node.fields("id name slug environments folders tags secrets imports approvals")
+    node.fields("id name slug type environments folders tags secrets imports approvals")
     project_id = node.filled("id")
-    project = Project(project_id, node.text("name", project_id), node.text("slug", project_id))
+    project = Project(project_id, node.text("name", project_id), node.text("slug", project_id), created=now)
+    project.type = node.text("type", project.type)
     for item in node.each("environments"):
         slug = item.fields("slug name").filled("slug")
         project.environments[slug] = Environment(slug, item.text("name", slug))
     for item in node.each("tags"):
         slug = item.fields("slug name color").filled("slug")
-        project.tags.append(Tag(new_id(), slug, item.text("name", slug), item.text("color", "")))
+        project.tags.append(Tag(new_id(), slug, item.text("name", slug), item.text("color", ""), now))
     for item in node.each("folders"):
         seeded_environment(item.fields("environment path"), project).make(item.path("path"))
     for item in node.each("secrets"):
@@ -216,7 +217,7 @@ def build_project(node: Node, now: float) -> Project:
         item.fields("environment path from_environment from_path")
         folder = seeded_environment(item, project).make(item.path("path", "/"))
         source = item.known("from_environment", project.environments, "environment")
-        folder.imports.append(Import(source, item.path("from_path", "/")))
+        folder.imports.append(Import(source, item.path("from_path", "/"), now))
     for item in node.each("approvals"):
         item.fields("environment path")
         seeded_environment(item, project).protected_paths.append(item.path("path", "/"))
@@ -254,30 +255,49 @@ def seeded_metadata(node: Node) -> Metadata:
     return Metadata(node.fields("key value encrypted").filled("key"), node.text("value"), node.flag("encrypted"))
 
 
-def build_identity(node: Node, store: Store) -> Identity:
-    node.fields("name client_id client_secret permissions token_ttl token_max_ttl token_uses client_secret_uses")
+def build_identity(node: Node, store: Store, now: float) -> Identity:
+    node.fields(
+        "name client_id client_secret client_secret_uses client_secret_ttl permissions token_ttl token_max_ttl "
+        "token_uses manages_identities"
+    )
     permissions = node.get("permissions")
     if not isinstance(permissions.value, dict):
         raise permissions.fail("must be an object of project ids")
     client_id = node.filled("client_id")
+    client_secret = ClientSecret(
+        node.filled("client_secret"), now, node.number("client_secret_uses", 0), node.number("client_secret_ttl", 0)
+    )
     return Identity(
         node.text("name", client_id),
         client_id,
-        node.filled("client_secret"),
-        {project: seeded_actions(permissions, project, store) for project in permissions.value},
+        [client_secret],
+        {project: seeded_grants(permissions, project, store) for project in permissions.value},
         node.number("token_ttl", 7200),
         node.number("token_max_ttl", 7200),
         node.number("token_uses", 0),
-        node.number("client_secret_uses", 0),
+        node.flag("manages_identities"),
+        created=now,
     )
 
 
-def seeded_actions(permissions: Node, project: str, store: Store) -> frozenset[str]:
+def seeded_grants(permissions: Node, project: str, store: Store) -> tuple[Grant, ...]:
     node = permissions.get(project)
     if project not in store.projects:
         raise node.fail(f"project {project!r} does not exist")
     if isinstance(node.value, str) and node.value in ROLES:
         return ROLES[node.value]
+    items = permissions.each(project) if isinstance(node.value, list) else []
+    if items and all(isinstance(item.value, dict) for item in items):
+        return tuple(seeded_grant(item) for item in items)
+    return (Grant(seeded_actions(node)),)
+
+
+def seeded_grant(node: Node) -> Grant:
+    node.fields("actions paths")
+    return Grant(seeded_actions(node.get("actions")), tuple(str(item.value) for item in node.each("paths")))
+
+
+def seeded_actions(node: Node) -> frozenset[str]:
     if not isinstance(node.value, list) or not all(isinstance(word, str) and word in ACTIONS for word in node.value):
         raise node.fail(f"must be a role ({', '.join(ROLES)}) or a list of actions ({', '.join(sorted(ACTIONS))})")
     # Who may read a value may also see that it is there.

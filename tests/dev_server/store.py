@@ -28,6 +28,9 @@ class Tag:
     slug: str
     name: str
     color: str = ""
+    created: float = 0.0
+    # The identity that made it.
+    creator: str = field(default_factory=new_id)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Draft:
     metadata: tuple[Metadata, ...] | None = None
     skip_multiline_encoding: bool | None = None
     rotated: bool | None = None
+    # What the secret is to be called from now on.
+    new_key: str | None = None
+    # Its folder, if a batch names one for it alone.
+    path: str | None = None
 
 
 @dataclass
@@ -81,6 +88,7 @@ class Secret:
         self.updated = now
 
     def apply(self, draft: Draft) -> None:
+        self.key = draft.new_key or self.key
         for name in ("value", "comment", "tags", "metadata", "skip_multiline_encoding", "rotated"):
             wanted = getattr(draft, name)
             if wanted is not None:
@@ -91,11 +99,14 @@ class Secret:
 class Import:
     environment: str
     path: str
+    created: float = 0.0
+    id: str = field(default_factory=new_id)
 
 
 @dataclass
 class Folder:
     path: str
+    created: float = 0.0
     id: str = field(default_factory=new_id)
     secrets: list[Secret] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
@@ -103,6 +114,10 @@ class Folder:
     @property
     def name(self) -> str:
         return self.path.rsplit("/", 1)[1] or "root"
+
+    @property
+    def parent(self) -> str:
+        return self.path.rsplit("/", 1)[0] or "/"
 
     def named(self, key: str) -> list[Secret]:
         """All secrets of that name: a folder can hold more than one."""
@@ -131,12 +146,12 @@ class Environment:
     folders: dict[str, Folder] = field(default_factory=lambda: {"/": Folder("/")})
     protected_paths: list[str] = field(default_factory=list)
 
-    def make(self, path: str) -> Folder:
+    def make(self, path: str, now: float = 0.0) -> Folder:
         """The folder of that path, made with its parents where missing."""
         parts = [part for part in path.split("/") if part]
         for depth in range(len(parts)):
             parent = "/" + "/".join(parts[: depth + 1])
-            self.folders.setdefault(parent, Folder(parent))
+            self.folders.setdefault(parent, Folder(parent, now))
         return self.folders[normal_path(path)]
 
     def below(self, path: str) -> list[Folder]:
@@ -156,6 +171,8 @@ class Project:
     id: str
     name: str
     slug: str
+    type: str = "secret-manager"
+    created: float = 0.0
     environments: dict[str, Environment] = field(default_factory=dict)
     # Deleted environments that lists still answer from the server's cache; no other route knows them.
     cached: dict[str, Environment] = field(default_factory=dict)
@@ -188,8 +205,19 @@ class Project:
             return environment, path, reference
         return parts[0], normal_path("/".join(parts[1:-1])), parts[-1]
 
-    def expand(self, value: str, environment: str, path: str, keep_unknown: bool, depth: int = 0) -> str:
-        """The value with its references resolved; one that leads to nothing is kept or becomes empty."""
+    def expand(
+        self,
+        value: str,
+        environment: str,
+        path: str,
+        keep_unknown: bool,
+        check: Callable[[str, str, str], None],
+        depth: int = 0,
+    ) -> str:
+        """The value with its references resolved; one that leads to nothing is kept or becomes empty.
+
+        `check` gets environment, path and key of each secret that is referred to, and may refuse it.
+        """
 
         def resolve(match: re.Match[str]) -> str:
             where, folder_path, key = self.referred(match[1], environment, path)
@@ -197,7 +225,8 @@ class Project:
             found = folder.named(key) if folder else []
             if not found or depth >= REFERENCE_DEPTH:
                 return match[0] if keep_unknown else ""
-            return self.expand(found[0].value, where, folder_path, keep_unknown, depth + 1)
+            check(where, folder_path, key)
+            return self.expand(found[0].value, where, folder_path, keep_unknown, check, depth + 1)
 
         return REFERENCE.sub(resolve, value)
 

@@ -33,6 +33,7 @@ sys.path.insert(0, str(TESTS))
 from dev_server.client import DevServer  # noqa: E402
 
 PROFILES = ("reference", "2024", "2026-07")
+ROLES = ("admin", "viewer", "writer", "hidden", "names-only", "no-access")
 NO_BREAK_SPACE, BYTE_ORDER_MARK, FILE_SEPARATOR, NEXT_LINE = "\u00a0", "\ufeff", "\x1c", "\x85"
 
 SEED: dict[str, Any] = {
@@ -66,12 +67,27 @@ SEED: dict[str, Any] = {
             "approvals": [{"environment": "dev", "path": "/guarded"}],
         },
         {"id": "other", "environments": [{"slug": "dev"}]},
+        {"id": "certificates", "type": "cert-manager"},
     ],
     "identities": [
-        {"name": role, "client_id": f"{role}-id", "client_secret": f"{role}-secret", "permissions": {"shop": role}}
-        for role in ("admin", "viewer", "writer", "hidden", "no-access")
+        {
+            "name": role,
+            "client_id": f"{role}-id",
+            "client_secret": f"{role}-secret",
+            "permissions": {"shop": role},
+        }
+        for role in ROLES
     ]
     + [
+        {
+            "name": "one-folder",
+            "client_id": "one-folder-id",
+            "client_secret": "one-folder-secret",
+            "permissions": {
+                "shop": [{"actions": ["describe", "read"], "paths": ["/app"]}],
+                "certificates": "viewer",
+            },
+        },
         {
             "name": "short",
             "client_id": "short-id",
@@ -89,9 +105,7 @@ SEED: dict[str, Any] = {
             "client_secret_uses": 1,
         },
     ],
-    "tokens": [
-        {"identity": role, "token": f"{role}-token"} for role in ("admin", "viewer", "writer", "hidden", "no-access")
-    ],
+    "tokens": [{"identity": role, "token": f"{role}-token"} for role in (*ROLES, "one-folder")],
 }
 
 
@@ -260,6 +274,11 @@ def over_rate(talk: Talk) -> Reply:
     return talk.list()
 
 
+def refers_to_what_is_hidden(talk: Talk) -> Reply:
+    talk.server.put_secret("shop", "dev", "/app", "LINK", "${dev.ONE}")
+    return talk.as_("one-folder-token").list(secretPath="/app")
+
+
 def broken(talk: Talk) -> Reply:
     talk.server.arm("status", status=500)
     return talk.list()
@@ -275,13 +294,18 @@ ROWS = (
         {
             "reference": (409, None, None),
             "2024": (400, None, "Secret already exist"),
-            "2026-07": (400, None, "Secret already exist"),
+            "2026-07": (400, None, "Secret already exists"),
+            "2026-10": (400, None, "Secret already exists: 'ONE' in path '/' of environment 'dev'"),
         },
     ),
     Row(
         "already exists (batch)",
         lambda t: t.batch("POST", {"ONE": "", "NEW": "", "TWO": ""}),
-        {"2024": (400, None, "Secret already exist: ONE,TWO"), "2026-07": (400, None, "Secret already exist: ONE,TWO")},
+        {
+            "2024": (400, None, "Secret already exist: ONE,TWO"),
+            "2026-07": (400, None, "Secret already exists: ONE,TWO"),
+            "2026-10": (400, None, "Secret already exists: 'ONE', 'TWO' in path '/' of environment 'dev'"),
+        },
     ),
     Row(
         "secret missing (get)",
@@ -298,21 +322,76 @@ ROWS = (
         {
             "reference": (404, None, None),
             "2024": (400, None, "Secret not found"),
-            "2026-07": (404, None, "Secret with name 'NONE' not found"),
+            "2026-07": (404, None, "Secret with name NONE not found"),
         },
     ),
     Row(
         "secret missing (delete)",
         lambda t: t.delete("NONE"),
-        {"reference": (404, None, None), "2024": (404, None, "Secret not found"), "2026-07": (404, None, None)},
+        {
+            "reference": (404, None, None),
+            "2024": (404, None, "Secret not found"),
+            "2026-07": (404, None, "Secret not found"),
+        },
     ),
-    *(
-        Row(
-            f"missing in a batch ({method})",
-            lambda t, method=method: t.batch(method, {"ONE": "", "NONE": "", "TWO": ""}),  # type: ignore[misc]
-            {"2024": (400, None, "Secret not exist: ONE,TWO"), "2026-07": (404, None, None)},
-        )
-        for method in ("PATCH", "DELETE")
+    Row(
+        "missing in a batch (patch)",
+        lambda t: t.batch("PATCH", {"ONE": "", "NONE": "", "NOR": "", "TWO": ""}),
+        {
+            "2024": (400, None, "Secret not exist: ONE,TWO"),
+            "2026-07": (404, None, "Secret does not exist: NONE, NOR in path /"),
+        },
+    ),
+    Row(
+        "missing in a batch (delete)",
+        lambda t: t.batch("DELETE", {"ONE": "", "NONE": "", "TWO": ""}),
+        {
+            "2024": (400, None, "Secret not exist: ONE,TWO"),
+            "2026-07": (404, None, "One or more secrets does not exist: ONE,TWO"),
+            "2026-10": (404, None, "One or more secrets does not exist: NONE"),
+        },
+    ),
+    Row(
+        "twice in a batch (delete)",
+        lambda t: t.batch("DELETE", [("ONE", ""), ("ONE", "")]),
+        {
+            "2026-07": (404, None, "One or more secrets does not exist: ONE"),
+            "2026-10": (400, None, "Each secret can only be deleted once per request: ONE"),
+        },
+    ),
+    Row(
+        "environment missing (get)",
+        lambda t: t.get("ONE", environment="none"),
+        {"2026-10": (404, None, "Environment not found")},
+    ),
+    Row(
+        "environment missing (list)",
+        lambda t: t.list(environment="none"),
+        {"2026-07": (404, "SecretPathNotFound", None), "2026-10": (404, None, "Environment not found")},
+    ),
+    Row(
+        "reference that may not be read",
+        refers_to_what_is_hidden,
+        {
+            "2026-07": (403, None, None),
+            "2026-10": (403, None, None),
+        },
+    ),
+    Row(
+        "project of another type",
+        lambda t: t.as_("one-folder-token").list(projectId="certificates"),
+        {
+            "2026-07": (
+                400,
+                None,
+                "The project is of type cert-manager. Operations of type secret-manager are not allowed.",
+            )
+        },
+    ),
+    Row(
+        "folder exists",
+        lambda t: t.call("POST", "/api/v2/folders", {**t.scope(), "path": "/", "name": "app"}),
+        {"2026-07": (400, None, "Folder with name 'app' already exists in path '/'")},
     ),
     *(
         Row(
@@ -373,7 +452,7 @@ ROWS = (
         {
             "reference": (401, None, None),
             "2024": (403, None, "Failed to renew MI access token due to TTL expiration"),
-            "2026-07": (401, "UnauthorizedError", None),
+            "2026-07": (403, "TokenError", None),
         },
     ),
     Row(
@@ -436,7 +515,13 @@ ROWS = (
     Row(
         "locked out",
         locked,
-        {"2026-07": (401, "UnauthorizedError", "This identity auth method is temporarily locked")},
+        {
+            "2026-07": (
+                401,
+                "UnauthorizedError",
+                "This identity auth method is temporarily locked, please try again later",
+            )
+        },
     ),
     Row(
         "no permission",
@@ -453,8 +538,18 @@ ROWS = (
         {
             "reference": (403, None, None),
             "2024": (403, None, "Identity not in project"),
-            "2026-07": (403, "PermissionDenied", None),
+            "2026-07": (403, "ProjectMembershipNotFound", None),
         },
+    ),
+    Row(
+        "may see names, not values (list)",
+        lambda t: t.as_("names-only-token").list(),
+        {"2026-07": (403, "PermissionDenied", "You are not allowed to readValue on secrets")},
+    ),
+    Row(
+        "may see names, not values (get)",
+        lambda t: t.as_("names-only-token").get("ONE"),
+        {"2026-07": (403, "ForbiddenReadSecretError", None)},
     ),
     *(
         Row(
@@ -471,13 +566,31 @@ ROWS = (
             ("value is missing", lambda t: t.call("POST", f"{t.root}/NEW", t.scope())),
             ("True", lambda t: t.list(recursive="True")),
             ("1", lambda t: t.list(recursive="1")),
-            ("no environment", lambda t: t.call("GET", f"{t.root}?{t.project}=shop")),
-            ("no project", lambda t: t.call("GET", f"{t.root}?environment=dev")),
             (
                 "login without a secret",
                 lambda t: t.call("POST", "/api/v1/auth/universal-auth/login", {"clientId": "x"}),
             ),
         )
+    ),
+    *(
+        Row(
+            f"invalid request (no {name})",
+            act,
+            {
+                "reference": (400, None, None),
+                "2024": (403, "ValidationFailure", None),
+                "2026-07": (400, "BadRequest", "Missing project id or environment"),
+            },
+        )
+        for name, act in (
+            ("environment", lambda t: t.call("GET", f"{t.root}?{t.project}=shop")),
+            ("project", lambda t: t.call("GET", f"{t.root}?environment=dev")),
+        )
+    ),
+    Row(
+        "invalid request to read",
+        lambda t: t.list(recursive="True"),
+        {"2026-10": (400, "ValidationError", None)},
     ),
     Row(
         "invalid request (DELETE without a body)",
@@ -487,7 +600,7 @@ ROWS = (
     Row(
         "too large",
         lambda t: t.create("NEW", TOO_LARGE),
-        {"2024": (413, None, None), "2026-07": (413, None, None)},
+        {"2024": (413, None, None), "2026-07": (500, None, "Something went wrong")},
     ),
     Row(
         "rate limited",
@@ -519,20 +632,14 @@ def test_each_conclusion_is_said_as_the_table_says(row: Row, profile: str, talk_
     assert message in (None, reply.message)
     assert isinstance(reply.body["error"], str)
     assert isinstance(reply.message, list if reply.body["error"] == "ValidationFailure" else str)
-    assert ("reqId" in reply.body) == (profile == "2026-07")
+    # As recorded: what is no route has no id either.
+    assert ("reqId" in reply.body) == (profile.startswith("2026") and row.name != "no such route")
 
 
-def test_a_current_server_says_which_permission_is_missing(talk: Talk) -> None:
-    assert talk.as_("viewer-token").delete("ONE").body["details"][0]["action"] == "delete"
-
-
-@pytest.mark.parametrize(("profile", "empty"), [("2024", {"secrets": [], "imports": []}), ("2026-07", {"secrets": []})])
 @pytest.mark.parametrize("scope", [{"secretPath": "/none"}, {"environment": "none"}])
-def test_a_list_of_a_missing_folder_is_empty(
-    profile: str, empty: Any, scope: dict[str, str], talk_to: Callable[[str], Talk]
-) -> None:
-    reply = talk_to(profile).list(**scope)
-    assert (reply.status, reply.body) == (200, empty)
+def test_a_2024_list_of_a_missing_folder_is_empty(scope: dict[str, str], talk_to: Callable[[str], Talk]) -> None:
+    reply = talk_to("2024").list(**scope)
+    assert (reply.status, reply.body) == (200, {"secrets": [], "imports": []})
 
 
 def test_on_2024_only_a_missing_folder_has_imports_that_were_not_asked_for(talk_to: Callable[[str], Talk]) -> None:
@@ -605,7 +712,7 @@ def test_names_are_trimmed_and_free(profile: str, talk_to: Callable[[str], Talk]
     talk = talk_to(profile)
     assert talk.create("  Ünï.code-name 1 ").status == 200
     assert "Ünï.code-name 1" in talk.stored()
-    assert talk.create("Ünï.code-name 1").message == "Secret already exist"
+    assert talk.create("Ünï.code-name 1").message.startswith("Secret already exist")
     assert talk.create(" ").body["error"] == "ValidationFailure"
 
 
@@ -678,7 +785,8 @@ def test_one_2024_batch_stores_a_name_twice_and_one_delete_removes_both(talk_to:
     assert names(talk.list()).count("TWIN") == 2
     assert talk.delete("TWIN").status == 200
     assert "TWIN" not in talk.stored()
-    assert talk_to("2026-07").batch("POST", [("TWIN", "a"), ("TWIN", "b")]).message == "Secret already exist: TWIN"
+    assert names(talk_to("2026-07").batch("POST", [("TWIN", "a"), ("TWIN", "b")])) == ["TWIN"]
+    assert talk_to("2026-07").stored()["TWIN"] == ["b"]
 
 
 def test_a_current_update_may_leave_the_value_out(talk_to: Callable[[str], Talk]) -> None:
@@ -697,13 +805,13 @@ def test_tags_are_set_by_id_and_found_by_slug(talk_to: Callable[[str], Talk]) ->
     ):
         talk = talk_to(profile)
         (tag,) = talk.call("GET", path).body[key]
-        assert (tag["slug"], tag["name"]) == ("db", "Database")
+        assert tag["slug"] == "db"
         talk.update("ONE", "one", tagIds=[tag["id"]])
         talk.update("ONE", "one")
         assert sorted(names(talk.list(tagSlugs="db"))) == ["ONE", "TWO"]
         talk.update("ONE", "one", tagIds=[])
         assert names(talk.list(tagSlugs="db")) == ["TWO"]
-        assert talk.update("ONE", "one", tagIds=["none"]).message == "Tag not found"
+        assert talk.update("ONE", "one", tagIds=["none"]).message.startswith("Tag not found")
         assert ("tags" in talk.get("TWO").body["secret"]) == (profile == "2026-07")
     assert talk_to("reference").call("GET", "/api/v1/workspace/shop/tags").status == 404
 
@@ -745,7 +853,7 @@ def test_a_list_has_an_order_of_its_own_and_keeps_it(profile: str, talk_to: Call
 
 
 @pytest.mark.parametrize(
-    ("profile", "name"), [("reference", "includeImports"), ("2024", "include_imports"), ("2026-07", "include_imports")]
+    ("profile", "name"), [("reference", "includeImports"), ("2024", "include_imports"), ("2026-07", "includeImports")]
 )
 def test_imports_come_apart_and_each_server_has_its_own_spelling(
     profile: str, name: str, talk_to: Callable[[str], Talk]
@@ -759,9 +867,11 @@ def test_imports_come_apart_and_each_server_has_its_own_spelling(
         ("prod", "/", ["SHARED"]),
         ("prod", "/more", ["SHARED"]),
     ]
-    assert not talk.list(secretPath="/app", **{other.pop(): "true"}).body.get("imports")
+    # Real servers of 2026 include imports unless they are told not to.
+    off = {name: "false"} if profile == "2026-07" else {}
+    assert not talk.list(secretPath="/app", **{other.pop(): "true"}, **off).body.get("imports")
     assert talk.get("SHARED", secretPath="/app", **{name: "true"}).body["secret"]["secretValue"] == "from more"
-    assert talk.get("SHARED", secretPath="/app").status in (400, 404)
+    assert talk.get("SHARED", secretPath="/app", **off).status in (400, 404)
     talk.server.put_secret("shop", "dev", "/app", "SHARED", "own")
     assert talk.get("SHARED", secretPath="/app", **{name: "true"}).body["secret"]["secretValue"] == "own"
 
@@ -772,7 +882,8 @@ def test_references_are_resolved_on_request(profile: str, talk_to: Callable[[str
     talk.server.put_secret("shop", "dev", "/", "REF", "${ONE} ${dev.app.web.DEEP} ${prod.SHARED} ${NONE}.")
     talk.server.put_secret("shop", "dev", "/", "OVER", "<${REF}>")
     talk.server.put_secret("shop", "dev", "/", "ROUND", "${ROUND}x")
-    assert talk.get("REF").body["secret"]["secretValue"].startswith("${ONE}")
+    off = {"expandSecretReferences": "false"} if profile == "2026-07" else {}
+    assert talk.get("REF", **off).body["secret"]["secretValue"].startswith("${ONE}")
     expanded = {"expandSecretReferences": "true"}
     assert talk.get("OVER", **expanded).body["secret"]["secretValue"] == "<one deep from prod .>"
     listed = {secret["secretKey"]: secret["secretValue"] for secret in talk.list(**expanded).body["secrets"]}
@@ -844,9 +955,10 @@ def test_a_folder_that_holds_something_is_deleted_by_force_only(talk: Talk) -> N
 def test_values_are_hidden_from_who_may_only_describe(talk_to: Callable[[str], Talk]) -> None:
     for talk, query in (
         (talk_to("2026-07").as_("hidden-token"), {}),
+        (talk_to("2026-07").as_("names-only-token"), {"viewSecretValue": "false"}),
         (talk_to("2026-07"), {"viewSecretValue": "false"}),
     ):
-        for secret in (talk.get("ONE", **query).body["secret"], *talk.list(**query).body["secrets"]):
+        for secret in talk.list(**query).body["secrets"]:
             assert (secret["secretValueHidden"], secret["secretValue"]) == (True, "<hidden-by-infisical>")
     shown = talk_to("2026-07").get("ONE").body["secret"]
     assert (shown["secretValueHidden"], shown["secretValue"]) == (False, "one")
@@ -857,8 +969,8 @@ def test_values_are_hidden_from_who_may_only_describe(talk_to: Callable[[str], T
 
 def test_a_writer_writes_and_reads_nothing(talk: Talk) -> None:
     writer = talk.as_("writer-token")
-    assert writer.create("NEW", "hers").body["secret"]["secretValueHidden"] is True
-    assert writer.update("ONE", "hers").status == 200
+    assert writer.create("NEW", "hers").status == 200
+    assert writer.update("ONE", "hers").body["secret"]["secretValueHidden"] is True
     assert talk.stored()["NEW"] == ["hers"]
     assert [writer.get("ONE").status, writer.list().status, writer.delete("ONE").status] == [403, 403, 403]
     assert talk.as_("no-access-token").list().status == 403
@@ -961,7 +1073,8 @@ def test_folders_are_made_with_parents_listed_and_removed_with_all_below(
 
     made = talk.call("POST", root, {**scope, "name": "c", "path": "/a/b"}).body["folder"]
     assert made["name"] == "c"
-    assert talk.call("POST", root, {**scope, "name": "c", "path": "/a/b"}).body["folder"]["id"] == made["id"]
+    again = talk.call("POST", root, {**scope, "name": "c", "path": "/a/b"})
+    assert again.status == 400 if profile == "2026-07" else again.body["folder"]["id"] == made["id"]
     assert listed() == ["a", "app", "guarded"]
     assert listed(path="/a/b") == ["c"]
     recursive = ["a", "app", "b", "c", "guarded", "web"]
@@ -974,7 +1087,8 @@ def test_folders_are_made_with_parents_listed_and_removed_with_all_below(
     assert talk.call("DELETE", f"{root}/{web['id']}", {**scope, "path": "/app", "forceDelete": True}).status == 200
     missing = 404 if profile == "2026-07" else 400
     assert talk.call("DELETE", f"{root}/a", {**scope, "path": "/"}).status == missing
-    assert talk.call("GET", f"{root}?{urlencode({**scope, 'path': '/none'})}").status == missing
+    nothing = talk.call("GET", f"{root}?{urlencode({**scope, 'path': '/none'})}")
+    assert nothing.body == {"folders": []} if profile == "2026-07" else nothing.status == missing
     assert talk.call("POST", root, {**scope, "environment": "none", "name": "c"}).status == missing
     assert talk.call("POST", root, {**scope, "name": "a/b"}).body["error"] == "ValidationFailure"
     assert talk.as_("viewer-token").call("POST", root, {**scope, "name": "d"}).body["error"] == "PermissionDenied"
@@ -1081,12 +1195,12 @@ def test_a_value_just_under_the_body_limit_is_stored(profile: str, talk_to: Call
     talk = talk_to(profile)
     assert talk.create("BIG", "x" * 1_048_000).status == 200
     assert len(talk.stored()["BIG"][0]) == 1_048_000
-    assert talk.create("NEW", TOO_LARGE).status == 413
+    assert talk.create("NEW", TOO_LARGE).status == (500 if profile == "2026-07" else 413)
     assert "NEW" not in talk.stored()
 
 
 def test_a_body_that_is_not_json_is_refused(talk: Talk) -> None:
-    assert talk.call("POST", f"{talk.root}/NEW", b'{"projectId":').status == 400
+    assert talk.call("POST", f"{talk.root}/NEW", b'{"projectId":').status == 500
     assert talk.call("POST", f"{talk.root}/NEW", b"a=b", {"Content-Type": "text/plain"}).status == 415
     assert talk.call("POST", f"{talk.root}/NEW", b"[]").status == 422
 
@@ -1178,7 +1292,7 @@ def test_a_held_request_ends_without_an_answer_and_a_delayed_one_with_it(talk: T
 def test_another_writer_can_be_quicker(talk: Talk) -> None:
     place = {"project": "shop", "environment": "dev", "path": "/"}
     talk.server.arm("write_first", method="POST", secret={**place, "key": "NEW", "value": "theirs"})
-    assert talk.create("NEW", "ours").message == "Secret already exist"
+    assert talk.create("NEW", "ours").message == "Secret already exists"
     assert talk.stored()["NEW"] == ["theirs"]
     talk.server.arm("delete_first", method="PATCH", secret={**place, "key": "ONE"})
     assert talk.update("ONE").status == 404

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A request on its way through its route, and what an answer is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+from urllib.parse import unquote
+
+from .identities import Directory, Identity
+from .profiles import Profile
+from .refusals import Conclusion, Refusal
+from .store import Project, Store
+
+LONGEST_NAME_IN_A_PATH = 100
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status and what goes into the JSON body."""
+
+    body: dict[str, Any]
+    status: int = 200
+    with_etag: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """One endpoint; a name in braces in the template is a segment of the path."""
+
+    method: str
+    template: str
+    handler: Callable[[Call], Answer]
+    profiles: frozenset[str]
+    # What the route calls a project's id.
+    project: str = "projectId"
+    # The rate limit that counts it.
+    limit: Literal["secrets", "login"] | None = None
+    needs_token: bool = True
+
+    def match(self, method: str, raw_path: str) -> dict[str, str] | None:
+        """The decoded segments of a raw path that fits; None if it does not, or if a segment is too long."""
+        if method != self.method:
+            return None
+        found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.template) + "/?", raw_path)
+        if found is None:
+            return None
+        segments = {name: unquote(text) for name, text in found.groupdict().items()}
+        return None if any(len(text) > LONGEST_NAME_IN_A_PATH for text in segments.values()) else segments
+
+
+@dataclass
+class Call:
+    """One request on its way through its route."""
+
+    profile: Profile
+    store: Store
+    directory: Directory
+    route: Route
+    segments: dict[str, str]
+    query: dict[str, str]
+    body: Any
+    identity: Identity | None = None
+    # Whether the answer holds a value, for the log.
+    returned_values: bool = field(default=False)
+
+    def may(self, action: str, project: Project, path: str | None = None) -> bool:
+        """Whether the identity may do it at that path, or at any path at all."""
+        return self.identity is not None and self.identity.may(action, project.id, path)
+
+    def member(self, project_id: str) -> Project:
+        """The project, if it exists and the identity is its member."""
+        project = self.store.project(project_id)
+        if self.identity is None or project_id not in self.identity.permissions:
+            raise Refusal(Conclusion.NOT_A_MEMBER, project=project_id)
+        return project
+
+    def enter(self, project_id: str, *actions: str, subject: str = "secrets", path: str | None = None) -> Project:
+        """The project, if it holds secrets and the identity may do all of these actions at that path."""
+        project = self.member(project_id)
+        if project.type != "secret-manager" and self.profile.has_project_types:
+            raise Refusal(Conclusion.OTHER_TYPE, type=project.type)
+        for action in actions:
+            if not self.may(action, project, path):
+                self.forbid(action, subject, project.id)
+        return project
+
+    def forbid(self, action: str, subject: str = "secrets", project_id: str = "") -> NoReturn:
+        """Refuse an action, with the rules that allow it elsewhere as the details."""
+        word = self.profile.action_words.get(action, action)
+        rules = self.identity.permissions.get(project_id, ()) if self.identity else ()
+        details = [
+            {
+                "action": [self.profile.action_words.get(one, one) for one in sorted(rule.actions)],
+                "inverted": False,
+                "subject": [subject],
+                "conditions": {"secretPath": {"$glob" if "*" in path else "$eq": path}},
+            }
+            for rule in rules
+            if action in rule.actions
+            for path in reversed(rule.paths)
+        ]
+        raise Refusal(Conclusion.FORBIDDEN, action=word, subject=subject, details=details)
