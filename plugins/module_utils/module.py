@@ -15,7 +15,7 @@ from .infisical.model import Scope, Secret, Settings
 from .infisical.redact import unexpected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 SHARED_OPTIONS: dict[str, dict[str, Any]] = {
     "url": {"type": "str"},
@@ -40,6 +40,9 @@ SHARED_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Every module takes all of them, else `module_defaults` of the action group would fail for some."""
 
+KNOWN = "_known"
+"""The argument by which an action gives its module what the controller has found out; no option, and never a value."""
+
 _MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
@@ -49,11 +52,16 @@ class InfisicalModule(AnsibleModule):
     AnsibleModule censors every occurrence of a secret's text in a result: a secret `1` would blank counts, a secret
     `prod` names. Results are built without values instead, so that censoring is turned off, and `invocation` is made
     here from the options that the argument spec knows. With `shared` false, the module never talks to Infisical.
+    `known` is what the action has found out already, None if it has not.
     """
 
     def __init__(self, argument_spec: dict[str, dict[str, Any]], *, shared: bool = True, **kwargs: Any) -> None:
         self._known = {**(SHARED_OPTIONS if shared else {}), **argument_spec}
         super().__init__(argument_spec=self._known, supports_check_mode=True, **kwargs)
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.known: dict[str, Any] | None = self.params.pop(KNOWN, None)
 
     def run(self, work: Callable[[InfisicalModule], dict[str, Any]]) -> None:
         """Do the work and leave with its result, or with what went wrong and what was done before.
@@ -90,9 +98,7 @@ class InfisicalModule(AnsibleModule):
 
     def _whole(self, result: dict[str, Any]) -> dict[str, Any]:
         self.no_log_values: set[str] = set()
-        given = getattr(self, "params", None) or {}
-        arguments = {name: _shown(self._known[name], given[name]) for name in self._known if name in given}
-        return {"invocation": {"module_args": arguments}, **result}
+        return {"invocation": invocation(self._known, getattr(self, "params", None) or {}), **result}
 
     def settings(self) -> Settings:
         """The shared options, checked."""
@@ -105,6 +111,11 @@ class InfisicalModule(AnsibleModule):
     def api(self) -> Api:
         """The API; every wait becomes a warning of the task."""
         return connect(self.settings(), log=self.warn)
+
+
+def invocation(specification: dict[str, dict[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result shows of the arguments that an argument specification knows."""
+    return {"module_args": {name: _shown(specification[name], given[name]) for name in specification if name in given}}
 
 
 def _shown(option: dict[str, Any], value: Any) -> Any:

@@ -84,6 +84,14 @@ extends_documentation_fragment:
   - keyfleet.infisical.scope
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
+notes:
+  - In one run of Ansible, the controller lists a folder once for all tasks that write to it, from the second such task
+    on, and at once for a task with a loop. A secret that the listing shows to be unchanged costs no request and no
+    module run on the host. A secret that differs is written without being read before.
+  - The run knows what its own tasks have written. It does not see what somebody else changes after the listing, unless
+    that conflicts with a write. The next run does.
+  - The listing is not used by tasks with C(async), nor if the controller cannot reach the server. A secret that it
+    lacks is looked for by itself before O(state=absent) reports that nothing has changed.
 seealso:
   - module: keyfleet.infisical.infisical_secret_info
   - module: keyfleet.infisical.infisical_folder
@@ -241,41 +249,71 @@ http_status:
   sample: 403
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+    Scope,
     Secret,
     checked_metadata,
     checked_name,
     checked_value,
     normalized_name,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Known, Remote, Report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, described, difference
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def work(module: InfisicalModule) -> dict[str, Any]:
-    """Bring the secret to the state that is wanted."""
-    options, scope = module.params, module.scope()
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "raw", "required": True},
+    "value": {"type": "raw", "no_log": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "comment": {"type": "str"},
+    "tags": {"type": "list", "elements": "str"},
+    "metadata": {"type": "dict"},
+    "update_value": {"type": "str", "choices": ["always", "on_create"], "default": "always"},
+    "create_path": {"type": "bool", "default": False},
+    "normalize_name": {"type": "bool", "default": False},
+    "state_file": {"type": "path"},
+}
+REQUIRED_IF = [("state", "present", ("value",))]
+
+
+def desired_secret(options: Mapping[str, Any]) -> Secret:
+    """The secret that the options describe; its value is None if it is to be absent. Raises ConfigurationError."""
     name = checked_name(options["name"])
     if options["normalize_name"]:
         name = normalized_name(name)
+    if options["state"] == "absent":
+        return Secret(name)
+    return Secret(
+        name,
+        checked_value(options["value"]),
+        comment=options["comment"],
+        tags=None if options["tags"] is None else tuple(options["tags"]),
+        metadata=checked_metadata(options["metadata"]),
+    )
+
+
+def work(module: InfisicalModule) -> dict[str, Any]:
+    """Bring the secret to its desired state."""
+    options, scope = module.params, module.scope()
+    desired = desired_secret(options)
+    known = None if module.known is None else Known.from_row(module.known["secret"])
     state = StateFile(options["state_file"], scope, module.warn) if options["state_file"] else None
     remote = Remote(module.api(), scope, create_path=options["create_path"], state=state)
-    if options["state"] == "absent":
-        report = remote.remove(name, check=module.check_mode)
+    if desired.value is None:
+        report = remote.remove(desired.key, check=module.check_mode, known=known)
     else:
-        wanted = Secret(
-            name,
-            checked_value(options["value"]),
-            comment=options["comment"],
-            tags=None if options["tags"] is None else tuple(options["tags"]),
-            metadata=checked_metadata(options["metadata"]),
-        )
-        report = remote.put(wanted, update_value=options["update_value"], check=module.check_mode)
-    for warning in report.warnings:
-        module.warn(warning)
+        report = remote.put(desired, update_value=options["update_value"], check=module.check_mode, known=known)
+    return result_of(report, scope)
+
+
+def result_of(report: Report, scope: Scope) -> dict[str, Any]:
+    """The task's result; its `warnings` are to be shown."""
     return {
         "changed": report.action is not None,
         "action": report.action,
@@ -283,27 +321,13 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "approval_pending": bool(report.approval_id),
         "approval_id": report.approval_id or None,
         "diff": difference(report.before, report.after),
+        "warnings": list(report.warnings),
     }
 
 
 def main() -> None:
     """Run the module."""
-    module = InfisicalModule(
-        argument_spec={
-            "name": {"type": "raw", "required": True},
-            "value": {"type": "raw", "no_log": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "comment": {"type": "str"},
-            "tags": {"type": "list", "elements": "str"},
-            "metadata": {"type": "dict"},
-            "update_value": {"type": "str", "choices": ["always", "on_create"], "default": "always"},
-            "create_path": {"type": "bool", "default": False},
-            "normalize_name": {"type": "bool", "default": False},
-            "state_file": {"type": "path"},
-        },
-        required_if=[("state", "present", ("value",))],
-    )
-    module.run(work)
+    InfisicalModule(argument_spec=ARGUMENTS, required_if=REQUIRED_IF).run(work)
 
 
 if __name__ == "__main__":

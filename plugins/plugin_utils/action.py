@@ -99,6 +99,12 @@ class InfisicalAction(ActionBase):
         arguments.update(shared)
         if self.hands_over:
             return self._execute(arguments, task_vars, wrap_async)
+        return self._execute_shared(arguments, settings, task_vars, wrap_async)
+
+    def _execute_shared(
+        self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
+    ) -> dict[str, Any]:
+        """Run the module with what the run shares, and make stale what it shares if the module writes."""
         try:
             return self._execute_with_token(arguments, settings, task_vars, wrap_async)
         finally:  # also after a timeout or a lost connection: something may have been written

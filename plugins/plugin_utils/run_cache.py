@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one run of Ansible shares over tasks, hosts and forks: one login, and each listing fetched once.
+"""What one run of Ansible shares over tasks, hosts and forks: one login, each listing fetched once, and what it wrote.
 
 Ansible evaluates a lookup in a fork for each task and host, so that memory is shared by nobody. Files in the run's own
 temporary folder are: Ansible makes the folder when it starts and removes it when the run ends. They are sealed with a
@@ -30,8 +30,13 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.error
     InfisicalError,
     MissingLibrary,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret, Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Merged, Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings, from_row
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import (
+    Known,
+    Merged,
+    Remote,
+    merged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +56,7 @@ _NONCE = 12
 _OPENED: dict[str, tuple[tuple[int, int, int], Any]] = {}
 """Opened files by path, with what tells that the file is still the same one."""
 
-_TASK: dict[tuple[Settings, str], Merged] = {}
+_TASK: dict[tuple[Settings, str], Merged | InfisicalError] = {}
 """What `cache: task` keeps: a worker process lives for one task of one host."""
 
 _FINAL = frozenset((Conclusion.CREDENTIALS_REJECTED, Conclusion.LOCKED_OUT))
@@ -72,6 +77,14 @@ _NO_WAY = frozenset(
 
 _OTHERWISE_ON_A_HOST = _NO_WAY | {Conclusion.CONFIGURATION, Conclusion.MISSING_LIBRARY}
 """The same, and what one finds out again without sending anything, such as a ca_path that only the host has."""
+
+_ABOUT_THE_PLACE = frozenset(
+    (Conclusion.FORBIDDEN, Conclusion.SCOPE_MISSING, Conclusion.ROUTE_MISSING, Conclusion.INVALID)
+)
+"""Refusals that are answers about what was asked for, and the same for whichever task asks next."""
+
+NO_LISTING_SECONDS = 60.0
+"""How long tasks that write read for themselves after a listing has failed for a passing reason."""
 
 _T = TypeVar("_T")
 
@@ -121,7 +134,7 @@ class _SealedFiles:
         found = look()
         if found is not None:
             return found
-        with self._lock(name):
+        with self.lock(name):
             found = look()
             if found is not None:
                 return found
@@ -136,15 +149,15 @@ class _SealedFiles:
         """Raise the failure that was noted under a name, if it is final, or happened since `asked`."""
         failed = self.recall(f"{name}-failure")
         if failed is not None and (failed["final"] or failed["at"] >= asked):
-            raise InfisicalError(Conclusion(failed["conclusion"]), failed["message"], status=failed["status"])
+            raise _error(failed)
 
     def note_failure(self, name: str, error: InfisicalError) -> None:
         """Note a failure for those who wait for the same thing, and a final one for all that follow."""
-        failure = {"conclusion": error.conclusion.value, "message": str(error), "status": error.status}
-        self.note(f"{name}-failure", {**failure, "at": time.time(), "final": error.conclusion in _FINAL})
+        failure = {**_error_row(error), "at": time.time(), "final": error.conclusion in _FINAL}
+        self.note(f"{name}-failure", failure)
 
     @contextlib.contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> Iterator[None]:
         _make_private(self._directory)
         try:
             with files.locked(f"{self._path(name)}.lock", LOCK_TIMEOUT):
@@ -191,7 +204,10 @@ class RunCache:
         return self._api
 
     def secrets(self, scope: Scope, **reading: bool) -> Merged:
-        """All secrets of a scope by name, as `Remote.listing` with these options and `merged` give them."""
+        """All secrets of a scope by name, as `Remote.listing` with these options and `merged` give them.
+
+        A refusal is kept as a listing is.
+        """
 
         def fetch() -> Merged:
             return merged(Remote(self.api(), scope).listing(**reading))
@@ -207,6 +223,85 @@ class RunCache:
 
         return self._fetched(scope, ["one", asdict(scope), key, reading], fetch)
 
+    # What tasks that write share
+
+    def begun(self, scope: Scope) -> bool:
+        """Whether another task of this run has asked this before, so that several secrets of a folder are written."""
+        name = _tag("begun", json.dumps(asdict(scope)))
+        others: bool = self._files.recall(name) or False
+        self._files.note(name, True)
+        return others
+
+    def known(self, scope: Scope, key: str, *, lists: bool, check: bool) -> Known | None:
+        """What this run knows of a secret that a task is about to write; None if the task is to read it by itself.
+
+        That is what the last task has stored, else what the folder's listing says, of which the run makes one, and only
+        if a task `lists`. In `check` mode an empty listing says nothing, because no write would find out that there is
+        no such folder.
+
+        Raises InfisicalError if the credentials are rejected.
+        """
+        generation = self._generation(scope, written=False)
+        if generation is None:
+            return None
+        noted = self._files.recall(_note_name(scope, key))
+        if noted is not None and noted["generation"] == generation:
+            return Known.from_row(noted["secret"]) if noted["known"] else None
+        folder = _tag("stored", json.dumps(asdict(scope)))
+        entry = self._entry(folder, generation)
+        if entry is None and lists:
+            entry = self._list_stored(folder, scope)
+        if entry is None or "refused" in entry or (check and not entry["names"]):
+            return None
+        place = entry["names"].index(key) if key in entry["names"] else -1
+        return Known.from_row(None if place < 0 else entry["secrets"][place])
+
+    def _list_stored(self, folder: str, scope: Scope) -> dict[str, Any] | None:
+        no_listing = f"no_listing-{folder}"
+        if (self._files.recall(no_listing) or 0) > time.time():
+            return None
+
+        def fetch() -> Merged:
+            api = connect(self._hasty(), tokens=self._login, log=self._log)
+            api.version = api.version or str(self._files.recall("version") or "")
+            try:
+                found = merged(Remote(api, scope).stored(explain=False))
+            except InfisicalError as error:
+                if error.conclusion is not Conclusion.SCOPE_MISSING:
+                    raise
+                found = Merged({})  # older servers answer so
+            self._files.note("version", api.version)
+            return found
+
+        try:
+            self._shared(folder, lambda: self._generation(scope, written=False), fetch)
+        except InfisicalError as error:
+            if error.conclusion in _FINAL:
+                raise
+            if error.conclusion not in _ABOUT_THE_PLACE:
+                self._files.note(no_listing, time.time() + NO_LISTING_SECONDS)
+        return self._entry(folder, self._generation(scope, written=False))
+
+    @contextlib.contextmanager
+    def writing(self, scope: Scope, key: str) -> Iterator[None]:
+        """Keep the other tasks of this run from writing the same secret meanwhile."""
+        with self._files.lock(_note_name(scope, key)):
+            yield
+
+    def note_secret(self, scope: Scope, key: str, known: Known | None, generation: str | None = None) -> str | None:
+        """Note what is stored under a name now, for other tasks that write; None if nobody knows.
+
+        Returns the generation, to be handed back with what a write has stored: what was noted meanwhile counts then.
+        """
+        generation = self._generation(scope, written=False) if generation is None else generation
+        if generation is not None:
+            row = None if known is None else known.row()
+            content = {"generation": generation, "known": known is not None, "secret": row}
+            self._files.note(_note_name(scope, key), content)
+        return generation
+
+    # Logins
+
     def token(self, rejected: str = "") -> str | None:
         """The run's token for a module on whichever host, None where there is no way from here to the server.
 
@@ -218,10 +313,8 @@ class RunCache:
         no_way = f"no_way-{_tag(settings.proxy, settings.ca_path, str(settings.validate_certs), str(settings.timeout))}"
         if settings.auth_method == "token" or (self._files.recall(no_way) or 0) > time.time():
             return None
-        # A host may have a way that the controller has not, so little time is spent on finding out.
-        hasty = replace(settings, timeout=min(settings.timeout, 10.0), connection_wait=0.0)
         try:
-            tokens = connect(hasty, tokens=self._login, log=self._log).tokens
+            tokens = connect(self._hasty(), tokens=self._login, log=self._log).tokens
             return tokens.renew(rejected) if rejected else tokens.current()
         except InfisicalError as error:
             if error.conclusion not in _OTHERWISE_ON_A_HOST:
@@ -229,6 +322,10 @@ class RunCache:
             if error.conclusion in _NO_WAY:
                 self._files.note(no_way, time.time() + NO_WAY_SECONDS)
             return None
+
+    def _hasty(self) -> Settings:
+        """The settings with little time for finding out whether the controller has a way: a host may have another."""
+        return replace(self.settings, timeout=min(self.settings.timeout, 10.0), connection_wait=0.0)
 
     def refuse_rejected(self) -> None:
         """Raise InfisicalError where these credentials were rejected in this run, on whichever host."""
@@ -249,44 +346,48 @@ class RunCache:
         if self._mode == "task" and multiprocessing.parent_process() is not None:  # the main process outlives tasks
             key = (self.settings, name)
             if key not in _TASK:
-                _TASK[key] = fetch()
-            return _TASK[key]
+                _TASK[key] = _attempt(fetch)
+            return _result(_TASK[key])
         if self._mode != "run":
             return fetch()
-        kept = self._files
+        found = self._shared(name, lambda: self._generation(scope), fetch)
+        self._files.note("version", self.api().version)
+        return found
 
-        def look() -> Merged | None:
-            entry, generation = kept.recall(name), self._generation(scope)
-            if entry is None or generation is None or entry["generation"] != generation:
+    def _shared(self, name: str, generation: Callable[[], str | None], fetch: Callable[[], Merged]) -> Merged:
+        """What one process of this run fetches for all, since the generation began; also its refusal."""
+
+        def look() -> Merged | InfisicalError | None:
+            entry = self._entry(name, generation())
+            if entry is None:
                 return None
-            return Merged(
-                {key: _secret(row) for key, row in zip(entry["names"], entry["secrets"], strict=True)},
-                tuple(entry["warnings"]),
-                entry["ambiguous"],
-            )
+            if "refused" in entry:
+                return _error(entry["refused"])
+            secrets = {key: from_row(row) for key, row in zip(entry["names"], entry["secrets"], strict=True)}
+            return Merged(secrets, tuple(entry["warnings"]), entry["ambiguous"])
 
-        def fetch_and_note() -> Merged:
+        def fetch_and_note() -> Merged | InfisicalError:
             # The generation from before the fetch: a write during it makes the result stale, also for us next time.
-            generation = self._generation(scope)
-            result = fetch()
-            if generation is not None:
-                entry = {
-                    "generation": generation,
-                    "secrets": [secret._asdict() for secret in result.secrets.values()],
-                    "names": list(result.secrets),
-                    "warnings": list(result.warnings),
-                    "ambiguous": result.ambiguous,
-                }
-                kept.note(name, entry)
-            kept.note("version", self.api().version)
-            return result
+            began = generation()
+            outcome = _attempt(fetch)
+            if began is not None:
+                self._files.note(name, {"generation": began, **_outcome_row(outcome)})
+            return outcome
 
-        return kept.once(name, look, fetch_and_note)
+        return _result(self._files.once(name, look, fetch_and_note))
 
-    def _generation(self, scope: Scope) -> str | None:
-        """The generation of a project's listings, None while a task that runs on by itself may write at any time."""
-        generation, volatile_until = _read_generation(_generation_file(self._directory, scope.project_id))
-        return None if volatile_until > time.time() else generation
+    def _entry(self, name: str, generation: str | None) -> dict[str, Any] | None:
+        """What is noted under a name, if it is of this generation."""
+        entry: dict[str, Any] | None = self._files.recall(name)
+        return None if entry is None or generation is None or entry["generation"] != generation else entry
+
+    def _generation(self, scope: Scope, *, written: bool = True) -> str | None:
+        """The generation of a project's listings, None while a task that runs on by itself may write at any time.
+
+        Each write begins a new one. If not `written`, only a write does of which nobody has noted what it stored.
+        """
+        ours, volatile_until, others = _read_generation(_generation_file(self._directory, scope.project_id))
+        return None if volatile_until > time.time() else ours if written else others
 
 
 class _SharedLogin:
@@ -325,26 +426,67 @@ class _SharedLogin:
         return token
 
 
-def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0) -> None:
+def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0, noted: bool = False) -> None:
     """Make every listing of a project stale, whoever fetched it from whichever address: something in it was written.
 
-    For `volatile_for` seconds none is kept at all, because a task that runs on by itself may still write.
+    For `volatile_for` seconds none is kept at all, because a task that runs on by itself may still write. If what was
+    written is `noted`, tasks that write go on with what they know.
     """
     _TASK.clear()
     path = _generation_file(directory or _of_this_run(), project_id)
     _make_private(path.parent)
     with files.locked(f"{path}.lock", LOCK_TIMEOUT):
-        _generation, volatile_until = _read_generation(path)
-        until = max(volatile_until, time.time() + volatile_for)
-        files.write_atomic(str(path), json.dumps([secrets.token_hex(16), until]).encode(), durable=False)
+        _ours, volatile_until, others = _read_generation(path)
+        until, new = max(volatile_until, time.time() + volatile_for), secrets.token_hex(16)
+        content = json.dumps([new, until, others if noted else new])
+        files.write_atomic(str(path), content.encode(), durable=False)
 
 
-def _read_generation(path: Path) -> tuple[str, float]:
+def _read_generation(path: Path) -> tuple[str, float, str]:
     try:
-        generation, volatile_until = json.loads(files.read_regular(str(path)))
+        ours, volatile_until, others = json.loads(files.read_regular(str(path)))
     except FileNotFoundError:
-        return "", 0.0
-    return generation, volatile_until
+        return "", 0.0, ""
+    return ours, volatile_until, others
+
+
+def _attempt(fetch: Callable[[], Merged]) -> Merged | InfisicalError:
+    """What `fetch` gives, or its error if that is an answer about the place. Raises every other error."""
+    try:
+        return fetch()
+    except InfisicalError as error:
+        if error.conclusion not in _ABOUT_THE_PLACE:
+            raise
+        return error
+
+
+def _result(outcome: Merged | InfisicalError) -> Merged:
+    if isinstance(outcome, InfisicalError):
+        raise outcome
+    return outcome
+
+
+def _outcome_row(outcome: Merged | InfisicalError) -> dict[str, Any]:
+    if isinstance(outcome, InfisicalError):
+        return {"refused": _error_row(outcome)}
+    return {
+        "secrets": [secret._asdict() for secret in outcome.secrets.values()],
+        "names": list(outcome.secrets),
+        "warnings": list(outcome.warnings),
+        "ambiguous": outcome.ambiguous,
+    }
+
+
+def _error_row(error: InfisicalError) -> dict[str, Any]:
+    return {"conclusion": error.conclusion.value, "message": str(error), "status": error.status}
+
+
+def _error(row: dict[str, Any]) -> InfisicalError:
+    return InfisicalError(Conclusion(row["conclusion"]), row["message"], status=row["status"])
+
+
+def _note_name(scope: Scope, key: str) -> str:
+    return _tag("secret", json.dumps(asdict(scope)), key)
 
 
 def _of_this_run() -> Path:
@@ -372,14 +514,3 @@ def _cipher(identity: str) -> AESGCM:
         raise MissingLibrary("cryptography") from None
     kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"keyfleet.infisical run cache")
     return AESGCM(kdf.derive(identity.encode()))
-
-
-def _secret(row: dict[str, Any]) -> Secret:
-    tags, metadata = row["tags"], row["metadata"]
-    return Secret(
-        **{
-            **row,
-            "tags": None if tags is None else tuple(tags),
-            "metadata": None if metadata is None else tuple((key, value) for key, value in metadata),
-        }
-    )

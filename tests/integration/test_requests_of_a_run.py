@@ -139,6 +139,192 @@ def test_cache_says_how_long_listings_are_kept_and_the_login_is_shared(
     assert (count(server, LOGIN), count(server, LISTS)) == (1, lists)
 
 
+LOOP = """
+    - name: loop
+      keyfleet.infisical.infisical_secret: {name: "LOOPED_{{ item }}", value: "looped {{ item }}", tags: [web]}
+      loop: "{{ range(20) | list }}"
+"""
+WITHOUT_TAGS = LOOP.replace(", tags: [web]", "")
+
+
+def asked(server: DevServer, path: str = "/secrets") -> list[str]:
+    """The methods of the requests whose path the expression finds, those of secrets unless another is given."""
+    return [entry["method"] for entry in server.requests(path)]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_loop_costs_one_list_and_one_write_each(ansible: Controller, server: DevServer, profile: str) -> None:
+    if profile == "2024":  # otherwise it is asked once for the routes that it does not have
+        ansible.variables["infisical_api_version"] = "v3"
+    first = ansible.tasks(WITHOUT_TAGS).succeeded()
+    assert asked(server, "") == ["POST", "GET", *["POST"] * 20]
+    assert [item["action"] for item in first.items("loop")] == ["create"] * 20
+
+    server.clear_requests()
+    second = ansible.tasks(WITHOUT_TAGS).succeeded()
+    assert asked(server, "") == ["POST", "GET"]
+    assert [item["changed"] for item in second.items("loop")] == [False] * 20
+    stored = [
+        [(item["secret"]["id"], item["secret"]["version"]) for item in run.items("loop")] for run in (first, second)
+    ]
+    assert stored[0] == stored[1]
+
+    server.clear_requests()
+    ansible.tasks(WITHOUT_TAGS.replace('"looped', '"again')).succeeded()
+    assert asked(server, "") == ["POST", "GET", *["PATCH"] * 20]
+    assert server.values(PROJECT, "dev")["LOOPED_19"] == ["again 19"]
+
+
+def test_routes_that_a_server_lacks_are_not_asked_for_by_each_item(ansible: Controller, server: DevServer) -> None:
+    server.use_profile("2024")
+    ansible.tasks(WITHOUT_TAGS).succeeded()
+    assert asked(server, "/v4/") == ["GET"]
+
+
+def test_one_secret_is_written_without_a_listing(ansible: Controller, server: DevServer) -> None:
+    ansible.tasks("- keyfleet.infisical.infisical_secret: {name: SINGLE, value: x}").succeeded()
+    assert asked(server) == ["GET", "POST"] and count(server, LISTS) == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("--check",)], ids=["run", "check mode"])
+def test_tasks_without_a_loop_list_from_the_second_on(
+    ansible: Controller, server: DevServer, arguments: tuple[str, ...]
+) -> None:
+    tasks = "\n".join(
+        f"- keyfleet.infisical.infisical_secret: {{name: SECRET_{number}, value: value {number}}}"
+        for number in range(5)
+    )
+    run = ansible.tasks(tasks, arguments=arguments).succeeded()
+    assert run.changed == 0
+    assert [entry["path"].rpartition("/")[2] for entry in server.requests(SECRETS)] == ["SECRET_0", "secrets"]
+
+
+def test_what_the_run_has_written_is_known(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks(
+        LOOP
+        + LOOP.replace("name: loop", "name: again")
+        + """
+    - name: commented
+      keyfleet.infisical.infisical_secret: {name: LOOPED_3, value: looped 3, comment: three}
+    - name: kept
+      keyfleet.infisical.infisical_secret: {name: LOOPED_3, value: other, update_value: on_create, comment: three}
+    - name: gone
+      keyfleet.infisical.infisical_secret: {name: LOOPED_4, state: absent}
+    - name: made again
+      keyfleet.infisical.infisical_secret: {name: LOOPED_4, value: looped 4}
+    """
+    ).succeeded()
+
+    assert [item["changed"] for item in run.items("again")] == [False] * 20
+    done = [run.result(name)["action"] for name in ("commented", "kept", "gone", "made again")]
+    assert done == ["update", None, "delete", "create"]
+    assert asked(server) == ["GET", *["POST"] * 20, "PATCH", "DELETE", "POST"]
+    assert run.result("commented")["diff"]["after"] == {"name": "LOOPED_3", "path": "/", "version": 2}
+    assert run.result("kept")["secret"]["tags"] == ["web"] and run.result("kept")["secret"]["version"] == 2
+
+
+def test_another_writer_during_a_run_is_a_conflict_and_no_loss(ansible: Controller, server: DevServer) -> None:
+    place = {"project": PROJECT, "environment": "dev", "path": "/"}
+    server.arm("write_first", method="POST", path="/LOOPED_0$", secret={**place, "key": "LOOPED_0", "value": "theirs"})
+    server.arm(
+        "write_first", method="POST", path="/LOOPED_1$", secret={**place, "key": "LOOPED_1", "value": "looped 1"}
+    )
+    server.put_secret(PROJECT, "dev", "/", "LOOPED_2", "old")
+    server.arm("delete_first", method="PATCH", path="/LOOPED_2$", secret={**place, "key": "LOOPED_2"})
+    run = ansible.tasks(WITHOUT_TAGS + WITHOUT_TAGS.replace("name: loop", "name: again")).succeeded()
+
+    assert [item["action"] for item in run.items("loop")][:4] == ["update", None, "create", "create"]
+    assert [item["changed"] for item in run.items("again")] == [False] * 20
+    assert {*map(tuple, server.values(PROJECT, "dev").values())} >= {(f"looped {number}",) for number in range(20)}
+
+
+def test_a_push_between_two_loops_is_seen_by_the_second(ansible: Controller, server: DevServer) -> None:
+    push = """
+    - keyfleet.infisical.infisical_sync: {direction: push, secrets: {LOOPED_7: pushed}}
+    """
+    run = ansible.tasks(WITHOUT_TAGS + push + WITHOUT_TAGS.replace("name: loop", "name: again")).succeeded()
+    assert [number for number, item in enumerate(run.items("again")) if item["changed"]] == [7]
+    assert server.values(PROJECT, "dev")["LOOPED_7"] == ["looped 7"]
+
+
+def test_a_failed_write_is_read_again_and_the_others_stay_known(ansible: Controller, server: DevServer) -> None:
+    server.arm("status", status=422, method="POST", path="/LOOPED_5$", error="ValidationFailure", message="no")
+    tasks = WITHOUT_TAGS + "      ignore_errors: true\n" + WITHOUT_TAGS.replace("name: loop", "name: again")
+    run = ansible.tasks(tasks).succeeded()
+    assert [number for number, item in enumerate(run.items("again")) if item["changed"]] == [5]
+    assert [entry["path"] for entry in server.requests(SECRETS) if entry["method"] == "GET"][1:] == [
+        "/api/v4/secrets/LOOPED_5"
+    ]
+
+
+def test_absence_is_not_taken_from_a_listing(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks("""
+        - name: absent
+          keyfleet.infisical.infisical_secret: {name: "{{ item }}", state: absent}
+          loop: [SECRET_1, SECRET_2, NOT_THERE]
+    """).succeeded()
+    assert [item["changed"] for item in run.items("absent")] == [True, True, False]
+    assert asked(server) == ["GET", "DELETE", "DELETE", "GET"]
+    assert server.requests("/NOT_THERE$")
+
+
+def test_20_hosts_write_one_secret_once(ansible: Controller, server: DevServer) -> None:
+    tasks = """
+        - keyfleet.infisical.infisical_secret: {name: SHARED, value: the same, secret_path: /new, create_path: true}
+          loop: [1]
+    """
+    run = ansible.tasks(tasks, hosts=20, arguments=["-f", "10"]).succeeded()
+    assert run.changed == 1
+    assert server.values(PROJECT, "dev", "/new") == {"SHARED": ["the same"]}
+    assert asked(server) == ["GET", "POST", "POST"]  # the first POST meets a missing folder
+    assert count(server, LOGIN) == 1
+
+
+def test_a_loop_into_a_missing_folder_makes_it_once(ansible: Controller, server: DevServer) -> None:
+    tasks = WITHOUT_TAGS.replace('{{ item }}"}', '{{ item }}", secret_path: /a/b, create_path: true}')
+    assert ansible.tasks(tasks, arguments=["--check"]).succeeded().items("loop")[19]["action"] == "create"
+    server.clear_requests()
+    run = ansible.tasks(tasks).succeeded()
+    assert [item["action"] for item in run.items("loop")] == ["create"] * 20
+    assert asked(server) == ["GET", *["POST"] * 21]
+    assert asked(server, "/folders") == ["POST"]
+
+
+def test_a_loop_into_a_mistyped_place_fails_as_a_single_task(ansible: Controller, server: DevServer) -> None:
+    for more, arguments in (("environment: dve", ["--check"]), ("environment: dve", []), ("secret_path: /nope", [])):
+        run = ansible.tasks(WITHOUT_TAGS.replace('}}"}', f'}}}}", {more}}}'), arguments=arguments)
+        [first, *_others] = run.items("loop")
+        assert first["conclusion"] == "scope_missing" and "There is no" in first["msg"], first
+    assert not any(entry["method"] == "POST" and entry["status"] == 200 for entry in server.requests(SECRETS))
+
+
+def test_async_writes_leave_nothing_known(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks("""
+        - name: early
+          keyfleet.infisical.infisical_secret: {name: "SECRET_{{ item }}", value: new}
+          loop: [1, 2]
+        - name: in the background
+          keyfleet.infisical.infisical_secret: {name: SECRET_1, value: background}
+          async: 30
+          poll: 1
+        - name: late
+          keyfleet.infisical.infisical_secret: {name: SECRET_1, value: new}
+          loop: [1]
+    """).succeeded()
+    assert run.items("late")[0]["changed"]
+    assert server.values(PROJECT, "dev")["SECRET_1"] == ["new"]
+
+
+def test_50_refused_lookups_in_one_template_are_two_requests(ansible: Controller, server: DevServer) -> None:
+    ansible.variables |= login_of("no-access")
+    names = " ".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}', errors='ignore') }}}}" for number in range(50))
+    (ansible.folder / "fifty.j2").write_text(names, "utf-8")
+    ansible.tasks("""
+        - ansible.builtin.template: {src: fifty.j2, dest: "{{ playbook_dir }}/fifty", mode: "0600"}
+    """).succeeded()
+    assert [(entry["method"], entry["status"]) for entry in server.requests()] == [("POST", 200), ("GET", 403)]
+
+
 def test_fetch_one_requests_each_name_once_a_run_and_no_listing(ansible: Controller, server: DevServer) -> None:
     ansible.tasks(
         f"""

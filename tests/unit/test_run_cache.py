@@ -17,7 +17,12 @@ pytest.importorskip("ansible")
 pytest.importorskip("aiohttp")
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+    Scope,
+    Secret,
+    Settings,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Known
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, forget
 from cryptography.exceptions import InvalidTag
@@ -219,7 +224,7 @@ def test_an_identity_does_not_wait_for_the_login_of_another(
 ) -> None:
     monkeypatch.setattr(run_cache, "LOCK_TIMEOUT", 0.2)
     other = replace(settings, client_id="another", client_secret="another")
-    with run_cache._SealedFiles(other, tmp_path)._lock("token"):
+    with run_cache._SealedFiles(other, tmp_path).lock("token"):
         assert _outcome(other, tmp_path) == "unreachable", "one of the same identity waits"
         assert _password(settings, tmp_path) == CANARY
 
@@ -253,6 +258,102 @@ def test_an_error_is_not_kept(server: DevServer, settings: Settings, tmp_path: P
     with pytest.raises(InfisicalError):
         _password(settings, tmp_path)
     assert _password(settings, tmp_path) == CANARY
+
+
+@pytest.mark.parametrize(
+    ("answer", "conclusion"),
+    [
+        ({"status": 403, "error": "PermissionDenied", "message": "You are not allowed to readValue on secrets"},
+         Conclusion.FORBIDDEN),
+        ({"status": 404, "error": "NotFound", "message": "Folder with path '/app' was not found"},
+         Conclusion.SCOPE_MISSING),
+        ({"status": 422, "error": "ValidationFailure", "message": "no"}, Conclusion.INVALID),
+    ],
+    ids=["forbidden", "missing", "invalid"],
+)  # fmt: skip
+def test_a_refusal_is_kept_until_something_is_written(
+    server: DevServer, settings: Settings, tmp_path: Path, answer: dict[str, Any], conclusion: Conclusion
+) -> None:
+    server.arm("status", path=LIST, **answer)
+    assert [_outcome(settings, tmp_path) for _time in range(3)] == [conclusion.value] * 3
+    assert _in_processes(2, _outcome, settings, tmp_path) == [conclusion.value] * 2
+    assert counts(server) == (1, 1)
+    with pytest.raises(InfisicalError) as kept:
+        _password(settings, tmp_path)
+    assert answer["message"] in str(kept.value) and kept.value.status == answer["status"]
+    forget(PROJECT, tmp_path)
+    assert _outcome(settings, tmp_path) == CANARY
+
+
+def test_a_refusal_is_kept_by_the_task_mode_too(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    server.arm("status", status=403, error="PermissionDenied", path=LIST)
+
+    def twice() -> list[str]:
+        outcomes = []
+        for _time in range(2):
+            try:
+                RunCache(settings, "task", directory=tmp_path).secrets(SCOPE)
+            except InfisicalError as error:
+                outcomes.append(error.conclusion.value)
+        return outcomes
+
+    assert _in_processes(1, twice) == [["forbidden"] * 2]
+    assert counts(server) == (1, 1)
+
+
+def _known(settings: Settings, directory: Path, key: str = "DB_PASSWORD", **how: Any) -> Any:
+    known = RunCache(settings, directory=directory).known(SCOPE, key, **{"lists": True, "check": False, **how})
+    return None if known is None else known.secret and known.secret.value
+
+
+def test_what_tasks_wrote_is_known_until_another_writes(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    cache = RunCache(settings, directory=tmp_path)
+    assert _known(settings, tmp_path) == CANARY
+    assert cache.known(SCOPE, "NEW", lists=True, check=False) == Known(None)
+    cache.note_secret(SCOPE, "NEW", Known(Secret("NEW", "noted")))
+    forget(PROJECT, tmp_path, noted=True)
+    assert (_known(settings, tmp_path), _known(settings, tmp_path, "NEW")) == (CANARY, "noted")
+    cache.note_secret(SCOPE, "NEW", None)
+    assert _known(settings, tmp_path, "NEW") is None
+    assert counts(server) == (1, 1)
+    server.put_secret(PROJECT, "dev", "/app", "NEW", "pushed")
+    forget(PROJECT, tmp_path)
+    assert _known(settings, tmp_path, "NEW") == "pushed"
+    assert counts(server) == (1, 2)
+
+
+def test_a_note_of_a_write_that_another_overtook_is_stale(settings: Settings, tmp_path: Path) -> None:
+    cache = RunCache(settings, directory=tmp_path)
+    began = cache.note_secret(SCOPE, "DB_PASSWORD", None)
+    forget(PROJECT, tmp_path)
+    cache.note_secret(SCOPE, "DB_PASSWORD", Known(Secret("DB_PASSWORD", "overtaken")), began)
+    assert _known(settings, tmp_path) == CANARY
+
+
+def test_nothing_is_known_while_a_task_runs_on(settings: Settings, tmp_path: Path) -> None:
+    forget(PROJECT, tmp_path, volatile_for=60)
+    assert RunCache(settings, directory=tmp_path).known(SCOPE, "DB_PASSWORD", lists=True, check=False) is None
+
+
+def test_a_listing_that_fails_is_left_to_the_tasks_for_a_while(
+    server: DevServer, settings: Settings, tmp_path: Path
+) -> None:
+    server.arm("status", status=500, path=LIST, times=2)
+    cache = RunCache(settings, directory=tmp_path)
+    for _time in range(3):
+        assert cache.known(SCOPE, "DB_PASSWORD", lists=True, check=False) is None
+    assert counts(server) == (1, 2)
+
+
+def test_an_identity_that_may_see_names_knows_what_exists(server: DevServer, tmp_path: Path) -> None:
+    server.seed({**DEFAULT_SEED, "identities": [{
+        "name": "blind", "client_id": "blind", "client_secret": "x", "permissions": {PROJECT: ["describe", "create"]},
+    }]})  # fmt: skip
+    server.arm("status", status=403, error="PermissionDenied", path=LIST)
+    blind = _settings(server, client_id="blind", client_secret="x")
+    found = RunCache(blind, directory=tmp_path).known(SCOPE, "DB_PASSWORD", lists=True, check=False)
+    assert found is not None and found.secret is not None
+    assert (found.secret.value, found.secret.hidden, found.secret.version) == (None, True, 1)
 
 
 def test_everything_about_a_secret_survives_sealing(server: DevServer, settings: Settings, tmp_path: Path) -> None:

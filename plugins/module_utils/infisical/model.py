@@ -81,6 +81,18 @@ class Secret(NamedTuple):
         return f"Secret({', '.join(shown)})"
 
 
+def from_row(row: Mapping[str, Any]) -> Secret:
+    """A secret from what JSON made of its `_asdict()`."""
+    tags, metadata = row["tags"], row["metadata"]
+    return Secret(
+        **{
+            **row,
+            "tags": None if tags is None else tuple(tags),
+            "metadata": None if metadata is None else tuple((key, value) for key, value in metadata),
+        }
+    )
+
+
 @dataclass(frozen=True)
 class Settings:
     """The shared options of every module and plugin, one to one; waits and time-outs are in seconds, sizes in MiB."""

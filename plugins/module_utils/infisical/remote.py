@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Callable, Literal, overload
+from functools import partial
+from typing import Any, Callable, Literal, overload
 
 from .api import Api, Folder, Listing, Written, batch_bytes
 from .errors import (
@@ -19,7 +20,7 @@ from .errors import (
     no_environment,
     no_project,
 )
-from .model import LONGEST_NAME_IN_PATH, Scope, Secret, checked_name, checked_value, same_value, trim
+from .model import LONGEST_NAME_IN_PATH, Scope, Secret, checked_name, checked_value, from_row, same_value, trim
 from .plan import Action, Change, Plan, build, named
 from .state import StateFile
 
@@ -39,6 +40,25 @@ class Report:
     after: Secret | None = None
     approval_id: str = ""
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What somebody has found out already about a secret: `secret` is None if there was none.
+
+    The server still decides: a secret that is there after all is a conflict, one that is gone is missing.
+    """
+
+    secret: Secret | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any] | None) -> Known:
+        """The same from what JSON made of `row()`."""
+        return cls(None if row is None else from_row(row))
+
+    def row(self) -> dict[str, Any] | None:
+        """The same as plain data."""
+        return None if self.secret is None else self.secret._asdict()
 
 
 @dataclass(frozen=True)
@@ -161,6 +181,7 @@ class Remote:
         self.scope = scope
         self.create_path = create_path
         self.state = state
+        self._names_refused = False
 
     # Reading
 
@@ -351,18 +372,25 @@ class Remote:
 
     # Writing secrets
 
-    def put(self, wanted: Secret, *, update_value: UpdateValue = "always", check: bool = False) -> Report:
+    def put(
+        self,
+        wanted: Secret,
+        *,
+        update_value: UpdateValue = "always",
+        check: bool = False,
+        known: Known | None = None,
+    ) -> Report:
         """Make the secret be as `wanted` (value not None): create, on conflict update; nothing is sent in check mode.
 
         With `update_value` `on_create` a stored value stays as it is, also one that another writer stores meanwhile.
         Where the identity may not read values, the state file tells whether this one is the one last written; without
-        a state file it is written every time.
+        a state file it is written every time. With `known`, the secret is not read before it is written.
         """
         make_path = False
         if self.state is not None:
             self.state.check()
         try:
-            before = self._found_with_tags(wanted)
+            before = self._before(wanted) if known is None else known.secret
         except InfisicalError as error:
             if error.conclusion is Conclusion.FORBIDDEN:
                 return self._put_unread(wanted, update_value, check)
@@ -375,7 +403,7 @@ class Remote:
             return self._report(None, before, before, wanted, update_value)
         if check:
             self._tag_ids(wanted.tags)
-            expected = self._expected(before, change.after or wanted)
+            expected = self.expected(before, change.after or wanted)
             return self._report(change.action, before, expected, wanted, update_value)
         if make_path:
             self._make_folder()
@@ -389,9 +417,15 @@ class Remote:
                 self.api.transport.pause(error)
         return self._settle(change, wanted, update_value, lost)
 
+    def unchanged(self, before: Secret, wanted: Secret, update_value: UpdateValue = "always") -> Report | None:
+        """What `put` reports if `before` is stored and nothing has to be done, else None. Nothing is sent."""
+        if self._change(before, wanted, update_value) is not None:
+            return None
+        return self._report(None, before, before, wanted, update_value)
+
     def _settle(self, change: Change, wanted: Secret, update_value: UpdateValue, lost: bool) -> Report:
         """After another writer was quicker, or an answer was lost: look what is there now, and do what is left."""
-        now = self._found_with_tags(wanted)
+        now = self._before(wanted)
         left = self._change(now, wanted, update_value)
         if left is None:
             ours = lost and now is not None and now.value is not None and same_value(now.value, wanted.value or "")
@@ -399,17 +433,17 @@ class Remote:
         if now is None and change.action == "create" and not lost:
             # It conflicts with what this server does not show.
             if update_value == "on_create":
-                return self._report(None, None, self._expected(None, wanted), wanted, update_value)
+                return self._report(None, None, self.expected(None, wanted), wanted, update_value)
             left = Change("update", wanted.key, after=wanted)
         return self._written(left, wanted, update_value)
 
-    def remove(self, key: str, *, check: bool = False) -> Report:
-        """Make the secret be absent; nothing is sent in check mode."""
+    def remove(self, key: str, *, check: bool = False, known: Known | None = None) -> Report:
+        """Make the secret be absent; nothing is sent in check mode. With `known`, it is not looked for before."""
         before: Secret | None = None
         if self.state is not None:
             self.state.check()
         try:
-            before = self._found(key, view_values=False)
+            before = self._found(key, view_values=False) if known is None else known.secret
         except InfisicalError as error:
             if error.conclusion is Conclusion.FORBIDDEN:
                 before = Secret(key)  # may not read: deleting tells whether it was there
@@ -453,13 +487,49 @@ class Remote:
                 checked_value(change.after.value, f"the value of '{change.key}'")
         return _Application(self, plan, log or (lambda done, total: None), make_path).run()
 
-    def _found_with_tags(self, wanted: Secret) -> Secret | None:
-        found = self._found(wanted.key)
+    def _before(self, wanted: Secret) -> Secret | None:
+        """What is stored now; its value is hidden if the identity may see the secret and not read it.
+
+        Raises InfisicalError, FORBIDDEN if it may not see it either.
+        """
+        try:
+            return self._found_with_tags(wanted)
+        except InfisicalError as error:
+            if error.conclusion is not Conclusion.FORBIDDEN or self._names_refused:
+                raise
+        try:
+            found = self._found_with_tags(wanted, view_values=False)
+        except InfisicalError as error:
+            self._names_refused = error.conclusion is Conclusion.FORBIDDEN
+            raise
+        return None if found is None else hide(found)
+
+    def _found_with_tags(self, wanted: Secret, *, view_values: bool = True) -> Secret | None:
+        found = self._found(wanted.key, view_values=view_values)
         if found is None or wanted.tags is None or found.tags is not None:
             return found
         # Servers of 2024 tell a secret's tags in a listing only.
-        listed = merged(self.listing()).secrets.get(wanted.key)
+        listed = merged(self.listing(view_values=view_values)).secrets.get(wanted.key)
         return found._replace(tags=listed.tags if listed is not None else ())
+
+    def stored(self, *, explain: bool = True) -> Listing:
+        """The folder's own secrets as a writer compares them: with hidden values if the identity may see the secrets
+        and not read them. Without `explain`, an empty answer is not looked into.
+
+        Raises InfisicalError, FORBIDDEN if it may not see them either.
+        """
+        listing = self.listing if explain else partial(self.api.list_secrets, self.scope)
+        try:
+            return listing()
+        except InfisicalError as error:
+            if error.conclusion is not Conclusion.FORBIDDEN:
+                raise
+        try:
+            named = listing(view_values=False)
+        except InfisicalError as error:
+            self._names_refused = error.conclusion is Conclusion.FORBIDDEN
+            raise
+        return replace(named, secrets=tuple(map(hide, named.secrets)))
 
     def _check_creatable(self, error: InfisicalError) -> None:
         """Let a missing folder pass where it is to be made; raise what is missing otherwise, explained."""
@@ -526,7 +596,7 @@ class Remote:
         stored = written.secret
         if self.state is not None and target.value is not None:
             self.state.record(target.key, target.value, stored.version if stored is not None else 0)
-        after = self._expected(change.before, target)
+        after = self.expected(change.before, target)
         if stored is not None:
             # As far as the answer of a write tells: servers leave out what they do not keep, and some leave out tags.
             after = after._replace(
@@ -558,7 +628,7 @@ class Remote:
     def _placed(self, secret: Secret) -> Secret:
         return secret._replace(environment=self.scope.environment, secret_path=self.scope.secret_path)
 
-    def _expected(self, before: Secret | None, target: Secret) -> Secret:
+    def expected(self, before: Secret | None, target: Secret) -> Secret:
         """What would be stored: what is None in `target` stays as it is in `before`."""
         base = before or Secret(target.key)
         return self._placed(target)._replace(
@@ -679,6 +749,11 @@ class Remote:
             if error.conclusion is not Conclusion.ROUTE_MISSING:
                 raise
         raise InfisicalError(Conclusion.ROUTE_MISSING, f"{self.api.transport.settings.url} has no routes for folders.")
+
+
+def hide(secret: Secret) -> Secret:
+    """The secret without its value, which the server was not asked for."""
+    return secret._replace(value=None, hidden=True)
 
 
 def _whole(secret: Secret, before: Secret | None) -> Secret:
@@ -920,7 +995,7 @@ class _Application:
     def _settle(self, chunk: list[Change]) -> None:
         """After another writer was quicker, or an answer was lost: look what is there now, and do what is left."""
         try:
-            now = merged(self.api.list_secrets(self.remote.scope)).secrets
+            now = merged(self.remote.stored(explain=False)).secrets
         except InfisicalError as error:
             if error.conclusion is not Conclusion.FORBIDDEN:
                 raise
