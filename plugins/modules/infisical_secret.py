@@ -77,6 +77,8 @@ options:
       - An absolute path on the task's host, for an identity that may write secrets but not read them.
       - The file keeps a hash of what was last written, which tells whether a value is a new one. Without it such an
         identity writes the secret on every run.
+      - If the identity may see names (C(Describe Secret)), a comment, tags and metadata are compared too, and a value
+        that somebody else has changed is written again.
       - One file belongs to one project, environment and path. Its directory must exist.
     type: path
 extends_documentation_fragment:

@@ -19,6 +19,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
     canonical_value,
     checked_name,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Known, Report
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 
 A = Secret("A", "one")
@@ -362,6 +363,46 @@ def test_a_hidden_value_is_written_each_time_with_a_warning_unless_there_is_a_st
     controlled.put("A", "another")
     assert store.put(A).action == "update"
     assert store.put(A).action is None
+    assert [one["value"] for one in controlled.stored("A")] == ["one"]
+
+
+@pytest.mark.kinds("2026-07")
+def test_a_secret_that_may_be_seen_and_not_read_is_compared_by_the_state_file(
+    controlled: Controlled, tmp_path: Path
+) -> None:
+    def put(secret: Secret, **options: Any) -> Report:
+        controlled.server.clear_requests()
+        refused = {"status": 403, "error": "ForbiddenReadSecretError", "message": "You are not allowed to readValue"}
+        controlled.server.arm("status", **refused, method="GET", path="/A$")
+        store = controlled.remote("hidden", state_file=str(tmp_path / "state.json"))
+        return store.put(secret, **options)
+
+    assert put(A).action == "create"
+    assert put(A, check=True).action is None
+    unchanged = put(A._replace(comment=""))
+    assert (unchanged.action, unchanged.warnings, unchanged.after and unchanged.after.version) == (None, (), 1)
+    assert controlled.sent() == [("GET", 403), ("GET", 200)]
+    assert put(A._replace(comment="why")).action == "update"
+    controlled.put("A", "by a person")
+    assert put(A).action == "update"
+    assert [one["value"] for one in controlled.stored("A")] == ["one"]
+
+
+def test_what_is_known_is_not_read_again_and_the_server_decides(controlled: Controlled) -> None:
+    store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
+    assert store.put(A, known=Known(None)).action == "create"
+    assert controlled.methods() == ["POST"]
+    stored = store.find("A")
+    controlled.server.clear_requests()
+    assert store.put(A, known=Known(stored)).action is None
+    assert store.put(A._replace(value="two"), known=Known(stored)).action == "update"
+    assert controlled.methods() == ["PATCH"]
+    assert store.put(A._replace(value="three"), known=Known(None)).action == "update"
+    assert controlled.methods() == ["PATCH", "POST", "GET", "PATCH"]
+    assert store.remove("A", known=Known(stored)).action == "delete"
+    assert controlled.methods()[4:] == ["DELETE"]
+    assert store.remove("A", known=Known(stored)).action is None
+    assert store.put(A, known=Known(stored._replace(value=None) if stored else None)).action == "create"
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 

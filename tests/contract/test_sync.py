@@ -20,6 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api i
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import UNREADABLE
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Outcome, Pull, Push
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, error_of
@@ -774,6 +775,13 @@ def test_no_value_gets_out_of_a_cycle(site: Site, capfd: pytest.CaptureFixture[s
 SCOPE = Scope(PROJECT, ENVIRONMENT, "/")
 
 
+VALUES_REFUSED = {
+    "status": 403, "error": "PermissionDenied", "message": "You are not allowed to readValue on secrets",
+    "method": "GET",
+}  # fmt: skip
+"""How the recorded server answers who may see a secret and not its value."""
+
+
 def pushed(site: Site, values: Mapping[str, str], job: Push | None = None, who: str = "", **options: Any) -> Outcome:
     scope = options.pop("scope", SCOPE)
     return sync.push(site.controlled.api(who), scope, values, job or Push(), **options)
@@ -870,6 +878,39 @@ def test_hidden_values_are_compared_by_the_state_file(site: Site) -> None:
     values = {"A": "one", "B": "two"}
     pushed(site, values, who="hidden", state=state())
     assert not pushed(site, values, who="hidden", state=state()).changed
+
+
+@pytest.mark.kinds("2026-07")
+@pytest.mark.parametrize("with_state", [True, False])
+def test_a_push_without_read_permission_takes_names_and_batches(site: Site, with_state: bool) -> None:
+    values = {f"KEY_{number}": f"value {number}" for number in range(50)}
+    server = site.controlled.server
+
+    def push_blindly(job: Push | None = None, **options: Any) -> Outcome:
+        server.clear_requests()
+        server.arm("status", **VALUES_REFUSED, path="/secrets$")
+        state = sync.scope_state(str(site.folder / "pushed.json"), SCOPE) if with_state else None
+        return pushed(site, values, job, who="hidden", state=state, **options)
+
+    assert len(push_blindly().created) == 50
+    assert site.controlled.sent() == [("GET", 403), ("GET", 200), ("POST", 200)]
+    for check in (True, False):
+        again = push_blindly(check=check)
+        assert (len(again.updated), again.unchanged) == ((0, 50) if with_state else (50, 0))
+        assert [text for text in again.warnings if "state_file" in text] == ([] if with_state else [UNREADABLE])
+        writes = [] if check or with_state else ["PATCH"]
+        assert site.controlled.methods() == ["GET", "GET", *writes]
+
+    server.put_secret(PROJECT, ENVIRONMENT, "/", "KEY_7", "by a person")
+    values.update(KEY_8="new", KEY_50="more")
+    changed = push_blindly()
+    if with_state:
+        assert (changed.created, changed.updated) == (("KEY_50",), ("KEY_7", "KEY_8"))
+    assert site.controlled.methods() == ["GET", "GET", "POST", "PATCH"]
+    assert server.values(PROJECT, ENVIRONMENT) == {name: [value] for name, value in values.items()}
+
+    del values["KEY_0"]
+    assert push_blindly(Push(prune=True)).deleted == ("KEY_0",)
 
 
 @pytest.mark.kinds("2026-07")

@@ -559,7 +559,7 @@ class Remote:
         if known and not (wanted.comment is None and wanted.tags is None and wanted.metadata is None):
             warnings = (_UNCOMPARED,)
         if self.state is None and update_value == "always":
-            warnings = (_UNREADABLE,)
+            warnings = (UNREADABLE,)
         unchanged = Report(None, after=self._placed(Secret(wanted.key)), warnings=warnings)
         if check:
             problem = self.problem()
@@ -619,7 +619,7 @@ class Remote:
         """A report with what a person should be warned of."""
         warnings = []
         if before is not None and before.hidden and self.state is None and update_value == "always":
-            warnings.append(_UNREADABLE)
+            warnings.append(UNREADABLE)
         told = before or after
         if wanted.metadata and told is not None and told.metadata is None:
             warnings.append("metadata: this server does not keep metadata of secrets.")
@@ -1046,7 +1046,8 @@ _UNCOMPARED = (
     "The identity may not read this secret, so comment, tags and metadata cannot be compared: they are written "
     "together with a new value only."
 )
-_UNREADABLE = (
+UNREADABLE = (
     "The identity may not read this secret, so it is written on every run and reported as changed. Give state_file, "
     "or let the identity read it."
 )
+"""The warning of a write that would change nothing perhaps, for one secret and for many."""

@@ -20,7 +20,7 @@ from .errors import Conclusion, ConfigurationError, InfisicalError, Operation, V
 from .model import Scope, Secret, checked_name, checked_path, checked_value, normalized_name
 from .plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
 from .preflight import visible_projects
-from .remote import Remote, listed, merged
+from .remote import UNREADABLE, Remote, listed, merged
 from .state import HMAC, SHA256, StateFile, now
 from .vault import Contents, Vault
 
@@ -779,6 +779,8 @@ def push(
         return _push_unread(remote, desired, check)
     stored = merged(listing or Listing(()))
     current, warnings = _recalled(stored.secrets, desired, state), list(stored.warnings)
+    if state is None and any(stored.secrets[key].hidden for key in desired if key in stored.secrets):
+        warnings.append(UNREADABLE)
     if job.prune and not desired:
         guard_empty(len(current), "the source", str(scope), allow_empty=job.allow_empty)
     plan = build(current, desired, prune=job.prune)
@@ -839,7 +841,7 @@ def _scope_listing(remote: Remote) -> Listing | None:
     and every request counts if the identity's tokens allow a few uses only.
     """
     try:
-        return remote.api.list_secrets(remote.scope)
+        return remote.stored(explain=False)
     except InfisicalError as error:
         if error.conclusion is not Conclusion.SCOPE_MISSING:
             raise
@@ -883,7 +885,7 @@ def _with_versions(plan: Plan, told: Mapping[str, int] | None = None) -> Plan:
 
 
 def _push_unread(remote: Remote, desired: Mapping[str, Secret], check: bool) -> Outcome:
-    """Write one by one for an identity that may write but not list."""
+    """Write one by one for an identity that may write and not even see names."""
     changes: list[Change] = []
     unchanged: list[str] = []
     approvals: list[str] = []
