@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dev_server.client import DevServer
 from integration.controller import LOOKUP, Controller
-from integration.shop import PROJECT, login_of
+from integration.shop import PROJECT, REAL_SERVERS, SEED, login_of
 
 LOGIN = "/universal-auth/login$"
 
@@ -90,6 +90,41 @@ def test_a_host_that_calls_every_token_rejected_does_not_get_the_credentials(
     assert failure["conclusion"] == "token_rejected"
     assert failure["invocation"]["module_args"]["auth_method"] == "token"
     assert failure["invocation"]["module_args"]["client_secret"] is None
+    assert logins(server) == 2
+
+
+def seed_few(server: DevServer, uses: int) -> None:
+    """The shop, with tokens of so many uses."""
+    server.seed({**SEED, "identities": [{**SEED["identities"][0], "token_uses": uses}]})
+
+
+PUSH = """
+    - name: push
+      keyfleet.infisical.infisical_sync:
+        direction: push
+        secret_path: /new
+        create_path: true
+        secrets: {A: one, B: two, C: three}
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("profile", REAL_SERVERS)
+def test_a_push_ends_well_with_tokens_of_three_uses(ansible: Controller, server: DevServer, profile: str) -> None:
+    seed_few(server, 3)
+    run = ansible.tasks(PUSH).succeeded()
+    assert run.result("push")["changed"]
+    assert logins(server) <= 3
+    assert server.values(PROJECT, "dev", "/new") == {"A": ["one"], "B": ["two"], "C": ["three"]}
+
+
+@pytest.mark.once
+def test_a_push_with_tokens_of_one_use_says_so(ansible: Controller, server: DevServer) -> None:
+    seed_few(server, 1)
+    failure = ansible.tasks(PUSH).failure("push")
+    assert failure["conclusion"] == "token_rejected"
+    assert "The identity's tokens allow 1 use, and this needs more." in failure["msg"]
+    assert "maximum number of uses" in failure["msg"]
     assert logins(server) == 2
 
 

@@ -259,6 +259,7 @@ def test_module_defaults_of_the_group_with_every_shared_option(
         "server_error_wait": 1.5,
         "connection_wait": 0,
         "max_wait": 10,
+        "max_response_size": 8,
     }
     assert set(defaults) == set(SHARED_OPTIONS) - {"proxy"}
     module_defaults = "".join(f"          {name}: {value!r}\n" for name, value in defaults.items())

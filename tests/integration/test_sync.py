@@ -465,6 +465,7 @@ def test_module_defaults_of_the_group_with_every_shared_option(
         "client_secret": "admin-client-secret", "token": "unused", "project_id": PROJECT, "environment": "dev",
         "secret_path": "/app", "ca_path": "/etc/ssl/certs", "validate_certs": True, "allow_http": True, "timeout": 20,
         "api_version": "v4", "rate_limit_wait": 1, "server_error_wait": 1.5, "connection_wait": 0, "max_wait": 10,
+        "max_response_size": 8,
     }  # fmt: skip
     assert set(defaults) == set(SHARED_OPTIONS) - {"proxy"}
     run = ansible.play(

@@ -777,7 +777,7 @@ def test_a_jobs_configuration_is_read_back_as_it_was_given(host: Host) -> None:
              ("app.service", "b.service"), ("c.service",)),
         File(str(host.path("srv/it's 100%/values")), "files"),
     )  # fmt: skip
-    server = replace(SETTINGS, ca_path="/etc/ca.pem", timeout=7.5, validate_certs=False, max_wait=60.0)
+    server = replace(SETTINGS, ca_path="/etc/ca.pem", timeout=7.5, validate_certs=False, max_wait=60.0, max_response_size=8.0)
     wanted = replace(
         AGENT,
         settings=server,
@@ -792,7 +792,8 @@ def test_a_jobs_configuration_is_read_back_as_it_was_given(host: Host) -> None:
     assert settled.files() == list(wanted_files)
     assert settled.section("sync") == {"job": "shop", **options}
     assert settled.section("infisical") == {
-        "url": SETTINGS.url, "ca_path": "/etc/ca.pem", "timeout": 7.5, "validate_certs": False, "max_wait": 60.0
+        "url": SETTINGS.url, "ca_path": "/etc/ca.pem", "timeout": 7.5, "validate_certs": False, "max_wait": 60.0,
+        "max_response_size": 8.0,
     }  # fmt: skip
     assert settled.section("notify") == {
         "state_file": f"{units.STATE}/shop/notify.json", "command": wanted.notify_command, "reminder": 7200.0

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What errors of the HTTP library mean, in whatever language their texts are."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import wire
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
+
+NEW = urllib3.exceptions.NewConnectionError
+
+
+def unconnected(cause: OSError) -> requests.ConnectionError:
+    """An error as the library raises it if there is no connection."""
+    reason = NEW(None, "Verbindung nicht möglich")  # type: ignore[arg-type]
+    reason.__context__ = cause
+    return requests.ConnectionError(urllib3.exceptions.MaxRetryError(None, "/", reason))  # type: ignore[arg-type]
+
+
+def unverified(number: int) -> requests.exceptions.SSLError:
+    error = ssl.SSLCertVerificationError(1, "Zertifikat ungültig")
+    error.verify_code = number
+    reason = urllib3.exceptions.SSLError(error)
+    return requests.exceptions.SSLError(urllib3.exceptions.MaxRetryError(None, "/", reason))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name unbekannt"), "the host name is not known"),
+        (socket.gaierror(socket.EAI_AGAIN, "Später"), "the host name could not be looked up"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Verbindungsaufbau abgelehnt"), "the connection was refused"),
+        (OSError(errno.EHOSTUNREACH, "Keine Route zum Zielrechner"), "there is no route to the host"),
+        (OSError(errno.ENETUNREACH, "Das Netzwerk ist nicht erreichbar"), "the network is unreachable"),
+        (OSError(errno.EMFILE, "Zu viele"), "no connection could be made"),
+    ],
+)
+def test_no_connection_is_recognised_in_every_language(cause: OSError, words: str) -> None:
+    trouble = wire.explain(unconnected(cause))
+    assert (trouble.conclusion, trouble.reason) == (Conclusion.UNREACHABLE, words)
+    assert not trouble.arrived
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "advice"),
+    [
+        (10, "expired", "clock"),
+        (9, "not valid yet", "clock"),
+        (18, "no trusted authority", "Set ca_path"),
+        (20, "no trusted authority", "Set ca_path"),
+        (62, "another host name", "url"),
+        (64, "another host name", "url"),
+        (23, "number 23", "ca_path"),
+    ],
+)
+def test_a_certificate_error_is_told_by_its_number(number: int, words: str, advice: str) -> None:
+    trouble = wire.explain(unverified(number))
+    assert trouble.conclusion is Conclusion.CERTIFICATE
+    assert words in trouble.reason and advice in trouble.advice
+    assert not trouble.arrived
+
+
+def test_advice_that_was_followed_is_not_given_again() -> None:
+    advice = wire.explain(unverified(20), "/etc/ca.pem").advice
+    assert advice == "Add the certificate authority that signed it to '/etc/ca.pem' (ca_path)."
+
+
+@pytest.mark.parametrize(
+    ("error", "conclusion", "arrived"),
+    [
+        (requests.exceptions.SSLError(ssl.SSLError(1, "WRONG_VERSION_NUMBER")), Conclusion.CERTIFICATE, True),
+        (requests.exceptions.SSLError(ssl.SSLEOFError(8, "EOF")), Conclusion.UNREACHABLE, True),
+        (requests.ConnectTimeout(), Conclusion.UNREACHABLE, False),
+        (requests.ReadTimeout(), Conclusion.UNREACHABLE, True),
+        (socket.timeout("abgelaufen"), Conclusion.UNREACHABLE, True),
+        (requests.ConnectionError(ConnectionResetError(errno.ECONNRESET, "zurückgesetzt")), Conclusion.UNREACHABLE, True),
+        (requests.exceptions.InvalidURL(), Conclusion.CONFIGURATION, False),
+        (requests.exceptions.InvalidHeader(), Conclusion.UNREACHABLE, True),
+        (ValueError("read length must be non-negative or -1"), Conclusion.UNREACHABLE, True),
+        (requests.exceptions.ProxyError(), Conclusion.UNREACHABLE, False),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_what_may_have_arrived_is_known(error: Exception, conclusion: Conclusion, arrived: bool) -> None:
+    assert isinstance(error, wire.failures())
+    trouble = wire.explain(error)
+    assert (trouble.conclusion, trouble.arrived) == (conclusion, arrived)
+
+
+def test_no_text_of_an_error_is_quoted() -> None:
+    for made in (OSError, ValueError, requests.ConnectionError, requests.exceptions.SSLError, requests.Timeout):
+        text: Any = wire.explain(made("canary-0815"))
+        assert "canary" not in str(text)
