@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -50,11 +51,15 @@ def real_room() -> Iterator[Target]:
     scope = Scope(settings.project_id, environment, f"/keyfleet-contract-{secrets.token_hex(4)}")
     room = Target("real", settings, scope)
     store = room.remote()
-    store.put_folder()
-    store.listing()
-    room.kind = "2026-07" if store.api.version == "v4" else "2024"
-    yield room
-    store.remove_folder(force=True)
+    # Whoever ends the run by SIGTERM (timeout, CI) gets the room removed too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        store.put_folder()
+        store.listing()
+        room.kind = "2026-07" if store.api.version == "v4" else "2024"
+        yield room
+    finally:
+        store.remove_folder(force=True)
 
 
 @pytest.fixture
@@ -67,7 +72,6 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
         if marker and room.kind not in marker.args:
             pytest.skip(f"the real server is of kind {room.kind}, and this is about {' and '.join(marker.args)}")
         made = Target(room.kind, room.settings, own)
-        made.remote().put_folder()
     else:
         server = request.getfixturevalue("dev_server")
         server.seed(copy.deepcopy(SEED))
@@ -76,11 +80,15 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
             url=server.url, client_id="admin-id", client_secret="admin-secret", project_id=PROJECT, timeout=10
         )
         made = Controlled(request.param, settings, Scope(PROJECT, ENVIRONMENT, "/"), server)
-    yield made
-    if request.param == "real":
-        made.remote().remove_folder(force=True)
-    for connected in made.opened:
-        connected.transport.close()
+    try:
+        if request.param == "real":
+            made.remote().put_folder()
+        yield made
+    finally:
+        if request.param == "real":
+            made.remote().remove_folder(force=True)
+        for connected in made.opened:
+            connected.transport.close()
 
 
 @pytest.fixture

@@ -137,13 +137,6 @@ def test_references_are_resolved_only_where_that_is_asked_for(controlled: Contro
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_write_whose_reference_does_not_exist_is_refused_by_the_server_and_said(controlled: Controlled) -> None:
-    error = error_of(controlled.remote().put, Secret("URL", "x${NONE}"))
-    assert error.conclusion is Conclusion.INVALID
-    assert controlled.stored("URL") == []
-
-
-@pytest.mark.kinds("2026-07")
 def test_values_that_are_not_asked_for_are_not_sent_by_the_server(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
@@ -251,6 +244,24 @@ def test_a_folder_that_holds_something_is_removed_only_where_that_is_forced(targ
     assert inner.find("A") is not None
     assert outer.remove_folder(force=True) is True
     assert outer.problem() is not None
+
+
+@pytest.mark.kinds("2026-07")
+def test_folder_with_unseen_secrets_is_not_removed_unforced(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controlled.put("A", "one", "/x")
+    store = controlled.remote(path="/x")
+    whole = store.api.list_secrets
+    # A server lists a folder that the identity may not read as an empty one.
+    monkeypatch.setattr(
+        store.api, "list_secrets", lambda *scope, **options: replace(whole(*scope, **options), secrets=())
+    )
+    error = error_of(store.remove_folder)
+    assert isinstance(error, ConfigurationError)
+    assert error.option == "force"
+    assert len(controlled.stored("A", "/x")) == 1
+    assert store.remove_folder(force=True) is True
 
 
 def test_the_root_is_no_folder_to_make_or_remove(controlled: Controlled) -> None:

@@ -88,7 +88,12 @@ def _variables(used: Environment, staged: Path, **more: str) -> dict[str, str]:
 
 
 def _run(command: Sequence[object], folder: Path, variables: dict[str, str]) -> None:
-    status = subprocess.run([str(word) for word in command], cwd=folder, env=variables, check=False).returncode
+    with subprocess.Popen([str(word) for word in command], cwd=folder, env=variables) as process:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # the tool got Ctrl-C too, and may have something to remove
+            raise
     if status:
         tool = " ".join(Path(str(word)).name for word in command[:3])
         raise Failure(f"{tool} … ended with {status}; its output stands above")

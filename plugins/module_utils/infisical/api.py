@@ -334,10 +334,14 @@ class Api:
         body = {**_both_ids(scope), "name": name, "path": parent}
         self._folder_call("POST", "", f"create the folder of {scope}", body=body)
 
-    def delete_folder(self, scope: Scope, folder_id: str) -> None:
-        """Delete a folder by its id, with everything below it; `scope` names its path."""
+    def delete_folder(self, scope: Scope, folder_id: str, *, force: bool) -> None:
+        """Delete a folder by its id; `scope` names its path.
+
+        Raises InfisicalError, INVALID if it holds anything and not `force`. Servers before `/api/v2/folders` delete
+        everything below it in any case.
+        """
         parent, _name = _split(scope.secret_path)
-        body = {**_both_ids(scope), "path": parent, "forceDelete": True}
+        body = {**_both_ids(scope), "path": parent, "forceDelete": force}
         self._folder_call("DELETE", "/" + segment(folder_id), f"delete the folder of {scope}", body=body)
 
     def _folder_call(

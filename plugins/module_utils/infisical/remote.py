@@ -725,8 +725,14 @@ class Remote:
         if check:
             return True
         try:
-            self.api.delete_folder(self.scope, folder.id)
+            self.api.delete_folder(self.scope, folder.id, force=force)
         except InfisicalError as error:
+            if not force and "forceDelete" in str(error):
+                raise ConfigurationError(
+                    "force",
+                    f"the folder '{self.scope.secret_path}' holds something that this identity may not see, and that "
+                    "would go with it. Set force: true to delete it all.",
+                ) from None
             if error.conclusion is not Conclusion.SCOPE_MISSING:
                 raise
             return error.after_loss  # gone: by us where the first answer was lost, else by another writer
