@@ -76,6 +76,8 @@ class ActionModule(InfisicalAction):
     def _report(
         self, settings: Settings, hosts: Mapping[str, Any], paths: Mapping[str, str], mode: int, *, forget_absent: bool
     ) -> dict[str, Any]:
+        if not hosts:
+            raise ConfigurationError("hosts", "must have at least one host (got none).")
         collected = fleet_graph.collect(
             fleet_graph.read(paths["graph_file"], missing_is_empty=True),
             hosts,

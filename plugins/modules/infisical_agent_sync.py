@@ -19,7 +19,9 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes.change
 options:
   jobs:
-    description: The names of the jobs, by default all of the host.
+    description:
+      - The names of the jobs, by default all of the host. At least one is needed, so the task fails on a host without the
+        agent or without a job.
     type: list
     elements: str
   rate_limit:
@@ -45,7 +47,7 @@ attributes:
     support: partial
     details:
       - In check mode nothing is started, and the task says that it would change something, since only Infisical
-        knows.
+        knows. A job that does not exist yet is accepted, because a task before may make it.
   diff_mode:
     support: none
     details:
@@ -94,7 +96,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     """Sync, one job after the other."""
     if os.geteuid() != 0:
         raise ConfigurationError("become", "the agent's syncs are started by root. Set become: true.")
-    jobs = agent.jobs_there() if module.params["jobs"] is None else module.params["jobs"]
+    jobs = agent.jobs_to_sync(module.params["jobs"])
     if module.check_mode:
         return {"changed": bool(jobs), "reports": {}}
     return agent.sync_all(jobs)

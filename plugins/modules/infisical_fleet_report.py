@@ -29,7 +29,7 @@ options:
   hosts:
     description:
       - What each host told, as RV(keyfleet.infisical.infisical_agent_info#module:metadata) has it, by the host's name
-        in the inventory. V(null) or an empty text stands for a host that did not answer.
+        in the inventory, of at least one. V(null) or an empty text stands for a host that did not answer.
       - What a host told that is no metadata counts as no answer, with a warning.
     type: dict
     required: true

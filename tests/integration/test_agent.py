@@ -177,10 +177,10 @@ def test_info_tells_what_a_host_without_an_agent_has(ansible: Controller, server
     assert "url" in run.failure("unknown option")["msg"]
 
 
-def test_a_sync_now_refuses_what_is_not_there_and_waits_for_nothing_where_nothing_is(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_a_sync_now_refuses_what_is_not_there(ansible: Controller, server: DevServer) -> None:
     wrong: dict[str, tuple[dict[str, Any], str]] = {
+        "no agent": ({}, "jobs: this host has no job of the agent, so nothing was synced. Run the role"),
+        "no jobs": ({"jobs": []}, "jobs: must name at least one job"),
         "no such job": ({"jobs": ["bank"]}, "jobs: there is no job 'bank' on this host"),
         "rate limit": ({"rate_limit": -1}, "rate_limit: must be a whole number"),
         "requests": ({"requests": "many"}, "requests: must be a whole number"),
@@ -189,15 +189,39 @@ def test_a_sync_now_refuses_what_is_not_there_and_waits_for_nothing_where_nothin
     run = ansible.tasks(
         "\n".join((
             *(task(name, SYNC, options, check_mode=False) for name, (options, _words) in wrong.items()),
-            task("nothing", SYNC, {}, check_mode=False),
+            task("no agent in check mode", SYNC, {}),
             task("foretold", SYNC, {"jobs": ["shop"]}),
         ))
     ).succeeded()  # fmt: skip
 
     for name, (_options, words) in wrong.items():
         assert words in run.failure(name)["msg"], name
-    assert not run.result("nothing")["changed"]
+    assert "no job of the agent" in run.failure("no agent in check mode")["msg"]
     assert untouched()
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_sync_now_fails_on_a_host_without_an_agent(ansible: Controller, server: DevServer, check: list[str]) -> None:
+    run = ansible.run("ansible-playbook", ["keyfleet.infisical.sync_now", *check])
+    assert run.rc == 2 and "this host has no job of the agent" in run.text
+    assert untouched()
+
+
+@pytest.mark.parametrize("playbook", ["sync_now", "rollout", "sync", "fleet_report"])
+def test_a_playbook_without_a_host_fails(ansible: Controller, playbook: str) -> None:
+    name = f"keyfleet.infisical.{playbook}"
+    for arguments, extra in (
+        ([], {f"{playbook}_hosts": "no_such_group"}),
+        (["--limit", "host1"], {f"{playbook}_hosts": "host2"}),
+    ):
+        run = ansible.run("ansible-playbook", [name, *arguments], extra=extra, hosts=["host1", "host2"])
+        assert run.rc == 2 and "so nothing was done" in run.text, run.text
+        assert f"'{extra[f'{playbook}_hosts']}'" in run.text
+
+
+def test_the_controller_itself_can_be_a_playbooks_host(ansible: Controller) -> None:
+    run = ansible.run("ansible-playbook", ["keyfleet.infisical.sync", "--check"], hosts=["host1"])
+    assert "so nothing was done" not in run.text and run.results("Vault holds what Infisical holds", "localhost")
 
 
 def test_the_filter_says_what_a_rate_limit_does_not_bear(ansible: Controller) -> None:

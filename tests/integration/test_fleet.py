@@ -353,7 +353,11 @@ BAD = {
         "a quoted string like",
     ),
     "a mode for nobody": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0044'}", "owner can read"),
-    "a graph that is none": ("infisical_fleet_report: {graph_file: play.yml, hosts: {}}", "play.yml' is no JSON"),
+    "a graph that is none": (
+        "infisical_fleet_report: {graph_file: play.yml, hosts: {web1: ''}}",
+        "play.yml' is no JSON",
+    ),
+    "no hosts": ("infisical_fleet_report: {graph_file: new.json, hosts: {}}", "hosts: must have at least one host"),
     "no name of a file": ("infisical_fleet_report: {graph_file: '', hosts: {}}", "graph_file: is empty"),
     "one file twice": ("infisical_fleet_report: {graph_file: a, csv_file: ./a, hosts: {}}", "named for another file"),
     "a folder that is missing": ("infisical_fleet_report: {graph_file: no/no/new.json, hosts: {}}", "cannot be made"),

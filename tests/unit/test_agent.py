@@ -1058,6 +1058,15 @@ def test_a_job_that_is_not_there_is_told_with_those_that_are(host: Host) -> None
     assert refused.value.option == "jobs"
 
 
+def test_a_sync_of_no_job_is_refused(host: Host) -> None:
+    for named, words in ((None, "this host has no job"), ([], "must name at least one job")):
+        with pytest.raises(ConfigurationError, match=words):
+            agent.jobs_to_sync(named)
+    host.apply()
+    assert agent.jobs_to_sync(None) == ["shop"]
+    assert agent.jobs_to_sync(["till"]) == ["till"]
+
+
 def test_status_tells_of_each_job_by_its_name(host: Host) -> None:
     host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
     for job in ("shop", "till"):

@@ -666,6 +666,18 @@ def _runs(unit: str) -> bool:
         return False  # the next command tells
 
 
+def jobs_to_sync(named: Sequence[str] | None) -> Sequence[str]:
+    """The jobs that are named, or all of the host for None. Raises ConfigurationError if that is none: who syncs after a
+    leak must not take it for done."""
+    jobs = jobs_there() if named is None else named
+    if jobs:
+        return jobs
+    raise ConfigurationError(
+        "jobs", "this host has no job of the agent, so nothing was synced. Run the role scheduled_sync on it, or leave "
+        "the host out." if named is None else "must name at least one job (got none). Leave it out for all jobs."
+    )  # fmt: skip
+
+
 def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     """Run a cycle of each job; the result as plain data. Raises InfisicalError where any of them fails, after all have
     run, with the same in `details`."""
@@ -693,7 +705,9 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
 def _check_there(job: str) -> None:
     there = jobs_there()
     if job not in there:
-        raise ConfigurationError("jobs", f"there is no job '{job}' on this host. There are: {', '.join(there)}.")
+        raise ConfigurationError(
+            "jobs", f"there is no job '{job}' on this host. There are: {', '.join(there) or 'none'}."
+        )  # fmt: skip
 
 
 def _tried(job: str) -> report.Report:
