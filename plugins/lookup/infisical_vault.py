@@ -101,10 +101,10 @@ _raw:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import key_source
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.local import open_vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+    NotGiven,
     Secret,
     checked_name,
 )
@@ -122,12 +122,7 @@ class LookupModule(InfisicalLookup):
         given = {name: self._on_this_host(name, value) for name, value in self.shared.items()}
         path = given.pop("vault_path", "")
         if not path:
-            raise ConfigurationError(
-                "vault_path",
-                "not given. Set it (an absolute path on the controller) as an argument, as the variable "
-                "infisical_vault_path, as INFISICAL_VAULT_PATH in the environment, or as vault_path under [infisical] "
-                "in ansible.cfg.",
-            )
+            raise NotGiven("vault_path", "an absolute path on the controller")
         state_file = os.path.expanduser(self.get_option("state_file") or "")
         vault, _state = open_vault(path, key_source(**given), state_file, warn=self.warn)
         contents = vault.read()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .infisical.errors import Conclusion, ConfigurationError, InfisicalError
 from .infisical.keys import KEY_BYTES, KEY_OPTIONS, key_source, make_key_file
 from .infisical.local import open_vault
-from .infisical.model import LONGEST_WAIT
+from .infisical.model import LONGEST_WAIT, NotGiven
 
 if TYPE_CHECKING:
     from .infisical.keys import KeySource
@@ -49,12 +49,7 @@ def opened(
     options = module.params
     path, lock_wait = options["vault_path"], options.get("lock_wait", 30.0)
     if not path:
-        raise ConfigurationError(
-            "vault_path",
-            "not given. Set it (an absolute path on the task's host) as an argument, as the variable "
-            "infisical_vault_path, as INFISICAL_VAULT_PATH in the controller's environment, or as vault_path under "
-            "[infisical] in ansible.cfg.",
-        )
+        raise NotGiven("vault_path", "an absolute path on the task's host")
     if not 0 <= lock_wait <= LONGEST_WAIT:
         raise ConfigurationError("lock_wait", f"{lock_wait:g} is no number of seconds between 0 and {LONGEST_WAIT:g}.")
     keys = key_source(**{name: options[name] or "" for name in KEY_OPTIONS})

@@ -15,6 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.error
     ConfigurationError,
     InfisicalError,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import NotGiven
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.redact import unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from jinja2.exceptions import UndefinedError
@@ -43,10 +44,14 @@ class InfisicalLookup(LookupBase):
             kwargs.pop("wantlist", None)  # ansible-core 2.18 hands it on where the lookup is used as `with_…`
             self._check_names(kwargs)
             self.shared = options.resolve(kwargs, variables or {}, self._templar.template, self.definitions)
-            self.set_options(direct={**kwargs, **self.shared, **self._own(kwargs)})
+            # With defaults, or Ansible would look the others up once more, and refuse one that is set to nothing.
+            defaults = {name: definition.get("default") for name, definition in self.definitions.items()}
+            self.set_options(direct={**defaults, **kwargs, **self.shared, **self._own(kwargs)})
             names = [options.as_text("_terms", term) for term in self._flatten(terms)]
             # An empty list of names, as a variable may hold it, asks for nothing; no terms at all ask for everything.
             found = [_exact(value) for value in self.find(names)] if names or not terms else []
+        except NotGiven as error:
+            problem = str(error.of_lookup())
         except InfisicalError as error:
             problem = str(error)
         except (AnsibleError, UndefinedError):  # the latter on ansible-core 2.18, for a variable that does not exist

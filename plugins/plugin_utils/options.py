@@ -48,12 +48,22 @@ VAULT: Definitions = yaml_load(VaultFragment.PLUGINS)["options"]
 NAMES = frozenset(SHARED)
 """The names of all shared options."""
 
+_SOURCES: dict[str, list[dict[str, Any]]] = {
+    # The manager takes the last entry that is there. Each is needed by itself, because one that is empty does not count.
+    name: [{kind: [entry]} for kind in ("vars", "env", "ini") for entry in reversed(definition.get(kind, ()))]
+    for name, definition in {**SHARED, **VAULT}.items()
+}
+"""Where an option is looked for but in the arguments, the first that is not empty counts."""
+
 # Without type and choices, because the manager takes any text for a boolean `false`, and quotes what it refuses.
 C.config.initialize_plugin_configuration_definitions(
     *_CONFIG,
     {
-        name: {key: definition[key] for key in ("env", "ini", "vars") if key in definition}
-        for name, definition in {**SHARED, **VAULT}.items()
+        **{
+            name: {key: definition[key] for key in ("env", "ini", "vars") if key in definition}
+            for name, definition in {**SHARED, **VAULT}.items()
+        },
+        **{f"{name} {number}": source for name, all_ in _SOURCES.items() for number, source in enumerate(all_)},
     },
 )
 
@@ -65,7 +75,8 @@ def resolve(
     definitions: Definitions = SHARED,
 ) -> dict[str, Any]:
     """The options of `definitions` that are set anywhere, {name: value}, of the types documented; None counts as not
-    set. A key of a vault that is named in `direct` keeps the other keys from being looked up elsewhere.
+    set, and so does empty text but in `direct`, since CI systems export variables that have no value. A key of a vault
+    that is named in `direct` keeps the other keys from being looked up elsewhere.
 
     First come `direct` (a task's or lookup's own arguments), then Ansible variables, which are templated by
     `template`, then the controller's environment and ansible.cfg, which are taken as they are. Raises
@@ -82,12 +93,23 @@ def resolve(
                 continue
             known = {entry["name"] for entry in definition.get("vars", ())}
             templated = {key: template(variables[key]) for key in known if key in variables}
-            value, _origin = C.config.get_config_value_and_origin(
-                name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1], variables=templated
-            )
+            value = _looked_up(name, templated)
+            if _is_empty(value):
+                sources = (_looked_up(f"{name} {number}", templated) for number in range(len(_SOURCES[name])))
+                value = next((found for found in sources if not _is_empty(found)), None)
         if value is not None:
             resolved[name] = converted(name, definition, value)
     return resolved
+
+
+def _looked_up(name: str, variables: Mapping[str, Any]) -> Any:
+    return C.config.get_config_value_and_origin(
+        name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1], variables=variables
+    )[0]
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 _TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {

@@ -42,7 +42,7 @@ def test_a_secret_that_is_there_cannot_be_created(target: Target) -> None:
     error = error_of(api.create_secret, target.scope, A)
     assert error.conclusion is Conclusion.CONFLICT
     assert "'A'" in str(error)
-    assert "run the task again" in str(error)
+    assert "run it again" in str(error)
 
 
 @pytest.mark.kinds("2024", "2026-07")

@@ -255,6 +255,7 @@ def test_options_that_are_not_given_at_all(ansible: Controller, server: DevServe
         for task in ("module", "lookup"):
             message = run.failure(task, name)["msg"]
             assert f"{name}: not given." in message and f"variable infisical_{name}" in message
+            assert ("module_defaults" in message) == (task == "module")
         assert run.result("module", name)["conclusion"] == "configuration"
 
 

@@ -76,6 +76,17 @@ def test_argument_then_variable_then_environment_then_ini(
     assert used(only_ini, "", "has_none") == ("ini", "ini")
 
 
+def test_empty_sources_count_as_not_given(ansible: Controller, with_sources: DevServer, shop: dict[str, Any]) -> None:
+    del shop["infisical_environment"]
+    config = "[infisical]\nenvironment = ini\nca_path =\ntimeout =\nvalidate_certs =\n"
+    empty = dict.fromkeys(
+        ("INFISICAL_ENVIRONMENT", "INFISICAL_TIMEOUT", "INFISICAL_VALIDATE_CERTS", "INFISICAL_PROXY"), ""
+    )
+    for variables in (shop, {**shop, "infisical_environment": "", "infisical_max_wait": ""}):
+        run = ansible.tasks(WHICH, variables=variables, environment=empty, config=config).succeeded()
+        assert run.result("module")["secrets"][0]["environment"] == run.result("lookup")["msg"] == "ini"
+
+
 def test_everything_from_the_environment_and_everything_from_ini(ansible: Controller, server: DevServer) -> None:
     options = {
         "url": server.url + "/api/",

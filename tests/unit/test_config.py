@@ -137,6 +137,17 @@ def test_a_webhooks_credential_of_systemd_stands_for_its_file(tmp_path: Path) ->
     assert settled.first(("notify", "webhook_url_file")) == str(tmp_path / "infisical_webhook_url")
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+def test_empty_environment_variable_counts_as_not_given(tmp_path: Path, empty: str) -> None:
+    path = tmp_path / "config.ini"
+    path.write_text("[infisical]\nclient_id = file\ntimeout = 5\nproxy =\n", "utf-8")
+    names = ("INFISICAL_CLIENT_ID", "INFISICAL_TIMEOUT", "INFISICAL_VALIDATE_CERTS", "INFISICAL_CONFIG")
+    settled = Settled({}, dict.fromkeys(names, empty), str(path))
+    assert settled.section("infisical") == {"client_id": "file", "timeout": 5.0}
+    vendors = {"INFISICAL_CLIENT_ID": empty, "INFISICAL_UNIVERSAL_AUTH_CLIENT_ID": "vendor's"}
+    assert Settled({}, vendors, os.devnull).first(("infisical", "client_id")) == "vendor's"
+
+
 def test_no_setting_of_the_agent_can_be_given_as_an_argument_that_others_see() -> None:
     own = [option for option in config.OPTIONS if option.section in ("agent", "deliver", "notify")]
     assert own and not [option.name for option in own if option.flag]

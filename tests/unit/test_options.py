@@ -75,6 +75,25 @@ def test_our_environment_variables_win_over_the_vendors(monkeypatch: pytest.Monk
     assert resolve({})["client_id"] == "ours"
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+def test_empty_variable_or_environment_variable_counts_as_not_given(
+    monkeypatch: pytest.MonkeyPatch, empty: str
+) -> None:
+    monkeypatch.setenv("INFISICAL_CLIENT_ID", empty)
+    monkeypatch.setenv("INFISICAL_UNIVERSAL_AUTH_CLIENT_ID", "vendor's")
+    monkeypatch.setenv("INFISICAL_URL", "from environment")
+    for name in ("INFISICAL_TIMEOUT", "INFISICAL_VALIDATE_CERTS", "INFISICAL_API_VERSION", "INFISICAL_KEY_FILE"):
+        monkeypatch.setenv(name, empty)
+    resolved = options.resolve({}, {"infisical_url": empty}, lambda value: value)
+    assert resolved == {"client_id": "vendor's", "url": "from environment"}
+    assert options.resolve({}, {"infisical_key_file": empty}, lambda value: value, options.VAULT) == {}
+
+
+def test_empty_argument_is_kept_from_being_looked_up_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFISICAL_PROXY", "http://proxy.example.com")
+    assert resolve({"proxy": ""}) == {"proxy": ""}
+
+
 def test_every_option_has_an_environment_variable_of_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_MAX_WAIT", "5")
     assert resolve({}) == {"max_wait": 5.0}

@@ -1253,7 +1253,7 @@ def _configs(command: Command, parsed: argparse.Namespace, given: Layer) -> list
         return [""]
     if job in jobs:
         return [job_file(job)]
-    if os.environ.get("INFISICAL_CONFIG") or os.environ.get("INFISICAL_VAULT_PATH"):
+    if any(os.environ.get(name, "").strip() for name in ("INFISICAL_CONFIG", "INFISICAL_VAULT_PATH")):
         return [""]
     usual = command.run is not _metadata and any(os.access(os.path.expanduser(name), os.R_OK) for name in CONFIG_FILES)
     if job or not jobs or usual:

@@ -180,7 +180,7 @@ class Settled:
     the credentials that systemd hands to the job's own services."""
 
     def __init__(self, given: Layer, environ: Mapping[str, str], config: str = "") -> None:
-        path = config or environ.get("INFISICAL_CONFIG", "") or _usual_file()
+        path = config or environ.get("INFISICAL_CONFIG", "").strip() or _usual_file()
         found = _from_file(path)
         if is_job_file(path):
             environ = _of_service(environ, os.path.basename(os.path.realpath(path))[:-4])
@@ -296,7 +296,7 @@ def _of_service(environ: Mapping[str, str], job: str) -> dict[str, str]:
 def _from_environment(environ: Mapping[str, str]) -> Layer:
     found = {}
     for option in OPTIONS:
-        value = next((environ[name] for name in option.environment if environ.get(name)), "")
+        value = next((environ[name] for name in option.environment if environ.get(name, "").strip()), "")
         if value:
             found[option.place] = value
     return found

@@ -271,7 +271,7 @@ _REMEDIES: dict[Conclusion, str] = {
     "address that the server itself uses.",
     Conclusion.NOT_JSON: "What answered does not speak the Infisical API, or a proxy stands in front of it: check url "
     "and proxy.",
-    Conclusion.CONFLICT: "Somebody else wrote it at the same time: run the task again.",
+    Conclusion.CONFLICT: "Somebody else wrote it at the same time: run it again.",
     Conclusion.SECRET_MISSING: "Check its name (names are case-sensitive) and secret_path.",
     Conclusion.SCOPE_MISSING: "Check project_id, environment and secret_path.",
     Conclusion.ROUTE_MISSING: "The server does not have this route: check url, or the server is too old for this.",

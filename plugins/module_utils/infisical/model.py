@@ -141,28 +141,38 @@ class Settings:
     def scope(self) -> Scope:
         """The scope that the options name. Raises ConfigurationError where a part of it is missing."""
         if not self.project_id:
-            raise ConfigurationError("project_id", _not_given("project_id", "the project's id from its settings page"))
+            raise NotGiven("project_id", "the project's id from its settings page")
         if not self.environment:
-            raise ConfigurationError(
-                "environment",
-                _not_given("environment", "an environment's slug; there is no default, so that nobody writes to "
-                           "production by accident"),
+            raise NotGiven(
+                "environment", "an environment's slug; there is no default, so that nobody writes to production by "
+                "accident"
             )  # fmt: skip
         return Scope(self.project_id, self.environment, checked_path(self.secret_path))
 
 
-def _not_given(option: str, meaning: str) -> str:
-    return (
-        f"not given. Set it ({meaning}) as an argument, in module_defaults, as the variable infisical_{option}, as "
-        f"INFISICAL_{option.upper()} in the controller's environment, or as {option} under [infisical] in ansible.cfg."
-    )
+class NotGiven(ConfigurationError):
+    """An option is missing that tasks and lookups take from the same places; `meaning` is what to set it to."""
+
+    def __init__(self, option: str, meaning: str, *, by_lookup: bool = False) -> None:
+        defaults = "" if by_lookup else "in module_defaults, "
+        super().__init__(
+            option,
+            f"not given. Set it ({meaning}) as an argument, {defaults}as the variable infisical_{option}, as "
+            f"INFISICAL_{option.upper()} in the controller's environment, or as {option} under [infisical] in "
+            "ansible.cfg.",
+        )
+        self.meaning = meaning
+
+    def of_lookup(self) -> NotGiven:
+        """The same for a lookup, which cannot read module_defaults."""
+        return NotGiven(self.option, self.meaning, by_lookup=True)
 
 
 def require(settings: Settings, option: str, meaning: str) -> str:
     """The text of an option that must be there. Raises ConfigurationError with all the ways to set it."""
     value = getattr(settings, option)
     if not value:
-        raise ConfigurationError(option, _not_given(option, meaning))
+        raise NotGiven(option, meaning)
     return str(value)
 
 
@@ -170,7 +180,7 @@ def checked_url(url: str, allow_http: bool) -> str:
     """`url` as `scheme://host[:port][/prefix]`, where a gateway has put the server below a path. A path `/api` at the
     end is trimmed, everything that is no base URL refused."""
     if not url:
-        raise ConfigurationError("url", _not_given("url", "such as https://infisical.example.com"))
+        raise NotGiven("url", "such as https://infisical.example.com")
     shown = re.split("[?#]", url)[0]  # a query may hold a token
     try:
         parts = urlsplit(url)
@@ -293,8 +303,7 @@ def checked_value(value: object, option: str = "value") -> str:
     if not isinstance(value, str):
         raise ConfigurationError(
             option,
-            f"must be a string, not {type(value).__name__}: quote it. YAML turns 0123, 1e3, true and the like into "
-            "something else before this is reached.",
+            f"must be a string, not {type(value).__name__}: quote it.",
         )
     if not _is_text(value):
         raise ConfigurationError(option, "is no Unicode text. Encode binary data, for instance with b64encode.")

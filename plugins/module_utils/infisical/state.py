@@ -98,7 +98,7 @@ class StateFile:
             if self._beside and os.path.dirname(self._beside) == directory:
                 # Nobody has named a state file, so that an error about that option would be a riddle.
                 raise files.explained(problem, f"The vault {self._beside} cannot be changed", self._beside)
-            raise ConfigurationError("state_file", f"'{directory}' must be a directory that the task can write to.")
+            raise ConfigurationError("state_file", f"'{directory}' must be a directory that this user can write to.")
 
     def _check_vault(self, head: Mapping[str, Any]) -> None:
         other = head.get("vault")
