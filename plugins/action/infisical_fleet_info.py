@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet_query
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted, shown
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import named
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
@@ -39,4 +39,5 @@ class ActionModule(InfisicalAction):
             "time": graph.time,
             "problems": problems,
             "unknown_hosts": unknown,
+            "msg": f"{counted(len(rows), 'row')}.",
         }

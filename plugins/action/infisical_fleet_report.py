@@ -95,6 +95,7 @@ class ActionModule(InfisicalAction):
         result: dict[str, Any] = {
             "changed": changed,
             "headline": collected.headline,
+            "msg": collected.headline,
             "summary": collected.counts(collected.after),
             "time": collected.after.time,
             "problems": collected.problems,

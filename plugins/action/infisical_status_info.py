@@ -23,5 +23,6 @@ class ActionModule(InfisicalAction):
             "login_accepted": False,
             "conclusion": problem["conclusion"],
             "message": problem["msg"],
+            "msg": problem["msg"],
             "http_status": problem["http_status"],
         }

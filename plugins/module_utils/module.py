@@ -141,6 +141,12 @@ def described(secret: Secret | None, scope: Scope) -> dict[str, Any] | None:
     }
 
 
+def summary(what: str, action: str | None, *, check: bool) -> str:
+    """What became of something, for `msg`; `action` is create, update, delete or None for nothing."""
+    done = f"{'would be ' if check else ''}{action}d" if action else "unchanged"
+    return f"{what}: {done}."
+
+
 def difference(before: Secret | None, after: Secret | None) -> dict[str, dict[str, Any]]:
     """Two states of a secret for `--diff`: name, path and version, never the value; nothing where there is none."""
     return {"before": _identified(before), "after": _identified(after)}

@@ -292,7 +292,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import File, checked
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.host import Done
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings, counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.schedule import interval_minutes
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import HMAC, SHA256
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.units import RUNTIME
@@ -417,7 +417,8 @@ def file(given: dict[str, Any], name: str) -> File:
 
 def described(done: Done, module: InfisicalModule) -> dict[str, Any]:
     """What was done, as a result."""
-    result: dict[str, Any] = {"changed": bool(done.changes), "changes": done.changes, "due": []}
+    result: dict[str, Any] = {"changed": bool(done.changes), "changes": done.changes, "due": [],
+                              "msg": f"{counted(len(done.changes), 'change')}."}  # fmt: skip
     if module._diff:
         result["diff"] = [
             {"before_header": path, "after_header": path, "before": before, "after": after}

@@ -181,6 +181,7 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 
@@ -199,6 +200,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "missing_libraries": missing,
         "jobs": agent.status() if root and not wants_metadata else [],
         **({"metadata": agent.metadata()} if wants_metadata else {}),
+        "msg": f"The agent has {counted(len(agent.jobs_there()), 'job')} on this host.",
     }
 
 

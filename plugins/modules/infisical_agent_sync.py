@@ -89,6 +89,7 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 
@@ -98,8 +99,8 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         raise ConfigurationError("become", "the agent's syncs are started by root. Set become: true.")
     jobs = agent.jobs_to_sync(module.params["jobs"])
     if module.check_mode:
-        return {"changed": bool(jobs), "reports": {}}
-    return agent.sync_all(jobs)
+        return {"changed": bool(jobs), "reports": {}, "msg": f"{counted(len(jobs), 'job')} would sync."}
+    return {**agent.sync_all(jobs), "msg": f"{counted(len(jobs), 'job')} synced."}
 
 
 def main() -> None:

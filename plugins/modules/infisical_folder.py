@@ -79,7 +79,7 @@ http_status:
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, summary
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -95,6 +95,11 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     return {
         "changed": changed,
         "path": scope.secret_path,
+        "msg": summary(
+            f"Folder {scope.secret_path}",
+            {"present": "create", "absent": "delete"}[state] if changed else None,
+            check=module.check_mode,
+        ),
         "diff": {"before": {**after, "state": other} if changed else after, "after": after},
     }
 

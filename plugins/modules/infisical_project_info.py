@@ -98,6 +98,7 @@ http_status:
 from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.preflight import visible_projects
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
@@ -105,7 +106,11 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 def work(module: InfisicalModule) -> dict[str, Any]:
     """List the projects."""
     projects = visible_projects(module.api(), module.settings().project_id)
-    return {"changed": False, "projects": [asdict(one) for one in sorted(projects, key=lambda one: (one.name, one.id))]}
+    return {
+        "changed": False,
+        "projects": [asdict(one) for one in sorted(projects, key=lambda one: (one.name, one.id))],
+        "msg": f"This machine identity has access to {counted(len(projects), 'project')}.",
+    }
 
 
 def main() -> None:

@@ -263,7 +263,12 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Known, Remote, Report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, described, difference
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
+    InfisicalModule,
+    described,
+    difference,
+    summary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -322,6 +327,7 @@ def result_of(report: Report, scope: Scope) -> dict[str, Any]:
         "secret": described(report.after, scope),
         "approval_pending": bool(report.approval_id),
         "approval_id": report.approval_id or None,
+        "msg": summary(f"Secret {name}", report.action, check=module.check_mode),
         "diff": difference(report.before, report.after),
         "warnings": list(report.warnings),
     }

@@ -182,7 +182,7 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import checked_name
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import checked_name, counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, described
 
@@ -203,7 +203,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     for secret in overview.secrets:
         values = {"value": secret.value, "value_hidden": secret.hidden} if options["read_values"] else {}
         secrets.append({**(described(secret, scope) or {}), **values})
-    return {"changed": False, "secrets": secrets}
+    return {"changed": False, "secrets": secrets, "msg": f"{counted(len(secrets), 'secret')} in {scope}."}
 
 
 def main() -> None:

@@ -81,6 +81,12 @@ http_status:
   returned: always
   type: int
   sample: 401
+msg:
+  description: The same as RV(message), or a sentence that all is well. It is what a task with C(failed_when) prints.
+  returned: always
+  type: str
+  sample: https://infisical.example.com is up and has accepted the login.
+  version_added: 0.3.0
 message:
   description: What was tried, what came back and what to do. Empty where all is well.
   returned: success
@@ -106,6 +112,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "conclusion": None if found.conclusion is None else found.conclusion.value,
         "http_status": found.http_status,
         "message": found.problem,
+        "msg": found.problem or f"{found.api_url} is up and has accepted the login.",
     }
 
 

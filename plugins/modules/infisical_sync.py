@@ -394,7 +394,12 @@ def pull(module: InfisicalModule) -> dict[str, Any]:
         },
     )  # fmt: skip
     outcome = sync.pull(module.api(), vault, state, job, check=module.check_mode, lock_wait=options["lock_wait"])
-    return {**outcome.as_result(), "changed": outcome.changed or key_created, "key_created": key_created}
+    return {
+        **outcome.as_result(),
+        "changed": outcome.changed or key_created,
+        "key_created": key_created,
+        "msg": f"Pull: {outcome.summary()}.",
+    }
 
 
 def projects(project_ids: list[str] | None, project_id: str) -> tuple[str, ...]:
@@ -441,7 +446,7 @@ def push(module: InfisicalModule) -> dict[str, Any]:
         vault_state=vault_state if options["from_vault"] else None,
         check=module.check_mode,
     )
-    return {**outcome.as_result(), "key_created": False}
+    return {**outcome.as_result(), "key_created": False, "msg": f"Push: {outcome.summary()}."}
 
 
 def mapping(secrets: object) -> dict[str, str]:

@@ -220,7 +220,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault imp
     described_entry,
     opened,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, summary
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -252,6 +252,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "approval_pending": bool(report.approval_id),
         "approval_id": report.approval_id or None,
         "key_created": key_created,
+        "msg": summary(f"Entry {name}", None if change is None else change.action, check=module.check_mode),
         "diff": {"before": identified(before, name), "after": identified(after, name)},
     }
 

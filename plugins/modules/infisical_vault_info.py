@@ -168,7 +168,7 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import checked_name
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import checked_name, counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
     VAULT_OPTIONS,
     described_entry,
@@ -197,6 +197,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "secrets": secrets,
         "generation": contents.generation,
         "vault_id": contents.vault_id,
+        "msg": f"{counted(len(secrets), 'secret')} in {vault.path}, generation {contents.generation}.",
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils import module
 from dev_server.client import DevServer
 from integration.controller import LOOKUP, Controller
 from integration.shop import PROJECT, login_of
@@ -225,6 +226,47 @@ def test_what_yaml_changes_is_refused(ansible: Controller, server: DevServer) ->
     assert not problems, "\n".join(problems)
     assert all("must be a" in run.failure(name)["msg"] for name in lookups)
     assert _secrets(server) == before and run.changed == 0
+
+
+EVERY_MODULE = {
+    "infisical_status_info": "is up and has accepted the login.",
+    "infisical_status_info: {url: http://127.0.0.1:9}": "http://127.0.0.1:9",
+    "infisical_status_info: {url: wrong}": "'wrong' has no scheme",
+    "infisical_project_info": "access to 1 project.",
+    "infisical_secret_info": "50 secrets in project",
+    "infisical_secret: {name: A, value: x}": "Secret A: created.",
+    "infisical_folder: {secret_path: /new}": "Folder /new: created.",
+    "infisical_sync": "Pull: 51 created, 0 updated",
+    "infisical_vault: {name: B, value: x}": "Entry B: created.",
+    "infisical_vault_info": "52 secrets in",
+    "infisical_fleet_report: {graph_file: graph.json, hosts: {}}": "host",
+    "infisical_fleet_info: {graph_file: graph.json, query: relation=synced_to}": "0 rows.",
+    "infisical_agent: {jobs: [{name: shop}]}": "",
+    "infisical_agent_sync: {jobs: []}": "0 jobs would sync.",
+    "infisical_agent_info": "on this host.",
+}
+
+
+def test_every_result_has_a_message_for_failed_when(ansible: Controller, server: DevServer) -> None:
+    modules = {path.stem for path in Path(str(module.__file__)).parents[1].glob("modules/infisical_*.py")}
+    assert {task.partition(":")[0] for task in EVERY_MODULE} == modules
+    ansible.variables |= {
+        "infisical_vault_path": f"{ansible.folder}/vault",
+        "infisical_key_file": f"{ansible.folder}/key",
+    }
+    (ansible.folder / "key").write_bytes(bytes(range(32)))
+    (ansible.folder / "key").chmod(0o600)
+    tasks = [
+        f"- name: {number}\n  keyfleet.infisical.{task}{'' if ':' in task else ':'}\n"
+        f"  check_mode: {'agent' in task}\n  failed_when: true\n  ignore_errors: true"
+        for number, task in enumerate(EVERY_MODULE)
+    ]
+    run = ansible.tasks("\n".join(tasks)).succeeded()
+    assert "Unknown error" not in run.text
+    found = {task: run.failure(str(number))["msg"] for number, task in enumerate(EVERY_MODULE)}
+    assert not {
+        task: found[task] for task, words in EVERY_MODULE.items() if not found[task] or words not in found[task]
+    }
 
 
 def test_a_failed_task_ends_the_run_with_another_status(ansible: Controller, server: DevServer) -> None:
