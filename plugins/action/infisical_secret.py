@@ -72,7 +72,8 @@ class ActionModule(InfisicalAction):
                 report = self._unchanged(cache, desired, known)
                 if report is None:
                     return self._write(arguments, cache, desired, known, task_vars)
-        result = {**result_of(report, desired.scope), "invocation": invocation(SPECIFICATION, options)}
+        result = result_of(report, desired.scope, desired.secret.key, check=self._task.check_mode)
+        result["invocation"] = invocation(SPECIFICATION, options)
         return {name: value for name, value in result.items() if name != "warnings" or value}
 
     def _known(self, cache: run_cache.RunCache, desired: Desired, lists: bool) -> Known | None:

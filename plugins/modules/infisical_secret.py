@@ -316,10 +316,10 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         report = remote.remove(desired.key, check=module.check_mode, known=known)
     else:
         report = remote.put(desired, update_value=options["update_value"], check=module.check_mode, known=known)
-    return result_of(report, scope)
+    return result_of(report, scope, desired.key, check=module.check_mode)
 
 
-def result_of(report: Report, scope: Scope) -> dict[str, Any]:
+def result_of(report: Report, scope: Scope, name: str, *, check: bool) -> dict[str, Any]:
     """The task's result; its `warnings` are to be shown."""
     return {
         "changed": report.action is not None,
@@ -327,7 +327,7 @@ def result_of(report: Report, scope: Scope) -> dict[str, Any]:
         "secret": described(report.after, scope),
         "approval_pending": bool(report.approval_id),
         "approval_id": report.approval_id or None,
-        "msg": summary(f"Secret {name}", report.action, check=module.check_mode),
+        "msg": summary(f"Secret {name}", report.action, check=check),
         "diff": difference(report.before, report.after),
         "warnings": list(report.warnings),
     }
