@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,31 +32,61 @@ ROWS: list[tuple[Conclusion, str, tuple[Operation, ...], int, str, Any]] = [
     (C.CONFLICT, "reference", (Op.CREATE,), 409, "Conflict", "Secret exists"),
     (C.CONFLICT, "2024", (Op.CREATE,), 400, "BadRequest", "Secret already exist"),
     (C.CONFLICT, "2024", (Op.BATCH,), 400, "BadRequest", "Secret already exist: A,B"),
-    (C.CONFLICT, "current", (Op.CREATE,), 400, "BadRequest", "Secret already exist"),
-    (C.CONFLICT, "current", (Op.BATCH,), 400, "BadRequest", "Secret already exist: A,B"),
+    (C.CONFLICT, "2026-07", (Op.CREATE,), 400, "BadRequest", "Secret already exists"),
+    (C.CONFLICT, "2026-07", (Op.BATCH,), 400, "BadRequest", "Secret already exists: B2"),
+    (C.CONFLICT, "2026-10", (Op.CREATE, Op.BATCH), 400, "BadRequest",
+     "Secret already exists: 'B' in path '/' of environment 'dev'"),
+    (C.CONFLICT, "2026-07", (Op.FOLDER,), 400, "BadRequest", "Folder with name 'app' already exists in path '/'"),
+    # rename onto an existing name
+    (C.CONFLICT, "2026-07", (Op.UPDATE,), 400, "BadRequest", "Secret with the new name already exists"),
     # secret missing
     (C.SECRET_MISSING, "reference", (Op.GET, Op.UPDATE), 404, "Not Found", "Not found"),
     (C.SECRET_MISSING, "2024", (Op.GET, Op.UPDATE), 400, "BadRequest", "Secret not found"),
-    (C.SECRET_MISSING, "current", (Op.GET, Op.UPDATE), 404, "NotFound", "Secret with name 'A' not found"),
+    (C.SECRET_MISSING, "2026-07", (Op.GET,), 404, "NotFound", "Secret with name 'NOPE' not found"),
+    (C.SECRET_MISSING, "2026-07", (Op.UPDATE,), 404, "NotFound", "Secret with name NOPE not found"),
     (C.SECRET_MISSING, "reference", (Op.DELETE,), 404, "Not Found", "Not found"),
     (C.SECRET_MISSING, "2024", (Op.DELETE,), 404, "NotFound", "Secret not found"),
-    (C.SECRET_MISSING, "current", (Op.DELETE,), 404, "NotFound", "Not found"),
+    (C.SECRET_MISSING, "2026-07", (Op.DELETE,), 404, "NotFound", "Secret not found"),
     # missing in a batch
     (C.SECRET_MISSING, "2024", (Op.BATCH,), 400, "BadRequest", "Secret not exist: A"),
-    (C.SECRET_MISSING, "current", (Op.BATCH,), 404, "NotFound", "Secret with name 'A' not found"),
+    (C.SECRET_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound", "Secret does not exist: MISSING, M2 in path /"),
+    (C.SECRET_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound", "One or more secrets does not exist: B1"),
+    (C.SECRET_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound", "One or more secrets does not exist: "),
+    (C.INVALID, "2026-10", (Op.BATCH,), 400, "BadRequest", "Each secret can only be deleted once per request: A"),
     # folder or environment missing
     (C.SCOPE_MISSING, "reference", (Op.CREATE, Op.LIST), 404, "Not Found", "Not found"),
     (C.SCOPE_MISSING, "2024", (Op.CREATE, Op.UPDATE, Op.DELETE, Op.GET, Op.BATCH), 400, "BadRequest",
      "Folder not found for the given environment slug & secret path"),
-    (C.SCOPE_MISSING, "current", (Op.CREATE, Op.UPDATE, Op.DELETE, Op.GET, Op.BATCH), 404, "NotFound",
-     "Folder with path '/a' in environment with slug 'dev' not found"),
+    *((C.SCOPE_MISSING, "2026-07", (operation,), 404, word,
+       "Folder with path '/nope' in environment with slug 'dev' not found")
+      for operation, word in ((Op.CREATE, "CreateSecret"), (Op.UPDATE, "UpdateSecret"), (Op.DELETE, "DeleteSecret"),
+                              (Op.GET, "GetSecretByName"), (Op.BATCH, "CreateManySecret"))),
+    (C.SCOPE_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound", "Folder with path '/nope' in environment 'dev' not found"),
+    (C.SCOPE_MISSING, "2026-07", (Op.LIST, Op.NAMES), 404, "SecretPathNotFound",
+     "Folder with path '/nope' in environment 'dev' was not found. Please ensure the environment slug and secret path "
+     "is correct."),
+    (C.SCOPE_MISSING, "2026-10", (Op.GET, Op.LIST, Op.NAMES), 404, "NotFound", "Environment not found"),
+    (C.SCOPE_MISSING, "2026-07", (Op.FOLDER,), 404, "NotFound", "Environment with slug 'nope' not found"),
+    (C.SCOPE_MISSING, "2026-07", (Op.FOLDER,), 404, "NotFound",
+     "Environment with slug 'nope' in project with ID 'p' not found"),
+    (C.SCOPE_MISSING, "2026-07", (Op.FOLDER,), 404, "NotFound", "Folder with ID 'nope' not found"),
+    (C.INVALID, "2026-07", (Op.FOLDER,), 400, "deleteFolder",
+     'Cannot delete folder "app" because it contains resources. Use forceDelete=true to delete it forcefully.'),
     # project missing
     (C.SCOPE_MISSING, "reference", (Op.CREATE, Op.LIST), 404, "Not Found", "Project not found"),
     (C.SCOPE_MISSING, "2024", WITH_TOKEN, 400, "BadRequest", "Project not found during bot lookup."),
-    (C.SCOPE_MISSING, "current", WITH_TOKEN, 404, "NotFound", "Project with ID 'p' not found"),
+    (C.SCOPE_MISSING, "2026-07", WITH_TOKEN, 404, "NotFound", "Project with ID 'p' not found during bot lookup. "
+     "Are you sure you are using the correct project ID?"),
+    # project of another type, no project given, tag missing, plan
+    (C.INVALID, "2026-07", WITH_TOKEN, 400, "BadRequest",
+     "The project is of type cert-manager. Operations of type secret-manager are not allowed."),
+    (C.INVALID, "2026-07", (Op.LIST,), 400, "BadRequest", "Missing project id or environment"),
+    (C.INVALID, "2026-07", (Op.CREATE, Op.UPDATE, Op.BATCH), 404, "NotFound", "Tag not found. Found "),
+    (C.INVALID, "2026-07", WITH_TOKEN, 400, "BadRequest",
+     "Failed to create lease due to plan restriction. Upgrade plan to create dynamic secret."),
     # no such route
     (C.ROUTE_MISSING, "2024", ALL, 404, "Not Found", "Route GET:/api/v4/secrets not found"),
-    (C.ROUTE_MISSING, "current", ALL, 404, "Not Found", "Route POST:/api/v9/secrets/A%20B?x=1 not found"),
+    (C.ROUTE_MISSING, "2026-07", ALL, 404, "Not Found", "Route POST:/api/v9/secrets/A%20B?x=1 not found"),
     # token expired, revoked, used up, malformed
     (C.TOKEN_REJECTED, "reference", WITH_TOKEN, 401, "Unauthorized", "Token expired"),
     (C.TOKEN_REJECTED, "2024", WITH_TOKEN, 403, "UnauthorizedError",
@@ -64,34 +96,60 @@ ROWS: list[tuple[Conclusion, str, tuple[Operation, ...], int, str, Any]] = [
      "Unable to use the access token: number of uses limit reached"),
     *((C.TOKEN_REJECTED, "2024", WITH_TOKEN, 500, "Internal Server Error", text)
       for text in ("jwt expired", "jwt malformed", "invalid signature", "invalid token")),
-    (C.TOKEN_REJECTED, "current", WITH_TOKEN, 401, "UnauthorizedError", "Token missing"),
-    (C.TOKEN_REJECTED, "current", WITH_TOKEN, 403, "TokenError", "Your token has expired"),
+    *((C.TOKEN_REJECTED, "2026-07", WITH_TOKEN, 401, "UnauthorizedError", text)
+      for text in ("Token missing", "Failed to authorize: token has been revoked",
+                   "Failed to authorize: token usage limit reached",
+                   "Failed to authorize: client secret has been revoked")),
+    *((C.TOKEN_REJECTED, "2026-07", WITH_TOKEN, 403, "TokenError", text)
+      for text in ("Your token has expired. Please re-authenticate.", "invalid signature",
+                   "The provided access token is malformed. Please use a valid token or generate a new one and try "
+                   "again.")),
+    (C.TOKEN_REJECTED, "2026-10", WITH_TOKEN, 401, "UnauthorizedError", "You are not allowed to access this resource"),
+    # for users only
+    (C.FORBIDDEN, "2026-07", WITH_TOKEN, 403, "Forbidden access to /api/v1/x",
+     "You are not allowed to access this resource"),
     # bad client id or secret
     (C.CREDENTIALS_REJECTED, "reference", (Op.LOGIN,), 401, "Unauthorized", "Not authorized"),
     (C.CREDENTIALS_REJECTED, "2024", (Op.LOGIN,), 403, "UnauthorizedError", "Invalid credentials"),
-    (C.CREDENTIALS_REJECTED, "current", (Op.LOGIN,), 401, "UnauthorizedError", "Invalid credentials"),
-    (C.LOCKED_OUT, "current", (Op.LOGIN,), 401, "UnauthorizedError",
+    *((C.CREDENTIALS_REJECTED, "2026-07", (Op.LOGIN,), 401, "UnauthorizedError", text)
+      for text in ("Invalid credentials", "Access denied due to expired client secret",
+                   "Access denied due to client secret usage limit reached")),
+    (C.RATE_LIMITED, "2026-10", (Op.LOGIN,), 429, "TooManyRequests", "Failed to acquire lock: rate limit exceeded"),
+    (C.LOCKED_OUT, "2026-07", (Op.LOGIN,), 401, "UnauthorizedError",
      "This identity auth method is temporarily locked, please try again later"),
     # no permission
     (C.FORBIDDEN, "reference", WITH_TOKEN, 403, "Forbidden", "No"),
     (C.FORBIDDEN, "2024", WITH_TOKEN, 401, "PermissionDenied", "You are not allowed to create on secrets"),
     (C.FORBIDDEN, "2024", WITH_TOKEN, 403, "UnauthorizedError", "Identity not in project"),
-    (C.FORBIDDEN, "current", WITH_TOKEN, 403, "PermissionDenied", "You are not allowed to create on secrets"),
+    *((C.FORBIDDEN, "2026-07", WITH_TOKEN, 403, "PermissionDenied", f"You are not allowed to {what}")
+      for what in ("create on secrets", "describeSecret on secrets", "readValue on secrets", "edit on secrets",
+                   "delete on secrets", "create on secret-folders", "create on identity")),
+    (C.FORBIDDEN, "2026-07", WITH_TOKEN, 403, "ProjectMembershipNotFound",
+     "You are not a member of this project with ID p. Please assign this identity to the project with the appropriate "
+     "permissions, then try again."),
+    (C.FORBIDDEN, "2026-07", (Op.GET,), 403, "ForbiddenReadSecretError",
+     "You do not have permission to view secret value on secret with name 'FIRST'"),
+    *((C.FORBIDDEN, "2026-10", (Op.GET, Op.LIST), 403, "ForbiddenError", text)
+      for text in ("Failed to expand one or more secret references",
+                   "You cannot read 'B' in '/x', which is referenced by secret 'A' in '/'")),
     # invalid request
     (C.INVALID, "reference", WITH_TOKEN, 400, "Bad Request", "Wrong"),
     (C.INVALID, "2024", ALL, 403, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
-    (C.INVALID, "current", ALL, 422, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
+    (C.INVALID, "2026-07", ALL, 422, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
+    (C.INVALID, "2026-10", ALL, 400, "ValidationError", "environment is required"),
+    (C.INVALID, "2026-07", (Op.CREATE,), 400, "BadRequest", "Must be user to create personal secret"),
     # too large
     (C.TOO_LARGE, "2024", ALL, 413, "Payload Too Large", "Request body is too large"),
-    (C.TOO_LARGE, "current", ALL, 413, "Payload Too Large", "Request body is too large"),
     # rate limited
     *((C.RATE_LIMITED, kind, ALL, 429, "Too Many Requests", "Rate limit exceeded")
-      for kind in ("reference", "2024", "current")),
+      for kind in ("reference", "2024", "2026-07")),
     # server error
     (C.SERVER_ERROR, "reference", ALL, 500, "Internal Server Error", ""),
     (C.SERVER_ERROR, "reference", ALL, 503, "Service Unavailable", ""),
     (C.SERVER_ERROR, "2024", ALL, 500, "Internal Server Error", "Something went wrong"),
-    (C.SERVER_ERROR, "current", ALL, 500, "Internal Server Error", "Something went wrong"),
+    # also malformed JSON, and a name of more than 500 in a batch
+    (C.SERVER_ERROR, "2026-07", ALL, 500, "InternalServerError", "Something went wrong"),
+    (C.SERVER_ERROR, "2026-07", (Op.BATCH,), 500, "Create", "Something went wrong"),
 ]  # fmt: skip
 
 
@@ -101,7 +159,7 @@ def body(status: int, error: str, message: Any, **more: Any) -> bytes:
 
 def cases() -> Iterator[Any]:
     for conclusion, kind, operations, status, error, message in ROWS:
-        more = {"reqId": "req-1"} if kind == "current" else {}
+        more = {"reqId": "req-1"} if kind.startswith("2026") else {}
         for operation in operations:
             answer = Answer(status, {}, body(status, error, message, **more), operation)
             name = f"{conclusion.value}-{kind}-{operation.value}-{status}-{str(message)[:40]}"
@@ -113,10 +171,135 @@ def test_an_answer_means_what_the_table_of_known_answers_says(answer: Answer, co
     assert errors.conclude(answer) is conclusion
 
 
-@pytest.mark.parametrize("kind", ["2024", "current"])
-def test_an_empty_listing_is_no_error_because_real_servers_say_so_for_a_missing_folder(kind: str) -> None:
-    bodies = {"2024": b'{"secrets": [], "imports": []}', "current": b'{"secrets": []}'}
-    assert errors.conclude(Answer(200, {}, bodies[kind], Op.LIST)) is None
+def test_an_empty_listing_of_2024_is_no_error() -> None:
+    assert errors.conclude(Answer(200, {}, b'{"secrets": [], "imports": []}', Op.LIST)) is None
+
+
+# (status, beginning of error and message): what a recorded error means, whatever group it is from. One of two
+# conclusions for what 500 means, because nothing but the size that was sent tells them apart.
+RECORDED: dict[tuple[int, str], Conclusion | tuple[Conclusion, Conclusion]] = {
+    (400, "BadRequest: Additional privilege"): C.INVALID,
+    (400, "BadRequest: Failed to"): C.INVALID,
+    (400, "BadRequest: Folder with name"): C.CONFLICT,
+    (400, "BadRequest: Missing TLS certificate"): C.CREDENTIALS_REJECTED,
+    (400, "BadRequest: Missing project id"): C.INVALID,
+    (400, "BadRequest: Must be user"): C.INVALID,
+    (400, "BadRequest: Secret already exists"): C.CONFLICT,
+    (400, "BadRequest: Secret with the new name"): C.CONFLICT,
+    (400, "deleteFolder: "): C.INVALID,
+    (401, "UnauthorizedError: Access denied"): C.CREDENTIALS_REJECTED,
+    (401, "UnauthorizedError: Failed to authorize"): C.TOKEN_REJECTED,
+    (401, "UnauthorizedError: Invalid credentials"): C.CREDENTIALS_REJECTED,
+    (401, "UnauthorizedError: This identity auth method is temporarily locked"): C.LOCKED_OUT,
+    (401, "UnauthorizedError: Token missing"): C.TOKEN_REJECTED,
+    (403, "Forbidden access to "): C.FORBIDDEN,
+    (403, "ForbiddenError: Access denied"): C.CREDENTIALS_REJECTED,
+    (403, "ForbiddenReadSecretError: "): C.FORBIDDEN,
+    (403, "PermissionDenied: "): C.FORBIDDEN,
+    (403, "ProjectMembershipNotFound: "): C.FORBIDDEN,
+    (403, "TokenError: "): C.TOKEN_REJECTED,
+    (404, "CreateManySecret: "): C.SCOPE_MISSING,
+    (404, "CreateSecret: "): C.SCOPE_MISSING,
+    (404, "DeleteManySecret: "): C.SCOPE_MISSING,
+    (404, "DeleteSecret: "): C.SCOPE_MISSING,
+    (404, "GetSecretByName: "): C.SCOPE_MISSING,
+    (404, "NotFound: AWS auth method"): C.CREDENTIALS_REJECTED,
+    (404, "NotFound: Azure auth method"): C.CREDENTIALS_REJECTED,
+    (404, "NotFound: Environment with slug"): C.SCOPE_MISSING,
+    (404, "NotFound: Failed to find universal auth"): C.SCOPE_MISSING,
+    (404, "NotFound: Folder with "): C.SCOPE_MISSING,
+    (404, "NotFound: GCP auth method"): C.CREDENTIALS_REJECTED,
+    (404, "NotFound: Identity with id"): C.SCOPE_MISSING,
+    (404, "NotFound: JWT auth method"): C.CREDENTIALS_REJECTED,
+    (404, "NotFound: Kubernetes auth method"): C.CREDENTIALS_REJECTED,
+    (404, "NotFound: OIDC auth method"): C.CREDENTIALS_REJECTED,
+    (404, "NotFound: One or more secrets does not exist"): C.SECRET_MISSING,
+    (404, "NotFound: Project with "): C.SCOPE_MISSING,
+    (404, "NotFound: SPIFFE auth method"): C.CREDENTIALS_REJECTED,
+    (404, "NotFound: Secret "): C.SECRET_MISSING,
+    (404, "NotFound: Tag "): C.INVALID,
+    (404, "Not Found: Route "): C.ROUTE_MISSING,
+    (404, "SecretPathNotFound: "): C.SCOPE_MISSING,
+    (404, "UpdateSecret: "): C.SCOPE_MISSING,
+    (422, "ValidationFailure: "): C.INVALID,
+    (500, "Create: "): C.SERVER_ERROR,
+    (500, "InternalServerError: "): (C.SERVER_ERROR, C.TOO_LARGE),
+}
+RECORDING = json.loads((Path(__file__).parents[1] / "recordings" / "server-2026-07.json").read_text("utf-8"))
+BY_METHOD = {"GET": Op.GET, "POST": Op.CREATE, "PATCH": Op.UPDATE, "DELETE": Op.DELETE}
+
+
+def operation_of(request: dict[str, Any]) -> Operation:
+    """What the client would call a recorded request."""
+    path = request["path"]
+    if path.endswith("/login"):
+        return Op.LOGIN
+    if path in ("/api/v4/secrets", "/api/v3/secrets/raw"):
+        return Op.LIST
+    if path == "/api/v4/secrets/batch" and request["method"] != "GET":
+        return Op.BATCH
+    if path.startswith(("/api/v4/secrets/", "/api/v3/secrets/raw/")):
+        return BY_METHOD[request["method"]]
+    for root, operation in (("/folders", Op.FOLDER), ("/projects", Op.PROJECT), ("/workspace", Op.PROJECT)):
+        if root in path:
+            return operation
+    return Op.OTHER
+
+
+def size_of(request: dict[str, Any]) -> int:
+    """The size of a recorded request, of which the recording shortens long parts."""
+    long = re.findall(r"<(\d+) (?:characters|bytes)", json.dumps(request))
+    return int(long[0]) if long else len(json.dumps(request))
+
+
+def test_every_recorded_error_has_the_expected_conclusion() -> None:
+    seen = set()
+    for exchange in RECORDING["exchanges"]:
+        response = exchange["response"]
+        if response["status"] < 400:
+            continue
+        request = exchange["request"]
+        content = json.dumps(response["body"]).encode()
+        answer = Answer(response["status"], {}, content, operation_of(request), size_of(request))
+        [key] = [key for key in RECORDED if key[0] == answer.status and answer.text().startswith(key[1])]
+        expected = RECORDED[key]
+        if isinstance(expected, tuple):
+            expected = expected[answer.sent > errors.BODY_LIMIT]
+        assert errors.conclude(answer) is expected, (exchange["group"], exchange["name"], answer.text())
+        seen.add(key)
+    assert seen == RECORDED.keys()
+
+
+HINTS = [
+    (C.FORBIDDEN, "ProjectMembershipNotFound: You are not a member of this project with ID p.", "Add the machine"),
+    (C.FORBIDDEN, "UnauthorizedError: Identity not in project", "Add the machine identity to the project"),
+    (C.FORBIDDEN, "ForbiddenError: Failed to expand one or more secret references", "expand_references: false"),
+    (C.FORBIDDEN, "ForbiddenError: 'B', which is referenced by secret 'A' in '/'", "expand_references: false"),
+    (C.FORBIDDEN, "Forbidden access to /api/v1/x: You are not allowed to access this resource", "users only"),
+    (C.FORBIDDEN, "PermissionDenied: You are not allowed to describeSecret on secrets", "'Describe Secret'"),
+    (C.FORBIDDEN, "PermissionDenied: You are not allowed to readValue on secrets", "'Read Value'"),
+    (C.INVALID, "BadRequest: The project is of type cert-manager. Operations of", "secret-manager"),
+    (C.INVALID, "BadRequest: Failed to create lease due to plan restriction. Upgrade plan to", "Upgrade the plan"),
+    (C.INVALID, "NotFound: Tag not found. Found ", "Create the tag"),
+    (C.INVALID, "BadRequest: Missing project id or environment", "Set project_id and environment"),
+    (C.CREDENTIALS_REJECTED, "UnauthorizedError: Access denied due to expired client secret", "new client secret"),
+    (C.CREDENTIALS_REJECTED, "UnauthorizedError: Access denied due to client secret usage limit reached", "new client"),
+    (C.CREDENTIALS_REJECTED, "NotFound: JWT auth method not found for identity, did", "auth_method"),
+]
+
+
+@pytest.mark.parametrize(("conclusion", "said", "hint"), HINTS)
+def test_an_answer_with_a_cause_of_its_own_has_its_own_hint(conclusion: Conclusion, said: str, hint: str) -> None:
+    assert hint in errors.remedy(conclusion, Op.GET, said)
+
+
+@pytest.mark.parametrize(
+    "name", ["due to plan restriction", "tag not found", "already exist", "identity not in project"]
+)
+def test_a_quoted_name_gives_no_hint_and_no_conclusion(name: str) -> None:
+    message = f"Secret with name '{name}' not found"
+    assert errors.conclude(Answer(404, {}, body(404, "NotFound", message), Op.GET)) is C.SECRET_MISSING
+    assert "case-sensitive" in errors.remedy(C.SECRET_MISSING, Op.GET, f"NotFound: {message}")
 
 
 @pytest.mark.parametrize("operation", ALL)

@@ -208,33 +208,55 @@ def _row(statuses: tuple[int, ...], text: str, conclusion: Conclusion, *operatio
 
 _NAMED = (Operation.GET, Operation.UPDATE, Operation.DELETE)
 
-# Read from the top, the first row that fits decides. Sources: the API reference, a server of September 2024, and
-# the server's source of 2026; they disagree, so a row names the text where the status alone would mislead.
+# A pattern begins where the message begins, after the word of `error`, because a name that the message quotes may hold
+# any words. These have a hint of their own below.
+_AT = r"^([^:]+: )?"
+_NOT_A_MEMBER = rf"^ProjectMembershipNotFound: |{_AT}identity not in project"
+_OTHER_TYPE = rf"{_AT}the project is of type "
+_PLAN = rf"{_AT}failed to .* due to plan .*restriction"
+_REFERENCE = rf"{_AT}(failed to expand one or more secret references|.* which is referenced by secret )"
+_SPENT = rf"{_AT}access denied due to (expired client secret|client secret usage limit reached)"
+_TAG = rf"{_AT}tag (not found|with slug .* not found)"
+_USERS_ONLY = r"^Forbidden access to "
+_NO_SCOPE = rf"{_AT}missing project id or environment"
+_NO_METHOD = rf"{_AT}\w+ auth method not found for identity"
+
+# Read from the top, the first row that fits decides. Sources: the API reference, a server of September 2024, recorded
+# answers of July 2026, and the vendor's tests of October 2026; they disagree, so a row names the text if the status
+# alone would mislead.
 _PLAIN_ROWS = (
     _row((429,), "", Conclusion.RATE_LIMITED),
     _row((413,), "", Conclusion.TOO_LARGE),
 )
 _JSON_ROWS = (
-    _row((401, 403), r"temporarily locked", Conclusion.LOCKED_OUT),
-    _row((403, 422), r"ValidationFailure", Conclusion.INVALID),
+    _row((401, 403), rf"{_AT}this identity auth method is temporarily locked", Conclusion.LOCKED_OUT),
+    _row((400, 403, 422), r"^Validation(Failure|Error)", Conclusion.INVALID),
+    _row((400,), _PLAN, Conclusion.INVALID),
     _row((403,), r"Invalid credentials", Conclusion.CREDENTIALS_REJECTED),
+    _row((404,), _NO_METHOD, Conclusion.CREDENTIALS_REJECTED),
     _row((400, 401, 403), "", Conclusion.CREDENTIALS_REJECTED, Operation.LOGIN),
-    _row((401, 403), r"PermissionDenied", Conclusion.FORBIDDEN),
-    _row((403,), r"TokenError|failed to renew .*access token|not allowed to access this resource",
+    _row((400,), _OTHER_TYPE, Conclusion.INVALID),
+    _row((401, 403), r"^PermissionDenied", Conclusion.FORBIDDEN),
+    _row((403,), _NOT_A_MEMBER, Conclusion.FORBIDDEN),
+    _row((403,), _REFERENCE, Conclusion.FORBIDDEN),
+    _row((403,), _USERS_ONLY, Conclusion.FORBIDDEN),
+    _row((403,), rf"^TokenError|{_AT}(failed to renew .*access token|you are not allowed to access this resource)",
          Conclusion.TOKEN_REJECTED),
     _row((400,), r"number of uses limit reached", Conclusion.TOKEN_REJECTED),
-    _row((500,), r"jwt (expired|malformed)|invalid (signature|token)", Conclusion.TOKEN_REJECTED),
+    _row((500,), rf"{_AT}(jwt (expired|malformed)|invalid (signature|token))", Conclusion.TOKEN_REJECTED),
     _row((401,), "", Conclusion.TOKEN_REJECTED),
     _row((403,), "", Conclusion.FORBIDDEN),
     _row((409,), "", Conclusion.CONFLICT),
-    _row((400,), r"already exist", Conclusion.CONFLICT),
-    # These begin where the message begins, because a name that it quotes may hold the same words.
-    _row((404,), r"^([^:]+: )?route \S+ not found", Conclusion.ROUTE_MISSING),
-    _row((400, 404), r"^([^:]+: )?project (not found|with .* not found)", Conclusion.SCOPE_MISSING),
-    _row((400, 404), r"^([^:]+: )?folder (not found|with .* not found)", Conclusion.SCOPE_MISSING),
-    _row((400, 404), r"^([^:]+: )?secrets? (not found|not exist|with name .* not found)", Conclusion.SECRET_MISSING),
+    _row((400,), rf"{_AT}(secret|folder) (with .* )?already exist", Conclusion.CONFLICT),
+    _row((404,), rf"{_AT}route \S+ not found", Conclusion.ROUTE_MISSING),
+    _row((400, 404), _TAG, Conclusion.INVALID),
+    _row((400, 404), rf"{_AT}(project|folder|environment) (not found|with .* not found)", Conclusion.SCOPE_MISSING),
+    _row((400, 404), rf"{_AT}(secrets? (not found|not exist|does not exist|with .* not found)"
+         r"|one or more secrets does not exist)", Conclusion.SECRET_MISSING),
     _row((404,), "", Conclusion.SECRET_MISSING, *_NAMED),
     _row((404,), "", Conclusion.SCOPE_MISSING, Operation.CREATE, Operation.LIST, Operation.NAMES, Operation.BATCH),
+    # Servers of 2026 write `Not Found` of a route, and `NotFound` of all else.
+    _row((404,), r"^NotFound: ", Conclusion.SCOPE_MISSING),
     _row((404,), "", Conclusion.ROUTE_MISSING),
 )  # fmt: skip
 
@@ -329,8 +351,27 @@ def _permission(operation: Operation, said: str) -> str:
     return f"'{_ACTIONS[named[1]]}' on {_SUBJECTS[named[2]]}"
 
 
+# What to do about one answer, if its conclusion alone does not tell.
+_HINTS = (
+    (_NOT_A_MEMBER, "Add the machine identity to the project: in the project, Access Control, Machine Identities. Or "
+     "check project_id."),
+    (_OTHER_TYPE, "Set project_id to a project of the type secret-manager."),
+    (_PLAN, "The plan of this Infisical does not include it. Upgrade the plan, or do without it."),
+    (_REFERENCE, "Grant the machine identity 'Read Value' on the path of the secret that is referred to, or set "
+     "expand_references: false."),
+    (_SPENT, "Create a new client secret for this machine identity in Infisical, and set client_secret to it."),
+    (_TAG, "Create the tag in the project, or correct tags."),
+    (_USERS_ONLY, "Infisical allows this to users only, not to machine identities."),
+    (_NO_SCOPE, "Set project_id and environment."),
+    (_NO_METHOD, "Add this auth method to the machine identity in Infisical, or set another auth_method."),
+)  # fmt: skip
+
+
 def remedy(conclusion: Conclusion, operation: Operation, said: str = "") -> str:
     """What a person can do about it, in a sentence or two; `said` are the server's words."""
+    for pattern, hint in _HINTS:
+        if re.search(pattern, said, re.IGNORECASE):
+            return hint
     if conclusion is Conclusion.FORBIDDEN:
         permission = _permission(operation, said)
         return (
