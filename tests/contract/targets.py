@@ -16,7 +16,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import Clock
 from dev_server.client import DevServer
 
-KINDS = ("reference", "2024", "2026-07")
+KINDS = ("2024", "2026-07")
 # The client is tested on older interpreters too than the server runs on.
 SERVER_PYTHON = os.environ.get("KEYFLEET_SERVER_PYTHON", sys.executable)
 PROJECT, ENVIRONMENT = "contract-project", "dev"
@@ -52,7 +52,13 @@ SEED: dict[str, Any] = {
         identity("viewer", "viewer"),
         identity("writer", "writer"),
         identity("deleter", ["delete"]),
-        identity("hidden", ["describe", "create", "edit", "delete"]),
+        # Lists hide every value from this one: it may read, but nothing that is there.
+        identity(
+            "hidden",
+            [{"actions": ["describe", "create", "edit", "delete"]}, {"actions": ["read"], "paths": ["/readable"]}],
+        ),
+        identity("names-only", "names-only"),
+        identity("root-only", [{"actions": ["describe", "read"], "paths": ["/"]}]),
         identity("nobody", []),
         identity("stranger", None),
         identity("brief", "admin", token_ttl=60, token_max_ttl=600),

@@ -218,7 +218,7 @@ class Api:
                 self.has_batches = True
             raise
         self.has_batches = True
-        stored = _secrets(_rows(data, "secrets", optional=True), scope)
+        stored = _sent_values(_secrets(_rows(data, "secrets", optional=True), scope), secrets)
         return Written(stored[0] if stored else None, _approval(data), stored)
 
     def _write(
@@ -229,7 +229,9 @@ class Api:
         secrets = (secret.value,) if secret.value else ()
         data = self._secrets(method, key, operation, what, query=query, body=body, secrets=secrets)
         row = data.get("secret")
-        return Written(_secret(row, scope) if isinstance(row, dict) else None, _approval(data))
+        if not isinstance(row, dict):
+            return Written(None, _approval(data))
+        return Written(_sent_values((_secret(row, scope),), (secret,))[0], _approval(data))
 
     def _secrets(
         self,
@@ -565,6 +567,12 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
         updated_at=_text(row, "updatedAt"),
         project_id=scope.project_id,
     )
+
+
+def _sent_values(stored: tuple[Secret, ...], sent: Sequence[Secret]) -> tuple[Secret, ...]:
+    """What a write answered, with a value only if one was sent: servers of 2026 answer an empty one otherwise."""
+    valued = {secret.key for secret in sent if secret.value is not None}
+    return tuple(secret if secret.key in valued else secret._replace(value=None) for secret in stored)
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
