@@ -394,6 +394,21 @@ def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
     assert Answer(400, {}, b"<html>").text() == ""
 
 
+@pytest.mark.parametrize(
+    ("said", "permission"),
+    [
+        ("PermissionDenied: You are not allowed to describeSecret on secrets", "'Describe Secret' on 'Secrets'"),
+        ("PermissionDenied: You are not allowed to readValue on secrets", "'Read Value' on 'Secrets'"),
+        ("PermissionDenied: You are not allowed to create on secret-folders", "'Create' on 'Secret Folders'"),
+        ("PermissionDenied: You are not allowed to fly on secrets", "'Read Value' on 'Secrets'"),
+        ("PermissionDenied: You are not allowed to create on clouds", "'Read Value' on 'Secrets'"),
+        ("", "'Read Value' on 'Secrets'"),
+    ],
+)
+def test_the_permission_that_the_server_names_is_named(said: str, permission: str) -> None:
+    assert f"lacks {permission} of this" in errors.remedy(C.FORBIDDEN, Operation.GET, said)
+
+
 ANSWERED = [
     C.NOT_JSON, C.REDIRECTED, C.CONFLICT, C.SECRET_MISSING, C.SCOPE_MISSING, C.ROUTE_MISSING, C.TOKEN_REJECTED,
     C.CREDENTIALS_REJECTED, C.LOCKED_OUT, C.FORBIDDEN, C.INVALID, C.TOO_LARGE, C.RATE_LIMITED, C.SERVER_ERROR,
