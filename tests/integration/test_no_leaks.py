@@ -238,15 +238,23 @@ STANDINS = {
     "when it sends": """
 class exceptions:
     class RequestException(Exception): pass
-    class SSLError(RequestException): pass
-    class ProxyError(RequestException): pass
-    class Timeout(RequestException): pass
-    class ConnectTimeout(Timeout): pass
-    class ConnectionError(RequestException): pass
-    class ChunkedEncodingError(RequestException): pass
-    class ContentDecodingError(RequestException): pass
+class packages:
+    class urllib3:
+        class exceptions:
+            class HTTPError(Exception): pass
+        class connectionpool:
+            class HTTPConnectionPool:
+                class ConnectionCls: pass
+            HTTPSConnectionPool = HTTPConnectionPool
+class adapters:
+    class HTTPAdapter: pass
+class Request:
+    def __init__(self, *arguments, **options): pass
 class Session:
-    def request(self, *arguments, **options):
+    proxies = None
+    def mount(self, scheme, adapter): pass
+    def prepare_request(self, request): return request
+    def send(self, *arguments, **options):
         try:
             raise ValueError({message!r}, options)
         except ValueError as error:
