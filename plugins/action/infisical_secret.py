@@ -38,6 +38,7 @@ class Desired:
     scope: Scope
     secret: Secret
     update_value: UpdateValue
+    overwrite_rotated: bool
 
     def target(self, before: Secret | None) -> Secret:
         """What is written if `before` is stored."""
@@ -62,7 +63,9 @@ class ActionModule(InfisicalAction):
         reachable = settings.auth_method == "token" or cache.token() is not None
         if wrap_async or options is None or not reachable:
             return super()._execute_shared(arguments, settings, task_vars, wrap_async)
-        desired = Desired(settings.scope(), desired_secret(options), options["update_value"])
+        desired = Desired(
+            settings.scope(), desired_secret(options), options["update_value"], options["overwrite_rotated"]
+        )
         # To write one secret, a whole folder is not listed.
         lists = self._task.loop is not None or cache.begun(desired.scope)
         report = self._unchanged(cache, desired, self._known(cache, desired, lists))
@@ -85,7 +88,7 @@ class ActionModule(InfisicalAction):
     def _unchanged(self, cache: run_cache.RunCache, desired: Desired, known: Known | None) -> Report | None:
         if known is None or known.secret is None or desired.secret.value is None:
             return None
-        remote = Remote(cache.api(), desired.scope)
+        remote = Remote(cache.api(), desired.scope, overwrite_rotated=desired.overwrite_rotated)
         return remote.unchanged(known.secret, desired.secret, desired.update_value)
 
     def _alone(self, cache: run_cache.RunCache, desired: Desired) -> contextlib.AbstractContextManager[None]:

@@ -66,6 +66,13 @@ options:
         folder is an error.
     type: bool
     default: false
+  overwrite_rotated:
+    description:
+      - Whether to replace or delete a secret that Infisical rotates by itself, which breaks the rotation.
+      - Without it, the task fails with RV(conclusion=guard), names the secrets and changes nothing.
+    type: bool
+    default: false
+    version_added: 0.3.0
   normalize_name:
     description:
       - Whether to write O(name) in upper case, and to make every run of characters outside of C([A-Z0-9_]) one
@@ -283,6 +290,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "metadata": {"type": "dict"},
     "update_value": {"type": "str", "choices": ["always", "on_create"], "default": "always"},
     "create_path": {"type": "bool", "default": False},
+    "overwrite_rotated": {"type": "bool", "default": False},
     "normalize_name": {"type": "bool", "default": False},
     "state_file": {"type": "path"},
 }
@@ -311,7 +319,13 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     desired = desired_secret(options)
     known = None if module.known is None else Known.from_row(module.known["secret"])
     state = StateFile(options["state_file"], scope, module.warn) if options["state_file"] else None
-    remote = Remote(module.api(), scope, create_path=options["create_path"], state=state)
+    remote = Remote(
+        module.api(),
+        scope,
+        create_path=options["create_path"],
+        overwrite_rotated=options["overwrite_rotated"],
+        state=state,
+    )
     if desired.value is None:
         report = remote.remove(desired.key, check=module.check_mode, known=known)
     else:

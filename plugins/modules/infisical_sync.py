@@ -105,6 +105,13 @@ options:
         an empty list. O(max_delete_percent) counts all the same, so that emptying ten entries or more takes both.
     type: bool
     default: false
+  overwrite_rotated:
+    description:
+      - Whether a push may replace or delete secrets that Infisical rotates by itself, which breaks the rotation.
+      - Without it, the task fails with RV(conclusion=guard), names the secrets and changes nothing.
+    type: bool
+    default: false
+    version_added: 0.3.0
   secrets:
     description:
       - The source of a push, a mapping of names to values. Values must be strings, so quote them.
@@ -349,6 +356,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "prune_scope": {"type": "str", "choices": ["job", "vault"], "default": "job"},
     "max_delete_percent": {"type": "float", "default": 30.0},
     "allow_empty": {"type": "bool", "default": False},
+    "overwrite_rotated": {"type": "bool", "default": False},
     "secrets": {"type": "raw", "no_log": True},
     "source_file": {"type": "path"},
     "from_vault": {"type": "bool", "default": False},
@@ -431,9 +439,11 @@ def push(module: InfisicalModule) -> dict[str, Any]:
     job = sync.Push(
         **{
             name: options[name]
-            for name in ("normalize_names", "create_path", "prune", "max_delete_percent", "allow_empty")
+            for name in (
+                "normalize_names", "create_path", "prune", "max_delete_percent", "allow_empty", "overwrite_rotated",
+            )
         }
-    )
+    )  # fmt: skip
     state = sync.scope_state(
         options["state_file"] or "", scope, state_hash=options["state_hash"], vault=vault, warn=module.warn
     )

@@ -53,6 +53,13 @@ options:
       - Whether O(push=true) makes the folder of O(secret_path), and those above it, where they are missing.
     type: bool
     default: false
+  overwrite_rotated:
+    description:
+      - Whether O(push=true) may replace or delete a secret that Infisical rotates by itself, which breaks the rotation.
+      - Without it, the task fails with RV(conclusion=guard), names the secrets and changes nothing.
+    type: bool
+    default: false
+    version_added: 0.3.0
   state_file:
     description:
       - The state file of the vault's job, an absolute path on the task's host, where it is not
@@ -259,7 +266,8 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 
 def pushed(module: InfisicalModule, name: str, value: str | None) -> Report:
     """Bring the secret in Infisical to the same state; a value of None is for absent."""
-    remote = Remote(module.api(), module.scope(), create_path=module.params["create_path"])
+    more = {name: module.params[name] for name in ("create_path", "overwrite_rotated")}
+    remote = Remote(module.api(), module.scope(), **more)
     if value is None:
         return remote.remove(name, check=module.check_mode)
     return remote.put(Secret(name, value), check=module.check_mode)
@@ -313,6 +321,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "push": {"type": "bool", "default": False},
             "create_path": {"type": "bool", "default": False},
+            "overwrite_rotated": {"type": "bool", "default": False},
             **VAULT_OPTIONS,
             **WRITE_OPTIONS,
         },

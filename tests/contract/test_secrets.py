@@ -462,6 +462,38 @@ def test_an_identity_that_may_not_write_is_told_which_permission_is_lacking(cont
     assert "'Create' on 'Secrets'" in str(error)
 
 
+# Secrets that Infisical rotates by itself
+
+
+@pytest.mark.kinds("2026-07")
+@pytest.mark.parametrize("who", ["admin", "hidden"])
+@pytest.mark.parametrize("check", [True, False])
+def test_a_rotated_secret_is_neither_replaced_nor_deleted(controlled: Controlled, who: str, check: bool) -> None:
+    controlled.put("A", "rotated", rotated=True)
+    store = controlled.remote(who)
+    for write in (lambda: store.put(A, check=check), lambda: store.remove("A", check=check)):
+        error = error_of(write)
+        assert error.conclusion is Conclusion.GUARD
+        assert "Infisical rotates A" in str(error) and "overwrite_rotated: true" in str(error)
+    assert "PATCH" not in controlled.methods() and "DELETE" not in controlled.methods()
+    store.overwrite_rotated = True
+    assert store.put(A, check=check).action == "update"
+    assert store.remove("A", check=check).action == "delete"
+
+
+@pytest.mark.kinds("2026-07")
+def test_a_comment_of_a_rotated_secret_is_written_without_its_value(controlled: Controlled) -> None:
+    controlled.put("A", "one", rotated=True)
+    rotation = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "rotated meanwhile"}
+    controlled.server.arm("write_first", method="PATCH", path="/secrets/", secret=rotation)
+    assert controlled.remote().put(A).action is None
+    assert controlled.remote().put(A._replace(comment="why")).action == "update"
+    stored = [(one["value"], one["comment"]) for one in controlled.stored("A")]
+    assert stored == [("rotated meanwhile", "why")]
+    other = A._replace(value="other")
+    assert controlled.remote().put(other, update_value="on_create").action is None
+
+
 # Comment, tags, metadata
 
 

@@ -775,6 +775,28 @@ def test_no_value_gets_out_of_a_cycle(site: Site, capfd: pytest.CaptureFixture[s
 SCOPE = Scope(PROJECT, ENVIRONMENT, "/")
 
 
+@pytest.mark.kinds("2026-07")
+@pytest.mark.parametrize("prune", [True, False])
+@pytest.mark.parametrize("check", [True, False])
+def test_a_push_that_would_break_a_rotation_changes_nothing(site: Site, prune: bool, check: bool) -> None:
+    site.store({"A": "one", "B": "two"})
+    site.controlled.put("ROTATED", "theirs", rotated=True)
+    values = {"A": "new", "B": "two"} if prune else {"A": "new", "ROTATED": "ours"}
+    before = site.controlled.server.values(PROJECT, ENVIRONMENT)
+    error = error_of(pushed, site, values, Push(prune=prune), check=check)
+    assert error.conclusion is Conclusion.GUARD
+    assert "ROTATED" in str(error) and "overwrite_rotated: true" in str(error)
+    assert site.controlled.server.values(PROJECT, ENVIRONMENT) == before
+    allowed = pushed(site, values, Push(prune=prune, overwrite_rotated=True), check=check)
+    assert (allowed.updated, allowed.deleted) == ((("A",), ("ROTATED",)) if prune else (("A", "ROTATED"), ()))
+
+
+@pytest.mark.kinds("2026-07")
+def test_a_push_of_the_same_leaves_a_rotated_secret_alone(site: Site) -> None:
+    site.controlled.put("ROTATED", "same", rotated=True)
+    assert pushed(site, {"ROTATED": "same", "A": "one"}).created == ("A",)
+
+
 VALUES_REFUSED = {
     "status": 403, "error": "PermissionDenied", "message": "You are not allowed to readValue on secrets",
     "method": "GET",

@@ -353,3 +353,45 @@ def test_a_damaged_state_file_is_moved_aside_and_a_foreign_file_left_alone(
     refused = ansible.tasks(task)
     assert refused.rc == 2 and "holds something else than a state file" in " ".join(refused.text.split())
     assert state_file.read_text("utf-8") == "somebody's notes"
+
+
+def test_rotated_secrets_are_left_to_infisical(ansible: Controller, server: DevServer, tmp_path: Path) -> None:
+    for name in ("ROTATED", "TURNED", "SPUN"):
+        server.put_secret(PROJECT, "dev", "/", name, "theirs", rotated=True)
+    before = stored(server)
+    vault = f"vault_path: {tmp_path}/v, key_file: {tmp_path}/k, create_key: true"
+    tasks = f"""
+        - name: single
+          keyfleet.infisical.infisical_secret: {{name: ROTATED, value: ours}}
+          ignore_errors: true
+        - name: loop
+          keyfleet.infisical.infisical_secret: {{name: "{{{{ item }}}}", value: ours}}
+          loop: [ROTATED, TURNED]
+          ignore_errors: true
+        - name: absent
+          keyfleet.infisical.infisical_secret: {{name: "{{{{ item }}}}", state: absent}}
+          loop: [ROTATED]
+          ignore_errors: true
+        - name: push
+          keyfleet.infisical.infisical_sync: {{direction: push, secrets: {{ROTATED: ours, NEW: x}}}}
+          ignore_errors: true
+        - name: vault
+          keyfleet.infisical.infisical_vault: {{name: ROTATED, value: ours, push: true, {vault}}}
+          ignore_errors: true
+    """
+    for arguments in (["--check"], []):
+        run = ansible.tasks(tasks, arguments=arguments).succeeded()
+        failures = [run.failure("single"), *run.items("loop"), *run.items("absent")]
+        for failure in (*failures, run.failure("push"), run.failure("vault")):
+            assert failure["conclusion"] == "guard" and "overwrite_rotated: true" in failure["msg"], failure
+        assert stored(server) == before
+
+    allowed = ansible.tasks(f"""
+        - keyfleet.infisical.infisical_secret: {{name: "{{{{ item }}}}", value: ours, overwrite_rotated: true}}
+          loop: [ROTATED]
+        - keyfleet.infisical.infisical_sync: {{direction: push, secrets: {{TURNED: ours}}, overwrite_rotated: true}}
+        - keyfleet.infisical.infisical_vault: {{name: SPUN, value: ours, push: true, overwrite_rotated: true, {vault}}}
+    """).succeeded()
+    assert allowed.changed == 3
+    values = server.values(PROJECT, "dev")
+    assert [values[name] for name in ("ROTATED", "TURNED", "SPUN")] == [["ours"]] * 3

@@ -539,8 +539,9 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[Secret, .
         return tuple([_secret(row, scope) for row in rows])
     no_tags = repeat(())
     no_metadata = [None if one is None else () for one in metadata]
+    rotated = [row.get("isRotatedSecret") is True for row in rows]
     columns = (keys, values, versions, ids, paths, environments, comments, no_tags, no_metadata, repeat(False), *times,
-               repeat(scope.project_id), repeat(""), repeat(""))  # fmt: skip
+               repeat(scope.project_id), repeat(""), repeat(""), rotated)  # fmt: skip
     return tuple(map(Secret._make, zip(*columns)))
 
 
@@ -566,6 +567,7 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
         created_at=_text(row, "createdAt"),
         updated_at=_text(row, "updatedAt"),
         project_id=scope.project_id,
+        rotated=row.get("isRotatedSecret") is True,
     )
 
 

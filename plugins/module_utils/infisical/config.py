@@ -119,6 +119,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("push", "prune", "bool", _PRUNE),
     Option("push", "max_delete_percent", "number", _PERCENT),
     Option("push", "allow_empty", "bool", _EMPTY),
+    Option("push", "overwrite_rotated", "bool", "replace or delete secrets too that Infisical rotates by itself"),
     Option("push", "state_file", "path", "file with hashes of what was pushed, for identities that may write but not "
            "read; default none"),
     Option("push", "state_hash", "text", "hash of values in that file, hmac-sha256 with a key from the vault; default "

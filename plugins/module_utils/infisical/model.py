@@ -53,7 +53,8 @@ class Secret(NamedTuple):
 
     `value` is None where it is not known: not asked for, hidden, or not to be changed. `tags` (slugs) and `metadata`
     (key, value) are None where the answer did not have them, or where they are not to be changed. `version` is 0 where
-    there is none yet. `updated_at` is the server's ISO 8601 text.
+    there is none yet. `updated_at` is the server's ISO 8601 text. `rotated` secrets get their values from a rotation of
+    Infisical's own.
 
     In a vault, `key` is still the secret's name in Infisical, `job` the job that put it there (empty for a person),
     and `synced_at` the time (ISO 8601, UTC) at which the vault took this version.
@@ -74,6 +75,7 @@ class Secret(NamedTuple):
     project_id: str = ""
     job: str = ""
     synced_at: str = ""
+    rotated: bool = False
 
     def __repr__(self) -> str:
         """Everything but what may be secret."""

@@ -125,6 +125,27 @@ def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -
         )
 
 
+def guard_rotated(changes: Iterable[Change], *, overwrite_rotated: bool) -> None:
+    """Refuse changes that delete a secret of which Infisical rotates the value, or give it another value.
+
+    Raises InfisicalError (GUARD) with their names and the option that overrides it.
+    """
+    broken = [
+        change.key
+        for change in changes
+        if change.before is not None
+        and change.before.rotated
+        and (change.after is None or change.after.value is not None)
+    ]
+    if broken and not overwrite_rotated:
+        raise InfisicalError(
+            Conclusion.GUARD,
+            f"Nothing was changed: Infisical rotates {named(broken)}, and to write or delete it would break the "
+            "rotation.",
+            advice="Leave it out, or set overwrite_rotated: true for this run.",
+        )
+
+
 def named(names: Iterable[str], most: int = 10) -> str:
     """Names for a message: sorted, the first ones, and how many more there are."""
     ordered = sorted(names)

@@ -21,7 +21,7 @@ from .errors import (
     no_project,
 )
 from .model import LONGEST_NAME_IN_PATH, Scope, Secret, checked_name, checked_value, from_row, same_value, trim
-from .plan import Action, Change, Plan, build, named
+from .plan import Action, Change, Plan, build, differs, guard_rotated, named
 from .state import StateFile
 
 UpdateValue = Literal["always", "on_create"]
@@ -176,10 +176,19 @@ def _by_name(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str],
 class Remote:
     """One scope of an Infisical. Methods raise InfisicalError with the environments and folders that do exist."""
 
-    def __init__(self, api: Api, scope: Scope, *, create_path: bool = False, state: StateFile | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        scope: Scope,
+        *,
+        create_path: bool = False,
+        overwrite_rotated: bool = False,
+        state: StateFile | None = None,
+    ) -> None:
         self.api = api
         self.scope = scope
         self.create_path = create_path
+        self.overwrite_rotated = overwrite_rotated
         self.state = state
         self._names_refused = False
 
@@ -385,6 +394,8 @@ class Remote:
         With `update_value` `on_create` a stored value stays as it is, also one that another writer stores meanwhile.
         Where the identity may not read values, the state file tells whether this one is the one last written; without
         a state file it is written every time. With `known`, the secret is not read before it is written.
+
+        Raises InfisicalError, GUARD if Infisical rotates the value that would be replaced.
         """
         make_path = False
         if self.state is not None:
@@ -438,7 +449,10 @@ class Remote:
         return self._written(left, wanted, update_value)
 
     def remove(self, key: str, *, check: bool = False, known: Known | None = None) -> Report:
-        """Make the secret be absent; nothing is sent in check mode. With `known`, it is not looked for before."""
+        """Make the secret be absent; nothing is sent in check mode. With `known`, it is not looked for before.
+
+        Raises InfisicalError, GUARD if Infisical rotates it.
+        """
         before: Secret | None = None
         if self.state is not None:
             self.state.check()
@@ -451,6 +465,8 @@ class Remote:
                 self._check_environment()  # in a folder that is missing, the secret is absent
             else:
                 raise
+        if before is not None:
+            self.guard_rotated([Change("delete", key, before)])
         if check:
             return Report(None) if before is None else Report("delete", before)
         deleted, approval_id = (False, "") if before is None else self._delete(key)
@@ -471,13 +487,19 @@ class Remote:
             # Where the first answer was lost, it is we who deleted it.
             return error.after_loss, ""
 
+    def guard_rotated(self, changes: Iterable[Change]) -> None:
+        """Refuse changes that would break a rotation of Infisical's own: InfisicalError (GUARD)."""
+        guard_rotated(changes, overwrite_rotated=self.overwrite_rotated)
+
     def apply(self, plan: Plan, *, log: Callable[[int, int], None] | None = None, make_path: bool = False) -> Applied:
         """Make the changes of a plan, of which each name is the secret's in Infisical: in batches where the server has
         them, else one by one. `log` is told how many of how many are done. `make_path` makes the scope's folder first.
 
-        Raises ConfigurationError where a name, a value or the state file is wrong, before anything is sent; any other
-        error is in the result. What is left or failed is done by applying a new plan.
+        Raises ConfigurationError where a name, a value or the state file is wrong, and InfisicalError (GUARD) if it
+        would break a rotation, before anything is sent; any other error is in the result. What is left or failed is
+        done by applying a new plan.
         """
+        self.guard_rotated(plan.changes)
         if self.state is not None:
             self.state.check()
         for change in plan.changes:
@@ -542,7 +564,10 @@ class Remote:
         target = wanted if before is None or update_value == "always" else wanted._replace(value=None)
         if before is not None and self._is_recalled(before, target):
             before = before._replace(value=target.value, hidden=False)
+        if before is not None and before.rotated and not differs(before, Secret(wanted.key, target.value)):
+            target = target._replace(value=None)  # it may be rotated before we write
         changes = build({} if before is None else {wanted.key: before}, {wanted.key: target}).changes
+        self.guard_rotated(changes)
         return changes[0] if changes else None
 
     def _is_recalled(self, before: Secret, target: Secret) -> bool:
@@ -1018,6 +1043,7 @@ class _Application:
                 left.extend(changes)
             else:
                 self._note(change, 0 if stored is None else stored.version)
+        self.remote.guard_rotated(left)
         self._tell()
         for action in _METHODS:
             group = [change for change in left if change.action == action]

@@ -69,6 +69,7 @@ class Push:
     prune: bool = False
     max_delete_percent: float = 30.0
     allow_empty: bool = False
+    overwrite_rotated: bool = False
 
 
 @dataclass(frozen=True)
@@ -768,7 +769,7 @@ def push(
     """
     _check_percent(job.max_delete_percent)
     desired = _wanted(source, job.normalize_names)
-    remote = Remote(api, scope, create_path=job.create_path, state=state)
+    remote = Remote(api, scope, create_path=job.create_path, overwrite_rotated=job.overwrite_rotated, state=state)
     if state is not None:
         state.check()
     try:
@@ -785,6 +786,7 @@ def push(
         guard_empty(len(current), "the source", str(scope), allow_empty=job.allow_empty)
     plan = build(current, desired, prune=job.prune)
     guard(plan, len(current), str(scope), max_delete_percent=job.max_delete_percent)
+    remote.guard_rotated(plan.changes)
     plan = replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
     expected = _outcome("push", _with_versions(plan), projects=(scope.project_id,), warnings=tuple(warnings))
     if check or not plan.changes:
