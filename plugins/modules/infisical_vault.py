@@ -286,13 +286,12 @@ def settled(value: str, report: Report, before: Secret | None) -> str:
 
 
 def half_done(report: Report, name: str, error: InfisicalError) -> InfisicalError:
-    """What to say where Infisical was written and the vault was not; the error itself where neither was."""
+    """What to say if Infisical was written and the vault or its state file was not; else the error itself."""
     if report.action is None:
         return error
+    follows = "" if error.details.get("changed") else " The vault could not follow; run the task again when it can."
     partial = InfisicalError(
-        Conclusion.PARTIAL,
-        f"'{name}' was changed in Infisical ({report.action}), and the vault could not follow. Run the task again when "
-        f"this is mended: {error}",
+        Conclusion.PARTIAL, f"'{name}' was changed in Infisical ({report.action}).{follows} {error}"
     )
     partial.details = {"changed": True, "pushed": report.action}
     return partial

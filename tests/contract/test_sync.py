@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical impor
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import UNREADABLE
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Outcome, Pull, Push
@@ -540,11 +541,47 @@ def test_a_state_file_that_cannot_follow_the_vault_is_told_with_what_was_pulled(
     with files.locked(f"{site.state_path}.lock", 1):
         error = site.pull_error()
     assert error.conclusion is Conclusion.CONFIGURATION
-    assert "The vault is in order and holds what was pulled (1 created," in str(error)
+    assert "holds what was pulled (1 created," in str(error)
     assert error.details["created"] == ["A"] and error.details["changed"]
     assert site.values() == {"A": "one"}
     assert site.pull().counts["unchanged"] == 1
     assert list(site.state()["secrets"]) == ["A"]
+
+
+def test_state_file_error_after_a_write_names_the_write(
+    controlled: Controlled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = controlled.remote(state_file=str(tmp_path / "state.json"))
+    assert store.state is not None
+    store.put(Secret("A", "one"))
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    for act, done in (
+        (lambda: store.put(Secret("B", "two")), "'B' was written to"),
+        (lambda: store.remove("A"), "'A' was deleted from"),
+    ):
+        error = error_of(act)
+        assert error.conclusion is Conclusion.STORAGE
+        assert done in str(error) and error.details["changed"] is True
+    assert (len(controlled.stored("A")), len(controlled.stored("B"))) == (0, 1)
+
+
+def test_count_of_a_push_that_is_not_kept_names_the_push(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    vault_state = site.opened()[1]
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    error = error_of(sync.push, site.controlled.api(), site.controlled.scope, {"B": "two"}, Push(),
+                     vault_state=vault_state)  # fmt: skip
+    assert "1 changes were written to" in str(error)
+    assert len(site.controlled.stored("B")) == 1
 
 
 @REAL_KINDS

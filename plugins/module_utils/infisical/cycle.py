@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import report as reports
-from .errors import Conclusion, ConfigurationError, InfisicalError
+from .errors import Conclusion, ConfigurationError, InfisicalError, after_writing
 from .redact import unexpected
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def reported(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Report
     outcome = reporter.outcome
     if outcome is not None:
         about = replace(about, counts=outcome.counts, generation=outcome.generation)
-    _write(path, about, started)
+    with after_writing("The sync is done."):
+        _write(path, about, started)
 
 
 def _write(path: str, report: Report, started: float) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import dotenv, files, systemd
-from .errors import Conclusion, ConfigurationError, InfisicalError
+from .errors import Conclusion, ConfigurationError, InfisicalError, after_writing
 
 FORMATS = ("dotenv", "env_file", "json", "files")
 """Of `File.format`: lines for `sh` and EnvironmentFile=, lines without quotes for `docker run --env-file`, one JSON
@@ -167,7 +167,8 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
             _remove(path, entry, record, done)
     _tell(record, done)
     if work or gone or record.untold != kept:
-        record.write()
+        with after_writing(f"{len(done.written)} files were written and {len(done.removed)} removed."):
+            record.write()
     return done
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -103,6 +104,21 @@ class MissingLibrary(InfisicalError):
             f"distribution (package python3-{library}) or with: {python} -m pip install {library}",
         )
         self.library = library
+
+
+@contextlib.contextmanager
+def after_writing(done: str, **details: Any) -> Iterator[None]:
+    """Let an InfisicalError from inside begin with `done`: what has been written before it, in whole sentences.
+
+    For the second of two writes: whoever reads its error must learn of the first. `details` are added to its own, with
+    `changed` true.
+    """
+    try:
+        yield
+    except InfisicalError as error:
+        told = InfisicalError(error.conclusion, f"{done} {error}", status=error.status)
+        told.details = {"changed": True, **error.details, **details}
+        raise told from None
 
 
 class Operation(str, Enum):

@@ -338,9 +338,9 @@ def explained(error: OSError, tried: str, path: str) -> InfisicalError:
         conclusion = Conclusion.UNSAFE_FILE
         reason = f"'{path}' is a symbolic link or no regular file. Name the file itself, or move away what stands there"
     elif code == errno.ENOSPC:
-        reason = f"the disk is full. Make room on the file system of '{directory}' (df -h, df -i), and run it again"
+        reason = f"the disk is full. Make room on the file system of '{directory}' (df -h, df -i)"
     elif code == errno.EDQUOT:
-        reason = f"the disk quota of user {os.geteuid()} is used up. Make room in '{directory}', and run it again"
+        reason = f"the disk quota of user {os.geteuid()} is used up. Make room in '{directory}'"
     elif code == errno.EFBIG:
         reason = (
             "the file would be larger than this process may write. Raise the limit (ulimit -f in a shell, LimitFSIZE= "

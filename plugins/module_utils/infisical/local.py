@@ -12,12 +12,15 @@ import os
 from datetime import datetime, timezone
 from typing import Any, Callable
 
-from .errors import ConfigurationError, InfisicalError
+from .errors import ConfigurationError, InfisicalError, after_writing
 from .keys import KeySource
 from .model import checked_name, checked_value
 from .plan import Plan
 from .state import HMAC, StateFile, path_beside
 from .vault import Contents, Vault
+
+STATE_BEHIND = "Only its state file could not be written; the next sync or change brings that up to date."
+"""What holds when the vault has its new generation and the state file has not."""
 
 
 def open_vault(
@@ -63,7 +66,11 @@ def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) ->
 
 def _note_generation(vault: Vault, state: StateFile, plan: Plan, check: bool) -> None:
     """Let the state file know the generation, so that an older file put back is noticed."""
-    if plan.changes and not check:
+    if not plan.changes or check:
+        return
+    change = plan.changes[0]
+    done = f"'{change.key}' is {'no longer in' if change.after is None else 'in'} the vault {vault.path}."
+    with after_writing(f"{done} {STATE_BEHIND}"):
         contents = vault.read()
         state.update(vault=vault.path, vault_id=contents.vault_id, generation=contents.generation)
 
@@ -110,13 +117,18 @@ def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False)
 
     The state file goes along: it knows the generation, and its hashes may be keyed from the data key.
     """
+    state.check()
     vault.rekey(new, data=data)
-    contents = vault.read()
-    about = {"vault_id": contents.vault_id, "generation": contents.generation}
-    head = state.head()
-    if data and head["state_hash"] == HMAC:
-        state.hash_key = contents.hash_key
-        state.rewrite(about, contents.of_job(str(head.get("job"))))
-    else:
-        state.update(**about)
+    with after_writing(
+        f"The vault {vault.path} is sealed anew, and opens with the new key or passphrase only. Change the "
+        f"configuration if it names another one. {STATE_BEHIND}"
+    ):
+        contents = vault.read()
+        about = {"vault_id": contents.vault_id, "generation": contents.generation}
+        head = state.head()
+        if data and head["state_hash"] == HMAC:
+            state.hash_key = contents.hash_key
+            state.rewrite(about, contents.of_job(str(head.get("job"))))
+        else:
+            state.update(**about)
     return contents

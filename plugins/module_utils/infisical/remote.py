@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Callable, Literal, overload
@@ -17,6 +18,7 @@ from .errors import (
     ConfigurationError,
     InfisicalError,
     Validator,
+    after_writing,
     no_environment,
     no_project,
 )
@@ -471,7 +473,8 @@ class Remote:
             return Report(None) if before is None else Report("delete", before)
         deleted, approval_id = (False, "") if before is None else self._delete(key)
         if self.state is not None and not approval_id:
-            self.state.forget(key)
+            with after_writing(f"'{key}' was deleted from {self.scope}. {_NOT_NOTED}") if deleted else nullcontext():
+                self.state.forget(key)
         # What waits for an approval is still there.
         return Report("delete", before, before if approval_id else None, approval_id) if deleted else Report(None)
 
@@ -620,7 +623,8 @@ class Remote:
             return Report(change.action, change.before, change.before, written.approval_id)
         stored = written.secret
         if self.state is not None and target.value is not None:
-            self.state.record(target.key, target.value, stored.version if stored is not None else 0)
+            with after_writing(f"'{target.key}' was written to {self.scope}. {_NOT_NOTED}"):
+                self.state.record(target.key, target.value, stored.version if stored is not None else 0)
         after = self.expected(change.before, target)
         if stored is not None:
             # As far as the answer of a write tells: servers leave out what they do not keep, and some leave out tags.
@@ -1074,6 +1078,7 @@ class _Application:
 
 _CANNOT_TELL = frozenset((Conclusion.FORBIDDEN, Conclusion.ROUTE_MISSING, Conclusion.INVALID))
 
+_NOT_NOTED = "Only its state file could not be written."
 _UNCOMPARED = (
     "The identity may not read this secret, so comment, tags and metadata cannot be compared: they are written "
     "together with a new value only."

@@ -16,7 +16,17 @@ from typing import Any, Callable
 
 from . import dotenv, files
 from .api import Api, Listing, Project
-from .errors import Conclusion, ConfigurationError, InfisicalError, Operation, Validator, no_project, remedy
+from .errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+    Operation,
+    Validator,
+    after_writing,
+    no_project,
+    remedy,
+)
+from .local import STATE_BEHIND
 from .model import Scope, Secret, checked_name, checked_path, checked_value, normalized_name
 from .plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
 from .preflight import visible_projects
@@ -290,10 +300,10 @@ class _Cycle:
             plan = self._plan(draft.contents, desired, listings)
             record = self._record(draft.contents, plan, config, listings, len(desired))
             after = draft.apply(plan, job=self.job.job, record=record)
-        try:
+        outcome = self._outcome(plan, after, projects)
+        done = f"The vault {self.vault.path} holds what was pulled ({outcome.summary()})."
+        with after_writing(f"{done} {STATE_BEHIND}", **outcome.as_result()):
             self._write_state(after, projects, sum(change.action != "delete" for change in plan.changes))
-        except InfisicalError as error:
-            raise self._unrecorded(error, plan, after, projects) from None
         return self._reported(plan, after, projects)
 
     # Reading
@@ -596,19 +606,6 @@ class _Cycle:
             failed={project_id: str(error) for project_id, error in self.failed.items()},
         )
 
-    def _unrecorded(
-        self, error: InfisicalError, plan: Plan, contents: Contents, projects: Sequence[Project]
-    ) -> InfisicalError:
-        """The error of a state file that could not follow the vault."""
-        outcome = self._outcome(plan, contents, projects)
-        told = InfisicalError(
-            error.conclusion,
-            f"{error} The vault is in order and holds what was pulled ({outcome.summary()}); the next sync brings the "
-            "state file up to it.",
-        )
-        told.details = outcome.as_result()
-        return told
-
     def _reported(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
         """The outcome. Raises InfisicalError (PARTIAL) where a project could not be read."""
         outcome = self._outcome(plan, contents, projects)
@@ -800,7 +797,8 @@ def push(
         make_path=listing is None,
     )
     if vault_state is not None:
-        vault_state.pushed(len(applied.written))
+        with after_writing(f"{len(applied.written)} changes were written to {scope}. Only the count of them was not."):
+            vault_state.pushed(len(applied.written))
     done = {*applied.written, *applied.pending}
     left = [change.key for change in plan.changes if change.key not in done]
     outcome = replace(

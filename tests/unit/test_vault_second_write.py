@@ -1,0 +1,124 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A vault and its state file are two writes: the error of the second says what the first has done."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, local, vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    InfisicalError,
+    after_writing,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import HMAC, StateFile
+from ansible_collections.keyfleet.infisical.plugins.modules import infisical_vault
+
+STEPS = ("open", "fsync", "fchmod", "link", "rename")
+Act = Callable[[vault.Vault, StateFile, keys.KeySource], object]
+ACTIONS: dict[str, tuple[Act, str]] = {
+    "set": (lambda made, state, new: local.put(made, state, "B", "2"), "'B' is in the vault"),
+    "delete": (lambda made, state, new: local.remove(made, state, "A"), "'A' is no longer in the vault"),
+    "rekey": (lambda made, state, new: local.rekey(made, state, new), "opens with the new key or passphrase only"),
+    "rekey --data": (
+        lambda made, state, new: local.rekey(made, state, new, data=True), "opens with the new key or passphrase only",
+    ),
+}  # fmt: skip
+DURABLE = ("holds the new entries", "opens with the new key or passphrase only")
+"""What the vault itself says if it fails after its new file is in place."""
+
+
+class Disk:
+    """Fails the `number`th call of one function of `os` with a full disk."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str, number: int) -> None:
+        self.left = number
+        real = getattr(os, step)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.left -= 1
+            if not self.left:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, step, call)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_error_says_whether_the_vault_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, step: str
+) -> None:
+    act, said = ACTIONS[action]
+    behind = 0
+    for number in range(1, 60):
+        room = tmp_path / str(number)
+        room.mkdir()
+        for name in ("old", "new"):
+            keys.make_key_file(str(room / name))
+        old, new = keys.KeyFile(str(room / "old")), keys.KeyFile(str(room / "new"))
+        old.secret(), new.secret()
+        made, state = local.open_vault(str(room / "vault"), old)
+        local.put(made, state, "A", "1")
+        state.update(state_hash=HMAC)
+        before = (room / "vault").read_bytes()
+        with monkeypatch.context() as broken:
+            disk = Disk(broken, step, number)
+            try:
+                act(made, state, new)
+            except InfisicalError as error:
+                failure: InfisicalError | None = error
+            else:
+                failure = None
+        if failure is None:
+            assert disk.left > 0
+            break
+        told, changed = str(failure), (room / "vault").read_bytes() != before
+        assert changed == (said in told or any(words in told for words in DURABLE)), told
+        if said in told and "Only its state file" in told:
+            behind += 1
+            assert failure.details["changed"] is True
+            assert "run it again" not in told
+            made, state = local.open_vault(str(room / "vault"), new if action.startswith("rekey") else old)
+            local.put(made, state, "C", "3")
+            assert state.head()["generation"] == made.read().generation
+    else:
+        raise AssertionError("it never succeeded")
+    assert behind or step == "link"
+
+
+def test_pushed_entry_says_that_the_vault_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys.make_key_file(str(tmp_path / "key"))
+    made, state = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(str(tmp_path / "key")))
+    pushed = infisical_vault.Report("create")
+
+    def fail(**about: Any) -> None:
+        raise InfisicalError(Conclusion.STORAGE, "The state file cannot be written: the disk is full.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(state, "update", fail)
+        with pytest.raises(InfisicalError) as caught:
+            local.put(made, state, "A", "1")
+    told = infisical_vault.half_done(pushed, "A", caught.value)
+    assert "changed in Infisical (create)" in str(told)
+    assert "'A' is in the vault" in str(told)
+    assert "could not follow" not in str(told)
+    lost = infisical_vault.half_done(pushed, "A", InfisicalError(Conclusion.STORAGE, "The vault cannot be written."))
+    assert "could not follow" in str(lost)
+
+
+def test_details_of_both_writes_are_kept() -> None:
+    with pytest.raises(InfisicalError) as caught, after_writing("First.", created=["A"]):
+        error = InfisicalError(Conclusion.STORAGE, "Second.", status=500)
+        error.details = {"next_login": "x"}
+        raise error
+    assert str(caught.value) == "First. Second."
+    assert (caught.value.conclusion, caught.value.status) == (Conclusion.STORAGE, 500)
+    assert caught.value.details == {"changed": True, "next_login": "x", "created": ["A"]}
