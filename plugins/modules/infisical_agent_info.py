@@ -126,6 +126,12 @@ jobs:
       description: The seconds since then.
       type: int
       sample: 240
+    environment_checked:
+      description:
+        - When a sync last saw that the environment still exists, in UTC, V(null) for never. While nothing changes,
+          a server may answer for a deleted environment from a cache, so a sync checks this once an hour.
+      type: str
+      sample: "2026-01-15T10:00:00Z"
     last_error:
       description: The last error with its C(time) and C(message), also where a sync has succeeded since, else V(null).
       type: dict

@@ -584,6 +584,95 @@ def test_count_of_a_push_that_is_not_kept_names_the_push(site: Site, monkeypatch
     assert len(site.controlled.stored("B")) == 1
 
 
+# An environment that is gone, behind the server's cache
+
+
+def later(site: Site) -> None:
+    """Let the last look for the environment be more than an hour ago."""
+    site.opened()[1].update(environment_asked="2026-01-01T00:00:00Z", environment_checked="2026-01-01T00:00:00Z")
+
+
+def asked_for_projects(site: Site) -> int:
+    found = len(site.controlled.server.requests(r"/api/v1/(projects|workspace)"))
+    site.controlled.server.clear_requests()
+    return found
+
+
+@pytest.mark.kinds("2026-07")
+@pytest.mark.parametrize("prune", [False, True], ids=["304", "cached 200"])
+def test_deleted_environment_is_noticed_behind_the_cache(site: Site, prune: bool) -> None:
+    job = replace(JOB, prune=prune, prune_scope="vault" if prune else "job")
+    site.store({"A": "one"})
+    site.pull(job)
+    site.pull(job)
+    site.controlled.server.delete_environment(PROJECT, ENVIRONMENT, cached=True)
+    assert site.pull(job).not_modified is not prune
+    later(site)
+    for check in (True, False, False):
+        error = site.pull_error(job, check=check)
+        assert error.conclusion is Conclusion.SCOPE_MISSING
+        assert "no environment 'dev'" in str(error) and "prod, staging" in str(error)
+    assert site.values() == {"A": "one"}
+    assert site.state()["environment_checked"] == "2026-01-01T00:00:00Z"
+    assert "no environment 'dev'" in local.status(*site.opened())["last_error"]["message"]
+
+
+@pytest.mark.kinds("2026-07")
+def test_environment_is_checked_once_an_hour_by_one_request(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    assert asked_for_projects(site) == 0
+    later(site)
+    found = []
+    for _turn in range(3):
+        site.pull()
+        found.append(asked_for_projects(site))
+    assert found == [1, 0, 0]
+    checked = local.status(*site.opened())["environment_checked"]
+    assert checked > "2026-01-01T00:00:00Z"
+    site.opened()[1].update(environment_asked="2099-01-01T00:00:00Z")  # by a clock that was wrong
+    site.pull()
+    assert asked_for_projects(site) == 1
+
+
+@pytest.mark.kinds("2026-07")
+@pytest.mark.parametrize("fault", [{"status": 403, "error": "PermissionDenied"}, {"status": 422}])
+def test_refused_check_fails_no_pull_and_waits_an_hour(site: Site, fault: dict[str, Any]) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    later(site)
+    site.controlled.server.arm("status", path="/api/v1/(projects|workspace)", times=None, **fault)
+    assert site.pull().not_modified
+    asked_for_projects(site)
+    assert site.pull().not_modified
+    assert asked_for_projects(site) == 0
+    assert site.state()["environment_checked"] == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.kinds("2026-07")
+def test_pull_of_all_projects_notices_a_deleted_environment(site: Site) -> None:
+    two_projects(site.controlled)
+    everything = replace(JOB, project_ids=(), prune=True)
+    site.store({"A": "one"})
+    put_other(site.controlled, "X", "x")
+    site.pull(everything)
+    site.pull(everything)
+    assert site.state()["environment_checked"]
+    site.controlled.server.delete_environment(OTHER_PROJECT, ENVIRONMENT, cached=True)
+    assert site.pull_error(everything).conclusion is Conclusion.GUARD
+    assert site.values() == {"A": "one", "X": "x"}
+
+
+@pytest.mark.kinds("2024")
+def test_server_without_that_cache_is_not_asked_more(site: Site) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    later(site)
+    site.pull()
+    assert asked_for_projects(site) == 0
+    assert site.state()["environment_checked"] > "2026-01-01T00:00:00Z"
+
+
 @REAL_KINDS
 def test_the_key_format_gives_secrets_of_several_paths_and_projects_names_of_their_own(site: Site) -> None:
     two_projects(site.controlled)

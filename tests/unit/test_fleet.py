@@ -143,6 +143,13 @@ def test_the_clock_of_a_host_that_is_ahead_is_put_right() -> None:
     assert behind.last_sync == SYNCED
 
 
+def test_time_of_the_environment_check_is_kept_and_optional() -> None:
+    [vault] = told(job(environment_checked=SYNCED)).vaults
+    assert vault.environment_checked == SYNCED
+    [vault] = told(job()).vaults
+    assert vault.environment_checked is None
+
+
 def test_a_sync_that_is_yet_to_come_is_of_a_clock_that_was_wrong() -> None:
     [vault] = told(job(last_sync="2031-01-01T00:00:00Z")).vaults
     assert vault.last_sync is None

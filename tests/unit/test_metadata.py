@@ -111,7 +111,7 @@ def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, caps
     assert one == {
         "job": "shop", "service": "https://infisical.example.com", "project_ids": ["p1", "p2"], "environment": "prod",
         "secret_path": "/shop", "recursive": True, "key_format": "{path}_{key}", "normalize_names": False,
-        "interval_minutes": 360, "last_sync": None, "ended": SYNCED, "conclusion": "forbidden", "message": "No.",
+        "interval_minutes": 360, "last_sync": None, "environment_checked": None, "ended": SYNCED, "conclusion": "forbidden", "message": "No.",
         "generation": 1, "problem": None,
         "files": [{"path": "/run/shop/env", "format": "dotenv", "owner": "root", "names": ["DB_*"]}],
     }  # fmt: skip
@@ -184,9 +184,10 @@ def test_entries_of_other_jobs_and_of_people_are_left_out(jobs: Jobs, capsys: py
 def test_projects_that_are_not_named_are_those_of_the_last_sync(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     vault = jobs.add("shop", project_ids="all")
     _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
-    state.update(project_ids=["p7", "p8"], last_sync=SYNCED)
+    state.update(project_ids=["p7", "p8"], last_sync=SYNCED, environment_checked=SYNCED)
     [job] = told(capsys)["jobs"]
     assert (job["project_ids"], job["last_sync"], job["conclusion"]) == (["p7", "p8"], SYNCED, "ok")
+    assert job["environment_checked"] == SYNCED
 
 
 def test_without_a_report_the_state_file_tells_of_a_failure(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:

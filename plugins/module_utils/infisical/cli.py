@@ -438,7 +438,8 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"problem:     {shown(found['problem'])}"
     yield f"secrets:     {secrets} (generation {found['generation']})"
     yield f"projects:    {', '.join(shown(project) for project in found['projects']) or 'none'}"
-    yield f"environment: {shown(found['environment'] or 'none')}"
+    seen = found.get("environment_checked")
+    yield f"environment: {shown(found['environment'] or 'none')}" + (f" (last seen {shown(str(seen))})" if seen else "")
     yield "last sync:   " + ("never" if last is None else f"{last}" + ("" if age is None else f" ({_age(age)} ago)"))
     yield "last error:  " + ("none" if not error else f"{error.get('time')}: {shown(str(error.get('message')))}")
     cycle = found.get("last_cycle")

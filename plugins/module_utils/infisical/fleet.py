@@ -108,7 +108,7 @@ class JobScope:
 class AgentVault:
     """A host's vault with its job. Times are ISO 8601 in UTC, None for never.
 
-    `host` is the name in the inventory. `conclusion` is that of the last sync, `message` says more; `problem` is why
+    `host` is the name in the inventory. `environment_checked` is when the job's environment was last seen to exist. `conclusion` is that of the last sync, `message` says more; `problem` is why
     the vault could not be opened. `silent` is whether the host was asked again since `answered_at`, in vain. A host
     that has no job, or has never answered, has one with an empty job.
     """
@@ -119,6 +119,7 @@ class AgentVault:
     scope: JobScope = field(default_factory=JobScope)
     interval_minutes: int = 0
     last_sync: str | None = None
+    environment_checked: str | None = None
     ended: str | None = None
     conclusion: str = ""
     message: str = ""
@@ -446,6 +447,7 @@ def _vault_document(
         },
         "interval_minutes": vault.interval_minutes,
         "last_sync": vault.last_sync,
+        "environment_checked": vault.environment_checked,
         "ended": vault.ended,
         "conclusion": vault.conclusion,
         "message": vault.message,
@@ -538,6 +540,7 @@ def parsed_answer(data: Any, time: str) -> HostAnswer:
                     last_sync=_earlier(vault.last_sync, ahead)
                     if (seconds_of(vault.last_sync) or 0) <= told_at
                     else None,
+                    environment_checked=_earlier(vault.environment_checked, ahead),
                     ended=_earlier(vault.ended, ahead),
                     answered_at=time,
                     holds=holds,
@@ -659,6 +662,8 @@ def _parsed_job(row: Mapping[str, Any], host: str) -> AgentVault:
         ),
         interval_minutes=max(0, int(_of(int, row, "interval_minutes"))),
         last_sync=_optional(row, "last_sync"),
+        # Older agents do not report it.
+        environment_checked=_optional({"environment_checked": None, **row}, "environment_checked"),
         ended=_optional(row, "ended"),
         conclusion=_text(row, "conclusion"),
         message=_text(row, "message"),

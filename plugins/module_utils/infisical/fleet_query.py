@@ -226,6 +226,7 @@ def _vaults(facts: Facts) -> Iterator[Row]:
             "age_seconds": facts.age(vault.last_sync),
             "intervals": facts.intervals_since(vault),
             "late": facts.is_late(vault),
+            "environment_checked": vault.environment_checked,
             "generation": vault.generation,
             "secrets": len(vault.holds),
             "behind": sum(facts.state_of_hold(hold) == "behind" for hold in vault.holds),
@@ -386,7 +387,7 @@ TYPES: dict[str, Kind] = {
     "agent_vault": Kind(
         _vaults,
         ("id", "host", "job", "service", "state", "conclusion", "message", "last_sync", "age_seconds", "intervals",
-         "late", "generation", "secrets", "behind", "missing", "answered_at"),
+         "late", "environment_checked", "generation", "secrets", "behind", "missing", "answered_at"),
         ("silent", "failed", "never", "stale", "ok"),
     ),
     "source": Kind(_sources, (*_PLACE_KEYS, "listed_at", "age_seconds", "problem")),

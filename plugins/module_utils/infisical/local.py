@@ -96,6 +96,7 @@ def status(vault: Vault, state: StateFile) -> dict[str, Any]:
         "job": head.get("job"),
         "last_sync": last,
         "age_seconds": _age(last),
+        "environment_checked": head.get("environment_checked"),
         "last_error": head.get("last_error"),
         "error_count": head["error_count"],
         "pull_count": head["pull_count"],

@@ -43,6 +43,7 @@ def of_job(job: str, settled: Settled, vault: Vault, state: StateFile) -> dict[s
         return {**found, "problem": str(error)}
     found["project_ids"] = found["project_ids"] or head["project_ids"]
     found["generation"] = head.get("generation", 0)
+    found["environment_checked"] = head.get("environment_checked")
     found.update(_last(settled, head))
     # Without a vault, nothing has been synced yet, or all of it was taken away.
     if vault.exists():
@@ -57,7 +58,7 @@ def unknown(job: str, problem: str) -> dict[str, Any]:
     """What there is to tell of a job whose configuration or vault cannot be read."""
     return {
         "job": job, "service": "", "project_ids": [], "environment": "", "secret_path": "/", "recursive": False,
-        "key_format": "{key}", "normalize_names": False, "interval_minutes": 0, "last_sync": None, "ended": None,
+        "key_format": "{key}", "normalize_names": False, "interval_minutes": 0, "last_sync": None, "environment_checked": None, "ended": None,
         "conclusion": "", "message": "", "generation": 0, "problem": problem, "files": [], "places": [], "secrets": [],
     }  # fmt: skip
 

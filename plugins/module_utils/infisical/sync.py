@@ -10,6 +10,7 @@ import gc
 import hashlib
 import json
 import string
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable
@@ -23,6 +24,7 @@ from .errors import (
     Operation,
     Validator,
     after_writing,
+    no_environment,
     no_project,
     remedy,
 )
@@ -31,6 +33,7 @@ from .model import Scope, Secret, checked_name, checked_path, checked_value, nor
 from .plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
 from .preflight import visible_projects
 from .remote import UNREADABLE, Remote, listed, merged
+from .report import seconds_of
 from .state import HMAC, SHA256, StateFile, now
 from .vault import Contents, Vault
 
@@ -238,6 +241,9 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+_CHECK_EVERY = 3600.0
+"""Seconds between two looks for an environment whose listing does not change."""
+
 # A project that fails for one of these reasons fails as the others would: they are not asked.
 _FOR_ALL = frozenset(
     (
@@ -269,6 +275,8 @@ class _Cycle:
     lacking: dict[str, InfisicalError] = field(default_factory=dict)
     shares: bool = False
     """Whether another job holds something that this one would hold too."""
+    checks: dict[str, str] = field(default_factory=dict)
+    """What the state file is to keep of the look for the environment: when it was found, and when it was looked for."""
 
     def run(self) -> Outcome:
         if not self.check:
@@ -286,6 +294,7 @@ class _Cycle:
         config = self._config(projects)
         listings = self._read(projects, _validators(before, self.job.job, config))
         if listings is None and before is not None:
+            self._check_environment(projects)
             return self._not_modified(before, projects)
         listings = listings or {}
         if self.failed and not listings:
@@ -295,9 +304,15 @@ class _Cycle:
         desired = self._desired({project.id: project for project in projects}, listings)
         if self.check:
             plan = self._plan(before, desired, listings)
+            if not plan.changes:
+                self._check_environment(projects)
             return self._reported(plan, before, projects)
         with self.vault.writing(create=True) as draft:
             plan = self._plan(draft.contents, desired, listings)
+            if plan.changes:
+                self.checks = _found_now()  # an answer from a cache brings nothing new
+            else:
+                self._check_environment(projects)
             record = self._record(draft.contents, plan, config, listings, len(desired))
             after = draft.apply(plan, job=self.job.job, record=record)
         outcome = self._outcome(plan, after, projects)
@@ -369,6 +384,7 @@ class _Cycle:
             return None
         self.log(f"Reading {self.job.scope(project.id)}")
         try:
+            self._check_listed(project)
             listing = Remote(self.api, self.job.scope(project.id)).listing(
                 recursive=self.job.recursive,
                 include_imports=self.job.include_imports,
@@ -385,6 +401,39 @@ class _Cycle:
             self.lacking[project.id] = error
             return None if known == Validator() else Listing(())
         return listing
+
+    def _check_listed(self, project: Project) -> None:
+        """Raise InfisicalError (SCOPE_MISSING) if the project was read in this cycle, and lacks the environment."""
+        slugs = [environment.slug for environment in project.environments]
+        if _was_read(project) and self.job.environment not in slugs:
+            raise no_environment(self.job.environment, project.id, slugs, "Set environment to one of these slugs.")
+
+    def _check_environment(self, projects: Sequence[Project]) -> None:
+        """Look now and then whether the environment of an unchanged listing is still there: servers of 2026 answer for
+        a deleted one from a cache for as long as somebody asks. Raises InfisicalError (SCOPE_MISSING).
+
+        At most one request an hour, unless the environment is missing; none if this cycle has read the projects, or the
+        server is of before that cache. What keeps the answer away is not this pull's error.
+        """
+        if self.failed:
+            return
+        if self.api.version == "v3" or all(map(_was_read, projects)):
+            self.checks = _found_now()
+            return
+        head = self.state.head()
+        if head.get("environment") == self.job.environment and _is_recent(head.get("environment_asked")):
+            return
+        self.checks = {"environment_asked": now()}
+        try:
+            found = {project.id: project for project in self.api.projects()}
+        except InfisicalError as error:
+            self.log(f"Whether the environment '{self.job.environment}' is still there is not known: {error}")
+            return
+        for project in projects:
+            if project.id not in found:
+                raise no_project(project.id)
+            self._check_listed(found[project.id])
+        self.checks = _found_now()
 
     def _refuse_hidden(self, listing: Listing, project: Project) -> None:
         rows = (listing.secrets, *(imported.secrets for imported in listing.imports))
@@ -579,16 +628,18 @@ class _Cycle:
             "vault": self.vault.path,
             "vault_id": contents.vault_id,
             **({} if self.failed else {"last_sync": now()}),
+            **self.checks,
         }
 
     def _touch_state(self, contents: Contents, projects: Sequence[Project]) -> None:
         """Note the time where the state file knows the rest already."""
         head, about = self.state.head(), self._about(contents, projects)
-        known = {name: value for name, value in about.items() if name not in ("last_sync", "generation")}
+        times = {"last_sync": about["last_sync"], **self.checks}
+        known = {name: value for name, value in about.items() if name != "generation" and name not in times}
         same = all(head.get(name) == value for name, value in known.items())
         newer = isinstance(head.get("generation"), int) and head["generation"] >= about["generation"]
         if same and newer and head.get("state_hash") == self.job.state_hash and self.state.is_whole():
-            self.state.update(last_sync=about["last_sync"])
+            self.state.update(**times)
         else:
             self._write_state(contents, projects, 0)
 
@@ -622,6 +673,21 @@ class _Cycle:
         )
         partial.details = outcome.as_result()
         raise partial
+
+
+def _was_read(project: Project) -> bool:
+    """Whether the server has described a project, which otherwise has its id alone."""
+    return bool(project.name or project.slug)
+
+
+def _found_now() -> dict[str, str]:
+    found = now()
+    return {"environment_checked": found, "environment_asked": found}
+
+
+def _is_recent(asked: Any) -> bool:
+    then = seconds_of(str(asked))
+    return then is not None and 0 <= time.time() - then < _CHECK_EVERY
 
 
 def _validators(contents: Contents | None, job: str, config: str) -> dict[str, Validator]:
