@@ -50,6 +50,8 @@ options:
       - Let the server replace references such as V(${OTHER_SECRET}) in a value with what they refer to.
       - A reference to something that does not exist becomes empty then, which is why this is off unless asked for. A
         value that holds the characters V(${) for another reason would be damaged.
+      - Servers of late 2026 leave such a reference as it is, which is warned of. A text of several lines that arrives
+        quoted, because of its multi-line encoding in Infisical, is restored with a warning.
     type: bool
     default: false
   on_missing:

@@ -54,6 +54,8 @@ options:
     description:
       - Whether the server replaces references such as V(${OTHER_SECRET}) in values with what they refer to. A reference
         to something that does not exist becomes empty then. Only with O(direction=pull).
+      - Servers of late 2026 leave such a reference as it is, which is warned of. A text of several lines that arrives
+        quoted, because of its multi-line encoding in Infisical, is restored with a warning.
     type: bool
     default: false
   key_format:

@@ -218,8 +218,9 @@ class RunCache:
         """One secret by name (an empty mapping where there is none), as `Remote.find` gives it."""
 
         def fetch() -> Merged:
-            found = Remote(self.api(), scope).find(key, **reading)
-            return Merged({} if found is None else {key: found})
+            remote = Remote(self.api(), scope)
+            found = remote.find(key, **reading)
+            return Merged({} if found is None else {key: found}, tuple(remote.warnings))
 
         return self._fetched(scope, ["one", asdict(scope), key, reading], fetch)
 

@@ -136,6 +136,81 @@ def test_references_are_resolved_only_where_that_is_asked_for(controlled: Contro
     assert store.put(Secret("URL", "pg://${dev.app.USER}@${HOST}/${NONE}")).action is None
 
 
+PEM = "-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n"
+# A backslash and an n of its own, quotes, and line ends: what a server quotes of it cannot be told apart again.
+ACCOUNT = '{\n  "private_key": "a\\nb"\n}'
+QUOTED = {"skip_multiline_encoding": True}
+
+
+def requests_for_secrets(controlled: Controlled) -> int:
+    found = len([entry for entry in controlled.server.requests("/secrets") if entry["method"] == "GET"])
+    controlled.server.clear_requests()
+    return found
+
+
+@pytest.mark.kinds("2026-07")
+@pytest.mark.parametrize("recursive", [False, True])
+def test_text_of_many_lines_through_a_reference_is_whole(controlled: Controlled, recursive: bool) -> None:
+    controlled.put("PEM", PEM)
+    controlled.put("LINK", "${PEM}", **QUOTED)
+    controlled.put("ACCOUNT", ACCOUNT)
+    controlled.put("LINK_OF_ACCOUNT", "${ACCOUNT}", **QUOTED)
+    controlled.put("STORED_SO", '"l1\\nl2"')
+    store = controlled.remote()
+    requests_for_secrets(controlled)
+    found = merged(store.listing(expand_references=True, recursive=recursive))
+    assert requests_for_secrets(controlled) == 2
+    assert {key: secret.value for key, secret in found.secrets.items()} == {
+        "PEM": PEM, "LINK": PEM, "ACCOUNT": ACCOUNT, "LINK_OF_ACCOUNT": ACCOUNT, "STORED_SO": '"l1\\nl2"',
+    }  # fmt: skip
+    [warning] = found.warnings
+    assert ": LINK, LINK_OF_ACCOUNT." in warning and "skipMultilineEncoding" in warning
+    assert "AAAA" not in warning
+
+
+@pytest.mark.kinds("2026-07")
+def test_text_of_many_lines_from_another_folder_is_whole(controlled: Controlled) -> None:
+    controlled.put("ACCOUNT", ACCOUNT, "/app")
+    controlled.put("LINK", "${dev.app.ACCOUNT}", **QUOTED)
+    controlled.put("MIXED", "x\n${dev.app.ACCOUNT}", **QUOTED)
+    for store in (controlled.remote(), controlled.remote(api_version="v4")):
+        values = {key: one.value for key, one in merged(store.listing(expand_references=True)).secrets.items()}
+        assert values["LINK"] == ACCOUNT
+        found = store.find("LINK", expand_references=True)
+        assert found is not None
+        assert found.value == ACCOUNT
+        assert "LINK" in store.warnings[0]
+    # Of what is more than a reference, each \\n is taken for a line end, and that is said.
+    mixed = controlled.remote().overview("MIXED", expand_references=True, view_values=True)
+    assert mixed.secrets[0].value == "x\n" + ACCOUNT.replace("\\n", "\n")
+    assert "was taken for a line end" in mixed.warnings[0]
+
+
+@pytest.mark.kinds("2026-07")
+def test_values_without_quotes_cost_no_second_request(controlled: Controlled) -> None:
+    controlled.put("PEM", PEM)
+    controlled.put("PLAIN", "${PEM}")
+    store = controlled.remote()
+    requests_for_secrets(controlled)
+    listing = store.listing(expand_references=True)
+    assert merged(listing).secrets["PLAIN"].value == PEM
+    assert (requests_for_secrets(controlled), listing.warnings) == (1, ())
+
+
+@pytest.mark.kinds("2026-07")
+def test_unresolved_reference_is_warned_of_by_name(controlled: Controlled) -> None:
+    controlled.server.use_profile("2026-10")
+    controlled.put("URL", "canary-0815@${NONE}")
+    controlled.put("ROUND", "${ROUND}")
+    store = controlled.remote()
+    [warning] = merged(store.listing(expand_references=True)).warnings
+    assert ": ROUND, URL." in warning and "expand_references: false" in warning
+    assert "canary-0815" not in warning
+    assert merged(store.listing()).warnings == ()
+    store.find("URL", expand_references=True)
+    assert "URL" in store.warnings[0]
+
+
 @pytest.mark.kinds("2026-07")
 def test_values_that_are_not_asked_for_are_not_sent_by_the_server(controlled: Controlled) -> None:
     controlled.put("A", "one")

@@ -584,6 +584,18 @@ def test_count_of_a_push_that_is_not_kept_names_the_push(site: Site, monkeypatch
     assert len(site.controlled.stored("B")) == 1
 
 
+@pytest.mark.kinds("2026-07")
+@pytest.mark.parametrize("more", [{}, {"recursive": True}, {"normalize_names": True}], ids=str)
+def test_pem_through_a_reference_is_whole_in_the_vault(site: Site, more: dict[str, Any]) -> None:
+    site.store({"PEM": "l1\nl2\n", "BAD": "x"})
+    site.store({"LINK": "${PEM}"}, skip_multiline_encoding=True)
+    outcome = site.pull(replace(JOB, expand_references=True, **more))
+    assert site.values() == {"PEM": "l1\nl2\n", "BAD": "x", "LINK": "l1\nl2\n"}
+    [warning] = outcome.warnings
+    assert ": LINK." in warning
+    assert site.pull(replace(JOB, expand_references=True, **more)).not_modified
+
+
 # An environment that is gone, behind the server's cache
 
 

@@ -34,6 +34,7 @@ FLOORS = {
     "auth": 3,
     "vault": 3,
     "deliver": 3,
+    "references": 3,
     "host": 2,
     "notify": 3,
     "gate": 4,

@@ -111,7 +111,8 @@ def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, caps
     assert one == {
         "job": "shop", "service": "https://infisical.example.com", "project_ids": ["p1", "p2"], "environment": "prod",
         "secret_path": "/shop", "recursive": True, "key_format": "{path}_{key}", "normalize_names": False,
-        "interval_minutes": 360, "last_sync": None, "environment_checked": None, "ended": SYNCED, "conclusion": "forbidden", "message": "No.",
+        "interval_minutes": 360, "last_sync": None, "environment_checked": None,
+        "ended": SYNCED, "conclusion": "forbidden", "message": "No.",
         "generation": 1, "problem": None,
         "files": [{"path": "/run/shop/env", "format": "dotenv", "owner": "root", "names": ["DB_*"]}],
     }  # fmt: skip

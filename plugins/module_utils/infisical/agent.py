@@ -32,9 +32,8 @@ CRON = "/etc/cron.d"
 
 ROOMS = (
     "__init__", "agent", "api", "auth", "cli", "config", "credentials", "cycle", "deliver", "dotenv", "errors", "files",
-    "fleet", "gate", "host", "keys", "local", "metadata", "model", "notify", "plan", "preflight", "redact", "remote",
-    "report", "schedule", "state", "sync", "systemd", "transport", "units", "vault",
-    "wire",
+    "fleet", "gate", "host", "keys", "local", "metadata", "model", "notify", "plan", "preflight", "redact",
+    "references", "remote", "report", "schedule", "state", "sync", "systemd", "transport", "units", "vault", "wire",
 )  # fmt: skip
 """The modules of this library that a host gets: this one with all that it imports. Nothing else comes with it in what
 Ansible sends; tests compare."""

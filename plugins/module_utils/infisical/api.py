@@ -42,12 +42,13 @@ class Imported:
 class Listing:
     """The secrets of a scope, in no order to rely on and with a key possibly more than once, and its imports.
 
-    `validator` is what to ask with whether it has changed since.
+    `validator` is what to ask with whether it has changed since; `warnings` are what a person should know of values.
     """
 
     secrets: tuple[Secret, ...]
     imports: tuple[Imported, ...] = ()
     validator: Validator = field(default_factory=Validator)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,10 @@ class JobScope:
 class AgentVault:
     """A host's vault with its job. Times are ISO 8601 in UTC, None for never.
 
-    `host` is the name in the inventory. `environment_checked` is when the job's environment was last seen to exist. `conclusion` is that of the last sync, `message` says more; `problem` is why
-    the vault could not be opened. `silent` is whether the host was asked again since `answered_at`, in vain. A host
-    that has no job, or has never answered, has one with an empty job.
+    `host` is the name in the inventory. `environment_checked` is when the job's environment was last seen to exist.
+    `conclusion` is that of the last sync, `message` says more; `problem` is why the vault could not be opened.
+    `silent` is whether the host was asked again since `answered_at`, in vain. A host that has no job, or has never
+    answered, has one with an empty job.
     """
 
     host: str

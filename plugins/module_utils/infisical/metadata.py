@@ -58,7 +58,8 @@ def unknown(job: str, problem: str) -> dict[str, Any]:
     """What there is to tell of a job whose configuration or vault cannot be read."""
     return {
         "job": job, "service": "", "project_ids": [], "environment": "", "secret_path": "/", "recursive": False,
-        "key_format": "{key}", "normalize_names": False, "interval_minutes": 0, "last_sync": None, "environment_checked": None, "ended": None,
+        "key_format": "{key}", "normalize_names": False, "interval_minutes": 0, "last_sync": None,
+        "environment_checked": None, "ended": None,
         "conclusion": "", "message": "", "generation": 0, "problem": problem, "files": [], "places": [], "secrets": [],
     }  # fmt: skip
 

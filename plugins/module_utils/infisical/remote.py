@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Callable, Literal, overload
 
+from . import references
 from .api import Api, Folder, Listing, Written, batch_bytes
 from .errors import (
     BODY_LIMIT,
@@ -128,7 +129,7 @@ def merged(listing: Listing) -> Merged:
         chosen = {**more, **chosen}
     for key in ambiguous:
         del chosen[key]
-    return Merged(chosen, tuple(warnings), ambiguous)
+    return Merged(chosen, (*listing.warnings, *warnings), ambiguous)
 
 
 def listed(listing: Listing) -> Overview:
@@ -144,7 +145,15 @@ def listed(listing: Listing) -> Overview:
         by_name, more_warnings, _none = _by_name(rows)
         warnings += more_warnings
         chosen.update({(*place, key): secret for key, secret in by_name.items()})
-    return Overview(tuple(chosen[place] for place in sorted(chosen)), tuple(warnings))
+    return Overview(tuple(chosen[place] for place in sorted(chosen)), (*listing.warnings, *warnings))
+
+
+def _every(listing: Listing) -> list[Secret]:
+    return [*listing.secrets, *(secret for imported in listing.imports for secret in imported.secrets)]
+
+
+def _place(secret: Secret) -> tuple[str, str, str]:
+    return secret.environment, secret.secret_path, secret.key
 
 
 def _by_name(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str], dict[str, str]]:
@@ -176,7 +185,10 @@ def _by_name(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str],
 
 
 class Remote:
-    """One scope of an Infisical. Methods raise InfisicalError with the environments and folders that do exist."""
+    """One scope of an Infisical. Methods raise InfisicalError with the environments and folders that do exist.
+
+    `warnings` are what a person should know of the values that `find` has returned.
+    """
 
     def __init__(
         self,
@@ -193,6 +205,7 @@ class Remote:
         self.overwrite_rotated = overwrite_rotated
         self.state = state
         self._names_refused = False
+        self.warnings: list[str] = []
 
     # Reading
 
@@ -245,7 +258,58 @@ class Remote:
             problem = self.problem()
             if problem is not None:
                 raise problem
-        return listing
+        if listing is None or not (expand_references and view_values):
+            return listing
+
+        def read_raw() -> Listing:
+            return self.api.list_secrets(self.scope, recursive=recursive, include_imports=include_imports)
+
+        return self._restored(listing, read_raw)
+
+    def _restored(self, listing: Listing, read_raw: Callable[[], Listing]) -> Listing:
+        """The listing with its values as they are where they are kept: a value of several lines that comes through a
+        reference may be quoted.
+
+        `read_raw` is called only if a value looks so. What it has in place of the value is looked up, to be sure.
+        """
+        secrets = _every(listing)
+        unresolved = [secret.key for secret in secrets if references.is_unresolved(secret.value)]
+        quoted = [secret for secret in secrets if references.is_quoted(secret.value)]
+        restored: dict[Secret, str] = {}
+        assumed: list[str] = []
+        if quoted:
+            raws = {_place(secret): secret.value or "" for secret in _every(read_raw())}
+            for secret in quoted:
+                raw = raws.get(_place(secret), secret.value)
+                if raw == secret.value or not references.is_unresolved(raw):
+                    continue  # stored so
+                text = self._referred(raw or "", secret, raws)
+                if text is None or not references.is_quoted_of(secret.value, text):
+                    text = references.unquoted(secret.value or "")
+                    assumed.append(secret.key)
+                restored[secret] = text
+        found = [secret.key for secret in restored if secret.key not in assumed]
+        warnings = references.warnings(self.scope, unresolved, found, assumed)
+
+        def mend(rows: Iterable[Secret]) -> tuple[Secret, ...]:
+            return tuple(row._replace(value=restored.get(row, row.value)) for row in rows)
+
+        if restored:
+            imports = tuple(replace(one, secrets=mend(one.secrets)) for one in listing.imports)
+            listing = replace(listing, secrets=mend(listing.secrets), imports=imports)
+        return replace(listing, warnings=(*listing.warnings, *warnings))
+
+    def _referred(self, raw: str, secret: Secret, raws: Mapping[tuple[str, str, str], str]) -> str | None:
+        """The text that a raw value refers to, None if that cannot be read or the value is more than one reference."""
+        place = references.target(raw, secret.environment, secret.secret_path)
+        if place is None or not references.is_unresolved(raws.get(place, raw)):
+            return None if place is None else raws[place]
+        environment, path, key = place
+        try:
+            scope = replace(self.scope, environment=environment, secret_path=path)
+            return self.api.get_secret(scope, key, expand_references=True).value
+        except InfisicalError:
+            return None  # it need not be for this identity to read
 
     def find(
         self,
@@ -270,11 +334,20 @@ class Remote:
         if needs_batch(key):
             return merged(self.listing(**reading)).secrets.get(key)
         try:
-            return self.api.get_secret(self.scope, key, **reading)
+            found = self.api.get_secret(self.scope, key, **reading)
         except InfisicalError as error:
             if error.conclusion is Conclusion.SECRET_MISSING:
                 return None
             raise
+        if not (reading.get("expand_references") and reading.get("view_values", True)):
+            return found
+
+        def read_raw() -> Listing:
+            return Listing((self.api.get_secret(self.scope, key, **{**reading, "expand_references": False}),))
+
+        listing = self._restored(Listing((found,)), read_raw)
+        self.warnings += listing.warnings
+        return listing.secrets[0]
 
     def overview(
         self,
@@ -290,7 +363,7 @@ class Remote:
             found = self.find(
                 key, include_imports=include_imports, expand_references=expand_references, view_values=view_values
             )
-            return Overview(() if found is None else (found,))
+            return Overview(() if found is None else (found,), tuple(self.warnings))
         listing = self.listing(
             recursive=recursive,
             include_imports=include_imports,

@@ -464,6 +464,7 @@ class _Cycle:
     def _of_project(self, project: Project, listing: Listing) -> dict[str, list[Secret]]:
         """The secrets of a project by the vault's names: its own before imported ones, the last import first."""
         names: dict[str, list[Secret]] = {}
+        self.warnings += listing.warnings
         for secrets in (listing.secrets, *(imported.secrets for imported in reversed(listing.imports))):
             newest = listed(Listing(secrets))
             self.warnings += [text for text in newest.warnings if text not in self.warnings]
