@@ -596,6 +596,67 @@ def test_pem_through_a_reference_is_whole_in_the_vault(site: Site, more: dict[st
     assert site.pull(replace(JOB, expand_references=True, **more)).not_modified
 
 
+# A folder that the listing leaves out
+
+WHOLE = replace(JOB, recursive=True, prune=True, max_delete_percent=99)
+ONE = r"/secrets(/raw)?/X$"
+
+
+def emptied(site: Site) -> None:
+    """A folder of which the listing has nothing any more."""
+    site.store({"A": "one"})
+    site.store({"X": "x", "Y": "y"}, "/app/db")
+    site.pull(WHOLE)
+    site.delete("X", "/app/db")
+    site.delete("Y", "/app/db")
+    site.controlled.server.clear_requests()
+
+
+@REAL_KINDS
+@pytest.mark.parametrize("check", [False, True])
+def test_folder_that_may_not_be_read_is_not_pruned(site: Site, check: bool) -> None:
+    emptied(site)
+    site.controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path=ONE, times=None)
+    error = site.pull_error(WHOLE, check=check)
+    assert error.conclusion is Conclusion.GUARD
+    assert "path /app/db, which the identity may not read" in str(error) and "'Read Value'" in str(error)
+    assert site.values() == {"A": "one", "X": "x", "Y": "y"}
+    assert site.pull(replace(WHOLE, max_delete_percent=100)).deleted == ("X", "Y")
+
+
+@REAL_KINDS
+def test_folder_that_the_listing_leaves_out_is_not_pruned(site: Site) -> None:
+    emptied(site)
+    back = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/app/db", "key": "X", "value": "x"}
+    site.controlled.server.arm("write_first", method="GET", path=ONE, secret=back)
+    error = site.pull_error(WHOLE)
+    assert error.conclusion is Conclusion.GUARD
+    assert "is still there" in str(error)
+    assert set(site.values()) == {"A", "X", "Y"}
+
+
+@REAL_KINDS
+@pytest.mark.parametrize("folder", [True, False], ids=["empty folder", "no folder"])
+def test_emptied_folder_is_pruned_after_one_question(site: Site, folder: bool) -> None:
+    emptied(site)
+    if not folder:
+        site.controlled.remote(path="/app/db").remove_folder(force=True)
+        site.controlled.server.clear_requests()
+    assert site.pull(WHOLE).deleted == ("X", "Y")
+    assert len(site.controlled.server.requests(ONE)) == 1
+    assert len(site.controlled.server.requests(r"/secrets/(raw/)?[XYA]$")) == 1
+
+
+@REAL_KINDS
+def test_prune_within_a_folder_asks_nothing_more(site: Site) -> None:
+    site.store({"X": "x", "Y": "y"}, "/app/db")
+    site.pull(WHOLE)
+    site.delete("Y", "/app/db")
+    site.controlled.server.clear_requests()
+    assert site.pull(WHOLE).deleted == ("Y",)
+    assert not site.controlled.server.requests(r"/secrets/(raw/)?[XY]$")
+
+
 # An environment that is gone, behind the server's cache
 
 

@@ -512,6 +512,7 @@ class _Cycle:
         guard(plan, len(deletable), self._where(), max_delete_percent=job.max_delete_percent)
         if contents is not None:
             self._guard_moved(plan, contents.jobs.get(job.job, {}).get("source"))
+            self._guard_unseen(plan, listings)
         return replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
 
     def _left_to_others(self, current: Mapping[str, Secret], desired: Mapping[str, Secret]) -> Mapping[str, Secret]:
@@ -578,6 +579,49 @@ class _Cycle:
             f"delete {len(deleted)} entries ({named(deleted)}). If these are two jobs, give each its own name in job; "
             "if the job has moved, set max_delete_percent: 100 for this run.",
         )
+
+    def _guard_unseen(self, plan: Plan, listings: Mapping[str, Listing]) -> None:
+        """Refuse to delete all that came from a folder, unless a secret of it is really gone: a list leaves out what the
+        identity may not read, without a word. One request for each such folder."""
+        gone: dict[Scope, str] = {}
+        for change in plan.changes:
+            held = change.before
+            if change.action == "delete" and held is not None and held.job == self.job.job and self._lists(held):
+                gone.setdefault(Scope(held.project_id, held.environment, held.secret_path), held.key)
+        if not gone or self.job.max_delete_percent == 100:
+            return
+        for project_id, listing in listings.items():
+            for secret in listing.secrets:
+                gone.pop(Scope(project_id, secret.environment, secret.secret_path), None)
+        gone = {scope: key for scope, key in gone.items() if scope.project_id in listings}
+        for scope, key in gone.items():
+            reason = self._unseen(scope, key)
+            if reason:
+                lost = sum(change.action == "delete" for change in plan.changes)
+                raise InfisicalError(
+                    Conclusion.GUARD,
+                    f"Nothing was changed: prune would delete {lost} entries of {self._where()}, among them all of "
+                    f"{scope}, which {reason}. Grant the identity 'Read Value' there; or if these entries are to go, "
+                    "set max_delete_percent: 100 for this run.",
+                )
+
+    def _lists(self, held: Secret) -> bool:
+        """Whether the job lists the folder of an entry itself, and does not import it."""
+        root = self.job.secret_path
+        below = self.job.recursive and held.secret_path.startswith(root.rstrip("/") + "/")
+        return held.environment == self.job.environment and (below or held.secret_path == root)
+
+    def _unseen(self, scope: Scope, key: str) -> str:
+        """Why a secret that no listing has may be there, empty if it is not."""
+        try:
+            self.api.get_secret(scope, key)
+        except InfisicalError as error:
+            if error.conclusion in (Conclusion.SECRET_MISSING, Conclusion.SCOPE_MISSING):
+                return ""
+            if error.conclusion is not Conclusion.FORBIDDEN:
+                raise
+            return "the identity may not read"
+        return "is still there, although the list leaves it out"
 
     def _source(self) -> dict[str, Any]:
         job = self.job
