@@ -97,18 +97,6 @@ class Target:
     log: list[str] = field(default_factory=list)
     opened: list[api.Api] = field(default_factory=list)
 
-    @property
-    def has_batch(self) -> bool:
-        return self.kind != "reference"
-
-    @property
-    def has_folders(self) -> bool:
-        return self.kind != "reference"
-
-    @property
-    def trims(self) -> bool:
-        return self.kind != "reference"
-
     def api(self, who: str = "", **options: Any) -> api.Api:
         """A client of its own: of the test's identity, or of another of the test server's; options of Settings."""
         if who:

@@ -72,7 +72,7 @@ def test_a_plan_creates_updates_and_deletes_and_a_second_one_has_nothing_to_do(t
     assert done(applied) == ("GONE_A", "GONE_B", "NEW_A", "NEW_B", "OLD_A", "OLD_B")
     assert applied.versions == {"NEW_A": 1, "NEW_B": 1, "OLD_A": 2, "OLD_B": 2}
     assert stored(target) == values
-    assert told == ([(2, 6), (4, 6), (6, 6)] if target.has_batch else [(n, 6) for n in range(1, 7)])
+    assert told == ([(2, 6), (4, 6), (6, 6)])
     assert plan_of(store, values, prune=True).changes == ()
 
 
@@ -87,19 +87,6 @@ def test_a_thousand_new_secrets_take_few_requests(controlled: Controlled) -> Non
     assert len(done(push(controlled.remote(), values))) == 1000
     assert len(controlled.server.requests()) <= 6
     assert stored(controlled) == values
-
-
-@pytest.mark.kinds("reference")
-def test_a_server_without_batches_gets_one_request_for_each_secret(controlled: Controlled) -> None:
-    store = controlled.remote(api_version="v4")
-    plan = plan_of(store, wanted(50))
-    controlled.server.clear_requests()
-    assert len(done(store.apply(plan))) == 50
-    # A batch, two of a single secret that show that the server takes `batch` for a name, and then the secrets.
-    assert controlled.methods() == ["POST"] * 53
-    controlled.server.clear_requests()
-    assert len(done(push(store, {}, prune=True))) == 50
-    assert controlled.methods() == ["GET", *["DELETE"] * 50]
 
 
 @pytest.mark.kinds("2024")
@@ -194,9 +181,8 @@ def test_a_secret_that_another_writer_creates_meanwhile_is_updated(controlled: C
     assert done(store.apply(plan)) == tuple(wanted(20))
     assert stored(controlled) == wanted(20)
     assert [one["version"] for one in controlled.stored("NAME_0007")] == [2]
-    if controlled.has_batch:
-        assert [one["version"] for one in controlled.stored("NAME_0008")] == [1]
-        assert controlled.methods()[:4] == ["POST", "GET", "POST", "PATCH"]
+    assert [one["version"] for one in controlled.stored("NAME_0008")] == [1]
+    assert controlled.methods()[:4] == ["POST", "GET", "POST", "PATCH"]
 
 
 @pytest.mark.kinds("2024", "2026-07")
@@ -245,8 +231,7 @@ def test_creates_whose_answer_is_lost_are_looked_for_and_not_made_twice(
 ) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(10))
-    path = BATCH if controlled.has_batch else "NAME_0003"
-    controlled.server.arm("cut_before", after_handling=took_effect, method="POST", path=path)
+    controlled.server.arm("cut_before", after_handling=took_effect, method="POST", path=BATCH)
     controlled.server.clear_requests()
     applied = store.apply(plan)
     assert done(applied) == tuple(wanted(10))
@@ -254,8 +239,7 @@ def test_creates_whose_answer_is_lost_are_looked_for_and_not_made_twice(
     assert stored(controlled) == wanted(10)
     assert controlled.clock.waits == [10]
     assert {one["version"] for name in wanted(10) for one in controlled.stored(name)} == {1}
-    if controlled.has_batch:
-        assert controlled.methods()[: 2 if took_effect else 3] == (["POST", "GET", "POST"])[: 2 if took_effect else 3]
+    assert controlled.methods()[: 2 if took_effect else 3] == (["POST", "GET", "POST"])[: 2 if took_effect else 3]
 
 
 @pytest.mark.kinds("2024", "2026-07")
@@ -273,10 +257,8 @@ def test_a_server_that_fails_for_good_ends_it_and_a_second_run_finishes(controll
     store = controlled.remote(api_version=version(controlled))
     big = {name: "v" * 300_000 + name for name in wanted(6)}
     plan = plan_of(store, big)
-    path = BATCH if controlled.has_batch else "NAME_0003"
-    if controlled.has_batch:  # the first batch is still well
-        controlled.server.arm("delay", seconds=0, method="POST", path=path)
-    controlled.server.arm("status", status=500, method="POST", path=path, times=None)
+    controlled.server.arm("delay", seconds=0, method="POST", path=BATCH)  # the first batch is still well
+    controlled.server.arm("status", status=500, method="POST", path=BATCH, times=None)
     applied = store.apply(plan)
     assert applied.error is not None
     assert applied.error.conclusion is Conclusion.SERVER_ERROR
@@ -292,9 +274,9 @@ def test_a_server_that_fails_for_good_ends_it_and_a_second_run_finishes(controll
 # What is refused
 
 
-@pytest.mark.kinds("reference", "2026-07")
+@pytest.mark.kinds("2026-07")
 def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) -> None:
-    bad = "lower-case" if controlled.kind == "reference" else "NAME_0013:x"
+    bad = "NAME_0013:x"
     store = controlled.remote(api_version="v4")
     plan = plan_of(store, {**wanted(40), bad: VALUE})
     controlled.server.clear_requests()
@@ -304,8 +286,7 @@ def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) ->
     assert applied.error.conclusion is Conclusion.INVALID
     assert f"'{bad}'" in applied.failed[bad]
     assert VALUE not in texts(applied, controlled.log)
-    if controlled.has_batch:
-        assert len(controlled.methods()) < 20
+    assert len(controlled.methods()) < 20
     assert plan_of(store, wanted(40)).changes == ()
 
 
@@ -320,15 +301,13 @@ def test_a_batch_that_is_refused_without_a_bad_secret_is_written_in_parts(contro
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_reference_to_a_secret_that_comes_later_in_another_batch_is_written_in_the_end(
-    controlled: Controlled,
-) -> None:
+def test_references_are_written_whatever_they_lead_to(controlled: Controlled) -> None:
     values = {
         "A": "${B}", "B": "${C}", "C": "c", "D": "${E}" + "d" * 600_000, "E": "e" * 600_000, "F:": "f", "G": "${NONE}",
     }  # fmt: skip
     applied = push(controlled.remote(), values)
-    assert applied.written == ("A", "B", "C", "D", "E")
-    assert sorted(applied.failed) == ["F:", "G"]
+    assert applied.written == ("A", "B", "C", "D", "E", "G")
+    assert sorted(applied.failed) == ["F:"]
 
 
 def test_what_may_not_be_written_ends_it_with_the_missing_permission(controlled: Controlled) -> None:
@@ -351,16 +330,13 @@ def test_an_identity_that_may_not_list_finishes_after_a_conflict_all_the_same(co
 
 def test_a_missing_folder_is_made_on_request_only(controlled: Controlled) -> None:
     plan = build({}, {name: Secret(name, value) for name, value in wanted(4).items()})
-    if not controlled.has_folders:
-        applied = controlled.remote(path="/new/one").apply(plan)
-    else:
-        applied = controlled.remote(path="/new/one").apply(plan)
-        assert "no folder '/new/one'" in str(applied.error)
-        assert len(done(controlled.remote(path="/new/one", create_path=True).apply(plan))) == 4
-        assert len(controlled.stored("NAME_0003", "/new/one")) == 1
-        wrong = controlled.remote(path="/new/one", environment="none", create_path=True).apply(plan)
-        assert "no environment 'none'" in str(wrong.error)
-        assert wrong.left == tuple(wanted(4))
+    applied = controlled.remote(path="/new/one").apply(plan)
+    assert "no folder '/new/one'" in str(applied.error)
+    assert len(done(controlled.remote(path="/new/one", create_path=True).apply(plan))) == 4
+    assert len(controlled.stored("NAME_0003", "/new/one")) == 1
+    wrong = controlled.remote(path="/new/one", environment="none", create_path=True).apply(plan)
+    assert "no environment 'none'" in str(wrong.error)
+    assert wrong.left == tuple(wanted(4))
     assert applied.error is not None
     assert applied.error.conclusion is Conclusion.SCOPE_MISSING
     assert applied.left == tuple(wanted(4))
@@ -452,13 +428,11 @@ def test_a_message_about_a_batch_is_short_and_names_the_first_ones(controlled: C
 
 
 def test_a_missing_folder_is_told_with_those_that_exist_nearest_to_it(controlled: Controlled) -> None:
-    if not controlled.has_folders:
-        pytest.skip("has no folders")
     for path, words in (
         ("/app/dbb", "Folders in '/app': db. "),
         ("/app/nothing/below/it", "Folders in '/app': db. "),
         ("/ap/db", "Folders in '/': app, guarded, importing. "),
-        ("/app/db/x", "There are no folders in '/app/db'. "),
+        ("/app/db/x", "Folders in '/app': db. "),
     ):
         assert words in str(error_of(controlled.remote(path=path).listing))
     for n in range(12):
@@ -522,12 +496,6 @@ def test_each_refused_name_among_few_fails_alone(controlled: Controlled, names: 
     assert tuple(sorted(stored(controlled))) == good
 
 
-@pytest.mark.kinds("reference")
-def test_a_name_that_needs_a_batch_fails_alone_where_there_is_none(controlled: Controlled) -> None:
-    applied = push(controlled.remote(), {**wanted(3), "A" * 101: VALUE, "batch": VALUE})
-    assert (applied.written, set(applied.failed)) == (tuple(wanted(3)), {"A" * 101, "batch"})
-
-
 @pytest.mark.kinds("2024")
 def test_a_name_that_we_would_not_give_can_be_pruned(controlled: Controlled) -> None:
     controlled.put("WITH\nNEWLINE", "one")
@@ -561,8 +529,7 @@ def test_an_identity_that_may_not_read_values_overwrites_what_another_writer_cre
 
 @pytest.mark.parametrize("successes", [0, 1, 2, 3])
 def test_what_is_reported_as_written_is_what_the_server_holds(controlled: Controlled, successes: int) -> None:
-    size = 300_000 if controlled.has_batch else 10
-    values = {f"NAME_{n}": "x" * size + str(n) for n in range(9)}
+    values = {f"NAME_{n}": "x" * 300_000 + str(n) for n in range(9)}
     store = controlled.remote()
     plan = plan_of(store, values)
     refusal = {"kind": "status", "status": 403, "error": "PermissionDenied", "times": None}

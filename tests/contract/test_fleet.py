@@ -241,8 +241,6 @@ def test_a_place_that_does_not_exist_is_told_and_stays_as_it_was_known(controlle
         controlled, graph_of(scope(), scope(environment="no-such"), scope(project="no-such"), holds=(("/app", "A"),))
     )
     assert versions(after)["/app", "A"] == (1, False)
-    if controlled.kind == "reference":
-        return
     assert len(found.warnings) == 2
     assert all("stay as they were known" in text for text in found.warnings)
     assert {source.place.environment for source in after.sources.values() if source.problem} == {"no-such", ENVIRONMENT}

@@ -98,7 +98,7 @@ def test_listing_what_is_missing_is_an_error_of_the_store(target: Target, missin
     if missing == "environment":
         assert "There is no environment 'none'" in str(error)
         assert target.scope.environment in str(error)
-    elif target.has_folders:
+    else:
         assert "create_path" in str(error)
 
 

@@ -212,6 +212,14 @@ def test_unresolved_reference_is_warned_of_by_name(controlled: Controlled) -> No
 
 
 @pytest.mark.kinds("2026-07")
+def test_a_reference_to_nothing_is_written_and_stays_as_it_is(controlled: Controlled) -> None:
+    store = controlled.remote()
+    assert store.put(Secret("URL", "x${NONE}")).action == "create"
+    assert store.put(Secret("URL", "x${NONE}")).action is None
+    assert [one["value"] for one in controlled.stored("URL")] == ["x${NONE}"]
+
+
+@pytest.mark.kinds("2026-07")
 def test_values_that_are_not_asked_for_are_not_sent_by_the_server(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
@@ -362,22 +370,6 @@ def test_a_folder_that_the_identity_may_not_make_is_forbidden_with_the_permissio
     error = error_of(controlled.remote("viewer", path="/x").put_folder)
     assert error.conclusion is Conclusion.FORBIDDEN
     assert "'Secret Folders'" in str(error)
-
-
-@pytest.mark.kinds("reference")
-def test_a_server_without_folders_says_so(controlled: Controlled) -> None:
-    store = controlled.remote(path="/x")
-    for action in (store.put_folder, store.remove_folder):
-        error = error_of(action)
-        assert error.conclusion is Conclusion.ROUTE_MISSING
-        assert "no routes for folders" in str(error)
-
-
-@pytest.mark.kinds("reference")
-def test_a_missing_folder_stays_an_error_where_folders_cannot_be_made(controlled: Controlled) -> None:
-    error = error_of(controlled.remote(path="/x", create_path=True).put, Secret("A", "one"))
-    assert error.conclusion in (Conclusion.SCOPE_MISSING, Conclusion.ROUTE_MISSING)
-    assert "/x" in str(error)
 
 
 # Projects

@@ -12,11 +12,9 @@ import pytest
 PROJECT = "shop-project"
 PROFILES = (
     # What differs between servers is the same on every ansible-core.
-    pytest.param("reference", marks=pytest.mark.once),
     pytest.param("2024", marks=pytest.mark.once),
     "2026-07",
 )
-REAL_SERVERS = PROFILES[1:]
 
 SEED: dict[str, Any] = {
     "projects": [

@@ -83,7 +83,6 @@ MODULES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "state": ("secret", {"name": "X", "value": "x", "state": "gone"}, ("state", "present, absent")),
     "update_value": ("secret", {"name": "X", "value": "x", "update_value": "never"}, ("update_value", "on_create")),
     "unknown option": ("secret", {"name": "X", "value": "x", "vlaue": "x"}, ("vlaue",)),
-    "unknown reference": ("secret", {"name": "X", "value": "${NOT_THERE}"}, ("Secret reference", "HTTP 400")),
     "root as a folder": ("folder", {"secret_path": "/"}, ("secret_path", "root")),
     "folder in no environment": ("folder", {"secret_path": "/x", "environment": "devv"}, ("devv", "dev, prod")),
     "folder that is not empty": ("folder", {"secret_path": "/app", "state": "absent"}, ("force: true", "2 secrets")),

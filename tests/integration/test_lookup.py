@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from dev_server.client import DevServer
 from integration.controller import CORE, LOOKUP, Controller
-from integration.shop import PROFILES, REAL_SERVERS
+from integration.shop import PROFILES
 
 EXACT = (
     "{{ 1 + 1 }}", "{% raw %}{{ x }}{% endraw %}", "{# comment #}", "{{ unfinished", '{"a": [1, 2]}', "[1, 2]",
@@ -48,7 +48,7 @@ def test_names_give_values_in_order_and_no_name_gives_a_mapping(ansible: Control
     assert [item["msg"] for item in run.items("loop")] == ["DB_PASSWORD is seeded password", "DB_USER is shop"]
 
 
-@pytest.mark.parametrize("profile", REAL_SERVERS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_recursion_imports_and_references(ansible: Controller, seeded: Callable[..., None], profile: str) -> None:
     seeded(
         secrets=[

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from dev_server.client import DevServer
 from integration.controller import Controller
-from integration.shop import PROFILES, PROJECT, REAL_SERVERS, login_of
+from integration.shop import PROFILES, PROJECT, login_of
 
 READING = """
     - name: status
@@ -79,7 +79,7 @@ def test_every_reading_module(ansible: Controller, server: DevServer, profile: s
     assert "seeded password" not in run.text + run.record
 
 
-@pytest.mark.parametrize("profile", REAL_SERVERS)
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.once
 def test_listings_below_a_folder_with_imports_tags_and_comments(
     ansible: Controller, seeded: Callable[..., None], profile: str

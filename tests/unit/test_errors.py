@@ -61,7 +61,8 @@ ROWS: list[tuple[Conclusion, str, tuple[Operation, ...], int, str, Any]] = [
        "Folder with path '/nope' in environment with slug 'dev' not found")
       for operation, word in ((Op.CREATE, "CreateSecret"), (Op.UPDATE, "UpdateSecret"), (Op.DELETE, "DeleteSecret"),
                               (Op.GET, "GetSecretByName"), (Op.BATCH, "CreateManySecret"))),
-    (C.SCOPE_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound", "Folder with path '/nope' in environment 'dev' not found"),
+    (C.SCOPE_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound",
+     "Folder with path '/nope' in environment 'dev' not found"),
     (C.SCOPE_MISSING, "2026-07", (Op.LIST, Op.NAMES), 404, "SecretPathNotFound",
      "Folder with path '/nope' in environment 'dev' was not found. Please ensure the environment slug and secret path "
      "is correct."),

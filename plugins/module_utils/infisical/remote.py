@@ -423,7 +423,7 @@ class Remote:
         )
 
     def _nearest_folders(self) -> str:
-        """A sentence about the folders that do exist in the nearest parent that does, empty where nothing tells."""
+        """A sentence about the folders in the nearest parent that has any, empty if nothing tells."""
         parent = self.scope.secret_path
         while parent != "/":
             parent = parent.rpartition("/")[0] or "/"
@@ -433,8 +433,9 @@ class Remote:
                 if error.conclusion is not Conclusion.SCOPE_MISSING:
                     return ""
                 continue
-            names = named(folder.name for folder in folders)
-            return f"Folders in '{parent}': {names}. " if names else f"There are no folders in '{parent}'. "
+            # Servers of 2026 give an empty list for a parent that is missing.
+            if folders:
+                return f"Folders in '{parent}': {named(folder.name for folder in folders)}. "
         return ""
 
     def _folder(self) -> Folder | None:
@@ -704,7 +705,7 @@ class Remote:
             after = after._replace(
                 version=stored.version,
                 id=stored.id,
-                metadata=stored.metadata,
+                metadata=after.metadata if stored.metadata is None and self.api.version == "v4" else stored.metadata,
                 created_at=stored.created_at,
                 updated_at=stored.updated_at,
             )

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The column "reference" of the table of answers: what the API reference promises; no server answers exactly so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import build
+from contract.targets import Controlled, error_of
+from contract.test_apply import VALUE, done, plan_of, push, stored, wanted
+from contract.test_meaning import NAMED, A, ask, forged, token_of
+
+pytestmark = pytest.mark.kinds("reference")
+C = Conclusion
+
+
+def there(at: Controlled) -> Any:
+    at.put("A", "value")
+    return at.api().create_secret(at.scope, A)
+
+
+def revoked(at: Controlled) -> Any:
+    api = at.api(auth_method="token", token=token_of(at, "brief"))
+    at.server.revoke_tokens()
+    return api.list_secrets(at.scope)
+
+
+def limited(at: Controlled) -> Any:
+    at.server.arm("status", status=429, path="/secrets", times=2)
+    return at.api().list_secrets(at.scope)
+
+
+def failing(at: Controlled) -> Any:
+    at.server.arm("status", status=503, path="/secrets", times=2)
+    return at.api().list_secrets(at.scope)
+
+
+SITUATIONS: list[tuple[str, Callable[[Controlled], Any], Conclusion]] = [
+    ("already exists", there, C.CONFLICT),
+    *((f"secret missing: {operation}", lambda at, name=operation: ask(at.api(), name, at.scope), C.SECRET_MISSING)
+      for operation in NAMED),
+    *((f"folder missing: {operation}",
+       lambda at, name=operation: ask(at.api(), name, replace(at.scope, secret_path="/none")), C.SCOPE_MISSING)
+      for operation in ("create", "list")),
+    # It promises the same 404 for a missing secret and for a missing folder, and no text.
+    *((f"folder missing: {operation}",
+       lambda at, name=operation: ask(at.api(), name, replace(at.scope, secret_path="/none")), C.SECRET_MISSING)
+      for operation in NAMED),
+    *((f"environment missing: {operation}",
+       lambda at, name=operation: ask(at.api(), name, replace(at.scope, environment="none")), C.SCOPE_MISSING)
+      for operation in ("create", "list")),
+    *((f"project missing: {operation}",
+       lambda at, name=operation: ask(at.api(), name, replace(at.scope, project_id="none")), C.SCOPE_MISSING)
+      for operation in ("create", "list")),
+    ("not a member", lambda at: at.api("stranger").list_secrets(at.scope), C.FORBIDDEN),
+    ("no permission", lambda at: at.api("viewer").create_secret(at.scope, A), C.FORBIDDEN),
+    ("no such route", lambda at: at.api(api_version="v3").list_secrets(at.scope), C.ROUTE_MISSING),
+    ("token revoked", revoked, C.TOKEN_REJECTED),
+    ("token forged", lambda at: at.api(auth_method="token", token=forged(token_of(at, "brief"))).list_secrets(at.scope),
+     C.TOKEN_REJECTED),
+    ("bad client id", lambda at: at.api(client_id="wrong").list_secrets(at.scope), C.CREDENTIALS_REJECTED),
+    ("bad client secret", lambda at: at.api(client_secret="wrong").list_secrets(at.scope), C.CREDENTIALS_REJECTED),
+    ("invalid request", lambda at: at.api().create_secret(at.scope, Secret("lower", "x")), C.INVALID),
+    ("too large", lambda at: at.api().create_secret(at.scope, Secret("A", "x" * 1_100_000)), C.TOO_LARGE),
+    ("rate limited", limited, C.RATE_LIMITED),
+    ("server error", failing, C.SERVER_ERROR),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("act", "conclusion"), [row[1:] for row in SITUATIONS], ids=[row[0] for row in SITUATIONS])
+def test_each_situation_has_its_conclusion(
+    controlled: Controlled, act: Callable[[Controlled], Any], conclusion: Conclusion
+) -> None:
+    assert error_of(act, controlled).conclusion is conclusion
+
+
+def test_a_secret_is_made_changed_and_removed(controlled: Controlled) -> None:
+    store = controlled.remote()
+    assert [store.put(A).action, store.put(A).action] == ["create", None]
+    # This server keeps outer white space.
+    assert store.put(Secret("A", " x ")).action == "update"
+    found = store.find("A")
+    assert found is not None
+    assert found.value == " x "
+    assert [store.remove("A").action, store.remove("A").action] == ["delete", None]
+
+
+def test_the_wait_after_a_rate_limit_is_our_own(controlled: Controlled) -> None:
+    error_of(limited, controlled)
+    assert controlled.clock.waits == [60]
+
+
+def test_a_server_without_batches_gets_one_request_for_each_secret(controlled: Controlled) -> None:
+    store = controlled.remote(api_version="v4")
+    plan = plan_of(store, wanted(50))
+    controlled.server.clear_requests()
+    assert len(done(store.apply(plan))) == 50
+    # A batch, two of a single secret that show that the server takes `batch` for a name, and then the secrets.
+    assert controlled.methods() == ["POST"] * 53
+    controlled.server.clear_requests()
+    assert len(done(push(store, {}, prune=True))) == 50
+    assert controlled.methods() == ["GET", *["DELETE"] * 50]
+
+
+def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) -> None:
+    applied = push(controlled.remote(), {**wanted(4), "lower-case": VALUE})
+    assert (applied.written, list(applied.failed), applied.left) == (tuple(wanted(4)), ["lower-case"], ())
+
+
+def test_a_push_to_a_missing_folder_writes_nothing(controlled: Controlled) -> None:
+    plan = build({}, {name: Secret(name, value) for name, value in wanted(4).items()})
+    applied = controlled.remote(path="/new/one").apply(plan)
+    assert applied.error is not None
+    assert applied.error.conclusion is C.SCOPE_MISSING
+    assert applied.left == tuple(wanted(4))
+
+
+def test_a_lost_answer_is_settled_one_by_one(controlled: Controlled) -> None:
+    store = controlled.remote(api_version="v4")
+    plan = plan_of(store, wanted(4))
+    controlled.server.arm("cut_before", after_handling=True, method="POST", path="NAME_0003")
+    assert done(store.apply(plan)) == tuple(wanted(4))
+    assert stored(controlled) == wanted(4)
+
+
+def test_a_name_that_needs_a_batch_fails_alone(controlled: Controlled) -> None:
+    applied = push(controlled.remote(), {**wanted(3), "A" * 101: VALUE, "batch": VALUE})
+    assert (applied.written, set(applied.failed)) == (tuple(wanted(3)), {"A" * 101, "batch"})
+
+
+@pytest.mark.parametrize("name", ["N" * 101, "N" * 500])
+def test_a_name_that_cannot_stand_in_a_path_is_refused_clearly(controlled: Controlled, name: str) -> None:
+    error = error_of(controlled.remote().put, Secret(name, "one"))
+    assert str(error).startswith("name: ")
+    assert "need the server's batch routes" in str(error)
+    assert error.status is not None
+
+
+def test_tags_are_refused_because_the_server_has_none(controlled: Controlled) -> None:
+    error = error_of(controlled.remote().put, A._replace(tags=("web",)))
+    assert "tags" in str(error)
+    assert controlled.stored("A") == []
+
+
+def test_a_server_without_folders_says_so(controlled: Controlled) -> None:
+    store = controlled.remote(path="/x")
+    for action in (store.put_folder, store.remove_folder):
+        error = error_of(action)
+        assert error.conclusion is C.ROUTE_MISSING
+        assert "no routes for folders" in str(error)
+
+
+def test_a_missing_folder_stays_an_error_if_folders_cannot_be_made(controlled: Controlled) -> None:
+    error = error_of(controlled.remote(path="/x", create_path=True).put, Secret("A", "one"))
+    assert error.conclusion in (C.SCOPE_MISSING, C.ROUTE_MISSING)
+    assert "/x" in str(error)
