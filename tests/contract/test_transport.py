@@ -354,6 +354,29 @@ def test_a_create_with_a_huge_answer_is_uncertain(controlled: Controlled, packed
     assert (error.conclusion, error.uncertain) == (Conclusion.NOT_JSON, True)
 
 
+# Logins of another shape
+
+
+@pytest.mark.parametrize("lifetime", [b"null", b'"60"', b"true", b"NaN", b"Infinity", b"1" + b"0" * 400, b"-1", b"{}"])
+def test_a_lifetime_that_is_none_is_not_trusted(controlled: Controlled, lifetime: bytes) -> None:
+    body = b'{"accessToken": "some-token", "expiresIn": %s}' % lifetime
+    with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
+        tokens = controlled.api(url=server.url).tokens
+        assert [tokens.current(), tokens.current()] == ["some-token"] * 2
+    assert server.requests == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "token", [b"null", b'""', b"true", b"7", b'{"a": 1}', b'" "', b'"canary\\nX: y"', b'"\\u20ac"']
+)
+def test_a_token_that_is_none_is_refused(controlled: Controlled, token: bytes) -> None:
+    body = b'{"accessToken": %s, "expiresIn": 60}' % token
+    with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
+        error = error_of(controlled.api(url=server.url).tokens.current)
+    assert error.conclusion is Conclusion.NOT_JSON
+    assert "no access token" in str(error) and "canary" not in str(error)
+
+
 # Below a path
 
 

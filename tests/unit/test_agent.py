@@ -777,7 +777,9 @@ def test_a_jobs_configuration_is_read_back_as_it_was_given(host: Host) -> None:
              ("app.service", "b.service"), ("c.service",)),
         File(str(host.path("srv/it's 100%/values")), "files"),
     )  # fmt: skip
-    server = replace(SETTINGS, ca_path="/etc/ca.pem", timeout=7.5, validate_certs=False, max_wait=60.0, max_response_size=8.0)
+    server = replace(
+        SETTINGS, ca_path="/etc/ca.pem", timeout=7.5, validate_certs=False, max_wait=60.0, max_response_size=8.0
+    )
     wanted = replace(
         AGENT,
         settings=server,

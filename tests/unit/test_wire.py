@@ -82,7 +82,7 @@ def test_advice_that_was_followed_is_not_given_again() -> None:
         (requests.ConnectTimeout(), Conclusion.UNREACHABLE, False),
         (requests.ReadTimeout(), Conclusion.UNREACHABLE, True),
         (socket.timeout("abgelaufen"), Conclusion.UNREACHABLE, True),
-        (requests.ConnectionError(ConnectionResetError(errno.ECONNRESET, "zurückgesetzt")), Conclusion.UNREACHABLE, True),
+        (requests.ConnectionError(ConnectionResetError(errno.ECONNRESET, "weg")), Conclusion.UNREACHABLE, True),
         (requests.exceptions.InvalidURL(), Conclusion.CONFIGURATION, False),
         (requests.exceptions.InvalidHeader(), Conclusion.UNREACHABLE, True),
         (ValueError("read length must be non-negative or -1"), Conclusion.UNREACHABLE, True),

@@ -78,7 +78,9 @@ class UniversalAuth:
                 "answered does not speak the Infisical API.",
             )
         # JSON has NaN, and integers that are too large to add to a time, for Python at least.
-        if type(lifetime) not in (int, float) or not 0 < lifetime < LONGEST_LIFETIME:
+        if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)):
+            return Token(token)
+        if not 0 < lifetime < LONGEST_LIFETIME:
             return Token(token)
         return Token(token, transport.clock.time() + lifetime - min(EXPIRY_MARGIN, lifetime / 2))
 
