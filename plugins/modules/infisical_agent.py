@@ -118,7 +118,8 @@ options:
           path:
             description:
               - The file, or with O(jobs[].files[].format=files) the directory. By default C(secrets.env),
-                C(secrets.list) for V(env_file), C(secrets.json) or C(secrets) in C(/run/infisical-sync/JOB), which is in memory.
+                C(secrets.list) for V(env_file), C(secrets.json) or C(secrets) in C(/run/infisical-sync/JOB), which is
+                in memory.
               - What lies in memory may be swapped, so swap must be off or encrypted.
             type: path
           format:
@@ -144,13 +145,15 @@ options:
           names:
             description:
               - Which secrets, as patterns such as V(DB_*). All of them if it is empty.
-              - Name them for V(dotenv) and V(env_file). The list of names that are refused as dangerous cannot be complete.
+              - Name them for V(dotenv) and V(env_file), because the list of names that are refused as dangerous cannot
+                be complete.
             type: list
             elements: str
             default: []
           allow:
             description:
-              - Names that V(dotenv) and V(env_file) may hold although they are dangerous in an environment, such as V(PATH).
+              - Names that V(dotenv) and V(env_file) may hold although they are dangerous in an environment, such as
+                V(PATH).
             type: list
             elements: str
             default: []

@@ -20,8 +20,8 @@ extends_documentation_fragment:
 options:
   jobs:
     description:
-      - The names of the jobs, by default all of the host. At least one is needed, so the task fails on a host without the
-        agent or without a job.
+      - The names of the jobs, by default all of the host. At least one is needed, so the task fails on a host without
+        the agent or without a job.
     type: list
     elements: str
   rate_limit:

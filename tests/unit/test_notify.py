@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is notified of a failure: of each conclusion, a reminder, the recovery, and nothing in between; and no URL in any word."""
+"""Who is notified: of each conclusion, a reminder, the recovery, and nothing in between; and no URL in any word."""
 
 from __future__ import annotations
 

@@ -666,8 +666,8 @@ def _runs(unit: str) -> bool:
 
 
 def jobs_to_sync(named: Sequence[str] | None) -> Sequence[str]:
-    """The jobs that are named, or all of the host for None. Raises ConfigurationError if that is none: who syncs after a
-    leak must not take it for done."""
+    """The jobs that are named, or all of the host for None. Raises ConfigurationError if that is none: who syncs after
+    a leak must not take it for done."""
     jobs = jobs_there() if named is None else named
     if jobs:
         return jobs

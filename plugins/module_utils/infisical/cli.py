@@ -914,7 +914,7 @@ def _as_json(parser: argparse.ArgumentParser) -> None:
 
 def _names_and_allow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", action="append", default=[], metavar="PATTERN",
-                        help="which entries, as a pattern such as 'DB_*'; may be given more than once; default all")  # fmt: skip
+                        help="entries by pattern: 'DB_*'; may be given more than once; default all")  # fmt: skip
     parser.add_argument("--allow", action="append", default=[], metavar="NAME",
                         help="a name that is refused otherwise, such as PATH; may be given more than once")  # fmt: skip
 

@@ -182,6 +182,7 @@ class Settled:
 
     def __init__(self, given: Layer, environ: Mapping[str, str], config: str = "") -> None:
         path = config or environ.get("INFISICAL_CONFIG", "").strip() or _usual_file()
+        self._layers: tuple[Layer, ...]
         found = _from_file(path)
         if is_job_file(path):
             environ = _of_service(environ, os.path.basename(os.path.realpath(path))[:-4])
@@ -237,7 +238,8 @@ class Settled:
                 break
             if any(layer.get(("infisical", name)) for name in by_identity):
                 return None
-        return self.first(("infisical", "auth_method"))
+        method: str | None = self.first(("infisical", "auth_method"))
+        return method
 
     def files(self) -> list[File]:
         """The files that a job delivers, from its configuration file alone. Raises ConfigurationError."""

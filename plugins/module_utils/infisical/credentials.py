@@ -184,7 +184,7 @@ def _opened(path: str) -> Iterator[tuple[int, str]]:
 
 
 def _seal_anew(host: Host, path: str, there: str, new: bytes, both: bytes) -> None:
-    """Seal the vault at `path`, which is opened as `there`, with the new key, if it is not yet. Raises InfisicalError."""
+    """Seal the vault at `path`, opened as `there`, with the new key, if it is not yet. Raises InfisicalError."""
     try:
         open_vault(there, HeldKey(new))[0].read()
         return

@@ -44,8 +44,9 @@ class File(NamedTuple):
     """What one application gets: a file, or with the format `files` a directory of them.
 
     `names` are patterns as a shell's (`DB_*`), all names where there are none. `allow` are names that a dotenv file or
-    env_file may hold although they are dangerous in an environment. `mode` is of each file. The units in `reload` are reloaded, or
-    restarted where they cannot reload, the ones in `restart` restarted, after a change and only if they run.
+    env_file may hold although they are dangerous in an environment. `mode` is of each file. The units in `reload` are
+    reloaded, or restarted where they cannot reload, the ones in `restart` restarted, after a change and only if they
+    run.
     """
 
     path: str

@@ -436,7 +436,7 @@ class Vault:
         return _Header(_KINDS[kind], cost, *rest)
 
     def _wrappings(self, source: keys.KeySource, header: _Header, path: str) -> tuple[bytes, ...]:
-        """The secrets, one or two, from which the keys that wrap the data key are derived; a new vault takes the first."""
+        """The secrets, one or two, from which keys that wrap the data key are derived; a new vault takes the first."""
         if source.kind != header.kind:
             needed, given = ("a passphrase", "a key") if header.kind == "passphrase" else ("a key", "a passphrase")
             options = {"a passphrase": "passphrase or passphrase_file", "a key": "key_file or key_credential"}[needed]
