@@ -18,7 +18,9 @@ attributes:
     details:
       - The action looks up the options that are not given as arguments. The work is done on the task's host.
   action_group:
-    description: Use C(group/keyfleet.infisical.infisical) in C(module_defaults) to set options for all modules.
+    description:
+      - Use C(group/keyfleet.infisical.infisical) in C(module_defaults) to set options for all modules. A module takes
+        those that it has.
     support: full
     membership:
       - keyfleet.infisical.infisical

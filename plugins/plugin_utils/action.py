@@ -24,6 +24,9 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.redact import unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache
 
+_GROUP = "group/keyfleet.infisical.infisical"
+"""Under which name `module_defaults` holds what is set for our action group."""
+
 
 class InfisicalAction(ActionBase):
     """Runs the module of the same name with the options that the controller knows.
@@ -111,9 +114,18 @@ class InfisicalAction(ActionBase):
             if self.is_writing(arguments) and not self._task.check_mode:
                 run_cache.forget(settings.project_id, volatile_for=float(self._task.async_val) if wrap_async else 0.0)
 
+    def _arguments(self) -> dict[str, Any]:
+        """The task's arguments, without what `module_defaults` of our action group set for other modules of it."""
+        given = dict(self._task.args)
+        defaults = {name for each in self._task.module_defaults or () for name in each.get(_GROUP) or ()}
+        foreign = defaults & set(given) - set(self.own) - (options.NAMES if self.shared else frozenset())
+        if foreign:
+            foreign &= {name for path in options.MODULES.glob("*.py") for name in options.documented(path.stem)}
+        return {name: value for name, value in given.items() if name not in foreign}
+
     def _checked(self) -> dict[str, Any]:
         """The task's arguments, with those that must be text made sure of."""
-        own = dict(self._task.args)
+        own = self._arguments()
         options.check_types(own, self.own)
         for name in self.texts:
             if own.get(name) is not None:
@@ -128,7 +140,7 @@ class InfisicalAction(ActionBase):
 
         Raises ConfigurationError.
         """
-        own = {name: value for name, value in self._task.args.items() if not (self.shared and name in options.NAMES)}
+        own = {name: value for name, value in self._arguments().items() if not (self.shared and name in options.NAMES)}
         options.check_types(own, self.own)
         # Not copied and looked through, because it may be large.
         raw = {name: own.pop(name) for name in list(own) if specification.get(name, {}).get("type") == "raw"}

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 _CONFIG = ("lookup", "keyfleet.infisical.shared_options")
 """Under which name Ansible's configuration manager knows our definitions; no plugin is called so."""
 
-_MODULES = Path(__file__).parents[1] / "modules"
+MODULES = Path(__file__).parents[1] / "modules"
+"""Where our modules are, whose documentation says of which types their options are."""
 
 Definitions = dict[str, dict[str, Any]]
 """Options by name, as the doc fragments for plugins have them: what is documented is what is done."""
@@ -144,7 +145,7 @@ def converted(name: str, definition: Mapping[str, Any], value: Any) -> Any:
 def documented(module: str) -> Definitions:
     """The options of one of our modules but the shared ones, by name, as they are documented."""
     # Not imported, which takes twenty times as long for a module that brings the whole library.
-    documentation = read_docstring(str(_MODULES / f"{module}.py"))["doc"]
+    documentation = read_docstring(str(MODULES / f"{module}.py"))["doc"]
     found: Definitions = dict(documentation.get("options") or {})
     for fragment, text in (("vault", VaultFragment.DOCUMENTATION), ("vault.write", VaultFragment.WRITE)):
         if f"keyfleet.infisical.{fragment}" in documentation.get("extends_documentation_fragment", ()):

@@ -1132,7 +1132,12 @@ def test_a_push_without_read_permission_takes_names_and_batches(site: Site, with
 @pytest.mark.parametrize(
     "text, problem",
     [
-        ('{"A": 1}', "must be a string"),
+        ('{"A": 1}', "A: must be a string, not int"),
+        ('{"A": {"x": "canary-1234"}}', "A: must be a string, not dict"),
+        ('{"A": {}, "B": "canary-1234"}', "A: must be a string, not dict"),
+        ('{"A": [{"x": "canary-1234"}]}', "A: must be a string, not list"),
+        ('{"A": null}', "A: must be a string, not NoneType"),
+        ('\ufeff{"A": 1}', "A: must be a string, not int"),
         ('{"A": "x", "A": "y"}', "more than once"),
         ('{"A": "canary-1234"', "begins like JSON"),
         ('{"A": {"B": "canary-1234"}}', "must be a string"),
@@ -1151,6 +1156,10 @@ def test_a_source_file_that_is_wrong_is_refused_without_a_word_of_its_values(
 def test_sources_are_json_or_dotenv(site: Site) -> None:
     (site.folder / "source.json").write_text('{"A": "one", "B": "two\\n"}')
     assert sync.read_source(str(site.folder / "source.json")) == {"A": "one", "B": "two\n"}
+    (site.folder / "source.json").write_text('\ufeff{"A": "one"}', "utf-8")
+    assert sync.read_source(str(site.folder / "source.json")) == {"A": "one"}
+    (site.folder / ".env").write_text("\ufeffA=one\n", "utf-8")
+    assert sync.read_source(str(site.folder / ".env")) == {"A": "one"}
     (site.folder / ".env").write_text('# comment\nA=one\nexport B="t\\"wo"\n')
     assert sync.read_source(str(site.folder / ".env")) == {"A": "one", "B": 't"wo'}
     assert error_of(sync.read_source, str(site.folder / "missing")).conclusion is Conclusion.CONFIGURATION

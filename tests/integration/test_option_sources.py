@@ -273,6 +273,14 @@ def test_module_defaults_of_the_group_with_every_shared_option(
         "max_response_size": 8,
     }
     assert set(defaults) == set(SHARED_OPTIONS) - {"proxy"}
+    of_some = {
+        "create_path": True,
+        "lock_wait": 20,
+        "vault_path": "/no/such/vault",
+        "recursive": False,
+        "csv_file": "x",
+    }
+    defaults |= of_some
     module_defaults = "".join(f"          {name}: {value!r}\n" for name, value in defaults.items())
     run = ansible.play(
         f"""
@@ -290,6 +298,8 @@ def test_module_defaults_of_the_group_with_every_shared_option(
         - keyfleet.infisical.infisical_secret: {{name: BY_DEFAULTS, value: x}}
         - name: read
           keyfleet.infisical.infisical_secret_info:
+        - name: fleet
+          keyfleet.infisical.infisical_fleet_report: {{hosts: {{}}, graph_file: graph.json, csv_file: fleet.csv}}
         - name: argument before defaults
           keyfleet.infisical.infisical_secret_info: {{secret_path: /app}}
         - name: agent
@@ -306,3 +316,19 @@ def test_module_defaults_of_the_group_with_every_shared_option(
     assert [secret["name"] for secret in run.result("read")["secrets"]] == ["BY_DEFAULTS"]
     names = [secret["name"] for secret in run.result("argument before defaults")["secrets"]]
     assert names == ["DB_PASSWORD", "DB_USER"]
+
+
+def test_unknown_option_in_module_defaults_of_the_group_is_refused(ansible: Controller, server: DevServer) -> None:
+    run = ansible.play(
+        """
+    - hosts: all
+      gather_facts: false
+      module_defaults:
+        group/keyfleet.infisical.infisical: {create_pth: true}
+      tasks:
+        - name: folder
+          keyfleet.infisical.infisical_folder: {secret_path: /new}
+          ignore_errors: true
+"""
+    ).succeeded()
+    assert "create_pth" in run.failure("folder")["msg"]

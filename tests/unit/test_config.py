@@ -100,6 +100,13 @@ def test_without_files_there_are_none(tmp_path: Path) -> None:
         ("[agent]\nresult_file = result.json\n", "result_file in [agent] must be an absolute path"),
         ("[agent]\nno_such = CANARY\n", "has 'no_such' in [agent]"),
         ("[notify]\nwebhook_url\n", "line 2 is wrong"),
+        ("[vault]\nlock_wait = 5\n  passphrase = CANARY\n", "below 'lock_wait' in [vault] is indented"),
+        ("[vault]\nkey_credential = key\n\n  # more\n\tpassphrase: CANARY\n", "below 'key_credential' in [vault]"),
+        ("[vault]\nkey_credential = key\n  [infisical]\n", "below 'key_credential' in [vault]"),
+        ("[sync]\nproject_ids = a,\n b\n prune = true\n", "below 'project_ids' in [sync]"),
+        ("[sync]\nproject_ids = a,\n [vault]\n", "below 'project_ids' in [sync]"),
+        ("[file 1]\npath = /srv/a\n mode = 0440\n", "below 'path' in [file 1]"),
+        ("[file 1]\npath = /srv/a\nnames = A\n mode = 0440\n", "below 'names' in [file 1]"),
     ],
 )
 def test_what_is_wrong_in_a_jobs_file_is_told_by_its_place(tmp_path: Path, text: str, words: str) -> None:
@@ -114,6 +121,19 @@ def test_a_number_that_is_none_is_told_by_its_option(tmp_path: Path, place: tupl
     with pytest.raises(ConfigurationError, match=f"'{text}' is no number") as caught:
         written(tmp_path, f"[{place[0]}]\n{place[1]} = {text}\n").first(place)
     assert caught.value.option == place[1]
+
+
+def test_list_or_command_may_go_on_in_an_indented_line(tmp_path: Path) -> None:
+    settled = written(tmp_path, "[sync]\nproject_ids = a,\n  b\n[notify]\ncommand = tell\n  --to=us\n")
+    assert settled.first(("sync", "project_ids")) == ("a", "b")
+    assert settled.first(("notify", "command")).split() == ["tell", "--to=us"]
+
+
+def test_credential_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("\ufeffs3cret\n", "utf-8")
+    path.chmod(0o600)
+    assert config.secret_text(str(path), "client_secret_file", {}) == "s3cret"
 
 
 def test_a_webhooks_url_is_a_secret_that_others_must_not_read(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.error
     MissingLibrary,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.kdf import scrypt
 
 KEY = b"CANARY-in-a-key-of-32-bytes-long"
 PASSPHRASE = "CANARY passphrase"
@@ -69,6 +71,24 @@ def test_a_cost_out_of_bounds_is_never_computed(cost: tuple[int, int, int]) -> N
 @pytest.mark.parametrize("cost", [(1, 1, 1), (20, 16, 4), (15, 8, 1)])
 def test_a_cost_within_the_bounds_is_allowed(cost: tuple[int, int, int]) -> None:
     assert keys.is_allowed_cost(*cost)
+
+
+@pytest.mark.parametrize("when", ["__init__", "derive"])
+def test_missing_scrypt_is_named_with_what_to_use(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise UnsupportedAlgorithm("This version of OpenSSL does not support scrypt")
+
+    class Refusing:
+        def __init__(self, **_options: object) -> None:
+            if when == "__init__":
+                refuse()
+
+        derive = refuse
+
+    monkeypatch.setattr(scrypt, "Scrypt", Refusing)
+    with pytest.raises(ConfigurationError, match="Use key_file or key_credential") as caught:
+        keys.stretch(b"pass", b"salt", 14, 8, 1)
+    assert caught.value.option == "passphrase"
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

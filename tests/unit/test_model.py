@@ -197,16 +197,16 @@ def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: st
         ("ftp://infisical.example.com", "no scheme"),
         ("https://", "no host"),
         ("https:///api", "no host"),
-        ("https://host:port", "not a URL"),
-        ("https://host:99999", "not a URL"),
-        ("https://[::1", "not a URL"),
+        ("https://host:port", "'https://host:port' is not a valid URL"),
+        ("https://host:99999", "not a valid URL"),
+        ("https://[::1", "not a valid URL"),
         ("https://host/api/v4", "puts before /api"),
         ("https://host/a/../b", "puts before /api"),
         ("https://host/a//b", "puts before /api"),
         ("https://host/a b", "puts before /api"),
         ("https://host/?a=b", "remove what begins with"),
         ("https://host/#x", "remove what begins with"),
-        ("http://h:p?x=1", "not a URL"),
+        ("http://h:p?x=1", r"'http://h:p\?…' is not a valid URL"),
         ("http://infisical.example.com", "allow_http"),
         ("http://10.0.0.1", "allow_http"),
         ("http://localhost.example.com", "allow_http"),
@@ -224,6 +224,13 @@ def test_what_is_no_base_url_is_refused_with_what_to_write(url: str, words: str)
 )
 def test_a_url_with_a_password_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match="client_id") as caught:
+        model.checked_url(url, allow_http=True)
+    assert "SECRET-x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://h:p?token=SECRET-x", "https://h?SECRET-x", "https://h#SECRET-x\nSECRET-x"])
+def test_query_of_a_wrong_url_is_shown_as_such_and_not_quoted(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="…'") as caught:
         model.checked_url(url, allow_http=True)
     assert "SECRET-x" not in str(caught.value)
 

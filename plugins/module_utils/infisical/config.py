@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -146,6 +147,9 @@ OPTIONS: tuple[Option, ...] = (
 
 FILE_OPTIONS = ("path", "format", "owner", "group", "mode", "names", "allow", "reload", "restart")
 """What stands in a section [file …] of a job of the agent: the fields of deliver.File, lists separated by commas."""
+
+_OF_SEVERAL_LINES = ("command", "names", "allow", "reload", "restart")
+"""Options besides lists whose value may go on in the next line, if that is indented."""
 
 _FILE_SECTION = "file "
 
@@ -369,6 +373,7 @@ def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], info: os.s
                     "config", f"'{path}' has '{name}' in [{section}]. Known there are {', '.join(known[section])}."
                 )
             found[section, name] = value
+            _check_lines(path, section, name, value)
             if value and _is_path(section, name) and not value.startswith(("/", "~")):
                 raise ConfigurationError(
                     "config", f"'{path}': {name} in [{section}] must be an absolute path, or begin with ~."
@@ -390,6 +395,19 @@ def _checked_file(path: str, parser: Mapping[str, Mapping[str, str]], info: os.s
             "it into a file of its own (client_secret_file, token_file, passphrase_file)."
         )  # fmt: skip
     return found
+
+
+def _check_lines(path: str, section: str, name: str, value: str) -> None:
+    """Refuse an indented line, which is not quoted, where it was meant to begin something new: the file's format makes
+    it a part of the value above. Only lists and commands may go on in the next line."""
+    option = BY_PLACE.get((section, name))
+    may_go_on = name in _OF_SEVERAL_LINES or (option is not None and option.kind == "list")
+    names = "|".join(sorted({option.name for option in OPTIONS} | set(FILE_OPTIONS)))
+    if any(not may_go_on or re.match(rf"\[|({names})\s*[=:]", line) for line in value.split("\n")[1:]):
+        raise ConfigurationError(
+            "config", f"'{path}': the line below '{name}' in [{section}] is indented, which makes it a part of '{name}'. "
+            "Begin each option and section at the start of a line."
+        )  # fmt: skip
 
 
 def _is_path(section: str, name: str) -> bool:
@@ -437,7 +455,7 @@ def secret_text(path: str, option: str, environ: Mapping[str, str]) -> str:
     except InfisicalError as error:
         raise ConfigurationError(option, str(error)) from None
     try:
-        text = raw.decode("utf-8").strip()
+        text = raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         text = ""
     if not text or len(raw) > _LONGEST_CREDENTIAL:

@@ -242,15 +242,23 @@ def derive(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
 def stretch(passphrase: bytes, salt: bytes, n_log2: int, r: int, p: int) -> bytes:
     """32 bytes from a passphrase: scrypt (RFC 7914) with N = 2^n_log2.
 
-    Raises ValueError where the cost is not allowed, and MemoryError where there is too little memory for it.
+    Raises ValueError where the cost is not allowed, MemoryError where there is too little memory for it, and
+    ConfigurationError where OpenSSL has no scrypt.
     """
     if not is_allowed_cost(n_log2, r, p):
         raise ValueError("scrypt cost out of bounds")
     try:
+        from cryptography.exceptions import InternalError, UnsupportedAlgorithm
         from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
     except ImportError:
         raise MissingLibrary("cryptography") from None
-    return Scrypt(salt=salt, length=KEY_BYTES, n=1 << n_log2, r=r, p=p).derive(passphrase)
+    try:
+        return Scrypt(salt=salt, length=KEY_BYTES, n=1 << n_log2, r=r, p=p).derive(passphrase)
+    except (UnsupportedAlgorithm, InternalError):
+        raise ConfigurationError(
+            "passphrase",
+            "needs scrypt, which OpenSSL does not offer on this host, as in FIPS mode. Use key_file or key_credential.",
+        ) from None
 
 
 def is_allowed_cost(n_log2: int, r: int, p: int) -> bool:

@@ -183,14 +183,16 @@ def checked_url(url: str, allow_http: bool) -> str:
     end is trimmed, everything that is no base URL refused."""
     if not url:
         raise NotGiven("url", "such as https://infisical.example.com")
-    shown = re.split("[?#]", url)[0]  # a query may hold a token
+    if "@" in url:
+        raise ConfigurationError("url", "must not hold a user name or a password. Use client_id and client_secret.")
+    shown = re.sub(r"(?s)([?#]).+", r"\1…", url)  # a query may hold a token
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigurationError("url", "not a URL. Write it like https://infisical.example.com") from None
-    if "@" in url:
-        raise ConfigurationError("url", "must not hold a user name or a password. Use client_id and client_secret.")
+        raise ConfigurationError(
+            "url", f"'{shown}' is not a valid URL. Write it like https://infisical.example.com"
+        ) from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError(
             "url", f"'{shown}' has no scheme or no host. Write it like https://infisical.example.com"

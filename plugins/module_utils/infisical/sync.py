@@ -841,19 +841,24 @@ def read_source(path: str) -> dict[str, str]:
 
 def parsed_source(text: str, path: str) -> dict[str, str]:
     """Secrets from the text of a file, as `read_source`; `path` is for messages."""
+    text = text[1:] if text.startswith("\ufeff") else text  # a byte-order mark, as editors of Windows write it
     if not text.lstrip().startswith("{"):
         return dotenv.parse(text)
-    pairs: list[tuple[str, Any]] = []
     try:
-        # Only the outermost object is wanted as pairs; it is the last one that the parser finishes.
-        json.loads(text, object_pairs_hook=lambda found: pairs.__setitem__(slice(None), found))
+        # As pairs, for of two with one name a dict would keep the second one without a word.
+        pairs: _Pairs = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         raise ConfigurationError("source_file", f"'{path}' begins like JSON and is none.") from None
     names = [name for name, _value in pairs]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
         raise ConfigurationError("source_file", f"'{path}' holds {named(twice)} more than once.")
-    return {name: checked_value(value, f"source_file: {name}") for name, value in pairs}
+    found = {name: {} if isinstance(value, _Pairs) else value for name, value in pairs}
+    return {name: checked_value(value, f"source_file: {name}") for name, value in found.items()}
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object by its names and values."""
 
 
 def push(
