@@ -572,9 +572,38 @@ def test_what_is_no_command_is_refused_with_the_ones_that_there_are(host: Host) 
         said = host.run(*words, code=2)
         assert "vault get" in said
         assert "--help" in said
-    assert "required" in host.run("vault", "get", code=2)
-    assert "too many" in host.run("vault", "get", "A", "B", code=2)
+    assert "comes first" in host.run("--config", "x", "sync", code=2)
     assert "VALUE" not in host.run("status", "--token=VALUE", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("sync --recursive true", "--recursive takes no value (its opposite is --no-recursive)."),
+        ("sync --recursive=true", "--recursive takes no value."),
+        ("sync --validate-certs no", "--validate-certs takes no value (its opposite is --no-validate-certs)."),
+        (
+            "sync --check true --prune yes",
+            "--check takes no value; --prune takes no value (its opposite is --no-prune).",
+        ),
+        ("sync --url true true", "argument 3 after 'sync' is unexpected."),
+        ("sync -v true", "-v takes no value."),
+        ("sync --chek", "unknown option: --chek."),
+        ("sync --chek -x true", "unknown option: --chek, -x."),
+        ("sync --url", "--url needs a value."),
+        ("sync --url --check", "--url needs a value."),
+        ("sync --recursive --no-recursive", "--no-recursive cannot be used together with --recursive."),
+        ("status shop", "argument 1 after 'status' is unexpected."),
+        ("vault get", "missing: NAME."),
+        ("vault get A B", "argument 2 after 'vault get' is unexpected."),
+        ("vault export --format yaml", "--format must be one of: "),
+        ("exec true -- true", "argument 1 after 'exec' is unexpected."),
+        ("push", "missing: --from."),
+    ],
+)
+def test_wrong_command_line_is_named_by_its_place(host: Host, words: str, message: str) -> None:
+    said = host.run(*words.split(), code=2)
+    assert f"infisical-sync: {message}" in said and ". See: infisical-sync" in said
 
 
 def test_help_tells_of_every_command_and_every_command_of_its_options(host: Host) -> None:
@@ -985,6 +1014,10 @@ def test_root_stays_root_where_the_vault_is_roots(host: Host) -> None:
         ["sync", f"--client-secret={CANARY}"],
         ["sync", "--passphrase", CANARY],
         ["sync", f"--prune={CANARY}"],
+        ["sync", "--prune", CANARY],
+        ["sync", f"--url={CANARY}", "x"],
+        ["sync", "x", CANARY],
+        ["exec", CANARY, "--", "true"],
         ["vault", CANARY],
         [CANARY],
     ],

@@ -881,10 +881,20 @@ class Usage(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        # argparse quotes the argument in both.
-        message = re.sub(r"(?s)ignored explicit argument .*", "takes no value", message)
-        message = re.sub(r"(?s)invalid choice: .* (?=\(choose from )", "not a choice that there is ", message)
-        raise Usage(message)
+        for pattern, words in _OF_ARGPARSE:
+            message = re.sub(pattern, words, message)
+        raise Usage(message + ".")
+
+
+_OF_ARGPARSE = (
+    # argparse quotes the argument in the first two.
+    (r"(?s)\Aargument (\S+): ignored explicit argument .*", r"\1 takes no value"),
+    (r"(?s)\Aargument (\S+): invalid choice: .* \(choose from (.*)\)", r"\1 must be one of: \2"),
+    (r"\Aargument (\S+): expected one argument", r"\1 needs a value"),
+    (r"\Aargument (\S+): not allowed with argument (\S+)", r"\1 cannot be used together with \2"),
+    (r"\Athe following arguments are required: (.*)", r"missing: \1"),
+)
+"""What argparse says of a wrong command line, and what we say."""
 
 
 class Command(NamedTuple):
@@ -1000,6 +1010,8 @@ COMMANDS: tuple[Command, ...] = (
 )  # fmt: skip
 """All commands, in the order in which they are documented."""
 
+BY_FLAG = {option.long: option.kind for option in OPTIONS if option.flag}
+"""The kinds of the options that the command line takes."""
 _GROUPS = {"infisical": "server", "vault": "vault", "sync": "job", "push": "writing"}
 
 
@@ -1095,7 +1107,10 @@ def _chosen(words: Sequence[str]) -> tuple[Command, list[str]]:
             return command, list(words[length:])
     group = [command for command in COMMANDS if words and command.words[0] == words[0] and len(command.words) > 1]
     known = ", ".join(" ".join(command.words) for command in group or COMMANDS)
-    raise Usage(f"{'no command is given' if not words else 'this is no command'}. There are: {known}.")
+    problem = "this is no command" if words else "no command is given"
+    if words and words[0].startswith("-"):
+        problem = "the command comes first, and its options behind it"
+    raise Usage(f"{problem}. There are: {known}.")
 
 
 def _parsed(command: Command, words: list[str]) -> argparse.Namespace:
@@ -1113,13 +1128,32 @@ def _parsed(command: Command, words: list[str]) -> argparse.Namespace:
             "other users can see it there: give it by standard input or --file."
         )
     if unknown:
-        # Only what can be an option's name: any other word may be, or end in, a value.
-        options = [found[0] for found in (re.match(r"--[a-z][a-z-]*(?==|\Z)", word) for word in unknown) if found]
-        raise Usage(f"not known: {shown(', '.join(options))}" if options else "there are arguments too many")
+        raise Usage(_unexpected(command, words, unknown))
     if command.run is _exec and not (program and program[0]):
         raise Usage("give the program behind two dashes: infisical-sync exec -- PROGRAM ARGUMENT ...")
     parsed.program = program
     return parsed
+
+
+def _unexpected(command: Command, words: Sequence[str], unknown: Sequence[str]) -> str:
+    """Which words of the command line are too many. Only what can be an option's name is quoted: any other word may be,
+    or end in, a value."""
+    names = [found[0] for found in (re.match(r"--[a-z][a-z-]*(?==|\Z)|-[A-Za-z]\Z", word) for word in unknown) if found]
+    if names:
+        return f"unknown option: {', '.join(names)}."
+    said, left = [], list(unknown)
+    for number in range(len(words), 0, -1):  # from the end, where a word cannot be the value of an option before it
+        if not left or words[number - 1] != left[-1]:
+            continue
+        left.pop()
+        before = words[number - 2] if number > 1 else ""
+        flag = re.fullmatch(r"--[a-z][a-z-]*|-[a-z]", before) and before not in unknown
+        opposite = f" (its opposite is --no-{before[2:]})" if BY_FLAG.get(before) == "bool" else ""
+        said.append(
+            f"{before} takes no value{opposite}" if flag
+            else f"argument {number} after '{' '.join(command.words)}' is unexpected"
+        )  # fmt: skip
+    return "; ".join(reversed(said)) + "."
 
 
 def _given(parsed: argparse.Namespace) -> Layer:
