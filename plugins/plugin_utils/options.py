@@ -50,7 +50,7 @@ NAMES = frozenset(SHARED)
 """The names of all shared options."""
 
 _SOURCES: dict[str, list[dict[str, Any]]] = {
-    # The manager takes the last entry that is there. Each is needed by itself, because one that is empty does not count.
+    # The manager takes the last entry that is there. Each is needed by itself, because an empty one does not count.
     name: [{kind: [entry]} for kind in ("vars", "env", "ini") for entry in reversed(definition.get(kind, ()))]
     for name, definition in {**SHARED, **VAULT}.items()
 }

@@ -1269,7 +1269,7 @@ def _in_child(
     if child == 0:
         os.close(reader)
         if say.json:
-            sys.stdout = open(writer, "w", encoding="utf-8")
+            sys.stdout = os.fdopen(writer, "w", encoding="utf-8")
         os._exit(_guarded(say, lambda: command.run(Settled(given, os.environ, config), parsed, say)))
     os.close(writer)
     with open(reader, "rb") as stream:

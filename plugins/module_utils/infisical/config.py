@@ -405,8 +405,8 @@ def _check_lines(path: str, section: str, name: str, value: str) -> None:
     names = "|".join(sorted({option.name for option in OPTIONS} | set(FILE_OPTIONS)))
     if any(not may_go_on or re.match(rf"\[|({names})\s*[=:]", line) for line in value.split("\n")[1:]):
         raise ConfigurationError(
-            "config", f"'{path}': the line below '{name}' in [{section}] is indented, which makes it a part of '{name}'. "
-            "Begin each option and section at the start of a line."
+            "config", f"'{path}': the line below '{name}' in [{section}] is indented, which makes it a part of that "
+            "option. Begin each option and section at the start of a line."
         )  # fmt: skip
 
 
