@@ -13,7 +13,6 @@ import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api, read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
     Conclusion,
-    InfisicalError,
     Operation,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret

@@ -210,7 +210,7 @@ def test_20_secrets_in_a_loop_are_unchanged_the_second_time(
     assert [item["changed"] for item in second.items("all of them")] == [False] * 20
     assert second.changed == 0
     secrets = secrets_of(server)
-    assert [secrets[key]["value"] for key in wanted] == [kept for _sent, kept in values.values()]
+    assert [secrets[key]["value"] for key in wanted] == [kept for _sent, kept in ODD.values()]
     assert {key: secret["version"] for key, secret in secrets.items()} == versions
 
 

@@ -581,8 +581,8 @@ class _Cycle:
         )
 
     def _guard_unseen(self, plan: Plan, listings: Mapping[str, Listing]) -> None:
-        """Refuse to delete all that came from a folder, unless a secret of it is really gone: a list leaves out what the
-        identity may not read, without a word. One request for each such folder."""
+        """Refuse to delete all that came from a folder unless a secret of it is really gone: a list silently leaves out
+        what the identity may not read. One request for each such folder."""
         gone: dict[Scope, str] = {}
         for change in plan.changes:
             held = change.before
