@@ -199,6 +199,7 @@ def test_two_writers_in_a_row_end_in_create_and_patch_one_by_one(controlled: Con
     assert stored(controlled) == wanted(4)
 
 
+@pytest.mark.kinds("2024", "2026-07", "2026-10")
 def test_secrets_that_another_writer_deletes_meanwhile_are_created_or_gone(controlled: Controlled) -> None:
     for name, value in (("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")):
         controlled.put(name, value)
