@@ -237,7 +237,8 @@ def test_a_report_of_half_a_character_keeps_no_metrics_away(job: Job) -> None:
     job.put("A", "1")
     Path(job.work.result_file).write_text('{"job": "x", "ended": "2026-01-15T10:45:00Z", "conclusion": "\\ud800"}')
     job.deliver()
-    assert 'conclusion="?"' in job.metrics
+    assert "conclusion=" not in job.metrics
+    assert 'infisical_sync_secrets{sync_job="shop"} 1' in job.metrics
 
 
 def test_a_directory_for_metrics_that_is_missing_keeps_no_application_waiting(job: Job) -> None:

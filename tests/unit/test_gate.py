@@ -267,8 +267,14 @@ def test_what_is_kept_has_no_credential_and_is_for_its_owner_only(fleet: Fleet) 
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", "null", {"until": "soon"}, {"count": "many"}, {"conclusion": "no such"}, {"salt": None}]
-)
+    "damage",
+    [
+        "", "{", "[]", "null", "[" * 100_000, {"until": "soon"}, {"until": float("inf")}, {"until": True},
+        {"count": "many"}, {"count": True}, {"conclusion": "no such"}, {"salt": None}, {"message": ["x"]},
+        {"message": "\ud800"},
+    ],
+    ids=lambda damage: str(damage)[:40].encode("ascii", "backslashreplace").decode(),
+)  # fmt: skip
 def test_a_damaged_file_counts_as_none_and_is_replaced(fleet: Fleet, damage: Any) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()

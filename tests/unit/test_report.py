@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import report
@@ -42,10 +43,35 @@ def test_a_damaged_report_is_an_empty_one(tmp_path: Path, text: str) -> None:
     assert report.read(str(path)) == Report()
 
 
-def test_what_a_report_holds_is_taken_for_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"job": ["x"]}, {"job": "x" * 256}, {"ended": 7}, {"ended": "today"}, {"next_login": "soon"}, {"seconds": True},
+        {"seconds": -1}, {"seconds": 1e300}, {"seconds": float("nan")}, {"counts": {"a": "3"}}, {"counts": {"a": True}},
+        {"counts": {str(n): n for n in range(21)}}, {"counts": [["a", 3]]}, {"generation": "4"}, {"generation": -1},
+        {"generation": 1 << 64}, {"conclusion": None}, {"message": 5}, {"message": "\ud800"}, {"message": "\udcff"},
+    ],
+    ids=lambda field: str(field)[:40].encode("ascii", "backslashreplace").decode(),
+)  # fmt: skip
+def test_report_with_a_wrong_field_is_an_empty_one(tmp_path: Path, field: dict[str, Any]) -> None:
     path = tmp_path / "result.json"
-    path.write_text(json.dumps({"job": ["x"], "ended": 7, "counts": {"a": "3"}, "nobody": "knows", "generation": "4"}))
-    assert report.read(str(path)) == Report(job="['x']", ended="7", counts={"a": 3}, generation=4)
+    whole = {"job": "shop", "ended": GOOD.ended, "nobody": "knows"}
+    path.write_text(json.dumps(whole))
+    assert report.read(str(path)) == Report("shop", ended=GOOD.ended)
+    path.write_text(json.dumps({**whole, **field}))
+    assert report.read(str(path)) == Report()
+
+
+def test_report_with_a_field_twice_is_an_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text('{"job": "a", "job": "b"}')
+    assert report.read(str(path)) == Report()
+
+
+def test_report_of_what_is_not_unicode_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    report.write(str(path), Report("shop", message="No \udcff."))
+    assert report.read(str(path)).message == "No ?."
 
 
 def test_a_link_is_not_read(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from . import dotenv, files, systemd
 from .errors import Conclusion, ConfigurationError, InfisicalError, after_writing
+from .model import parse_json
 
 FORMATS = ("dotenv", "env_file", "json", "files")
 """Of `File.format`: lines for `sh` and EnvironmentFile=, lines without quotes for `docker run --env-file`, one JSON
@@ -109,7 +110,7 @@ class Record:
         self.files: dict[str, dict[str, Any]] = {}
         self.untold: Untold = {"reload": [], "restart": []}
         try:
-            found = json.loads(files.read_private(path, "record of deliveries", most=1 << 24))
+            found = parse_json(files.read_private(path, "record of deliveries", most=1 << 24))
             self.files = {str(name): _sound(entry) for name, entry in found["files"].items()}
             self.untold = {verb: [str(unit) for unit in found["untold"][verb]] for verb in self.untold}
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):

@@ -17,6 +17,7 @@ from typing import Any
 from . import files
 from .auth import Login, Token
 from .errors import Conclusion, InfisicalError
+from .model import parse_json
 from .report import time_of
 from .transport import Transport
 
@@ -30,6 +31,8 @@ _LOCK_WAIT = 900.0
 
 
 _NOTHING = b"{}"
+_LARGEST = 1 << 20
+"""Bytes that are read of what is known of logins."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,11 @@ class GatedLogin(Login):
     def _refused(self) -> _Refused | None:
         """The last login, if it was refused with these credentials."""
         try:
-            found: dict[str, Any] = json.loads(files.read_regular(self._path))
+            found: dict[str, Any] = parse_json(files.read_regular(self._path, most=_LARGEST))
             refused = _Refused(**{**found, "conclusion": Conclusion(found["conclusion"])})
             known = refused.credential == self._hashed(refused.salt)
-            sound = isinstance(refused.until, (int, float)) and isinstance(refused.count, int)
+            numbers = type(refused.until) in (int, float) and type(refused.count) is int
+            sound = numbers and isinstance(refused.message, str)
             return refused if known and sound else None
         except (OSError, ValueError, TypeError, KeyError):
             return None

@@ -13,12 +13,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 from . import files
+from .model import parse_json
 
 OK = "ok"
 """The conclusion of a cycle that did what it should."""
 
 _LONGEST = 1 << 20
 """Bytes of a report: a longer one is none."""
+
+_LONGEST_WORD, _MOST_COUNTS, _MOST_SECONDS = 255, 20, 1e9
+"""Characters of a job, invocation id or conclusion; counts of a cycle; seconds that one can take."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,32 @@ def read(path: str) -> Report:
     """
     try:
         raw = files.read_regular(path, most=_LONGEST + 1)
-        found = json.loads(raw) if len(raw) <= _LONGEST else {}
-        return Report(**{f.name: _as(f.name, found[f.name]) for f in fields(Report) if f.name in found})
-    except (OSError, ValueError, TypeError, ArithmeticError, RecursionError):
+        found = parse_json(raw) if len(raw) <= _LONGEST else None
+    except (OSError, ValueError):
         return Report()
+    if not isinstance(found, dict):
+        return Report()
+    known = {f.name: found[f.name] for f in fields(Report) if f.name in found}
+    return Report(**known) if all(map(_is_sound, known, known.values())) else Report()
 
 
-def _as(name: str, value: Any) -> Any:
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether a field of a report is what `write` puts there."""
     if name == "counts":
-        return {str(key): int(number) for key, number in dict(value).items()}
-    return type(getattr(Report(), name))(value)
+        return isinstance(value, dict) and len(value) <= _MOST_COUNTS and all(map(_is_count, value.values()))
+    if name == "generation":
+        return _is_count(value)
+    if name == "seconds":
+        return type(value) in (int, float) and 0 <= value < _MOST_SECONDS
+    if not isinstance(value, str):
+        return False
+    if name in ("ended", "next_login"):
+        return not value or seconds_of(value) is not None
+    return name == "message" or len(value) <= _LONGEST_WORD
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 64
 
 
 def write(path: str, report: Report, *, durable: bool = True) -> None:
@@ -73,7 +93,7 @@ def write(path: str, report: Report, *, durable: bool = True) -> None:
     folder, name = os.path.split(os.path.abspath(path))
     owner = files.owner_of(path) or files.owner_of(folder)
     with files.opened(folder) as directory:
-        files.write_atomic(name, document.encode("utf-8"), durable=durable, owner=owner, directory=directory)
+        files.write_atomic(name, document.encode("utf-8", "replace"), durable=durable, owner=owner, directory=directory)
 
 
 def seconds_of(time: str) -> float | None:

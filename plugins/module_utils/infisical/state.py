@@ -20,7 +20,7 @@ from typing import Any, Callable
 
 from . import files
 from .errors import ConfigurationError
-from .model import Scope, canonical_value, secret_hash
+from .model import Scope, canonical_value, parse_json, secret_hash
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that writes the same state file; it holds the lock for one write."""
@@ -33,6 +33,9 @@ _BEGINNING = b'{\n  "environment": '
 _SECRETS = b',\n  "secrets": {'
 """Where the entries begin, behind the head; JSON has no newline within a string, so that this stands there only."""
 _END = b"}\n}\n"
+
+_LARGEST = 1 << 28
+"""Bytes of a state file: more than one of a vault of the largest size has."""
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
 """What keeps a file from being written although its path is right."""
@@ -268,9 +271,11 @@ class StateFile:
     def _raw(self) -> bytes:
         with self._accessible():
             try:
-                raw = files.read_regular(self.path)
+                raw = files.read_regular(self.path, most=_LARGEST + 1)
             except FileNotFoundError:
                 return b""
+            if len(raw) > _LARGEST:
+                raise ConfigurationError("state_file", f"'{self.path}' is too large for a state file. Move it away.")
             if not self._warned and stat.S_IMODE(os.stat(self.path).st_mode) & 0o077:
                 self._warned = True
                 self._warn(f"The state file {self.path} is readable by others: hashes of weak secrets can be guessed.")
@@ -367,20 +372,26 @@ def _head(raw: bytes) -> dict[str, Any] | None:
     return head if head is not None and head.get("secrets_sha256") == _digest(raw[entries:]) else None
 
 
+_NUMBERS = ("push_count", "pull_count", "error_count", "generation")
+_TEXTS = ("environment", "secret_path", "job", "vault", "vault_id", "state_hash", "environment_checked",
+          "environment_asked")  # fmt: skip
+
+
 def _parsed(raw: bytes) -> dict[str, Any] | None:
     try:
-        state = json.loads(raw)
-    except (ValueError, RecursionError):
+        state = parse_json(raw)
+    except ValueError:
         return None
     sound = (
         isinstance(state, dict)
         and isinstance(state.get("secrets"), dict)
-        and all(isinstance(state.get(name, 0), int) for name in ("push_count", "pull_count", "error_count"))
+        and all(type(state.get(name, 0)) is int for name in _NUMBERS)
+        and all(isinstance(state.get(name, ""), str) for name in _TEXTS)
         and isinstance(state.get("project_ids", []), list)
         and all(isinstance(project_id, str) for project_id in state.get("project_ids", []))
-        and all(isinstance(state.get(name, ""), str) for name in ("environment", "secret_path"))
         and isinstance(state.get("last_sync") or "", str)
         and isinstance(state.get("last_error") or {}, dict)
+        and all(isinstance(text, str) for text in (state.get("last_error") or {}).values())
     )
     if not sound:
         return None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from . import files, keys
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
-from .model import Secret, checked_name, checked_value, is_text
+from .model import Secret, checked_name, checked_value, is_text, parse_json
 from .plan import Change, Plan
 from .state import now
 
@@ -85,10 +85,7 @@ class Contents:
     @cached_property
     def rows(self) -> dict[str, _Row]:
         """The entries as they are stored, for who writes the next generation."""
-        try:
-            rows = json.loads(self._text)
-        except (ValueError, RecursionError):
-            rows = None
+        rows = _line(self._text)
         if not isinstance(rows, dict) or len(rows) != self.count or not _are_rows(rows, len(self.origins)):
             raise _damaged(self.path, "what is sealed in it is not what its format says")
         object.__setattr__(self, "_text", b"")  # ten thousand entries are some megabytes
@@ -616,7 +613,7 @@ def _no_way_back(path: str) -> str:
 def _parsed(path: str, header: _Header, data_key: bytes, text: bytes) -> Contents:
     first, newline, entries = text.partition(b"\n")
     try:
-        head = json.loads(first)
+        head = _line(first)
         jobs, origins, count = head["jobs"], head["origins"], head["count"]
         sound = (
             newline == b"\n"
@@ -624,10 +621,9 @@ def _parsed(path: str, header: _Header, data_key: bytes, text: bytes) -> Content
             and all(isinstance(record, dict) for record in jobs.values())
             and isinstance(origins, list)
             and all(isinstance(origin, list) and [type(part) for part in origin] == [str] * 4 for origin in origins)
-            and isinstance(count, int)
-            and not isinstance(count, bool)
+            and type(count) is int
         )
-    except (ValueError, RecursionError, TypeError, KeyError):
+    except (TypeError, KeyError):
         sound = False
     if not sound:
         raise _damaged(path, "what is sealed in it is not what its format says")
@@ -635,6 +631,14 @@ def _parsed(path: str, header: _Header, data_key: bytes, text: bytes) -> Content
         header.vault_id.hex(), header.generation, jobs, _hash_key(data_key, header.vault_id),
         tuple(tuple(origin) for origin in origins), count, path, entries,
     )  # fmt: skip
+
+
+def _line(raw: bytes) -> Any:
+    """One of the two lines of the text, None if it is not an object as JSON, with nothing around it."""
+    try:
+        return parse_json(raw) if raw[:1] == b"{" and raw[-1:] == b"}" else None
+    except ValueError:
+        return None
 
 
 def _are_rows(rows: dict[str, Any], origins: int) -> bool:
