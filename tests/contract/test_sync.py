@@ -592,6 +592,16 @@ def test_pem_through_a_reference_is_whole_in_the_vault(site: Site, more: dict[st
     assert site.pull(replace(JOB, expand_references=True, **more)).not_modified
 
 
+def test_vault_path_may_be_spelled_in_several_ways(site: Site) -> None:
+    (site.folder / "link").symlink_to(site.folder)
+    site.store({"A": "one"})
+    for n, folder in enumerate((f"{site.folder}//", f"{site.folder}/./", f"{site.folder}/link/", f"{site.folder}/")):
+        opened = local.open_vault(f"{folder}secrets.vault", KeyFile(site.key))
+        assert sync.pull(site.controlled.api(), *opened, JOB).changed is (n == 0)
+        local.put(*opened, f"B{n}", "x")
+    assert len(site.values()) == 5
+
+
 # A folder that the listing leaves out
 
 WHOLE = replace(JOB, recursive=True, prune=True, max_delete_percent=99)

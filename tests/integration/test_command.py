@@ -1187,6 +1187,18 @@ def test_an_export_replaces_nothing_of_the_vaults_own(host: Host, option: str) -
     assert host.values() == {"A": "newer"}
 
 
+def test_export_through_a_linked_directory_replaces_nothing(host: Host) -> None:
+    (host.folder / "link").symlink_to(host.folder)
+    host.run("vault", "set", "A", given="one")
+    host.run("vault", "set", "A", given="two")
+    before = host.vault.read_bytes(), host.key.read_bytes(), host.state.read_bytes()
+    for path in (host.vault, f"{host.vault}.previous", host.key, host.state):
+        name = Path(path).name
+        for spelled in (host.folder / "link" / name, f"{host.folder}//{name}", f"{host.folder}/link/./link/{name}"):
+            assert "belongs to the vault" in host.run("vault", "export", "--output", spelled, code=cli.USAGE)
+    assert (host.vault.read_bytes(), host.key.read_bytes(), host.state.read_bytes()) == before
+
+
 def test_an_export_replaces_a_regular_file_and_nothing_else(host: Host) -> None:
     host.run("vault", "set", "A", given=CANARY)
     regular, link, pipe, folder = (host.folder / name for name in ("regular", "link", "pipe", "folder"))

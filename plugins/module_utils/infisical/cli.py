@@ -736,9 +736,9 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
     from . import files
 
     path = os.path.abspath(os.path.expanduser(arguments.output))
-    own = {vault.path + end for end in ("", ".previous", ".lock", ".cycle.lock")}
-    own |= {state.path, *(settled.first(("vault", name)) for name in ("key_file", "passphrase_file"))}
-    if path in own:
+    own = [*vault.own_files(), state.path, state.path + ".lock"]
+    own += filter(None, (settled.first(("vault", name)) for name in ("key_file", "passphrase_file")))
+    if any(files.is_same_place(path, other) for other in own):
         raise ConfigurationError("output", f"'{path}' belongs to the vault, and would be lost. Name another file.")
     try:
         with contextlib.suppress(FileNotFoundError):

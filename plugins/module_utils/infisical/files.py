@@ -187,6 +187,18 @@ def owner_of(path: str) -> Owner:
     return None if status.st_uid == 0 else (status.st_uid, status.st_gid)
 
 
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two paths name the same entry of the same directory, however they are spelled and whatever links lead to
+    that directory. The entry itself may be a link, or missing."""
+    (folder, name), (other_folder, other_name) = (os.path.split(path.rstrip("/")) for path in (one, other))
+    if name != other_name:
+        return False
+    try:
+        return os.path.samefile(folder or ".", other_folder or ".")
+    except OSError:
+        return os.path.realpath(folder or ".") == os.path.realpath(other_folder or ".")
+
+
 def _temporary(path: str) -> str:
     directory, name = os.path.split(os.path.abspath(path))
     return os.path.join(directory, f".{name}.{secrets.token_hex(8)}")

@@ -12,6 +12,7 @@ import os
 from datetime import datetime, timezone
 from typing import Any, Callable
 
+from . import files
 from .errors import ConfigurationError, InfisicalError, after_writing
 from .keys import KeySource
 from .model import checked_name, checked_value
@@ -39,7 +40,14 @@ def open_vault(
     if not os.path.isabs(path):
         raise ConfigurationError("vault_path", f"'{path}' must be an absolute path on the host that opens the vault.")
     state = StateFile(state_file or path_beside(path), warn=warn, beside=path)
-    return Vault(path, keys, lock_wait=lock_wait, newest=state.newest), state
+    vault = Vault(path, keys, lock_wait=lock_wait, newest=state.newest)
+    key_file = getattr(keys, "path", "")
+    for other in (*vault.own_files(), key_file):
+        if other and files.is_same_place(state.path, other):
+            raise ConfigurationError("state_file", f"must be another file than {other}.")
+    if key_file and any(files.is_same_place(key_file, own) for own in vault.own_files()):
+        raise ConfigurationError("vault_path", f"must be another file than the key's, {key_file}.")
+    return vault, state
 
 
 def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = False) -> Plan:

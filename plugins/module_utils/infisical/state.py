@@ -105,7 +105,8 @@ class StateFile:
 
     def _check_vault(self, head: Mapping[str, Any]) -> None:
         other = head.get("vault")
-        if isinstance(other, str) and self._beside and other != self._beside and os.path.lexists(other):
+        elsewhere = isinstance(other, str) and self._beside and not files.is_same_place(other, self._beside)
+        if elsewhere and os.path.lexists(str(other)):
             raise ConfigurationError(
                 "state_file", f"'{self.path}' is the state file of the vault {other}. Set state_file to a file of its "
                 f"own for {self._beside}."

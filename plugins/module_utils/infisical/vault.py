@@ -190,6 +190,10 @@ class Vault:
         self._newest = newest
         self._stretched: tuple[tuple[object, ...], bytes] | None = None
 
+    def own_files(self) -> tuple[str, ...]:
+        """The paths of the vault's files: itself, the generation before, and the locks of writers and of cycles."""
+        return tuple(self.path + end for end in ("", ".previous", ".lock", ".cycle.lock"))
+
     def exists(self) -> bool:
         """Whether there is something at the vault's path, or the generation before, from which to bring it back."""
         return os.path.lexists(self.path) or os.path.lexists(self.previous)

@@ -1,0 +1,45 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two paths that name one file, and the options of a vault that must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, keys, local
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
+
+
+def test_one_place_has_many_spellings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.chdir(tmp_path)
+    here = f"{tmp_path}/a/x"
+    for other in (f"{tmp_path}//a/x", f"{tmp_path}/a/./x", f"{tmp_path}/link/x", "a/x", f"{tmp_path}/link/../a/x"):
+        assert files.is_same_place(here, other)
+        assert files.is_same_place(other, here)
+    for other in (f"{tmp_path}/a/y", f"{tmp_path}/x", f"{tmp_path}/a/x/x", f"{tmp_path}/none/x"):
+        assert not files.is_same_place(here, other)
+    assert files.is_same_place(f"{tmp_path}/none/x", f"{tmp_path}/none//x")
+
+
+@pytest.mark.parametrize("end", ["", ".previous", ".lock", ".cycle.lock"])
+@pytest.mark.parametrize("folder", ["", "link/"])
+def test_state_file_must_not_be_of_the_vault(tmp_path: Path, folder: str, end: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    key = keys.KeyFile(str(tmp_path / "key"))
+    with pytest.raises(ConfigurationError) as caught:
+        local.open_vault(str(tmp_path / STATE_FILE), key, f"{tmp_path}/{folder}{STATE_FILE}{end}")
+    assert caught.value.option == "state_file"
+
+
+@pytest.mark.parametrize("source", [keys.KeyFile, keys.PassphraseFile])
+def test_key_file_must_not_be_vault_or_state_file(tmp_path: Path, source: type[keys.KeyFile]) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name, option in (("vault", "vault_path"), ("vault.previous", "vault_path"), ("state", "state_file")):
+        with pytest.raises(ConfigurationError) as caught:
+            local.open_vault(str(tmp_path / "vault"), source(str(tmp_path / "link" / name)), str(tmp_path / "state"))
+        assert caught.value.option == option
