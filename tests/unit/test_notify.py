@@ -156,8 +156,12 @@ def test_what_is_sent_names_host_job_conclusion_counts_and_times(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", '{"since": "x"}', '{"since": "x", "told_at": [1]}', "\xff", "[" * 100_000]
-)
+    "text",
+    [
+        "", "{", "[]", "7", '{"since": "x"}', '{"since": "x", "told_at": [1]}', '{"since": "x", "told_at": {"a": 1}}',
+        '{"since": 5, "told_at": {}}', '{"since": "\\ud800", "told_at": {}}', "\xff", "[" * 100_000,
+    ],
+)  # fmt: skip
 def test_a_damaged_state_counts_as_nothing_told(tmp_path: Path, web: Web, text: str) -> None:
     path = tmp_path / "told.json"
     path.write_bytes(text.encode("latin-1"))

@@ -22,7 +22,7 @@ from .deliver import LOCK, File, Record, recorded, withdraw
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
 from .host import Done, Host
 from .metadata import document
-from .model import Settings
+from .model import Settings, parse_json
 from .notify import command_words
 
 USER = "infisical-sync"
@@ -732,8 +732,8 @@ def status() -> list[dict[str, Any]]:
     for job in config.installed_jobs():
         try:
             ended = systemd.run([units.COMMAND, "status", "--json", "--config", config.job_file(job)])
-            found.append({"name": job, **json.loads(ended.out)})
-        except (systemd.CannotRun, ValueError):
+            found.append({"name": job, **parse_json(ended.out)})
+        except (systemd.CannotRun, ValueError, TypeError):
             error = InfisicalError(
                 Conclusion.STORAGE,
                 f"{units.COMMAND} does not report the status of the job {job}. Run the role scheduled_sync again.",
@@ -754,7 +754,7 @@ def metadata() -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
     try:
         ended = systemd.run([units.COMMAND, "metadata", "--json"], environment=environment)
-        if isinstance(json.loads(ended.out), dict):
+        if isinstance(parse_json(ended.out), dict):
             return ended.out.decode("ascii").strip()
     except (systemd.CannotRun, ValueError):
         pass

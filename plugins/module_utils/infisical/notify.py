@@ -14,10 +14,13 @@ from typing import Any
 
 from . import files, systemd
 from .errors import Conclusion, ConfigurationError, InfisicalError
+from .model import is_text, parse_json
 from .report import Report, seconds_of
 from .transport import post_json
 
 _COMMAND_SECONDS = 60.0
+_LARGEST = 1 << 20
+"""Bytes that are read of what has been told."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,10 @@ def _keep(path: str, told: Told) -> None:
 def read(path: str) -> Told:
     """What was told last; nothing where the file is missing or damaged."""
     try:
-        found = json.loads(files.read_regular(path))
-        return Told(str(found["since"]), {str(name): str(time) for name, time in found["told_at"].items()})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        found = parse_json(files.read_regular(path, most=_LARGEST))
+        since, told_at = found["since"], found["told_at"]
+        return Told(since, told_at) if is_text([since, *told_at.values()]) else Told()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return Told()
 
 
