@@ -25,10 +25,13 @@ pytest.importorskip("requests", reason="logins need requests")
 
 HOUR = 3600.0
 REJECTED = 401, {"error": "UnauthorizedError", "message": "Invalid credentials"}
-LOCKED = 401, {
-    "error": "UnauthorizedError",
-    "message": "This identity auth method is temporarily locked, please try again later",
-}
+LOCKED = (
+    401,
+    {
+        "error": "UnauthorizedError",
+        "message": "This identity auth method is temporarily locked, please try again later",
+    },
+)
 GOOD = 200, {"accessToken": "CANARY-token", "expiresIn": 600}
 
 
