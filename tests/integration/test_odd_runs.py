@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dev_server.client import DevServer
 from integration.controller import LOOKUP, Controller
-from integration.shop import PROJECT, REAL_SERVERS, SEED, login_of
+from integration.shop import PROFILES, PROJECT, SEED, login_of
 
 LOGIN = "/universal-auth/login$"
 
@@ -109,7 +109,7 @@ PUSH = """
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("profile", REAL_SERVERS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_a_push_ends_well_with_tokens_of_three_uses(ansible: Controller, server: DevServer, profile: str) -> None:
     seed_few(server, 3)
     run = ansible.tasks(PUSH).succeeded()
