@@ -630,6 +630,24 @@ def test_folder_that_may_not_be_read_is_not_pruned(site: Site, check: bool) -> N
     assert site.pull(replace(WHOLE, max_delete_percent=100)).deleted == ("X", "Y")
 
 
+@pytest.mark.kinds("2026-07")
+def test_folder_outside_the_identitys_paths_is_not_pruned(site: Site) -> None:
+    site.store({"A": "one"}, "/app")
+    site.store({"X": "x"}, "/app/db")
+    grant = {"actions": ["describe", "read"], "paths": ["/", "/app"]}
+    restricted = {**SEED["identities"][1], "permissions": {PROJECT: [grant]}}
+    whole = site.pull(WHOLE)
+    seed = {**SEED, "identities": [SEED["identities"][0], restricted, *SEED["identities"][2:]]}
+    site.controlled.server.seed(seed)
+    site.store({"A": "one"}, "/app")
+    site.store({"X": "x"}, "/app/db")
+    assert whole.created == ("A", "X")
+    error = site.pull_error(WHOLE, "viewer")
+    assert error.conclusion is Conclusion.GUARD
+    assert "path /app/db, which the identity may not read" in str(error)
+    assert site.values() == {"A": "one", "X": "x"}
+
+
 @REAL_KINDS
 def test_folder_that_the_listing_leaves_out_is_not_pruned(site: Site) -> None:
     emptied(site)
