@@ -109,7 +109,7 @@ class ActionModule(InfisicalAction):
         if known is not None:
             told["api_version"] = cache.api().version or cache.settings.api_version
             if not _needs_value(desired, known):
-                told[KNOWN] = _without_value(known)
+                told[KNOWN] = {"secret": _without_values(desired, known).row()}
         if self._task.check_mode:
             return self._execute_with_token({**arguments, **told}, cache.settings, task_vars, wrap_async=False)
         scope, key = desired.scope, desired.secret.key
@@ -144,8 +144,17 @@ def _needs_value(desired: Desired, known: Known) -> bool:
     return keeps_value and known.secret is not None and known.secret.metadata is None
 
 
-def _without_value(known: Known) -> dict[str, Any]:
-    return {"secret": Known(None if known.secret is None else known.secret._replace(value=None)).row()}
+def _without_values(desired: Desired, known: Known) -> Known:
+    """What is known without anything secret, but for what the task itself has given to the module."""
+    secret = known.secret
+    if secret is None:
+        return known
+    given = set(desired.secret.metadata or ())
+    metadata = secret.metadata and tuple(
+        (key, "" if key in secret.encrypted_metadata and (key, value) not in given else value)
+        for key, value in secret.metadata
+    )
+    return Known(secret._replace(value=None, metadata=metadata))
 
 
 def _stored_after(

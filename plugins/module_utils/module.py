@@ -122,10 +122,14 @@ def _shown(option: dict[str, Any], value: Any) -> Any:
     return _MASKED if option.get("no_log") and value is not None else value
 
 
-def described(secret: Secret | None, scope: Scope) -> dict[str, Any] | None:
-    """A secret as modules return it: everything but the value; None where the server does not tell something."""
+def described(secret: Secret | None, scope: Scope, *, values: bool = False) -> dict[str, Any] | None:
+    """A secret as modules return it: everything but the value; None where the server does not tell something.
+
+    Encrypted metadata have their values only if `values` are returned.
+    """
     if secret is None:
         return None
+    hidden = () if values else secret.encrypted_metadata
     return {
         "name": secret.key,
         "version": secret.version,
@@ -135,7 +139,10 @@ def described(secret: Secret | None, scope: Scope) -> dict[str, Any] | None:
         "path": secret.secret_path,
         "comment": secret.comment or "",
         "tags": None if secret.tags is None else list(secret.tags),
-        "metadata": None if secret.metadata is None else dict(secret.metadata),
+        "metadata": None
+        if secret.metadata is None
+        else {key: None if key in hidden else value for key, value in secret.metadata},
+        "encrypted_metadata": list(secret.encrypted_metadata),
         "created_at": secret.created_at,
         "updated_at": secret.updated_at,
     }

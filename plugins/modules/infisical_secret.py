@@ -51,7 +51,16 @@ options:
     description:
       - Keys and values, all of them strings. The secret has exactly these then. Left as they are where not given.
       - Older servers keep no metadata. A warning says so.
+      - A value that is encrypted in Infisical stays encrypted.
     type: dict
+  encrypted_metadata:
+    description:
+      - Keys of O(metadata) with values that Infisical is to keep encrypted. They are never shown.
+      - A value that is encrypted already stays so without this. To make it plain again, write O(metadata) without the
+        key first.
+    type: list
+    elements: str
+    version_added: 0.3.0
   update_value:
     description:
       - With V(always), a stored value that differs is replaced.
@@ -215,10 +224,18 @@ secret:
       elements: str
       sample: [database]
     metadata:
-      description: The metadata, V(null) where the server does not keep any.
+      description:
+        - The metadata, V(null) where the server does not keep any.
+        - A value that is encrypted in Infisical is V(null).
       returned: success
       type: dict
-      sample: {owner: platform}
+      sample: {owner: platform, pin: null}
+    encrypted_metadata:
+      description: The keys of RV(secret.metadata) with values that are encrypted in Infisical.
+      returned: success
+      type: list
+      elements: str
+      sample: [pin]
     created_at:
       description: When the secret was created, as the server says it.
       returned: success
@@ -263,6 +280,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
     Scope,
     Secret,
+    checked_keys,
     checked_metadata,
     checked_name,
     checked_value,
@@ -287,7 +305,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "comment": {"type": "str"},
     "tags": {"type": "list", "elements": "str"},
-    "metadata": {"type": "dict"},
+    "metadata": {"type": "dict", "no_log": True},
+    "encrypted_metadata": {"type": "list", "elements": "str"},
     "update_value": {"type": "str", "choices": ["always", "on_create"], "default": "always"},
     "create_path": {"type": "bool", "default": False},
     "overwrite_rotated": {"type": "bool", "default": False},
@@ -304,12 +323,14 @@ def desired_secret(options: Mapping[str, Any]) -> Secret:
         name = normalized_name(name)
     if options["state"] == "absent":
         return Secret(name)
+    metadata = checked_metadata(options["metadata"])
     return Secret(
         name,
         checked_value(options["value"]),
         comment=options["comment"],
         tags=None if options["tags"] is None else tuple(options["tags"]),
-        metadata=checked_metadata(options["metadata"]),
+        metadata=metadata,
+        encrypted_metadata=checked_keys(options["encrypted_metadata"], metadata),
     )
 
 

@@ -44,7 +44,7 @@ options:
     default: false
   read_values:
     description:
-      - Whether to read the values too.
+      - Whether to read the values too, those of encrypted metadata among them.
       - Newer servers are otherwise asked not to send them. Older ones send them all the same, and they are dropped.
     type: bool
     default: false
@@ -146,10 +146,18 @@ secrets:
       elements: str
       sample: [database]
     metadata:
-      description: The metadata, V(null) where the server does not keep any.
+      description:
+        - The metadata, V(null) where the server does not keep any.
+        - A value that is encrypted in Infisical is V(null) unless O(read_values=true).
       returned: success
       type: dict
-      sample: {owner: platform}
+      sample: {owner: platform, pin: null}
+    encrypted_metadata:
+      description: The keys of RV(secrets[].metadata) with values that are encrypted in Infisical.
+      returned: success
+      type: list
+      elements: str
+      sample: [pin]
     created_at:
       description: When the secret was created, as the server says it.
       returned: success
@@ -204,7 +212,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     secrets = []
     for secret in overview.secrets:
         values = {"value": secret.value, "value_hidden": secret.hidden} if options["read_values"] else {}
-        secrets.append({**(described(secret, scope) or {}), **values})
+        secrets.append({**(described(secret, scope, values=options["read_values"]) or {}), **values})
     return {"changed": False, "secrets": secrets, "msg": f"{counted(len(secrets), 'secret')} in {scope}."}
 
 

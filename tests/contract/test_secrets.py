@@ -538,6 +538,30 @@ def test_metadata_are_set_changed_and_taken_away_once(target: Target) -> None:
         assert found.metadata == metadata
 
 
+@pytest.mark.kinds("2026-07")
+def test_encrypted_metadata_stay_encrypted(controlled: Controlled) -> None:
+    def stored() -> list[tuple[str, str, bool]]:
+        [secret] = controlled.stored("A")
+        return sorted((row["key"], row["value"], row["isEncrypted"]) for row in secret["metadata"])
+
+    store = controlled.remote()
+    secret = A._replace(metadata=(("owner", "me"), ("pin", "1234")))
+    for wanted in (secret, secret._replace(encrypted_metadata=("pin",))):
+        assert store.put(wanted).action in ("create", "update")
+        assert store.put(wanted).action is None
+    assert stored() == [("owner", "me", False), ("pin", "1234", True)]
+    assert store.put(secret).action is None
+    for metadata in ((("owner", "you"), ("pin", "1234")), (("pin", "5678"), ("tier", "1"))):
+        report = store.put(A._replace(metadata=metadata))
+        assert (report.action, report.after and report.after.encrypted_metadata) == ("update", ("pin",))
+        assert stored() == [(key, value, key == "pin") for key, value in metadata]
+    store.put(A._replace(value="two"))
+    assert [row[2] for row in stored()] == [True, False]
+    store.put(A._replace(metadata=()))
+    assert store.put(A._replace(metadata=(("pin", "1"),))).action == "update"
+    assert stored() == [("pin", "1", False)]
+
+
 @pytest.mark.kinds("2024")
 def test_metadata_are_ignored_with_a_warning_and_no_eternal_change_where_the_server_keeps_none(target: Target) -> None:
     store = target.remote()

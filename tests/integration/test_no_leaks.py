@@ -37,6 +37,13 @@ def planted(server: DevServer, shop: dict[str, Any]) -> dict[str, Any]:
     project, admin = document["projects"][0], document["identities"][0]
     project["secrets"] += [
         {"environment": "dev", "path": "/canary", "key": "OLD", "value": str(OLD_SECRET)},
+        {
+            "environment": "dev",
+            "path": "/encrypted",
+            "key": "OLD",
+            "value": str(OLD_SECRET),
+            "metadata": [{"key": "pin", "value": str(OLD_SECRET), "encrypted": True}, {"key": "owner", "value": "me"}],
+        },
         {"environment": "dev", "path": "/canary", "key": "SAME", "value": str(SECRET)},
         *({"environment": "dev", "path": "/short", "key": f"S_{value}", "value": value} for value in SHORT),
     ]
@@ -82,6 +89,25 @@ EVERYTHING = f"""
     - name: in a loop
       keyfleet.infisical.infisical_secret: {{name: "S_{{{{ item }}}}", value: "{{{{ item }}}}", secret_path: /short}}
       loop: ["1", "true", prod, D]
+    - name: encrypted metadata
+      keyfleet.infisical.infisical_secret:
+        name: "{{{{ item }}}}"
+        value: "{{{{ secret }}}}"
+        secret_path: /encrypted
+        metadata: {{pin: "{{{{ secret }}}}", owner: you}}
+        encrypted_metadata: "{{{{ ['pin'] if item == 'NEW' else omit }}}}"
+      loop: [OLD, NEW, NEW]
+    - name: comment beside encrypted metadata
+      keyfleet.infisical.infisical_secret:
+        {{name: OLD, value: x, secret_path: /encrypted, comment: new, update_value: on_create}}
+    - name: list encrypted metadata
+      keyfleet.infisical.infisical_secret_info: {{secret_path: /encrypted}}
+    - name: read encrypted metadata
+      keyfleet.infisical.infisical_secret_info: {{secret_path: /encrypted, read_values: true}}
+      register: encrypted
+    - name: encrypted metadata are there
+      ansible.builtin.assert:
+        that: encrypted.secrets | map(attribute='metadata') | map(attribute='pin') | list == [secret, secret]
     - name: folder
       keyfleet.infisical.infisical_folder: {{secret_path: /canary/below}}
     - name: listed
@@ -175,6 +201,9 @@ def test_nothing_leaks_and_results_stay_whole(ansible: Controller, planted: dict
     assert (run.result("updated")["secret"]["version"], run.result("updated")["diff"]["after"]) == (
         2, {"name": "OLD", "path": "/canary", "version": 2},
     )  # fmt: skip
+    for secret in run.result("list encrypted metadata")["secrets"]:
+        assert (secret["metadata"], secret["encrypted_metadata"]) == ({"owner": "you", "pin": None}, ["pin"])
+    assert [item["changed"] for item in run.items("encrypted metadata")] == [True, True, False]
     listed = run.result("listed")["secrets"]
     assert {secret["name"] for secret in listed} == {"ASYNC", "NEW", "OLD", "SAME", "STATE"}
     assert all("value" not in secret for secret in listed)

@@ -393,3 +393,22 @@ def test_rotated_secrets_are_left_to_infisical(ansible: Controller, server: DevS
     assert allowed.changed == 3
     values = server.values(PROJECT, "dev")
     assert [values[name] for name in ("ROTATED", "TURNED", "SPUN")] == [["ours"]] * 3
+
+
+def test_a_host_gets_what_it_is_to_store_and_not_what_is_stored(
+    ansible: Controller, seeded: Callable[..., None]
+) -> None:
+    pin = {"key": "pin", "value": "storedpin", "encrypted": True}
+    seeded(secrets=[{"environment": "dev", "key": "A", "value": "storedvalue", "metadata": [pin]}])
+    run = ansible.tasks(
+        """
+        - name: write
+          keyfleet.infisical.infisical_secret: {name: A, value: newvalue, metadata: {pin: newpin}}
+          loop: [1]
+        """,
+        environment={"ANSIBLE_KEEP_REMOTE_FILES": "true", "ANSIBLE_PIPELINING": "false"},
+    ).succeeded()
+    assert run.items("write")[0]["action"] == "update"
+    sent = b"".join(path.read_bytes() for path in (ansible.folder / "remote").rglob("*.py"))
+    assert b"newvalue" in sent and b"newpin" in sent and b"_known" in sent
+    assert b"storedvalue" not in sent and b"storedpin" not in sent

@@ -209,7 +209,7 @@ class Api:
         which = f"the secrets {names}" if len(secrets) <= _NAMED else f"{len(secrets)} secrets ({names}, …)"
         what = f"{words} {which} in {scope} through the batch route"
         body = {**_scope_fields(scope), "secrets": [_batch_fields(secret, tag_ids) for secret in secrets]}
-        values = tuple(secret.value for secret in secrets if secret.value)
+        values = tuple(text for secret in secrets for text in _hidden_texts(secret))
         try:
             data = self._secrets(method, None, Operation.BATCH, what, body=body, secrets=values)
         except InfisicalError as error:
@@ -227,7 +227,7 @@ class Api:
     ) -> Written:
         # DELETE: the reference wants the scope in the query, real servers in the body; each ignores the other.
         query = _scope_fields(scope) if method == "DELETE" else None
-        secrets = (secret.value,) if secret.value else ()
+        secrets = _hidden_texts(secret)
         data = self._secrets(method, key, operation, what, query=query, body=body, secrets=secrets)
         row = data.get("secret")
         if not isinstance(row, dict):
@@ -451,7 +451,10 @@ def _fields(secret: Secret, tag_ids: Sequence[str] | None) -> dict[str, Any]:
     if secret.comment is not None:
         fields["secretComment"] = secret.comment
     if secret.metadata is not None:
-        fields["secretMetadata"] = [{"key": key, "value": value} for key, value in secret.metadata]
+        fields["secretMetadata"] = [
+            {"key": key, "value": value, **({"isEncrypted": True} if key in secret.encrypted_metadata else {})}
+            for key, value in secret.metadata
+        ]
     if tag_ids is not None:
         fields["tagIds"] = list(tag_ids)
     return fields
@@ -542,7 +545,7 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[Secret, .
     no_metadata = [None if one is None else () for one in metadata]
     rotated = [row.get("isRotatedSecret") is True for row in rows]
     columns = (keys, values, versions, ids, paths, environments, comments, no_tags, no_metadata, repeat(False), *times,
-               repeat(scope.project_id), repeat(""), repeat(""), rotated)  # fmt: skip
+               repeat(scope.project_id), repeat(""), repeat(""), rotated, repeat(()))  # fmt: skip
     return tuple(map(Secret._make, zip(*columns)))
 
 
@@ -569,7 +572,18 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
         updated_at=_text(row, "updatedAt"),
         project_id=scope.project_id,
         rotated=row.get("isRotatedSecret") is True,
+        # Whatever is not said to be plain is hidden.
+        encrypted_metadata=tuple(sorted(_text(m, "key") for m in metadata or () if m.get("isEncrypted") not in _PLAIN)),
     )
+
+
+_PLAIN = (None, False)
+
+
+def _hidden_texts(secret: Secret) -> tuple[str, ...]:
+    """What no message about a request may quote."""
+    encrypted = (value for key, value in secret.metadata or () if key in secret.encrypted_metadata)
+    return tuple(text for text in (secret.value, *encrypted) if text)
 
 
 def _sent_values(stored: tuple[Secret, ...], sent: Sequence[Secret]) -> tuple[Secret, ...]:

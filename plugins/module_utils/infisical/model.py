@@ -55,7 +55,7 @@ class Secret(NamedTuple):
     `value` is None where it is not known: not asked for, hidden, or not to be changed. `tags` (slugs) and `metadata`
     (key, value) are None where the answer did not have them, or where they are not to be changed. `version` is 0 where
     there is none yet. `updated_at` is the server's ISO 8601 text. `rotated` secrets get their values from a rotation of
-    Infisical's own.
+    Infisical's own. `encrypted_metadata` are the keys of `metadata` with values that nobody is to be shown.
 
     In a vault, `key` is still the secret's name in Infisical, `job` the job that put it there (empty for a person),
     and `synced_at` the time (ISO 8601, UTC) at which the vault took this version.
@@ -77,6 +77,7 @@ class Secret(NamedTuple):
     job: str = ""
     synced_at: str = ""
     rotated: bool = False
+    encrypted_metadata: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Everything but what may be secret."""
@@ -90,6 +91,7 @@ def from_row(row: Mapping[str, Any]) -> Secret:
     return Secret(
         **{
             **row,
+            "encrypted_metadata": tuple(row["encrypted_metadata"]),
             "tags": None if tags is None else tuple(tags),
             "metadata": None if metadata is None else tuple((key, value) for key, value in metadata),
         }
@@ -353,6 +355,18 @@ def checked_metadata(
             raise ConfigurationError(option, f"the key {key!r} must be a string that is not empty: quote it.")
         checked_value(value, f"{option}.{key}")
     return tuple(sorted(metadata.items()))
+
+
+def checked_keys(
+    keys: Iterable[str] | None, metadata: tuple[tuple[str, str], ...] | None, option: str = "encrypted_metadata"
+) -> tuple[str, ...]:
+    """Keys of metadata, sorted. Raises ConfigurationError for one that `metadata` lacks."""
+    missing = sorted(set(keys or ()) - {key for key, _value in metadata or ()})
+    if missing:
+        raise ConfigurationError(
+            option, f"must be keys of metadata (got {', '.join(missing)}). Give them a value there."
+        )
+    return tuple(sorted(set(keys or ())))
 
 
 def _is_text(value: str) -> bool:

@@ -40,7 +40,8 @@ def differs(stored: Secret, wanted: Secret) -> bool:
     """Whether writing `wanted` would change `stored`; what is None in `wanted` is left alone.
 
     A stored value that is hidden counts as different, because nothing says that it is the same. Metadata that the
-    server does not keep (None in its answer) counts as equal, because writing them would change nothing.
+    server does not keep (None in its answer) counts as equal, because writing them would change nothing. What is
+    encrypted stays so, whether or not `wanted` says it.
     """
     return (
         (wanted.value is not None and (stored.value is None or not same_value(stored.value, wanted.value)))
@@ -49,7 +50,10 @@ def differs(stored: Secret, wanted: Secret) -> bool:
         or (
             wanted.metadata is not None
             and stored.metadata is not None
-            and sorted(wanted.metadata) != sorted(stored.metadata)
+            and (
+                sorted(wanted.metadata) != sorted(stored.metadata)
+                or not set(wanted.encrypted_metadata) <= set(stored.encrypted_metadata)
+            )
         )
     )
 

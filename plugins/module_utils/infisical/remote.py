@@ -706,6 +706,7 @@ class Remote:
                 version=stored.version,
                 id=stored.id,
                 metadata=after.metadata if stored.metadata is None and self.api.version == "v4" else stored.metadata,
+                encrypted_metadata=tuple(sorted({*after.encrypted_metadata, *stored.encrypted_metadata})),
                 created_at=stored.created_at,
                 updated_at=stored.updated_at,
             )
@@ -740,6 +741,7 @@ class Remote:
             comment=base.comment if target.comment is None else trim(target.comment),
             tags=base.tags if target.tags is None else tuple(sorted(target.tags)),
             metadata=base.metadata if target.metadata is None else target.metadata,
+            encrypted_metadata=_encrypted(target, before),
             created_at=base.created_at,
         )
 
@@ -866,11 +868,21 @@ def hide(secret: Secret) -> Secret:
 
 
 def _whole(secret: Secret, before: Secret | None) -> Secret:
-    """What is sent to update `before`."""
+    """What is sent to update `before`: metadata that are encrypted stay so."""
+    if secret.metadata is not None:
+        secret = secret._replace(encrypted_metadata=_encrypted(secret, before))
     if secret.value is None and before is not None and before.metadata is None:
         # Servers that know no metadata want the value with every update; to others nothing is written back.
         return secret._replace(value=before.value)
     return secret
+
+
+def _encrypted(target: Secret, before: Secret | None) -> tuple[str, ...]:
+    """The keys of the metadata that are encrypted when `target` is written over `before`."""
+    stored = () if before is None else before.encrypted_metadata
+    if target.metadata is None:
+        return stored
+    return tuple(sorted({key for key, _value in target.metadata} & {*target.encrypted_metadata, *stored}))
 
 
 _METHODS: dict[Action, str] = {"create": "POST", "update": "PATCH", "delete": "DELETE"}
