@@ -139,7 +139,10 @@ def _validated(arguments: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _needs_value(desired: Desired, known: Known) -> bool:
-    """Whether the module has to write a stored value back, as servers want it that know no metadata."""
+    """Whether the module needs the stored value: to write it back, as servers want it that know no metadata, or to
+    compare it, because a value that Infisical rotates may stay only as it is."""
+    if known.secret is not None and known.secret.rotated:
+        return True
     keeps_value = desired.secret.value is not None and desired.target(known.secret).value is None
     return keeps_value and known.secret is not None and known.secret.metadata is None
 

@@ -576,8 +576,23 @@ def test_count_of_a_push_that_is_not_kept_names_the_push(site: Site, monkeypatch
     monkeypatch.setattr(files, "write_atomic", full)
     error = error_of(sync.push, site.controlled.api(), site.controlled.scope, {"B": "two"}, Push(),
                      vault_state=vault_state)  # fmt: skip
-    assert "1 changes were written to" in str(error)
+    assert "Wrote 1 change to" in str(error)
+    assert error.details["counts"]["created"] == 1
     assert len(site.controlled.stored("B")) == 1
+
+
+def test_refused_secret_is_named_though_the_count_is_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.store({"A": "one"})
+    site.pull()
+    vault_state = site.opened()[1]
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    error = error_of(sync.push, site.controlled.api(), site.controlled.scope, {"B": "two", "C:D": "three"}, Push(),
+                     vault_state=vault_state)  # fmt: skip
+    assert site.controlled.kind == "2024" or "not written: C:D" in str(error)
 
 
 @pytest.mark.kinds("2026-07")

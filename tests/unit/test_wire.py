@@ -86,7 +86,8 @@ def test_advice_that_was_followed_is_not_given_again() -> None:
         (requests.exceptions.InvalidURL(), Conclusion.CONFIGURATION, False),
         (requests.exceptions.InvalidHeader(), Conclusion.UNREACHABLE, True),
         (ValueError("read length must be non-negative or -1"), Conclusion.UNREACHABLE, True),
-        (requests.exceptions.ProxyError(), Conclusion.UNREACHABLE, False),
+        (requests.exceptions.ProxyError(), Conclusion.UNREACHABLE, True),
+        (requests.exceptions.ProxyError(OSError("Tunnel connection failed: 403")), Conclusion.UNREACHABLE, False),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip

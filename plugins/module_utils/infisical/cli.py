@@ -283,8 +283,8 @@ def _report(say: Console, outcome: Outcome, check: bool) -> None:
 
 
 def _report_partly(say: Console, details: Mapping[str, Any]) -> None:
-    """What a sync or push did before its error."""
-    if not details.get("changed"):
+    """What a sync or push did before its error, if the error says so."""
+    if not details.get("changed") or "counts" not in details:
         return
     if say.verbose:
         _report_names(say, details)

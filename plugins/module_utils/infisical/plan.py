@@ -144,7 +144,7 @@ def guard_rotated(changes: Iterable[Change], *, overwrite_rotated: bool) -> None
     if broken and not overwrite_rotated:
         raise InfisicalError(
             Conclusion.GUARD,
-            f"Nothing was changed: Infisical rotates {named(broken)}, and to write or delete it would break the "
+            f"Refusing to write or delete {named(broken)}: Infisical rotates the value, and this would break the "
             "rotation.",
             advice="Leave it out, or set overwrite_rotated: true for this run.",
         )

@@ -832,7 +832,7 @@ class Remote:
         try:
             self.api.delete_folder(self.scope, folder.id, force=force)
         except InfisicalError as error:
-            if not force and "forceDelete" in str(error):
+            if not force and (error.conclusion, error.status) == (Conclusion.INVALID, 400):
                 raise ConfigurationError(
                     "force",
                     f"the folder '{self.scope.secret_path}' holds something that this identity may not see, and that "

@@ -29,7 +29,7 @@ from .errors import (
     remedy,
 )
 from .local import STATE_BEHIND
-from .model import Scope, Secret, checked_name, checked_path, checked_value, normalized_name
+from .model import Scope, Secret, checked_name, checked_path, checked_value, counted, normalized_name
 from .plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
 from .preflight import visible_projects
 from .remote import UNREADABLE, Remote, listed, merged
@@ -273,6 +273,8 @@ class _Cycle:
     warnings: list[str] = field(default_factory=list)
     failed: dict[str, InfisicalError] = field(default_factory=dict)
     lacking: dict[str, InfisicalError] = field(default_factory=dict)
+    asked: dict[tuple[Scope, str], str] = field(default_factory=dict)
+    """What `_unseen` has found, because the plan is made before the vault is locked and again under the lock."""
     shares: bool = False
     """Whether another job holds something that this one would hold too."""
     checks: dict[str, str] = field(default_factory=dict)
@@ -307,14 +309,16 @@ class _Cycle:
             if not plan.changes:
                 self._check_environment(projects)
             return self._reported(plan, before, projects)
+        if before is not None and self.job.prune:
+            self._plan(before, desired, listings)  # so that nothing is asked while others wait for the vault's lock
         with self.vault.writing(create=True) as draft:
             plan = self._plan(draft.contents, desired, listings)
-            if plan.changes:
-                self.checks = _found_now()  # an answer from a cache brings nothing new
-            else:
-                self._check_environment(projects)
             record = self._record(draft.contents, plan, config, listings, len(desired))
             after = draft.apply(plan, job=self.job.job, record=record)
+        if plan.changes:
+            self.checks = _found_now()  # an answer from a cache brings nothing new
+        else:
+            self._check_environment(projects)
         outcome = self._outcome(plan, after, projects)
         done = f"The vault {self.vault.path} holds what was pulled ({outcome.summary()})."
         with after_writing(f"{done} {STATE_BEHIND}", **outcome.as_result()):
@@ -532,9 +536,8 @@ class _Cycle:
         by_hand = {name for name, held in current.items() if not held.job} & desired.keys()
         replaced = [name for name in by_hand if current[name].value != desired[name].value]
         if replaced:
-            self.warnings.append(
-                f"What was put into the vault by hand is replaced by what was pulled: {named(replaced)}."
-            )
+            text = f"What was put into the vault by hand is replaced by what was pulled: {named(replaced)}."
+            self.warnings += [text] if text not in self.warnings else []
         return {name: secret for name, secret in desired.items() if name not in others} if others else desired
 
     @property
@@ -595,7 +598,9 @@ class _Cycle:
                 gone.pop(Scope(project_id, secret.environment, secret.secret_path), None)
         gone = {scope: key for scope, key in gone.items() if scope.project_id in listings}
         for scope, key in gone.items():
-            reason = self._unseen(scope, key)
+            if (scope, key) not in self.asked:
+                self.asked[scope, key] = self._unseen(scope, key)
+            reason = self.asked[scope, key]
             if reason:
                 lost = sum(change.action == "delete" for change in plan.changes)
                 raise InfisicalError(
@@ -912,9 +917,6 @@ def push(
         log=lambda done, total: tell(f"Wrote {done} of {total} changes to {scope}"),
         make_path=listing is None,
     )
-    if vault_state is not None:
-        with after_writing(f"{len(applied.written)} changes were written to {scope}. Only the count of them was not."):
-            vault_state.pushed(len(applied.written))
     done = {*applied.written, *applied.pending}
     left = [change.key for change in plan.changes if change.key not in done]
     outcome = replace(
@@ -928,7 +930,14 @@ def push(
     if applied.error is not None:
         if applied.error.conclusion is Conclusion.SCOPE_MISSING and not done:
             raise applied.error  # to run it again would not help
+        if vault_state is not None:
+            with contextlib.suppress(InfisicalError):  # what was not written matters more than the count
+                vault_state.pushed(len(applied.written))
         raise _unfinished(applied.error, outcome, applied.written, left, applied.failed)
+    if vault_state is not None:
+        written = f"Wrote {counted(len(applied.written), 'change')} to {scope}. Only the count of pushes was not saved."
+        with after_writing(written, **outcome.as_result()):
+            vault_state.pushed(len(applied.written))
     return outcome
 
 

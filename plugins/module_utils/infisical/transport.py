@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -280,7 +281,7 @@ class Transport:
         uncertain = conclusion in (Conclusion.SERVER_ERROR, Conclusion.NOT_JSON) and not call.repeatable
         problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
         advice = remedy(conclusion, call.operation, answer.text())
-        if conclusion is Conclusion.TOKEN_REJECTED:
+        if conclusion is Conclusion.TOKEN_REJECTED and not _ENDED.search(answer.text()):
             advice = self._about_uses(token, is_used_up(answer), advice)
         return InfisicalError(conclusion, problem, advice=advice, status=answer.status, uncertain=uncertain)
 
@@ -302,6 +303,9 @@ class Transport:
             return f"{allow[0].upper()}{allow[1:]}, and this needs more. {mend}, or give a new token."
         return f"{advice} If it is neither expired nor revoked, {allow}. {mend}."
 
+
+_ENDED = re.compile("revoked|expired", re.IGNORECASE)
+"""Why a token is rejected, if it is not for its uses."""
 
 _ACCEPTED = frozenset(
     (

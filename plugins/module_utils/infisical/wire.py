@@ -295,11 +295,16 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
         # http.client has the status of a refused tunnel in its text only.
         if any(re.search(r"\b407\b", str(one)) for one in causes if type(one) is OSError):
             return PROXY_LOGIN
+        # The HTTP library calls whatever breaks behind a proxy so, also after the request was sent.
+        unsent = cause(urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) or any(
+            type(one) is OSError and one.errno is None
+            for one in causes  # a refused tunnel
+        )
         return Trouble(
             Conclusion.UNREACHABLE,
             "the proxy refused or closed the connection",
             "Check proxy, and that it lets connections to url pass.",
-            False,
+            not unsent,
         )
     if cause(requests.InvalidURL, requests.InvalidSchema, requests.MissingSchema):
         reason = f"the request could not be made ({type(error).__name__})"
