@@ -120,7 +120,7 @@ class ActionModule(InfisicalAction):
         finally:  # also after a timeout or a lost connection: something may have been written
             cache.note_secret(scope, key, _stored_after(result, desired, known, cache), generation)
             if result.get("failed") or result.get("changed", True):
-                run_cache.forget(scope.project_id, noted=True)
+                run_cache.forget(scope.project_id, writer=cache.writer)
         return result
 
 

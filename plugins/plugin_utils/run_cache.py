@@ -98,6 +98,7 @@ class _SealedFiles:
         )
         self._directory = directory
         self._cipher = _cipher(self._identity)
+        self.tag = _tag(self._identity)
 
     def recall(self, name: str) -> Any:
         """What was noted under a name, None where nothing was."""
@@ -170,7 +171,7 @@ class _SealedFiles:
             ) from None
 
     def _path(self, name: str) -> Path:
-        return self._directory / f"{name}-{_tag(self._identity)}.sealed"
+        return self._directory / f"{name}-{self.tag}.sealed"
 
 
 class RunCache:
@@ -328,6 +329,11 @@ class RunCache:
         """The settings with little time for finding out whether the controller has a way: a host may have another."""
         return replace(self.settings, timeout=min(self.settings.timeout, 10.0), connection_wait=0.0)
 
+    @property
+    def writer(self) -> str:
+        """Who writes, for `forget`: the identity at its address."""
+        return self._files.tag
+
     def refuse_rejected(self) -> None:
         """Raise InfisicalError where these credentials were rejected in this run, on whichever host."""
         self._files.raise_final("token")
@@ -387,7 +393,7 @@ class RunCache:
 
         Each write begins a new one. If not `written`, only a write does of which nobody has noted what it stored.
         """
-        ours, volatile_until, others = _read_generation(_generation_file(self._directory, scope.project_id))
+        ours, volatile_until, others, _writer = _read_generation(_generation_file(self._directory, scope.project_id))
         return None if volatile_until > time.time() else ours if written else others
 
 
@@ -427,28 +433,30 @@ class _SharedLogin:
         return token
 
 
-def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0, noted: bool = False) -> None:
+def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0, writer: str = "") -> None:
     """Make every listing of a project stale, whoever fetched it from whichever address: something in it was written.
 
-    For `volatile_for` seconds none is kept at all, because a task that runs on by itself may still write. If what was
-    written is `noted`, tasks that write go on with what they know.
+    For `volatile_for` seconds none is kept at all, because a task that runs on by itself may still write. A `writer`
+    (see RunCache.writer) has noted what it has written, so that its own tasks go on with what they know; notes are
+    sealed for one identity and address, so that to all others it is a write like any.
     """
     _TASK.clear()
     path = _generation_file(directory or _of_this_run(), project_id)
     _make_private(path.parent)
     with files.locked(f"{path}.lock", LOCK_TIMEOUT):
-        _ours, volatile_until, others = _read_generation(path)
+        _ours, volatile_until, others, last = _read_generation(path)
         until, new = max(volatile_until, time.time() + volatile_for), secrets.token_hex(16)
-        content = json.dumps([new, until, others if noted else new])
+        content = json.dumps([new, until, others if writer and last in ("", writer) else new, writer or last])
         files.write_atomic(str(path), content.encode(), durable=False)
 
 
-def _read_generation(path: Path) -> tuple[str, float, str]:
+def _read_generation(path: Path) -> tuple[str, float, str, str]:
+    """The generation, when it is volatile no more, that of unnoted writes, and the last writer that notes."""
     try:
-        ours, volatile_until, others = json.loads(files.read_regular(str(path)))
+        ours, volatile_until, others, writer = json.loads(files.read_regular(str(path)))
     except FileNotFoundError:
-        return "", 0.0, ""
-    return ours, volatile_until, others
+        return "", 0.0, "", ""
+    return ours, volatile_until, others, writer
 
 
 def _attempt(fetch: Callable[[], Merged]) -> Merged | InfisicalError:

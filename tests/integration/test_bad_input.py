@@ -240,10 +240,10 @@ EVERY_MODULE = {
     "infisical_sync": "Pull: 51 created, 0 updated",
     "infisical_vault: {name: B, value: x}": "Entry B: created.",
     "infisical_vault_info": "52 secrets in",
-    "infisical_fleet_report: {graph_file: graph.json, hosts: {}}": "host",
+    'infisical_fleet_report: {graph_file: graph.json, hosts: {web1: ""}}': "host",
     "infisical_fleet_info: {graph_file: graph.json, query: relation=synced_to}": "0 rows.",
     "infisical_agent: {jobs: [{name: shop}]}": "",
-    "infisical_agent_sync: {jobs: []}": "0 jobs would sync.",
+    "infisical_agent_sync: {jobs: [shop]}": "1 job would sync.",
     "infisical_agent_info": "on this host.",
 }
 

@@ -280,6 +280,21 @@ def test_20_hosts_write_one_secret_once(ansible: Controller, server: DevServer) 
     assert count(server, LOGIN) == 1
 
 
+def test_write_of_another_identity_is_seen_in_the_same_run(ansible: Controller, server: DevServer) -> None:
+    run = ansible.tasks("""
+        - name: first
+          keyfleet.infisical.infisical_secret: {name: "{{ item }}", value: ours}
+          loop: [Z1, Z2]
+        - keyfleet.infisical.infisical_secret:
+            {name: Z1, value: theirs, client_id: writer-id, client_secret: writer-client-secret}
+        - name: again
+          keyfleet.infisical.infisical_secret: {name: "{{ item }}", value: ours}
+          loop: [Z1, Z2]
+    """).succeeded()
+    assert [item["changed"] for item in run.items("again")] == [True, False]
+    assert server.values(PROJECT, "dev")["Z1"] == ["ours"]
+
+
 def test_a_loop_into_a_missing_folder_makes_it_once(ansible: Controller, server: DevServer) -> None:
     tasks = WITHOUT_TAGS.replace('{{ item }}"}', '{{ item }}", secret_path: /a/b, create_path: true}')
     assert ansible.tasks(tasks, arguments=["--check"]).succeeded().items("loop")[19]["action"] == "create"
@@ -360,7 +375,7 @@ def test_identities_and_environments_of_one_run_do_not_share(ansible: Controller
     assert [run.result("lookup", host)["msg"] for host in ("admin", "viewer", "production")] == [
         "value 1", "value 1", "of production",
     ]  # fmt: skip
-    assert "lacks 'Read Value'" in run.failure("lookup", "stranger")["msg"]
+    assert "lacks 'Describe Secret'" in run.failure("lookup", "stranger")["msg"]
     assert "client_secret" in run.failure("lookup", "impostor")["msg"]
     logins = [(entry["identity"], entry["status"]) for entry in server.requests(LOGIN)]
     assert logins == [("admin", 200), ("viewer", 200), ("no-access", 200), ("admin", 401)] or logins == [
