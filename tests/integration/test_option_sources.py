@@ -299,7 +299,8 @@ def test_module_defaults_of_the_group_with_every_shared_option(
         - name: read
           keyfleet.infisical.infisical_secret_info:
         - name: fleet
-          keyfleet.infisical.infisical_fleet_report: {{hosts: {{web1: ""}}, graph_file: graph.json, csv_file: fleet.csv}}
+          keyfleet.infisical.infisical_fleet_report:
+            {{hosts: {{web1: ""}}, graph_file: graph.json, csv_file: fleet.csv}}
         - name: argument before defaults
           keyfleet.infisical.infisical_secret_info: {{secret_path: /app}}
         - name: agent
