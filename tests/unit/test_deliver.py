@@ -587,6 +587,7 @@ def test_change_of_format_that_dies_is_completed(
         host.programs.calls()
         left = [number]
 
+        # pylint: disable-next=dangerous-default-value
         def dying(*arguments: Any, left: list[int] = left, **names: Any) -> Any:
             left[0] -= 1
             if left[0] == -1:

@@ -26,7 +26,7 @@ Act = Callable[[vault.Vault, StateFile, keys.KeySource], object]
 ACTIONS: dict[str, tuple[Act, str]] = {
     "set": (lambda made, state, new: local.put(made, state, "B", "2"), "'B' is in the vault"),
     "delete": (lambda made, state, new: local.remove(made, state, "A"), "'A' is no longer in the vault"),
-    "rekey": (lambda made, state, new: local.rekey(made, state, new), "opens with the new key or passphrase only"),
+    "rekey": (local.rekey, "opens with the new key or passphrase only"),
     "rekey --data": (
         lambda made, state, new: local.rekey(made, state, new, data=True), "opens with the new key or passphrase only",
     ),

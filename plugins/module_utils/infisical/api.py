@@ -13,7 +13,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from .auth import Login
 from .errors import Answer, Conclusion, ConfigurationError, InfisicalError, Operation, Validator
-from .model import Scope, Secret, Settings, is_text
+from .model import Scope, Secret, Settings, is_text, is_whole
 from .transport import Call, Clock, TokenSource, Transport, encoded, segment
 
 SECRETS = {"v4": "/api/v4/secrets", "v3": "/api/v3/secrets/raw"}
@@ -600,7 +600,7 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     text = row.get(key)
     if text is None:
         return ""
-    if type(text) is int:
+    if is_whole(text):
         return str(text)
     if not isinstance(text, str):
         raise _unknown_shape(f"read '{key}' of an answer")
@@ -609,7 +609,7 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 def _count(number: object) -> int:
     """A version of an answer, 0 if there is none. JSON's `true` is no number, although Python takes it for 1."""
-    return number if type(number) is int and number > 0 else 0
+    return int(number) if is_whole(number) and number > 0 else 0
 
 
 def _imported(row: Mapping[str, Any], scope: Scope) -> Imported:

@@ -17,7 +17,7 @@ from typing import Any
 from . import files
 from .auth import Login, Token
 from .errors import Conclusion, InfisicalError
-from .model import parse_json
+from .model import is_whole, parse_json
 from .report import time_of
 from .transport import Transport
 
@@ -91,7 +91,7 @@ class GatedLogin(Login):
             found: dict[str, Any] = parse_json(files.read_regular(self._path, most=_LARGEST))
             refused = _Refused(**{**found, "conclusion": Conclusion(found["conclusion"])})
             known = refused.credential == self._hashed(refused.salt)
-            numbers = type(refused.until) in (int, float) and type(refused.count) is int
+            numbers = type(refused.until) in (int, float) and is_whole(refused.count)
             sound = numbers and isinstance(refused.message, str)
             return refused if known and sound else None
         except (OSError, ValueError, TypeError, KeyError):

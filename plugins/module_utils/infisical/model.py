@@ -243,6 +243,11 @@ def same_value(stored: str, wanted: str) -> bool:
     return stored in (wanted, canonical_value(wanted))
 
 
+def is_whole(value: object) -> bool:
+    """Whether this is an integer, and no truth value, which Python counts among them."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_text(column: Iterable[object]) -> bool:
     """Whether all of these are strings. Asked of ten thousand at once, and joining them is the quickest way to know."""
     try:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from . import files
-from .model import parse_json
+from .model import is_whole, parse_json
 
 OK = "ok"
 """The conclusion of a cycle that did what it should."""
@@ -81,7 +81,7 @@ def _is_sound(name: str, value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 64
+    return is_whole(value) and 0 <= value < 1 << 64
 
 
 def write(path: str, report: Report, *, durable: bool = True) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Callable
 
 from . import files
 from .errors import ConfigurationError
-from .model import Scope, canonical_value, parse_json, secret_hash
+from .model import Scope, canonical_value, is_whole, parse_json, secret_hash
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that writes the same state file; it holds the lock for one write."""
@@ -386,7 +386,7 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
     sound = (
         isinstance(state, dict)
         and isinstance(state.get("secrets"), dict)
-        and all(type(state.get(name, 0)) is int for name in _NUMBERS)
+        and all(is_whole(state.get(name, 0)) for name in _NUMBERS)
         and all(isinstance(state.get(name, ""), str) for name in _TEXTS)
         and isinstance(state.get("project_ids", []), list)
         and all(isinstance(project_id, str) for project_id in state.get("project_ids", []))

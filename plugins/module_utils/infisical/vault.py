@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from . import files, keys
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
-from .model import Secret, checked_name, checked_value, is_text, parse_json
+from .model import Secret, checked_name, checked_value, is_text, is_whole, parse_json
 from .plan import Change, Plan
 from .state import now
 
@@ -625,7 +625,7 @@ def _parsed(path: str, header: _Header, data_key: bytes, text: bytes) -> Content
             and all(isinstance(record, dict) for record in jobs.values())
             and isinstance(origins, list)
             and all(isinstance(origin, list) and [type(part) for part in origin] == [str] * 4 for origin in origins)
-            and type(count) is int
+            and is_whole(count)
         )
     except (TypeError, KeyError):
         sound = False

@@ -21,6 +21,9 @@ from .errors import Conclusion, ConfigurationError, MissingLibrary
 if TYPE_CHECKING:
     import requests
 
+_PLAIN = (OSError,)
+"""What http.client raises for a refused tunnel. Errors of the HTTP library are of subclasses."""
+
 CHUNK = 1 << 20
 """Bytes read at a time from an answer."""
 
@@ -293,11 +296,11 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
         return Trouble(Conclusion.CERTIFICATE, "the TLS connection failed", advice, True)
     if cause(requests.ProxyError):
         # http.client has the status of a refused tunnel in its text only.
-        if any(re.search(r"\b407\b", str(one)) for one in causes if type(one) is OSError):
+        if any(re.search(r"\b407\b", str(one)) for one in causes if type(one) in _PLAIN):
             return PROXY_LOGIN
         # The HTTP library calls whatever breaks behind a proxy so, also after the request was sent.
         unsent = cause(urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) or any(
-            type(one) is OSError and one.errno is None
+            type(one) in _PLAIN and one.errno is None
             for one in causes  # a refused tunnel
         )
         return Trouble(
