@@ -609,7 +609,7 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 def _count(number: object) -> int:
     """A version of an answer, 0 if there is none. JSON's `true` is no number, although Python takes it for 1."""
-    return int(number) if is_whole(number) and number > 0 else 0
+    return number if is_whole(number) and number > 0 else 0
 
 
 def _imported(row: Mapping[str, Any], scope: Scope) -> Imported:

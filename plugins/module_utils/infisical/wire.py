@@ -300,7 +300,7 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
             return PROXY_LOGIN
         # The HTTP library calls whatever breaks behind a proxy so, also after the request was sent.
         unsent = cause(urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) or any(
-            type(one) in _PLAIN and one.errno is None
+            isinstance(one, OSError) and type(one) in _PLAIN and one.errno is None
             for one in causes  # a refused tunnel
         )
         return Trouble(
