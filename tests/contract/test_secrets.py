@@ -463,7 +463,7 @@ def test_a_rotated_secret_is_neither_replaced_nor_deleted(controlled: Controlled
     for write in (lambda: store.put(A, check=check), lambda: store.remove("A", check=check)):
         error = error_of(write)
         assert error.conclusion is Conclusion.GUARD
-        assert "Infisical rotates A" in str(error) and "overwrite_rotated: true" in str(error)
+        assert "Refusing to write or delete A" in str(error) and "overwrite_rotated: true" in str(error)
     assert "PATCH" not in controlled.methods() and "DELETE" not in controlled.methods()
     store.overwrite_rotated = True
     assert store.put(A, check=check).action == "update"
