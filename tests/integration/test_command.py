@@ -1187,6 +1187,19 @@ def test_an_export_replaces_nothing_of_the_vaults_own(host: Host, option: str) -
     assert host.values() == {"A": "newer"}
 
 
+def test_an_export_replaces_no_file_that_the_configuration_names(host: Host) -> None:
+    host.run("vault", "set", "A", given="value")
+    ini, secret = host.folder / "mine.ini", host.folder / "client-secret"
+    secret.write_text("CANARY-client-secret")
+    ini.write_text(f"[infisical]\nclient_secret_file = {secret}\n[file 1]\npath = {host.folder}/app.env\n")
+    before = ini.read_bytes()
+    for path in (ini, secret, host.folder / "app.env"):
+        text = host.run("vault", "export", "--config", ini, "--output", path, code=cli.USAGE)
+        assert "named by its configuration" in text
+    assert (ini.read_bytes(), secret.read_text()) == (before, "CANARY-client-secret")
+    assert not (host.folder / "app.env").exists()
+
+
 def test_export_through_a_linked_directory_replaces_nothing(host: Host) -> None:
     (host.folder / "link").symlink_to(host.folder)
     host.run("vault", "set", "A", given="one")

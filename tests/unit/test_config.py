@@ -235,6 +235,13 @@ def test_usual_file_that_leads_to_a_job_is_an_installed_job(
     assert Settled({}, AMBIENT).section("infisical") == {"client_id_file": "/client/id"}
 
 
+def test_job_that_is_a_link_elsewhere_is_an_installed_job(jobs: Path, tmp_path: Path) -> None:
+    (jobs / "shop.ini").rename(tmp_path / "checkout.ini")
+    (jobs / "shop.ini").symlink_to(tmp_path / "checkout.ini")
+    assert config.job_of(str(jobs / "shop.ini")) == "shop"
+    assert Settled({}, AMBIENT, str(jobs / "shop.ini")).section("infisical") == {"client_id_file": "/client/id"}
+
+
 def test_only_credentials_of_the_jobs_own_services_count(jobs: Path, tmp_path: Path) -> None:
     found = {}
     for unit in ("infisical-sync@shop.service", "infisical-sync@till.service", "other.service"):

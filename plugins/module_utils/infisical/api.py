@@ -607,9 +607,9 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     return text
 
 
-def _count(number: object) -> int:
+def _count(number: Any) -> int:
     """A version of an answer, 0 if there is none. JSON's `true` is no number, although Python takes it for 1."""
-    return number if is_whole(number) and number > 0 else 0
+    return int(number) if is_whole(number) and number > 0 else 0
 
 
 def _imported(row: Mapping[str, Any], scope: Scope) -> Imported:

@@ -24,8 +24,8 @@ from .config import (
     Option,
     Settled,
     installed_jobs,
-    is_job_file,
     job_file,
+    job_of,
     secret_text,
 )
 from .errors import Conclusion, ConfigurationError, InfisicalError
@@ -458,7 +458,7 @@ def _metadata(settled: Settled, arguments: argparse.Namespace, say: Console) -> 
     from . import metadata
     from .local import open_vault
 
-    names = {config: os.path.basename(config)[:-4] if is_job_file(config) else "" for config in arguments.configs}
+    names = {config: job_of(config) for config in arguments.configs}
     keys: dict[KeySource, KeySource] = {}
     opened: dict[str, tuple[Settled, str, KeySource]] = {}
     problems: dict[str, str] = {}
@@ -736,10 +736,12 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
     from . import files
 
     path = os.path.abspath(os.path.expanduser(arguments.output))
-    own = [*vault.own_files(), state.path, state.path + ".lock"]
-    own += filter(None, (settled.first(("vault", name)) for name in ("key_file", "passphrase_file")))
+    own = [*vault.own_files(), state.path, state.path + ".lock", *settled.paths()]
     if any(files.is_same_place(path, other) for other in own):
-        raise ConfigurationError("output", f"'{path}' belongs to the vault, and would be lost. Name another file.")
+        raise ConfigurationError(
+            "output", f"'{path}' belongs to the vault or is named by its configuration, and would be lost. Name "
+            "another file."
+        )  # fmt: skip
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(path).st_mode):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -188,14 +189,16 @@ class Settled:
         path = config or environ.get("INFISICAL_CONFIG", "").strip() or _usual_file()
         self._layers: tuple[Layer, ...]
         found = _from_file(path)
-        if is_job_file(path):
-            environ = _of_service(environ, os.path.basename(os.path.realpath(path))[:-4])
+        job = job_of(path)
+        if job:
+            environ = _of_service(environ, job)
             self._layers = (given, _from_credentials(environ), found)
         elif config:
             self._layers = (given, found, _from_environment(environ), _from_credentials(environ))
         else:
             self._layers = (given, _from_environment(environ), _from_credentials(environ), found)
         self._environ = environ
+        self._path = path
         self._file = found
 
     def first(self, *places: tuple[str, str]) -> Any:
@@ -213,6 +216,16 @@ class Settled:
             if found:
                 return {name: converted(BY_PLACE[section, name], value) for name, value in found.items()}
         return {}
+
+    def paths(self) -> list[str]:
+        """Every file and directory that is named by an option, and the configuration file itself."""
+        named = (self.first(option.place) for option in OPTIONS if option.kind == "path")
+        delivered = (
+            value
+            for (section, name), value in self._file.items()
+            if section.startswith(_FILE_SECTION) and name == "path"
+        )
+        return [path for path in (self._path, *named, *delivered) if path]
 
     def section(self, section: str) -> dict[str, Any]:
         """All options of a section that are set somewhere."""
@@ -281,12 +294,16 @@ def job_file(job: str) -> str:
     return os.path.join(JOBS, job + ".ini")
 
 
-def is_job_file(path: str) -> bool:
-    """Whether a configuration file is that of a job of the agent, however its path is spelled."""
-    try:
-        return bool(path) and os.path.samefile(os.path.dirname(os.path.realpath(path)), JOBS)
-    except OSError:
-        return False
+def job_of(path: str) -> str:
+    """The job of the agent that a configuration file is of, however its path is spelled; empty if it is of none.
+
+    Either end of a link may lie among the jobs.
+    """
+    for spelled in filter(None, (path and os.path.abspath(path), path and os.path.realpath(path))):
+        with contextlib.suppress(OSError):
+            if os.path.samefile(os.path.dirname(spelled), JOBS):
+                return os.path.basename(spelled)[: -len(".ini")]
+    return ""
 
 
 def _of_service(environ: Mapping[str, str], job: str) -> dict[str, str]:

@@ -11,13 +11,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeGuard
 
 LONGEST_NAME = 500
 """Characters of a secret's name that the batch routes of real servers take."""
@@ -246,7 +243,7 @@ def same_value(stored: str, wanted: str) -> bool:
     return stored in (wanted, canonical_value(wanted))
 
 
-def is_whole(value: object) -> TypeGuard[int]:
+def is_whole(value: Any) -> bool:
     """Whether this is an integer, and no truth value, which Python counts among them."""
     return isinstance(value, int) and not isinstance(value, bool)
 
