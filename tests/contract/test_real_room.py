@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contract.targets import PROJECT, SEED, SERVER_PYTHON
@@ -69,7 +70,9 @@ def test_interrupted_run_leaves_nothing(
     server, command, variables = suite
     # A test that hangs in a listing while it has a folder of its own.
     server.arm("delay", seconds=2, method="GET", path="/secrets", times=None)
-    process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # In a job of the background a shell lets all ignore SIGINT.
+    heard: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **heard)
     try:
         end = time.monotonic() + DEADLINE
         while not rooms(server) and time.monotonic() < end:
