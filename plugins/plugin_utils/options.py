@@ -86,7 +86,12 @@ def resolve(
     resolved = {}
     chosen = any(direct.get(name) is not None for name in KEY_OPTIONS)
     # An identity that a task names is one to log in with, whatever the environment says of another way.
-    by_identity = direct.get("client_id") is not None or direct.get("client_secret") is not None
+    by_identity = any(direct.get(name) is not None for name in _IDENTITY)
+    by_variables = any(
+        not _is_empty(variables.get(entry["name"]))
+        for name in _IDENTITY
+        for entry in definitions.get(name, {}).get("vars", ())
+    )
     for name, definition in definitions.items():
         value = direct.get(name)
         if value is None:
@@ -94,6 +99,8 @@ def resolve(
                 continue
             known = {entry["name"] for entry in definition.get("vars", ())}
             templated = {key: template(variables[key]) for key in known if key in variables}
+            if name == "auth_method" and by_variables and all(map(_is_empty, templated.values())):
+                continue
             value = _looked_up(name, templated)
             if _is_empty(value):
                 sources = (_looked_up(f"{name} {number}", templated) for number in range(len(_SOURCES[name])))
@@ -101,6 +108,9 @@ def resolve(
         if value is not None:
             resolved[name] = converted(name, definition, value)
     return resolved
+
+
+_IDENTITY = ("client_id", "client_secret")
 
 
 def _looked_up(name: str, variables: Mapping[str, Any]) -> Any:

@@ -54,6 +54,14 @@ def test_ambient_auth_method_does_not_replace_a_named_identity(monkeypatch: pyte
     assert resolve({"client_id": "x", "auth_method": "token"})["auth_method"] == "token"
 
 
+def test_ambient_auth_method_does_not_replace_one_of_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFISICAL_AUTH_METHOD", "token")
+    identity = {"infisical_client_id": "x", "infisical_client_secret": "y"}
+    assert "auth_method" not in resolve({}, identity)
+    with pytest.raises(ConfigurationError, match="'<token>' is not one of"):  # the variable, as it was templated
+        resolve({}, {**identity, "infisical_auth_method": "token"})
+
+
 def test_only_variables_are_templated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_URL", "{{ x }}")
     resolved = resolve({"project_id": "{{ x }}"}, {"infisical_environment": "{{ x }}"})

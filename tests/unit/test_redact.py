@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from urllib.parse import quote, quote_plus
 
@@ -114,3 +115,12 @@ def test_an_earlier_secret_is_masked_in_a_later_text() -> None:
 
 def test_a_text_too_long_to_search_is_not_quoted() -> None:
     assert Sent().quote("x" * 70_000) == ""
+
+
+LONG = 'Zq9-secret-"<tag>"-éü-abcdefghij0123456789'
+
+
+@pytest.mark.parametrize("part", [LONG[:12] + "…", html.escape(LONG), LONG.upper(), LONG.replace("-", "- "), LONG[-9:]])
+def test_words_that_show_a_part_of_a_secret_are_not_quoted(part: str) -> None:
+    assert Sent([LONG]).quote(f"bad value: {part}") == ""
+    assert Sent([LONG]).quote("bad value: secret-") == "bad value: secret-"

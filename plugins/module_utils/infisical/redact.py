@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable
@@ -46,6 +47,10 @@ def _spellings(secret: str) -> set[str]:
     return spelled - {""}
 
 
+def _plain(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
 class Sent:
     """What a process has sent that is secret, and the words of others without it.
 
@@ -77,13 +82,21 @@ class Sent:
             text = text.replace(spelling, MASK)
         return text
 
+    def _shows_part(self, line: str) -> bool:
+        """Whether eight characters of a secret are left in a line: servers shorten what they quote, and proxies escape
+        it in ways of their own. Upper and lower case and white space count for nothing."""
+        plain = _plain(html.unescape(line))
+        parts = {plain[start : start + _SHORTEST_MASKED] for start in range(len(plain) - _SHORTEST_MASKED + 1)}
+        return any(part in secret for secret in map(_plain, self._known) for part in parts)
+
     def quote(self, text: str) -> str:
         """A server's words fit for a message: redacted, in one line, of bounded length, without a full stop."""
         if len(text) > _LONGEST_SEARCHED:
             return ""
         line = " ".join(self.redact(text).split()).rstrip(".")
         line = "".join(character if character.isprintable() else "?" for character in line)
-        return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "…"
+        line = line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "…"
+        return "" if self._shows_part(line) else line
 
 
 def unexpected(error: BaseException) -> str:
