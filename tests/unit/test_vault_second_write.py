@@ -30,8 +30,12 @@ ACTIONS: dict[str, tuple[Act, str]] = {
     "rekey --data": (
         lambda made, state, new: local.rekey(made, state, new, data=True), "opens with the new key or passphrase only",
     ),
+    "data key alone": (
+        lambda made, state, new: local.rekey(made, state, made._keys, data=True),
+        "sealed anew, and opens with the same key",
+    ),
 }  # fmt: skip
-DURABLE = ("holds the new entries", "opens with the new key or passphrase only")
+DURABLE = ("holds the new entries", "opens with the new key or passphrase only", "It has a new data key.")
 """What the vault itself says if it fails after its new file is in place."""
 
 

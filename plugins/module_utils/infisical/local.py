@@ -127,11 +127,13 @@ def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False)
     The state file goes along: it knows the generation, and its hashes may be keyed from the data key.
     """
     state.check()
+    opens = (
+        "with the same key or passphrase as before."
+        if vault.uses(new)
+        else "with the new key or passphrase only. Change the configuration if it names another one."
+    )
     vault.rekey(new, data=data)
-    with after_writing(
-        f"The vault {vault.path} is sealed anew, and opens with the new key or passphrase only. Change the "
-        f"configuration if it names another one. {STATE_BEHIND}"
-    ):
+    with after_writing(f"The vault {vault.path} is sealed anew, and opens {opens} {STATE_BEHIND}"):
         contents = vault.read()
         about = {"vault_id": contents.vault_id, "generation": contents.generation}
         head = state.head()

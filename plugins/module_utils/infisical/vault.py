@@ -272,6 +272,10 @@ class Vault:
             )
         return contents
 
+    def uses(self, key: keys.KeySource) -> bool:
+        """Whether this is the key or passphrase by which the vault is opened."""
+        return key == self._keys
+
     def rekey(self, new: keys.KeySource, *, data: bool = False) -> None:
         """Seal the vault for another key or passphrase, also the generation before; from then on this object uses it.
 
@@ -281,6 +285,7 @@ class Vault:
         Where it fails, the message says which key opens what, and this object uses the one that opens the vault.
         """
         keys.checked_new(new)
+        same = self.uses(new)
         with self._locked(create=False):
             opened = self._open()
             data_key = _random(keys.KEY_BYTES) if data else opened.data_key
@@ -309,17 +314,21 @@ class Vault:
                         files.keep(self.path, self.previous, owner=files.owner_of(self.path))
                 if not isinstance(error, InfisicalError):
                     raise
-                told = self._opened_by(stands, before, had_previous)
+                told = self._opened_by(stands, before, had_previous, same=same)
                 raise InfisicalError(error.conclusion, f"{error} {told}") from None
             self._keys = new
 
-    def _opened_by(self, stands: bool | None, before: bytes, had_previous: bool) -> str:
+    def _opened_by(self, stands: bool | None, before: bytes, had_previous: bool, *, same: bool) -> str:
         """Which key opens what, after a rekey that failed."""
-        if stands is None:
+        if same:
+            kept = {None: "Whether its data key has changed could not be found out.", True: "It has a new data key.",
+                    False: "It keeps its data key."}  # fmt: skip
+            told = f"{kept[stands]} It opens with the same key or passphrase as before."
+        elif stands is None:
             return (
                 "Whether the old or the new key or passphrase opens it could not be found out: keep both, and try both."
             )
-        if stands:
+        elif stands:
             told = (
                 "It is sealed anew, and opens with the new key or passphrase only. Keep the old one too, until the "
                 "vault has been changed once more. To run it again, give the new one as the present one."
