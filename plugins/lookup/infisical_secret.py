@@ -13,7 +13,7 @@ description:
   - Reads the values of secrets from one folder of an Infisical project, on the controller.
   - In one run of Ansible, the login and the listing of a folder are requested once, however many tasks, hosts and
     lookups need them. That includes a refusal, such as a missing permission. A secret that a task of the same run wrote
-    with M(keyfleet.infisical.infisical_secret) is read anew.
+    with M(keyfleet.infisical.infisical_secret) is read again.
   - Values come out byte for byte as they are stored, also those that look like a template, JSON, a list, a number or
     a boolean.
 options:
