@@ -699,6 +699,20 @@ def test_a_format_that_changes_at_a_path_makes_way(host: Host, name: str, before
         host.settled(wanted)
 
 
+def test_format_that_cannot_change_removes_nothing(host: Host) -> None:
+    path = host.path("srv/x")
+    host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "files"),)),)))
+    host.fill()
+    with recorded(f"{units.DELIVERIES}/shop.json") as record:
+        assert not deliver({"A": "1"}, [File(str(path), "files")], record).problems
+    (path / "FOREIGN").write_text("x")
+    wanted = replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "dotenv"),)),))
+    with pytest.raises(InfisicalError, match="FOREIGN") as caught:
+        host.apply(wanted)
+    assert caught.value.conclusion is Conclusion.UNSAFE_FILE
+    assert sorted(one.name for one in path.iterdir()) == ["A", "FOREIGN"]
+
+
 @pytest.mark.parametrize(("before", "after"), [("systemd", "cron"), ("cron", "systemd")])
 def test_another_scheduler_leaves_nothing_of_the_one_before(host: Host, before: str, after: str) -> None:
     job = SHOP._replace(files=(File(str(host.path("srv/app.env"))),))

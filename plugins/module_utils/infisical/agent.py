@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from . import cli, config, credentials, files, report, schedule, systemd, units
-from .deliver import LOCK, File, Record, recorded, withdraw
+from .deliver import LOCK, File, Record, check_all_delivered, recorded, withdraw
 from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
 from .host import Done, Host
 from .metadata import document
@@ -597,6 +597,9 @@ def _make_way(host: Host, jobs: Sequence[Job]) -> None:
     singles = {file.path for file in wanted if file.format != "files"}
     for job in jobs_there():
         delivered = Record(_record_file(job)).files.items()
+        for path, entry in delivered:
+            if path in singles:
+                check_all_delivered(path, entry)
         in_the_way = {True: singles, False: directories}
         _withdraw(host, job, [path for path, entry in delivered if path in in_the_way[entry["format"] == "files"]])
 

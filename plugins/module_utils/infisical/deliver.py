@@ -217,7 +217,7 @@ def _planned(values: Mapping[str, str], file: File, record: Record, done: Delive
             before = record.files.get(file.path)
             opened: int | None = None
             if file.replaces(before):
-                _check_all_delivered(file.path, before)
+                check_all_delivered(file.path, before)
             else:
                 with contextlib.suppress(FileNotFoundError):
                     opened = stack.enter_context(files.directory_of_root(directory))
@@ -234,7 +234,7 @@ def _planned(values: Mapping[str, str], file: File, record: Record, done: Delive
     return None
 
 
-def _check_all_delivered(path: str, entry: Mapping[str, Any] | None) -> None:
+def check_all_delivered(path: str, entry: Mapping[str, Any] | None) -> None:
     """Raise InfisicalError if a directory that is to become a file holds what was not delivered there."""
     if entry is None or entry["format"] != "files":
         return
