@@ -258,13 +258,13 @@ def test_every_result_has_a_message_for_failed_when(ansible: Controller, server:
     (ansible.folder / "key").write_bytes(bytes(range(32)))
     (ansible.folder / "key").chmod(0o600)
     tasks = [
-        f"- name: {number}\n  keyfleet.infisical.{task}{'' if ':' in task else ':'}\n"
+        f"- name: task {number}\n  keyfleet.infisical.{task}{'' if ':' in task else ':'}\n"
         f"  check_mode: {'agent' in task}\n  failed_when: true\n  ignore_errors: true"
         for number, task in enumerate(EVERY_MODULE)
     ]
     run = ansible.tasks("\n".join(tasks)).succeeded()
     assert "Unknown error" not in run.text
-    found = {task: run.failure(str(number))["msg"] for number, task in enumerate(EVERY_MODULE)}
+    found = {task: run.failure(f"task {number}")["msg"] for number, task in enumerate(EVERY_MODULE)}
     assert not {
         task: found[task] for task, words in EVERY_MODULE.items() if not found[task] or words not in found[task]
     }
