@@ -730,6 +730,19 @@ def test_deleted_environment_is_noticed_behind_the_cache(site: Site, prune: bool
 
 
 @pytest.mark.kinds("2026-07")
+def test_change_of_the_vault_alone_is_no_look_for_the_environment(site: Site) -> None:
+    job = replace(JOB, prune=True, prune_scope="vault")
+    site.store({"A": "one"})
+    site.pull(job)
+    site.pull(job)
+    site.controlled.server.delete_environment(PROJECT, ENVIRONMENT, cached=True)
+    site.put("STRAY", "by hand")
+    later(site)
+    assert site.pull_error(job).conclusion is Conclusion.SCOPE_MISSING
+    assert site.values() == {"A": "one", "STRAY": "by hand"}
+
+
+@pytest.mark.kinds("2026-07")
 def test_environment_is_checked_once_an_hour_by_one_request(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()

@@ -928,10 +928,8 @@ class _Application:
                 self._make_folder()
             # Deletions last: what ends early leaves too much rather than too little.
             for action in _METHODS:
-                if action == "delete":
-                    self._refer_again()
-                    if self.failed:  # one of them may have been to take the place of what would go
-                        break
+                if action == "delete" and self.failed:  # one of them may have been to take the place of what would go
+                    break
                 self._send_all(action, list(self.todo.values()))
         except InfisicalError as fatal:
             error = fatal
@@ -985,21 +983,6 @@ class _Application:
             state.record_many(self.unsaved)
             state.forget_many(self.gone)
         self.unsaved, self.gone = {}, []
-
-    def _refer_again(self) -> None:
-        """Once more what refers to other secrets: servers refuse a reference to one that is yet to come."""
-        while True:
-            again = [
-                change
-                for name, change in self.todo.items()
-                if name in self.failed
-                and self.failed[name].conclusion is Conclusion.INVALID
-                and "${" in (self._target(change).value or "")
-            ]
-            self._send_all("create", again)
-            self._send_all("update", again)
-            if all(change.key in self.todo for change in again):
-                return
 
     def _send(self, chunk: list[Change], *, settle: bool) -> None:
         if len(chunk) == 1 or self.api.has_batches is False:

@@ -294,9 +294,14 @@ class _Cycle:
             self.warnings.append(f"The vault {self.vault.path} was gone: a new one is made.")
         projects = self._projects()
         config = self._config(projects)
-        listings = self._read(projects, _validators(before, self.job.job, config))
-        if listings is None and before is not None:
+        known = _validators(before, self.job.job, config)
+        listings = self._read(projects, known)
+        may_be_cached = all(
+            listing.validator == known.get(project_id) for project_id, listing in (listings or {}).items()
+        )
+        if may_be_cached:
             self._check_environment(projects)
+        if listings is None and before is not None:
             return self._not_modified(before, projects)
         listings = listings or {}
         if self.failed and not listings:
@@ -306,7 +311,7 @@ class _Cycle:
         desired = self._desired({project.id: project for project in projects}, listings)
         if self.check:
             plan = self._plan(before, desired, listings)
-            if not plan.changes:
+            if not plan.changes and not may_be_cached:
                 self._check_environment(projects)
             return self._reported(plan, before, projects)
         if before is not None and self.job.prune:
@@ -315,10 +320,11 @@ class _Cycle:
             plan = self._plan(draft.contents, desired, listings)
             record = self._record(draft.contents, plan, config, listings, len(desired))
             after = draft.apply(plan, job=self.job.job, record=record)
-        if plan.changes:
-            self.checks = _found_now()  # an answer from a cache brings nothing new
-        else:
-            self._check_environment(projects)
+        if not may_be_cached:
+            if plan.changes:
+                self.checks = _found_now()  # an answer from a cache brings nothing new
+            else:
+                self._check_environment(projects)
         outcome = self._outcome(plan, after, projects)
         done = f"The vault {self.vault.path} holds what was pulled ({outcome.summary()})."
         with after_writing(f"{done} {STATE_BEHIND}", **outcome.as_result()):

@@ -189,7 +189,7 @@ class Transport:
         session = self._opened()
         failures = wire.failures()
         try:
-            request = self._prepared(call, token)
+            request = self._prepared(session, call, token)
         except failures as error:
             reason = f"the request could not be made ({type(error).__name__})"
             return self._failed(call, wire.Trouble(Conclusion.CONFIGURATION, reason, "Check url and proxy.", False))
@@ -218,7 +218,7 @@ class Transport:
             InfisicalError(trouble.conclusion, problem, advice=trouble.advice, status=status, uncertain=uncertain)
         )
 
-    def _prepared(self, call: Call, token: str) -> requests.PreparedRequest:
+    def _prepared(self, session: requests.Session, call: Call, token: str) -> requests.PreparedRequest:
         # Other encodings would be unpacked by the HTTP library, which has no limit.
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "keyfleet.infisical"}
         if token:
@@ -231,7 +231,7 @@ class Transport:
             body = encoded(call.body)
         url = self.settings.url + call.path + ("?" + urlencode(call.query) if call.query else "")
         request = wire.library().Request(call.method, url, headers=headers, data=body)
-        prepared: requests.PreparedRequest = self._opened().prepare_request(request)
+        prepared: requests.PreparedRequest = session.prepare_request(request)
         return prepared
 
     def _exchange(self, session: requests.Session, request: requests.PreparedRequest, call: Call) -> Answer:
@@ -339,7 +339,6 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
         parts, plain = None, False
     if parts is None or not parts.hostname or not (parts.scheme == "https" or plain):
         raise ConfigurationError("notify_webhook_url", "is no URL with https://")
-    exceptions = wire.library().exceptions
     trust = wire.find_trust(ca_path)
     try:
         with wire.new_session(proxy, _WEBHOOK_BYTES, trust) as session:
@@ -353,13 +352,9 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
                 stream=True,  # what it says besides is not waited for
             ).status_code
         problem = "" if 200 <= status < 300 else f"answered HTTP {status}"
-    except exceptions.SSLError:
-        problem = "has no certificate that verifies; set ca_path"
-    except exceptions.Timeout:
-        problem = f"did not answer within {_WEBHOOK_SECONDS:g} seconds"
     except wire.failures() as error:
         trouble = wire.explain(error, ca_path)
-        problem = f"cannot be reached: {trouble.reason}" if not trouble.arrived else f"did not answer: {trouble.reason}"
+        problem = f"{'did not answer' if trouble.arrived else 'cannot be reached'}: {trouble.reason}"
     if problem:
         raise InfisicalError(Conclusion.UNREACHABLE, f"the webhook {problem}")
 
