@@ -278,6 +278,7 @@ http_status:
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+    Known,
     Scope,
     Secret,
     checked_keys,
@@ -286,7 +287,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
     checked_value,
     normalized_name,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Known, Remote, Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, Report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
     InfisicalModule,

@@ -23,25 +23,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ansible import constants as C
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api, connect
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.auth import Login, Token, method_for
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
     Conclusion,
     InfisicalError,
     MissingLibrary,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings, from_row
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
     Known,
     Merged,
-    Remote,
-    merged,
+    Scope,
+    Settings,
+    from_row,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import TokenSource, Transport
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 Mode = Literal["run", "task", "none"]
@@ -89,7 +87,7 @@ NO_LISTING_SECONDS = 60.0
 _T = TypeVar("_T")
 
 
-class _SealedFiles:
+class SealedFiles:
     """JSON documents of one identity at one Infisical, by name, in files that only its credentials open."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
@@ -193,15 +191,13 @@ class RunCache:
         self._mode = mode
         self._log = log
         self._directory = directory or _of_this_run()
-        self._files = _SealedFiles(settings, self._directory)
+        self._files = SealedFiles(settings, self._directory)
         self._api: Api | None = None
 
     def api(self) -> Api:
         """The API, with the run's login."""
         if self._api is None:
-            self._api = connect(self.settings, tokens=self._login, log=self._log)
-            if not self._api.version:
-                self._api.version = str(self._files.recall("version") or "")
+            self._api = self._connected(self.settings)
         return self._api
 
     def secrets(self, scope: Scope, **reading: bool) -> Merged:
@@ -211,7 +207,7 @@ class RunCache:
         """
 
         def fetch() -> Merged:
-            return merged(Remote(self.api(), scope).listing(**reading))
+            return self._noted(self.api(), lambda api: _connection().read_all(api, scope, **reading))
 
         return self._fetched(scope, ["list", asdict(scope), reading], fetch)
 
@@ -219,9 +215,7 @@ class RunCache:
         """One secret by name (an empty mapping where there is none), as `Remote.find` gives it."""
 
         def fetch() -> Merged:
-            remote = Remote(self.api(), scope)
-            found = remote.find(key, **reading)
-            return Merged({} if found is None else {key: found}, tuple(remote.warnings))
+            return self._noted(self.api(), lambda api: _connection().read_one(api, scope, key, **reading))
 
         return self._fetched(scope, ["one", asdict(scope), key, reading], fetch)
 
@@ -264,16 +258,7 @@ class RunCache:
             return None
 
         def fetch() -> Merged:
-            api = connect(self._hasty(), tokens=self._login, log=self._log)
-            api.version = api.version or str(self._files.recall("version") or "")
-            try:
-                found = merged(Remote(api, scope).stored(explain=False))
-            except InfisicalError as error:
-                if error.conclusion is not Conclusion.SCOPE_MISSING:
-                    raise
-                found = Merged({})  # older servers answer so
-            self._files.note("version", api.version)
-            return found
+            return self._noted(self._connected(self._hasty()), lambda api: _connection().read_stored(api, scope))
 
         try:
             self._shared(folder, lambda: self._generation(scope, written=False), fetch)
@@ -316,7 +301,7 @@ class RunCache:
         if settings.auth_method == "token" or (self._files.recall(no_way) or 0) > time.time():
             return None
         try:
-            tokens = connect(self._hasty(), tokens=self._login, log=self._log).tokens
+            tokens = self._connected(self._hasty()).tokens
             return tokens.renew(rejected) if rejected else tokens.current()
         except InfisicalError as error:
             if error.conclusion not in _OTHERWISE_ON_A_HOST:
@@ -343,10 +328,17 @@ class RunCache:
         if conclusion in {final.value for final in _FINAL}:
             self._files.note_failure("token", InfisicalError(Conclusion(conclusion), message, status=status))
 
-    def _login(self, transport: Transport) -> TokenSource:
-        if self.settings.auth_method == "token":
-            return Login(transport)
-        return _SharedLogin(self._files, transport)
+    def _connected(self, settings: Settings) -> Api:
+        api: Api = _connection().connected(settings, self._files, self._log)
+        api.version = api.version or str(self._files.recall("version") or "")
+        return api
+
+    def _noted(self, api: Api, read: Callable[[Api], Merged]) -> Merged:
+        """What is read, after noting for the run which version of its routes the server has."""
+        found = read(api)
+        if self._mode == "run":
+            self._files.note("version", api.version)
+        return found
 
     def _fetched(self, scope: Scope, wanted: list[Any], fetch: Callable[[], Merged]) -> Merged:
         name = _tag(json.dumps(wanted))
@@ -357,9 +349,7 @@ class RunCache:
             return _result(_TASK[key])
         if self._mode != "run":
             return fetch()
-        found = self._shared(name, lambda: self._generation(scope), fetch)
-        self._files.note("version", self.api().version)
-        return found
+        return self._shared(name, lambda: self._generation(scope), fetch)
 
     def _shared(self, name: str, generation: Callable[[], str | None], fetch: Callable[[], Merged]) -> Merged:
         """What one process of this run fetches for all, since the generation began; also its refusal."""
@@ -395,42 +385,6 @@ class RunCache:
         """
         ours, volatile_until, others, _writer = _read_generation(_generation_file(self._directory, scope.project_id))
         return None if volatile_until > time.time() else ours if written else others
-
-
-class _SharedLogin:
-    """The token of a run: the first process that needs one logs in, the others wait for it and take the same."""
-
-    def __init__(self, kept: _SealedFiles, transport: Transport) -> None:
-        self._kept = kept
-        self._transport = transport
-        self._method = method_for(transport.settings)
-        self._token: Token | None = None
-
-    def current(self) -> str:
-        """The token to use now."""
-        if self._token is None or not self._token.usable(self._transport.clock.time()):
-            self._token = self._kept.once("token", self._held, self._log_in)
-        return self._token.value
-
-    def renew(self, rejected: str) -> str | None:
-        """Another token: one that another process has got meanwhile, else a new one."""
-
-        def held() -> Token | None:
-            token = self._held()
-            return None if token is None or token.value == rejected else token
-
-        self._token = self._kept.once("token", held, self._log_in)
-        return self._token.value
-
-    def _held(self) -> Token | None:
-        entry = self._kept.recall("token")
-        token = None if entry is None else Token(entry["value"], entry["expires_at"])
-        return token if token is not None and token.usable(self._transport.clock.time()) else None
-
-    def _log_in(self) -> Token:
-        token = self._method.authenticate(self._transport)
-        self._kept.note("token", asdict(token))
-        return token
 
 
 def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0, writer: str = "") -> None:
@@ -496,6 +450,14 @@ def _error(row: dict[str, Any]) -> InfisicalError:
 
 def _note_name(scope: Scope, key: str) -> str:
     return _tag("secret", json.dumps(asdict(scope)), key)
+
+
+def _connection() -> Any:
+    """The module that speaks to the server, imported by who needs it: Ansible compiles what is imported anew in each
+    fork, and most tasks find what another one has fetched."""
+    from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection
+
+    return connection
 
 
 def _of_this_run() -> Path:

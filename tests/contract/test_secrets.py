@@ -14,11 +14,12 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.error
     ConfigurationError,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+    Known,
     Secret,
     canonical_value,
     checked_name,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Known, Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Report
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 
 A = Secret("A", "one")

@@ -18,11 +18,11 @@ pytest.importorskip("aiohttp")
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+    Known,
     Scope,
     Secret,
     Settings,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Known
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, forget
 from cryptography.exceptions import InvalidTag
@@ -224,7 +224,7 @@ def test_an_identity_does_not_wait_for_the_login_of_another(
 ) -> None:
     monkeypatch.setattr(run_cache, "LOCK_TIMEOUT", 0.2)
     other = replace(settings, client_id="another", client_secret="another")
-    with run_cache._SealedFiles(other, tmp_path).lock("token"):
+    with run_cache.SealedFiles(other, tmp_path).lock("token"):
         assert _outcome(other, tmp_path) == "unreachable", "one of the same identity waits"
         assert _password(settings, tmp_path) == CANARY
 
@@ -245,7 +245,7 @@ def test_a_rejected_token_is_replaced_for_all(server: DevServer, settings: Setti
 def test_an_expired_token_is_replaced_before_it_is_sent(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     assert RunCache(settings, directory=tmp_path).token() is not None
     [kept] = tmp_path.glob("token-*.sealed")
-    sealed = run_cache._SealedFiles(settings, tmp_path)
+    sealed = run_cache.SealedFiles(settings, tmp_path)
     sealed.note("token", {**sealed.recall("token"), "expires_at": 1.0})
     assert kept.exists()
     assert _password(settings, tmp_path) == CANARY

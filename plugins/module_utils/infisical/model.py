@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
-from .errors import ConfigurationError
+from .errors import Conclusion, ConfigurationError, InfisicalError
 
 LONGEST_NAME = 500
 """Characters of a secret's name that the batch routes of real servers take."""
@@ -96,6 +96,43 @@ def from_row(row: Mapping[str, Any]) -> Secret:
             "metadata": None if metadata is None else tuple((key, value) for key, value in metadata),
         }
     )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What somebody has found out already about a secret: `secret` is None if there was none.
+
+    The server still decides: a secret that is there after all is a conflict, one that is gone is missing.
+    """
+
+    secret: Secret | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any] | None) -> Known:
+        """The same from what JSON made of `row()`."""
+        return cls(None if row is None else from_row(row))
+
+    def row(self) -> dict[str, Any] | None:
+        """The same as plain data."""
+        return None if self.secret is None else self.secret._asdict()
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The secrets of a listing by name, and what a person should know about how they were chosen.
+
+    `ambiguous` ({name: message}) are those of several folders with different values, of which none was chosen.
+    """
+
+    secrets: dict[str, Secret]
+    warnings: tuple[str, ...] = ()
+    ambiguous: dict[str, str] = field(default_factory=dict)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise InfisicalError (AMBIGUOUS) where one of the names has different values in several folders."""
+        for name in names:
+            if name in self.ambiguous:
+                raise InfisicalError(Conclusion.AMBIGUOUS, self.ambiguous[name])
 
 
 @dataclass(frozen=True)

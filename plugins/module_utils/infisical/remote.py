@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Callable, Literal, overload
+from typing import Callable, Literal, overload
 
 from . import references
 from .api import Api, Folder, Listing, Written, batch_bytes
@@ -23,7 +23,17 @@ from .errors import (
     no_environment,
     no_project,
 )
-from .model import LONGEST_NAME_IN_PATH, Scope, Secret, checked_name, checked_value, from_row, same_value, trim
+from .model import (
+    LONGEST_NAME_IN_PATH,
+    Known,
+    Merged,
+    Scope,
+    Secret,
+    checked_name,
+    checked_value,
+    same_value,
+    trim,
+)
 from .plan import Action, Change, Plan, build, differs, guard_rotated, named
 from .state import StateFile
 
@@ -46,25 +56,6 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What somebody has found out already about a secret: `secret` is None if there was none.
-
-    The server still decides: a secret that is there after all is a conflict, one that is gone is missing.
-    """
-
-    secret: Secret | None
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any] | None) -> Known:
-        """The same from what JSON made of `row()`."""
-        return cls(None if row is None else from_row(row))
-
-    def row(self) -> dict[str, Any] | None:
-        """The same as plain data."""
-        return None if self.secret is None else self.secret._asdict()
-
-
-@dataclass(frozen=True)
 class Applied:
     """What came of a plan, by name: every change of it is in one of `written`, `pending`, `failed` and `left`.
 
@@ -81,24 +72,6 @@ class Applied:
     left: tuple[str, ...] = ()
     error: InfisicalError | None = None
     versions: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Merged:
-    """The secrets of a listing by name, and what a person should know about how they were chosen.
-
-    `ambiguous` ({name: message}) are those of several folders with different values, of which none was chosen.
-    """
-
-    secrets: dict[str, Secret]
-    warnings: tuple[str, ...] = ()
-    ambiguous: dict[str, str] = field(default_factory=dict)
-
-    def check(self, names: Iterable[str]) -> None:
-        """Raise InfisicalError (AMBIGUOUS) where one of the names has different values in several folders."""
-        for name in names:
-            if name in self.ambiguous:
-                raise InfisicalError(Conclusion.AMBIGUOUS, self.ambiguous[name])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's way to Infisical: one login for all processes of a run, and what they read for its cache."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Callable
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api, connect
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.auth import Login, Token, method_for
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Merged, Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, merged
+
+if TYPE_CHECKING:
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import TokenSource, Transport
+    from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import SealedFiles
+
+
+def connected(settings: Settings, kept: SealedFiles, log: Callable[[str], None] | None) -> Api:
+    """The API with the run's login. Raises ConfigurationError."""
+
+    def login(transport: Transport) -> TokenSource:
+        return Login(transport) if settings.auth_method == "token" else _SharedLogin(kept, transport)
+
+    return connect(settings, tokens=login, log=log)
+
+
+def read_all(api: Api, scope: Scope, **reading: bool) -> Merged:
+    """All secrets of a scope by name, as `Remote.listing` gives them. Raises InfisicalError."""
+    return merged(Remote(api, scope).listing(**reading))
+
+
+def read_one(api: Api, scope: Scope, key: str, **reading: bool) -> Merged:
+    """One secret by name, as `Remote.find` gives it. Raises InfisicalError."""
+    remote = Remote(api, scope)
+    found = remote.find(key, **reading)
+    return Merged({} if found is None else {key: found}, tuple(remote.warnings))
+
+
+def read_stored(api: Api, scope: Scope) -> Merged:
+    """All secrets of a folder as they are stored, none if there is no such folder. Raises InfisicalError."""
+    try:
+        return merged(Remote(api, scope).stored(explain=False))
+    except InfisicalError as error:
+        if error.conclusion is not Conclusion.SCOPE_MISSING:
+            raise
+        return Merged({})  # older servers answer so
+
+
+class _SharedLogin:
+    """The token of a run: the first process that needs one logs in, the others wait for it and take the same."""
+
+    def __init__(self, kept: SealedFiles, transport: Transport) -> None:
+        self._kept = kept
+        self._transport = transport
+        self._method = method_for(transport.settings)
+        self._token: Token | None = None
+
+    def current(self) -> str:
+        """The token to use now."""
+        if self._token is None or not self._token.usable(self._transport.clock.time()):
+            self._token = self._kept.once("token", self._held, self._log_in)
+        return self._token.value
+
+    def renew(self, rejected: str) -> str | None:
+        """Another token: one that another process has got meanwhile, else a new one."""
+
+        def held() -> Token | None:
+            token = self._held()
+            return None if token is None or token.value == rejected else token
+
+        self._token = self._kept.once("token", held, self._log_in)
+        return self._token.value
+
+    def _held(self) -> Token | None:
+        entry = self._kept.recall("token")
+        token = None if entry is None else Token(entry["value"], entry["expires_at"])
+        return token if token is not None and token.usable(self._transport.clock.time()) else None
+
+    def _log_in(self) -> Token:
+        token = self._method.authenticate(self._transport)
+        self._kept.note("token", asdict(token))
+        return token
