@@ -376,7 +376,7 @@ def log_in_among_many(at: Controlled) -> Any:
 
 # name, kinds, what is done, the conclusion, words of the message
 SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], Conclusion, str]] = [
-    ("rename onto an existing name", ("2026-07", "2026-10"), rename, Conclusion.CONFLICT, "new name already exists"),
+    ("rename onto an existing name", ("2026-07", "2026-10"), rename, Conclusion.CONFLICT, "It already exists"),
     ("one named twice to delete", ("2026-07",), delete_twice, Conclusion.SECRET_MISSING, "does not exist: A"),
     ("one named twice to delete", ("2026-10",), delete_twice, Conclusion.INVALID, "only be deleted once"),
     ("folder that holds something", ("2026-07", "2026-10"), delete_full_folder, Conclusion.INVALID, "forceDelete"),

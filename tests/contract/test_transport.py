@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import transport
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import transport, wire
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret, checked_url
@@ -286,7 +286,7 @@ def test_a_webhook_that_trickles_is_left_at_its_timeout(target: Target, monkeypa
     monkeypatch.setattr(transport, "_WEBHOOK_SECONDS", 0.5)
     with raw(HEAD + b"X-Slow: ", again=b"x", pause=0.05) as server:
         error = error_of(transport.post_json, server.url, {}, ca_path="", proxy="", allow_http=False)
-    assert "did not answer within 0.5 seconds" in str(error)
+    assert "did not answer: no whole answer within the timeout" in str(error)
 
 
 def test_the_bomb_of_a_webhook_is_not_unpacked(target: Target, packed: bytes) -> None:
@@ -499,8 +499,9 @@ def test_a_directory_of_pem_files_is_trusted_as_it_is(
     controlled: Controlled, tls_server: DevServer, tmp_path: Path
 ) -> None:
     shutil.copy(tls_server.ca_path, tmp_path / "our authority.crt")
-    (tmp_path / "README").write_text("Beglaubigungsstelle des Büros")
+    (tmp_path / "README").write_text("A file begins with -----BEGIN CERTIFICATE-----")
     (tmp_path / "server.key").write_text("-----BEGIN PRIVATE KEY-----")
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "more").mkdir()
     transport = controlled.api(url=tls_server.url, ca_path=str(tmp_path)).transport
     assert read_status(transport) == "Ok"
@@ -517,6 +518,11 @@ def test_a_directory_without_a_certificate_is_said(
     assert str(error).startswith(f"ca_path: no file in '{tmp_path}' holds a certificate")
 
 
+def test_a_prepared_directory_is_left_to_openssl(tmp_path: Path, tls_server: DevServer) -> None:
+    shutil.copy(tls_server.ca_path, tmp_path / "0123abcd.0")
+    assert wire.find_trust(str(tmp_path)) == (str(tmp_path), None)
+
+
 def test_a_directory_trusts_nothing_else(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
     import certifi
 
@@ -524,6 +530,7 @@ def test_a_directory_trusts_nothing_else(controlled: Controlled, tls_server: Dev
     error = error_of(read_status, controlled.api(url=tls_server.url, ca_path=str(tmp_path)).transport)
     assert error.conclusion is Conclusion.CERTIFICATE
     assert f"Add the certificate authority that signed it to '{tmp_path}'" in str(error)
+    assert str(error).endswith(f"run: openssl rehash {tmp_path}")
 
 
 def test_a_relative_ca_path_is_said_to_be_relative(

@@ -303,6 +303,25 @@ def test_a_quoted_name_gives_no_hint_and_no_conclusion(name: str) -> None:
     assert "case-sensitive" in errors.remedy(C.SECRET_MISSING, Op.GET, f"NotFound: {message}")
 
 
+QUOTED = sorted({said.partition(": ")[2] for _conclusion, said, _hint in HINTS}
+                | {"Invalid credentials", "jwt expired", "Access token number of uses limit reached",
+                   "Failed to authorize: token usage limit reached", "Route x not found", "Tag not found"})  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500])
+def test_no_words_that_a_message_quotes_change_its_conclusion(status: int) -> None:
+    for operation in ALL:
+        for quoted in QUOTED:
+            found = [
+                errors.conclude(
+                    Answer(status, {}, body(status, "BadRequest", f"Imports of '{name}' are odd"), operation)
+                )
+                for name in ("x", quoted)
+            ]
+            assert found[0] is found[1], quoted
+            assert not errors.is_used_up(Answer(status, {}, body(status, "BadRequest", f"About '{quoted}'"), operation))
+
+
 @pytest.mark.parametrize("operation", ALL)
 @pytest.mark.parametrize("status", [200, 201])
 def test_a_success_with_a_json_object_is_no_error(status: int, operation: Operation) -> None:

@@ -233,6 +233,10 @@ _PLAN = rf"{_AT}failed to .* due to plan .*restriction"
 _REFERENCE = rf"{_AT}(failed to expand one or more secret references|.* which is referenced by secret )"
 _SPENT = rf"{_AT}access denied due to (expired client secret|client secret usage limit reached)"
 _TAG = rf"{_AT}tag (not found|with slug .* not found)"
+_USED_UP = (
+    rf"{_AT}((unable to use the )?access token:? number of uses limit reached"
+    "|failed to authorize: token usage limit reached)"
+)
 _USERS_ONLY = r"^Forbidden access to "
 _NO_SCOPE = rf"{_AT}missing project id or environment"
 _NO_METHOD = rf"{_AT}\w+ auth method not found for identity"
@@ -248,7 +252,7 @@ _JSON_ROWS = (
     _row((401, 403), rf"{_AT}this identity auth method is temporarily locked", Conclusion.LOCKED_OUT),
     _row((400, 403, 422), r"^Validation(Failure|Error)", Conclusion.INVALID),
     _row((400,), _PLAN, Conclusion.INVALID),
-    _row((403,), r"Invalid credentials", Conclusion.CREDENTIALS_REJECTED),
+    _row((403,), rf"{_AT}invalid credentials", Conclusion.CREDENTIALS_REJECTED),
     _row((404,), _NO_METHOD, Conclusion.CREDENTIALS_REJECTED),
     _row((400, 401, 403), "", Conclusion.CREDENTIALS_REJECTED, Operation.LOGIN),
     _row((400,), _OTHER_TYPE, Conclusion.INVALID),
@@ -258,7 +262,7 @@ _JSON_ROWS = (
     _row((403,), _USERS_ONLY, Conclusion.FORBIDDEN),
     _row((403,), rf"^TokenError|{_AT}(failed to renew .*access token|you are not allowed to access this resource)",
          Conclusion.TOKEN_REJECTED),
-    _row((400,), r"number of uses limit reached", Conclusion.TOKEN_REJECTED),
+    _row((400,), _USED_UP, Conclusion.TOKEN_REJECTED),
     _row((500,), rf"{_AT}(jwt (expired|malformed)|invalid (signature|token))", Conclusion.TOKEN_REJECTED),
     _row((401,), "", Conclusion.TOKEN_REJECTED),
     _row((403,), "", Conclusion.FORBIDDEN),
@@ -301,7 +305,7 @@ def conclude(answer: Answer) -> Conclusion | None:
 
 def is_used_up(answer: Answer) -> bool:
     """Whether a token was rejected because it has no uses left."""
-    return re.search(r"usage limit reached|number of uses limit reached", answer.text(), re.IGNORECASE) is not None
+    return re.search(_USED_UP, answer.text(), re.IGNORECASE) is not None
 
 
 _REMEDIES: dict[Conclusion, str] = {
@@ -309,7 +313,7 @@ _REMEDIES: dict[Conclusion, str] = {
     "address that the server itself uses.",
     Conclusion.NOT_JSON: "What answered does not speak the Infisical API, or a proxy stands in front of it: check url "
     "and proxy.",
-    Conclusion.CONFLICT: "Somebody else wrote it at the same time: run it again.",
+    Conclusion.CONFLICT: "It already exists, because somebody else wrote it at the same time: run it again.",
     Conclusion.SECRET_MISSING: "Check its name (names are case-sensitive) and secret_path.",
     Conclusion.SCOPE_MISSING: "Check project_id, environment and secret_path.",
     Conclusion.ROUTE_MISSING: "The server does not have this route: check url, or the server is too old for this.",

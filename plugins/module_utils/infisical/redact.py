@@ -61,6 +61,7 @@ class Sent:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._new: dict[str, None] = {}
         self._known: set[str] = set()
+        self._plain: set[str] = set()
         self._spellings: set[str] = set()
         self.remember(secrets)
 
@@ -74,6 +75,7 @@ class Sent:
         of the secrets is so short that the asterisks would give it away."""
         for secret in self._new:
             self._spellings |= _spellings(secret)
+            self._plain.add(_plain(secret))
         self._known.update(self._new)
         self._new.clear()
         if min(map(len, self._spellings), default=_SHORTEST_MASKED) < _SHORTEST_MASKED:
@@ -87,7 +89,7 @@ class Sent:
         it in ways of their own. Upper and lower case and white space count for nothing."""
         plain = _plain(html.unescape(line))
         parts = {plain[start : start + _SHORTEST_MASKED] for start in range(len(plain) - _SHORTEST_MASKED + 1)}
-        return any(part in secret for secret in map(_plain, self._known) for part in parts)
+        return any(part in secret for secret in self._plain for part in parts)
 
     def quote(self, text: str) -> str:
         """A server's words fit for a message: redacted, in one line, of bounded length, without a full stop."""

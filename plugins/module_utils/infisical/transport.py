@@ -275,7 +275,8 @@ class Transport:
         conclusion = conclude(answer)
         if conclusion is None:
             return None
-        said = self._sent.quote(answer.text())
+        # Searching for all that was sent takes time, and a conflict, which many creations meet, says it all.
+        said = "" if conclusion is Conclusion.CONFLICT else self._sent.quote(answer.text())
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
         # Something between may have spoilt the answer to a request that was done.
         uncertain = conclusion in (Conclusion.SERVER_ERROR, Conclusion.NOT_JSON) and not call.repeatable

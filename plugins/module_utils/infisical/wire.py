@@ -30,7 +30,8 @@ CHUNK = 1 << 20
 _GZIP = 31
 """The window bits that make zlib read the gzip format."""
 
-_CERTIFICATE = re.compile(rb"-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----")
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+"""How `openssl rehash` names the certificates of a directory."""
 
 
 class TooLong(Exception):
@@ -186,8 +187,8 @@ def read_body(response: requests.Response, most: int) -> bytes:
 def find_trust(ca_path: str) -> Trust:
     """The authorities in a file or directory, or those of the HTTP library if `ca_path` is empty.
 
-    Every file of a directory that holds certificates counts, so that it need not be prepared by `openssl rehash`.
-    Raises ConfigurationError.
+    A directory counts as it is if `openssl rehash` has prepared it, which is fast for hundreds of authorities; else
+    every file in it that holds certificates does. Raises ConfigurationError.
     """
     if not ca_path:
         return Trust(True)
@@ -195,16 +196,16 @@ def find_trust(ca_path: str) -> Trust:
     if not os.path.exists(path):
         raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.{_absolute(path)}")
     if not os.path.isdir(path):
-        _load_file(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
+        _check_file(path)
         return Trust(path)
-    context: ssl.SSLContext = library().packages.urllib3.util.ssl_.create_urllib3_context()
     try:
         names = sorted(os.listdir(path))
     except OSError as error:
         raise ConfigurationError("ca_path", f"'{path}' cannot be read: {error.strerror}.") from None
-    # A directory of links has each certificate twice.
-    files = {os.path.realpath(os.path.join(path, name)) for name in names}
-    if not [file for file in sorted(files) if _holds_certificate(file) and _load_file(context, file)]:
+    if any(map(_HASHED.fullmatch, names)):
+        return Trust(path)
+    context: ssl.SSLContext = library().packages.urllib3.util.ssl_.create_urllib3_context()
+    if not [name for name in names if _holds_certificate(context, os.path.join(path, name))]:
         raise ConfigurationError(
             "ca_path",
             f"no file in '{path}' holds a certificate in PEM form (-----BEGIN CERTIFICATE-----) that can be read. Put "
@@ -222,17 +223,20 @@ def _absolute(path: str) -> str:
     )
 
 
-def _holds_certificate(file: str) -> bool:
+def _holds_certificate(context: ssl.SSLContext, file: str) -> bool:
+    """Whether a file holds certificates, which the context trusts from then on."""
     try:
-        with open(file, "rb") as stream:
-            return _CERTIFICATE.search(stream.read()) is not None
-    except OSError:  # a directory, or somebody's private key
-        return False
+        if os.path.isfile(file):
+            context.load_verify_locations(cafile=file)
+            return True
+    except OSError:  # of which SSLError is one: a text about certificates, or somebody's private key
+        pass
+    return False
 
 
-def _load_file(context: ssl.SSLContext, file: str) -> bool:
+def _check_file(file: str) -> None:
     try:
-        context.load_verify_locations(cafile=file)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
     except ssl.SSLError:
         raise ConfigurationError(
             "ca_path",
@@ -241,7 +245,6 @@ def _load_file(context: ssl.SSLContext, file: str) -> bool:
         ) from None
     except OSError as error:
         raise ConfigurationError("ca_path", f"'{file}' cannot be read: {error.strerror}.") from None
-    return True
 
 
 # What errors mean
@@ -358,6 +361,8 @@ def _unverified(error: BaseException, ca_path: str) -> Trouble:
         advice = "Set ca_path to the certificate authority that signed it."
         if ca_path:
             advice = f"Add the certificate authority that signed it to '{ca_path}' (ca_path)."
+            if os.path.isdir(ca_path):
+                advice += f" If it is there already, run: openssl rehash {ca_path}"
     else:
         reason = f"OpenSSL's reason is number {number}"
         advice = "Check the certificate of the server, and ca_path."
