@@ -19,7 +19,7 @@ import secrets
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from ansible import constants as C
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
@@ -381,10 +381,27 @@ class RunCache:
     def _generation(self, scope: Scope, *, written: bool = True) -> str | None:
         """The generation of a project's listings, None while a task that runs on by itself may write at any time.
 
-        Each write begins a new one. If not `written`, only a write does of which nobody has noted what it stored.
+        Each write begins a new one. If not `written`, only a write does of which this identity has no note.
         """
-        ours, volatile_until, others, _writer = _read_generation(_generation_file(self._directory, scope.project_id))
-        return None if volatile_until > time.time() else ours if written else others
+        project = _read_generation(_generation_file(self._directory, scope.project_id))
+        if project.volatile_until > time.time():
+            return None
+        return project.everyone if written else project.of(self.writer)
+
+
+class _Generation(NamedTuple):
+    """The generation of a project: a write begins a new one for everyone, but whoever noted it keeps an older one."""
+
+    everyone: str = ""
+    volatile_until: float = 0.0
+    writer: str = ""
+    """The identity that wrote last, empty if it keeps no notes."""
+    writers: str = ""
+    """The generation of that identity, which holds as long as no other one writes."""
+
+    def of(self, writer: str) -> str:
+        """The generation of an identity that notes what it writes."""
+        return self.writers if writer == self.writer else self.everyone
 
 
 def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0, writer: str = "") -> None:
@@ -398,19 +415,17 @@ def forget(project_id: str, directory: Path | None = None, *, volatile_for: floa
     path = _generation_file(directory or _of_this_run(), project_id)
     _make_private(path.parent)
     with files.locked(f"{path}.lock", LOCK_TIMEOUT):
-        _ours, volatile_until, others, last = _read_generation(path)
-        until, new = max(volatile_until, time.time() + volatile_for), secrets.token_hex(16)
-        content = json.dumps([new, until, others if writer and last in ("", writer) else new, writer or last])
-        files.write_atomic(str(path), content.encode(), durable=False)
+        before = _read_generation(path)
+        until = max(before.volatile_until, time.time() + volatile_for)
+        after = _Generation(secrets.token_hex(16), until, writer, before.of(writer))
+        files.write_atomic(str(path), json.dumps(after).encode(), durable=False)
 
 
-def _read_generation(path: Path) -> tuple[str, float, str, str]:
-    """The generation, when it is volatile no more, that of unnoted writes, and the last writer that notes."""
+def _read_generation(path: Path) -> _Generation:
     try:
-        ours, volatile_until, others, writer = json.loads(files.read_regular(str(path)))
+        return _Generation(*json.loads(files.read_regular(str(path))))
     except FileNotFoundError:
-        return "", 0.0, "", ""
-    return ours, volatile_until, others, writer
+        return _Generation()
 
 
 def _attempt(fetch: Callable[[], Merged]) -> Merged | InfisicalError:

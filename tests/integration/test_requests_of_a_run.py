@@ -295,6 +295,22 @@ def test_write_of_another_identity_is_seen_in_the_same_run(ansible: Controller, 
     assert server.values(PROJECT, "dev")["Z1"] == ["ours"]
 
 
+def test_second_write_of_another_identity_is_seen_too(ansible: Controller, server: DevServer) -> None:
+    server.put_secret(PROJECT, "dev", "/", "Z1", "ours")
+    theirs = """
+        - keyfleet.infisical.infisical_secret:
+            {name: %s, value: theirs, client_id: writer-id, client_secret: writer-client-secret}
+    """
+    ours = """
+        - name: %s
+          keyfleet.infisical.infisical_secret: {name: Z1, value: ours}
+          loop: [1]
+    """
+    run = ansible.tasks(theirs % "Z0" + ours % "before" + theirs % "Z1" + ours % "after").succeeded()
+    assert [run.items(name)[0]["changed"] for name in ("before", "after")] == [False, True]
+    assert server.values(PROJECT, "dev")["Z1"] == ["ours"]
+
+
 def test_a_loop_into_a_missing_folder_makes_it_once(ansible: Controller, server: DevServer) -> None:
     tasks = WITHOUT_TAGS.replace('{{ item }}"}', '{{ item }}", secret_path: /a/b, create_path: true}')
     assert ansible.tasks(tasks, arguments=["--check"]).succeeded().items("loop")[19]["action"] == "create"

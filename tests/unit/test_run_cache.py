@@ -311,7 +311,7 @@ def test_what_tasks_wrote_is_known_until_another_writes(server: DevServer, setti
     assert _known(settings, tmp_path) == CANARY
     assert cache.known(SCOPE, "NEW", lists=True, check=False) == Known(None)
     cache.note_secret(SCOPE, "NEW", Known(Secret("NEW", "noted")))
-    forget(PROJECT, tmp_path, writer="me")
+    forget(PROJECT, tmp_path, writer=cache.writer)
     assert (_known(settings, tmp_path), _known(settings, tmp_path, "NEW")) == (CANARY, "noted")
     cache.note_secret(SCOPE, "NEW", None)
     assert _known(settings, tmp_path, "NEW") is None
@@ -368,10 +368,17 @@ def test_everything_about_a_secret_survives_sealing(server: DevServer, settings:
     assert counts(server) == (1, 1)
 
 
-def test_write_of_another_identity_ends_what_a_writer_knows(tmp_path: Path) -> None:
-    path = run_cache._generation_file(tmp_path, PROJECT)
-    seen = []
-    for writer in ("a", "a", "b", "b", "a", ""):
-        run_cache.forget(PROJECT, tmp_path, writer=writer)
-        seen.append(run_cache._read_generation(path)[2])
-    assert [one != other for one, other in zip(seen, seen[1:])] == [False, True, False, True, True]
+@pytest.mark.parametrize("writers", ["ab", "abb", "abab", "abba", "aab", "abcc", "ab-", "bb"])
+def test_each_write_of_another_identity_ends_what_is_known(
+    server: DevServer, settings: Settings, tmp_path: Path, writers: str
+) -> None:
+    ours = RunCache(settings, directory=tmp_path)
+    for number, writer in enumerate(writers):
+        assert _known(settings, tmp_path) is not None  # lists what is stored now
+        if writer == "a":
+            forget(PROJECT, tmp_path, writer=ours.writer)
+        else:
+            server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", f"{writer}{number}")
+            forget(PROJECT, tmp_path, writer=writer.strip("-"))
+            assert _known(settings, tmp_path) == f"{writer}{number}"
+    assert counts(server) == (1, 1 + len(writers.replace("a", "")))
