@@ -141,6 +141,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.error
     remedy,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+    Merged,
     Scope,
     Secret,
     Settings,
@@ -158,28 +159,26 @@ class LookupModule(InfisicalLookup):
         settings = Settings.from_options(self.shared)
         scope = settings.scope()
         cache = RunCache(settings, self.get_option("cache"), log=self.log)
-        if not names:
-            return [{key: _value(secret, scope) for key, secret in sorted(self._all(cache, scope, names).items())}]
-        each = self.get_option("fetch") == "one"
-        secrets = self._each(cache, scope, names) if each else self._all(cache, scope, names)
-        return [value for name in names for value in self._value_or_missing(secrets.get(name), name, scope)]
-
-    def _all(self, cache: RunCache, scope: Scope, names: list[str]) -> dict[str, Secret]:
-        if self.get_option("fetch") == "one":
-            raise ConfigurationError("fetch", "'one' needs the names of the secrets. Use 'list' to read them all.")
-        found = cache.secrets(scope, recursive=self.get_option("recursive"), **self._reading())
+        read = self._each if self.get_option("fetch") == "one" else self._all
+        found = read(cache, scope, names)
         for warning in found.warnings:
             self.warn(warning)
         found.check(names or found.ambiguous)
-        return found.secrets
+        if not names:
+            return [{key: _value(secret, scope) for key, secret in sorted(found.secrets.items())}]
+        return [value for name in names for value in self._value_or_missing(found.secrets.get(name), name, scope)]
 
-    def _each(self, cache: RunCache, scope: Scope, names: list[str]) -> dict[str, Secret]:
+    def _all(self, cache: RunCache, scope: Scope, _names: list[str]) -> Merged:
+        return cache.secrets(scope, recursive=self.get_option("recursive"), **self._reading())
+
+    def _each(self, cache: RunCache, scope: Scope, names: list[str]) -> Merged:
+        if not names:
+            raise ConfigurationError("fetch", "'one' needs the names of the secrets. Use 'list' to read them all.")
         if self.get_option("recursive"):
             raise ConfigurationError("recursive", "needs fetch: list, because a name alone does not say which folder.")
-        found: dict[str, Secret] = {}
-        for name in dict.fromkeys(names):
-            found.update(cache.secret(scope, name, **self._reading()).secrets)
-        return found
+        found = [cache.secret(scope, name, **self._reading()) for name in dict.fromkeys(names)]
+        secrets = {key: secret for one in found for key, secret in one.secrets.items()}
+        return Merged(secrets, tuple(dict.fromkeys(warning for one in found for warning in one.warnings)))
 
     def _reading(self) -> dict[str, bool]:
         return {name: self.get_option(name) for name in ("include_imports", "expand_references")}

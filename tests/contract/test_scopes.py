@@ -209,6 +209,10 @@ def test_unresolved_reference_is_warned_of_by_name(controlled: Controlled) -> No
     assert merged(store.listing()).warnings == ()
     store.find("URL", expand_references=True)
     assert "URL" in store.warnings[0]
+    listed = controlled.remote()
+    controlled.put("L" * 101, "${NONE}")
+    listed.find("L" * 101, expand_references=True)
+    assert "L" * 101 in listed.warnings[0]
 
 
 @pytest.mark.kinds("2026-07")

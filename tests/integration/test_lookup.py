@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 from dev_server.client import DevServer
 from integration.controller import CORE, LOOKUP, Controller
-from integration.shop import PROFILES
+from integration.shop import PROFILES, PROJECT
 
 EXACT = (
     "{{ 1 + 1 }}", "{% raw %}{{ x }}{% endraw %}", "{# comment #}", "{{ unfinished", '{"a": [1, 2]}', "[1, 2]",
@@ -97,6 +98,21 @@ def test_recursion_imports_and_references(ansible: Controller, seeded: Callable[
     assert run.result("no imports")["msg"] == ["none"]
     assert run.result("as stored")["msg"] == "${DB_USER}@db"
     assert run.result("expanded")["msg"] == "shop@db"
+
+
+@pytest.mark.parametrize("fetch", ["list", "one"])
+def test_reference_that_stays_in_a_value_is_warned_of(ansible: Controller, server: DevServer, fetch: str) -> None:
+    server.use_profile("2026-10")
+    for name in ("BROKEN_1", "BROKEN_2"):
+        server.put_secret(PROJECT, "dev", "/app", name, "${NONE}")
+    names = f"'BROKEN_1', 'BROKEN_2', 'BROKEN_1', fetch='{fetch}', secret_path='/app', expand_references=true"
+    run = ansible.tasks(f"""
+        - name: lookup
+          ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', {names}) }}}}"}}
+    """).succeeded()
+    assert run.result("lookup")["msg"] == ["${NONE}"] * 3
+    warned = re.findall(r"still contain a reference[^:]*: ([\w, ]+)", " ".join(run.text.split()))
+    assert warned == {"list": ["BROKEN_1, BROKEN_2"], "one": ["BROKEN_1", "BROKEN_2"]}[fetch]
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -305,7 +305,9 @@ class Remote:
 
     def _found(self, key: str, **reading: bool) -> Secret | None:
         if needs_batch(key):
-            return merged(self.listing(**reading)).secrets.get(key)
+            listed = merged(self.listing(**reading))
+            self.warnings += listed.warnings
+            return listed.secrets.get(key)
         try:
             found = self.api.get_secret(self.scope, key, **reading)
         except InfisicalError as error:
