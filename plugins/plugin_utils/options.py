@@ -102,7 +102,7 @@ def resolve(
             if name == "auth_method" and by_variables and all(map(_is_empty, templated.values())):
                 continue
             value = _looked_up(name, templated)
-            if _is_empty(value):
+            if value is not None and _is_empty(value):
                 sources = (_looked_up(f"{name} {number}", templated) for number in range(len(_SOURCES[name])))
                 value = next((found for found in sources if not _is_empty(found)), None)
         if value is not None:

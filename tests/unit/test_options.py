@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("ansible")
 
+from ansible import constants as C
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import action, options
@@ -95,6 +96,19 @@ def test_empty_variable_or_environment_variable_counts_as_not_given(
     resolved = options.resolve({}, {"infisical_url": empty}, lambda value: value)
     assert resolved == {"client_id": "vendor's", "url": "from environment"}
     assert options.resolve({}, {"infisical_key_file": empty}, lambda value: value, options.VAULT) == {}
+
+
+def test_option_that_is_set_nowhere_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    manager = C.config.get_config_value_and_origin
+
+    def count(name: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(name)
+        return manager(name, *args, **kwargs)
+
+    monkeypatch.setattr(C.config, "get_config_value_and_origin", count)
+    assert resolve({}) == {}
+    assert sorted(asked) == sorted(options.NAMES)
 
 
 def test_empty_argument_is_kept_from_being_looked_up_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
