@@ -47,7 +47,8 @@ attributes:
     support: partial
     details:
       - In check mode nothing is started, and the task says that it would change something, since only Infisical
-        knows. A job that does not exist yet is accepted, because a task before may make it.
+        knows. A job that does not exist yet is accepted, because a task before may make it. If the host has no job
+        and O(jobs) is not given, a warning says so.
   diff_mode:
     support: none
     details:
@@ -92,14 +93,20 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.error
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
+NO_JOB_YET = (
+    "This host has no job of the agent. Outside check mode, this task fails here unless a task before it makes a job."
+)
+
 
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Sync, one job after the other."""
     if os.geteuid() != 0:
         raise ConfigurationError("become", "the agent's syncs are started by root. Set become: true.")
-    jobs = agent.jobs_to_sync(module.params["jobs"])
+    jobs = agent.jobs_to_sync(module.params["jobs"], check=module.check_mode)
     if module.check_mode:
-        return {"changed": bool(jobs), "reports": {}, "msg": f"{counted(len(jobs), 'job')} would sync."}
+        warnings = [] if jobs else [NO_JOB_YET]
+        msg = f"{counted(len(jobs), 'job')} would sync."
+        return {"changed": True, "reports": {}, "msg": msg, "warnings": warnings}
     return {**agent.sync_all(jobs), "msg": f"{counted(len(jobs), 'job')} synced."}
 
 

@@ -189,21 +189,30 @@ def test_a_sync_now_refuses_what_is_not_there(ansible: Controller, server: DevSe
     run = ansible.tasks(
         "\n".join((
             *(task(name, SYNC, options, check_mode=False) for name, (options, _words) in wrong.items()),
-            task("no agent in check mode", SYNC, {}),
+            task("no jobs in check mode", SYNC, {"jobs": []}),
+            task("no agent yet", SYNC, {}),
             task("foretold", SYNC, {"jobs": ["shop"]}),
         ))
     ).succeeded()  # fmt: skip
 
     for name, (_options, words) in wrong.items():
         assert words in run.failure(name)["msg"], name
-    assert "no job of the agent" in run.failure("no agent in check mode")["msg"]
+    assert "jobs: must name at least one job" in run.failure("no jobs in check mode")["msg"]
+    for name, warnings in (("no agent yet", ["This host has no job of the agent."]), ("foretold", [])):
+        foretold = run.result(name)
+        assert foretold["changed"] and [text[:34] for text in foretold.get("warnings", [])] == warnings, foretold
     assert untouched()
 
 
-@pytest.mark.parametrize("check", [[], ["--check"]])
-def test_sync_now_fails_on_a_host_without_an_agent(ansible: Controller, server: DevServer, check: list[str]) -> None:
-    run = ansible.run("ansible-playbook", ["keyfleet.infisical.sync_now", *check])
+def test_sync_now_fails_on_a_host_without_an_agent(ansible: Controller, server: DevServer) -> None:
+    run = ansible.run("ansible-playbook", ["keyfleet.infisical.sync_now"])
     assert run.rc == 2 and "this host has no job of the agent" in run.text
+    assert untouched()
+
+
+def test_sync_now_in_check_mode_warns_of_a_missing_agent(ansible: Controller, server: DevServer) -> None:
+    run = ansible.run("ansible-playbook", ["keyfleet.infisical.sync_now", "--check"]).succeeded()
+    assert "This host has no job of the agent" in " ".join(run.text.split())
     assert untouched()
 
 

@@ -1078,6 +1078,9 @@ def test_a_sync_of_no_job_is_refused(host: Host) -> None:
     for named, words in ((None, "this host has no job"), ([], "must name at least one job")):
         with pytest.raises(ConfigurationError, match=words):
             agent.jobs_to_sync(named)
+    assert agent.jobs_to_sync(None, check=True) == []
+    with pytest.raises(ConfigurationError, match="must name at least one job"):
+        agent.jobs_to_sync([], check=True)
     host.apply()
     assert agent.jobs_to_sync(None) == ["shop"]
     assert agent.jobs_to_sync(["till"]) == ["till"]

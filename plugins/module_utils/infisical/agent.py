@@ -668,11 +668,11 @@ def _runs(unit: str) -> bool:
         return False  # the next command tells
 
 
-def jobs_to_sync(named: Sequence[str] | None) -> Sequence[str]:
+def jobs_to_sync(named: Sequence[str] | None, *, check: bool = False) -> Sequence[str]:
     """The jobs that are named, or all of the host for None. Raises ConfigurationError if that is none: who syncs after
-    a leak must not take it for done."""
+    a leak must not take it for done. In `check` mode a host may have none yet."""
     jobs = jobs_there() if named is None else named
-    if jobs:
+    if jobs or (check and named is None):
         return jobs
     raise ConfigurationError(
         "jobs", "this host has no job of the agent, so nothing was synced. Run the role scheduled_sync on it, or leave "
