@@ -12,8 +12,8 @@ short_description: Read secrets from Infisical
 description:
   - Reads the values of secrets from one folder of an Infisical project, on the controller.
   - In one run of Ansible, the login and the listing of a folder are requested once, however many tasks, hosts and
-    lookups need them. That includes a refusal, such as a missing permission. A secret that a task of the same run wrote
-    with M(keyfleet.infisical.infisical_secret) is read again.
+    lookups need them. A secret that a task of the same run wrote with M(keyfleet.infisical.infisical_secret) is read
+    again.
   - Values come out byte for byte as they are stored, also those that look like a template, JSON, a list, a number or
     a boolean.
 options:
@@ -70,7 +70,9 @@ options:
     description:
       - How long listings are kept.
       - V(run) shares them among all tasks and hosts of this run of Ansible, in files in Ansible's own temporary folder
-        that are sealed with a key made from the credentials and are gone when the run ends.
+        that are sealed with a key made from the credentials and are gone when the run ends. What somebody else changes
+        in Infisical is not seen before the next run, unless a task of this run writes to the same project.
+      - With V(run), a refusal, such as for a missing permission or folder, is kept for one minute only.
       - V(task) keeps them in memory for one task on one host.
       - V(none) keeps nothing and requests a listing each time.
       - The login is shared by the whole run in every case.

@@ -81,6 +81,9 @@ _ABOUT_THE_PLACE = frozenset(
 )
 """Refusals that are answers about what was asked for, and the same for whichever task asks next."""
 
+REFUSAL_SECONDS = 60.0
+"""How long such a refusal is kept: somebody may grant the permission or make the folder while the run goes on."""
+
 NO_LISTING_SECONDS = 60.0
 """How long tasks that write read for themselves after a listing has failed for a passing reason."""
 
@@ -203,7 +206,7 @@ class RunCache:
     def secrets(self, scope: Scope, **reading: bool) -> Merged:
         """All secrets of a scope by name, as `Remote.listing` with these options and `merged` give them.
 
-        A refusal is kept as a listing is.
+        A refusal is kept too, for a while.
         """
 
         def fetch() -> Merged:
@@ -352,7 +355,7 @@ class RunCache:
         return self._shared(name, lambda: self._generation(scope), fetch)
 
     def _shared(self, name: str, generation: Callable[[], str | None], fetch: Callable[[], Merged]) -> Merged:
-        """What one process of this run fetches for all, since the generation began; also its refusal."""
+        """What one process of this run fetches for all, since the generation began; also a refusal, for a while."""
 
         def look() -> Merged | InfisicalError | None:
             entry = self._entry(name, generation())
@@ -374,9 +377,11 @@ class RunCache:
         return _result(self._files.once(name, look, fetch_and_note))
 
     def _entry(self, name: str, generation: str | None) -> dict[str, Any] | None:
-        """What is noted under a name, if it is of this generation."""
+        """What is noted under a name, if it is of this generation, and no refusal of long ago."""
         entry: dict[str, Any] | None = self._files.recall(name)
-        return None if entry is None or generation is None or entry["generation"] != generation else entry
+        if entry is None or generation is None or entry["generation"] != generation:
+            return None
+        return None if entry.get("until", math.inf) <= time.time() else entry
 
     def _generation(self, scope: Scope, *, written: bool = True) -> str | None:
         """The generation of a project's listings, None while a task that runs on by itself may write at any time.
@@ -446,7 +451,7 @@ def _result(outcome: Merged | InfisicalError) -> Merged:
 
 def _outcome_row(outcome: Merged | InfisicalError) -> dict[str, Any]:
     if isinstance(outcome, InfisicalError):
-        return {"refused": _error_row(outcome)}
+        return {"refused": _error_row(outcome), "until": time.time() + REFUSAL_SECONDS}
     return {
         "secrets": [secret._asdict() for secret in outcome.secrets.values()],
         "names": list(outcome.secrets),

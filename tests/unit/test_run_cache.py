@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -283,6 +284,38 @@ def test_a_refusal_is_kept_until_something_is_written(
     assert answer["message"] in str(kept.value) and kept.value.status == answer["status"]
     forget(PROJECT, tmp_path)
     assert _outcome(settings, tmp_path) == CANARY
+
+
+@pytest.mark.parametrize(("seconds", "conclusion", "lists"), [(55, "forbidden", 1), (65, CANARY, 2)])
+def test_refusal_is_kept_for_a_minute(
+    server: DevServer,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    conclusion: str,
+    lists: int,
+) -> None:
+    server.arm("status", status=403, error="PermissionDenied", path=LIST)
+    now = time.time()
+    monkeypatch.setattr(run_cache.time, "time", lambda: now)
+    assert _outcome(settings, tmp_path) == "forbidden"
+    monkeypatch.setattr(run_cache.time, "time", lambda: now + seconds)
+    assert [_outcome(settings, tmp_path) for _time in range(2)] == [conclusion] * 2
+    assert counts(server) == (1, lists)
+
+
+def test_writers_list_anew_a_minute_after_a_refusal(
+    server: DevServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.arm("status", status=403, error="PermissionDenied", path=LIST, times=2)  # with values, and without
+    now = time.time()
+    monkeypatch.setattr(run_cache.time, "time", lambda: now)
+    assert [_known(settings, tmp_path) for _time in range(3)] == [None] * 3
+    assert counts(server) == (1, 2)
+    monkeypatch.setattr(run_cache.time, "time", lambda: now + 65)
+    assert [_known(settings, tmp_path) for _time in range(3)] == [CANARY] * 3
+    assert counts(server) == (1, 3)
 
 
 def test_a_refusal_is_kept_by_the_task_mode_too(server: DevServer, settings: Settings, tmp_path: Path) -> None:
