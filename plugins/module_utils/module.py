@@ -56,8 +56,8 @@ class InfisicalModule(AnsibleModule):
     """
 
     def __init__(self, argument_spec: dict[str, dict[str, Any]], *, shared: bool = True, **kwargs: Any) -> None:
-        self._known = {**(SHARED_OPTIONS if shared else {}), **argument_spec}
-        super().__init__(argument_spec=self._known, supports_check_mode=True, **kwargs)
+        self._specification = {**(SHARED_OPTIONS if shared else {}), **argument_spec}
+        super().__init__(argument_spec=self._specification, supports_check_mode=True, **kwargs)
 
     def _load_params(self) -> None:
         super()._load_params()
@@ -98,7 +98,7 @@ class InfisicalModule(AnsibleModule):
 
     def _whole(self, result: dict[str, Any]) -> dict[str, Any]:
         self.no_log_values: set[str] = set()
-        return {"invocation": invocation(self._known, getattr(self, "params", None) or {}), **result}
+        return {"invocation": invocation(self._specification, getattr(self, "params", None) or {}), **result}
 
     def settings(self) -> Settings:
         """The shared options, checked."""
