@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.json_utils import _filter_non_json_lines
+from ansible.module_utils.json_utils import _filter_non_json_lines  # no public way in ansible-core 2.18 to 2.21
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
