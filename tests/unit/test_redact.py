@@ -120,7 +120,41 @@ def test_a_text_too_long_to_search_is_not_quoted() -> None:
 LONG = 'Zq9-secret-"<tag>"-éü-abcdefghij0123456789'
 
 
-@pytest.mark.parametrize("part", [LONG[:12] + "…", html.escape(LONG), LONG.upper(), LONG.replace("-", "- "), LONG[-9:]])
+ENCODED = LONG.encode()
+OTHER_SPELLINGS = [
+    LONG[:12] + "…", html.escape(LONG), LONG.upper(), LONG.replace("-", "- "), LONG[-9:],
+    quote(LONG, safe="")[:20], quote(LONG, safe="").lower(), "".join(f"\\u{ord(one):04x}" for one in LONG)[:60],
+    base64.b64encode(ENCODED).decode()[:20], base64.b64encode(b"user:" + ENCODED).decode()[:24],
+    base64.b64encode(b"x" + ENCODED).decode()[4:], base64.urlsafe_b64encode(ENCODED).decode()[:20],
+    ENCODED.hex(), ENCODED.hex().upper()[:24], str(list(ENCODED)), json.dumps({"data": list(ENCODED)}, separators=(",", ":")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", OTHER_SPELLINGS)
 def test_words_that_show_a_part_of_a_secret_are_not_quoted(part: str) -> None:
     assert Sent([LONG]).quote(f"bad value: {part}") == ""
     assert Sent([LONG]).quote("bad value: secret-") == "bad value: secret-"
+
+
+@pytest.mark.parametrize("part", ["abcdef…", "bcdefg", "ABCDE"])
+def test_a_short_secret_is_not_shown_in_part(part: str) -> None:
+    assert Sent(["abcdefgh"]).quote(f"bad value: {part}") == ""
+
+
+def test_what_was_read_is_masked_like_what_was_sent() -> None:
+    sent = Sent()
+    sent.remember_read(iter(["canary-0815", None, "", "prod"]))
+    assert sent.quote("cannot replace canary-0815.") == f"cannot replace {redact.MASK}"
+    assert sent.quote("cannot replace canary-0…") == ""
+    assert sent.quote("no such environment: prod") == ""
+    assert sent.quote("The secret is there") == "The secret is there"
+
+
+def test_what_was_read_is_taken_when_a_text_is_quoted() -> None:
+    taken: list[str] = []
+    sent = Sent()
+    sent.remember_read(taken.append(value) or value for value in ["canary-0815"])  # type: ignore[func-returns-value]
+    sent.remember(["another-one"])
+    assert taken == []
+    assert sent.quote("canary-0815") == redact.MASK
+    assert taken == ["canary-0815"]

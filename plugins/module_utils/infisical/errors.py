@@ -16,6 +16,9 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
 
+_LONGEST_MESSAGE = 4096
+"""Characters of a server's message that are searched for what it means."""
+
 BODY_LIMIT = 1024 * 1024
 """The largest request body in bytes that real servers take; a larger one is 413 or, on some, 500."""
 
@@ -294,7 +297,7 @@ def conclude(answer: Answer) -> Conclusion | None:
         if answer.status not in row.statuses or (row.operations and answer.operation not in row.operations):
             continue
         # Compiled when first needed: whoever only reads a vault needs none of them.
-        if not row.text or re.search(row.text, text, re.IGNORECASE):
+        if not row.text or _says(row.text, text):
             return row.conclusion
     if answer.status >= 500:
         return Conclusion.TOO_LARGE if answer.sent > BODY_LIMIT else Conclusion.SERVER_ERROR
@@ -305,7 +308,12 @@ def conclude(answer: Answer) -> Conclusion | None:
 
 def is_used_up(answer: Answer) -> bool:
     """Whether a token was rejected because it has no uses left."""
-    return re.search(_USED_UP, answer.text(), re.IGNORECASE) is not None
+    return _says(_USED_UP, answer.text())
+
+
+def _says(pattern: str, text: str) -> bool:
+    # Messages are short. In a long text some patterns would search for minutes.
+    return re.search(pattern, text[:_LONGEST_MESSAGE], re.IGNORECASE) is not None
 
 
 _REMEDIES: dict[Conclusion, str] = {
@@ -390,7 +398,7 @@ _HINTS = (
 def remedy(conclusion: Conclusion, operation: Operation, said: str = "") -> str:
     """What a person can do about it, in a sentence or two; `said` are the server's words."""
     for pattern, hint in _HINTS:
-        if re.search(pattern, said, re.IGNORECASE):
+        if _says(pattern, said):
             return hint
     if conclusion is Conclusion.FORBIDDEN:
         permission = _permission(operation, said)

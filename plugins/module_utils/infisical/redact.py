@@ -9,8 +9,8 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus, unquote
 
 from .model import trim
 
@@ -22,6 +22,8 @@ _LONGEST_SEARCHED = 65_536
 _SHORTEST_MASKED = 8
 """Characters of a secret from which on it is masked. Asterisks within words of which the reader knows what they were
 tell a shorter one, so nothing is quoted then."""
+_PART, _SHORT_PART, _LONG = 8, 5, 12
+"""Characters of a secret that a message must not show in one piece, and of a shorter one than the last number."""
 _SHORTEST_LINE = 8
 """A line of a secret of many lines counts as secret from this length on: `}` or `---` would blank half a message."""
 
@@ -51,8 +53,27 @@ def _plain(text: str) -> str:
     return "".join(text.split()).casefold()
 
 
+def _decoded(line: str) -> Iterator[str]:
+    """A line, and what is written in it in ways that proxies and servers use: HTML, percent, JSON, base64, hex, and the
+    bytes of a Node buffer."""
+    yield line
+    yield unquote(html.unescape(line))
+    yield re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), line)
+    raw = [bytes.fromhex(run[: len(run) // 2 * 2]) for run in re.findall(r"[0-9a-fA-F]{10,}", line)]
+    raw += [
+        bytes(byte for byte in map(int, run.split(",")) if byte < 256)
+        for run in re.findall(r"\d{1,3}(?: ?, ?\d{1,3}){4,}", line)
+    ]
+    for run in re.findall(r"[A-Za-z0-9+/_-]{8,}", line):
+        run = run.replace("-", "+").replace("_", "/")
+        for start in range(4):  # where it was cut is not known
+            part = run[start:]
+            raw.append(base64.b64decode(part[: len(part) // 4 * 4]))
+    yield from (one.decode("utf-8", "replace") for one in raw)
+
+
 class Sent:
-    """What a process has sent that is secret, and the words of others without it.
+    """What a process has sent or read that is secret, and the words of others without it.
 
     An answer may quote what an earlier request has sent, so nothing is forgotten. For text that others wrote: our own
     words are built without values, so that names and counts stay whole even if a value is `1` or `prod`.
@@ -61,7 +82,9 @@ class Sent:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._new: dict[str, None] = {}
         self._known: set[str] = set()
-        self._plain: set[str] = set()
+        self._read: list[Iterable[str | None]] = []
+        self._short: set[str] = set()
+        self._plain: dict[int, set[str]] = {_PART: set(), _SHORT_PART: set()}
         self._spellings: set[str] = set()
         self.remember(secrets)
 
@@ -70,26 +93,48 @@ class Sent:
         # Spelled when an answer is to be quoted, which is seldom.
         self._new.update(dict.fromkeys(secret for secret in secrets if secret not in self._known))
 
+    def remember_read(self, values: Iterable[str | None]) -> None:
+        """Keep these values, which a server has told, out of every text. They are taken when one is to be quoted."""
+        self._read.append(values)
+
+    def _learn(self) -> None:
+        for secret in self._new:
+            self._spellings |= _spellings(secret)
+        read = {value for values in self._read for value in values if value} - self._known - set(self._new)
+        for secret in read:
+            spelled = _spellings(secret)
+            self._short.update(spelling for spelling in spelled if len(spelling) < _SHORTEST_MASKED)
+            self._spellings.update(spelling for spelling in spelled if len(spelling) >= _SHORTEST_MASKED)
+        # Of what was read nothing is compared so closely, or ordinary words would withhold nearly every message.
+        for plain in map(_plain, self._new):
+            self._plain[_PART if len(plain) >= _LONG else _SHORT_PART].add(plain)
+        self._plain[_PART].update(map(_plain, read))
+        self._known.update(self._new, read)
+        self._new.clear()
+        self._read.clear()
+
     def redact(self, text: str) -> str:
         """`text` with every secret replaced by asterisks, also if it is JSON, percent or base64 encoded; empty if one
         of the secrets is so short that the asterisks would give it away."""
-        for secret in self._new:
-            self._spellings |= _spellings(secret)
-            self._plain.add(_plain(secret))
-        self._known.update(self._new)
-        self._new.clear()
+        self._learn()
         if min(map(len, self._spellings), default=_SHORTEST_MASKED) < _SHORTEST_MASKED:
+            return ""
+        if any(short in text for short in self._short):
             return ""
         for spelling in sorted((one for one in self._spellings if one in text), key=len, reverse=True):
             text = text.replace(spelling, MASK)
         return text
 
     def _shows_part(self, line: str) -> bool:
-        """Whether eight characters of a secret are left in a line: servers shorten what they quote, and proxies escape
-        it in ways of their own. Upper and lower case and white space count for nothing."""
-        plain = _plain(html.unescape(line))
-        parts = {plain[start : start + _SHORTEST_MASKED] for start in range(len(plain) - _SHORTEST_MASKED + 1)}
-        return any(part in secret for secret in self._plain for part in parts)
+        """Whether a part of a secret is left in a line: servers shorten what they quote, and proxies escape it in ways
+        of their own. Upper and lower case and white space count for nothing."""
+        texts = set(map(_plain, _decoded(line)))
+        for size, secrets in self._plain.items():
+            parts = {text[start : start + size] for text in texts for start in range(len(text) - size + 1)}
+            parts = {part for part in parts if "\ufffd" not in part}  # what was no text
+            if any(part in secret for secret in secrets for part in parts):
+                return True
+        return False
 
     def quote(self, text: str) -> str:
         """A server's words fit for a message: redacted, in one line, of bounded length, without a full stop."""

@@ -207,6 +207,7 @@ class StateFile:
 
     def failed(self, problem: str, time: str) -> None:
         """Count an error and keep its text, which holds no value."""
+        problem = problem.encode("utf-8", "backslashreplace").decode("utf-8")  # names are as the server gave them
         self._update(lambda state: state.update(
             error_count=state["error_count"] + 1, last_error={"time": time, "message": problem}
         ))  # fmt: skip

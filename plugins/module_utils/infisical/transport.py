@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Callable, Protocol
@@ -152,6 +153,10 @@ class Transport:
             if error.uncertain:
                 raise error
             self.pause(error)
+
+    def keep_out(self, read: Iterable[str | None]) -> None:
+        """Keep values that were read out of all messages. They are not looked at before a message needs it."""
+        self._sent.remember_read(read)
 
     def pause(self, error: InfisicalError) -> None:
         """Wait as long as the policy says before the request that ended with `error` may be sent once more."""
@@ -366,9 +371,11 @@ _WEBHOOK_BYTES = 1 << 20
 
 
 def _passwords(proxy: str) -> tuple[str, ...]:
-    """The password in the URL of a proxy, as it stands there and as it is meant."""
+    """The password in the URL of a proxy, as it stands there, as it is meant, and as it is sent (RFC 7617)."""
     try:
-        password = urlsplit(proxy).password or ""
+        parts = urlsplit(proxy)
     except ValueError:
         return ()
-    return password, unquote(password)
+    user, password = parts.username or "", parts.password or ""
+    header = f"{unquote(user)}:{unquote(password)}".encode("utf-8", "surrogatepass")
+    return password, unquote(password), base64.b64encode(header).decode("ascii") if password else ""
