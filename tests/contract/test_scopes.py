@@ -140,6 +140,7 @@ PEM = "-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n"
 # A backslash and an n of its own, quotes, and line ends: what a server quotes of it cannot be told apart again.
 ACCOUNT = '{\n  "private_key": "a\\nb"\n}'
 QUOTED = {"skip_multiline_encoding": True}
+EACH_2026 = pytest.mark.kinds("2026-07", "2026-10")
 
 
 def requests_for_secrets(controlled: Controlled) -> int:
@@ -184,6 +185,65 @@ def test_text_of_many_lines_from_another_folder_is_whole(controlled: Controlled)
     mixed = controlled.remote().overview("MIXED", expand_references=True, view_values=True)
     assert mixed.secrets[0].value == "x\n" + ACCOUNT.replace("\\n", "\n")
     assert "was taken for a line end" in mixed.warnings[0]
+
+
+LITERAL = '"server\\nport 1"'
+OWN_QUOTES = '"server ${HOST}\\nport 1"'
+
+
+@EACH_2026
+@pytest.mark.parametrize("fields", [QUOTED, {}], ids=["encoded", "not encoded"])
+@pytest.mark.parametrize("recursive", [False, True])
+def test_quotes_that_are_the_values_own_stay(controlled: Controlled, fields: dict[str, Any], recursive: bool) -> None:
+    controlled.put("HOST", "db.local")
+    controlled.put("LITERAL", LITERAL)
+    controlled.put("ELSEWHERE", LITERAL, "/app")
+    controlled.put("OWN_QUOTES", OWN_QUOTES, **fields)
+    controlled.put("TO_LITERAL", "${LITERAL}", **fields)
+    controlled.put("TO_LINK", "${TO_LITERAL}", **fields)
+    controlled.put("TO_ELSEWHERE", "${dev.app.ELSEWHERE}", **fields)
+    stored = {
+        "OWN_QUOTES": OWN_QUOTES.replace("${HOST}", "db.local"),
+        **dict.fromkeys(("TO_LITERAL", "TO_LINK", "TO_ELSEWHERE"), LITERAL),
+    }
+    store = controlled.remote()
+    requests_for_secrets(controlled)
+    listing = store.listing(expand_references=True, recursive=recursive)
+    found = {one.key: one.value for one in listing.secrets}
+    assert {key: found[key] for key in stored} == stored
+    assert listing.warnings == ()
+    assert requests_for_secrets(controlled) <= (3 if fields else 1)
+    for key, value in stored.items():
+        one = store.find(key, expand_references=True)
+        assert one is not None
+        assert one.value == value
+    assert store.warnings == []
+
+
+@EACH_2026
+def test_text_between_quotes_of_its_own_is_restored(controlled: Controlled) -> None:
+    controlled.put("PEM", PEM)
+    controlled.put("LINK", 'key="${PEM}"', **QUOTED)
+    controlled.put("WHOLE", '"${PEM}"', **QUOTED)
+    controlled.put("CHAIN", "${STEP}", **QUOTED)
+    controlled.put("STEP", "${dev.app.STEP}", **QUOTED)
+    controlled.put("STEP", "${ACCOUNT}", "/app", **QUOTED)
+    controlled.put("ACCOUNT", ACCOUNT, "/app", **QUOTED)
+    values = {one.key: one.value for one in controlled.remote().listing(expand_references=True).secrets}
+    assert values["LINK"] == f'key="{PEM}"'
+    assert values["WHOLE"] == f'"{PEM}"'
+    assert (values["STEP"], values["CHAIN"]) == (ACCOUNT, ACCOUNT)
+
+
+@EACH_2026
+def test_text_that_many_refer_to_is_looked_up_once(controlled: Controlled) -> None:
+    controlled.put("PEM", PEM, "/app")
+    for number in range(5):
+        controlled.put(f"LINK_{number}", "${dev.app.PEM}", **QUOTED)
+    store = controlled.remote()
+    requests_for_secrets(controlled)
+    assert [one.value for one in store.listing(expand_references=True).secrets] == [PEM] * 5
+    assert requests_for_secrets(controlled) == 3
 
 
 @pytest.mark.kinds("2026-07")

@@ -162,8 +162,8 @@ class Api:
         if answer.unchanged:
             return None
         data = _data(answer, what)
-        secrets = _secrets(_rows(data, "secrets"), scope)
-        imports = tuple(_imported(row, scope) for row in _rows(data, "imports", optional=True))
+        secrets = _secrets(_rows(data, "secrets"), scope, expanded=expand_references)
+        imports = tuple(_imported(row, scope, expand_references) for row in _rows(data, "imports", optional=True))
         return Listing(secrets, imports, answer.validator)
 
     def get_secret(
@@ -515,7 +515,7 @@ _COLUMNS = itemgetter(
 )  # fmt: skip
 
 
-def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[Secret, ...]:
+def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope, *, expanded: bool = False) -> tuple[Secret, ...]:
     """The secrets of a listing, which may be ten thousand: where all rows are as nearly all are, they are looked at
     column by column, which gives the same as `_secret` in a third of the time."""
     try:
@@ -544,8 +544,9 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope) -> tuple[Secret, .
     no_tags = repeat(())
     no_metadata = [None if one is None else () for one in metadata]
     rotated = [row.get("isRotatedSecret") is True for row in rows]
+    quoting = [row.get("skipMultilineEncoding") is True for row in rows] if expanded else repeat(False)
     columns = (keys, values, versions, ids, paths, environments, comments, no_tags, no_metadata, repeat(False), *times,
-               repeat(scope.project_id), repeat(""), repeat(""), rotated, repeat(()))  # fmt: skip
+               repeat(scope.project_id), repeat(""), repeat(""), rotated, repeat(()), quoting)  # fmt: skip
     return tuple(map(Secret._make, zip(*columns)))
 
 
@@ -574,6 +575,7 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
         rotated=row.get("isRotatedSecret") is True,
         # Whatever is not said to be plain is hidden.
         encrypted_metadata=tuple(sorted(_text(m, "key") for m in metadata or () if m.get("isEncrypted") not in _PLAIN)),
+        quotes_lines=row.get("skipMultilineEncoding") is True,
     )
 
 
@@ -612,9 +614,10 @@ def _count(number: Any) -> int:
     return int(number) if is_whole(number) and number > 0 else 0
 
 
-def _imported(row: Mapping[str, Any], scope: Scope) -> Imported:
+def _imported(row: Mapping[str, Any], scope: Scope, expanded: bool) -> Imported:
     source = Scope(scope.project_id, _text(row, "environment"), _text(row, "secretPath") or "/")
-    return Imported(source.environment, source.secret_path, _secrets(_rows(row, "secrets"), source))
+    secrets = _secrets(_rows(row, "secrets"), source, expanded=expanded)
+    return Imported(source.environment, source.secret_path, secrets)
 
 
 def _project(row: Mapping[str, Any]) -> Project:

@@ -13,6 +13,9 @@ from .plan import named
 
 _ANY = re.compile(r"\$\{[^{}]+\}")
 
+DEEPEST = 14
+"""Secrets in a chain of references, more than a server follows."""
+
 Place = tuple[str, str, str]
 """Environment, path and name of a secret."""
 
@@ -26,16 +29,31 @@ def is_quoted(value: str | None) -> bool:
     """Whether a value looks like one of several lines that came through a reference with `skipMultilineEncoding`.
 
     Recorded of a server of July 2026: quotes around it, and each line end as a backslash and an n. It escapes neither
-    quotes nor backslashes, so that this is no JSON.
+    quotes nor backslashes, so that this is no JSON. The flag is that of the secret that refers (assumed: the recording
+    has it at both ends).
     """
     return value is not None and value[:1] == value[-1:] == '"' and len(value) > 1 and "\\n" in value and (
         "\n" not in value
     )  # fmt: skip
 
 
-def is_quoted_of(value: str | None, text: str) -> bool:
+def is_quoted_of(value: str, text: str) -> bool:
     """Whether a value is what a server makes of `text`."""
-    return value == '"' + text.replace("\n", "\\n") + '"'
+    return value == f'"{_in_one_line(text)}"'
+
+
+def may_be_quoted_of(value: str, raw: str) -> bool:
+    """Whether a quoted value can be what a server makes of `raw` and what that refers to: not if the quotes are its
+    own, or it refers to nothing."""
+    found = list(_ANY.finditer(raw))
+    if not found:
+        return False
+    before, after = raw[: found[0].start()], raw[found[-1].end() :]
+    return value[1:-1].startswith(_in_one_line(before)) and value[1:-1].endswith(_in_one_line(after))
+
+
+def _in_one_line(text: str) -> str:
+    return text.replace("\n", "\\n")
 
 
 def unquoted(value: str) -> str:

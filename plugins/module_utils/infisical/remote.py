@@ -125,7 +125,7 @@ def _every(listing: Listing) -> list[Secret]:
     return [*listing.secrets, *(secret for imported in listing.imports for secret in imported.secrets)]
 
 
-def _place(secret: Secret) -> tuple[str, str, str]:
+def _place(secret: Secret) -> references.Place:
     return secret.environment, secret.secret_path, secret.key
 
 
@@ -247,18 +247,20 @@ class Remote:
         """
         secrets = _every(listing)
         unresolved = [secret.key for secret in secrets if references.is_unresolved(secret.value)]
-        quoted = [secret for secret in secrets if references.is_quoted(secret.value)]
+        quoted = [secret for secret in secrets if secret.quotes_lines and references.is_quoted(secret.value)]
         restored: dict[Secret, str] = {}
         assumed: list[str] = []
         if quoted:
-            raws = {_place(secret): secret.value or "" for secret in _every(read_raw())}
+            texts: dict[references.Place, str | None] = {_place(secret): secret.value for secret in _every(read_raw())}
             for secret in quoted:
-                raw = raws.get(_place(secret), secret.value)
-                if raw == secret.value or not references.is_unresolved(raw):
-                    continue  # stored so
-                text = self._referred(raw or "", secret, raws)
-                if text is None or not references.is_quoted_of(secret.value, text):
-                    text = references.unquoted(secret.value or "")
+                value = secret.value or ""
+                if not references.may_be_quoted_of(value, texts.get(_place(secret)) or ""):
+                    continue
+                text = self._referred(secret, texts)
+                if text == value:
+                    continue  # the quotes are part of the text that it refers to
+                if text is None or not references.is_quoted_of(value, text):
+                    text = references.unquoted(value)
                     assumed.append(secret.key)
                 restored[secret] = text
         found = [secret.key for secret in restored if secret.key not in assumed]
@@ -272,15 +274,25 @@ class Remote:
             listing = replace(listing, secrets=mend(listing.secrets), imports=imports)
         return replace(listing, warnings=(*listing.warnings, *warnings))
 
-    def _referred(self, raw: str, secret: Secret, raws: Mapping[tuple[str, str, str], str]) -> str | None:
-        """The text that a raw value refers to, None if that cannot be read or the value is more than one reference."""
-        place = references.target(raw, secret.environment, secret.secret_path)
-        if place is None or not references.is_unresolved(raws.get(place, raw)):
-            return None if place is None else raws[place]
-        environment, path, key = place
+    def _referred(self, secret: Secret, texts: dict[references.Place, str | None]) -> str | None:
+        """The text that a secret refers to, also by way of others; None if that cannot be read, or one of them is more
+        than one reference. `texts` are raw values by place, to which those that are looked up are added."""
+        place: references.Place | None = _place(secret)
+        for _step in range(references.DEEPEST):
+            if place is None:
+                return None
+            if place not in texts:
+                texts[place] = self._raw(*place)
+            text = texts[place]
+            if text is None or not references.is_unresolved(text):
+                return text
+            place = references.target(text, *place[:2])
+        return None
+
+    def _raw(self, environment: str, path: str, key: str) -> str | None:
+        scope = replace(self.scope, environment=environment, secret_path=path)
         try:
-            scope = replace(self.scope, environment=environment, secret_path=path)
-            return self.api.get_secret(scope, key, expand_references=True).value
+            return self.api.get_secret(scope, key).value
         except InfisicalError:
             return None  # it need not be for this identity to read
 
@@ -599,11 +611,11 @@ class Remote:
             if error.conclusion is not Conclusion.FORBIDDEN:
                 raise
         try:
-            named = listing(view_values=False)
+            seen = listing(view_values=False)
         except InfisicalError as error:
             self._names_refused = error.conclusion is Conclusion.FORBIDDEN
             raise
-        return replace(named, secrets=tuple(map(hide, named.secrets)))
+        return replace(seen, secrets=tuple(map(hide, seen.secrets)))
 
     def _check_creatable(self, error: InfisicalError) -> None:
         """Let a missing folder pass where it is to be made; raise what is missing otherwise, explained."""
