@@ -686,6 +686,93 @@ def test_emptied_folder_is_pruned_after_one_question(site: Site, folder: bool) -
     assert len(site.controlled.server.requests(r"/secrets/(raw/)?[XYA]$")) == 1
 
 
+LONG = "L" * 101
+
+
+@REAL_KINDS
+@pytest.mark.parametrize("names", [(LONG,), (".",), ("..",), (LONG, "Y")], ids=["long", "dot", "dots", "long and short"])
+def test_name_that_fits_no_path_can_be_pruned(site: Site, names: tuple[str, ...]) -> None:
+    site.store({"A": "one"})
+    site.store(dict.fromkeys(names, "x"), "/app/db")
+    site.pull(WHOLE)
+    for name in names:
+        site.delete(name, "/app/db")
+    site.controlled.server.clear_requests()
+    assert site.pull(WHOLE).deleted == tuple(sorted(names))
+    asked = site.controlled.server.requests(r"/secrets/(raw/)?[AY]$")
+    assert [entry["path"].rsplit("/")[-1] for entry in asked] == (["Y"] if "Y" in names else ["A"])
+
+
+@pytest.mark.kinds("2026-07")
+def test_unseen_folder_of_long_names_is_not_pruned(site: Site) -> None:
+    site.store({"A": "one"})
+    site.store({LONG: "x"}, "/app/db")
+    site.pull(WHOLE)
+    error = site.pull_error(WHOLE, "root-only")
+    assert error.conclusion is Conclusion.GUARD
+    assert "path /app/db, which the identity may not read" in str(error)
+    assert set(site.values()) == {"A", LONG}
+
+
+IMPORTS = [{"environment": "dev", "path": "/importing", "from_environment": "dev", "from_path": "/app/db"}]
+IMPORTING = replace(WHOLE, secret_path="/importing", recursive=False)
+
+
+def importing(site: Site, **project: Any) -> None:
+    """Seed anew: /importing imports /app/db, which the viewer may not read."""
+    identities = list(SEED["identities"])
+    grant = {"actions": ["describe", "read"], "paths": ["/", "/importing"]}
+    identities[1] = {**identities[1], "permissions": {PROJECT: [grant]}}
+    projects = [{**SEED["projects"][0], "imports": IMPORTS, **project}]
+    site.controlled.server.seed({**SEED, "projects": projects, "identities": identities})
+    site.controlled.server.use_profile(site.controlled.kind)
+    site.store({"A": "own"}, "/importing")
+    site.store({"B": "b", "C": "c"}, "/app/db")
+
+
+@pytest.mark.kinds("2024", "2026-07", "2026-10")
+@pytest.mark.parametrize("gone", [False, True], ids=["listed", "not listed"])
+@pytest.mark.parametrize("recursive", [False, True])
+def test_imports_that_may_not_be_read_are_not_pruned(site: Site, gone: bool, recursive: bool) -> None:
+    job = replace(IMPORTING, recursive=recursive)
+    importing(site)
+    site.pull(job)
+    if gone:
+        importing(site, imports=[])
+    error = site.pull_error(job, "viewer")
+    assert error.conclusion is Conclusion.GUARD
+    assert "path /app/db, which the identity may not read" in str(error)
+    assert site.values() == {"A": "own", "B": "b", "C": "c"}
+    assert site.pull(replace(job, max_delete_percent=100), "viewer").deleted == ("B", "C")
+
+
+@REAL_KINDS
+@pytest.mark.parametrize("way", ["emptied", "imported no longer", "folder deleted"])
+def test_imports_that_are_gone_are_pruned_after_one_question(site: Site, way: str) -> None:
+    importing(site)
+    site.pull(IMPORTING)
+    if way == "emptied":
+        site.delete("B", "/app/db")
+        site.delete("C", "/app/db")
+    elif way == "imported no longer":
+        importing(site, imports=[])
+    else:
+        site.controlled.remote(path="/app/db").remove_folder(force=True)
+    site.controlled.server.clear_requests()
+    assert site.pull(IMPORTING).deleted == ("B", "C")
+    assert len(site.controlled.server.requests(r"/secrets/(raw/)?[ABC]$")) == 1
+
+
+@REAL_KINDS
+def test_prune_within_an_import_asks_nothing_more(site: Site) -> None:
+    importing(site)
+    site.pull(IMPORTING)
+    site.delete("C", "/app/db")
+    site.controlled.server.clear_requests()
+    assert site.pull(IMPORTING).deleted == ("C",)
+    assert not site.controlled.server.requests(r"/secrets/(raw/)?[ABC]$")
+
+
 @REAL_KINDS
 def test_prune_within_a_folder_asks_nothing_more(site: Site) -> None:
     site.store({"X": "x", "Y": "y"}, "/app/db")

@@ -32,7 +32,7 @@ from .local import STATE_BEHIND
 from .model import Scope, Secret, checked_name, checked_path, checked_value, counted, normalized_name
 from .plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
 from .preflight import visible_projects
-from .remote import UNREADABLE, Remote, listed, merged
+from .remote import UNREADABLE, Remote, listed, merged, needs_batch
 from .report import seconds_of
 from .state import HMAC, SHA256, StateFile, now
 from .vault import Contents, Vault
@@ -273,7 +273,7 @@ class _Cycle:
     warnings: list[str] = field(default_factory=list)
     failed: dict[str, InfisicalError] = field(default_factory=dict)
     lacking: dict[str, InfisicalError] = field(default_factory=dict)
-    asked: dict[tuple[Scope, str], str] = field(default_factory=dict)
+    asked: dict[Scope, str] = field(default_factory=dict)
     """What `_unseen` has found, because the plan is made before the vault is locked and again under the lock."""
     shares: bool = False
     """Whether another job holds something that this one would hold too."""
@@ -591,22 +591,30 @@ class _Cycle:
 
     def _guard_unseen(self, plan: Plan, listings: Mapping[str, Listing]) -> None:
         """Refuse to delete all that came from a folder unless a secret of it is really gone: a list silently leaves out
-        what the identity may not read. One request for each such folder."""
+        what the identity may not read (assumed of imports, which may then be there without secrets, or not at all). One
+        request for each such folder."""
         gone: dict[Scope, str] = {}
         for change in plan.changes:
             held = change.before
-            if change.action == "delete" and held is not None and held.job == self.job.job and self._lists(held):
-                gone.setdefault(Scope(held.project_id, held.environment, held.secret_path), held.key)
+            if change.action == "delete" and held is not None and held.job == self.job.job:
+                scope = Scope(held.project_id, held.environment, held.secret_path)
+                if scope not in gone or needs_batch(gone[scope]):
+                    gone[scope] = held.key
         if not gone or self.job.max_delete_percent == 100:
             return
+        imported: set[Scope] = set()
         for project_id, listing in listings.items():
-            for secret in listing.secrets:
-                gone.pop(Scope(project_id, secret.environment, secret.secret_path), None)
-        gone = {scope: key for scope, key in gone.items() if scope.project_id in listings}
+            imported |= {Scope(project_id, one.environment, one.secret_path) for one in listing.imports}
+            for secrets in (listing.secrets, *(one.secrets for one in listing.imports)):
+                for secret in secrets:
+                    gone.pop(Scope(project_id, secret.environment, secret.secret_path), None)
         for scope, key in gone.items():
-            if (scope, key) not in self.asked:
-                self.asked[scope, key] = self._unseen(scope, key)
-            reason = self.asked[scope, key]
+            asked = scope in imported or self._lists(scope)
+            if scope.project_id not in listings or not (asked or self.job.include_imports):
+                continue
+            if scope not in self.asked:
+                self.asked[scope] = self._unseen(scope, key, asked)
+            reason = self.asked[scope]
             if reason:
                 lost = sum(change.action == "delete" for change in plan.changes)
                 raise InfisicalError(
@@ -616,23 +624,25 @@ class _Cycle:
                     "set max_delete_percent: 100 for this run.",
                 )
 
-    def _lists(self, held: Secret) -> bool:
-        """Whether the job lists the folder of an entry itself, and does not import it."""
+    def _lists(self, scope: Scope) -> bool:
+        """Whether the job lists a folder itself, and does not import it."""
         root = self.job.secret_path
-        below = self.job.recursive and held.secret_path.startswith(root.rstrip("/") + "/")
-        return held.environment == self.job.environment and (below or held.secret_path == root)
+        below = self.job.recursive and scope.secret_path.startswith(root.rstrip("/") + "/")
+        return scope.environment == self.job.environment and (below or scope.secret_path == root)
 
-    def _unseen(self, scope: Scope, key: str) -> str:
-        """Why a secret that no listing has may be there, empty if it is not."""
+    def _unseen(self, scope: Scope, key: str, listed: bool) -> str:
+        """Why a secret that no listing has may be there, empty if it is not. If its folder is not `listed`, it may be
+        there to be read: it is imported no longer."""
         try:
-            self.api.get_secret(scope, key)
+            # Servers look at the permission before the secret, so that any name shows whether the folder may be read.
+            self.api.get_secret(scope, "A" if needs_batch(key) else key)
         except InfisicalError as error:
             if error.conclusion in (Conclusion.SECRET_MISSING, Conclusion.SCOPE_MISSING):
                 return ""
             if error.conclusion is not Conclusion.FORBIDDEN:
                 raise
             return "the identity may not read"
-        return "is still there, although the list leaves it out"
+        return "is still there, although the list leaves it out" if listed else ""
 
     def _source(self) -> dict[str, Any]:
         job = self.job
