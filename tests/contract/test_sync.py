@@ -1228,6 +1228,39 @@ def test_an_identity_that_may_not_read_pushes_what_the_state_file_does_not_know(
     assert site.controlled.server.values(PROJECT, ENVIRONMENT) == {"A": ["one"], "B": ["new"]}
 
 
+SECOND = r"/secrets(/raw)?/B$"
+
+
+@REAL_KINDS
+@pytest.mark.parametrize(("check", "were"), [(False, "were"), (True, "would be")])
+def test_unread_push_reports_what_was_or_would_be_written(site: Site, check: bool, were: str) -> None:
+    method = "GET" if check else "POST"
+    fault = {"status": 422, "error": "ValidationFailure", "message": "too odd"}
+    site.controlled.server.arm("status", method=method, path=SECOND, times=None, **fault)
+    error = error_of(pushed, site, {"A": "one", "B": "two"}, who="writer", check=check)
+    assert error.conclusion is Conclusion.PARTIAL
+    assert f"1 of 2 changes {were} written (A)" in str(error)
+    assert ("Run it again" in str(error)) is not check
+    assert error.details["changed"] is True
+    assert len(site.controlled.stored("A")) == (not check)
+
+
+@REAL_KINDS
+@pytest.mark.parametrize("fails", [False, True])
+def test_unread_push_from_a_vault_is_counted(site: Site, fails: bool) -> None:
+    site.put("A", "one")
+    vault_state = site.opened()[1]
+    values = {"A": "one", "B": "two"}
+    pushed(site, values, who="writer", vault_state=vault_state, check=True)
+    assert site.state()["push_count"] == 0
+    if fails:
+        site.controlled.server.arm("status", method="POST", path=SECOND, status=422, error="ValidationFailure")
+        error_of(pushed, site, values, who="writer", vault_state=vault_state)
+    else:
+        pushed(site, values, who="writer", vault_state=vault_state)
+    assert site.state()["push_count"] == (1 if fails else 2)
+
+
 @pytest.mark.kinds("2026-07")
 def test_hidden_values_are_compared_by_the_state_file(site: Site) -> None:
     def state() -> Any:

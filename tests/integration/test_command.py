@@ -535,6 +535,8 @@ REJECTED = {"status": 403, "method": "PATCH", "error": "PermissionDenied", "mess
         (("push", "--from", "-"), "admin", {"NEW": "x", "DB_USER": "y"}, 8, "partly pushed: 1 created"),
         (("push", "--from", "-", "--verbose"), "admin", {"NEW": "x", "DB_USER": "y"}, 8, "+ NEW"),
         (("sync", "--project-ids", f"{PROJECT},no-such-project"), "admin", {}, 8, "partly pulled: 2 created"),
+        (("sync", "--project-ids", f"{PROJECT},no-such-project", "--check"), "admin", {}, 8,
+         "would partly pull: 2 created"),
         (("sync",), "no-access", {}, 3, ""),
     ],
 )
@@ -565,6 +567,7 @@ def test_partial_sync_or_push_reports_what_was_done(
             assert (told["conclusion"] == "partial") == (code == 8)
         else:
             assert report in ended.stdout.decode() and bool(ended.stdout) == bool(report)
+            assert ("partly pulled" in ended.stdout.decode()) == client.vault.exists()
 
 
 def test_what_is_no_command_is_refused_with_the_ones_that_there_are(host: Host) -> None:

@@ -200,6 +200,8 @@ class Console:
     def __init__(self, *, json: bool = False, verbose: bool = False) -> None:
         self.json = json
         self.verbose = verbose
+        self.check = False
+        """Whether nothing is written: what is reported would be done."""
         self.job = ""
         """The job that everything is about, if the command works on several."""
         self.partly: Callable[[Console, Mapping[str, Any]], None] = lambda say, details: None
@@ -283,13 +285,14 @@ def _report(say: Console, outcome: Outcome, check: bool) -> None:
 
 
 def _report_partly(say: Console, details: Mapping[str, Any]) -> None:
-    """What a sync or push did before its error, if the error says so."""
+    """What a sync or push did before its error, or with --check would do, if the error says so."""
     if not details.get("changed") or "counts" not in details:
         return
-    if say.verbose:
+    if say.check or say.verbose:
         _report_names(say, details)
     counts = ", ".join(f"{number} {word}" for word, number in details["counts"].items())
-    say.out(f"partly {'pushed' if details['direction'] == 'push' else 'pulled'}: {counts}")
+    verb = "push" if details["direction"] == "push" else "pull"
+    say.out(f"would partly {verb}: {counts}" if say.check else f"partly {verb}ed: {counts}")
 
 
 def _report_names(say: Console, result: Mapping[str, Any]) -> None:
@@ -1229,6 +1232,7 @@ def _dispatch(words: list[str], say: Console) -> int:
         return OK
     say.json = getattr(parsed, "json", False)
     say.verbose = getattr(parsed, "verbose", False)
+    say.check = getattr(parsed, "check", False)
     say.partly = command.partly
     given = _given(parsed)
     configs = parsed.configs = _configs(command, parsed, given)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import string
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable
 
@@ -911,7 +911,7 @@ def push(
     except InfisicalError as error:
         if error.conclusion is not Conclusion.FORBIDDEN or job.prune:
             raise
-        return _push_unread(remote, desired, check)
+        return _push_unread(remote, desired, check, vault_state)
     stored = merged(listing or Listing(()))
     current, warnings = _recalled(stored.secrets, desired, state), list(stored.warnings)
     if state is None and any(stored.secrets[key].hidden for key in desired if key in stored.secrets):
@@ -946,15 +946,20 @@ def push(
     if applied.error is not None:
         if applied.error.conclusion is Conclusion.SCOPE_MISSING and not done:
             raise applied.error  # to run it again would not help
-        if vault_state is not None:
-            with contextlib.suppress(InfisicalError):  # what was not written matters more than the count
-                vault_state.pushed(len(applied.written))
+        with contextlib.suppress(InfisicalError):  # what was not written matters more than the count
+            _count_pushed(vault_state, applied.written, outcome, scope)
         raise _unfinished(applied.error, outcome, applied.written, left, applied.failed)
-    if vault_state is not None:
-        written = f"Wrote {counted(len(applied.written), 'change')} to {scope}. Only the count of pushes was not saved."
-        with after_writing(written, **outcome.as_result()):
-            vault_state.pushed(len(applied.written))
+    _count_pushed(vault_state, applied.written, outcome, scope)
     return outcome
+
+
+def _count_pushed(vault_state: StateFile | None, names: Collection[str], outcome: Outcome, scope: Scope) -> None:
+    """Count what was pushed from a vault."""
+    if vault_state is None or not names:
+        return
+    written = f"Wrote {counted(len(names), 'change')} to {scope}. Only the count of pushes was not saved."
+    with after_writing(written, **outcome.as_result()):
+        vault_state.pushed(len(names))
 
 
 def _wanted(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
@@ -1025,7 +1030,9 @@ def _with_versions(plan: Plan, told: Mapping[str, int] | None = None) -> Plan:
     return replace(plan, changes=tuple(change._replace(after=after(change)) for change in plan.changes))
 
 
-def _push_unread(remote: Remote, desired: Mapping[str, Secret], check: bool) -> Outcome:
+def _push_unread(
+    remote: Remote, desired: Mapping[str, Secret], check: bool, vault_state: StateFile | None
+) -> Outcome:
     """Write one by one for an identity that may write and not even see names."""
     changes: list[Change] = []
     unchanged: list[str] = []
@@ -1056,26 +1063,38 @@ def _push_unread(remote: Remote, desired: Mapping[str, Secret], check: bool) -> 
         warnings=tuple(warnings),
         projects=(remote.scope.project_id,),
     )
+    done = [change.key for change in changes if change.key not in pending]
+    counting = None if check else vault_state
     if failed:
-        done = [change.key for change in changes if change.key not in pending]
+        with contextlib.suppress(InfisicalError):
+            _count_pushed(counting, done, outcome, remote.scope)
         left = sorted(set(desired) - {change.key for change in changes} - set(unchanged))
         said = {key: str(error) for key, error in failed.items()}
-        raise _unfinished(next(reversed(failed.values())), outcome, done, left, said)
+        raise _unfinished(next(reversed(failed.values())), outcome, done, left, said, check=check)
+    _count_pushed(counting, done, outcome, remote.scope)
     return outcome
 
 
 def _unfinished(
-    error: InfisicalError, outcome: Outcome, done: Sequence[str], left: Sequence[str], failed: Mapping[str, str]
+    error: InfisicalError,
+    outcome: Outcome,
+    done: Sequence[str],
+    left: Sequence[str],
+    failed: Mapping[str, str],
+    *,
+    check: bool = False,
 ) -> InfisicalError:
-    """The error of a push that was stopped on its way: what was written, what was not, and why."""
+    """The error of a push that was stopped on its way: what was written, or in check mode would be, what was not, and
+    why."""
     total = sum(len(names) for names in (outcome.created, outcome.updated, outcome.deleted, left))
     partial = InfisicalError(
         Conclusion.PARTIAL if done else error.conclusion,
-        f"{len(done)} of {total} changes were written"
+        f"{len(done)} of {total} changes {'would be' if check else 'were'} written"
         + (f" ({named(done)})" if done else "")
         + (f"; {len(outcome.approvals)} approvals are waited for" if outcome.approvals else "")
         + (
-            f"; not written: {named(left)}. Run it again to do the rest"
+            f"; {'would not be' if check else 'not'} written: {named(left)}"
+            + ("" if check else ". Run it again to do the rest")
             if left
             else "; the state file does not know it"
         )
