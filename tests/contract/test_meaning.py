@@ -8,8 +8,10 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from typing import Any, Callable
+from unittest.mock import patch
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import transport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api, read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
     Conclusion,
@@ -374,6 +376,13 @@ def log_in_among_many(at: Controlled) -> Any:
     return at.api().list_secrets(at.scope)
 
 
+def send_no_json(at: Controlled) -> Any:
+    api = at.api()
+    api.list_secrets(at.scope)
+    with patch.object(transport, "encoded", lambda body: b"{"):
+        return api.create_secret(at.scope, A)
+
+
 # name, kinds, what is done, the conclusion, words of the message
 SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], Conclusion, str]] = [
     ("rename onto an existing name", ("2026-07", "2026-10"), rename, Conclusion.CONFLICT, "It already exists"),
@@ -389,7 +398,8 @@ SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], Conclu
      lambda at: at.api().folders(replace(at.scope, environment="none")), Conclusion.SCOPE_MISSING, "secret_path"),
     ("no project given", ("2026-07", "2026-10"), list_without_project, Conclusion.INVALID, "Set project_id"),
     ("tag missing", ("2024", "2026-07", "2026-10"), use_unknown_tag, Conclusion.INVALID, "Create the tag"),
-    ("project of another type", ("2026-07", "2026-10"), use_other_type, Conclusion.INVALID, "secret-manager"),
+    ("project of another type", ("2026-07", "2026-10"), use_other_type, Conclusion.INVALID,
+     "Set project_id to a project of the type secret-manager"),
     ("plan", ("2026-07", "2026-10"), lease, Conclusion.INVALID, "Upgrade the plan"),
     ("not a member", ("2024", "2026-07", "2026-10"), lambda at: at.api("stranger").list_secrets(at.scope),
      Conclusion.FORBIDDEN, "Add the machine identity to the project"),
@@ -401,15 +411,17 @@ SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], Conclu
      Conclusion.FORBIDDEN, "expand_references: false"),
     ("unreadable reference: get", ("2026-07", "2026-10"), lambda at: refer_to_hidden(at, listed=False),
      Conclusion.FORBIDDEN, "expand_references: false"),
-    ("client secret expired", ("2024", "2026-07", "2026-10"), lambda at: log_in_with(at, client_secret_ttl=1),
-     Conclusion.CREDENTIALS_REJECTED, "client"),
-    ("client secret spent", ("2024", "2026-07", "2026-10"), lambda at: log_in_with(at, client_secret_uses=1),
-     Conclusion.CREDENTIALS_REJECTED, "client"),
+    ("client secret expired", ("2024",), lambda at: log_in_with(at, client_secret_ttl=1),
+     Conclusion.CREDENTIALS_REJECTED, "Check client_id and client_secret"),
+    ("client secret expired", ("2026-07", "2026-10"), lambda at: log_in_with(at, client_secret_ttl=1),
+     Conclusion.CREDENTIALS_REJECTED, "Create a new client secret"),
+    ("client secret spent", ("2024",), lambda at: log_in_with(at, client_secret_uses=1),
+     Conclusion.CREDENTIALS_REJECTED, "Check client_id and client_secret"),
+    ("client secret spent", ("2026-07", "2026-10"), lambda at: log_in_with(at, client_secret_uses=1),
+     Conclusion.CREDENTIALS_REJECTED, "Create a new client secret"),
     ("many logins at once", ("2024", "2026-07", "2026-10"), log_in_among_many,
      Conclusion.RATE_LIMITED, "rate_limit_wait"),
-    ("body that is not JSON", ("2026-07", "2026-10"),
-     lambda at: at.server.arm("status", status=500, path="/secrets", times=2) or at.api().list_secrets(at.scope),
-     Conclusion.SERVER_ERROR, "its own log"),
+    ("body that is not JSON", ("2026-07", "2026-10"), send_no_json, Conclusion.SERVER_ERROR, "its own log"),
 ]  # fmt: skip
 
 
