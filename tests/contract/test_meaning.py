@@ -172,6 +172,22 @@ def test_a_token_that_is_no_longer_good_is_rejected(controlled: Controlled, situ
     assert controlled.clock.waits == []
 
 
+@EACH_2026
+def test_token_of_token_auth_is_a_login_of_its_identity(controlled: Controlled) -> None:
+    seed = copy.deepcopy(SEED)
+    seed["identities"][0]["manages_identities"] = True
+    controlled.server.seed(seed)
+    [viewer] = [one["id"] for one in controlled.server.state()["identities"] if one["name"] == "viewer"]
+    method = f"/api/v1/auth/token-auth/identities/{viewer}"
+    send = controlled.api().transport.send
+    send(Call("POST", method, Operation.OTHER, "attach token auth", body={}))
+    made = send(Call("POST", f"{method}/tokens", Operation.OTHER, "make a token", body={"name": "ci"}))
+    api = controlled.api(auth_method="token", token=(made.data or {})["accessToken"])
+    assert api.list_secrets(controlled.scope).secrets == ()
+    assert error_of(api.create_secret, controlled.scope, A).conclusion is Conclusion.FORBIDDEN
+    assert controlled.logins() == 1
+
+
 @pytest.mark.parametrize("wrong", ["client_id", "client_secret"])
 def test_wrong_credentials_are_rejected(controlled: Controlled, wrong: str) -> None:
     error = error_of(controlled.api(**{wrong: "wrong"}).list_secrets, controlled.scope)

@@ -598,6 +598,7 @@ def import_routes(root: str, project: str) -> tuple[Route, ...]:
 
 
 METHOD = "/api/v1/auth/universal-auth/identities/{identity}"
+TOKEN_METHOD = "/api/v1/auth/token-auth/identities/{identity}"
 
 # The first route that fits is taken, so the batch routes come before those with a name.
 ROUTES = (
@@ -610,6 +611,8 @@ ROUTES = (
     Route("POST", f"{METHOD}/client-secrets", logins.create_client_secret, CURRENT),
     Route("GET", f"{METHOD}/client-secrets", logins.list_client_secrets, CURRENT),
     Route("POST", f"{METHOD}/client-secrets/{{secret}}/revoke", logins.revoke_client_secret, CURRENT),
+    Route("POST", TOKEN_METHOD, logins.attach_token_method, CURRENT),
+    Route("POST", f"{TOKEN_METHOD}/tokens", logins.create_token, CURRENT),
     Route("GET", "/api/v1/identities/details", logins.who_am_i, CURRENT),
     Route("GET", "/api/v1/workspace", list_workspaces, CURRENT | {"reference"}),
     Route("GET", "/api/v1/workspace", refuse_workspaces, frozenset({"2024"})),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The routes around universal auth: logins, tokens, client secrets and lock-outs."""
+"""The routes around universal auth and token auth: logins, tokens, client secrets and lock-outs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .profiles import ecmascript_trim
 from .reading import Reader
 from .refusals import Conclusion, Refusal
 from .shapes import timestamp
+from .store import new_id
 
 ANY_ADDRESS = [{"type": "ipv4", "prefix": 0, "ipAddress": "0.0.0.0"}, {"type": "ipv6", "prefix": 0, "ipAddress": "::"}]
 
@@ -48,13 +49,14 @@ def token_text(call: Call) -> str:
     return text
 
 
-def show_token(token: Token) -> Answer:
+def show_token(token: Token, **more: Any) -> Answer:
     return Answer(
         {
             "accessToken": token.text,
             "expiresIn": token.identity.token_ttl,
             "accessTokenMaxTTL": token.identity.token_max_ttl,
             "tokenType": "Bearer",
+            **more,
         }
     )
 
@@ -108,6 +110,53 @@ def show_client_secret(identity: Identity, one: ClientSecret) -> dict[str, Any]:
         "identityUAId": identity.method_id,
         "isClientSecretRevoked": one.revoked,
     }
+
+
+def attach_token_method(call: Call) -> Answer:
+    """Let an identity have tokens without a login; their limits stay those of the identity."""
+    identity, now = managed(call, "edit"), timestamp(call.store.clock())
+    return Answer(
+        {
+            "identityTokenAuth": {
+                "id": new_id(),
+                "accessTokenTTL": identity.token_ttl,
+                "accessTokenMaxTTL": identity.token_max_ttl,
+                "accessTokenNumUsesLimit": identity.token_uses,
+                "accessTokenTrustedIps": ANY_ADDRESS,
+                "createdAt": now,
+                "updatedAt": now,
+                "identityId": identity.id,
+                "accessTokenPeriod": 0,
+            }
+        }
+    )
+
+
+def create_token(call: Call) -> Answer:
+    identity = managed(call, "create")
+    reader = Reader(call.body)
+    name = reader.text("name", "")
+    reader.check()
+    token, now = call.directory.issue(identity), timestamp(call.store.clock())
+    shown = {
+        "id": token.id,
+        "accessTokenTTL": identity.token_ttl,
+        "accessTokenMaxTTL": identity.token_max_ttl,
+        "accessTokenNumUses": token.uses,
+        "accessTokenNumUsesLimit": identity.token_uses,
+        "accessTokenLastUsedAt": None,
+        "accessTokenLastRenewedAt": None,
+        "isAccessTokenRevoked": token.revoked,
+        "identityUAClientSecretId": None,
+        "identityId": identity.id,
+        "createdAt": now,
+        "updatedAt": now,
+        "name": name,
+        "authMethod": "token-auth",
+        "accessTokenPeriod": 0,
+        "subOrganizationId": None,
+    }
+    return show_token(token, tokenData=shown)
 
 
 def show_method(call: Call) -> Answer:
