@@ -690,7 +690,7 @@ LONG = "L" * 101
 
 
 @REAL_KINDS
-@pytest.mark.parametrize("names", [(LONG,), (".",), ("..",), (LONG, "Y")], ids=["long", "dot", "dots", "long and short"])
+@pytest.mark.parametrize("names", [(LONG,), (".",), ("..",), (LONG, "Y")], ids=["long", "dot", "dots", "both"])
 def test_name_that_fits_no_path_can_be_pruned(site: Site, names: tuple[str, ...]) -> None:
     site.store({"A": "one"})
     site.store(dict.fromkeys(names, "x"), "/app/db")
@@ -1317,6 +1317,8 @@ def test_a_push_without_read_permission_takes_names_and_batches(site: Site, with
         ('{"A": "x", "A": "y"}', "more than once"),
         ('{"A": "canary-1234"', "begins like JSON"),
         ('{"A": {"B": "canary-1234"}}', "must be a string"),
+        ('[{"A": "canary-1234"}]', "must hold one JSON object of names and strings, or dotenv (got a JSON list)"),
+        (' ["canary-1234"', "begins like JSON"),
     ],
 )
 def test_a_source_file_that_is_wrong_is_refused_without_a_word_of_its_values(

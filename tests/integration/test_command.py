@@ -535,8 +535,13 @@ REJECTED = {"status": 403, "method": "PATCH", "error": "PermissionDenied", "mess
         (("push", "--from", "-"), "admin", {"NEW": "x", "DB_USER": "y"}, 8, "partly pushed: 1 created"),
         (("push", "--from", "-", "--verbose"), "admin", {"NEW": "x", "DB_USER": "y"}, 8, "+ NEW"),
         (("sync", "--project-ids", f"{PROJECT},no-such-project"), "admin", {}, 8, "partly pulled: 2 created"),
-        (("sync", "--project-ids", f"{PROJECT},no-such-project", "--check"), "admin", {}, 8,
-         "would partly pull: 2 created"),
+        (
+            ("sync", "--project-ids", f"{PROJECT},no-such-project", "--check"),
+            "admin",
+            {},
+            8,
+            "would partly pull: 2 created",
+        ),
         (("sync",), "no-access", {}, 3, ""),
     ],
 )

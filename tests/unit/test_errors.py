@@ -412,6 +412,8 @@ def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
     )
     assert Answer(400, {}, b'{"statusCode": 400}').text() == ""
     assert Answer(400, {}, b"<html>").text() == ""
+    assert Answer(400, {}, b'{"error": {"code": true}, "message": {"a": "b"}}').text() == '{"code": true}: {"a": "b"}'
+    assert Answer(400, {}, b'{"error": false, "message": "No"}').text() == "No"
 
 
 @pytest.mark.parametrize(

@@ -199,9 +199,13 @@ class Answer:
         message = data.get("message")
         if isinstance(message, list):
             message = "; ".join(_issue(one) for one in message)
-        if not isinstance(message, str):
-            message = "" if message is None else json.dumps(message)
-        return ": ".join(part for part in (str(data.get("error") or ""), message) if part)
+        return ": ".join(part for part in map(_words, (data.get("error"), message)) if part)
+
+
+def _words(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    return json.dumps(part) if part else ""
 
 
 def _issue(issue: Any) -> str:

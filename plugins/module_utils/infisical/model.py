@@ -55,8 +55,8 @@ class Secret(NamedTuple):
     `value` is None where it is not known: not asked for, hidden, or not to be changed. `tags` (slugs) and `metadata`
     (key, value) are None where the answer did not have them, or where they are not to be changed. `version` is 0 where
     there is none yet. `updated_at` is the server's ISO 8601 text. `rotated` secrets get their values from a rotation of
-    Infisical's own. `encrypted_metadata` are the keys of `metadata` with values that nobody is to be shown. `quotes_lines`
-    is known of what was read with its references expanded: text of several lines then came in quotes.
+    Infisical's own. `encrypted_metadata` are the keys of `metadata` with values that nobody is to be shown. If it
+    `quotes_lines`, text of several lines that it refers to comes in quotes; known only if references were expanded.
 
     In a vault, `key` is still the secret's name in Infisical, `job` the job that put it there (empty for a person),
     and `synced_at` the time (ISO 8601, UTC) at which the vault took this version.

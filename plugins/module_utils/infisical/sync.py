@@ -847,7 +847,7 @@ def scope_state(
 
 
 def read_source(path: str) -> dict[str, str]:
-    """Secrets from a file, {name: value}: a JSON object of strings, or dotenv where it does not begin with a brace.
+    """Secrets from a file, {name: value}: a JSON object of strings, or dotenv if it does not begin like JSON.
 
     Raises ConfigurationError (source_file), which never quotes a value.
     """
@@ -863,13 +863,17 @@ def read_source(path: str) -> dict[str, str]:
 def parsed_source(text: str, path: str) -> dict[str, str]:
     """Secrets from the text of a file, as `read_source`; `path` is for messages."""
     text = text[1:] if text.startswith("\ufeff") else text  # a byte-order mark, as editors of Windows write it
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith(("{", "[")):
         return dotenv.parse(text)
     try:
         # As pairs, for of two with one name a dict would keep the second one without a word.
         pairs: _Pairs = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         raise ConfigurationError("source_file", f"'{path}' begins like JSON and is none.") from None
+    if not isinstance(pairs, _Pairs):
+        raise ConfigurationError(
+            "source_file", f"'{path}' must hold one JSON object of names and strings, or dotenv (got a JSON list)."
+        )
     names = [name for name, _value in pairs]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
@@ -1030,9 +1034,7 @@ def _with_versions(plan: Plan, told: Mapping[str, int] | None = None) -> Plan:
     return replace(plan, changes=tuple(change._replace(after=after(change)) for change in plan.changes))
 
 
-def _push_unread(
-    remote: Remote, desired: Mapping[str, Secret], check: bool, vault_state: StateFile | None
-) -> Outcome:
+def _push_unread(remote: Remote, desired: Mapping[str, Secret], check: bool, vault_state: StateFile | None) -> Outcome:
     """Write one by one for an identity that may write and not even see names."""
     changes: list[Change] = []
     unchanged: list[str] = []
