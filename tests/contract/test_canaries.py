@@ -163,6 +163,26 @@ def test_the_password_of_a_proxy_is_kept_out_of_messages(controlled: Controlled)
     assert "me, ***" in str(error)
 
 
+def test_a_value_that_was_read_is_kept_out_of_messages(controlled: Controlled) -> None:
+    controlled.put("A", CANARY)
+    for read in (lambda store: store.listing(), lambda store: store.find("A")):
+        store = controlled.remote()
+        read(store)
+        controlled.server.arm("status", status=422, message=f"cannot replace {CANARY}", method="PATCH")
+        error = error_of(store.put, Secret("A", "another value"))
+        assert traces(error, *chain(error), *controlled.log) == []
+        assert f"cannot replace {redact.MASK}" in str(error)
+
+
+def test_the_login_at_a_proxy_is_kept_out_of_messages(controlled: Controlled) -> None:
+    options = {"proxy": f"http://me:{quote(CANARY, safe='')}@{controlled.server.url[7:]}"}
+    sent = base64.b64encode(f"me:{CANARY}".encode()).decode()
+    controlled.server.arm("status", status=422, message=f"refused: Basic {sent}", times=3)
+    error = error_of(read_status, controlled.api(**options).transport)
+    assert sent not in str(error)
+    assert "refused: Basic ***" in str(error)
+
+
 @pytest.mark.parametrize("value", ["n", "Denied", "allowed", " a\n"])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500])
 @pytest.mark.kinds("2026-07")

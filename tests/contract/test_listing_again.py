@@ -164,6 +164,11 @@ ROWS = {
     "hidden by null": row(secretValueHidden=None),
     "a placeholder without a flag": row(secretValueHidden=ABSENT, secretValue="<hidden-by-infisical>"),
     "a placeholder that is said to be shown": row(secretValue="<hidden-by-infisical>"),
+    "rotated": row(isRotatedSecret=True),
+    "rotated by a text": row(isRotatedSecret="true"),
+    "rotated by a number": row(isRotatedSecret=1),
+    "rotated by null": row(isRotatedSecret=None),
+    "not rotated": row(isRotatedSecret=False),
     "no value": row(secretValue=None),
     "no value at all": row(secretValue=ABSENT),
     "an empty value": row(secretValue=""),
@@ -187,6 +192,7 @@ def test_a_row_of_a_listing_is_read_as_one_secret_is(shown: dict[str, Any]) -> N
     assert (secret.value is None) == (secret.hidden or shown.get("secretValue") is None)
     clear = shown.get("secretValueHidden", False) is False and shown.get("secretValue") != "<hidden-by-infisical>"
     assert secret.hidden is not clear
+    assert secret.rotated is (shown.get("isRotatedSecret") not in (None, False))
     assert not isinstance(secret.version, bool) and secret.version == (3 if shown.get("version") == 3 else 0)
 
 

@@ -354,6 +354,47 @@ def test_a_create_with_a_huge_answer_is_uncertain(controlled: Controlled, packed
     assert (error.conclusion, error.uncertain) == (Conclusion.NOT_JSON, True)
 
 
+NO_WRITE = [b'{"status": "ok"}', b'{"secret": "yes"}', b'{"secret": null}', b'{"secrets": {}}']
+
+
+@pytest.mark.parametrize("body", NO_WRITE)
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_success_without_a_secret_is_no_write(controlled: Controlled, body: bytes, batch: bool) -> None:
+    given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
+    for method, uncertain in (("POST", True), ("PATCH", False)):
+        with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
+            api = controlled.api(url=server.url, **given)
+            single = api.create_secret if method == "POST" else api.update_secret
+            error = (
+                error_of(api.batch, method, controlled.scope, [Secret("A", "one"), Secret("B", "two")])
+                if batch
+                else error_of(single, controlled.scope, Secret("A", "one"))
+            )
+        assert (error.conclusion, error.uncertain) == (Conclusion.NOT_JSON, uncertain)
+
+
+# Text that is none
+
+
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFFF", b"\xed\xa0\x80"])
+@pytest.mark.parametrize("place", [b'"secretKey": "A%s", "secretValue": "x"', b'"secretKey": "A", "secretValue": "%s"'])
+def test_half_a_character_is_said_to_be_no_unicode(controlled: Controlled, half: bytes, place: bytes) -> None:
+    given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
+    body = b'{"secrets": [{%s}], "imports": []}' % (place % half)
+    with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
+        error = error_of(controlled.api(url=server.url, **given).list_secrets, controlled.scope)
+    assert error.conclusion is Conclusion.NOT_JSON
+    assert "answered HTTP 200, with text that is not valid Unicode." in str(error)
+
+
+def test_whole_characters_are_read_however_they_are_spelled(controlled: Controlled) -> None:
+    given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
+    body = b'{"secrets": [{"secretKey": "A", "secretValue": "\\ud83d\\ude00\\u001b\xed\x95\x9c"}], "imports": []}'
+    with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
+        listing = controlled.api(url=server.url, **given).list_secrets(controlled.scope)
+    assert listing.secrets[0].value == "\U0001f600\x1b\ud55c"
+
+
 # Logins of another shape
 
 

@@ -303,6 +303,13 @@ def test_a_quoted_name_gives_no_hint_and_no_conclusion(name: str) -> None:
     assert "case-sensitive" in errors.remedy(C.SECRET_MISSING, Op.GET, f"NotFound: {message}")
 
 
+def test_a_long_message_is_searched_at_its_beginning_only() -> None:
+    # The time for some patterns grows with the square of the length: 38 seconds for 250 kB.
+    for place, found in ((4000, True), (5000, False)):
+        text = "failed to " + "x" * place + " due to plan restriction"
+        assert ("plan" in errors.remedy(C.INVALID, Op.LIST, text)) is found
+
+
 QUOTED = sorted({said.partition(": ")[2] for _conclusion, said, _hint in HINTS}
                 | {"Invalid credentials", "jwt expired", "Access token number of uses limit reached",
                    "Failed to authorize: token usage limit reached", "Route x not found", "Tag not found"})  # fmt: skip

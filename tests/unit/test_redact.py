@@ -126,7 +126,8 @@ OTHER_SPELLINGS = [
     quote(LONG, safe="")[:20], quote(LONG, safe="").lower(), "".join(f"\\u{ord(one):04x}" for one in LONG)[:60],
     base64.b64encode(ENCODED).decode()[:20], base64.b64encode(b"user:" + ENCODED).decode()[:24],
     base64.b64encode(b"x" + ENCODED).decode()[4:], base64.urlsafe_b64encode(ENCODED).decode()[:20],
-    ENCODED.hex(), ENCODED.hex().upper()[:24], str(list(ENCODED)), json.dumps({"data": list(ENCODED)}, separators=(",", ":")),
+    ENCODED.hex(), ENCODED.hex().upper()[:24], str(list(ENCODED)),
+    json.dumps({"data": list(ENCODED)}, separators=(",", ":")),
 ]  # fmt: skip
 
 

@@ -163,6 +163,14 @@ def test_a_damaged_file_is_moved_aside_with_a_warning_and_rebuilt(path: str, tmp
     assert (tmp_path / aside).read_bytes() == damage
 
 
+def test_an_error_with_half_a_character_leaves_the_file_whole(path: str) -> None:
+    state = StateFile(path)
+    state.record("A", "one", 1)
+    state.failed("no environment '\ud800'", "2027-01-15T08:00:00Z")
+    assert StateFile(path).head()["last_error"]["message"] == "no environment '\\ud800'"
+    assert StateFile(path).is_whole()
+
+
 def test_a_damaged_entry_is_not_held_and_is_written_anew(path: str) -> None:
     Path(path).write_text(json.dumps({"secrets": {"KEY": "x", "OTHER": None}}))
     os.chmod(path, 0o600)

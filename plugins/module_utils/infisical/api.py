@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from operator import itemgetter
@@ -164,7 +164,11 @@ class Api:
         data = _data(answer, what)
         secrets = _secrets(_rows(data, "secrets"), scope, expanded=expand_references)
         imports = tuple(_imported(row, scope, expand_references) for row in _rows(data, "imports", optional=True))
+        self._keep_out(secrets, *(one.secrets for one in imports))
         return Listing(secrets, imports, answer.validator)
+
+    def _keep_out(self, *read: Iterable[Secret]) -> None:
+        self.transport.keep_out(text for secrets in read for secret in secrets for text in _hidden_texts(secret))
 
     def get_secret(
         self,
@@ -178,7 +182,9 @@ class Api:
         """One secret by its name. Raises InfisicalError, SECRET_MISSING among others."""
         query = {**_scope_fields(scope), **_reading(include_imports, expand_references, view_values)}
         what = f"read the secret '{key}' of {scope}"
-        return _secret(_object(self._secrets("GET", key, Operation.GET, what, query=query), "secret"), scope)
+        secret = _secret(_object(self._secrets("GET", key, Operation.GET, what, query=query), "secret"), scope)
+        self._keep_out((secret,))
+        return secret
 
     def create_secret(self, scope: Scope, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
         """Create a secret. Raises InfisicalError, CONFLICT where it exists."""
@@ -219,8 +225,13 @@ class Api:
                 self.has_batches = True
             raise
         self.has_batches = True
-        stored = _sent_values(_secrets(_rows(data, "secrets", optional=True), scope), secrets)
-        return Written(stored[0] if stored else None, _approval(data), stored)
+        approval_id = _approval(data)
+        try:
+            stored = _sent_values(_secrets(_rows(data, "secrets", optional=bool(approval_id)), scope), secrets)
+        except InfisicalError as error:
+            error.uncertain = method == "POST"
+            raise
+        return Written(stored[0] if stored else None, approval_id, stored)
 
     def _write(
         self, method: str, key: str, operation: Operation, what: str, scope: Scope, body: dict[str, Any], secret: Secret
@@ -229,10 +240,15 @@ class Api:
         query = _scope_fields(scope) if method == "DELETE" else None
         secrets = _hidden_texts(secret)
         data = self._secrets(method, key, operation, what, query=query, body=body, secrets=secrets)
-        row = data.get("secret")
-        if not isinstance(row, dict):
-            return Written(None, _approval(data))
-        return Written(_sent_values((_secret(row, scope),), (secret,))[0], _approval(data))
+        approval_id = _approval(data)
+        try:
+            stored = _secret(_object(data, "secret"), scope)
+        except InfisicalError as error:
+            if approval_id:
+                return Written(None, approval_id)
+            error.uncertain = method == "POST"
+            raise
+        return Written(_sent_values((stored,), (secret,))[0], approval_id)
 
     def _secrets(
         self,
@@ -524,6 +540,7 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope, *, expanded: bool 
         return tuple([_secret(row, scope) for row in rows])
     metadata = [row.get("secretMetadata") for row in rows]
     shown = [row.get("secretValueHidden", False) for row in rows]
+    rotated = [row.get("isRotatedSecret", False) for row in rows]
     texts = (keys, values, ids, paths, environments, comments, *times)
     usual = (
         all(map(is_text, texts))
@@ -538,12 +555,12 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope, *, expanded: bool 
         and set(map(type, shown)) == {bool}
         and not any(shown)
         and HIDDEN not in values
+        and set(map(type, rotated)) == {bool}
     )
     if not usual:
         return tuple([_secret(row, scope) for row in rows])
     no_tags = repeat(())
     no_metadata = [None if one is None else () for one in metadata]
-    rotated = [row.get("isRotatedSecret") is True for row in rows]
     quoting = [row.get("skipMultilineEncoding") is True for row in rows] if expanded else repeat(False)
     columns = (keys, values, versions, ids, paths, environments, comments, no_tags, no_metadata, repeat(False), *times,
                repeat(scope.project_id), repeat(""), repeat(""), rotated, repeat(()), quoting)  # fmt: skip
@@ -572,7 +589,7 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
         created_at=_text(row, "createdAt"),
         updated_at=_text(row, "updatedAt"),
         project_id=scope.project_id,
-        rotated=row.get("isRotatedSecret") is True,
+        rotated=row.get("isRotatedSecret") not in _PLAIN,
         # Whatever is not said to be plain is hidden.
         encrypted_metadata=tuple(sorted(_text(m, "key") for m in metadata or () if m.get("isEncrypted") not in _PLAIN)),
         quotes_lines=row.get("skipMultilineEncoding") is True,

@@ -199,7 +199,19 @@ class Answer:
         message = data.get("message")
         if isinstance(message, list):
             message = "; ".join(_issue(one) for one in message)
-        return ": ".join(part for part in map(_words, (data.get("error"), message)) if part)
+        text = ": ".join(part for part in map(_words, (data.get("error"), message)) if part)
+        return text.encode("utf-8", "replace").decode("utf-8")
+
+    @property
+    def is_unicode(self) -> bool:
+        """Whether all text in the body is; JSON can hold halves of characters, which nothing can store."""
+        if b"\\u" not in self.body and b"\xed" not in self.body:  # as nearly always
+            return True
+        try:
+            json.dumps(self.data, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            return False
+        return True
 
 
 def _words(part: Any) -> str:
@@ -305,7 +317,7 @@ def conclude(answer: Answer) -> Conclusion | None:
             return row.conclusion
     if answer.status >= 500:
         return Conclusion.TOO_LARGE if answer.sent > BODY_LIMIT else Conclusion.SERVER_ERROR
-    if data is None:
+    if data is None or not answer.is_unicode:
         return Conclusion.NOT_JSON
     return None if 200 <= answer.status < 300 else Conclusion.INVALID
 

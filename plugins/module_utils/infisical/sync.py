@@ -313,7 +313,7 @@ class _Cycle:
             plan = self._plan(before, desired, listings)
             if not plan.changes and not may_be_cached:
                 self._check_environment(projects)
-            return self._reported(plan, before, projects)
+            return self._reported(self._outcome(plan, before, projects))
         if before is not None and self.job.prune:
             self._plan(before, desired, listings)  # so that nothing is asked while others wait for the vault's lock
         with self.vault.writing(create=True) as draft:
@@ -329,7 +329,7 @@ class _Cycle:
         done = f"The vault {self.vault.path} holds what was pulled ({outcome.summary()})."
         with after_writing(f"{done} {STATE_BEHIND}", **outcome.as_result()):
             self._write_state(after, projects, sum(change.action != "delete" for change in plan.changes))
-        return self._reported(plan, after, projects)
+        return self._reported(outcome)
 
     # Reading
 
@@ -723,9 +723,8 @@ class _Cycle:
             failed={project_id: str(error) for project_id, error in self.failed.items()},
         )
 
-    def _reported(self, plan: Plan, contents: Contents | None, projects: Sequence[Project]) -> Outcome:
+    def _reported(self, outcome: Outcome) -> Outcome:
         """The outcome. Raises InfisicalError (PARTIAL) where a project could not be read."""
-        outcome = self._outcome(plan, contents, projects)
         if not self.failed:
             return outcome
         done = "would be" if self.check else "was"
@@ -733,7 +732,7 @@ class _Cycle:
         first = next(iter(self.failed.values()))
         partial = InfisicalError(
             Conclusion.PARTIAL,
-            f"{len(self.failed)} of {len(projects)} projects could not be read, so nothing {done} pruned; what the "
+            f"{len(self.failed)} of {len(outcome.projects)} projects could not be read, so nothing {done} pruned; what the "
             f"others hold {done} taken ({outcome.summary()}). {reasons}",
             status=first.status,
         )

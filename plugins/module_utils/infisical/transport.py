@@ -282,6 +282,8 @@ class Transport:
             return None
         # Searching for all that was sent takes time, and a conflict, which many creations meet, says it all.
         said = "" if conclusion is Conclusion.CONFLICT else self._sent.quote(answer.text())
+        if answer.data is not None and not answer.is_unicode:
+            said = said or "with text that is not valid Unicode"
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
         # Something between may have spoilt the answer to a request that was done.
         uncertain = conclusion in (Conclusion.SERVER_ERROR, Conclusion.NOT_JSON) and not call.repeatable
