@@ -732,8 +732,8 @@ class _Cycle:
         first = next(iter(self.failed.values()))
         partial = InfisicalError(
             Conclusion.PARTIAL,
-            f"{len(self.failed)} of {len(outcome.projects)} projects could not be read, so nothing {done} pruned; what the "
-            f"others hold {done} taken ({outcome.summary()}). {reasons}",
+            f"{len(self.failed)} of {len(outcome.projects)} projects could not be read, so nothing {done} pruned; what "
+            f"the others hold {done} taken ({outcome.summary()}). {reasons}",
             status=first.status,
         )
         partial.details = outcome.as_result()
