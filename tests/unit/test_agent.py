@@ -699,6 +699,22 @@ def test_a_format_that_changes_at_a_path_makes_way(host: Host, name: str, before
         host.settled(wanted)
 
 
+def test_full_disk_reports_the_files_that_were_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = host.path("srv/x")
+    host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path)),)),)))
+    host.fill()
+    with recorded(f"{units.DELIVERIES}/shop.json") as record:
+        assert not deliver({"A": "1"}, [File(str(path))], record).problems
+
+    def full(*arguments: object, **names: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    with pytest.raises(InfisicalError, match=r"^Files of the job shop removed: 1\. The record .* disk is full"):
+        host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "files"),)),)))
+    assert not path.exists()
+
+
 def test_format_that_cannot_change_removes_nothing(host: Host) -> None:
     path = host.path("srv/x")
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "files"),)),)))

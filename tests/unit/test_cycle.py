@@ -157,7 +157,7 @@ class Job:
 
     def deliver(self, **changes: Any) -> dict[str, Any]:
         done = cycle.deliver(self.vault, self.state, "shop", replace(self.work, **changes))
-        return cycle.described(done)
+        return done.as_result()
 
     @property
     def metrics(self) -> str:
@@ -188,6 +188,14 @@ def test_what_the_vault_holds_is_delivered_and_marked_with_its_generation(job: J
     job.deliver()
     assert job.mark.read_text() == "2\n"
     assert not job.deliver()["changed"]
+
+
+def test_error_of_the_mark_reports_what_was_written(job: Job) -> None:
+    job.put("A", "1")
+    (job.room / "run").rmdir()
+    with pytest.raises(InfisicalError, match=r"^Files written: 1, removed: 0\. .*run/\.delivered cannot be") as failed:
+        job.deliver()
+    assert failed.value.details["written"] == [str(job.room / "app.env")]
 
 
 def test_without_a_vault_nothing_is_touched_and_nothing_marked(job: Job) -> None:

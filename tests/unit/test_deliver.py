@@ -616,6 +616,46 @@ def test_directory_with_a_foreign_file_does_not_become_a_file(host: Host) -> Non
     assert host.left() == ["x"]
 
 
+@pytest.mark.parametrize(("before", "after"), [("dotenv", "files"), ("files", "json")])
+@pytest.mark.parametrize("fails", ["record", "record with the new format", "file"])
+def test_full_disk_reports_files_of_the_old_format(
+    host: Host, monkeypatch: pytest.MonkeyPatch, before: str, after: str, fails: str
+) -> None:
+    host.delivered({"A": "1", "B": "2"}, host.file("x", format=before))
+    wanted, old = host.file("x", format=after), host.left()
+    real, records = files.write_atomic, iter(["record", "record with the new format", "last record"])
+
+    def full(path: str, *arguments: Any, **names: Any) -> None:
+        if (next(records) if path == str(host.record_file) else "file") == fails:
+            raise OSError(28, "No space left on device")
+        real(path, *arguments, **names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_atomic", full)
+        if fails == "file":
+            assert "the files of its former format are removed: the disk is full" in problem(
+                host.deliver({"A": "1", "B": "2"}, wanted), host.room / "x"
+            )
+        else:
+            with pytest.raises(InfisicalError, match=r"The record .* cannot be written: the disk is full") as refused:
+                host.deliver({"A": "1", "B": "2"}, wanted)
+            lost = [] if fails == "record" else [str(host.room / name) for name in old if name != "x" or len(old) == 1]
+            assert sorted(refused.value.details.get("removed", [])) == lost
+            assert str(refused.value).startswith(f"Files written: 0, removed: {len(lost)}.") is bool(lost)
+            assert host.left() == ([] if lost else old)
+    host.delivered({"A": "1", "B": "2"}, wanted)
+    assert host.left() == (["x", "x/A", "x/B"] if after == "files" else ["x"])
+
+
+def test_new_format_without_values_removes_the_old_file(host: Host) -> None:
+    host.delivered({"A": "1"}, host.file("x"))
+    empty = host.file("x", format="files", names=("B",), restart=("app.service",))
+    assert host.delivered({"A": "1"}, empty).removed == [str(host.room / "x")]
+    assert not [path for path in host.left() if (host.room / path).is_file()]
+    assert host.programs.calls() == ["systemctl --no-block try-restart -- app.service"]
+    assert not host.delivered({"A": "1"}, empty).removed and not host.programs.calls()
+
+
 def test_refused_name_keeps_the_file_of_the_other_format(host: Host) -> None:
     host.delivered({"PATH": "1"}, host.file("x", format="files"))
     assert "'PATH'" in problem(host.deliver({"PATH": "1"}, host.file("x")), host.room / "x")

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from . import cli, config, credentials, files, report, schedule, systemd, units
 from .deliver import LOCK, File, Record, check_all_delivered, recorded, withdraw
-from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
+from .errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary, after_writing
 from .host import Done, Host
 from .metadata import document
 from .model import Settings, parse_json
@@ -622,10 +622,11 @@ def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
     if not gone or host.check:
         return
     with recorded(_record_file(job)) as record:
-        problems = withdraw(record, [path for path in gone if path in record.files]).problems
-        record.write()
-    if problems:
-        raise next(iter(problems.values()))
+        done = withdraw(record, [path for path in gone if path in record.files])
+        with after_writing(f"Files of the job {job} removed: {len(done.removed)}."):
+            record.write()
+            if done.problems:
+                raise next(iter(done.problems.values()))
 
 
 # Using it

@@ -589,7 +589,7 @@ def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> i
     )
     # Root stays root: it is other users who get the files.
     vault, state = open_vault(path, _key(settled), settled.first(("vault", "state_file")) or "", warn=say.warn)
-    done = cycle.described(cycle.deliver(vault, state, job, work))
+    done = cycle.deliver(vault, state, job, work).as_result()
     if say.json:
         say.data(done)
         return OK

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from . import report as reports
 from .errors import Conclusion, ConfigurationError, InfisicalError, after_writing
@@ -106,7 +106,8 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
                 values = {name: secret.value or "" for name, secret in contents.secrets.items()}
                 done = _delivered(values, work.files, record)
             if work.runtime_directory:
-                _published(os.path.join(work.runtime_directory, DELIVERED), f"{generation}\n")
+                with after_writing(done.counts(), **done.as_result()) if done else contextlib.nullcontext():
+                    _published(os.path.join(work.runtime_directory, DELIVERED), f"{generation}\n")
     except InfisicalError as error:
         problem = error
         if work.result_file and not report.failed:
@@ -120,7 +121,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
             text = reports.metrics(report, state.head(), secrets, generation)
             _published(reports.metrics_file(work.metrics_directory, job), text, "The metrics ")
         except InfisicalError as error:
-            error.details = described(done)
+            error.details = done.as_result()
             problem = problem or error
     if problem is not None:
         raise problem
@@ -137,15 +138,9 @@ def _delivered(values: Mapping[str, str], wanted: Sequence[File], record: Record
             first.conclusion if len(done.problems) == 1 else Conclusion.PARTIAL,
             " ".join(str(problem) for problem in done.problems.values()),
         )
-        partial.details = described(done)
+        partial.details = done.as_result()
         raise partial
     return done
-
-
-def described(done: Delivery) -> dict[str, Any]:
-    """What was delivered, as plain data."""
-    return {"changed": bool(done.written or done.removed), "written": done.written, "removed": done.removed,
-            "told": done.told, "unknown": done.unknown}  # fmt: skip
 
 
 def _published(path: str, text: str, what: str = "") -> None:

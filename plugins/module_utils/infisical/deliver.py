@@ -96,6 +96,15 @@ class Delivery:
     unknown: list[str] = field(default_factory=list)
     problems: dict[str, InfisicalError] = field(default_factory=dict)
 
+    def as_result(self) -> dict[str, Any]:
+        """What was delivered, as plain data."""
+        return {"changed": bool(self.written or self.removed), "written": self.written, "removed": self.removed,
+                "told": self.told, "unknown": self.unknown}  # fmt: skip
+
+    def counts(self) -> str:
+        """How many files were written and removed, for a message."""
+        return f"Files written: {len(self.written)}, removed: {len(self.removed)}."
+
 
 Untold = dict[str, list[str]]
 """Units by what they are to be told: `reload` or `restart`."""
@@ -147,11 +156,11 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
     tell the units. Only root can.
 
     A file that cannot be written is a problem of its own, and stays as it was while the others are written. Raises
-    InfisicalError where the record cannot be kept, before anything is written.
+    InfisicalError if the record cannot be written: before any file is written or removed, or with the result so far.
     """
     done = Delivery()
     plans = [_planned(values, file, record, done) for file in wanted]
-    work = [plan for plan in plans if plan is not None and plan.changes and _makes_way(plan, record, done)]
+    work = [plan for plan in plans if plan is not None and plan.changes]
     gone = {path: entry for path, entry in record.files.items() if path not in {file.path for file in wanted}}
     kept = dict(record.untold)
     record.untold = _units(wanted, record.untold)
@@ -159,19 +168,29 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
     if work or gone:
         # Known before it is done, so that a file is removed and a unit told some day whatever comes in between.
         record.untold = _units([plan.file for plan in work], untold, every=True)
-        for plan in work:
-            before = record.files.get(plan.file.path, {}).get("names", [])
-            record.files[plan.file.path] = {"format": plan.file.format, "names": sorted({*before, *plan.contents})}
-        record.write()
-        changed = [plan.file for plan in work if _apply(plan, record, done)]
+        in_place = [plan for plan in work if not plan.replaces]
+        _note(in_place, record)
+        replacing = [plan for plan in work if plan.replaces and _make_way(plan, record, done)]
+        if replacing:
+            with after_writing(done.counts(), **done.as_result()):
+                _note(replacing, record)
+        changed = [plan.file for plan in (*in_place, *replacing) if _apply(plan, record, done) or plan.replaces]
         record.untold = _units(changed, untold, every=True)
         for path, entry in gone.items():
             _remove(path, entry, record, done)
     _tell(record, done)
     if work or gone or record.untold != kept:
-        with after_writing(f"{len(done.written)} files were written and {len(done.removed)} removed."):
+        with after_writing(done.counts(), **done.as_result()):
             record.write()
     return done
+
+
+def _note(work: Sequence[_Work], record: Record) -> None:
+    """Write the record with all that these plans may leave."""
+    for plan in work:
+        before = record.files.get(plan.file.path, {}).get("names", [])
+        record.files[plan.file.path] = {"format": plan.file.format, "names": sorted({*before, *plan.contents})}
+    record.write()
 
 
 def _units(wanted: Iterable[File], untold: Untold, *, every: bool = False) -> Untold:
@@ -193,7 +212,8 @@ def withdraw(record: Record, paths: Iterable[str]) -> Delivery:
 
 
 class _Work(NamedTuple):
-    """What is to be done for one File: {name: bytes} of the files below `directory`, and names that are to go."""
+    """What is to be done for one File: {name: bytes} of the files below `directory`, names that are to go, and whether
+    a directory becomes a file, or the reverse."""
 
     file: File
     directory: str
@@ -201,10 +221,11 @@ class _Work(NamedTuple):
     owner: tuple[int, int]
     write: tuple[str, ...]
     remove: tuple[str, ...]
+    replaces: bool
 
     @property
     def changes(self) -> bool:
-        return bool(self.write or self.remove)
+        return bool(self.write or self.remove or self.replaces)
 
 
 def _planned(values: Mapping[str, str], file: File, record: Record, done: Delivery) -> _Work | None:
@@ -226,7 +247,7 @@ def _planned(values: Mapping[str, str], file: File, record: Record, done: Delive
             ]
             if before is not None and before["format"] == file.format == "files" and opened is not None:
                 gone = [name for name in before["names"] if name not in contents and _is_there(opened, name)]
-        return _Work(file, directory, contents, owner, tuple(write), tuple(gone))
+        return _Work(file, directory, contents, owner, tuple(write), tuple(gone), file.replaces(before))
     except InfisicalError as error:
         done.problems[file.path] = error
     except OSError as error:
@@ -251,11 +272,9 @@ def check_all_delivered(path: str, entry: Mapping[str, Any] | None) -> None:
         )
 
 
-def _makes_way(plan: _Work, record: Record, done: Delivery) -> bool:
+def _make_way(plan: _Work, record: Record, done: Delivery) -> bool:
     """Remove the directory that is to become a file, or the reverse; whether the path is free."""
-    entry = record.files.get(plan.file.path)
-    if entry is not None and plan.file.replaces(entry):
-        _remove(plan.file.path, entry, record, done)
+    _remove(plan.file.path, record.files[plan.file.path], record, done)
     return plan.file.path not in done.problems
 
 
@@ -345,7 +364,8 @@ def _apply(plan: _Work, record: Record, done: Delivery) -> bool:
     except InfisicalError as error:
         done.problems[file.path] = error
     except OSError as error:
-        done.problems[file.path] = files.explained(error, f"{file.path} cannot be written", file.path)
+        what = f"{file.path} cannot be written" + ", and the files of its former format are removed" * plan.replaces
+        done.problems[file.path] = files.explained(error, what, file.path)
     else:
         record.files[file.path]["names"] = sorted(plan.contents)
     return (len(done.written), len(done.removed)) != before
