@@ -80,7 +80,8 @@ missing_libraries:
 jobs:
   description:
     - How each job goes, in the order of their names, never with a value.
-    - If the status of a job cannot be read, the job has C(name), C(failed), C(conclusion) and C(message) only.
+    - A job whose status cannot be read has C(failed=true) and the same keys. C(last_cycle) then has the C(conclusion)
+      and C(message) of that error, C(projects) is empty, and the keys below that are not known are V(null).
   returned: success
   type: list
   elements: dict
@@ -89,6 +90,18 @@ jobs:
       description: The name of the job.
       type: str
       sample: shop
+    failed:
+      description: Whether the status of the job cannot be read.
+      type: bool
+      sample: false
+    conclusion:
+      description: Why the status cannot be read, in one word, V(null) if it can.
+      type: str
+      sample: null
+    message:
+      description: Why the status cannot be read, in a sentence, V(null) if it can.
+      type: str
+      sample: null
     vault:
       description: The path of its vault.
       type: str

@@ -1122,7 +1122,40 @@ def test_status_of_one_silent_job_does_not_hide_the_others(host: Host) -> None:
     shop, till = agent.status()
     assert (shop["name"], shop["failed"], shop["conclusion"]) == ("shop", True, "storage")
     assert "Run the role scheduled_sync again" in shop["message"]
-    assert (till["name"], till["secrets"], "failed" in till) == ("till", 1, False)
+    assert (till["name"], till["secrets"], till["failed"]) == ("till", 1, False)
+
+
+def documented(file: str, start: str, end: str) -> str:
+    """The expression between two texts of a documented or shipped file."""
+    text = (Path(agent.__file__).parents[3] / file).read_text("utf-8")
+    return text.split(start, 1)[1].split(end, 1)[0]
+
+
+@pytest.mark.parametrize("how", ["silent", "wrong configuration"])
+def test_documented_expressions_bear_a_job_without_status(host: Host, how: str) -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
+    for job in ("shop", "till"):
+        host.fill(job)
+    if how == "silent":
+        command = host.path("usr/local/bin/infisical-sync")
+        command.rename(real := command.with_name("real"))
+        command.write_text(f'#!/bin/sh\ncase "$*" in *shop*) exit 1;; esac\nexec {real} "$@"\n')
+        command.chmod(0o755)
+    else:
+        Path(config.job_file("shop")).write_text("[wrong]\n")
+    shop, till = jobs = agent.status()
+    assert set(shop) == set(till)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    for file in ("docs/docsite/rst/guide_scheduled_sync.rst", "plugins/modules/infisical_agent_info.py"):
+        failed = environment.compile_expression(
+            documented(file, 'msg: "{{ agent.jobs', "}}").join(["agent.jobs", "|list"])
+        )
+        assert failed(agent={"jobs": jobs}) == ["shop"]
+    summary = environment.from_string(documented("playbooks/rollout.yml", "rollout_lines: >-", "run_once"))
+    lines = summary.render(ansible_play_hosts=["web1"], hostvars={"web1": {"rollout_agent": {"jobs": jobs}}})
+    assert f"web1: shop: {shop['conclusion']}, {shop['message'][:20]}" in lines
+    assert "web1: till: ok, 1 secrets, generation 1, " in lines
 
 
 def test_a_command_that_is_gone_is_told_with_the_remedy(host: Host) -> None:

@@ -728,22 +728,32 @@ def _conclusion(word: str) -> Conclusion:
         return Conclusion.PARTIAL
 
 
+_STATUS = ("vault", "problem", "generation", "secrets", "environment", "secret_path", "job", "last_sync", "age_seconds",
+           "environment_checked", "last_error", "error_count", "pull_count", "push_count")  # fmt: skip
+"""Keys of a job's status, which are null if it cannot be read."""
+
+
 def status() -> list[dict[str, Any]]:
-    """The status of each job, as `infisical-sync status --json` reports it: of one that fails, with `failed`,
-    `conclusion` and `message`. Raises InfisicalError if there is none of any job."""
+    """The status of each job, as `infisical-sync status --json` reports it. A job whose status cannot be read has the
+    same keys, with `failed`, and why in `conclusion`, `message` and `last_cycle`. Raises InfisicalError if that is so
+    for every job."""
     found: list[dict[str, Any]] = []
     silent: list[InfisicalError] = []
     for job in config.installed_jobs():
         try:
             ended = systemd.run([units.COMMAND, "status", "--json", "--config", config.job_file(job)])
-            found.append({"name": job, **parse_json(ended.out)})
+            about = {"failed": False, "conclusion": None, "message": None, **parse_json(ended.out)}
         except (systemd.CannotRun, ValueError, TypeError):
             error = InfisicalError(
                 Conclusion.STORAGE,
                 f"{units.COMMAND} does not report the status of the job {job}. Run the role scheduled_sync again.",
             )
             silent.append(error)
-            found.append({"name": job, "failed": True, "conclusion": error.conclusion.value, "message": str(error)})
+            about = {"failed": True, "conclusion": error.conclusion.value, "message": str(error)}
+        if about["failed"]:
+            cycle = report.Report(job, conclusion=about["conclusion"], message=about["message"])
+            about = {**dict.fromkeys(_STATUS), "projects": [], "last_cycle": asdict(cycle), **about}
+        found.append({"name": job, **about})
     if silent and len(silent) == len(found):
         raise silent[0]
     return found
