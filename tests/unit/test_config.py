@@ -276,12 +276,53 @@ def test_named_file_wins_over_environment_and_that_over_usual_file(
         assert less.group("vault", names) == {"key_file": "/ambient"}
 
 
-def test_ambient_auth_method_does_not_replace_a_named_identity(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("CANARY")
-    (tmp_path / "secret").chmod(0o600)
-    path = tmp_path / "own.ini"
-    path.write_text(f"[infisical]\nclient_id = id\nclient_secret_file = {tmp_path}/secret\n")
-    path.chmod(0o600)
-    environ = {"INFISICAL_AUTH_METHOD": "token", "INFISICAL_TOKEN": "ambient"}
-    assert Settled({}, environ, str(path)).server("sync")["auth_method"] is None
-    assert Settled({}, environ, os.devnull).server("sync")["auth_method"] == "token"
+ARGUMENTS, NAMED, ENVIRONMENT, VARIABLE, USUAL = "arguments", "--config", "environment", "INFISICAL_CONFIG", "usual"
+
+
+class Places:
+    """Settings of one call by their places: {place: {(section, name): text}}."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder, self._monkeypatch = folder, monkeypatch
+
+    def settled(self, **places: dict[tuple[str, str], str]) -> Settled:
+        self._monkeypatch.setattr(config, "CONFIG_FILES", (str(self._folder / USUAL),))
+        environ = {config.BY_PLACE[at].environment[0]: text for at, text in places.get(ENVIRONMENT, {}).items()}
+        for place in (NAMED, VARIABLE, USUAL):
+            path = self._folder / place
+            path.write_text("".join(f"[{at[0]}]\n{at[1]} = {text}\n" for at, text in places.get(place, {}).items()))
+            path.chmod(0o600)
+        if VARIABLE in places:
+            environ["INFISICAL_CONFIG"] = str(self._folder / VARIABLE)
+        return Settled(places.get(ARGUMENTS, {}), environ, str(self._folder / NAMED) if NAMED in places else "")
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    return Places(tmp_path, monkeypatch)
+
+
+# A call reads one file only.
+PAIRS = [(one, other) for one in (ARGUMENTS, NAMED, ENVIRONMENT, VARIABLE, USUAL)
+         for other in (ARGUMENTS, NAMED, ENVIRONMENT, VARIABLE, USUAL)
+         if one != other and len({one, other} & {NAMED, VARIABLE, USUAL}) < 2]  # fmt: skip
+
+
+@pytest.mark.parametrize(("identity", "method"), PAIRS)
+def test_explicit_identity_alone_replaces_an_auth_method(places: Places, identity: str, method: str) -> None:
+    settled = places.settled(
+        **{identity: {("infisical", "client_id"): "id"}, method: {("infisical", "auth_method"): "token"}}
+    )
+    by_identity = identity == ARGUMENTS or (identity, method) == (NAMED, ENVIRONMENT)
+    options = settled.server("sync")
+    assert (options["auth_method"], options["client_id"]) == (None if by_identity else "token", "id")
+
+
+@pytest.mark.parametrize("section", ["sync", "push"])
+@pytest.mark.parametrize(("specific", "general"), PAIRS)
+def test_specific_setting_beats_a_general_one(places: Places, specific: str, general: str, section: str) -> None:
+    settled = places.settled(
+        **{specific: {(section, "environment"): "dev"}, general: {("infisical", "environment"): "prod"}}
+    )
+    explicit = general == ARGUMENTS or (specific, general) == (ENVIRONMENT, NAMED)
+    assert settled.server(section)["environment"] == ("prod" if explicit else "dev")

@@ -51,6 +51,7 @@ def test_an_argument_wins_over_a_variable_and_that_over_the_environment(monkeypa
 def test_ambient_auth_method_does_not_replace_a_named_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_AUTH_METHOD", "token")
     assert resolve({"client_id": "x", "client_secret": "y"}) == {"client_id": "x", "client_secret": "y"}
+    monkeypatch.setenv("INFISICAL_CLIENT_ID", "ambient")
     assert resolve({"url": "x"})["auth_method"] == "token"
     assert resolve({"client_id": "x", "auth_method": "token"})["auth_method"] == "token"
 

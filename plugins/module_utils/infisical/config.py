@@ -190,6 +190,7 @@ class Settled:
         self._layers: tuple[Layer, ...]
         found = _from_file(path)
         job = job_of(path)
+        self._explicit: tuple[Layer, ...] = (given, found) if config and not job else (given,)
         if job:
             environ = _of_service(environ, job)
             self._layers = (given, _from_credentials(environ), found)
@@ -202,11 +203,13 @@ class Settled:
         self._file = found
 
     def first(self, *places: tuple[str, str]) -> Any:
-        """The value of the first of `places` in the first layer that has any, converted; None where none has."""
-        for layer in self._layers:
+        """The value of the first of `places`, the most specific one first, that any layer has, converted; None if none
+        has. What the caller has named explicitly beats a more specific place elsewhere."""
+        for layers in (*((layer,) for layer in self._explicit), self._layers):
             for place in places:
-                if layer.get(place):
-                    return converted(BY_PLACE[place], layer[place])
+                for layer in layers:
+                    if layer.get(place):
+                        return converted(BY_PLACE[place], layer[place])
         return None
 
     def group(self, section: str, names: Sequence[str]) -> dict[str, Any]:
@@ -248,9 +251,10 @@ class Settled:
         return options
 
     def _auth_method(self) -> str | None:
-        """A layer with the id or secret of a machine identity logs in with it, whatever a later layer says."""
+        """The id or secret of a machine identity that the caller has named explicitly is logged in with, whatever a
+        later layer says. One in the environment replaces no `auth_method`."""
         by_identity = ("client_id", "client_id_file", "client_secret", "client_secret_file")
-        for layer in self._layers:
+        for layer in self._explicit:
             if layer.get(("infisical", "auth_method")):
                 break
             if any(layer.get(("infisical", name)) for name in by_identity):
