@@ -159,6 +159,11 @@ def test_what_is_sent_names_host_job_conclusion_counts_and_times(tmp_path: Path,
     "text",
     [
         "", "{", "[]", "7", '{"since": "x"}', '{"since": "x", "told_at": [1]}', '{"since": "x", "told_at": {"a": 1}}',
+        '{"since": "2026-01-15T10:30:00Z", "told_at": {"unreachable": "x"}}',
+        '{"since": "x", "told_at": {"unreachable": "2026-01-15T10:30:00Z"}}',
+        '{"since": "2026-01-15T10:30:00Z", "told_at": "2026-01-15T10:30:00Z"}',
+        '{"conclusion": "unreachable", "since": "x", "told_at": "x"}',
+        '{"conclusion": [], "since": "2026-01-15T10:30:00Z", "told_at": "2026-01-15T10:30:00Z"}',
         '{"since": 5, "told_at": {}}', '{"since": "\\ud800", "told_at": {}}', "\xff", "[" * 100_000,
     ],
 )  # fmt: skip
@@ -169,6 +174,14 @@ def test_a_damaged_state_counts_as_nothing_told(tmp_path: Path, web: Web, text: 
     assert notify.tell(str(path), "web1", good(), channel) == ""
     assert notify.tell(str(path), "web1", failed(), channel) == "failure"
     assert notify.read(str(path)) == told(0)
+
+
+@pytest.mark.parametrize(("conclusion", "event"), [("unreachable", "recovery"), ("ok", "")])
+def test_state_of_the_last_release_is_read(tmp_path: Path, web: Web, conclusion: str, event: str) -> None:
+    path, before = tmp_path / "told.json", at(0) if event else ""
+    path.write_text(json.dumps({"conclusion": conclusion, "since": before, "told_at": before}))
+    assert notify.read(str(path)) == (told(0) if event else Told())
+    assert notify.tell(str(path), "web1", good(1), Channel(webhook_url=web.url)) == event
 
 
 def test_what_was_told_is_kept_for_its_owner_and_has_no_url(tmp_path: Path, web: Web) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from . import files, systemd
 from .errors import Conclusion, ConfigurationError, InfisicalError
-from .model import is_text, parse_json
-from .report import Report, seconds_of
+from .model import parse_json
+from .report import OK, Report, seconds_of
 from .transport import post_json
 
 _COMMAND_SECONDS = 60.0
@@ -122,7 +122,11 @@ def read(path: str) -> Told:
     try:
         found = parse_json(files.read_regular(path, most=_LARGEST))
         since, told_at = found["since"], found["told_at"]
-        return Told(since, told_at) if is_text([since, *told_at.values()]) else Told()
+        if isinstance(told_at, str):  # as version 0.3 kept it: the last notification only
+            told_at = {} if found["conclusion"] == OK else {found["conclusion"]: told_at}
+        # A time that cannot be read would keep the reminder away for good.
+        is_sound = all(seconds_of(time) is not None for time in (since, *told_at.values()))
+        return Told(since, told_at) if is_sound else Told()
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return Told()
 
