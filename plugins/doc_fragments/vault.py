@@ -36,7 +36,8 @@ options:
     type: str
   passphrase_file:
     description:
-      - A file with the vault's passphrase that nobody else may read. One newline at its end does not count.
+      - A file with the vault's passphrase that nobody else may read. One newline at its end does not count. Every other
+        byte does, also a byte-order mark, so write the file without one.
     type: path
 requirements:
   - cryptography >= 3.4.8

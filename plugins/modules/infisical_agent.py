@@ -202,8 +202,8 @@ options:
     default: false
   notify_command:
     description:
-      - A program with arguments that is told of each new conclusion of a failure, of one that goes on, and of the
-        recovery. It gets JSON on standard input, and runs as the agent's user in a sandbox.
+      - A program with arguments that is run for each new conclusion of a failing job, for a failure that lasts, and
+        for the recovery. It gets JSON on standard input, and runs as the agent's user in a sandbox.
     type: str
     default: ""
   notify_webhook_url:

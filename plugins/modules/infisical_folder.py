@@ -24,7 +24,8 @@ options:
     default: present
   force:
     description:
-      - Whether to delete a folder that still holds secrets or folders. All of them are deleted with it.
+      - Whether to delete a folder that still holds secrets or folders. All of them are deleted with it, also secrets
+        that Infisical rotates by itself, and this ends their rotation. Nothing in the folder is read before.
       - Only used if O(state=absent).
     type: bool
     default: false

@@ -232,7 +232,7 @@ def test_a_key_file_in_a_missing_directory_is_refused_with_the_directory(tmp_pat
 
 
 def test_a_passphrase_is_taken_as_utf8_and_never_trimmed(tmp_path: Path) -> None:
-    for text in ("  pässwörd 🗝  ", "x\n", "\n\n"):
+    for text in ("  pässwörd 🗝  ", "\ufeffpässwörd", "x\n", "\n\n"):
         assert keys.Passphrase(text).secret() == text.encode()
         assert keys.PassphraseFile(private(tmp_path / "pass", text.encode() + b"\n")).secret() == text.encode()
     assert keys.PassphraseFile(private(tmp_path / "pass", b"no newline")).secret() == b"no newline"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 import sysconfig
@@ -110,6 +111,13 @@ def test_a_host_gets_what_the_agent_needs_and_nothing_that_ansible_would_not_sen
         reached.add(room)
         left |= rooms_below(room) - reached
     assert set(agent.ROOMS) == reached
+
+
+def test_floors_are_documented() -> None:
+    lines = (ROOM.parents[2] / "docs" / "architecture.md").read_text("utf-8").splitlines()
+    rows = [line.split("|")[1:3] for line in lines if re.match(r"\| \d+ \|", line)]
+    documented = {name: int(floor) for floor, rooms in rows for name in re.findall(r"`(\w+)\.py`", rooms)}
+    assert documented == FLOORS
 
 
 def test_there_is_no_circle() -> None:

@@ -1009,7 +1009,7 @@ COMMANDS: tuple[Command, ...] = (
             "For root, and for jobs that the role scheduled_sync has set up. Units are reloaded or restarted after a "
             "change.", _report_delivery),
     Command(("finish",), "report a sync that was killed", _finish, ()),
-    Command(("notify",), "tell of a failed sync, or of its recovery, if that is new", _notify, ()),
+    Command(("notify",), "notify of a failed sync or its recovery", _notify, ()),
     Command(("ready",), "wait until the files of a job have been delivered since the boot", _ready, ()),
     Command(("moved",), "fail where the agent was installed on another machine", _moved, ()),
 )  # fmt: skip

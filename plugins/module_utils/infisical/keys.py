@@ -149,7 +149,10 @@ class Passphrase:
 
 @dataclass(frozen=True)
 class PassphraseFile:
-    """A file that holds a passphrase, with or without a newline at the end, and is its owner's alone."""
+    """A file that holds a passphrase, with or without a newline at the end, and is its owner's alone.
+
+    A byte-order mark is part of it: vaults may have been sealed with one.
+    """
 
     path: str
     kind: Literal["passphrase"] = field(default="passphrase", init=False, repr=False)
