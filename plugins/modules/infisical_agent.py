@@ -254,8 +254,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, a line each.
-  returned: success
+  description:
+    - What was changed, or in check mode would be, a line each.
+    - After a failure, the changes that were made before it. The last one may be incomplete.
+  returned: always
   type: list
   elements: str
   sample: ["/etc/infisical-sync/jobs/shop.ini is made"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -710,7 +711,7 @@ def test_full_disk_reports_the_files_that_were_removed(host: Host, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(files, "write_atomic", full)
-    with pytest.raises(InfisicalError, match=r"^Files of the job shop removed: 1\. The record .* disk is full"):
+    with pytest.raises(InfisicalError, match=r"Delivered files removed: .*srv/x\. The record .* disk is full"):
         host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "files"),)),)))
     assert not path.exists()
 
@@ -727,6 +728,128 @@ def test_format_that_cannot_change_removes_nothing(host: Host) -> None:
         host.apply(wanted)
     assert caught.value.conclusion is Conclusion.UNSAFE_FILE
     assert sorted(one.name for one in path.iterdir()) == ["A", "FOREIGN"]
+
+
+def delivered(host: Host, *formats: str) -> tuple[Path, ...]:
+    """Paths of files that the job shop has delivered, in these formats."""
+    wanted = [File(str(host.path(f"srv/{number}/x")), each) for number, each in enumerate(formats)]
+    host.apply(replace(AGENT, jobs=(SHOP._replace(files=tuple(wanted)),)))
+    host.fill()
+    with recorded(f"{units.DELIVERIES}/shop.json") as record:
+        assert not deliver({"A": "1", "B": "2"}, wanted, record).problems
+    return tuple(Path(file.path) for file in wanted)
+
+
+def full(*arguments: Any, **names: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_delivered_files_stay_if_credentials_cannot_be_kept(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = delivered(host, "files")
+    wanted = replace(AGENT, settings=replace(SETTINGS, client_secret="another"), jobs=(
+        SHOP._replace(files=(File(str(path), "json"),)),))  # fmt: skip
+    monkeypatch.setattr(files, "write_atomic", full)
+    with pytest.raises(InfisicalError, match="disk is full") as caught:
+        host.apply(wanted)
+    assert (path / "A").read_text() == "1"
+    assert "removed" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["units", "systemctl", "job", "agent"])
+def test_error_reports_the_changes_before_it(host: Host, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    (path,) = delivered(host, "files")
+    wanted = replace(AGENT, jobs=(SHOP._replace(minutes=60, files=(File(str(path), "json"),)),))
+    if what == "units":
+        (host.path("etc/systemd/system") / units.timer_of("shop")).unlink()
+        real = files.write_atomic
+        monkeypatch.setattr(
+            files,
+            "write_atomic",
+            lambda name, *rest, **names: (full if "/system/" in name else real)(name, *rest, **names),
+        )
+    else:
+        host.programs.put("systemctl", "echo broken >&2; exit 1")
+    if what == "job":
+        wanted = replace(AGENT, jobs=(SHOP._replace(name="till"),))
+    with pytest.raises(InfisicalError, match="disk is full|broken") as caught:
+        agent.remove(remove_vault=False) if what == "agent" else host.apply(wanted)
+    details, said = caught.value.details, str(caught.value)
+    assert details["changed"] is True
+    assert said.startswith(
+        f"Changes made before this error: {len(details['changes'])} (the last one may be incomplete)."
+    )
+    is_removed = what in ("units", "systemctl")
+    assert path.exists() != is_removed
+    assert (f"Delivered files removed: {path}." in said) == is_removed
+    assert (f"{path}, which was delivered, is removed" in details["changes"]) == is_removed
+
+
+def test_error_in_check_mode_reports_what_would_change(host: Host) -> None:
+    (path,) = delivered(host, "files")
+    (path / "FOREIGN").touch()
+    wanted = replace(AGENT, settings=replace(SETTINGS, client_secret="another"), jobs=(
+        SHOP._replace(files=(File(str(path), "json"),)),))  # fmt: skip
+    with pytest.raises(InfisicalError, match="Changes that a run would make before this error: 1") as caught:
+        host.apply(wanted, check=True)
+    assert caught.value.details["changes"] == [f"{systemd.CREDSTORE}/infisical_client_secret is changed"]
+
+
+def test_error_before_any_change_reports_no_change(host: Host) -> None:
+    host.programs.put("python", "exit 1")
+    with pytest.raises(ConfigurationError, match=r"^python: ") as caught:
+        host.apply()
+    assert caught.value.details == {"changed": False, "changes": [], "warnings": []}
+
+
+def test_error_keeps_the_warnings_of_an_unfinished_rotation(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.apply()
+    host.fill()
+
+    def busy(*arguments: Any, **names: Any) -> None:
+        raise InfisicalError(Conclusion.BUSY, "Another process is writing the vault.")
+
+    monkeypatch.setattr(credentials, "rekey", busy)
+    monkeypatch.setattr(systemd, "encrypted", lambda name, *rest, **names: busy())
+    monkeypatch.setattr(credentials, "_put_key", lambda *arguments: None)
+    with pytest.raises(InfisicalError) as caught:
+        host.apply(replace(AGENT, rotate_key=True))
+    assert "shop/secrets.vault could not be sealed" in caught.value.details["warnings"][0]
+
+
+def test_unwritable_record_reports_removals_and_problems(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = delivered(host, "dotenv", "files")
+    other.chmod(0o777)
+    real = files.write_atomic
+    monkeypatch.setattr(
+        files, "write_atomic", lambda name, *rest, **names: (full if "deliver" in name else real)(name, *rest, **names)
+    )
+    with pytest.raises(InfisicalError) as caught:
+        host.apply()
+    said = str(caught.value)
+    assert not one.exists() and (other / "A").exists()
+    assert f"Delivered files removed: {one}." in said
+    assert f"Nothing is written below {other}" in said and re.search(r"The record .* disk is full", said)
+    assert [change for change in caught.value.details["changes"] if "which was delivered" in change] == [
+        f"{one}, which was delivered, is removed"
+    ]
+
+
+@pytest.mark.parametrize("how", ["busy", "problem"])
+def test_file_that_is_still_there_is_not_reported_as_removed(
+    host: Host, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    (path,) = delivered(host, "dotenv")
+    if how == "busy":
+        monkeypatch.setattr(
+            "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver._LOCK_WAIT", 0.0
+        )
+    else:
+        path.parent.chmod(0o777)
+    lock = f"{units.DELIVERIES}/shop.json.lock"
+    with files.locked(lock, 1) if how == "busy" else contextlib.nullcontext(), pytest.raises(InfisicalError) as caught:
+        host.apply()
+    assert path.exists()
+    assert "removed" not in str(caught.value) and "which was delivered" not in str(caught.value.details)
 
 
 @pytest.mark.parametrize(("before", "after"), [("systemd", "cron"), ("cron", "systemd")])

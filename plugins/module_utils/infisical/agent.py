@@ -24,6 +24,7 @@ from .host import Done, Host
 from .metadata import document
 from .model import Settings, parse_json
 from .notify import command_words
+from .plan import named
 
 USER = "infisical-sync"
 LIBRARY = "/usr/local/lib/infisical-sync"
@@ -89,12 +90,11 @@ class Facts(NamedTuple):
 @dataclass
 class Installed(Done):
     """What was done, and besides: the version of the library, which jobs have something new or have not synced well
-    yet, so that a sync is due, how many listings that takes, and what a person should know."""
+    yet, so that a sync is due, and how many listings that takes."""
 
     version: str = ""
     due: list[str] = field(default_factory=list)
     requests: int = 0
-    warnings: list[str] = field(default_factory=list)
 
 
 def facts() -> Facts:
@@ -167,43 +167,45 @@ def _texts(job: Job) -> Iterator[tuple[str, str, bool]]:
 
 
 def apply(agent: Agent, found: Facts, *, check: bool = False) -> Installed:
-    """Bring the host to what `agent` says, as root; in check mode only say what would change. Raises InfisicalError.
+    """Bring the host to what `agent` says, as root; in check mode only say what would change. Raises InfisicalError,
+    with the changes that were made before it in `details`.
 
     A second time it changes nothing. Jobs of before that are not in it any more are removed, with what they delivered,
     but for their vaults.
     """
     agent = checked(agent)
-    with _alone(check):
-        return _applied(agent, found, check)
-
-
-def _applied(agent: Agent, found: Facts, check: bool) -> Installed:
-    if not check:  # in check mode nobody has installed anything
-        _check_python(agent.python)
     host = Host(check)
+    with _alone(check), _changes_reported(host):
+        return _applied(host, agent, found)
+
+
+def _applied(host: Host, agent: Agent, found: Facts) -> Installed:
+    if not host.check:  # in check mode nobody has installed anything
+        _check_python(agent.python)
     uses_systemd = found.systemd > 0 if agent.scheduler == "auto" else agent.scheduler == "systemd"
     if uses_systemd and not found.systemd:
         raise ConfigurationError("scheduler", "systemd does not run this host. Set scheduler: cron.")
     version = found.systemd if uses_systemd else 0
+    credentials.encrypted_by(version, agent.credentials)  # a wrong option is refused before anything changes
     user = host.user(USER, units.STATE)
-    done = Installed(host.done.changes, host.done.texts, _install(host, agent.python))
+    done = Installed(**vars(host.done), version=_install(host, agent.python))
     host.directory(units.CONFIGURATION, 0o755)
     host.directory(config.JOBS, 0o750, (0, user[1]))
     host.directory(units.STATE, 0o700, user)
     host.directory(units.DELIVERIES, 0o700)
-    _make_way(host, agent.jobs)
     for job in agent.jobs:
         host.directory(f"{units.STATE}/{job.name}", 0o700, user)
-        for directory in _outside(job):
-            host.directory_of_root(directory)
     if agent.metrics_directory:
         host.directory_of_root(agent.metrics_directory)
     kept = credentials.keep(host, _wanted(agent), credentials.Machine(version, found.machine_id, user))
+    # Not before the credentials are there: applications still use what is removed here.
+    _make_way(host, agent.jobs)
+    for directory in (directory for job in agent.jobs for directory in _outside(job)):
+        host.directory_of_root(directory)
     around = units.Surroundings(version, found.machine_id, USER, kept.paths, kept.encrypted)
-    if host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644) and version and not check:
+    if host.file(systemd.INSTALLED_MACHINE_ID, found.machine_id + "\n", 0o644) and version and not host.check:
         # What told at boot that this is another machine is not wrong any more.
         host.run("systemctl", "reset-failed", units.MOVED.format("*"))
-    done.warnings += kept.warnings
     for job in agent.jobs:
         done.warnings += credentials.set_aside(host, job.name, kept)
         metrics = _metrics_file(job.name)
@@ -251,14 +253,14 @@ def _about_swap(jobs: Sequence[Job]) -> list[str]:
 def remove(*, remove_vault: bool, check: bool = False) -> Done:
     """Take the agent off the host, as root, with all that it delivered; its vaults and keys stay unless `remove_vault`.
 
-    Raises InfisicalError.
+    Raises InfisicalError, with the changes that were made before it in `details`.
     """
-    with _alone(check):
-        return _removed(remove_vault, check)
-
-
-def _removed(remove_vault: bool, check: bool) -> Done:
     host = Host(check)
+    with _alone(check), _changes_reported(host):
+        return _removed(host, remove_vault)
+
+
+def _removed(host: Host, remove_vault: bool) -> Done:
     _remove_jobs(host, set())
     for name in units.NAMES:
         host.absent(f"{UNITS}/{name}", unit=True)
@@ -290,6 +292,26 @@ def _alone(check: bool) -> Iterator[None]:
     )  # fmt: skip
     with files.held(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked"):
         yield
+
+
+@contextlib.contextmanager
+def _changes_reported(host: Host) -> Iterator[None]:
+    """Let an InfisicalError from inside report the changes of the host before it."""
+    try:
+        yield
+    except InfisicalError as error:
+        changes, warnings = host.done.changes, host.done.warnings
+        error.details = {"changed": False, **error.details, "changes": changes, "warnings": warnings}
+        if not changes:
+            raise
+        if host.check:
+            before = f"Changes that a run would make before this error: {len(changes)}."
+        else:
+            before = f"Changes made before this error: {len(changes)} (the last one may be incomplete)."
+            if host.withdrawn:
+                before += f" Delivered files removed: {named(host.withdrawn)}."
+        with after_writing(before, changed=True):
+            raise
 
 
 # Install
@@ -542,8 +564,9 @@ def _remove_jobs(host: Host, wanted: set[str]) -> None:
             host.absent(path)
         host.absent(_record_file(job))
         if not host.check:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(_record_file(job) + LOCK)
+            lock = _record_file(job) + LOCK
+            with host.explained(lock), contextlib.suppress(FileNotFoundError):
+                os.unlink(lock)
         for path in (f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
             host.tree_absent(path)
     host.reload_units()
@@ -616,17 +639,26 @@ def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
     Its next delivery could not: the sandbox lets it write where its files of now are.
     """
     gone = [path for path in paths if path not in host.withdrawn]
-    for path in gone:
-        host.note(f"{path}, which was delivered, is removed")
-    host.withdrawn.update(gone)
-    if not gone or host.check:
+    if host.check or not gone:
+        _note_withdrawn(host, gone)
         return
     with recorded(_record_file(job)) as record:
         done = withdraw(record, [path for path in gone if path in record.files])
-        with after_writing(f"Files of the job {job} removed: {len(done.removed)}."):
+        _note_withdrawn(
+            host, [path for path in gone if path not in done.problems
+                   or any(removed.startswith(path + "/") for removed in done.removed)],
+        )  # fmt: skip
+        failure = done.failure()
+        with after_writing(str(failure)) if failure else contextlib.nullcontext():
             record.write()
-            if done.problems:
-                raise next(iter(done.problems.values()))
+    if failure:
+        raise failure
+
+
+def _note_withdrawn(host: Host, paths: Sequence[str]) -> None:
+    host.withdrawn.update(paths)
+    for path in paths:
+        host.note(f"{path}, which was delivered, is removed")
 
 
 # Using it

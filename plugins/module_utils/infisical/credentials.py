@@ -51,15 +51,13 @@ class Machine(NamedTuple):
 @dataclass(frozen=True)
 class Kept:
     """Credentials by name with the file each lies in, and whether encrypted; the vaults' key, or two while vaults are
-    sealed with either, and whether it is another one than any before; whether anything is not what it was; and what a
-    person should know."""
+    sealed with either, and whether it is another one than any before; and whether anything is not what it was."""
 
     paths: Mapping[str, str]
     encrypted: bool
     key: bytes = field(repr=False)
     new_key: bool
     renewed: bool
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,28 +77,32 @@ def vault_of(job: str, key: bytes = b"") -> Vault:
     return Vault(f"{units.STATE}/{job}/{VAULT_FILE}", HeldKey(key))
 
 
+def encrypted_by(version: int, how: str) -> bool:
+    """Whether systemd of this major version keeps credentials encrypted. Raises ConfigurationError if it cannot."""
+    if how == "encrypted" and version < units.DECRYPTS_CREDENTIALS:
+        raise ConfigurationError(
+            "credentials", f"systemd {version} cannot decrypt credentials of services: that came with "
+            f"{units.DECRYPTS_CREDENTIALS}. Set credentials: file."
+        )  # fmt: skip
+    return how == "encrypted" or (
+        how == "auto" and version >= units.DECRYPTS_CREDENTIALS and bool(shutil.which("systemd-creds"))
+    )
+
+
 def keep(host: Host, wanted: Wanted, machine: Machine) -> Kept:
     """Bring the agent's own secrets to where its units take them from. Raises InfisicalError.
 
     What lies elsewhere stays for the units of now, until `forget` removes it.
     """
     version = machine.version
-    encrypts = wanted.how == "encrypted" or (
-        wanted.how == "auto" and version >= units.DECRYPTS_CREDENTIALS and bool(shutil.which("systemd-creds"))
-    )
-    if encrypts and version < units.DECRYPTS_CREDENTIALS:
-        raise ConfigurationError(
-            "credentials", f"systemd {version} cannot decrypt credentials of services: that came with "
-            f"{units.DECRYPTS_CREDENTIALS}. Set credentials: file."
-        )  # fmt: skip
+    encrypts = encrypted_by(version, wanted.how)
     plain = _plain()
     store = systemd.CREDSTORE if encrypts else plain
     owner = (0, 0) if encrypts or version >= units.LOADS_CREDENTIALS else machine.user
     moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", machine.machine_id)
     found = _found_key(moved)
     host.directory(store, 0o700 if encrypts or version >= units.LOADS_CREDENTIALS else 0o755)
-    warnings: list[str] = []
-    key = os.urandom(KEY_BYTES) if found is None else _rotated(host, found, wanted, warnings)
+    key = os.urandom(KEY_BYTES) if found is None else _rotated(host, found, wanted)
     values = {**wanted.values, KEY: key}
     renewed = False
     key_kind = f"{units.CONFIGURATION}/{_KEY_KIND}"
@@ -115,7 +117,7 @@ def keep(host: Host, wanted: Wanted, machine: Machine) -> Kept:
             renewed |= host.file(path, data, 0o600, owner)
     if encrypts:
         host.file(key_kind, f"{wanted.credential_key}\n", 0o644)
-    return Kept({name: f"{store}/{name}" for name in values}, encrypts, key, found is None, renewed, tuple(warnings))
+    return Kept({name: f"{store}/{name}" for name in values}, encrypts, key, found is None, renewed)
 
 
 def forget(host: Host, kept: Kept) -> None:
@@ -131,7 +133,7 @@ def _plain() -> str:
     return f"{units.CONFIGURATION}/credentials"
 
 
-def _rotated(host: Host, kept: bytes, wanted: Wanted, warnings: list[str]) -> bytes:
+def _rotated(host: Host, kept: bytes, wanted: Wanted) -> bytes:
     """The key with which all vaults of this host are sealed from now on: with `rotate_key` a new one, else `kept`.
 
     Before a vault is sealed anew, what units load has both keys, and has them until no vault needs the old one. So each
@@ -145,6 +147,7 @@ def _rotated(host: Host, kept: bytes, wanted: Wanted, warnings: list[str]) -> by
     both = two_keys(new, older[0])
     if host.note("the vaults' key is rotated"):
         _put_key(host, both, wanted)
+    is_complete = True
     for path in sorted(glob.glob(f"{units.STATE}/*/{VAULT_FILE}")):
         if os.path.islink(os.path.dirname(path)):  # the agent's user may have placed it
             continue
@@ -155,13 +158,14 @@ def _rotated(host: Host, kept: bytes, wanted: Wanted, warnings: list[str]) -> by
             if error.conclusion in _LOST:
                 host.done.changes.append(f"{path} is not sealed anew: {error}")
                 continue
-            warnings.append(
+            is_complete = False
+            host.done.warnings.append(
                 f"The vaults' key is not rotated completely, and the old one stays in use, because {path} could not be "
                 f"sealed with the new one: {error} Then run the role again."
             )
     if host.check:
         return kept
-    if warnings:
+    if not is_complete:
         return both
     _put_key(host, new, wanted)
     return new

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable
 
 from . import report as reports
-from .errors import Conclusion, ConfigurationError, InfisicalError, after_writing
+from .errors import ConfigurationError, InfisicalError, after_writing
 from .redact import unexpected
 
 if TYPE_CHECKING:
@@ -132,14 +132,10 @@ def _delivered(values: Mapping[str, str], wanted: Sequence[File], record: Record
     from .deliver import deliver
 
     done = deliver(values, wanted, record)
-    if done.problems:
-        first = next(iter(done.problems.values()))
-        partial = InfisicalError(
-            first.conclusion if len(done.problems) == 1 else Conclusion.PARTIAL,
-            " ".join(str(problem) for problem in done.problems.values()),
-        )
-        partial.details = done.as_result()
-        raise partial
+    failure = done.failure()
+    if failure:
+        failure.details = done.as_result()
+        raise failure
     return done
 
 

@@ -105,6 +105,12 @@ class Delivery:
         """How many files were written and removed, for a message."""
         return f"Files written: {len(self.written)}, removed: {len(self.removed)}."
 
+    def failure(self) -> InfisicalError | None:
+        """All problems as one error, None if there is none."""
+        if len(self.problems) < 2:
+            return next(iter(self.problems.values()), None)
+        return InfisicalError(Conclusion.PARTIAL, " ".join(str(problem) for problem in self.problems.values()))
+
 
 Untold = dict[str, list[str]]
 """Units by what they are to be told: `reload` or `restart`."""

@@ -23,10 +23,11 @@ _COMMAND_SECONDS = 120.0
 @dataclass
 class Done:
     """What was changed, or in check mode would be: a line each, and before and after of files that hold no secret, by
-    their paths."""
+    their paths. `warnings` are what a person should know."""
 
     changes: list[str] = field(default_factory=list)
     texts: list[tuple[str, str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Host:
