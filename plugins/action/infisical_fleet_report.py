@@ -14,7 +14,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    ConfigurationError,
+    after_writing,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, fleet_page, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
@@ -90,8 +93,12 @@ class ActionModule(InfisicalAction):
         if not self._task.check_mode:
             # All are made before one is written, and the graph, which the next run begins with, is written last.
             contents = {name: collected.content(name) for name in paths}
+            written: list[str] = []
             for name in sorted(paths, key="graph_file".__eq__):
-                fleet_graph.write(paths[name], contents[name], mode)
+                before = after_writing(f"Written: {', '.join(written)}.", changed=changed, written=written)
+                with before if written else contextlib.nullcontext():
+                    fleet_graph.write(paths[name], contents[name], mode)
+                written.append(paths[name])
         result: dict[str, Any] = {
             "changed": changed,
             "headline": collected.headline,

@@ -165,6 +165,12 @@ diff:
   sample:
     before: {behind: 0}
     after: {behind: 2}
+written:
+  description: The files that were written before another one could not be written.
+  returned: when O(csv_file) or O(html_file) was written before a failure
+  type: list
+  elements: str
+  sample: []
 conclusion:
   description: What went wrong, in one word. The guide to errors lists all of them.
   returned: failure

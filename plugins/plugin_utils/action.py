@@ -66,7 +66,12 @@ class InfisicalAction(ActionBase):
         try:
             result.update(self._run_module(task_vars or {}))
         except InfisicalError as error:
-            problem = {"msg": str(error), "conclusion": error.conclusion.value, "http_status": error.status}
+            problem = {
+                **error.details,
+                "msg": str(error),
+                "conclusion": error.conclusion.value,
+                "http_status": error.status,
+            }
         except AnsibleError:
             raise
         except Exception as error:  # its text may hold a secret
@@ -76,7 +81,8 @@ class InfisicalAction(ActionBase):
         return result
 
     def refusal(self, problem: dict[str, Any]) -> dict[str, Any]:
-        """The result where the module was not reached: `problem` has `msg`, `conclusion` and `http_status`."""
+        """The result where the module was not reached: `problem` has `msg`, `conclusion` and `http_status`, and
+        what was done before it."""
         return {"failed": True, **problem}
 
     def connects(self, arguments: dict[str, Any]) -> bool:

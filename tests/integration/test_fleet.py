@@ -232,6 +232,16 @@ def test_a_folder_that_is_not_there_is_made_for_its_owner_only(ansible: Controll
 
 
 @pytest.mark.once
+def test_error_at_the_second_file_reports_the_first(ansible: Controller, fleet: Fleet) -> None:
+    (ansible.folder / "fleet.html").mkdir()
+    run = ansible.tasks(REPORT, hosts=fleet.variables())
+    failure, written = run.failure("report"), str(ansible.folder / "fleet.csv")
+    assert failure["changed"] and failure["written"] == [written]
+    assert failure["msg"].startswith(f"Written: {written}. ") and "fleet.html cannot be written" in failure["msg"]
+    assert os.path.exists(written) and not (ansible.folder / "fleet.json").exists()
+
+
+@pytest.mark.once
 def test_what_infisical_did_not_tell_stands_beside_every_answer(
     ansible: Controller, fleet: Fleet, server: DevServer
 ) -> None:

@@ -274,9 +274,25 @@ def test_two_of_two_ways_that_fail_are_both_tried_again(tmp_path: Path, programs
     assert (len(programs.calls()), len(web.requests)) == (2, 2)
 
 
-def test_where_it_cannot_be_remembered_that_is_said(tmp_path: Path, web: Web) -> None:
-    with pytest.raises(InfisicalError, match="What has been told cannot be kept"):
-        notify.tell(str(tmp_path / "missing" / "told.json"), "web1", failed(), Channel(webhook_url=web.url))
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [("", "The failure was told. What has been told cannot be kept"),
+     ("tell-us", r"by one of two ways only: tell-us ended with 1.*\. What has been told cannot be kept")],
+)  # fmt: skip
+def test_where_it_cannot_be_remembered_that_is_said(
+    tmp_path: Path, web: Web, programs: Programs, command: str, message: str
+) -> None:
+    programs.put("tell-us", "exit 1")
+    channel = Channel(command=command, webhook_url=web.url)
+    with pytest.raises(InfisicalError, match=message):
+        notify.tell(str(tmp_path / "missing" / "told.json"), "web1", failed(), channel)
+    assert len(web.requests) == 1
+
+
+def test_nothing_is_called_told_without_a_way_to_tell(tmp_path: Path) -> None:
+    with pytest.raises(InfisicalError, match="^What has been told cannot be kept") as caught:
+        notify.tell(str(tmp_path / "missing" / "told.json"), "web1", failed(), Channel())
+    assert not caught.value.details
 
 
 # A webhook

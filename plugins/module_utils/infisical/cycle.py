@@ -60,7 +60,7 @@ def reported(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Report
     outcome = reporter.outcome
     if outcome is not None:
         about = replace(about, counts=outcome.counts, generation=outcome.generation)
-    with after_writing("The sync is done.", **({} if outcome is None else outcome.as_result())):
+    with contextlib.nullcontext() if outcome is None else after_writing("The sync is done.", **outcome.as_result()):
         _write(path, about, started)
 
 

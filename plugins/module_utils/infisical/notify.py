@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import files, systemd
-from .errors import Conclusion, ConfigurationError, InfisicalError
+from .errors import Conclusion, ConfigurationError, InfisicalError, after_writing
 from .model import parse_json
 from .report import OK, Report, seconds_of
 from .transport import post_json
@@ -99,14 +100,17 @@ def tell(path: str, host: str, report: Report, channel: Channel, last_success: s
             _keep(path, told)
         return ""
     about = document(kind, host, told, report, last_success)
+    ways = bool(channel.command.strip()) + bool(channel.webhook_url)
     problems = [problem for problem in (_by_command(channel, about), _by_webhook(channel, about)) if problem]
-    if problems and len(problems) == bool(channel.command.strip()) + bool(channel.webhook_url):
+    if problems and len(problems) == ways:
         raise InfisicalError(Conclusion.UNREACHABLE, f"The {kind} could not be told: {'; '.join(problems)}.")
     told_at = {**told.told_at, report.conclusion: report.ended}
     after = Told() if kind == "recovery" else Told(about["since"], told_at)
-    _keep(path, after)
-    if problems:
-        raise InfisicalError(Conclusion.PARTIAL, f"The {kind} was told by one of two ways only: {problems[0]}.")
+    partly = f"The {kind} was told by one of two ways only: {problems[0]}." if problems else ""
+    with after_writing(partly or f"The {kind} was told.") if ways else contextlib.nullcontext():
+        _keep(path, after)
+    if partly:
+        raise InfisicalError(Conclusion.PARTIAL, partly)
     return kind
 
 
