@@ -9,6 +9,7 @@ What a thousand hosts have told is there already, and need not travel to a modul
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -48,9 +49,11 @@ class ActionModule(InfisicalAction):
         if not isinstance(hosts, Mapping):
             raise ConfigurationError("hosts", "must be a mapping of names of hosts to what they told.")
         paths = {name: self._path(name, given[name]) for name in FILES if given[name] is not None}
-        for name, path in paths.items():
-            if list(paths.values()).count(path) > 1:
-                raise ConfigurationError(name, f"'{path}' is named for another file too.")
+        places = {**paths, "the lock of graph_file": _lock(paths)}
+        for (other, taken), (name, path) in itertools.combinations(places.items(), 2):
+            if files.is_same_place(path, taken):
+                name, other = (name, other) if name in paths else (other, name)
+                raise ConfigurationError(name, f"must be another file than {other} (got '{paths[name]}').")
         if "html_file" in paths:
             fleet_page.require()  # before anybody is asked
         settings = Settings.from_options(options.resolve(dict(self._task.args), task_vars, self._templar.template))
@@ -71,7 +74,7 @@ class ActionModule(InfisicalAction):
             return
         for path in paths.values():
             fleet_graph.make_folder(os.path.dirname(path))
-        lock = paths["graph_file"] + ".lock"
+        lock = _lock(paths)
         busy = f"Another run brings {paths['graph_file']} up to date. Let it finish."
         with files.held(lock, LOCK_SECONDS, busy, f"{lock} cannot be locked"):
             yield
@@ -110,6 +113,10 @@ class ActionModule(InfisicalAction):
         if self._task.diff:
             result["diff"] = {"before": collected.counts(collected.before), "after": result["summary"]}
         return result
+
+
+def _lock(paths: Mapping[str, str]) -> str:
+    return paths["graph_file"] + ".lock"
 
 
 def _mode(given: Any) -> int:

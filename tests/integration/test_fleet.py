@@ -369,7 +369,19 @@ BAD = {
     ),
     "no hosts": ("infisical_fleet_report: {graph_file: new.json, hosts: {}}", "hosts: must have at least one host"),
     "no name of a file": ("infisical_fleet_report: {graph_file: '', hosts: {}}", "graph_file: is empty"),
-    "one file twice": ("infisical_fleet_report: {graph_file: a, csv_file: ./a, hosts: {}}", "named for another file"),
+    "one file twice": ("infisical_fleet_report: {graph_file: a, csv_file: ./a, hosts: {}}", "csv_file: must be another"),
+    "one file by a link": (
+        "infisical_fleet_report: {graph_file: a, html_file: link/a, hosts: {}}",
+        "html_file: must be another file than graph_file (got '",
+    ),
+    "two files beside the graph": (
+        "infisical_fleet_report: {graph_file: a, csv_file: b, html_file: link/b, hosts: {}}",
+        "html_file: must be another file than csv_file (got '",
+    ),
+    "the lock": (
+        "infisical_fleet_report: {graph_file: a, csv_file: ./a.lock, hosts: {}}",
+        "csv_file: must be another file than the lock of graph_file (got '",
+    ),
     "a folder that is missing": ("infisical_fleet_report: {graph_file: no/no/new.json, hosts: {}}", "cannot be made"),
 }
 
@@ -379,6 +391,7 @@ def test_what_is_wrong_is_told_in_a_sentence(ansible: Controller, fleet: Fleet) 
         f"- name: {name}\n  keyfleet.infisical.{task}\n  run_once: true\n  ignore_errors: true\n"
         for name, (task, _said) in BAD.items()
     )
+    (ansible.folder / "link").symlink_to(ansible.folder)
     (ansible.folder / "fleet.json").write_text(
         '{"schema": "keyfleet.infisical/fleet", "version": 1, "time": "", "projects": [], "secrets": [], "vaults": [],'
         '"sources": []}'

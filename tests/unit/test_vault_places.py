@@ -36,6 +36,17 @@ def test_state_file_must_not_be_of_the_vault(tmp_path: Path, folder: str, end: s
     assert caught.value.option == "state_file"
 
 
+@pytest.mark.parametrize("spelled", ["{}/v/", "{}/./v", "{}/link/../v", "{}/v//"])
+def test_state_file_lies_beside_the_vault(tmp_path: Path, spelled: str) -> None:
+    (tmp_path / "elsewhere" / "folder").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "folder")
+    (tmp_path / "key").write_bytes(bytes(32))
+    (tmp_path / "key").chmod(0o600)
+    vault, state = local.open_vault(spelled.format(tmp_path), keys.KeyFile(str(tmp_path / "key")))
+    local.put(vault, state, "A", "1")
+    assert {"v", STATE_FILE} <= {path.name for path in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize("source", [keys.KeyFile, keys.PassphraseFile])
 def test_key_file_must_not_be_vault_or_state_file(tmp_path: Path, source: type[keys.KeyFile]) -> None:
     (tmp_path / "link").symlink_to(tmp_path)

@@ -39,6 +39,7 @@ def open_vault(
     """
     if not os.path.isabs(path):
         raise ConfigurationError("vault_path", f"'{path}' must be an absolute path on the host that opens the vault.")
+    path = os.path.abspath(path)  # as the vault itself spells it, so that its state file lies beside it
     state = StateFile(state_file or path_beside(path), warn=warn, beside=path)
     vault = Vault(path, keys, lock_wait=lock_wait, newest=state.newest)
     key_file = getattr(keys, "path", "")
