@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -1341,3 +1343,19 @@ def test_sources_are_json_or_dotenv(site: Site) -> None:
     (site.folder / ".env").write_text('# comment\nA=one\nexport B="t\\"wo"\n')
     assert sync.read_source(str(site.folder / ".env")) == {"A": "one", "B": 't"wo'}
     assert error_of(sync.read_source, str(site.folder / "missing")).conclusion is Conclusion.CONFIGURATION
+
+
+@pytest.mark.kinds("2026-07")
+def test_source_is_a_pipe_only_if_a_person_names_it(site: Site) -> None:
+    def write(path: Path) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            path.write_text("A=one\n")
+
+    for name, may_be_pipe in (("one", False), ("other", True)):
+        path = site.folder / name
+        os.mkfifo(path)
+        threading.Thread(target=write, args=(path,), daemon=True).start()
+        if may_be_pipe:
+            assert sync.read_source(str(path), may_be_pipe=True) == {"A": "one"}
+        else:
+            assert "it is not a regular file" in str(error_of(sync.read_source, str(path)))

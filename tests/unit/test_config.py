@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,34 @@ def test_the_jobs_of_a_host_are_those_whose_files_can_be_read(tmp_path: Path, mo
         (tmp_path / "jobs" / name).touch()
     assert config.installed_jobs() == ["shop.2", "till"]
     assert config.job_file("till") == str(tmp_path / "jobs" / "till.ini")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory"])
+def test_job_that_is_no_file_is_refused_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(config, "JOBS", str(tmp_path))
+    (os.mkfifo if kind == "pipe" else os.mkdir)(tmp_path / "x.ini")
+    assert config.installed_jobs() == ["x"]
+    refused: list[ConfigurationError] = []
+
+    def read() -> None:
+        with pytest.raises(ConfigurationError, match="x.ini' cannot be read: it is not a regular file") as caught:
+            Settled({}, {}, config.job_file("x"))
+        refused.append(caught.value)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert refused
+
+
+def test_named_configuration_may_be_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("[sync]\njob = shop\n",))
+    writer.start()
+    assert Settled({}, {}, str(tmp_path / "pipe")).first(("sync", "job")) == "shop"
+    writer.join()
 
 
 # Which place wins

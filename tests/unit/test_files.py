@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Callable
@@ -136,6 +137,34 @@ def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
         pass
 
 
+def ends(call: Callable[[], None]) -> bool:
+    """Whether a call returns, and waits for nobody."""
+    returned = []
+    thread = threading.Thread(target=lambda: returned.append(call()), daemon=True)
+    thread.start()
+    thread.join(10)
+    return bool(returned)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device", "link to pipe"])
+def test_opener_takes_regular_files_only(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/null")
+    else:
+        os.mkfifo(tmp_path / ("x" if kind == "pipe" else "y"))
+        if kind != "pipe":
+            path.symlink_to("y")
+
+    def read() -> None:
+        with pytest.raises(OSError, match="it is not a regular file"), open(path, opener=files.open_regular):
+            pass
+
+    assert ends(read)
+
+
 def full(*arguments: object, **names: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -163,6 +192,17 @@ def test_where_no_note_is_there_a_full_disk_is_told_and_a_link_is_not_followed(
         with pytest.raises(OSError, match="No space left"):
             files.write_note(str(tmp_path / name), b"x")
     assert target.read_bytes() == b"precious"
+
+
+def test_full_disk_does_not_wait_for_the_reader_of_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "write_atomic", full)
+    os.mkfifo(tmp_path / "note")
+
+    def write() -> None:
+        with pytest.raises(OSError, match="No space left"):
+            files.write_note(str(tmp_path / "note"), b"new")
+
+    assert ends(write)
 
 
 def test_what_is_wrong_besides_a_full_disk_writes_over_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

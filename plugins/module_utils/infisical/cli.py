@@ -393,7 +393,7 @@ def _source(source: str) -> dict[str, str]:
 
     if source == "-":
         return parsed_source(_text(_stdin(), "from"), "standard input")
-    return read_source(os.path.abspath(os.path.expanduser(source)))
+    return read_source(os.path.abspath(os.path.expanduser(source)), may_be_pipe=True)
 
 
 def _stdin() -> bytes:

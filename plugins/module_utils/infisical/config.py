@@ -354,8 +354,11 @@ def _from_file(path: str) -> Layer:
         return {}
     import configparser
 
+    from . import files
+
     try:
-        with open(path, encoding="utf-8-sig") as stream:
+        # A caller may name a pipe; what lies among the jobs is for everybody who asks about all of them.
+        with open(path, encoding="utf-8-sig", opener=files.open_regular if job_of(path) else None) as stream:
             info = os.fstat(stream.fileno())
             text = stream.read()
     except (OSError, UnicodeDecodeError) as error:

@@ -95,7 +95,7 @@ def write_note(path: str, data: bytes, *, durable: bool = True, owner: Owner = N
 
 def _written_over(path: str, data: bytes) -> bool:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -298,6 +298,16 @@ def read_regular(path: str, *, directory: int | None = None, most: int = -1) -> 
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
         return stream.read(most)
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open a regular file, as `opener` of `open`: one that somebody else may have placed. Links are followed. Raises
+    OSError for anything else, such as a named pipe, for which `open` would wait."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a regular file", path)
 
 
 def read_private(path: str, what: str, *, most: int, begins: bytes = b"", credential: bool = False) -> bytes:

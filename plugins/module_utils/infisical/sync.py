@@ -845,13 +845,15 @@ def scope_state(
     return StateFile(path, scope, warn, hash_key=hash_key)
 
 
-def read_source(path: str) -> dict[str, str]:
-    """Secrets from a file, {name: value}: a JSON object of strings, or dotenv if it does not begin like JSON.
+def read_source(path: str, *, may_be_pipe: bool = False) -> dict[str, str]:
+    """Secrets from a regular file, {name: value}: a JSON object of strings, or dotenv if it does not begin like JSON.
+    With `may_be_pipe`, a pipe that a shell has made is read too.
 
     Raises ConfigurationError (source_file), which never quotes a value.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
+        opener = None if may_be_pipe else files.open_regular
+        with open(path, encoding="utf-8", newline="", opener=opener) as stream:
             text = stream.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
