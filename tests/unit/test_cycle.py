@@ -256,7 +256,9 @@ def test_a_report_of_half_a_character_keeps_no_metrics_away(job: Job) -> None:
 
 def test_a_directory_for_metrics_that_is_missing_keeps_no_application_waiting(job: Job) -> None:
     job.put("A", "1")
-    with pytest.raises(InfisicalError, match=r"The metrics .* cannot be written") as caught:
+    with pytest.raises(
+        InfisicalError, match=r"^Files written: 1, removed: 0\. The metrics .* cannot be written"
+    ) as caught:
         job.deliver(metrics_directory=str(job.room / "missing"))
     assert caught.value.details["written"] == [str(job.room / "app.env")]
     assert job.mark.exists()

@@ -647,6 +647,23 @@ def test_full_disk_reports_files_of_the_old_format(
     assert host.left() == (["x", "x/A", "x/B"] if after == "files" else ["x"])
 
 
+def test_unwritable_record_keeps_units_and_problems(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, records = files.write_atomic, iter([True, False])
+
+    def full(path: str, *arguments: Any, **names: Any) -> None:
+        if path == str(host.record_file) and not next(records):
+            raise OSError(28, "No space left on device")
+        real(path, *arguments, **names)
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    wanted = host.file("x", restart=("app.service",)), host.file("y", owner="no-such-user")
+    with pytest.raises(InfisicalError, match=r"^Files written: 1, removed: 0\. .*no-such-user.* The record ") as caught:
+        host.deliver({"A": "1"}, *wanted)
+    assert caught.value.details == {
+        "changed": True, "written": [str(host.room / "x")], "removed": [], "told": ["app.service"], "unknown": []
+    }  # fmt: skip
+
+
 def test_new_format_without_values_removes_the_old_file(host: Host) -> None:
     host.delivered({"A": "1"}, host.file("x"))
     empty = host.file("x", format="files", names=("B",), restart=("app.service",))

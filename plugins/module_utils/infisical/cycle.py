@@ -94,7 +94,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     Raises InfisicalError where the vault cannot be opened, or where files or metrics could not be written: PARTIAL with
     what was done in `details`. The report of the cycle then says so too, unless the sync had failed before.
     """
-    from .deliver import DELIVERED, Delivery, recorded
+    from .deliver import DELIVERED, Delivery, after_delivery, recorded
 
     report = replace(reports.read(work.result_file), job=job)
     secrets, generation, done, problem = None, 0, None, None
@@ -106,7 +106,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
                 values = {name: secret.value or "" for name, secret in contents.secrets.items()}
                 done = _delivered(values, work.files, record)
             if work.runtime_directory:
-                with after_writing(done.counts(), **done.as_result()) if done else contextlib.nullcontext():
+                with after_delivery(done or Delivery()):
                     _published(os.path.join(work.runtime_directory, DELIVERED), f"{generation}\n")
     except InfisicalError as error:
         problem = error
@@ -118,10 +118,10 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     done = done or Delivery()
     if work.metrics_directory:
         try:
-            text = reports.metrics(report, state.head(), secrets, generation)
-            _published(reports.metrics_file(work.metrics_directory, job), text, "The metrics ")
+            with after_delivery(done):
+                text = reports.metrics(report, state.head(), secrets, generation)
+                _published(reports.metrics_file(work.metrics_directory, job), text, "The metrics ")
         except InfisicalError as error:
-            error.details = done.as_result()
             problem = problem or error
     if problem is not None:
         raise problem

@@ -14,6 +14,7 @@ import pwd
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -101,10 +102,6 @@ class Delivery:
         return {"changed": bool(self.written or self.removed), "written": self.written, "removed": self.removed,
                 "told": self.told, "unknown": self.unknown}  # fmt: skip
 
-    def counts(self) -> str:
-        """How many files were written and removed, for a message."""
-        return f"Files written: {len(self.written)}, removed: {len(self.removed)}."
-
     def failure(self) -> InfisicalError | None:
         """All problems as one error, None if there is none."""
         if len(self.problems) < 2:
@@ -178,7 +175,7 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
         _note(in_place, record)
         replacing = [plan for plan in work if plan.replaces and _make_way(plan, record, done)]
         if replacing:
-            with after_writing(done.counts(), **done.as_result()):
+            with after_delivery(done):
                 _note(replacing, record)
         changed = [plan.file for plan in (*in_place, *replacing) if _apply(plan, record, done) or plan.replaces]
         record.untold = _units(changed, untold, every=True)
@@ -186,9 +183,15 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
             _remove(path, entry, record, done)
     _tell(record, done)
     if work or gone or record.untold != kept:
-        with after_writing(done.counts(), **done.as_result()):
+        with after_delivery(done):
             record.write()
     return done
+
+
+def after_delivery(done: Delivery) -> AbstractContextManager[None]:
+    """`after_writing` for what is written after a delivery: its error reports the delivery, and the problems of it."""
+    counts = f"Files written: {len(done.written)}, removed: {len(done.removed)}."
+    return after_writing(" ".join([counts, *map(str, done.problems.values())]), **done.as_result())
 
 
 def _note(work: Sequence[_Work], record: Record) -> None:
