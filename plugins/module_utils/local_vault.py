@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
-from .infisical.errors import Conclusion, ConfigurationError, InfisicalError
+from .infisical.errors import Conclusion, ConfigurationError, InfisicalError, after_writing
 from .infisical.keys import KEY_BYTES, KEY_OPTIONS, key_source, make_key_file
 from .infisical.local import open_vault
 from .infisical.model import LONGEST_WAIT, NotGiven
@@ -73,6 +74,13 @@ def opened(
     if module.check_mode:
         return (*with_keys(_KeyThatWouldBeMade()), True)
     return vault, state, make_key_file(options["key_file"])
+
+
+def after_key(module: InfisicalModule, key_created: bool) -> AbstractContextManager[None]:
+    """`after_writing` for what comes after `opened`: its error reports the key file if that was made."""
+    if not key_created or module.check_mode:
+        return nullcontext()
+    return after_writing(f"The key file {module.params['key_file']} was made.", key_created=True)
 
 
 class _KeyThatWouldBeMade:

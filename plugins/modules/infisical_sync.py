@@ -291,7 +291,7 @@ approvals:
   sample: []
 key_created:
   description: Whether O(key_file) was made, or in check mode would be.
-  returned: success
+  returned: success, and if it was made before a failure
   type: bool
   sample: false
 diff:
@@ -340,6 +340,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
     VAULT_OPTIONS,
     WRITE_OPTIONS,
+    after_key,
     opened,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
@@ -389,7 +390,6 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 def pull(module: InfisicalModule) -> dict[str, Any]:
     """Bring the vault to what Infisical holds."""
     options, settings = module.params, module.settings()
-    vault, state, key_created = opened(module, options["state_file"], create_key=True)
     job = sync.Pull(
         project_ids=projects(options["project_ids"], settings.project_id),
         environment=settings.environment,
@@ -403,7 +403,9 @@ def pull(module: InfisicalModule) -> dict[str, Any]:
             )
         },
     )  # fmt: skip
-    outcome = sync.pull(module.api(), vault, state, job, check=module.check_mode, lock_wait=options["lock_wait"])
+    vault, state, key_created = opened(module, options["state_file"], create_key=True)
+    with after_key(module, key_created):
+        outcome = sync.pull(module.api(), vault, state, job, check=module.check_mode, lock_wait=options["lock_wait"])
     return {
         **outcome.as_result(),
         "changed": outcome.changed or key_created,

@@ -184,7 +184,7 @@ approval_id:
   sample: 5b9f9f6e-3f2b-4c39-8f07-0d2b1c4e6a11
 key_created:
   description: Whether O(key_file) was made, or in check mode would be.
-  returned: success
+  returned: success, and if it was made before a failure
   type: bool
   sample: false
 diff:
@@ -224,6 +224,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
     VAULT_OPTIONS,
     WRITE_OPTIONS,
+    after_key,
     described_entry,
     opened,
 )
@@ -236,20 +237,21 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     name = checked_name(options["name"])
     value = checked_value(options["value"]) if options["state"] == "present" else None
     vault, state, key_created = opened(module, options["state_file"], create_key=value is not None)
-    before = vault.read().get(name) if vault.exists() else None  # a wrong key shows before anything is sent
-    if not module.check_mode and (value is not None or before is not None):
-        with vault.writing(create=value is not None):
-            state.check()  # what could not be written shows before anything is
-    report = pushed(module, name, value) if options["push"] else Report(None)
-    if options["push"] and value is not None:
-        value = settled(value, report, before)
-    for warning in report.warnings:
-        module.warn(warning)
-    try:
-        # What waits for an approval is not there yet, and the next pull would take it out of the vault again.
-        change = None if report.approval_id else written(vault, state, name, value, module.check_mode)
-    except InfisicalError as error:
-        raise error if module.check_mode else half_done(report, name, error) from None
+    with after_key(module, key_created):
+        before = vault.read().get(name) if vault.exists() else None  # a wrong key shows before anything is sent
+        if not module.check_mode and (value is not None or before is not None):
+            with vault.writing(create=value is not None):
+                state.check()  # what could not be written shows before anything is
+        report = pushed(module, name, value) if options["push"] else Report(None)
+        if options["push"] and value is not None:
+            value = settled(value, report, before)
+        for warning in report.warnings:
+            module.warn(warning)
+        try:
+            # What waits for an approval is not there yet, and the next pull would take it out of the vault again.
+            change = None if report.approval_id else written(vault, state, name, value, module.check_mode)
+        except InfisicalError as error:
+            raise error if module.check_mode else half_done(report, name, error) from None
     after = before if change is None else change.after
     return {
         "changed": change is not None or report.action is not None or key_created,

@@ -369,7 +369,10 @@ BAD = {
     ),
     "no hosts": ("infisical_fleet_report: {graph_file: new.json, hosts: {}}", "hosts: must have at least one host"),
     "no name of a file": ("infisical_fleet_report: {graph_file: '', hosts: {}}", "graph_file: is empty"),
-    "one file twice": ("infisical_fleet_report: {graph_file: a, csv_file: ./a, hosts: {}}", "csv_file: must be another"),
+    "one file twice": (
+        "infisical_fleet_report: {graph_file: a, csv_file: ./a, hosts: {}}",
+        "csv_file: must be another",
+    ),
     "one file by a link": (
         "infisical_fleet_report: {graph_file: a, html_file: link/a, hosts: {}}",
         "html_file: must be another file than graph_file (got '",

@@ -442,6 +442,25 @@ def test_bad_input_is_refused_by_option_and_nothing_is_made(
     assert not vault.path.exists()
 
 
+def test_failure_reports_the_key_that_was_made(ansible: Controller, vault: LocalVault) -> None:
+    key = vault.folder / "new"
+    task = f"{{vault_path: {vault.folder}/other, key_file: {key}, create_key: true"
+    run = ansible.tasks(f"""
+        - name: pull
+          {SYNC}: {task}, secret_path: /none/such}}
+          ignore_errors: true
+        - name: key is removed
+          ansible.builtin.file: {{path: {key}, state: absent}}
+        - name: entry
+          keyfleet.infisical.infisical_vault: {task}, state_file: /not/there, name: A, value: b}}
+          ignore_errors: true
+    """)
+    for name in ("pull", "entry"):
+        failure = run.failure(name)
+        assert failure["msg"].startswith(f"The key file {key} was made. "), failure["msg"]
+        assert (failure["changed"], failure["key_created"]) == (True, True)
+
+
 def test_a_lost_key_is_not_made_anew_beside_a_vault(ansible: Controller, vault: LocalVault) -> None:
     vault.hold(MINE)
     vault.key.rename(vault.folder / "saved")
