@@ -1167,8 +1167,27 @@ def test_the_manual_page_has_every_command_option_variable_and_exit_code() -> No
 @pytest.mark.parametrize("option", ["--project-id=", "--project-ids=,", "--job=", "--environment= "])
 def test_an_empty_option_is_refused_and_never_means_everything(client: Host, option: str) -> None:
     said = client.run("sync", option, code=2)
-    assert "is empty on the command line" in said
+    assert f"{option.split('=')[0]} must not " in said
     assert not client.vault.exists()
+
+
+def test_empty_path_for_an_export_prints_no_secret(host: Host) -> None:
+    host.run("vault", "set", "A", given=CANARY)
+    before = sorted(host.folder.iterdir())
+    for path in ("", "  ", f"{host.folder}/new/", f"{host.folder}/."):
+        said = host.run("vault", "export", "--output", path, code=2)
+        assert "output" in said
+        assert CANARY not in said
+    assert sorted(host.folder.iterdir()) == before
+
+
+def test_rekey_and_keygen_refuse_an_empty_path(host: Host) -> None:
+    host.run("vault", "set", "A", given="x")
+    before = host.vault.read_bytes()
+    assert "--new-key-file must not be empty" in host.run("vault", "rekey", "--new-key-file", "", "--data", code=2)
+    assert host.vault.read_bytes() == before
+    assert "must be the path of a file" in host.run("vault", "keygen", "--key-file", f"{host.folder}/keys/", code=2)
+    assert not (host.folder / "keys").exists()
 
 
 def test_what_is_pushed_from_the_vault_is_counted_in_its_status(client: Host) -> None:

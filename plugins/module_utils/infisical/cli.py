@@ -26,6 +26,7 @@ from .config import (
     installed_jobs,
     job_file,
     job_of,
+    path_of_file,
     secret_text,
 )
 from .errors import Conclusion, ConfigurationError, InfisicalError
@@ -722,6 +723,7 @@ def _vault_list(settled: Settled, arguments: argparse.Namespace, say: Console) -
 
 
 def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    path = arguments.output and path_of_file("output", arguments.output)
     vault, state = _opened(settled, say)
     values = _chosen_values(vault, arguments.names)
     if arguments.format == "json":
@@ -733,12 +735,11 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
 
         _check_names(values, arguments.allow, "export them with --format json")
         text = dotenv.dump(values) if arguments.format == "dotenv" else dotenv.dump_env_file(values)
-    if not arguments.output:
+    if path is None:
         _write(text.encode("utf-8"))
         return OK
     from . import files
 
-    path = os.path.abspath(os.path.expanduser(arguments.output))
     own = [*vault.own_files(), state.path, state.path + ".lock", *settled.paths()]
     if any(files.is_same_place(path, other) for other in own):
         raise ConfigurationError(
@@ -885,17 +886,38 @@ class Usage(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("type", None, _filled)  # the type of every argument that names no other
+
     def error(self, message: str) -> Any:
         for pattern, words in _OF_ARGPARSE:
             message = re.sub(pattern, words, message)
         raise Usage(message + ".")
 
 
+def _filled(text: str) -> str:
+    """Refuse an empty argument: it is a mistake, such as an unset shell variable, and must never count as not given."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must not be empty{_UNSET}")
+    return text
+
+
+def _filled_list(text: str) -> str:
+    """Refuse a list with an empty entry: what is left of the list would be another choice, and none means all."""
+    if not all(part.strip() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"must not have an empty entry{_UNSET}")
+    return text
+
+
+_UNSET = " (an unset shell variable is one reason)"
+
 _OF_ARGPARSE = (
     # argparse quotes the argument in the first two.
     (r"(?s)\Aargument (\S+): ignored explicit argument .*", r"\1 takes no value"),
     (r"(?s)\Aargument (\S+): invalid choice: .* \(choose from (.*)\)", r"\1 must be one of: \2"),
     (r"\Aargument (\S+): expected one argument", r"\1 needs a value"),
+    (r"\Aargument (\S+): must not ", r"\1 must not "),
     (r"\Aargument (\S+): not allowed with argument (\S+)", r"\1 cannot be used together with \2"),
     (r"\Athe following arguments are required: (.*)", r"missing: \1"),
 )
@@ -1062,7 +1084,8 @@ def _add(parser: Any, option: Option) -> None:
     metavar = {"path": "PATH", "number": "NUMBER", "list": "A,B"}.get(option.kind, "TEXT")
     if option.choices:
         metavar = "|".join(option.choices)
-    parser.add_argument(option.long, dest=destination, metavar=metavar, help=option.help.replace("%", "%%"))
+    parser.add_argument(option.long, dest=destination, metavar=metavar, help=option.help.replace("%", "%%"),
+                        type=_filled_list if option.kind == "list" else None)  # fmt: skip
 
 
 _TOP = """\
@@ -1167,8 +1190,6 @@ def _given(parsed: argparse.Namespace) -> Layer:
     for name, value in vars(parsed).items():
         section, dot, option = name.partition(".")
         if dot and value is not None:
-            if not value.strip(", "):  # a shell variable that is not set must not mean all projects
-                raise ConfigurationError(option, "is empty on the command line. Give it a value, or leave it away.")
             texts[section, option] = value
     return texts
 

@@ -456,11 +456,21 @@ def converted(option: Option, text: str) -> Any:
         return number
     if option.kind == "list":
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if option.kind == "path" and not (option.name == "ca_path" or option.name.endswith("_directory")):
+        return path_of_file(option.name, text)
     if option.kind == "path":
         return os.path.abspath(os.path.expanduser(text))
     if option.choices and text.strip() not in option.choices:
         raise ConfigurationError(option.name, f"'{text}' is not one of {', '.join(option.choices)}.")
     return text.strip() if option.choices else text
+
+
+def path_of_file(option: str, text: str) -> str:
+    """The absolute path of a file. Raises ConfigurationError for the spelling of a directory, such as one with a slash
+    at its end, which would be lost."""
+    if os.path.basename(text) in ("", ".", ".."):
+        raise ConfigurationError(option, f"must be the path of a file (got '{text}'). Add the name of the file.")
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def secret_text(path: str, option: str, environ: Mapping[str, str]) -> str:

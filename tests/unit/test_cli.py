@@ -1,0 +1,76 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the command infisical-sync makes of its arguments before it does anything."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, config
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+
+ARGUMENTS = [
+    pytest.param(command, action, id=f"{'-'.join(command.words)}-{(action.option_strings or [action.metavar])[0]}")
+    for command in cli.COMMANDS
+    for action in cli.parser_of(command)._actions
+    if action.nargs != 0
+]
+"""Every argument of every command that takes a value."""
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine is read, or written by an argument that counts although it must not."""
+    for name in [name for name in os.environ if name.startswith(("INFISICAL_", "CREDENTIALS_DIRECTORY"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(config, "CONFIG_FILES", ())
+    monkeypatch.setattr(cli, "CONFIG_FILES", ())
+    monkeypatch.setattr(config, "JOBS", str(tmp_path / "jobs"))
+    monkeypatch.chdir(tmp_path)
+
+
+def words_with(command: cli.Command, action: argparse.Action, value: str) -> list[str]:
+    """A command line that is right but for this value."""
+    words = list(command.words)
+    for other in cli.parser_of(command)._actions:
+        text = value if other.dest == action.dest else "x"
+        if other.dest == action.dest or other.required:
+            words += [*other.option_strings[:1], text]
+    return [*words, "--", "true"] if command.run is cli._exec else words
+
+
+@pytest.mark.parametrize("value", ["", "  "], ids=["empty", "blank"])
+@pytest.mark.parametrize(("command", "action"), ARGUMENTS)
+def test_empty_argument_is_refused_by_its_name(
+    command: cli.Command, action: argparse.Action, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words_with(command, action, value)) == cli.USAGE
+    name = action.option_strings[0] if action.option_strings else action.metavar
+    said = capsys.readouterr()
+    assert f"infisical-sync: {name} must not " in said.err
+    assert "an unset shell variable" in said.err
+    assert said.out == ""
+
+
+def test_an_empty_entry_of_a_list_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for value in (",", "a,,b", "a,", ", b"):
+        assert cli.main(["sync", "--project-ids", value]) == cli.USAGE
+        assert "--project-ids must not have an empty entry" in capsys.readouterr().err
+
+
+def test_arguments_of_a_program_may_be_empty() -> None:
+    command = next(command for command in cli.COMMANDS if command.run is cli._exec)
+    assert cli._parsed(command, ["--", "echo", "", " "]).program == ["echo", "", " "]
+
+
+@pytest.mark.parametrize("text", ["there/", "/", ".", "a/..", "a/."])
+def test_path_of_a_file_must_not_end_as_a_directory(text: str) -> None:
+    for place in (("vault", "path"), ("vault", "key_file"), ("push", "state_file"), ("agent", "result_file")):
+        with pytest.raises(ConfigurationError, match="must be the path of a file"):
+            config.converted(config.BY_PLACE[place], text)
+    for place in (("infisical", "ca_path"), ("deliver", "metrics_directory")):
+        assert config.converted(config.BY_PLACE[place], "/there/") == "/there"
