@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, config
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, config, systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import make_key_file
 
 ARGUMENTS = [
     pytest.param(command, action, id=f"{'-'.join(command.words)}-{(action.option_strings or [action.metavar])[0]}")
@@ -74,3 +75,23 @@ def test_path_of_a_file_must_not_end_as_a_directory(text: str) -> None:
             config.converted(config.BY_PLACE[place], text)
     for place in (("infisical", "ca_path"), ("deliver", "metrics_directory")):
         assert config.converted(config.BY_PLACE[place], "/there/") == "/there"
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["foreign", "own"])
+def test_key_of_a_job_comes_from_no_directory_but_its_units(
+    own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = tmp_path / "run"
+    directory = (services if own else tmp_path) / "infisical-sync@shop.service"
+    directory.mkdir(parents=True)
+    assert make_key_file(str(directory / "infisical_vault_key"))
+    (tmp_path / "jobs").mkdir()
+    vault = tmp_path / "vault"
+    (tmp_path / "jobs" / "shop.ini").write_text(f"[vault]\npath = {vault}\nkey_credential = infisical_vault_key\n")
+    (tmp_path / "value").write_text("x")
+    monkeypatch.setattr(config, "SERVICES_CREDENTIALS", str(services))
+    monkeypatch.setattr(systemd, "CREDSTORE", str(tmp_path / "none"))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(directory))
+    monkeypatch.setenv("PATH", str(tmp_path))  # so that no key of this machine is decrypted
+    code = cli.main(["vault", "set", "A", "--file", str(tmp_path / "value"), "--job", "shop"])
+    assert (code, vault.exists()) == ((cli.OK, True) if own else (cli.USAGE, False))

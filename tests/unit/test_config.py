@@ -271,10 +271,14 @@ def test_job_that_is_a_link_elsewhere_is_an_installed_job(jobs: Path, tmp_path: 
     assert Settled({}, AMBIENT, str(jobs / "shop.ini")).section("infisical") == {"client_id_file": "/client/id"}
 
 
-def test_only_credentials_of_the_jobs_own_services_count(jobs: Path, tmp_path: Path) -> None:
+def test_only_credentials_of_the_jobs_own_services_count(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "SERVICES_CREDENTIALS", str(tmp_path))
     found = {}
-    for unit in ("infisical-sync@shop.service", "infisical-sync@till.service", "other.service"):
-        (tmp_path / unit).mkdir()
+    elsewhere = "elsewhere/infisical-sync@shop.service"
+    for unit in ("infisical-sync@shop.service", "infisical-sync@till.service", "other.service", elsewhere):
+        (tmp_path / unit).mkdir(parents=True)
         (tmp_path / unit / "infisical_client_id").write_text("x")
         environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / unit)}
         found[unit] = Settled({}, environ, str(jobs / "shop.ini")).first(("infisical", "client_id_file"))
@@ -282,6 +286,7 @@ def test_only_credentials_of_the_jobs_own_services_count(jobs: Path, tmp_path: P
         "infisical-sync@shop.service": f"{tmp_path}/infisical-sync@shop.service/infisical_client_id",
         "infisical-sync@till.service": "/client/id",
         "other.service": "/client/id",
+        elsewhere: "/client/id",
     }
 
 

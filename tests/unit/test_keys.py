@@ -284,6 +284,15 @@ def test_a_services_credential_that_systemd_made_readable_is_taken(
 
 
 @only_root
+def test_a_directory_that_does_not_count_holds_no_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = private(tmp_path / "vault-key", KEY, 0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for option in ("key_file", "passphrase_file"):
+        assert keys.key_source(**{option: path}).secret() == KEY
+        assert refused(keys.key_source(**{option: path}, credentials="")).conclusion is Conclusion.UNSAFE_FILE
+
+
+@only_root
 def test_a_file_that_anybody_can_read_is_no_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private(tmp_path / "vault-key", KEY, 0o444)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))

@@ -125,7 +125,7 @@ def _key(settled: Settled) -> KeySource:
             "the same name (INFISICAL_KEY_FILE), the systemd credential infisical_vault_key, or key_file under [vault] "
             "in the configuration file. A new key is made by: infisical-sync vault keygen --key-file PATH"
         )  # fmt: skip
-    return key_source(**given)
+    return key_source(**given, credentials=settled.credentials)
 
 
 def _opened(settled: Settled, say: Console, *further: KeySource, tolerant: bool = False) -> tuple[Vault, StateFile]:
@@ -618,7 +618,7 @@ def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
         raise ConfigurationError("state_file", "not given under [notify] in the configuration file.")
     webhook = settled.group("notify", ("webhook_url", "webhook_url_file"))
     if "webhook_url_file" in webhook:
-        webhook["webhook_url"] = secret_text(webhook["webhook_url_file"], "webhook_url_file", os.environ)
+        webhook["webhook_url"] = secret_text(webhook["webhook_url_file"], "webhook_url_file", settled.credentials)
     reminder = settled.first(("notify", "reminder"))
     channel = Channel(
         command=settled.first(("notify", "command")) or "",
@@ -812,7 +812,7 @@ def _vault_rekey(settled: Settled, arguments: argparse.Namespace, say: Console) 
             "new_key_file", "not given. Set --new-key-file or --new-passphrase-file, --data to change the data key, or "
             "both. A new key is made by: infisical-sync vault keygen --key-file PATH"
         )  # fmt: skip
-    new = key_source(**given) if given else _key(settled)
+    new = key_source(**given, credentials=settled.credentials) if given else _key(settled)
     vault, state = _opened(settled, say, new)
     contents = rekey(vault, state, new, data=arguments.data)
     say.out(f"{vault.path} is sealed anew: generation {contents.generation}")

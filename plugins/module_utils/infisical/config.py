@@ -173,6 +173,9 @@ CONFIG_FILES = ("~/.config/infisical-sync/config.ini", "/etc/infisical-sync/conf
 JOBS = "/etc/infisical-sync/jobs"
 """Where the agent's jobs are configured, each in a file of its name."""
 
+SERVICES_CREDENTIALS = "/run/credentials"
+"""Where systemd puts the credentials of services, each in a directory of its unit's name."""
+
 _LONGEST_CREDENTIAL = 65536
 """Bytes of a credential in a file of its own: a longer one is the wrong file."""
 
@@ -198,7 +201,8 @@ class Settled:
             self._layers = (given, found, _from_environment(environ), _from_credentials(environ))
         else:
             self._layers = (given, _from_environment(environ), _from_credentials(environ), found)
-        self._environ = environ
+        self.credentials = environ.get("CREDENTIALS_DIRECTORY", "")
+        """The directory of systemd's credentials that counts, empty for none."""
         self._path = path
         self._file = found
 
@@ -246,7 +250,7 @@ class Settled:
             group = self.group("infisical", (name, name + "_file"))
             options.pop(name + "_file", None)
             if name not in group and group:
-                group[name] = secret_text(group[name + "_file"], name + "_file", self._environ)
+                group[name] = secret_text(group[name + "_file"], name + "_file", self.credentials)
             options[name] = group.get(name)
         return options
 
@@ -313,11 +317,11 @@ def job_of(path: str) -> str:
 def _of_service(environ: Mapping[str, str], job: str) -> dict[str, str]:
     """What of the environment counts for a job of the agent: the credentials of the job's own services.
 
-    systemd names the directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY).
+    systemd names the directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY). Only root can make one there, so
+    that nobody else puts a key or a login of their own in the place of the job's.
     """
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
-    unit = os.path.basename(directory)
-    own = unit.startswith("infisical-") and unit.endswith(f"@{job}.service")
+    own = re.fullmatch(rf"{SERVICES_CREDENTIALS}/infisical-[a-z]+@{re.escape(job)}\.service", directory)
     return {"CREDENTIALS_DIRECTORY": directory} if own else {}
 
 
@@ -473,8 +477,9 @@ def path_of_file(option: str, text: str) -> str:
     return os.path.abspath(os.path.expanduser(text))
 
 
-def secret_text(path: str, option: str, environ: Mapping[str, str]) -> str:
-    """The one line of a file that holds a credential, and is safe to: only its owner reads it, or systemd put it there.
+def secret_text(path: str, option: str, credentials: str) -> str:
+    """The one line of a file that holds a credential, and is safe to: only its owner reads it, or systemd put it into
+    the directory `credentials`.
 
     Raises ConfigurationError, which never quotes it.
     """
@@ -483,7 +488,7 @@ def secret_text(path: str, option: str, environ: Mapping[str, str]) -> str:
 
     most = _LONGEST_CREDENTIAL + 1
     try:
-        raw = files.read_private(path, "file", most=most, credential=is_credential(path, environ))
+        raw = files.read_private(path, "file", most=most, credential=is_credential(path, credentials))
     except FileNotFoundError:
         raise ConfigurationError(option, f"'{path}' does not exist.") from None
     except InfisicalError as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
@@ -49,11 +48,17 @@ class KeySource(Protocol):
         """The key (or two, see `keys_in`) or passphrase, read once and then remembered. Raises InfisicalError."""
 
 
+def credentials_directory() -> str:
+    """The directory of the credentials of the service that this process belongs to (systemd.exec(5)), or empty."""
+    return os.environ.get("CREDENTIALS_DIRECTORY", "")
+
+
 @dataclass(frozen=True)
 class KeyFile:
-    """A file with a key that is its owner's alone, or a systemd credential's file."""
+    """A file with a key that is its owner's alone, or a systemd credential's file in the directory `credentials`."""
 
     path: str
+    credentials: str = field(default_factory=credentials_directory, repr=False)
     kind: Literal["key"] = field(default="key", init=False, repr=False)
 
     def secret(self) -> bytes:
@@ -61,7 +66,7 @@ class KeyFile:
 
     @cached_property
     def _secret(self) -> bytes:
-        data = _read("key_file", "key file", self.path, _LONGEST_KEY + 1)
+        data = _read("key_file", "key file", self.path, _LONGEST_KEY + 1, self.credentials)
         if not keys_in(data):
             size = "is longer" if len(data) > KEY_BYTES else f"has {len(data)}"
             raise ConfigurationError(
@@ -72,9 +77,10 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class Credential:
-    """A systemd credential with a key, by name: of the service that this runs in, else as root decrypted."""
+    """A systemd credential with a key, by name: from the directory `credentials`, else as root decrypted."""
 
     name: str
+    credentials: str = field(default_factory=credentials_directory, repr=False)
     kind: Literal["key"] = field(default="key", init=False, repr=False)
 
     def secret(self) -> bytes:
@@ -105,10 +111,9 @@ class Credential:
         return data
 
     def _of_service(self) -> bytes | None:
-        directory = os.environ.get("CREDENTIALS_DIRECTORY")
-        if not directory:
+        if not self.credentials:
             return None
-        path = os.path.join(directory, self.name)
+        path = os.path.join(self.credentials, self.name)
         try:
             return files.read_private(path, "credential", most=_LONGEST_KEY + 1, credential=True)
         except FileNotFoundError:
@@ -155,6 +160,7 @@ class PassphraseFile:
     """
 
     path: str
+    credentials: str = field(default_factory=credentials_directory, repr=False)
     kind: Literal["passphrase"] = field(default="passphrase", init=False, repr=False)
 
     def secret(self) -> bytes:
@@ -162,7 +168,7 @@ class PassphraseFile:
 
     @cached_property
     def _secret(self) -> bytes:
-        data = _read("passphrase_file", "passphrase file", self.path, LONGEST_PASSPHRASE + 2)
+        data = _read("passphrase_file", "passphrase file", self.path, LONGEST_PASSPHRASE + 2, self.credentials)
         return _checked_passphrase("passphrase_file", data[:-1] if data.endswith(b"\n") else data)
 
 
@@ -172,17 +178,21 @@ def key_source(
     key_credential: str | None = "",
     passphrase: str | None = "",
     passphrase_file: str | None = "",
+    credentials: str | None = None,
 ) -> KeySource:
-    """The one source that is given; empty text and None count as not given. Raises ConfigurationError."""
+    """The one source that is given; empty text and None count as not given. `credentials` is the directory of systemd's
+    credentials, by default the one that the environment names. Raises ConfigurationError."""
+    if credentials is None:
+        credentials = credentials_directory()
     sources: list[KeySource] = []
     if key_file:
-        sources.append(KeyFile(key_file))
+        sources.append(KeyFile(key_file, credentials))
     if key_credential:
-        sources.append(Credential(key_credential))
+        sources.append(Credential(key_credential, credentials))
     if passphrase:
         sources.append(Passphrase(passphrase))
     if passphrase_file:
-        sources.append(PassphraseFile(passphrase_file))
+        sources.append(PassphraseFile(passphrase_file, credentials))
     if len(sources) != 1:
         raise ConfigurationError(
             "key_file",
@@ -225,9 +235,8 @@ def checked_new(source: KeySource) -> None:
         )
 
 
-def is_credential(path: str, environ: Mapping[str, str]) -> bool:
-    """Whether a file is in $CREDENTIALS_DIRECTORY, where systemd puts the credentials of a service."""
-    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+def is_credential(path: str, directory: str) -> bool:
+    """Whether a file is in the directory in which systemd puts the credentials of a service, if there is one."""
     # Of the directories, because /run may be reached by another name; the file itself must not be a link.
     return bool(directory) and os.path.realpath(os.path.dirname(os.path.abspath(path))) == os.path.realpath(directory)
 
@@ -269,10 +278,10 @@ def is_allowed_cost(n_log2: int, r: int, p: int) -> bool:
     return all(1 <= cost <= highest for cost, highest in zip((n_log2, r, p), HIGHEST_COST))
 
 
-def _read(option: str, what: str, path: str, most: int) -> bytes:
+def _read(option: str, what: str, path: str, most: int, credentials: str) -> bytes:
     path = os.path.abspath(path)
     try:
-        return files.read_private(path, what, most=most, credential=is_credential(path, os.environ))
+        return files.read_private(path, what, most=most, credential=is_credential(path, credentials))
     except FileNotFoundError:
         raise ConfigurationError(
             option,
