@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
-from ansible.module_utils.common.validation import check_type_bool, check_type_float
+from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_float
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.parsing.plugin_docs import read_docstring
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import ModuleDocFragment as AuthFragment
@@ -18,6 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.doc_fragments.scope import M
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import ModuleDocFragment as VaultFragment
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KEY_OPTIONS
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import NULL
 
 try:  # from ansible-core 2.19 on, what comes from YAML has types of Ansible's own
     from ansible.module_utils.datatag import native_type_name as _type_name
@@ -93,7 +94,7 @@ def resolve(
         for entry in definitions.get(name, {}).get("vars", ())
     )
     for name, definition in definitions.items():
-        value = direct.get(name)
+        value, origin = direct.get(name), ""
         if value is None:
             if (chosen and name in KEY_OPTIONS) or (by_identity and name == "auth_method"):
                 continue
@@ -101,22 +102,24 @@ def resolve(
             templated = {key: template(variables[key]) for key in known if key in variables}
             if name == "auth_method" and by_variables and all(map(_is_empty, templated.values())):
                 continue
-            value = _looked_up(name, templated)
+            value, origin = _looked_up(name, templated)
             if value is not None and _is_empty(value):
                 sources = (_looked_up(f"{name} {number}", templated) for number in range(len(_SOURCES[name])))
-                value = next((found for found in sources if not _is_empty(found)), None)
+                value, origin = next((found for found in sources if not _is_empty(found[0])), (None, ""))
         if value is not None:
-            resolved[name] = converted(name, definition, value)
+            resolved[name] = converted(name, definition, value, origin)
     return resolved
 
 
 _IDENTITY = ("client_id", "client_secret")
 
 
-def _looked_up(name: str, variables: Mapping[str, Any]) -> Any:
-    return C.config.get_config_value_and_origin(
+def _looked_up(name: str, variables: Mapping[str, Any]) -> tuple[Any, str]:
+    """The value of an option, and where it comes from in Ansible's words, such as `env: INFISICAL_TIMEOUT`."""
+    value, origin = C.config.get_config_value_and_origin(
         name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1], variables=variables
-    )[0]
+    )
+    return value, str(origin)
 
 
 def _is_empty(value: Any) -> bool:
@@ -125,13 +128,14 @@ def _is_empty(value: Any) -> bool:
 
 _TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bool": (check_type_bool, "true or false"),
-    "float": (check_type_float, "a number of seconds"),
+    "float": (check_type_float, "a number"),
 }
 _NUMBERS = ("int", "float")
 
 
-def converted(name: str, definition: Mapping[str, Any], value: Any) -> Any:
-    """An option's value as its documentation has it: true or false, a number, or else a string.
+def converted(name: str, definition: Mapping[str, Any], value: Any, origin: str = "") -> Any:
+    """An option's value as its documentation has it: true or false, a number, or else a string. `origin` is where it
+    comes from if not from a task or lookup.
 
     Paths stay as they are written, because `~` is for the host that opens them. Raises ConfigurationError for another
     type or choice; a value that may be secret is not quoted.
@@ -144,7 +148,7 @@ def converted(name: str, definition: Mapping[str, Any], value: Any) -> Any:
                 return convert(value)
         except (TypeError, ValueError):
             pass
-        raise ConfigurationError(name, f"must be {meaning}.")
+        raise ConfigurationError(name, f"must be {meaning}{f' (set by {origin})' if origin else ''}.")
     text = as_text(name, value)
     choices = definition.get("choices")
     if choices and text not in choices:
@@ -186,7 +190,11 @@ def _check_type(label: str, definition: Mapping[str, Any], value: Any) -> None:
         of_one = not isinstance(value, Sequence) or isinstance(value, str)
         for entry in [value] if of_one else value:
             _check_type(label, {**definition, "type": definition.get("elements", "raw")}, entry)
-    elif wanted == "dict" and isinstance(value, Mapping):
+    elif wanted == "dict":
+        try:
+            value = value if isinstance(value, Mapping) else check_type_dict(value)
+        except (TypeError, ValueError):
+            raise ConfigurationError(label, "must be a mapping of names to values.") from None
         if parts:
             called = next((value[name] for name in ("name", "path") if isinstance(value.get(name), str)), "")
             check_types(value, parts, f"{label}: {called}: " if called else f"{label}: ")
@@ -218,6 +226,8 @@ def as_text(name: str, value: Any) -> str:
         return value
     if name.split(": ")[-1] == "mode" and isinstance(value, (int, float)):
         raise ConfigurationError(name, f"must be a quoted string like '0644' (got the number {value}).")
+    if value is None:
+        raise ConfigurationError(name, NULL)
     raise ConfigurationError(name, f"must be a string, not {_type_name(value)}: quote it in YAML.{_HINT}")
 
 

@@ -1314,7 +1314,7 @@ def test_a_push_without_read_permission_takes_names_and_batches(site: Site, with
         ('{"A": {"x": "canary-1234"}}', "A: must be a string, not dict"),
         ('{"A": {}, "B": "canary-1234"}', "A: must be a string, not dict"),
         ('{"A": [{"x": "canary-1234"}]}', "A: must be a string, not list"),
-        ('{"A": null}', "A: must be a string, not NoneType"),
+        ('{"A": null}', "A: must be a string (got null)."),
         ('\ufeff{"A": 1}', "A: must be a string, not int"),
         ('{"A": "x", "A": "y"}', "more than once"),
         ('{"A": "canary-1234"', "begins like JSON"),

@@ -223,3 +223,24 @@ def test_wrong_mode_is_named_with_the_right_spelling() -> None:
     assert str(caught.value) == (
         "jobs: shop: files: /etc/shop.env: mode: must be a quoted string like '0644' (got the number 420)."
     )
+
+
+def test_wrong_number_is_reported_with_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"max_response_size: must be a number\.\Z"):
+        resolve({"max_response_size": "lots"})
+    monkeypatch.setenv("INFISICAL_TIMEOUT", CANARY)
+    with pytest.raises(ConfigurationError, match=r"must be a number \(set by env: INFISICAL_TIMEOUT\)") as caught:
+        resolve({})
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [["a"], [1], [None], "a"])
+def test_a_list_of_mappings_is_refused_by_its_name(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="jobs: must be a mapping"):
+        options.check_types({"jobs": given}, options.documented("infisical_agent"))
+    options.check_types({"jobs": ["name=shop", '{"name": "till"}']}, options.documented("infisical_agent"))
+
+
+def test_null_is_named_in_the_words_of_yaml() -> None:
+    with pytest.raises(ConfigurationError, match=r"secrets: A: must be a string \(got null\)\.\Z"):
+        options.as_texts("secrets", {"A": None})

@@ -27,6 +27,9 @@ LONGEST_WAIT = 86_400.0
 LARGEST_RESPONSE = 4096.0
 """MiB that an answer may be allowed to have."""
 
+NULL = "must be a string (got null)."
+"""What is wrong with a name or value that is null in YAML or JSON."""
+
 _PREFIX = r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~%-]+)+"
 """A path of segments that need no encoding and do not lead upwards."""
 
@@ -353,6 +356,8 @@ def checked_path(path: str) -> str:
 
 def checked_name(name: object, option: str = "name") -> str:
     """A secret's name as the server will store it (outer white space trimmed). Raises ConfigurationError."""
+    if name is None:
+        raise ConfigurationError(option, NULL)
     if not isinstance(name, str):
         raise ConfigurationError(option, f"must be a string, not {type(name).__name__}: quote it in YAML")
     trimmed = trim(name)
@@ -378,6 +383,8 @@ def normalized_name(name: str, option: str = "name") -> str:
 
 def checked_value(value: object, option: str = "value") -> str:
     """A secret's value. Raises ConfigurationError for anything but a string, without telling the value."""
+    if value is None:
+        raise ConfigurationError(option, NULL)
     if not isinstance(value, str):
         raise ConfigurationError(
             option,
