@@ -484,7 +484,7 @@ def test_configuration_authentication_network_guard_vault_busy_and_partial_have_
     assert "Waiting 0.1 s" in said
     server.delete_secret(PROJECT, "dev", "/app", "DB_USER")
     server.delete_secret(PROJECT, "dev", "/app", "DB_PASSWORD")
-    assert "allow_empty" in client.run("sync", "--prune", code=5)
+    assert "set --allow-empty for this run" in client.run("sync", "--prune", code=5)
     assert client.vault.read_bytes() == before
     client.run("sync", "--key-file", private(client.folder / "wrong", "x" * 32), code=6)
     with open(f"{client.vault}.cycle.lock", "rb") as lock:
@@ -796,10 +796,10 @@ def test_a_client_secret_or_token_can_be_in_a_file_that_others_cannot_read(clien
         (f"[infisical]\n{CANARY}\n", 0o600, "line 2"),
         (f"[infisical]\nurl = x\nurl = {CANARY}\n", 0o600, "line 3"),
         ("[vault]\nkey_file = relative/key\n", 0o600, "absolute"),
-        ("[vault]\nlock_wait = soon\n", 0o600, "lock_wait: 'soon' is no number"),
+        ("[vault]\nlock_wait = soon\n", 0o600, "lock_wait: must be a number."),
         ("[vault]\nlock_wait = nan\n", 0o600, "lock_wait"),
-        ("[sync]\nprune = perhaps\n", 0o600, "prune: 'perhaps' is not true or false"),
-        ("[sync]\nprune_scope = all\n", 0o600, "prune_scope: 'all' is not one of job, vault"),
+        ("[sync]\nprune = perhaps\n", 0o600, "prune: must be true or false."),
+        ("[sync]\nprune_scope = all\n", 0o600, "prune_scope: must be one of job, vault."),
         ("[infisical]\nauth_method = magic\n", 0o600, "universal_auth, token"),
     ],
 )

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, config, systemd
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+    Conclusion,
+    ConfigurationError,
+    InfisicalError,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import make_key_file
 
 ARGUMENTS = [
@@ -95,3 +99,80 @@ def test_key_of_a_job_comes_from_no_directory_but_its_units(
     monkeypatch.setenv("PATH", str(tmp_path))  # so that no key of this machine is decrypted
     code = cli.main(["vault", "set", "A", "--file", str(tmp_path / "value"), "--job", "shop"])
     assert (code, vault.exists()) == ((cli.OK, True) if own else (cli.USAGE, False))
+
+
+def job_without(tmp_path: Path, text: str) -> str:
+    (tmp_path / "jobs").mkdir()
+    path = tmp_path / "jobs" / "shop.ini"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "said"),
+    [
+        (["status"], "[vault]\npath = /v\n", "key_file: not given in {}. Run the role scheduled_sync again"),
+        (["status"], "[vault]\nkey_file = /k\n", "vault: not given in {}. Run the role scheduled_sync again"),
+        (["sync"], "[infisical]\nclient_id = x\n", "url: not given in {}. Set infisical_url, and run the role"),
+        (["push", "--from", "-"], "[infisical]\n", "url: not given in {}. Set infisical_url, and run the role"),
+    ],
+)
+def test_advice_on_an_installed_job_names_its_file_and_the_role(
+    words: list[str], text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = job_without(tmp_path, text)
+    assert cli.main([*words, "--job", "shop"]) == cli.USAGE
+    error = capsys.readouterr().err
+    assert said.format(path) in error
+    assert "INFISICAL_" not in error
+
+
+def refusing(message: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Run a command that ends with this message."""
+
+    def refuse(*arguments: object) -> int:
+        raise InfisicalError(Conclusion.GUARD, message)
+
+    commands = [command._replace(run=refuse) if command.words == words[:1] else command for command in cli.COMMANDS]
+    monkeypatch.setattr(cli, "COMMANDS", tuple(commands))
+    assert cli.main(list(words)) == cli.GUARD
+
+
+@pytest.mark.parametrize(
+    ("advice", "typed"),
+    [
+        ("Leave it out, or set overwrite_rotated: true for this run.", "set --overwrite-rotated for this run."),
+        ("If so, set a larger max_delete_percent for this run.", "set a larger --max-delete-percent for this run."),
+        ("Set validate_certs: false.", "Set --no-validate-certs."),
+        ("Set auth_method: token to use it.", "Set --auth-method token to use it."),
+        ("raise max_response_size.", "raise --max-response-size."),
+        ("Give vault_path, or use sha256.", "Give --vault, or use sha256."),
+        ("Set expand_references: false.", "Set expand_references: false."),  # push has no such option
+    ],
+)
+def test_advice_names_options_as_one_types_them(
+    advice: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing(advice, monkeypatch, "push", "--from", "-")
+    assert typed in capsys.readouterr().err
+    job_without(tmp_path, "[vault]\npath = /v\n")
+    monkeypatch.undo()
+    monkeypatch.setattr(config, "JOBS", str(tmp_path / "jobs"))
+    refusing(advice, monkeypatch, "push", "--from", "-", "--job", "shop")
+    assert advice in capsys.readouterr().err  # the role's spelling, for a job of the agent
+
+
+def test_wrong_variable_is_named_and_its_text_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable, option in (
+        ("INFISICAL_TIMEOUT", "timeout: must be a number"),
+        ("INFISICAL_VALIDATE_CERTS", "validate_certs: must be true or false"),
+        ("INFISICAL_API_VERSION", "api_version: must be one of auto, v3, v4"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "Canary5f1c2a9e7b")
+            assert cli.main(["sync", "--url", "https://x"]) == cli.USAGE
+        error = capsys.readouterr().err
+        assert f"{option} (set by the environment variable {variable})." in error
+        assert "Canary" not in error

@@ -104,12 +104,26 @@ def _required(settled: Settled, options: Mapping[str, Any], names: Iterable[str]
         if options.get(name):
             continue
         option = BY_PLACE["infisical", name]
+        _refuse_incomplete(settled, name)
         ways = [option.long] if option.flag else []
         ways += [option.environment[0], f"{name} under [infisical] in the configuration file"]
         if ("infisical", name + "_file") in BY_PLACE:
             ways.insert(len(ways) - 1, f"--{name.replace('_', '-')}-file")
             ways.insert(len(ways) - 1, f"the systemd credential infisical_{name}")
         raise ConfigurationError(name, f"not given ({option.help}). Set it by {', '.join(ways[:-1])} or {ways[-1]}.")
+
+
+def _refuse_incomplete(settled: Settled, name: str) -> None:
+    """Raise ConfigurationError for an option that the file of a job of the agent lacks: no other way to set it counts
+    for the job's services, and the role writes the file."""
+    if settled.installed:
+        variable = {"environment": "environment of the job in scheduled_sync_jobs", "url": "infisical_url",
+                    "project_id": "infisical_project_id", "client_id": "scheduled_sync_client_id",
+                    "client_secret": "scheduled_sync_client_secret"}.get(name)  # fmt: skip
+        hint = f"Set {variable}, and run" if variable else "Run"
+        raise ConfigurationError(
+            name, f"not given in {settled.installed}. {hint} the role scheduled_sync again: it writes this file."
+        )
 
 
 # The vault
@@ -120,6 +134,7 @@ def _key(settled: Settled) -> KeySource:
 
     given = settled.group("vault", KEY_OPTIONS)
     if not given:
+        _refuse_incomplete(settled, "key_file")
         raise ConfigurationError(
             "key_file", "not given. Set --key-file, --key-credential or --passphrase-file, the environment variable of "
             "the same name (INFISICAL_KEY_FILE), the systemd credential infisical_vault_key, or key_file under [vault] "
@@ -142,6 +157,7 @@ def _opened(settled: Settled, say: Console, *further: KeySource, tolerant: bool 
 def _vault_path(settled: Settled) -> str:
     path = settled.first(("vault", "path"))
     if not path:
+        _refuse_incomplete(settled, "vault")
         raise ConfigurationError(
             "vault", "not given. Set --vault, INFISICAL_VAULT_PATH, or path under [vault] in the configuration file."
         )
@@ -205,6 +221,8 @@ class Console:
         """Whether nothing is written: what is reported would be done."""
         self.job = ""
         """The job that everything is about, if the command works on several."""
+        self.flags: Mapping[str, str] = {}
+        """What advice calls the options of the command by, and how one types them."""
         self.partly: Callable[[Console, Mapping[str, Any]], None] = lambda say, details: None
         """Report what the command did before it failed, from the error's details; of most, nothing is known."""
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
@@ -229,8 +247,21 @@ class Console:
         self.clear()
         if sys.stderr is not None:  # it was closed by whoever started this
             about = f"{self.job}: " if self.job else ""
-            sys.stderr.write(f"infisical-sync: {shown(about + text)}\n")
+            sys.stderr.write(f"infisical-sync: {shown(about + self.advised(text))}\n")
             sys.stderr.flush()
+
+    def advised(self, text: str) -> str:
+        """The text, with each option that it advises to set spelled as one types it: shared advice is written for YAML."""
+        return _ADVICE.sub(self._typed, text)
+
+    def _typed(self, found: re.Match[str]) -> str:
+        verb, name, value = found.groups()
+        flag = self.flags.get(name)
+        if flag is None:
+            return found[0]
+        if BY_FLAG[flag] == "bool":
+            return verb + (f"--no-{flag[2:]}" if value == "false" else flag)
+        return verb + flag + (f" {value}" if value else "")
 
     def log(self, text: str) -> None:
         """What is going on: in place on a terminal, where one watches; elsewhere only what explains a long silence."""
@@ -249,6 +280,11 @@ class Console:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
             self._progress = False
+
+
+_ADVICE = re.compile(
+    r"\b((?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se) (?:an?other |a larger |a longer )?)([a-z_]+)(?:: ([a-z_]+))?\b"
+)
 
 
 def _write(data: bytes) -> None:
@@ -1067,6 +1103,12 @@ def parser_of(command: Command) -> argparse.ArgumentParser:
     return parser
 
 
+def _flags(command: Command) -> dict[str, str]:
+    """How one types the options of a command, by their names."""
+    taken = [option for option in OPTIONS if option.flag and option.section in command.sections]
+    return {"vault_path" if option.long == "--vault" else option.name: option.long for option in taken}
+
+
 def _shadowed(command: Command, option: Option) -> bool:
     """Whether another option of the command already has this one's flag: `push` has two state files, and writes one."""
     return command.words == ("push",) and option.place == ("vault", "state_file")
@@ -1260,7 +1302,10 @@ def _dispatch(words: list[str], say: Console) -> int:
     if command.run is _metadata:  # it reads them all itself, so that one that is wrong hides no other
         configs = [os.devnull]
     if len(configs) == 1:
-        return command.run(Settled(given, os.environ, configs[0]), parsed, say)
+        settled = Settled(given, os.environ, configs[0])
+        if not settled.installed:  # what the services of a job do is set by the role
+            say.flags = _flags(command)
+        return command.run(settled, parsed, say)
     return _each(command, configs, parsed, given, say)
 
 
@@ -1345,7 +1390,7 @@ def _report_error(say: Console, error: InfisicalError) -> None:
     for text in error.details.get("warnings", ()):
         say.warn(text)
     if say.json:
-        say.data(_failure(say, error.conclusion.value, str(error), error.details))
+        say.data(_failure(say, error.conclusion.value, say.advised(str(error)), error.details))
     else:
         say.partly(say, error.details)
     say.error(str(error))

@@ -180,6 +180,14 @@ _LONGEST_CREDENTIAL = 65536
 """Bytes of a credential in a file of its own: a longer one is the wrong file."""
 
 Layer = Mapping[tuple[str, str], str]
+
+
+class _OfVariable(str):
+    """An option's text from the environment."""
+
+    variable = ""
+
+
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -204,6 +212,8 @@ class Settled:
         self.credentials = environ.get("CREDENTIALS_DIRECTORY", "")
         """The directory of systemd's credentials that counts, empty for none."""
         self._path = path
+        self.installed = path if job else ""
+        """The configuration file, if it is that of a job of the agent."""
         self._file = found
 
     def first(self, *places: tuple[str, str]) -> Any:
@@ -317,8 +327,8 @@ def job_of(path: str) -> str:
 def _of_service(environ: Mapping[str, str], job: str) -> dict[str, str]:
     """What of the environment counts for a job of the agent: the credentials of the job's own services.
 
-    systemd names the directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY). Only root can make one there, so
-    that nobody else puts a key or a login of their own in the place of the job's.
+    systemd names the directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY). Only root can make one there, and
+    so nobody else can put another key or login in the place of the job's.
     """
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     own = re.fullmatch(rf"{SERVICES_CREDENTIALS}/infisical-[a-z]+@{re.escape(job)}\.service", directory)
@@ -328,9 +338,10 @@ def _of_service(environ: Mapping[str, str], job: str) -> dict[str, str]:
 def _from_environment(environ: Mapping[str, str]) -> Layer:
     found = {}
     for option in OPTIONS:
-        value = next((environ[name] for name in option.environment if environ.get(name, "").strip()), "")
-        if value:
-            found[option.place] = value
+        variable = next((name for name in option.environment if environ.get(name, "").strip()), "")
+        if variable:
+            found[option.place] = text = _OfVariable(environ[variable])
+            text.variable = variable
     return found
 
 
@@ -444,11 +455,15 @@ def _is_path(section: str, name: str) -> bool:
 
 
 def converted(option: Option, text: str) -> Any:
-    """An option's text as what it is: str, bool, float or a tuple of str. Raises ConfigurationError."""
+    """An option's text as what it is: str, bool, float or a tuple of str.
+
+    Raises ConfigurationError, which does not quote what may be a secret in the wrong place.
+    """
+    origin = f" (set by the environment variable {text.variable})" if isinstance(text, _OfVariable) else ""
     if option.kind == "bool":
         word = text.strip().lower()
         if word not in _WORDS:
-            raise ConfigurationError(option.name, f"'{text}' is not true or false.")
+            raise ConfigurationError(option.name, f"must be true or false{origin}.")
         return _WORDS[word]
     if option.kind == "number":
         try:
@@ -456,7 +471,7 @@ def converted(option: Option, text: str) -> Any:
         except ValueError:
             number = float("nan")
         if not math.isfinite(number):
-            raise ConfigurationError(option.name, f"'{text}' is no number.")
+            raise ConfigurationError(option.name, f"must be a number{origin}.")
         return number
     if option.kind == "list":
         return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -465,7 +480,7 @@ def converted(option: Option, text: str) -> Any:
     if option.kind == "path":
         return os.path.abspath(os.path.expanduser(text))
     if option.choices and text.strip() not in option.choices:
-        raise ConfigurationError(option.name, f"'{text}' is not one of {', '.join(option.choices)}.")
+        raise ConfigurationError(option.name, f"must be one of {', '.join(option.choices)}{origin}.")
     return text.strip() if option.choices else text
 
 
