@@ -771,7 +771,7 @@ def test_error_reports_the_changes_before_it(host: Host, monkeypatch: pytest.Mon
         host.programs.put("systemctl", "echo broken >&2; exit 1")
     if what == "job":
         wanted = replace(AGENT, jobs=(SHOP._replace(name="till"),))
-    with pytest.raises(InfisicalError, match="disk is full|broken") as caught:
+    with pytest.raises(InfisicalError, match=r"disk is full|broken") as caught:
         agent.remove(remove_vault=False) if what == "agent" else host.apply(wanted)
     details, said = caught.value.details, str(caught.value)
     assert details["changed"] is True

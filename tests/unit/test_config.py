@@ -194,7 +194,7 @@ def test_job_that_is_no_file_is_refused_without_waiting(
     refused: list[ConfigurationError] = []
 
     def read() -> None:
-        with pytest.raises(ConfigurationError, match="x.ini' cannot be read: it is not a regular file") as caught:
+        with pytest.raises(ConfigurationError, match=r"x\.ini' cannot be read: it is not a regular file") as caught:
             Settled({}, {}, config.job_file("x"))
         refused.append(caught.value)
 

@@ -290,7 +290,7 @@ def test_where_it_cannot_be_remembered_that_is_said(
 
 
 def test_nothing_is_called_told_without_a_way_to_tell(tmp_path: Path) -> None:
-    with pytest.raises(InfisicalError, match="^What has been told cannot be kept") as caught:
+    with pytest.raises(InfisicalError, match=r"^What has been told cannot be kept") as caught:
         notify.tell(str(tmp_path / "missing" / "told.json"), "web1", failed(), Channel())
     assert not caught.value.details
 
