@@ -162,7 +162,7 @@ def host(room: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Ite
                 "RUNTIME": "run/infisical-sync", "REPORTS": "run/infisical-agent"},
         agent: {"LIBRARY": "usr/local/lib/infisical-sync", "UNITS": "etc/systemd/system", "CRON": "etc/cron.d",
                 "_LOCK": "run/infisical-agent.lock"},
-        config: {"JOBS": "etc/infisical-sync/jobs"},
+        config: {"JOBS": "etc/infisical-sync/jobs", "SERVICES_CREDENTIALS": "run/credentials"},
         systemd: {"CREDSTORE": "etc/credstore.encrypted", "INSTALLED_MACHINE_ID": "etc/infisical-sync/machine-id",
                   "MACHINE_ID": "etc/machine-id"},
     }  # fmt: skip

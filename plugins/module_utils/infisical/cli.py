@@ -251,7 +251,7 @@ class Console:
             sys.stderr.flush()
 
     def advised(self, text: str) -> str:
-        """The text, with each option that it advises to set spelled as one types it: shared advice is written for YAML."""
+        """The text, with each option that it advises to set spelled as one types it: advice is written for YAML."""
         return _ADVICE.sub(self._typed, text)
 
     def _typed(self, found: re.Match[str]) -> str:

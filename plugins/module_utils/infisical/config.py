@@ -327,8 +327,8 @@ def job_of(path: str) -> str:
 def _of_service(environ: Mapping[str, str], job: str) -> dict[str, str]:
     """What of the environment counts for a job of the agent: the credentials of the job's own services.
 
-    systemd names the directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY). Only root can make one there, and
-    so nobody else can put another key or login in the place of the job's.
+    systemd names the directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY). Only root can make one there,
+    and so nobody else can put another key or login in the place of the job's.
     """
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     own = re.fullmatch(rf"{SERVICES_CREDENTIALS}/infisical-[a-z]+@{re.escape(job)}\.service", directory)
