@@ -137,7 +137,7 @@ def pulls(static: Static, folder: Path) -> list[Row]:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     make_key_file(str(folder / "key"))
-    api, job = connect(static.settings), Pull(project_ids=("p",), environment="dev")
+    job = Pull(project_ids=("p",), environment="dev")
     seal, fresh = AESGCM(bytes(32)), [0]
 
     def floor() -> None:
@@ -151,7 +151,8 @@ def pulls(static: Static, folder: Path) -> list[Row]:
     def pull_into(name: str, created: int) -> None:
         path = folder / name
         path.mkdir(exist_ok=True)
-        outcome = pull(api, *open_vault(str(path / "vault"), KeyFile(str(folder / "key"))), job)
+        # With an API of its own, as each cycle of a host has one.
+        outcome = pull(connect(static.settings), *open_vault(str(path / "vault"), KeyFile(str(folder / "key"))), job)
         if len(outcome.created) != created or outcome.unchanged != LISTED - created:
             sys.exit(f"bench: a pull of {LISTED} says {outcome.summary()}")
 

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Callable, TypeVar, overload
 
 from .auth import Login
@@ -167,8 +167,13 @@ class Api:
         self._keep_out(secrets, *(one.secrets for one in imports))
         return Listing(secrets, imports, answer.validator)
 
-    def _keep_out(self, *read: Iterable[Secret]) -> None:
-        self.transport.keep_out(text for secrets in read for secret in secrets for text in _hidden_texts(secret))
+    def _keep_out(self, *read: Sequence[Secret]) -> None:
+        # The texts alone: ten thousand secrets that live on are slow to collect.
+        for secrets in read:
+            if any(map(_ENCRYPTED, secrets)):
+                self.transport.keep_out(tuple(text for secret in secrets for text in _hidden_texts(secret)))
+            else:
+                self.transport.keep_out(tuple(map(_VALUE, secrets)))
 
     def get_secret(
         self,
@@ -597,6 +602,7 @@ def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
 
 
 _PLAIN = (None, False)
+_VALUE, _ENCRYPTED = attrgetter("value"), attrgetter("encrypted_metadata")
 
 
 def _hidden_texts(secret: Secret) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from typing import Callable, Optional
+from typing import IO, Callable, Optional
 
 from .errors import Conclusion, InfisicalError
 
@@ -297,7 +297,12 @@ def read_regular(path: str, *, directory: int | None = None, most: int = -1) -> 
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        return stream.read(most)
+        return _read(stream, most)
+
+
+def _read(stream: IO[bytes], most: int) -> bytes:
+    # A read of at most 256 MB takes as much memory first, however short the file is.
+    return stream.read() if most < 0 or os.fstat(stream.fileno()).st_size <= most else stream.read(most)
 
 
 def open_regular(path: str, flags: int) -> int:
@@ -325,7 +330,7 @@ def read_private(path: str, what: str, *, most: int, begins: bytes = b"", creden
             if problem:
                 raise InfisicalError(Conclusion.UNSAFE_FILE, f"The {what} {path} is not used: {problem}")
             beginning = stream.read(len(begins))
-            return beginning + stream.read(most - len(begins)) if beginning == begins else beginning
+            return beginning + _read(stream, most - len(begins)) if beginning == begins else beginning
     except FileNotFoundError:
         raise
     except OSError as error:
