@@ -413,8 +413,8 @@ def forget(project_id: str, directory: Path | None = None, *, volatile_for: floa
     """Make every listing of a project stale, whoever fetched it from whichever address: something in it was written.
 
     For `volatile_for` seconds none is kept at all, because a task that runs on by itself may still write. A `writer`
-    (see RunCache.writer) has noted what it has written, so that its own tasks go on with what they know; notes are
-    sealed for one identity and address, so that to all others it is a write like any.
+    (see RunCache.writer) has noted what it has written, so that its own tasks go on with what they know. Other
+    identities cannot read these notes, so for them this write makes everything stale.
     """
     _TASK.clear()
     path = _generation_file(directory or _of_this_run(), project_id)
