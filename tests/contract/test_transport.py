@@ -354,7 +354,8 @@ def test_a_create_with_a_huge_answer_is_uncertain(controlled: Controlled, packed
     assert (error.conclusion, error.uncertain) == (Conclusion.NOT_JSON, True)
 
 
-NO_WRITE = [b'{"status": "ok"}', b'{"secret": "yes"}', b'{"secret": null}', b'{"secrets": {}}']
+NO_WRITE = [b'{"status": "ok"}', b'{"secret": "yes"}', b'{"secret": null}', b'{"secrets": {}}',
+            b'{"approval": "yes"}', b'{"approval": {"id": []}}']  # fmt: skip
 
 
 @pytest.mark.parametrize("body", NO_WRITE)

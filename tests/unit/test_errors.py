@@ -310,6 +310,12 @@ def test_a_long_message_is_searched_at_its_beginning_only() -> None:
         assert ("plan" in errors.remedy(C.INVALID, Op.LIST, text)) is found
 
 
+@pytest.mark.parametrize(("status", "expected"), [(200, C.NOT_JSON), (400, C.INVALID), (500, C.SERVER_ERROR)])
+def test_half_a_character_spoils_a_success_and_no_refusal(status: int, expected: Conclusion) -> None:
+    content = b'{"message": "Something about \\ud83d"}'
+    assert errors.conclude(Answer(status, {}, content, Op.LIST)) is expected
+
+
 QUOTED = sorted({said.partition(": ")[2] for _conclusion, said, _hint in HINTS}
                 | {"Invalid credentials", "jwt expired", "Access token number of uses limit reached",
                    "Failed to authorize: token usage limit reached", "Route x not found", "Tag not found"})  # fmt: skip

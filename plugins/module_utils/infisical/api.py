@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from operator import attrgetter, itemgetter
@@ -230,12 +231,9 @@ class Api:
                 self.has_batches = True
             raise
         self.has_batches = True
-        approval_id = _approval(data)
-        try:
+        with _answer_to(method):
+            approval_id = _approval(data)
             stored = _sent_values(_secrets(_rows(data, "secrets", optional=bool(approval_id)), scope), secrets)
-        except InfisicalError as error:
-            error.uncertain = method == "POST"
-            raise
         return Written(stored[0] if stored else None, approval_id, stored)
 
     def _write(
@@ -245,14 +243,11 @@ class Api:
         query = _scope_fields(scope) if method == "DELETE" else None
         secrets = _hidden_texts(secret)
         data = self._secrets(method, key, operation, what, query=query, body=body, secrets=secrets)
-        approval_id = _approval(data)
-        try:
-            stored = _secret(_object(data, "secret"), scope)
-        except InfisicalError as error:
-            if approval_id:
+        with _answer_to(method):
+            approval_id = _approval(data)
+            if approval_id and not isinstance(data.get("secret"), dict):
                 return Written(None, approval_id)
-            error.uncertain = method == "POST"
-            raise
+            stored = _secret(_object(data, "secret"), scope)
         return Written(_sent_values((stored,), (secret,))[0], approval_id)
 
     def _secrets(
@@ -523,6 +518,16 @@ def _unknown_shape(what: str) -> InfisicalError:
         Conclusion.NOT_JSON,
         f"Could not {what}: the answer is JSON, but not what an Infisical says. Check url and proxy.",
     )
+
+
+@contextlib.contextmanager
+def _answer_to(method: str) -> Iterator[None]:
+    """Mark an error of reading the answer to a write: what a POST wanted may have been done (see InfisicalError)."""
+    try:
+        yield
+    except InfisicalError as error:
+        error.uncertain = method == "POST"
+        raise
 
 
 def _approval(data: Mapping[str, Any]) -> str:

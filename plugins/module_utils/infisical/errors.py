@@ -317,9 +317,11 @@ def conclude(answer: Answer) -> Conclusion | None:
             return row.conclusion
     if answer.status >= 500:
         return Conclusion.TOO_LARGE if answer.sent > BODY_LIMIT else Conclusion.SERVER_ERROR
-    if data is None or not answer.is_unicode:
+    if data is None:
         return Conclusion.NOT_JSON
-    return None if 200 <= answer.status < 300 else Conclusion.INVALID
+    if not 200 <= answer.status < 300:
+        return Conclusion.INVALID
+    return None if answer.is_unicode else Conclusion.NOT_JSON
 
 
 def is_used_up(answer: Answer) -> bool:
