@@ -98,8 +98,8 @@ class ActionModule(InfisicalAction):
             contents = {name: collected.content(name) for name in paths}
             written: list[str] = []
             for name in sorted(paths, key="graph_file".__eq__):
-                before = after_writing(f"Written: {', '.join(written)}.", changed=changed, written=written)
-                with before if written else contextlib.nullcontext():
+                before = f"Written: {', '.join(written)}." if written else ""
+                with after_writing(before, changed=changed, written=written):
                     fleet_graph.write(paths[name], contents[name], mode)
                 written.append(paths[name])
         result: dict[str, Any] = {

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 from .infisical.errors import Conclusion, ConfigurationError, InfisicalError, after_writing
@@ -78,9 +78,8 @@ def opened(
 
 def after_key(module: InfisicalModule, key_created: bool) -> AbstractContextManager[None]:
     """`after_writing` for what comes after `opened`: its error reports the key file if that was made."""
-    if not key_created or module.check_mode:
-        return nullcontext()
-    return after_writing(f"The key file {module.params['key_file']} was made.", key_created=True)
+    made = key_created and not module.check_mode
+    return after_writing(f"The key file {module.params['key_file']} was made." if made else "", key_created=True)
 
 
 class _KeyThatWouldBeMade:

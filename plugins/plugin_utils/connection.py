@@ -41,7 +41,7 @@ def read_one(api: Api, scope: Scope, key: str, **reading: bool) -> Merged:
 
 
 def read_stored(api: Api, scope: Scope) -> Merged:
-    """All secrets of a folder as they are stored, none if there is no such folder. Raises InfisicalError."""
+    """All secrets of a folder as they are stored. A folder that does not exist has none. Raises InfisicalError."""
     try:
         return merged(Remote(api, scope).stored(explain=False))
     except InfisicalError as error:

@@ -210,7 +210,7 @@ class RunCache:
         """
 
         def fetch() -> Merged:
-            return self._noted(self.api(), lambda api: _connection().read_all(api, scope, **reading))
+            return self._noted(self.api(), _connection().read_all(self.api(), scope, **reading))
 
         return self._fetched(scope, ["list", asdict(scope), reading], fetch)
 
@@ -218,7 +218,7 @@ class RunCache:
         """One secret by name (an empty mapping where there is none), as `Remote.find` gives it."""
 
         def fetch() -> Merged:
-            return self._noted(self.api(), lambda api: _connection().read_one(api, scope, key, **reading))
+            return self._noted(self.api(), _connection().read_one(self.api(), scope, key, **reading))
 
         return self._fetched(scope, ["one", asdict(scope), key, reading], fetch)
 
@@ -261,7 +261,8 @@ class RunCache:
             return None
 
         def fetch() -> Merged:
-            return self._noted(self._connected(self._hasty()), lambda api: _connection().read_stored(api, scope))
+            api = self._connected(self._hasty())
+            return self._noted(api, _connection().read_stored(api, scope))
 
         try:
             self._shared(folder, lambda: self._generation(scope, written=False), fetch)
@@ -304,8 +305,8 @@ class RunCache:
         if settings.auth_method == "token" or (self._files.recall(no_way) or 0) > time.time():
             return None
         try:
-            tokens = self._connected(self._hasty()).tokens
-            return tokens.renew(rejected) if rejected else tokens.current()
+            api: Api = _connection().connected(self._hasty(), self._files, self._log)
+            return api.tokens.renew(rejected) if rejected else api.tokens.current()
         except InfisicalError as error:
             if error.conclusion not in _OTHERWISE_ON_A_HOST:
                 raise
@@ -336,9 +337,8 @@ class RunCache:
         api.version = api.version or str(self._files.recall("version") or "")
         return api
 
-    def _noted(self, api: Api, read: Callable[[Api], Merged]) -> Merged:
-        """What is read, after noting for the run which version of its routes the server has."""
-        found = read(api)
+    def _noted(self, api: Api, found: Merged) -> Merged:
+        """What was read. The version of the API, which is known then, is noted for the run."""
         if self._mode == "run":
             self._files.note("version", api.version)
         return found
@@ -473,8 +473,10 @@ def _note_name(scope: Scope, key: str) -> str:
 
 
 def _connection() -> Any:
-    """The module that speaks to the server, imported by who needs it: Ansible compiles what is imported anew in each
-    fork, and most tasks find what another one has fetched."""
+    """The module `connection`, imported only when something must be read from the server.
+
+    Ansible compiles imports again in every fork, and most tasks find in the cache what another task has read.
+    """
     from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection
 
     return connection

@@ -302,11 +302,10 @@ def _changes_reported(host: Host) -> Iterator[None]:
     except InfisicalError as error:
         changes, warnings = host.done.changes, host.done.warnings
         error.details = {"changed": False, **error.details, "changes": changes, "warnings": warnings}
-        if not changes:
-            raise
-        if host.check:
+        before = ""
+        if changes and host.check:
             before = f"Changes that a run would make before this error: {len(changes)}."
-        else:
+        elif changes:
             before = f"Changes made before this error: {len(changes)} (the last one may be incomplete)."
             if host.withdrawn:
                 before += f" Delivered files removed: {named(host.withdrawn)}."
@@ -649,7 +648,7 @@ def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
                    or any(removed.startswith(path + "/") for removed in done.removed)],
         )  # fmt: skip
         failure = done.failure()
-        with after_writing(str(failure)) if failure else contextlib.nullcontext():
+        with after_writing(str(failure or "")):
             record.write()
     if failure:
         raise failure

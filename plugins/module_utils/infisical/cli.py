@@ -1123,7 +1123,7 @@ def _add(parser: Any, option: Option) -> None:
         group.add_argument("--no-" + option.long[2:], dest=destination, action="store_const", const="false",
                            help="the opposite" if option.on else argparse.SUPPRESS)  # fmt: skip
         return
-    metavar = {"path": "PATH", "number": "NUMBER", "list": "A,B"}.get(option.kind, "TEXT")
+    metavar = {"file": "PATH", "path": "PATH", "number": "NUMBER", "list": "A,B"}.get(option.kind, "TEXT")
     if option.choices:
         metavar = "|".join(option.choices)
     parser.add_argument(option.long, dest=destination, metavar=metavar, help=option.help.replace("%", "%%"),

@@ -66,12 +66,12 @@ OPTIONS: tuple[Option, ...] = (
            choices=("universal_auth", "token")),
     Option("infisical", "client_id", "text", "client id of the machine identity",
            variables=("INFISICAL_CLIENT_ID", "INFISICAL_UNIVERSAL_AUTH_CLIENT_ID")),
-    Option("infisical", "client_id_file", "path", "file with the client id"),
+    Option("infisical", "client_id_file", "file", "file with the client id"),
     Option("infisical", "client_secret", "text", "client secret of the machine identity", flag=False,
            variables=("INFISICAL_CLIENT_SECRET", "INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET")),
-    Option("infisical", "client_secret_file", "path", "file with the client secret"),
+    Option("infisical", "client_secret_file", "file", "file with the client secret"),
     Option("infisical", "token", "text", "access token, for auth_method token", flag=False),
-    Option("infisical", "token_file", "path", "file with the access token"),
+    Option("infisical", "token_file", "file", "file with the access token"),
     Option("infisical", "project_id", "text", "id of the project"),
     Option("infisical", "environment", "text", "slug of the environment, such as prod; there is no default"),
     Option("infisical", "secret_path", "text", "path of the folder; default /"),
@@ -87,12 +87,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("infisical", "connection_wait", "number", "seconds before the repeat after a lost connection; default 10"),
     Option("infisical", "max_wait", "number", "longest wait in seconds that a server may ask for; default 300"),
     Option("infisical", "max_response_size", "number", "largest answer in MiB that is read, also unpacked; default 64"),
-    Option("vault", "path", "path", "the vault's file", variables=("INFISICAL_VAULT_PATH",)),
-    Option("vault", "key_file", "path", "file with the vault's 32-byte key"),
+    Option("vault", "path", "file", "the vault's file", variables=("INFISICAL_VAULT_PATH",)),
+    Option("vault", "key_file", "file", "file with the vault's 32-byte key"),
     Option("vault", "key_credential", "text", "name of a systemd credential with the vault's key"),
     Option("vault", "passphrase", "text", "the vault's passphrase", flag=False),
-    Option("vault", "passphrase_file", "path", "file with the vault's passphrase"),
-    Option("vault", "state_file", "path", f"the state file; default {STATE_FILE} beside the vault"),
+    Option("vault", "passphrase_file", "file", "file with the vault's passphrase"),
+    Option("vault", "state_file", "file", f"the state file; default {STATE_FILE} beside the vault"),
     Option("vault", "lock_wait", "number", "seconds to wait for another sync or writer; default 30"),
     Option("sync", "job", "text", "name of the job, by which it knows its own entries; default default"),
     Option("sync", "project_ids", "list", "ids of the projects, separated by commas, in place of project_id; all, or "
@@ -122,25 +122,25 @@ OPTIONS: tuple[Option, ...] = (
     Option("push", "max_delete_percent", "number", _PERCENT),
     Option("push", "allow_empty", "bool", _EMPTY),
     Option("push", "overwrite_rotated", "bool", "replace or delete secrets too that Infisical rotates by itself"),
-    Option("push", "state_file", "path", "file with hashes of what was pushed, for identities that may write but not "
+    Option("push", "state_file", "file", "file with hashes of what was pushed, for identities that may write but not "
            "read; default none"),
     Option("push", "state_hash", "text", "hash of values in that file, hmac-sha256 with a key from the vault; default "
            "sha256", choices=("sha256", "hmac-sha256")),
-    Option("agent", "result_file", "path", "file that keeps what a sync came to, for deliver and notify", flag=False),
-    Option("agent", "login_file", "path", "file by which the jobs of a host remember that a login was refused, and do "
+    Option("agent", "result_file", "file", "file that keeps what a sync came to, for deliver and notify", flag=False),
+    Option("agent", "login_file", "file", "file by which the jobs of a host remember that a login was refused, and do "
            "not repeat it", flag=False),
     Option("agent", "interval", "text", "how often the job runs, such as 15m, to tell when it is late", flag=False),
     Option("agent", "rate_limit_jitter", "number", "seconds to wait at random on top of what a rate limit asks for; "
            "default 0", flag=False),
-    Option("deliver", "record_file", "path", "file that keeps what was delivered", flag=False),
+    Option("deliver", "record_file", "file", "file that keeps what was delivered", flag=False),
     Option("deliver", "runtime_directory", "path", "directory that says that all has been delivered since the boot",
            flag=False),
     Option("deliver", "metrics_directory", "path", "directory of the node exporter's textfile collector; default none",
            flag=False),
-    Option("notify", "state_file", "path", "file that keeps what was told last", flag=False),
+    Option("notify", "state_file", "file", "file that keeps what was told last", flag=False),
     Option("notify", "command", "text", "program with arguments that gets JSON on standard input", flag=False),
     Option("notify", "webhook_url", "text", "URL that JSON is sent to, which is a secret", flag=False),
-    Option("notify", "webhook_url_file", "path", "file with that URL", flag=False),
+    Option("notify", "webhook_url_file", "file", "file with that URL", flag=False),
     Option("notify", "reminder", "number", "seconds after which a failure that goes on is told again, 0 for never; "
            "default 86400", flag=False),
 )  # fmt: skip
@@ -175,6 +175,9 @@ JOBS = "/etc/infisical-sync/jobs"
 
 SERVICES_CREDENTIALS = "/run/credentials"
 """Where systemd puts the credentials of services, each in a directory of its unit's name."""
+
+_PATHS = ("file", "path")
+"""Kinds of options that are a path: a `path` may be that of a directory."""
 
 _LONGEST_CREDENTIAL = 65536
 """Bytes of a credential in a file of its own: a longer one is the wrong file."""
@@ -236,7 +239,7 @@ class Settled:
 
     def paths(self) -> list[str]:
         """Every file and directory that is named by an option, and the configuration file itself."""
-        named = (self.first(option.place) for option in OPTIONS if option.kind == "path")
+        named = (self.first(option.place) for option in OPTIONS if option.kind in _PATHS)
         delivered = (
             value
             for (section, name), value in self._file.items()
@@ -451,7 +454,7 @@ def _check_lines(path: str, section: str, name: str, value: str) -> None:
 
 def _is_path(section: str, name: str) -> bool:
     option = BY_PLACE.get((section, name))
-    return name == "path" if option is None else option.kind == "path"
+    return name == "path" if option is None else option.kind in _PATHS
 
 
 def converted(option: Option, text: str) -> Any:
@@ -475,7 +478,7 @@ def converted(option: Option, text: str) -> Any:
         return number
     if option.kind == "list":
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if option.kind == "path" and not (option.name == "ca_path" or option.name.endswith("_directory")):
+    if option.kind == "file":
         return path_of_file(option.name, text)
     if option.kind == "path":
         return os.path.abspath(os.path.expanduser(text))

@@ -60,7 +60,8 @@ def reported(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Report
     outcome = reporter.outcome
     if outcome is not None:
         about = replace(about, counts=outcome.counts, generation=outcome.generation)
-    with contextlib.nullcontext() if outcome is None else after_writing("The sync is done.", **outcome.as_result()):
+    done, details = ("", {}) if outcome is None else ("The sync is done.", outcome.as_result())
+    with after_writing(done, **details):
         _write(path, about, started)
 
 
@@ -97,7 +98,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     from .deliver import DELIVERED, Delivery, after_delivery, recorded
 
     report = replace(reports.read(work.result_file), job=job)
-    secrets, generation, done, problem = None, 0, None, None
+    secrets, generation, done, problem = None, 0, Delivery(), None
     try:
         if vault.exists():
             with recorded(work.record_file) as record:
@@ -106,7 +107,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
                 values = {name: secret.value or "" for name, secret in contents.secrets.items()}
                 done = _delivered(values, work.files, record)
             if work.runtime_directory:
-                with after_delivery(done or Delivery()):
+                with after_delivery(done):
                     _published(os.path.join(work.runtime_directory, DELIVERED), f"{generation}\n")
     except InfisicalError as error:
         problem = error
@@ -115,7 +116,6 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
             report = replace(report, conclusion=error.conclusion.value, message=str(error), ended=ended)
             with contextlib.suppress(OSError):
                 reports.write(work.result_file, report, durable=False)
-    done = done or Delivery()
     if work.metrics_directory:
         try:
             with after_delivery(done):

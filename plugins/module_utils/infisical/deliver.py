@@ -221,8 +221,8 @@ def withdraw(record: Record, paths: Iterable[str]) -> Delivery:
 
 
 class _Work(NamedTuple):
-    """What is to be done for one File: {name: bytes} of the files below `directory`, names that are to go, and whether
-    a directory becomes a file, or the reverse."""
+    """The work on one File: `contents` ({name: bytes}) of the files below `directory`, the names of those to write and
+    to remove, and whether it `replaces` a directory with a file or a file with a directory."""
 
     file: File
     directory: str
@@ -373,7 +373,9 @@ def _apply(plan: _Work, record: Record, done: Delivery) -> bool:
     except InfisicalError as error:
         done.problems[file.path] = error
     except OSError as error:
-        what = f"{file.path} cannot be written" + ", and the files of its former format are removed" * plan.replaces
+        what = f"{file.path} cannot be written"
+        if plan.replaces:
+            what += ", and the files of its former format are removed"
         done.problems[file.path] = files.explained(error, what, file.path)
     else:
         record.files[file.path]["names"] = sorted(plan.contents)

@@ -114,11 +114,13 @@ def after_writing(done: str, **details: Any) -> Iterator[None]:
     """Let an InfisicalError from inside begin with `done`: what has been written before it, in whole sentences.
 
     For the second of two writes: whoever reads its error must learn of the first. `details` are added to its own, with
-    `changed` true.
+    `changed` true. An empty `done` is for when nothing has been written yet: the error stays as it is.
     """
     try:
         yield
     except InfisicalError as error:
+        if not done:
+            raise
         told = InfisicalError(error.conclusion, f"{done} {error}", status=error.status)
         told.details = {"changed": True, **error.details, **details}
         raise told from None

@@ -292,11 +292,7 @@ def read_regular(path: str, *, directory: int | None = None, most: int = -1) -> 
 
     With `directory`, an open one, `path` is a name in it.
     """
-    # Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
+    with os.fdopen(open_regular(path, os.O_RDONLY | os.O_NOFOLLOW, directory=directory), "rb") as stream:
         return _read(stream, most)
 
 
@@ -305,10 +301,14 @@ def _read(stream: IO[bytes], most: int) -> bytes:
     return stream.read() if most < 0 or os.fstat(stream.fileno()).st_size <= most else stream.read(most)
 
 
-def open_regular(path: str, flags: int) -> int:
-    """Open a regular file, as `opener` of `open`: one that somebody else may have placed. Links are followed. Raises
-    OSError for anything else, such as a named pipe, for which `open` would wait."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_regular(path: str, flags: int, *, directory: int | None = None) -> int:
+    """Open a regular file that somebody else may have placed; fits `open` as its `opener`. Links are followed unless
+    the flags forbid it. Raises OSError for anything else, also EINVAL.
+
+    With `directory`, an open one, `path` is a name in it.
+    """
+    # Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

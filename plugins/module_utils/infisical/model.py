@@ -58,8 +58,9 @@ class Secret(NamedTuple):
     `value` is None where it is not known: not asked for, hidden, or not to be changed. `tags` (slugs) and `metadata`
     (key, value) are None where the answer did not have them, or where they are not to be changed. `version` is 0 where
     there is none yet. `updated_at` is the server's ISO 8601 text. `rotated` secrets get their values from a rotation of
-    Infisical's own. `encrypted_metadata` are the keys of `metadata` with values that nobody is to be shown. If it
-    `quotes_lines`, text of several lines that it refers to comes in quotes; known only if references were expanded.
+    Infisical's own. `encrypted_metadata` lists the keys of `metadata` whose values must not be shown. `quotes_lines`
+    is true if the server puts text of several lines that comes in through a reference into quotes. It is read only with
+    references expanded.
 
     In a vault, `key` is still the secret's name in Infisical, `job` the job that put it there (empty for a person),
     and `synced_at` the time (ISO 8601, UTC) at which the vault took this version.

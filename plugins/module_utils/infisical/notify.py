@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -107,7 +106,7 @@ def tell(path: str, host: str, report: Report, channel: Channel, last_success: s
     told_at = {**told.told_at, report.conclusion: report.ended}
     after = Told() if kind == "recovery" else Told(about["since"], told_at)
     partly = f"The {kind} was told by one of two ways only: {problems[0]}." if problems else ""
-    with after_writing(partly or f"The {kind} was told.") if ways else contextlib.nullcontext():
+    with after_writing(partly or (f"The {kind} was told." if ways else "")):
         _keep(path, after)
     if partly:
         raise InfisicalError(Conclusion.PARTIAL, partly)

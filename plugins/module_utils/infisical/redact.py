@@ -23,7 +23,8 @@ _SHORTEST_MASKED = 8
 """Characters of a secret from which on it is masked. Asterisks within words of which the reader knows what they were
 tell a shorter one, so nothing is quoted then."""
 _PART, _SHORT_PART, _LONG = 8, 5, 12
-"""Characters of a secret that a message must not show in one piece, and of a shorter one than the last number."""
+"""A message must not show `_PART` characters of a secret in a row. Of a secret shorter than `_LONG`, it must not show
+`_SHORT_PART`."""
 _SHORTEST_LINE = 8
 """A line of a secret of many lines counts as secret from this length on: `}` or `---` would blank half a message."""
 
@@ -54,8 +55,8 @@ def _plain(text: str) -> str:
 
 
 def _decoded(line: str) -> Iterator[str]:
-    """A line, and what is written in it in ways that proxies and servers use: HTML, percent, JSON, base64, hex, and the
-    bytes of a Node buffer."""
+    """A line as it is, and decoded from each form in which servers and proxies may quote a secret: HTML, percent
+    encoding, JSON escapes, base64, hex, and the numbers of a Node buffer."""
     yield line
     yield unquote(html.unescape(line))
     yield re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), line)
@@ -94,7 +95,10 @@ class Sent:
         self._new.update(dict.fromkeys(secret for secret in secrets if secret not in self._known))
 
     def remember_read(self, values: Iterable[str | None]) -> None:
-        """Keep these values, which a server has told, out of every text. They are taken when one is to be quoted."""
+        """Keep values that were read from a server out of every text from now on.
+
+        The iterable is consumed only when the next text is quoted, because that is seldom.
+        """
         self._read.append(values)
 
     def _learn(self) -> None:

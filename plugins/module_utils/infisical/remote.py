@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Callable, Literal, overload
@@ -534,7 +533,7 @@ class Remote:
             return Report(None) if before is None else Report("delete", before)
         deleted, approval_id = (False, "") if before is None else self._delete(key)
         if self.state is not None and not approval_id:
-            with after_writing(f"'{key}' was deleted from {self.scope}. {_NOT_NOTED}") if deleted else nullcontext():
+            with after_writing(f"'{key}' was deleted from {self.scope}. {_NOT_NOTED}" if deleted else ""):
                 self.state.forget(key)
         # What waits for an approval is still there.
         return Report("delete", before, before if approval_id else None, approval_id) if deleted else Report(None)

@@ -155,7 +155,7 @@ class Transport:
             self.pause(error)
 
     def keep_out(self, read: Iterable[str | None]) -> None:
-        """Keep values that were read out of all messages. They are not looked at before a message needs it."""
+        """Keep values that were read from the server out of all messages."""
         self._sent.remember_read(read)
 
     def pause(self, error: InfisicalError) -> None:
@@ -282,8 +282,8 @@ class Transport:
             return None
         # Searching for all that was sent takes time, and a conflict, which many creations meet, says it all.
         said = "" if conclusion is Conclusion.CONFLICT else self._sent.quote(answer.text())
-        if answer.data is not None and not answer.is_unicode:
-            said = said or "with text that is not valid Unicode"
+        if conclusion is Conclusion.NOT_JSON and answer.data is not None:
+            said = "with text that is not valid Unicode"
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
         # Something between may have spoilt the answer to a request that was done.
         uncertain = conclusion in (Conclusion.SERVER_ERROR, Conclusion.NOT_JSON) and not call.repeatable
@@ -373,7 +373,8 @@ _WEBHOOK_BYTES = 1 << 20
 
 
 def _passwords(proxy: str) -> tuple[str, ...]:
-    """The password in the URL of a proxy, as it stands there, as it is meant, and as it is sent (RFC 7617)."""
+    """The password in a proxy's URL in three forms: as written, percent-decoded, and base64 of `user:password`, which
+    the proxy is sent (RFC 7617)."""
     try:
         parts = urlsplit(proxy)
     except ValueError:
