@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet_query
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted, shown
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import named
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted, shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import named
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 

@@ -14,12 +14,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     ConfigurationError,
     after_writing,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, fleet_page, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 

@@ -10,9 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Known, Scope, Secret, Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, Report, UpdateValue
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import (
+    Remote,
+    Report,
+    UpdateValue,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
+    Known,
+    Scope,
+    Secret,
+    Settings,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN, SHARED_OPTIONS, invocation
 from ansible_collections.keyfleet.infisical.plugins.modules.infisical_secret import (
     ARGUMENTS,

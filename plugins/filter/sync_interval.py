@@ -62,13 +62,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.schedule import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import (
     DAY,
     check_load,
     interval_text,
     shortest_interval,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 
 
 def sync_interval(hosts: Any, requests: Any = 1, rate_limit: Any = None) -> str:

@@ -56,8 +56,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.schedule import check_jobs, interval_minutes
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import (
+    check_jobs,
+    interval_minutes,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 
 
 def sync_problem(jobs: Any, hosts: Any, rate_limit: Any) -> str:

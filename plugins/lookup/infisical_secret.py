@@ -135,14 +135,14 @@ _raw:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
     Operation,
     remedy,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Merged,
     Scope,
     Secret,

@@ -101,13 +101,13 @@ _raw:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import key_source
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.local import open_vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     NotGiven,
     Secret,
     checked_name,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import key_source
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.session import open_vault
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import InfisicalLookup
 

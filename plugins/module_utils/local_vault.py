@@ -9,16 +9,16 @@ import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
-from .infisical.errors import Conclusion, ConfigurationError, InfisicalError, after_writing
-from .infisical.keys import KEY_BYTES, KEY_OPTIONS, key_source, make_key_file
-from .infisical.local import open_vault
-from .infisical.model import LONGEST_WAIT, NotGiven
+from .infisical.core.errors import Conclusion, ConfigurationError, InfisicalError, after_writing
+from .infisical.core.model import LONGEST_WAIT, NotGiven
+from .infisical.vault.keys import KEY_BYTES, KEY_OPTIONS, key_source, make_key_file
+from .infisical.vault.session import open_vault
 
 if TYPE_CHECKING:
-    from .infisical.keys import KeySource
-    from .infisical.model import Secret
-    from .infisical.state import StateFile
-    from .infisical.vault import Vault
+    from .infisical.core.model import Secret
+    from .infisical.vault.keys import KeySource
+    from .infisical.vault.state import StateFile
+    from .infisical.vault.store import Vault
     from .module import InfisicalModule
 
 VAULT_OPTIONS: dict[str, dict[str, Any]] = {

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .infisical.api import Api, connect
-from .infisical.errors import InfisicalError
-from .infisical.model import Scope, Secret, Settings
-from .infisical.redact import unexpected
+from .infisical.client.api import Api, connect
+from .infisical.core.errors import InfisicalError
+from .infisical.core.model import Scope, Secret, Settings
+from .infisical.core.redact import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

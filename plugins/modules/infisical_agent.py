@@ -293,14 +293,14 @@ http_status:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import agent
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import File, checked
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.host import Done
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings, counted
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.schedule import interval_minutes
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import HMAC, SHA256
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.units import RUNTIME
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File, checked
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Done
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import interval_minutes
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 FILE_OPTIONS: dict[str, dict[str, Any]] = {

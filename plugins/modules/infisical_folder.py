@@ -79,7 +79,7 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, summary
 
 

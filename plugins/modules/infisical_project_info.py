@@ -98,8 +98,8 @@ http_status:
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.preflight import visible_projects
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import visible_projects
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 

@@ -277,7 +277,8 @@ http_status:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
     Scope,
     Secret,
@@ -287,8 +288,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
     checked_value,
     normalized_name,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, Report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
     InfisicalModule,
     described,

@@ -192,8 +192,8 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import checked_name, counted
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import checked_name, counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, described
 
 

@@ -96,7 +96,7 @@ message:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.preflight import probe
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import probe
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 

@@ -208,19 +208,19 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import local
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Secret,
     canonical_value,
     checked_name,
     checked_value,
     same_value,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import Change, Plan
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, Report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import Change, Plan
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.store import Vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
     VAULT_OPTIONS,
     WRITE_OPTIONS,

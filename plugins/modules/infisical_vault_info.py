@@ -168,7 +168,7 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import checked_name, counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import checked_name, counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
     VAULT_OPTIONS,
     described_entry,

@@ -15,13 +15,13 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.json_utils import _filter_non_json_lines  # no public way in ansible-core 2.18 to 2.21
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.redact import unexpected
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache
 
 _GROUP = "group/keyfleet.infisical.infisical"

@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Callable
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api, connect
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.auth import Login, Token, method_for
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Merged, Scope, Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, connect
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Login, Token, method_for
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Merged, Scope, Settings
 
 if TYPE_CHECKING:
-    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import TokenSource, Transport
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import (
+        TokenSource,
+        Transport,
+    )
     from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import SealedFiles
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from math import log2
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import MissingLibrary
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import MissingLibrary
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import Row, State, VaultState, View
 
 MOST_NODES = 24

@@ -15,17 +15,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, fleet, fleet_query, report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.inquiry import inquire
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.collect import inquire
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import View, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api
 
 
 _LONGEST = 64 << 20

@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import shown
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_drawing
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import (
     Column,

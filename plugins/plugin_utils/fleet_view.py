@@ -13,18 +13,18 @@ from enum import IntEnum
 from functools import cached_property
 from typing import NamedTuple
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import (
     AgentVault,
     Graph,
     KnownSecret,
     seconds_of,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet_query import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import (
     Facts,
     problems,
     unknown_hosts,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import counted
 
 NAMED = 3
 """How many names a sentence of the summary has before it counts the rest."""

@@ -10,13 +10,13 @@ from typing import Any
 from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import NotGiven
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.redact import unexpected
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NotGiven
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from jinja2.exceptions import UndefinedError
 

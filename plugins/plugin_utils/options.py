@@ -16,9 +16,9 @@ from ansible.parsing.plugin_docs import read_docstring
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import ModuleDocFragment as AuthFragment
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.scope import ModuleDocFragment as ScopeFragment
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import ModuleDocFragment as VaultFragment
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KEY_OPTIONS
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import NULL
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NULL
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KEY_OPTIONS
 
 try:  # from ansible-core 2.19 on, what comes from YAML has types of Ansible's own
     from ansible.module_utils.datatag import native_type_name as _type_name

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from ansible import constants as C
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.schedule import HIGHEST_PERCENT
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import HIGHEST_PERCENT
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 
 _LOCK_WAIT = 60.0
 """Seconds to wait for another fork, which holds the lock only to look at a clock."""

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from ansible import constants as C
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     InfisicalError,
     MissingLibrary,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
     Merged,
     Scope,
@@ -39,7 +39,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 Mode = Literal["run", "task", "none"]

@@ -28,12 +28,12 @@ from typing import Any
 import fleet_graph
 import requests
 import rollout
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import connect
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.local import open_vault, put
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Remote, merged
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Pull, Push, pull, push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import connect
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, Push, pull, push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.session import open_vault, put
 from dev_server.client import DevServer
 from row import Row
 
@@ -178,7 +178,8 @@ def memory(static: Static, folder: Path) -> Row:
     """The most memory that a process of its own needs for a pull."""
     program = (
         "import re, sys\n"
-        f"from {PACKAGE} import api, keys, local, model, sync\n"
+        f"from {PACKAGE}.client import api\nfrom {PACKAGE}.core import model\n"
+        f"from {PACKAGE}.sync import pull as sync\nfrom {PACKAGE}.vault import keys, session as local\n"
         "settings = model.Settings(url=sys.argv[1], auth_method='token', token='t', api_version='v4')\n"
         "opened = local.open_vault(sys.argv[2], keys.KeyFile(sys.argv[3]))\n"
         "sync.pull(api.connect(settings), *opened, sync.Pull(project_ids=('p',), environment='dev'))\n"
@@ -196,12 +197,12 @@ def vault_get(folder: Path) -> Row:
     put(vault, state, "KEY", "value")
     arguments = ["vault", "get", "KEY", "--vault", vault.path, "--key-file", str(folder / "key")]
     arguments += ["--state-file", state.path]
-    command = [sys.executable, "-m", PACKAGE, *arguments]
+    command = [sys.executable, "-m", f"{PACKAGE}.cli.main", *arguments]
     # Byte-compiled, as an installed command is.
     variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     listing = (
         f"import runpy, sys\nsys.argv[1:] = {arguments!r}\n"
-        f"try:\n    runpy.run_module({PACKAGE!r}, run_name='__main__')\nexcept SystemExit:\n    pass\n"
+        f"try:\n    runpy.run_module('{PACKAGE}.cli.main', run_name='__main__')\nexcept SystemExit:\n    pass\n"
         "standard = [name for name in sys.modules if name.split('.')[0] in sys.stdlib_module_names]\n"
         "sys.stderr.write(' '.join(standard))"
     )

@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet, fleet_query
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
 from row import Row
 from simulated_fleet import NOW, SERVICE, Simulated
 

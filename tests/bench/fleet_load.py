@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import schedule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import schedule
 
 LIMITS = (40, 60, 120, 200, 600, 1200)
 REQUESTS = (1, 2, 3, 5, 10)

@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
 
 SERVICE = "https://infisical.example.com"
 NOW = 1_800_000_000.0

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Settings
 from contract.targets import ENVIRONMENT, KINDS, PROJECT, SEED, SERVER_PYTHON, Controlled, Target
 from dev_server.client import DevServer
 

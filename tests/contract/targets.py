@@ -10,10 +10,11 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api, remote, state
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import Clock
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import api, remote
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Clock
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import state
 from dev_server.client import DevServer
 
 KINDS = ("2024", "2026-07")

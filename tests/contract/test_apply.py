@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import batch_bytes
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import batch_bytes
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Applied, Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     BODY_LIMIT,
     Conclusion,
     ConfigurationError,
     InfisicalError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import Plan, build
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Applied, Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import Plan, build
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 
 BATCH = "/batch"

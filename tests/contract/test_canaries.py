@@ -12,11 +12,11 @@ from typing import Any, Callable
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import model, redact
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import read_status
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import read_status
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model, redact
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
 from contract.targets import PROJECT, SEED, Controlled, error_of
 
 CANARY = 'cAnAry/"qUiNcE"+\u00fc'

@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet, fleet_query, inquiry
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import collect as inquiry
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import (
     AgentVault,
     Graph,
     Hold,

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import api
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import api
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     InfisicalError,
     Validator,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 
 LIST = {"method": "GET", "path": "/secrets$|/secrets/raw$"}

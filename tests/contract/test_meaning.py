@@ -11,14 +11,11 @@ from typing import Any, Callable
 from unittest.mock import patch
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import transport
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api, read_status
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
-    Conclusion,
-    Operation,
-)
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.transport import Call
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, read_status
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Call
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, Operation
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
 from contract.targets import SEED, Controlled, Target, error_of
 
 pytestmark = pytest.mark.kinds("2024", "2026-07", "2026-10")

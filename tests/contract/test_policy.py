@@ -9,13 +9,10 @@ from email.utils import formatdate
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import read_status
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
-    Conclusion,
-    InfisicalError,
-)
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Push, push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import read_status
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Push, push
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of, identity
 
 A = Secret("A", "one")

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import build
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import build
 from contract.targets import Controlled, error_of
 from contract.test_apply import VALUE, done, plan_of, push, stored, wanted
 from contract.test_meaning import NAMED, A, ask, forged, token_of

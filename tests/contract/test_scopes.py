@@ -9,10 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.preflight import probe, visible_projects
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import (
+    probe,
+    visible_projects,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    Conclusion,
+    ConfigurationError,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of
 
 # Listing

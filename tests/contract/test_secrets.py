@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
     Secret,
     canonical_value,
     checked_name,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import Report
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 
 A = Secret("A", "one")

@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, local, state, sync
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import Api
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope, Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.remote import UNREADABLE
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Outcome, Pull, Push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import UNREADABLE
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import pull as sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Outcome, Pull, Push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import state
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import STATE_FILE
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, error_of
 
 JOB = Pull(project_ids=(PROJECT,), environment=ENVIRONMENT)

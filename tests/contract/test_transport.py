@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import transport, wire
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.api import read_status
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret, checked_url
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport, wire
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import read_status
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, checked_url
 from contract.targets import SEED, SERVER_PYTHON, Controlled, Target, error_of
 from dev_server.client import DevServer
 
@@ -715,7 +715,8 @@ class Blocked:
             raise ModuleNotFoundError("No module named 'requests'")
 sys.meta_path.insert(0, Blocked())
 sys.path.insert(0, sys.argv[1])
-from infisical import api, errors, model
+from infisical.client import api
+from infisical.core import errors, model
 try:
     settings = model.Settings(url="http://127.0.0.1:1", client_id="i", client_secret="canary-0815")
     api.read_status(api.connect(settings).transport)

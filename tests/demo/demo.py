@@ -106,7 +106,7 @@ class Demo:
     def list_vault(self) -> None:
         step = "The command shows what the vault holds, and never a value"
         print(f"\n== {step}", flush=True)
-        package = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
+        package = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli.main"
         collections = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join([collections, os.environ.get("PYTHONPATH", "")])}
         command = [sys.executable, "-m", package, "vault", "list", *self.vault]

@@ -34,7 +34,8 @@ VALUE, WEBHOOK, CLIENT_SECRET = (Canary(f"Canary{name}x8d3e1b7a9c") for name in 
 LOGIN = "/universal-auth/login$"
 PROGRAM = """
 import sys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, config
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config
 config.JOBS = sys.argv.pop(1)
 raise SystemExit(cli.main())
 """
@@ -341,7 +342,7 @@ def test_a_job_is_named_where_a_host_has_several_and_status_tells_of_all(host: H
 
 KILLED = """
 import os
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import local
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 status = local.status
 local.status = lambda vault, state: os.kill(os.getpid(), 9) if "/shop/" in vault.path else status(vault, state)
 """

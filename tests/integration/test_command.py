@@ -28,15 +28,16 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, model
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.config import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.config import (
     CONFIG_FILES,
     CREDENTIALS,
     OPTIONS,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import STATE_FILE
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.store import Vault
 from dev_server.client import DevServer
 from integration.shop import PROFILES, PROJECT, SEED
 
@@ -59,7 +60,7 @@ class Host:
         self.state = folder / STATE_FILE
         self.home = folder / "home"
         self.home.mkdir()
-        self.module = infisical.__name__
+        self.module = f"{infisical.__name__}.cli.main"
         self.python = sys.executable
         self.environment = {
             "PATH": "/usr/bin:/bin",
@@ -864,25 +865,24 @@ def test_status_needs_no_network_and_tells_the_whole_story(client: Host, server:
 def test_reading_a_value_imports_nothing_that_knows_the_network(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     program = (
-        f"import sys; from {host.module} import cli; code = cli.main(['vault', 'get', 'A']);"
+        f"import sys; from {host.module} import main; code = main(['vault', 'get', 'A']);"
         "print(code, *sorted(name.rsplit('.')[-1] for name in sys.modules if name.split('.')[0] == 'requests'"
-        f" or name.startswith('{host.module}.')))"
+        f" or name.startswith('{infisical.__name__}.')))"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=host.environment, check=True)
     assert ended.stdout.decode().startswith("x0 ")
     loaded = set(ended.stdout.decode().split()[1:])
     assert "vault" in loaded
-    assert not loaded & {"requests", "transport", "api", "auth", "remote", "preflight", "sync"}
+    assert not loaded & {"requests", "client", "sync"}
 
 
 def test_the_package_runs_where_it_is_copied_under_another_name(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     shutil.copytree(ROOM, host.folder / "lib" / "infisical", ignore=shutil.ignore_patterns("__pycache__"))
     host.environment["PYTHONPATH"] = str(host.folder / "lib")
-    for module in ("infisical", "infisical.cli"):
-        host.module = module
-        assert host.run("vault", "get", "A") == "x"
-        host.run("vault", "get", "B", code=9)
+    host.module = "infisical.cli.main"
+    assert host.run("vault", "get", "A") == "x"
+    host.run("vault", "get", "B", code=9)
 
 
 def test_a_value_is_in_no_command_line_and_on_no_error(client: Host, server: DevServer) -> None:
@@ -995,7 +995,7 @@ def test_a_python_that_the_vaults_owner_cannot_read_is_named(client: Host, owned
     try:
         lib.chmod(0o700)
         client.environment.update(PYTHONPATH=str(lib), INFISICAL_VAULT_PATH=str(owned / "secrets.vault"))
-        client.module = "infisical"
+        client.module = "infisical.cli.main"
         assert "all users can read" in client.run("vault", "set", "A", given="x", code=2)
         assert list(owned.iterdir()) == []
     finally:

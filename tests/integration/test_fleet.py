@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from dev_server.client import DevServer
 from integration.controller import Controller, Run
 from integration.leaks import Canary, leaks, places

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils import local_vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import config, keys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import Passphrase
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import Passphrase
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from dev_server.client import DevServer
 from integration.controller import Controller, Run
@@ -30,7 +31,7 @@ from integration.vaults import LOOKUP, LocalVault
 VAULT = "keyfleet.infisical.infisical_vault"
 INFO = "keyfleet.infisical.infisical_vault_info"
 SYNC = "keyfleet.infisical.infisical_sync"
-COMMAND = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical"
+COMMAND = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli.main"
 PASSPHRASE = "long enough to open"
 MEBIBYTES_OF_A_FILE = 4
 """What a host with a limit may write into one file: more than Ansible's own files take."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import local
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import build
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import STATE_FILE
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import build
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import STATE_FILE
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.store import Vault
 
 LOOKUP = "keyfleet.infisical.infisical_vault"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import parsed
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import parsed
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import view
 from page.graphs import NOW, Graph

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import parsed
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import parsed
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import view
 from axe_playwright_python.sync_playwright import Axe

@@ -9,8 +9,8 @@ import json
 import sys
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import MissingLibrary
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import parsed
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import MissingLibrary
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import parsed
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_drawing import MOST_NODES, drawing
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import (

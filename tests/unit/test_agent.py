@@ -25,35 +25,34 @@ import pytest
 
 pytest.importorskip("cryptography", reason="the vault needs cryptography")
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import (
-    agent,
-    cli,
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import (
     config,
     credentials,
-    files,
-    keys,
-    local,
     report,
-    systemd,
     units,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import Agent, Facts, Job
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import (
     File,
     Record,
     deliver,
     recorded,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Done
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.install import Agent, Facts, Job
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files, systemd
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.host import Done
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from unit.programs import Programs
 
-ROOM = Path(str(agent.__file__)).parent
+LIBRARY = Path(str(agent.__file__)).parents[1]
 MACHINE, OTHER_MACHINE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 SECRET, WEBHOOK = "CANARY-client-secret", "https://hooks.example.com/CANARY-webhook"
 SETTINGS = Settings(url="https://infisical.example.com", client_id="id-of-the-fleet", client_secret=SECRET)
@@ -216,8 +215,8 @@ def test_the_command_that_is_installed_runs_with_the_python_that_was_named(host:
     assert done.version.startswith(f"{cli.VERSION}-")
     assert host.what("usr/local/bin/infisical-sync") == (0, 0, 0o755)
     library = host.path("usr/local/lib/infisical-sync/current/infisical")
-    assert {path.stem for path in library.glob("*.py")} == set(agent.ROOMS)
-    assert len(list(library.glob("__pycache__/*.pyc"))) == len(agent.ROOMS)
+    assert {str(path.relative_to(library)) for path in library.rglob("*.py")} == set(agent.sources())
+    assert len(list(library.rglob("__pycache__/*.pyc"))) == len(agent.sources())
     assert all(stat.S_IMODE(path.stat().st_mode) in (0o644, 0o755) for path in library.rglob("*"))
 
 
@@ -227,15 +226,19 @@ def test_a_narrow_umask_keeps_nobody_from_the_library(host: Host) -> None:
         host.apply(replace(REAL, jobs=(SHOP._replace(files=(File(str(host.path("srv/a/b/app.env"))),)),)))
     finally:
         os.umask(before)
-    for path in ("usr/local/lib/infisical-sync/current/infisical/cli.py", "usr/local/bin/infisical-sync", "srv/a/b"):
+    for path in (
+        "usr/local/lib/infisical-sync/current/infisical/cli/main.py",
+        "usr/local/bin/infisical-sync",
+        "srv/a/b",
+    ):
         found = host.path(path).resolve()
         while found != host.root:
             assert found.stat().st_mode & 0o005 >= 4, found
             found = found.parent
 
 
-def test_a_host_gets_every_room_that_the_agent_needs_as_it_is_here() -> None:
-    assert agent.sources() == {f"{room}.py": (ROOM / f"{room}.py").read_bytes() for room in agent.ROOMS}
+def test_a_host_gets_the_library_as_it_is_here() -> None:
+    assert agent.sources() == {str(path.relative_to(LIBRARY)): path.read_bytes() for path in LIBRARY.rglob("*.py")}
 
 
 def test_an_upgrade_switches_and_keeps_the_version_before_for_who_still_runs_it(
@@ -243,7 +246,7 @@ def test_an_upgrade_switches_and_keeps_the_version_before_for_who_still_runs_it(
 ) -> None:
     versions = [host.apply().version]
     for text in (b"# second\n", b"# third\n"):
-        library = {**agent.sources(), "errors.py": (ROOM / "errors.py").read_bytes() + text}
+        library = {**agent.sources(), "core/errors.py": (LIBRARY / "core/errors.py").read_bytes() + text}
         monkeypatch.setattr(agent, "sources", lambda library=library: library)
         versions.append(host.same_in_check_mode(AGENT).version)
         host.settled()
@@ -299,7 +302,7 @@ def test_no_credential_is_in_clear_where_systemd_encrypts_nor_in_arguments(host:
     key = host.key()
     assert len(key) == keys.KEY_BYTES
     for path, content in kept.items():
-        if ROOM.name not in path.parts:
+        if LIBRARY.name not in path.parts:
             assert b"CANARY" not in content and key not in content and b"id-of-the-fleet" not in content, path
     assert "CANARY" not in "".join(host.programs.calls())
     for name in config.CREDENTIALS:
@@ -841,7 +844,7 @@ def test_file_that_is_still_there_is_not_reported_as_removed(
     (path,) = delivered(host, "dotenv")
     if how == "busy":
         monkeypatch.setattr(
-            "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver._LOCK_WAIT", 0.0
+            "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver._LOCK_WAIT", 0.0
         )
     else:
         path.parent.chmod(0o777)
@@ -1250,7 +1253,7 @@ def test_status_of_one_silent_job_does_not_hide_the_others(host: Host) -> None:
 
 def documented(file: str, start: str, end: str) -> str:
     """The expression between two texts of a documented or shipped file."""
-    text = (Path(agent.__file__).parents[3] / file).read_text("utf-8")
+    text = (Path(agent.__file__).parents[4] / file).read_text("utf-8")
     return text.split(start, 1)[1].split(end, 1)[0]
 
 

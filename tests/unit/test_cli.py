@@ -10,13 +10,15 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cli, config, systemd
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import make_key_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import make_key_file
 
 ARGUMENTS = [
     pytest.param(command, action, id=f"{'-'.join(command.words)}-{(action.option_strings or [action.metavar])[0]}")

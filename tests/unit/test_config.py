@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import config
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.config import Settled
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import File
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.config import Settled
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 
 JOB = """
 [sync]

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import cycle, keys, local, report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cycle import Delivering
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import DELIVERED, File
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import cycle, report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.cycle import Delivering
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import DELIVERED, File
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.notify import Channel, Told, read
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.notify import Channel, Told, read
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.report import Report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import Outcome
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Outcome
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from unit.programs import Programs
 
 THIS, OTHER = "a" * 32, "b" * 32

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import deliver, files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.deliver import Delivery, File, Record
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import deliver
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import Delivery, File, Record
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
@@ -459,7 +460,7 @@ def test_without_systemctl_the_files_are_there_and_the_unit_is_a_problem(
 
 DIES = """
 import os, sys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import deliver
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import deliver
 room, step, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 real = getattr(os, step)
 def dying(*arguments, **names):

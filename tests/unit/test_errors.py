@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import errors
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Answer,
     Conclusion,
     Operation,

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 
 HOLD_LOCK = """
 import sys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 with files.locked(sys.argv[1], 5):
     print("locked", flush=True)
     sys.stdin.readline()
@@ -72,7 +72,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, start: Callable[..., su
     size = 1 << 20
     program = f"""
 import sys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 print("started", flush=True)
 for turn in range(30):
     files.write_atomic(sys.argv[1], b"ab"[turn % 2:turn % 2 + 1] * {size})

@@ -10,9 +10,9 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import (
     Graph,
     Listed,
     ListedSecret,

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import fleet, fleet_query
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import (
     AgentVault,
     DeliveredFile,
     Graph,

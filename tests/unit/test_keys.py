@@ -14,15 +14,16 @@ import pytest
 
 pytest.importorskip("cryptography", reason="the vault needs cryptography")
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, systemd
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.credentials import HeldKey
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.credentials import HeldKey
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
     MissingLibrary,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import Vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.store import Vault
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.kdf import scrypt
 

@@ -11,21 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import (
-    agent,
-    cli,
-    config,
-    files,
-    fleet,
-    local,
-    metadata,
-    report,
-    units,
-)
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.keys import KeyFile, make_key_file
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret, Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import build
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config, report, units
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import build
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import host_metadata as metadata
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
 from unit.programs import Programs
 
 CANARY = "Canary9d31c7"

@@ -10,8 +10,8 @@ import unicodedata
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import model
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 
 # ECMA-262, 12.2 and 12.3: TAB, VT, FF, ZWNBSP and all of category Zs are white space; LF, CR, LS and PS end lines.
 ECMASCRIPT_SPACE = {"\t", "\v", "\f", "\ufeff", "\n", "\r", "\u2028", "\u2029"} | {

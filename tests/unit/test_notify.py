@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import notify, report, transport
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import notify, report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.notify import Channel, Told
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.notify import Channel, Told
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.report import Report
 from unit.programs import Programs
 from unit.web import Web
 

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("ansible")
 
 from ansible import constants as C
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import action, options
 

@@ -9,8 +9,8 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import plan
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret, canonical_value
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import plan
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, canonical_value
 
 NAMES = ("B", "A", "a")
 VALUES = ("", "x", " x\n")

@@ -11,8 +11,8 @@ import json
 from urllib.parse import quote, quote_plus
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import redact
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.redact import Sent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import redact
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import Sent
 
 CANARY = 'c@n&ry "w/ith" 100% büß\\!'
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.report import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import Report
 
 GOOD = Report("shop", "a" * 32, "2026-01-15T10:30:00Z", 1.25, counts={"created": 2, "unchanged": 10}, generation=7)
 BAD = Report("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No answer.", next_login="")

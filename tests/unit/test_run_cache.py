@@ -17,8 +17,8 @@ import pytest
 pytest.importorskip("ansible")
 pytest.importorskip("aiohttp")
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
     Scope,
     Secret,

@@ -13,8 +13,8 @@ import subprocess
 from collections import Counter
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import schedule
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import schedule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 
 MINUTES_A_DAY = 24 * 60
 BASE = datetime.datetime(2026, 3, 1, tzinfo=datetime.timezone.utc)

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import state as state_module
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import state as state_module
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 
 SCOPE = Scope("project", "dev", "/app")
 RECORD = """
 import sys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Scope
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import StateFile
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 state = StateFile(sys.argv[1], Scope("project", "dev", "/app"))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -11,9 +11,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import systemd, units
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.schedule import INTERVALS
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.units import Surroundings, Timing
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import units
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import INTERVALS
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import Surroundings, Timing
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
 
 VERSIONS = (240, 247, 249, 252, 257)
 MACHINE = "0123456789abcdef0123456789abcdef"

@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files, keys, plan, vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files, plan
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
     InfisicalError,
     MissingLibrary,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.plan import Change, Plan
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import Change, Plan
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
 
 CANARY = "canary-5c1e"
 NOW = "2026-01-01T00:00:00Z"
@@ -37,7 +39,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make file
 
 HOLD = """
 import sys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 with files.locked(sys.argv[1], 5):
     print("locked", flush=True)
     sys.stdin.readline()
@@ -884,8 +886,9 @@ def test_a_directory_without_permission_is_told(
     directory.mkdir()
     program = f"""
 import os, sys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 os.chdir(sys.argv[1])
 made = vault.Vault("vault", keys.Passphrase("{WORDS}"))
 made.put("A", "1")

@@ -9,9 +9,11 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, plan, vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import plan
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
 from unit.vault_reader import Opened, Unreadable, open_vault
 
 PAGE = Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "vault_format.rst"

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, local, vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     InfisicalError,
     after_writing,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.state import HMAC, StateFile
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, StateFile
 
 STEPS = ("open", "fsync", "fchmod", "link", "rename")
 Act = Callable[[vault.Vault, StateFile, keys.KeySource], object]

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import keys, local, state, vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion, InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.model import parse_json
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import parse_json
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys, state
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
 
 CANARY = "canary-77aa"
 TIME = "2026-01-01T00:00:00Z"

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import requests
 import urllib3
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical import wire
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.errors import Conclusion
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import wire
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion
 
 NEW = urllib3.exceptions.NewConnectionError
 

@@ -1,0 +1,369 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sessions of the HTTP library with limits on a whole answer, the authorities they trust, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader, RawIOBase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..core.errors import Conclusion, ConfigurationError, MissingLibrary
+
+if TYPE_CHECKING:
+    import requests
+
+_PLAIN = (OSError,)
+"""What http.client raises for a refused tunnel. Errors of the HTTP library are of subclasses."""
+
+CHUNK = 1 << 20
+"""Bytes read at a time from an answer."""
+
+_GZIP = 31
+"""The window bits that make zlib read the gzip format."""
+
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+"""How `openssl rehash` names the certificates of a directory."""
+
+
+class TooLong(Exception):
+    """The answer is larger than allowed."""
+
+
+class CutShort(Exception):
+    """The answer ended before its own end."""
+
+
+class Trouble(NamedTuple):
+    """Why there is no answer, what to do, and whether the request may have arrived all the same."""
+
+    conclusion: Conclusion
+    reason: str
+    advice: str
+    arrived: bool
+
+
+class Trust(NamedTuple):
+    """What certificates are verified against: the option `verify` of the HTTP library, and a TLS context, or None."""
+
+    verify: str | bool
+    context: ssl.SSLContext | None = None
+
+
+def library() -> Any:
+    """The HTTP library. Raises MissingLibrary."""
+    try:
+        import requests
+    except ImportError:
+        raise MissingLibrary("requests") from None
+    return requests
+
+
+# Sessions
+
+
+def new_session(proxy: str, most: int, trust: Trust) -> requests.Session:
+    """A session in which no answer has more than `most` bytes nor takes longer in all than its time-out.
+
+    An answer that breaks either limit raises TooLong or a time-out of the HTTP library.
+    """
+
+    class OneHop(library().Session):  # type: ignore[misc]
+        """Follows no redirect; the library would read and unpack the body of one even if told not to follow it."""
+
+        def get_redirect_target(self, resp: Any) -> None:
+            return None
+
+    session: requests.Session = OneHop()
+    # Otherwise .netrc replaces the token, and http_proxy and REQUESTS_CA_BUNDLE of whoever runs us decide.
+    session.trust_env = False
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+    adapter = _limited_adapter(most, trust.context)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter)
+    return session
+
+
+def _limited_adapter(most: int, context: ssl.SSLContext | None) -> Any:
+    """An adapter whose connections read every answer through `_Limited`, whatever the version of the library."""
+    from http.client import HTTPResponse
+
+    class Response(HTTPResponse):
+        def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+            super().__init__(sock, *arguments, **options)
+            # Headers are not counted apart: Python's own limits keep them below the extra chunk.
+            self.fp = BufferedReader(_Limited(self.fp.detach(), sock, most + CHUNK))
+
+    def limited(pool: Any) -> Any:
+        connection = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"response_class": Response})
+        return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+    pools = library().packages.urllib3.connectionpool
+    classes = {"http": limited(pools.HTTPConnectionPool), "https": limited(pools.HTTPSConnectionPool)}
+    given = {} if context is None else {"ssl_context": context}
+
+    class Adapter(library().adapters.HTTPAdapter):  # type: ignore[misc]
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            super().init_poolmanager(*arguments, **given, **options)
+            self.poolmanager.pool_classes_by_scheme = classes
+
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            manager = super().proxy_manager_for(proxy, **given, **options)
+            manager.pool_classes_by_scheme = classes
+            return manager
+
+    return Adapter()
+
+
+class _Limited(RawIOBase):
+    """The bytes of one answer: `most` of them, all within the time-out that the socket has for one read."""
+
+    def __init__(self, raw: Any, sock: socket.socket, most: int) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._left = most
+        self._seconds = sock.gettimeout() or 0.0
+        self._end = time.monotonic() + self._seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
+            raise socket.timeout("timed out")
+        self._sock.settimeout(seconds)
+        try:
+            count: int | None = self._raw.readinto(buffer)
+        finally:
+            self._sock.settimeout(self._seconds)
+        self._left -= count or 0
+        if self._left < 0:
+            raise TooLong
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def read_body(response: requests.Response, most: int) -> bytes:
+    """The body of an answer, unpacked if it is gzip, which is all that is asked for.
+
+    Raises TooLong for more than `most` bytes, CutShort for an incomplete one, and whatever the library raises. The
+    library's own unpacking is not used, because it makes a gigabyte of a megabyte before anybody can count.
+    """
+    packed = response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
+    inflater = zlib.decompressobj(_GZIP) if packed else None
+    parts: list[bytes] = []
+    received = size = 0
+    for chunk in response.raw.stream(CHUNK, decode_content=False):
+        received += len(chunk)
+        parts.append(chunk if inflater is None else inflater.decompress(chunk, most - size + 1))
+        size += len(parts[-1])
+        if size > most:
+            raise TooLong
+    # A 304 may announce the length of what it does not send (RFC 9110, 8.6). Older libraries do not compare.
+    announced = response.headers.get("Content-Length", "") if response.status_code != 304 else ""
+    if announced.isdecimal() and received < int(announced):
+        raise CutShort
+    if inflater is not None and received and not inflater.eof:
+        raise CutShort
+    return b"".join(parts)
+
+
+# Trust
+
+
+def find_trust(ca_path: str) -> Trust:
+    """The authorities in a file or directory, or those of the HTTP library if `ca_path` is empty.
+
+    A directory counts as it is if `openssl rehash` has prepared it, which is fast for hundreds of authorities; else
+    every file in it that holds certificates does. Raises ConfigurationError.
+    """
+    if not ca_path:
+        return Trust(True)
+    path = os.path.expanduser(os.path.expandvars(ca_path))
+    if not os.path.exists(path):
+        raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.{_absolute(path)}")
+    if not os.path.isdir(path):
+        _check_file(path)
+        return Trust(path)
+    try:
+        names = sorted(os.listdir(path))
+    except OSError as error:
+        raise ConfigurationError("ca_path", f"'{path}' cannot be read: {error.strerror}.") from None
+    if any(map(_HASHED.fullmatch, names)):
+        return Trust(path)
+    context: ssl.SSLContext = library().packages.urllib3.util.ssl_.create_urllib3_context()
+    if not [name for name in names if _holds_certificate(context, os.path.join(path, name))]:
+        raise ConfigurationError(
+            "ca_path",
+            f"no file in '{path}' holds a certificate in PEM form (-----BEGIN CERTIFICATE-----) that can be read. Put "
+            "the certificate authority there, or name its file.",
+        )
+    return Trust(path, context)
+
+
+def _absolute(path: str) -> str:
+    if os.path.isabs(path):
+        return ""
+    return (
+        f" A relative path is looked for in the directory in which the process runs, here {os.getcwd()}. Set an "
+        "absolute path, in a playbook for instance {{ playbook_dir }}/ca.pem."
+    )
+
+
+def _holds_certificate(context: ssl.SSLContext, file: str) -> bool:
+    """Whether a file holds certificates, which the context trusts from then on."""
+    try:
+        if os.path.isfile(file):
+            context.load_verify_locations(cafile=file)
+            return True
+    except OSError:  # of which SSLError is one: a text about certificates, or somebody's private key
+        pass
+    return False
+
+
+def _check_file(file: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except ssl.SSLError:
+        raise ConfigurationError(
+            "ca_path",
+            f"'{file}' holds no certificate, or a damaged one. It must have the certificate authority in PEM form "
+            "(-----BEGIN CERTIFICATE-----).",
+        ) from None
+    except OSError as error:
+        raise ConfigurationError("ca_path", f"'{file}' cannot be read: {error.strerror}.") from None
+
+
+# What errors mean
+
+
+PROXY_LOGIN = Trouble(
+    Conclusion.CONFIGURATION,
+    "the proxy wants a login (407)",
+    "Set proxy to http://USER:PASSWORD@HOST:PORT, with special characters percent-encoded.",
+    False,
+)
+_REACH = "Check url, proxy and timeout, and that the server is up."
+_NO_WAY = {
+    errno.ECONNREFUSED: "the connection was refused",
+    errno.ENETUNREACH: "the network is unreachable",
+    errno.EHOSTUNREACH: "there is no route to the host",
+    errno.ENETDOWN: "the network is down",
+    errno.EADDRNOTAVAIL: "this host has no address for the connection",
+}
+# OpenSSL's numbers, X509_V_ERR_*: the texts beside them differ between its versions.
+_NOT_VALID_NOW = (9, 10)
+_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
+_OTHER_NAME = (62, 64)
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What a request or the reading of its answer may raise."""
+    from http.client import HTTPException
+
+    urllib3 = library().packages.urllib3.exceptions.HTTPError
+    return (library().exceptions.RequestException, urllib3, HTTPException, OSError, ValueError, zlib.error, TooLong,
+            CutShort)  # fmt: skip
+
+
+def explain(error: Exception, ca_path: str = "") -> Trouble:
+    """What an error of `failures` means, by classes and numbers, because texts depend on libraries and languages.
+
+    Whatever does not prove that nothing was sent may have arrived.
+    """
+    causes = list(_causes(error))
+    requests, urllib3 = library().exceptions, library().packages.urllib3
+    mismatch = urllib3.connection.CertificateError
+
+    def cause(*classes: Any) -> Any:
+        return next((one for one in causes if isinstance(one, classes)), None)
+
+    unverified = cause(ssl.SSLCertVerificationError, mismatch)
+    if unverified is not None:
+        return _unverified(unverified, ca_path)
+    if cause(ssl.SSLError, requests.SSLError) and not cause(ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        advice = "Check the scheme and the port of url."
+        return Trouble(Conclusion.CERTIFICATE, "the TLS connection failed", advice, True)
+    if cause(requests.ProxyError):
+        # http.client has the status of a refused tunnel in its text only.
+        if any(re.search(r"\b407\b", str(one)) for one in causes if type(one) in _PLAIN):
+            return PROXY_LOGIN
+        # The HTTP library calls whatever breaks behind a proxy so, also after the request was sent.
+        unsent = cause(urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) or any(
+            isinstance(one, OSError) and type(one) in _PLAIN and one.errno is None
+            for one in causes  # a refused tunnel
+        )
+        return Trouble(
+            Conclusion.UNREACHABLE,
+            "the proxy refused or closed the connection",
+            "Check proxy, and that it lets connections to url pass.",
+            not unsent,
+        )
+    if cause(requests.InvalidURL, requests.InvalidSchema, requests.MissingSchema):
+        reason = f"the request could not be made ({type(error).__name__})"
+        return Trouble(Conclusion.CONFIGURATION, reason, "Check url and proxy.", False)
+    if cause(urllib3.exceptions.NewConnectionError):
+        return Trouble(Conclusion.UNREACHABLE, _no_connection(causes), _REACH, False)
+    if cause(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
+        return Trouble(Conclusion.UNREACHABLE, "no connection within the timeout", _REACH, False)
+    if cause(requests.Timeout, urllib3.exceptions.TimeoutError, socket.timeout):
+        return Trouble(Conclusion.UNREACHABLE, "no whole answer within the timeout", _REACH, True)
+    reason = "the connection was cut before the answer was complete"
+    if not cause(CutShort, ConnectionError, ssl.SSLError, urllib3.exceptions.IncompleteRead):
+        reason = "what came back is not valid HTTP"
+    return Trouble(Conclusion.UNREACHABLE, reason, _REACH, True)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that it was made of: libraries keep that in several places."""
+    seen: set[int] = set()
+    left: list[Any] = [error]
+    while left:
+        one = left.pop(0)
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            left += [getattr(one, "reason", None), *one.args, one.__cause__, one.__context__]
+
+
+def _no_connection(causes: list[BaseException]) -> str:
+    for one in causes:
+        if isinstance(one, socket.gaierror):
+            unknown = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")}
+            return "the host name is not known" if one.errno in unknown else "the host name could not be looked up"
+        if isinstance(one, OSError) and one.errno in _NO_WAY:
+            return _NO_WAY[one.errno]
+    return "no connection could be made"
+
+
+def _unverified(error: BaseException, ca_path: str) -> Trouble:
+    # Older libraries compare the name themselves, and give no number.
+    number = getattr(error, "verify_code", _OTHER_NAME[0])
+    if number in _OTHER_NAME:
+        reason, advice = "it is for another host name", "Check the host name in url."
+    elif number in _NOT_VALID_NOW:
+        reason, advice = "it has expired, or is not valid yet", "Renew it, or correct this host's clock."
+    elif number in _UNKNOWN_AUTHORITY:
+        reason = "no trusted authority has signed it"
+        advice = "Set ca_path to the certificate authority that signed it."
+        if ca_path:
+            advice = f"Add the certificate authority that signed it to '{ca_path}' (ca_path)."
+            if os.path.isdir(ca_path):
+                advice += f" If it is there already, run: openssl rehash {ca_path}"
+    else:
+        reason = f"OpenSSL's reason is number {number}"
+        advice = "Check the certificate of the server, and ca_path."
+    return Trouble(Conclusion.CERTIFICATE, f"its certificate does not verify, because {reason}", advice, False)

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host tells of its jobs for the metadata graph: names, versions, times; never a value, hash or fingerprint."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ..agent import report
+from ..agent.config import Settled
+from ..agent.schedule import interval_minutes
+from ..core.errors import InfisicalError
+from ..core.model import checked_path, checked_url
+from ..sync.pull import ALL
+from ..vault.state import StateFile
+from ..vault.store import Vault
+from .graph import METADATA_SCHEMA, VERSION
+
+
+def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The document of this host, with the agent's version; the manual's guide to the fleet describes it."""
+    return {
+        "schema": METADATA_SCHEMA,
+        "version": VERSION,
+        "host": socket.gethostname(),
+        "time": report.time_of(time.time()),
+        "agent": agent,
+        "jobs": list(jobs),
+    }
+
+
+def of_job(job: str, settled: Settled, vault: Vault, state: StateFile) -> dict[str, Any]:
+    """What there is to tell of a job, whatever state it is in."""
+    found = _configured(job, settled)
+    try:
+        head = state.head()
+    except InfisicalError as error:
+        return {**found, "problem": str(error)}
+    found["project_ids"] = found["project_ids"] or head["project_ids"]
+    found["generation"] = head.get("generation", 0)
+    found["environment_checked"] = head.get("environment_checked")
+    found.update(_last(settled, head))
+    # Without a vault, nothing has been synced yet, or all of it was taken away.
+    if vault.exists():
+        try:
+            found.update(_held(job, vault))
+        except InfisicalError as error:
+            found["problem"] = str(error)
+    return found
+
+
+def unknown(job: str, problem: str) -> dict[str, Any]:
+    """What there is to tell of a job whose configuration or vault cannot be read."""
+    return {
+        "job": job, "service": "", "project_ids": [], "environment": "", "secret_path": "/", "recursive": False,
+        "key_format": "{key}", "normalize_names": False, "interval_minutes": 0, "last_sync": None,
+        "environment_checked": None, "ended": None,
+        "conclusion": "", "message": "", "generation": 0, "problem": problem, "files": [], "places": [], "secrets": [],
+    }  # fmt: skip
+
+
+def _configured(job: str, settled: Settled) -> dict[str, Any]:
+    """What stands in the job's configuration; what is wrong there is the sync's to tell."""
+    found = {**unknown(job, ""), "problem": None}
+    given: Any = settled.first(("sync", "project_ids"), ("infisical", "project_id")) or ()
+    ids = [given] if isinstance(given, str) else list(given)
+    found["project_ids"] = [] if ids == [ALL] else ids
+    found["service"] = settled.first(("infisical", "url")) or ""
+    found["environment"] = settled.first(("sync", "environment"), ("infisical", "environment")) or ""
+    path = settled.first(("sync", "secret_path"), ("infisical", "secret_path")) or "/"
+    with contextlib.suppress(InfisicalError):
+        found["service"] = checked_url(found["service"], allow_http=True)
+    with contextlib.suppress(InfisicalError):
+        found["secret_path"] = checked_path(path)
+    found["recursive"] = bool(settled.first(("sync", "recursive")))
+    found["key_format"] = settled.first(("sync", "key_format")) or "{key}"
+    found["normalize_names"] = bool(settled.first(("sync", "normalize_names")))
+    with contextlib.suppress(InfisicalError):
+        found["interval_minutes"] = interval_minutes(settled.first(("agent", "interval")) or "")
+    found["files"] = [
+        {"path": file.path, "format": file.format, "owner": file.owner, "names": list(file.names)}
+        for file in settled.files()
+    ]
+    return found
+
+
+def _last(settled: Settled, head: dict[str, Any]) -> dict[str, Any]:
+    """How the last cycle went: from the agent's report, without one from the state file."""
+    last_sync = head.get("last_sync")
+    told = report.read(settled.first(("agent", "result_file")) or "")
+    if told.ended:
+        return {"last_sync": last_sync, "ended": told.ended, "conclusion": told.conclusion, "message": told.message}
+    error = head.get("last_error") or {}
+    if str(error.get("time", "")) > str(last_sync or ""):
+        message = str(error.get("message", ""))
+        return {"last_sync": last_sync, "ended": str(error["time"]), "conclusion": "failed", "message": message}
+    return {"last_sync": last_sync, "ended": last_sync, "conclusion": "ok" if last_sync else "", "message": ""}
+
+
+def _held(job: str, vault: Vault) -> dict[str, Any]:
+    """What the vault holds of the job. An entry that was put there by hand is no secret of Infisical's."""
+    contents = vault.read()
+    places: dict[tuple[str, str, str], int] = {}
+    rows = []
+    for name, secret in contents.secrets.items():
+        if secret.job == job:
+            place = (secret.project_id, secret.environment, secret.secret_path)
+            number = places.setdefault(place, len(places))
+            key = None if secret.key == name else secret.key
+            rows.append([name, number, key, secret.version, secret.synced_at, secret.id])
+    return {"generation": contents.generation, "places": [list(place) for place in places], "secrets": rows}
