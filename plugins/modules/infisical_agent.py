@@ -298,6 +298,9 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Done
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import interval_minutes
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
+
+# The agent installs the command: Ansible sends to the host what is imported here.
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as _command  # noqa: F401
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, counted
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256

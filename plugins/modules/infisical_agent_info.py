@@ -201,6 +201,7 @@ from typing import Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.host_metadata import of_host
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 
@@ -218,7 +219,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "python_version": ".".join(map(str, version)),
         "missing_libraries": missing,
         "jobs": agent.status() if root and not wants_metadata else [],
-        **({"metadata": agent.metadata()} if wants_metadata else {}),
+        **({"metadata": of_host()} if wants_metadata else {}),
         "msg": f"The agent has {counted(len(agent.jobs_there()), 'job')} on this host.",
     }
 

@@ -40,7 +40,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Done
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.install import Agent, Facts, Job
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files, systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
@@ -48,6 +47,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     InfisicalError,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.version import VERSION
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from unit.programs import Programs
@@ -211,8 +211,8 @@ def test_it_is_the_same_on_every_host(host: Host, version: int) -> None:
 def test_the_command_that_is_installed_runs_with_the_python_that_was_named(host: Host) -> None:
     done = host.apply(REAL)
     command = subprocess.run([units.COMMAND, "--version"], capture_output=True, text=True, check=True)
-    assert command.stdout == f"infisical-sync {cli.VERSION}\n"
-    assert done.version.startswith(f"{cli.VERSION}-")
+    assert command.stdout == f"infisical-sync {VERSION}\n"
+    assert done.version.startswith(f"{VERSION}-")
     assert host.what("usr/local/bin/infisical-sync") == (0, 0, 0o755)
     library = host.path("usr/local/lib/infisical-sync/current/infisical")
     assert {str(path.relative_to(library)) for path in library.rglob("*.py")} == set(agent.sources())

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import login_backoff as gate
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.login_backoff import GatedLogin
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import seconds_of
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Clock, Transport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import seconds_of
 from unit.web import Web
 
 pytest.importorskip("requests", reason="logins need requests")

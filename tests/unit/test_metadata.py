@@ -18,6 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import build
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.version import VERSION
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import host_metadata as metadata
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
@@ -92,7 +93,7 @@ def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, caps
     report.write(str(shop.parent / "result.json"),
                  report.Report(job="shop", ended=SYNCED, conclusion="forbidden", message="No."))  # fmt: skip
     found = told(capsys)
-    assert (found["schema"], found["version"], found["agent"]) == ("keyfleet.infisical/metadata", 1, cli.VERSION)
+    assert (found["schema"], found["version"], found["agent"]) == ("keyfleet.infisical/metadata", 1, VERSION)
     mail, one = found["jobs"]
     assert (mail["job"], mail["secrets"], mail["last_sync"], mail["conclusion"], mail["problem"]) == (
         "mail", [], None, "", None
@@ -214,12 +215,12 @@ def test_the_agent_is_asked_once_and_not_what_the_environment_says(
     program.chmod(0o755)
     monkeypatch.setattr(agent.units, "COMMAND", str(program))
     monkeypatch.setenv("INFISICAL_KEY_FILE", "elsewhere")
-    assert agent.metadata() == '{"jobs":[1]}'
+    assert metadata.of_host() == '{"jobs":[1]}'
     assert (tmp_path / "calls").read_text() == "metadata --json \n"
     program.write_text("#!/bin/sh\necho no JSON\n")
     with pytest.raises(InfisicalError, match="does not tell the metadata"):
-        agent.metadata()
+        metadata.of_host()
 
 
 def test_a_host_without_jobs_says_that_it_has_none(jobs: Jobs) -> None:
-    assert json.loads(agent.metadata())["jobs"] == []
+    assert json.loads(metadata.of_host())["jobs"] == []

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import notify, report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import notify
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.notify import Channel, Told
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import Report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import times
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Conclusion,
     ConfigurationError,
@@ -35,7 +36,7 @@ PATH = "/services/CANARY-path?token=CANARY-query"
 
 
 def at(seconds: float) -> str:
-    return report.time_of(NOON + seconds)
+    return times.time_of(NOON + seconds)
 
 
 def failed(after: float = 0, conclusion: str = "unreachable") -> Report:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import times
 
 GOOD = Report("shop", "a" * 32, "2026-01-15T10:30:00Z", 1.25, counts={"created": 2, "unchanged": 10}, generation=7)
 BAD = Report("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No answer.", next_login="")
@@ -98,10 +99,10 @@ def test_a_report_that_root_writes_stays_the_agents(tmp_path: Path) -> None:
 
 
 def test_times_are_read_back_as_they_were_written() -> None:
-    assert report.time_of(1_800_000_000.9) == "2027-01-15T08:00:00Z"
-    assert report.seconds_of("2027-01-15T08:00:00Z") == 1_800_000_000
+    assert times.time_of(1_800_000_000.9) == "2027-01-15T08:00:00Z"
+    assert times.seconds_of("2027-01-15T08:00:00Z") == 1_800_000_000
     for text in ("", "yesterday", "2027-01-15", "2027-13-15T08:00:00Z"):
-        assert report.seconds_of(text) is None
+        assert times.seconds_of(text) is None
 
 
 def test_metrics_after_a_success() -> None:

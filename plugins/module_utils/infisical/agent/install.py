@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import os
 import pkgutil
@@ -18,12 +17,11 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from ..cli import main as cli
 from ..core import files, systemd
 from ..core.errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary, after_writing
 from ..core.model import Settings, parse_json
 from ..core.plan import named
-from ..fleet.host_metadata import document
+from ..core.version import VERSION
 from . import config, credentials, report, schedule, units
 from .deliver import LOCK, File, Record, check_all_delivered, recorded, withdraw
 from .host import Done, Host
@@ -344,7 +342,7 @@ def _install(host: Host, python: str) -> str:
     """The library in a folder of its own for each version, and the command; the version."""
     library = sources()
     digest = hashlib.sha256(python.encode() + b"".join(name.encode() + library[name] for name in sorted(library)))
-    version = f"{cli.VERSION}-{digest.hexdigest()[:12]}"
+    version = f"{VERSION}-{digest.hexdigest()[:12]}"
     versions = f"{LIBRARY}/versions"
     folder = f"{versions}/{version}"
     for path in (LIBRARY, versions):
@@ -788,22 +786,3 @@ def status() -> list[dict[str, Any]]:
     if silent and len(silent) == len(found):
         raise silent[0]
     return found
-
-
-def metadata() -> str:
-    """What the host tells of its jobs for the metadata graph, as `infisical-sync metadata --json` does in one line; it
-    is run once for all jobs. Raises InfisicalError."""
-    if not config.installed_jobs():
-        return json.dumps(document(cli.VERSION, []))
-    # Nothing of the caller's environment is to stand in for what the jobs' own files say.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
-    try:
-        ended = systemd.run([units.COMMAND, "metadata", "--json"], environment=environment)
-        if isinstance(parse_json(ended.out), dict):
-            return ended.out.decode("ascii").strip()
-    except (systemd.CannotRun, ValueError):
-        pass
-    raise InfisicalError(
-        Conclusion.STORAGE,
-        f"{units.COMMAND} does not tell the metadata of this host. Run the role scheduled_sync again.",
-    )

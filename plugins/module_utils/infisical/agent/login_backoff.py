@@ -19,7 +19,7 @@ from ..client.transport import Transport
 from ..core import files
 from ..core.errors import Conclusion, InfisicalError
 from ..core.model import is_whole, parse_json
-from .report import time_of
+from ..core.times import time_of
 
 _HOUR = 3600.0
 _LONGEST = 24 * _HOUR

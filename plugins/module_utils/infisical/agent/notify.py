@@ -16,7 +16,8 @@ from ..client.transport import post_json
 from ..core import files, systemd
 from ..core.errors import Conclusion, ConfigurationError, InfisicalError, after_writing
 from ..core.model import parse_json
-from .report import OK, Report, seconds_of
+from ..core.times import seconds_of
+from .report import OK, Report
 
 _COMMAND_SECONDS = 60.0
 _LARGEST = 1 << 20

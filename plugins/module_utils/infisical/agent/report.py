@@ -9,11 +9,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime, timezone
 from typing import Any
 
 from ..core import files
 from ..core.model import is_whole, parse_json
+from ..core.times import seconds_of
 
 OK = "ok"
 """The conclusion of a cycle that did what it should."""
@@ -94,19 +94,6 @@ def write(path: str, report: Report, *, durable: bool = True) -> None:
     owner = files.owner_of(path) or files.owner_of(folder)
     with files.opened(folder) as directory:
         files.write_atomic(name, document.encode("utf-8", "replace"), durable=durable, owner=owner, directory=directory)
-
-
-def seconds_of(time: str) -> float | None:
-    """Seconds since the epoch of a time as reports have it, None for another text."""
-    try:
-        return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None
-
-
-def time_of(seconds: float) -> str:
-    """The time as reports have it, from seconds since the epoch."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def metrics_file(directory: str, job: str) -> str:

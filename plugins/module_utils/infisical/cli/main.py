@@ -31,15 +31,13 @@ from ..agent.config import (
 )
 from ..core.errors import Conclusion, ConfigurationError, InfisicalError
 from ..core.model import shown
+from ..core.version import VERSION
 
 if TYPE_CHECKING:
     from ..sync.pull import Outcome
     from ..vault.keys import KeySource
     from ..vault.state import StateFile
     from ..vault.store import Vault
-
-VERSION = "0.3.0"
-"""The collection's version; a test compares it with galaxy.yml."""
 
 OK, FAILED, USAGE, AUTHENTICATION, NETWORK, GUARD, VAULT, BUSY, PARTIAL, NOT_FOUND = range(10)
 CANNOT_EXECUTE, COMMAND_NOT_FOUND, INTERRUPTED, BROKEN_PIPE = 126, 127, 130, 141

@@ -6,32 +6,57 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import socket
 import time
 from collections.abc import Iterable
 from typing import Any
 
-from ..agent import report
+from ..agent import config, report, units
 from ..agent.config import Settled
 from ..agent.schedule import interval_minutes
-from ..core.errors import InfisicalError
-from ..core.model import checked_path, checked_url
+from ..core import systemd
+from ..core.errors import Conclusion, InfisicalError
+from ..core.model import checked_path, checked_url, parse_json
+from ..core.times import time_of
+from ..core.version import VERSION
 from ..sync.pull import ALL
 from ..vault.state import StateFile
 from ..vault.store import Vault
-from .graph import METADATA_SCHEMA, VERSION
+from .graph import METADATA_SCHEMA
+from .graph import VERSION as SCHEMA_VERSION
 
 
 def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The document of this host, with the agent's version; the manual's guide to the fleet describes it."""
     return {
         "schema": METADATA_SCHEMA,
-        "version": VERSION,
+        "version": SCHEMA_VERSION,
         "host": socket.gethostname(),
-        "time": report.time_of(time.time()),
+        "time": time_of(time.time()),
         "agent": agent,
         "jobs": list(jobs),
     }
+
+
+def of_host() -> str:
+    """What the host tells of its jobs for the metadata graph, as `infisical-sync metadata --json` does in one line; it
+    is run once for all jobs. Raises InfisicalError."""
+    if not config.installed_jobs():
+        return json.dumps(document(VERSION, []))
+    # Nothing of the caller's environment is to stand in for what the jobs' own files say.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
+    try:
+        ended = systemd.run([units.COMMAND, "metadata", "--json"], environment=environment)
+        if isinstance(parse_json(ended.out), dict):
+            return ended.out.decode("ascii").strip()
+    except (systemd.CannotRun, ValueError):
+        pass
+    raise InfisicalError(
+        Conclusion.STORAGE,
+        f"{units.COMMAND} does not tell the metadata of this host. Run the role scheduled_sync again.",
+    )
 
 
 def of_job(job: str, settled: Settled, vault: Vault, state: StateFile) -> dict[str, Any]:

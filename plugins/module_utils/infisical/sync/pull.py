@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable
 
-from ..agent.report import seconds_of
 from ..client.api import Api, Listing, Project
 from ..client.preflight import visible_projects
 from ..client.remote import UNREADABLE, Remote, listed, merged, needs_batch
@@ -33,8 +32,9 @@ from ..core.errors import (
 )
 from ..core.model import Scope, Secret, checked_name, checked_path, checked_value, counted, normalized_name
 from ..core.plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
+from ..core.times import now, seconds_of
 from ..vault.session import STATE_BEHIND
-from ..vault.state import HMAC, SHA256, StateFile, now
+from ..vault.state import HMAC, SHA256, StateFile
 from ..vault.store import Contents, Vault
 
 ALL = "all"

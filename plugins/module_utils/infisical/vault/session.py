@@ -9,13 +9,14 @@ Nothing here knows the network, so that reading a vault does not load what does.
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+import time
 from typing import Any, Callable
 
 from ..core import files
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
 from ..core.model import checked_name, checked_value
 from ..core.plan import Plan
+from ..core.times import seconds_of
 from .keys import KeySource
 from .state import HMAC, StateFile, path_beside
 from .store import Contents, Vault
@@ -113,13 +114,10 @@ def status(vault: Vault, state: StateFile) -> dict[str, Any]:
     }
 
 
-def _age(time: Any) -> int | None:
-    try:
-        then = datetime.strptime(str(time), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    except ValueError:
-        return None
+def _age(last: Any) -> int | None:
+    then = seconds_of(str(last))
     # A clock that was set back makes no negative age.
-    return max(0, int((datetime.now(timezone.utc) - then).total_seconds()))
+    return None if then is None else max(0, int(time.time() - then))
 
 
 def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False) -> Contents:

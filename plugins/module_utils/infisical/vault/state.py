@@ -21,6 +21,7 @@ from typing import Any, Callable
 from ..core import files
 from ..core.errors import ConfigurationError
 from ..core.model import Scope, canonical_value, is_whole, parse_json, secret_hash
+from ..core.times import now
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that writes the same state file; it holds the lock for one write."""
@@ -42,11 +43,6 @@ _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.E
 
 SHA256 = "sha256"
 HMAC = "hmac-sha256"
-
-
-def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def path_beside(vault_path: str) -> str:

@@ -20,8 +20,8 @@ from ..core import files
 from ..core.errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
 from ..core.model import Secret, checked_name, checked_value, is_text, is_whole, parse_json
 from ..core.plan import Change, Plan
+from ..core.times import now
 from . import keys
-from .state import now
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
