@@ -135,12 +135,11 @@ _raw:
 
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation, hint_for
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
     ConfigurationError,
-    InfisicalError,
-    Operation,
-    remedy,
+    Forbidden,
+    ValueHidden,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Merged,
@@ -196,8 +195,7 @@ class LookupModule(InfisicalLookup):
 
 def _value(secret: Secret, scope: Scope) -> str:
     if secret.value is None:
-        raise InfisicalError(
-            Conclusion.HIDDEN,
-            f"The server hides the value of '{secret.key}' in {scope}. {remedy(Conclusion.FORBIDDEN, Operation.GET)}",
+        raise ValueHidden(
+            f"The server hides the value of '{secret.key}' in {scope}. {hint_for(Forbidden, Operation.GET)}",
         )
     return secret.value

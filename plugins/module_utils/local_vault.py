@@ -9,7 +9,7 @@ import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
-from .infisical.core.errors import Conclusion, ConfigurationError, InfisicalError, after_writing
+from .infisical.core.errors import ConfigurationError, WrongKey, after_writing
 from .infisical.core.model import LONGEST_WAIT, NotGiven
 from .infisical.vault.keys import KEY_BYTES, KEY_OPTIONS, key_source, make_key_file
 from .infisical.vault.session import open_vault
@@ -66,8 +66,7 @@ def opened(
     if os.path.lexists(options["key_file"]):
         return vault, state, False
     if vault.exists():
-        raise InfisicalError(
-            Conclusion.WRONG_KEY,
+        raise WrongKey(
             f"The vault {path} is there and its key file {options['key_file']} is not. Nothing but the key that it was "
             "made with opens it: put that one back, or move the vault away to begin anew.",
         )

@@ -76,11 +76,12 @@ class InfisicalModule(AnsibleModule):
             failure = {
                 **error.details,
                 "msg": str(error),
-                "conclusion": error.conclusion.value,
+                "conclusion": error.conclusion,
+                "hint": error.hint,
                 "http_status": error.status,
             }
         except Exception as error:  # its text may hold a secret
-            failure = {"msg": unexpected(error), "conclusion": "unexpected", "http_status": None}
+            failure = {"msg": unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
         for text in (failure or result).pop("warnings", ()):
             self.warn(text)
         # Outside of the handlers: fail_json adds the traceback of an exception that is being handled.
@@ -94,7 +95,9 @@ class InfisicalModule(AnsibleModule):
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
         """AnsibleModule.fail_json with the result kept whole; it comes here by itself with options that it refuses."""
-        super().fail_json(msg, **self._whole({"conclusion": "configuration", "http_status": None, **kwargs}))
+        super().fail_json(
+            msg, **self._whole({"conclusion": "configuration", "hint": "", "http_status": None, **kwargs})
+        )
 
     def _whole(self, result: dict[str, Any]) -> dict[str, Any]:
         self.no_log_values: set[str] = set()

@@ -78,6 +78,12 @@ conclusion:
   returned: failure
   type: str
   sample: unreachable
+hint:
+  description: What to do about the failure. Empty if the message says it all.
+  returned: failure
+  type: str
+  sample: Check project_id, environment and secret_path.
+  version_added: 0.3.0
 http_status:
   description: Always V(null), because it is the agent that asks Infisical.
   returned: failure

@@ -109,7 +109,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "status_message": found.status_message,
         "login_accepted": found.login_accepted,
         "api_url": found.api_url,
-        "conclusion": None if found.conclusion is None else found.conclusion.value,
+        "conclusion": None if found.conclusion is None else found.conclusion,
         "http_status": found.http_status,
         "message": found.problem,
         "msg": found.problem or f"{found.api_url} is up and has accepted the login.",

@@ -325,6 +325,12 @@ conclusion:
   returned: failure
   type: str
   sample: guard
+hint:
+  description: What to do about the failure. Empty if the message says it all.
+  returned: failure
+  type: str
+  sample: Check project_id, environment and secret_path.
+  version_added: 0.3.0
 http_status:
   description: The status of the server's answer, V(null) where there was none.
   returned: failure

@@ -199,6 +199,12 @@ conclusion:
   returned: failure
   type: str
   sample: wrong_key
+hint:
+  description: What to do about the failure. Empty if the message says it all.
+  returned: failure
+  type: str
+  sample: Check project_id, environment and secret_path.
+  version_added: 0.3.0
 http_status:
   description: The status of the server's answer, V(null) where there was none.
   returned: failure
@@ -209,7 +215,10 @@ http_status:
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, Report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    InfisicalError,
+    PartialFailure,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Secret,
     canonical_value,
@@ -292,9 +301,7 @@ def half_done(report: Report, name: str, error: InfisicalError) -> InfisicalErro
     if report.action is None:
         return error
     follows = "" if error.details.get("changed") else " The vault could not follow; run the task again when it can."
-    partial = InfisicalError(
-        Conclusion.PARTIAL, f"'{name}' was changed in Infisical ({report.action}).{follows} {error}"
-    )
+    partial = PartialFailure(f"'{name}' was changed in Infisical ({report.action}).{follows} {error}")
     partial.details = {"changed": True, "pushed": report.action}
     return partial
 

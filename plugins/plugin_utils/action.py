@@ -16,9 +16,10 @@ from ansible.module_utils.json_utils import _filter_non_json_lines  # no public 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
     ConfigurationError,
     InfisicalError,
+    TokenRejected,
+    error_class,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import unexpected
@@ -69,13 +70,14 @@ class InfisicalAction(ActionBase):
             problem = {
                 **error.details,
                 "msg": str(error),
-                "conclusion": error.conclusion.value,
+                "conclusion": error.conclusion,
+                "hint": error.hint,
                 "http_status": error.status,
             }
         except AnsibleError:
             raise
         except Exception as error:  # its text may hold a secret
-            problem = {"msg": unexpected(error), "conclusion": "unexpected", "http_status": None}
+            problem = {"msg": unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
         if problem:
             result.update(self.refusal(problem))
         return result
@@ -175,7 +177,7 @@ class InfisicalAction(ActionBase):
             without = {name: value for name, value in arguments.items() if name not in ("client_id", "client_secret")}
             with_token = {**without, "auth_method": "token", "token": token}
             result = self._execute(with_token, task_vars, wrap_async)
-            if result.get("conclusion") != Conclusion.TOKEN_REJECTED.value:
+            if result.get("conclusion") != TokenRejected.conclusion:
                 return result
             another = cache.token(rejected=token)
             return result if another is None else self._execute({**with_token, "token": another}, task_vars, wrap_async)
@@ -227,8 +229,7 @@ class InfisicalAction(ActionBase):
         return result
 
 
-_OWN_FAILURES = frozenset((*(conclusion.value for conclusion in Conclusion), "unexpected"))
-_OF_FAILURES = ("failed", "changed", "msg", "conclusion", "http_status", "warnings", "deprecations")
+_OF_FAILURES = ("failed", "changed", "msg", "conclusion", "hint", "http_status", "warnings", "deprecations")
 
 
 def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
@@ -236,7 +237,8 @@ def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
 
     A failure that the module has not reported itself holds its output, and so perhaps every value.
     """
-    if result.get("conclusion") in _OWN_FAILURES and not {"module_stdout", "module_stderr"} & set(result):
+    conclusion = str(result.get("conclusion"))
+    if error_class(conclusion).conclusion == conclusion and not {"module_stdout", "module_stderr"} & set(result):
         return {name: result[name] for name in _OF_FAILURES if name in result}
     code = result.get("rc")
     ended = f" (exit code {code})" if isinstance(code, int) else ""
@@ -245,5 +247,6 @@ def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
         "msg": f"The output of the module is not a valid result{ended}. It is hidden, because it may hold values. Run "
         f"the task with {option}: false to see the output.",
         "conclusion": "unexpected",
+        "hint": f"Run the task with {option}: false to see the output.",
         "http_status": None,
     }

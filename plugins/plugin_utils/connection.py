@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Callable
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Login, Token, method_for
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, merged
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    ScopeMissing,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Merged, Scope, Settings
 
 if TYPE_CHECKING:
@@ -47,9 +49,7 @@ def read_stored(api: Api, scope: Scope) -> Merged:
     """All secrets of a folder as they are stored. A folder that does not exist has none. Raises InfisicalError."""
     try:
         return merged(Remote(api, scope).stored(explain=False))
-    except InfisicalError as error:
-        if error.conclusion is not Conclusion.SCOPE_MISSING:
-            raise
+    except ScopeMissing:
         return Merged({})  # older servers answer so
 
 

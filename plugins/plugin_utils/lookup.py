@@ -11,9 +11,9 @@ from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
     ConfigurationError,
     InfisicalError,
+    SecretMissing,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NotGiven
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import unexpected
@@ -76,7 +76,7 @@ class InfisicalLookup(LookupBase):
         if default is not None:
             return [default]
         if self.get_option("on_missing") == "error":
-            raise InfisicalError(Conclusion.SECRET_MISSING, problem)
+            raise SecretMissing(problem, hint="")
         if self.get_option("on_missing") == "warn":
             self.warn(problem)
         return []

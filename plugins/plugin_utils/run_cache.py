@@ -24,9 +24,20 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from ansible import constants as C
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
+    CertificateInvalid,
+    CredentialsRejected,
+    Forbidden,
     InfisicalError,
+    LockedOut,
     MissingLibrary,
+    NotJson,
+    Redirected,
+    RequestInvalid,
+    RouteMissing,
+    ScopeMissing,
+    Unreachable,
+    WrongUse,
+    error_class,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
@@ -57,28 +68,24 @@ _OPENED: dict[str, tuple[tuple[int, int, int], Any]] = {}
 _TASK: dict[tuple[Settings, str], Merged | InfisicalError] = {}
 """What `cache: task` keeps: a worker process lives for one task of one host."""
 
-_FINAL = frozenset((Conclusion.CREDENTIALS_REJECTED, Conclusion.LOCKED_OUT))
+_FINAL = (CredentialsRejected, LockedOut)
 """After these, no task of the run logs in again: three failures lock the identity for everybody."""
 
 NO_WAY_SECONDS = 60.0
 """How long the controller does not try to reach a server again that it could not reach."""
 
-_NO_WAY = frozenset(
-    (
-        Conclusion.UNREACHABLE,
-        Conclusion.CERTIFICATE,
-        Conclusion.REDIRECTED,
-        Conclusion.NOT_JSON,
-    )
+_NO_WAY = (
+    Unreachable,
+    CertificateInvalid,
+    Redirected,
+    NotJson,
 )
 """What lies between the controller and the server, and may be otherwise on a host."""
 
-_OTHERWISE_ON_A_HOST = _NO_WAY | {Conclusion.CONFIGURATION, Conclusion.MISSING_LIBRARY}
+_OTHERWISE_ON_A_HOST = (*_NO_WAY, WrongUse, MissingLibrary)
 """The same, and what one finds out again without sending anything, such as a ca_path that only the host has."""
 
-_ABOUT_THE_PLACE = frozenset(
-    (Conclusion.FORBIDDEN, Conclusion.SCOPE_MISSING, Conclusion.ROUTE_MISSING, Conclusion.INVALID)
-)
+_ABOUT_THE_PLACE = (Forbidden, ScopeMissing, RouteMissing, RequestInvalid)
 """Refusals that are answers about what was asked for, and the same for whichever task asks next."""
 
 REFUSAL_SECONDS = 60.0
@@ -155,7 +162,7 @@ class SealedFiles:
 
     def note_failure(self, name: str, error: InfisicalError) -> None:
         """Note a failure for those who wait for the same thing, and a final one for all that follow."""
-        failure = {**_error_row(error), "at": time.time(), "final": error.conclusion in _FINAL}
+        failure = {**_error_row(error), "at": time.time(), "final": isinstance(error, _FINAL)}
         self.note(f"{name}-failure", failure)
 
     @contextlib.contextmanager
@@ -165,8 +172,7 @@ class SealedFiles:
             with files.locked(f"{self._path(name)}.lock", LOCK_TIMEOUT):
                 yield
         except files.LockTimeout:
-            raise InfisicalError(
-                Conclusion.UNREACHABLE,
+            raise Unreachable(
                 f"Another task of this run has waited for Infisical for more than {LOCK_TIMEOUT:g} seconds. Check "
                 "that the server is up, and the time-outs and waits that are set.",
             ) from None
@@ -267,9 +273,9 @@ class RunCache:
         try:
             self._shared(folder, lambda: self._generation(scope, written=False), fetch)
         except InfisicalError as error:
-            if error.conclusion in _FINAL:
+            if isinstance(error, _FINAL):
                 raise
-            if error.conclusion not in _ABOUT_THE_PLACE:
+            if not isinstance(error, _ABOUT_THE_PLACE):
                 self._files.note(no_listing, time.time() + NO_LISTING_SECONDS)
         return self._entry(folder, self._generation(scope, written=False))
 
@@ -307,10 +313,8 @@ class RunCache:
         try:
             api: Api = _connection().connected(self._hasty(), self._files, self._log)
             return api.tokens.renew(rejected) if rejected else api.tokens.current()
-        except InfisicalError as error:
-            if error.conclusion not in _OTHERWISE_ON_A_HOST:
-                raise
-            if error.conclusion in _NO_WAY:
+        except _OTHERWISE_ON_A_HOST as error:
+            if isinstance(error, _NO_WAY):
                 self._files.note(no_way, time.time() + NO_WAY_SECONDS)
             return None
 
@@ -329,8 +333,9 @@ class RunCache:
 
     def note_rejected(self, conclusion: str, message: str, status: int | None) -> None:
         """Note what a module was told by the server, if it means that no other task should log in."""
-        if conclusion in {final.value for final in _FINAL}:
-            self._files.note_failure("token", InfisicalError(Conclusion(conclusion), message, status=status))
+        kind = error_class(conclusion)
+        if kind in _FINAL:
+            self._files.note_failure("token", kind(message, hint="", status=status))
 
     def _connected(self, settings: Settings) -> Api:
         api: Api = _connection().connected(settings, self._files, self._log)
@@ -437,9 +442,7 @@ def _attempt(fetch: Callable[[], Merged]) -> Merged | InfisicalError:
     """What `fetch` gives, or its error if that is an answer about the place. Raises every other error."""
     try:
         return fetch()
-    except InfisicalError as error:
-        if error.conclusion not in _ABOUT_THE_PLACE:
-            raise
+    except _ABOUT_THE_PLACE as error:
         return error
 
 
@@ -461,11 +464,11 @@ def _outcome_row(outcome: Merged | InfisicalError) -> dict[str, Any]:
 
 
 def _error_row(error: InfisicalError) -> dict[str, Any]:
-    return {"conclusion": error.conclusion.value, "message": str(error), "status": error.status}
+    return {"conclusion": error.conclusion, "message": error.problem, "hint": error.hint, "status": error.status}
 
 
 def _error(row: dict[str, Any]) -> InfisicalError:
-    return InfisicalError(Conclusion(row["conclusion"]), row["message"], status=row["status"])
+    return error_class(row["conclusion"])(row["message"], hint=row["hint"], status=row["status"])
 
 
 def _note_name(scope: Scope, key: str) -> str:

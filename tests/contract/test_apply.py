@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import batch_bytes
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Applied, Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import BODY_LIMIT
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    BODY_LIMIT,
-    Conclusion,
     ConfigurationError,
     InfisicalError,
 )
@@ -164,7 +163,7 @@ def test_a_value_that_is_too_large_for_any_request_fails_alone(controlled: Contr
     assert applied.written == ("A", "C")
     assert list(applied.failed) == ["B"]
     assert applied.error is not None
-    assert applied.error.conclusion is Conclusion.TOO_LARGE
+    assert applied.error.conclusion == "too_large"
     assert applied.left == ()
     assert "bbb" not in texts(applied)
 
@@ -262,7 +261,7 @@ def test_a_server_that_fails_for_good_ends_it_and_a_second_run_finishes(controll
     controlled.server.arm("status", status=500, method="POST", path=BATCH, times=None)
     applied = store.apply(plan)
     assert applied.error is not None
-    assert applied.error.conclusion is Conclusion.SERVER_ERROR
+    assert applied.error.conclusion == "server_error"
     assert sorted((*applied.written, *applied.left)) == sorted(big)
     assert applied.failed == {}
     assert stored(controlled) == {name: big[name] for name in applied.written}
@@ -284,7 +283,7 @@ def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) ->
     applied = store.apply(plan)
     assert (applied.written, list(applied.failed), applied.left) == (tuple(wanted(40)), [bad], ())
     assert applied.error is not None
-    assert applied.error.conclusion is Conclusion.INVALID
+    assert applied.error.conclusion == "invalid"
     assert f"'{bad}'" in applied.failed[bad]
     assert VALUE not in texts(applied, controlled.log)
     assert len(controlled.methods()) < 20
@@ -315,7 +314,7 @@ def test_what_may_not_be_written_ends_it_with_the_missing_permission(controlled:
     controlled.put("A", "old")
     applied = push(controlled.remote("viewer"), {**wanted(5), "A": "new"})
     assert applied.error is not None
-    assert applied.error.conclusion is Conclusion.FORBIDDEN
+    assert applied.error.conclusion == "forbidden"
     assert applied.left == ("A", *wanted(5))
     assert (applied.written, applied.failed) == ((), {})
     assert "Machine Identities" in str(applied.error)
@@ -339,7 +338,7 @@ def test_a_missing_folder_is_made_on_request_only(controlled: Controlled) -> Non
     assert "no environment 'none'" in str(wrong.error)
     assert wrong.left == tuple(wanted(4))
     assert applied.error is not None
-    assert applied.error.conclusion is Conclusion.SCOPE_MISSING
+    assert applied.error.conclusion == "scope_missing"
     assert applied.left == tuple(wanted(4))
 
 
@@ -400,7 +399,7 @@ def test_a_state_file_that_cannot_be_used_stops_it_before_anything_is_sent(
 ) -> None:
     store = controlled.remote(state_file=str(tmp_path / "none" / "state.json"))
     error = error_of(store.apply, build({}, {"A": Secret("A", "one")}))
-    assert error.conclusion is Conclusion.CONFIGURATION
+    assert error.conclusion == "configuration"
     assert controlled.server.requests() == []
 
 
@@ -596,6 +595,6 @@ def test_a_folder_that_stays_missing_is_made_once(controlled: Controlled) -> Non
     controlled.server.arm("status", status=404, message=message, method="POST", path=BATCH, times=None)
     applied = store.apply(plan)
     assert applied.error is not None
-    assert applied.error.conclusion is Conclusion.SCOPE_MISSING
+    assert applied.error.conclusion == "scope_missing"
     assert applied.left == tuple(wanted(3))
     assert controlled.sent("/folders").count(("POST", 200)) == 1

@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import api
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
-    InfisicalError,
-    Validator,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Validator
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 
@@ -95,21 +92,21 @@ def test_not_modified_where_nobody_asked_is_an_error(controlled: Controlled, kno
     store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
     controlled.server.arm("redirect", status=304, times=2, **LIST)
     error = error_of(store.api.list_secrets, store.scope, known=known)
-    assert (error.conclusion, error.status) == (Conclusion.REDIRECTED, 304)
+    assert (error.conclusion, error.status) == ("redirected", 304)
 
 
 def test_an_error_is_an_error_also_where_a_validator_was_sent(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     known = store.listing().validator
-    for status, conclusion in ((422, Conclusion.INVALID), (302, Conclusion.REDIRECTED)):
+    for status, conclusion in ((422, "invalid"), (302, "redirected")):
         controlled.server.disarm()
         controlled.server.arm("status", status=status, **LIST)
-        assert error_of(store.listing, known=known).conclusion is conclusion
+        assert error_of(store.listing, known=known).conclusion == conclusion
     controlled.server.disarm()
     controlled.server.arm("malformed", **LIST)
     # Half of the body under the same validator: the digest differs, and half of JSON is none.
-    assert error_of(store.listing, known=Validator("", known.digest)).conclusion is Conclusion.NOT_JSON
+    assert error_of(store.listing, known=Validator("", known.digest)).conclusion == "not_json"
 
 
 def test_a_repeated_request_asks_with_the_same_validator(controlled: Controlled) -> None:
@@ -207,5 +204,5 @@ def test_a_row_of_a_listing_is_read_as_one_secret_is(shown: dict[str, Any]) -> N
 def test_a_row_of_another_shape_is_refused_without_its_value(wrong: dict[str, Any]) -> None:
     with pytest.raises(InfisicalError) as caught:
         api._secrets([ROW, row(**wrong)], SCOPE)
-    assert caught.value.conclusion is Conclusion.NOT_JSON
+    assert caught.value.conclusion == "not_json"
     assert "one" not in str(caught.value)

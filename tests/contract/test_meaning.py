@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Call
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, Operation
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
 from contract.targets import SEED, Controlled, Target, error_of
 
@@ -42,7 +42,7 @@ def test_a_secret_that_is_there_cannot_be_created(target: Target) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
     error = error_of(api.create_secret, target.scope, A)
-    assert error.conclusion is Conclusion.CONFLICT
+    assert error.conclusion == "conflict"
     assert "'A'" in str(error)
     assert "run it again" in str(error)
 
@@ -51,14 +51,14 @@ def test_a_batch_with_a_secret_that_is_there_cannot_be_created_and_creates_none(
     api = target.api()
     api.create_secret(target.scope, A)
     error = error_of(api.batch, "POST", target.scope, [Secret("NEW", "x"), A])
-    assert error.conclusion is Conclusion.CONFLICT
+    assert error.conclusion == "conflict"
     assert [secret.key for secret in api.list_secrets(target.scope).secrets] == ["A"]
 
 
 @pytest.mark.parametrize("operation", NAMED)
 def test_a_secret_that_is_not_there_is_missing(target: Target, operation: str) -> None:
     error = error_of(ask, target.api(), operation, target.scope)
-    assert error.conclusion is Conclusion.SECRET_MISSING
+    assert error.conclusion == "secret_missing"
     assert "'A'" in str(error)
     assert "case-sensitive" in str(error)
 
@@ -68,7 +68,7 @@ def test_a_batch_with_a_secret_that_is_not_there_changes_nothing(target: Target,
     api = target.api()
     api.create_secret(target.scope, A)
     error = error_of(api.batch, method, target.scope, [A._replace(value="other"), Secret("B", "x")])
-    assert error.conclusion is Conclusion.SECRET_MISSING
+    assert error.conclusion == "secret_missing"
     assert api.get_secret(target.scope, "A").value == A.value
 
 
@@ -79,7 +79,7 @@ def test_a_folder_or_environment_that_is_not_there_is_missing(target: Target, op
     if missing == "environment":
         scope = replace(target.scope, environment="none")
     error = error_of(ask, target.api(), operation, scope)
-    assert error.conclusion is Conclusion.SCOPE_MISSING
+    assert error.conclusion == "scope_missing"
     assert "secret_path" in str(error)
 
 
@@ -90,9 +90,9 @@ def test_listing_what_is_missing_is_an_error_of_the_store(target: Target, missin
     if target.kind == "2024":
         assert store.api.list_secrets(store.scope).secrets == ()
     else:
-        assert error_of(store.api.list_secrets, store.scope).conclusion is Conclusion.SCOPE_MISSING
+        assert error_of(store.api.list_secrets, store.scope).conclusion == "scope_missing"
     error = error_of(store.listing)
-    assert error.conclusion is Conclusion.SCOPE_MISSING
+    assert error.conclusion == "scope_missing"
     if missing == "environment":
         assert "There is no environment 'none'" in str(error)
         assert target.scope.environment in str(error)
@@ -107,14 +107,14 @@ def test_an_empty_folder_that_is_there_is_an_empty_listing(target: Target) -> No
 @pytest.mark.parametrize("operation", ["create", "list", *NAMED])
 def test_a_project_that_is_not_there_is_missing(controlled: Controlled, operation: str) -> None:
     error = error_of(ask, controlled.api(), operation, replace(controlled.scope, project_id="none"))
-    assert error.conclusion is Conclusion.SCOPE_MISSING
+    assert error.conclusion == "scope_missing"
     assert "project none" in str(error)
 
 
 def test_a_route_that_is_not_there_is_called_that(target: Target) -> None:
     call = Call("GET", "/api/v9/nothing", Operation.OTHER, "ask for nothing")
     error = error_of(target.api().transport.send, call)
-    assert error.conclusion is Conclusion.ROUTE_MISSING
+    assert error.conclusion == "route_missing"
     assert "check url" in str(error)
 
 
@@ -125,7 +125,7 @@ def test_an_api_version_that_the_server_has_not_is_a_missing_route(
 ) -> None:
     controlled.server.use_profile(kind)
     error = error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
-    assert error.conclusion is Conclusion.ROUTE_MISSING
+    assert error.conclusion == "route_missing"
 
 
 def token_of(controlled: Controlled, who: str) -> str:
@@ -163,7 +163,7 @@ def test_a_token_that_is_no_longer_good_is_rejected(controlled: Controlled, situ
         api.list_secrets(controlled.scope)
     server.clear_requests()
     error = error_of(ask, api, operation, controlled.scope)
-    assert error.conclusion is Conclusion.TOKEN_REJECTED
+    assert error.conclusion == "token_rejected"
     assert "give a new token" in str(error)
     assert len(server.requests()) == 1
     assert controlled.clock.waits == []
@@ -181,14 +181,14 @@ def test_token_of_token_auth_is_a_login_of_its_identity(controlled: Controlled) 
     made = send(Call("POST", f"{method}/tokens", Operation.OTHER, "make a token", body={"name": "ci"}))
     api = controlled.api(auth_method="token", token=(made.data or {})["accessToken"])
     assert api.list_secrets(controlled.scope).secrets == ()
-    assert error_of(api.create_secret, controlled.scope, A).conclusion is Conclusion.FORBIDDEN
+    assert error_of(api.create_secret, controlled.scope, A).conclusion == "forbidden"
     assert controlled.logins() == 1
 
 
 @pytest.mark.parametrize("wrong", ["client_id", "client_secret"])
 def test_wrong_credentials_are_rejected(controlled: Controlled, wrong: str) -> None:
     error = error_of(controlled.api(**{wrong: "wrong"}).list_secrets, controlled.scope)
-    assert error.conclusion is Conclusion.CREDENTIALS_REJECTED
+    assert error.conclusion == "credentials_rejected"
     assert "client_id and client_secret" in str(error)
 
 
@@ -197,7 +197,7 @@ def test_three_wrong_secrets_lock_the_good_one_out_too(controlled: Controlled) -
     for _attempt in range(3):
         error_of(controlled.api(client_secret="wrong").list_secrets, controlled.scope)
     error = error_of(controlled.api().list_secrets, controlled.scope)
-    assert error.conclusion is Conclusion.LOCKED_OUT
+    assert error.conclusion == "locked_out"
     assert "lock-out" in str(error)
     controlled.server.advance(301)
     assert controlled.api().list_secrets(controlled.scope).secrets == ()
@@ -213,7 +213,7 @@ def test_what_an_identity_may_not_do_is_forbidden_with_the_permission_that_is_la
 ) -> None:
     controlled.put("A", "value")
     error = error_of(ask, controlled.api("nobody"), operation, controlled.scope)
-    assert error.conclusion is Conclusion.FORBIDDEN
+    assert error.conclusion == "forbidden"
     # Servers of 2026 look for the permission to see a secret first, and say so.
     reads = operation in ("list", "get") and controlled.kind != "2024"
     assert ("'Describe Secret'" if reads else PERMISSIONS[operation]) in str(error)
@@ -228,19 +228,19 @@ def test_a_request_that_the_server_does_not_understand_is_invalid(target: Target
     path = "/api/v3/secrets/raw" if api.version == "v3" else "/api/v4/secrets"
     query = {"projectId": target.scope.project_id, "workspaceId": target.scope.project_id, "recursive": "True"}
     error = error_of(api.transport.send, Call("GET", path, Operation.LIST, "list", query))
-    assert error.conclusion is Conclusion.INVALID
+    assert error.conclusion == "invalid"
 
 
 @EACH_2026
 def test_a_name_that_the_server_refuses_is_an_invalid_request(controlled: Controlled) -> None:
     error = error_of(controlled.remote().put, Secret("a:b", "value"))
-    assert error.conclusion is Conclusion.INVALID
+    assert error.conclusion == "invalid"
     assert "'a:b'" in str(error)
 
 
 def test_a_value_over_the_servers_limit_is_too_large(target: Target) -> None:
     error = error_of(target.api().create_secret, target.scope, Secret("A", "x" * 1_100_000))
-    assert error.conclusion is Conclusion.TOO_LARGE
+    assert error.conclusion == "too_large"
     assert "1 MiB" in str(error)
     assert len(str(error)) < 1000
 
@@ -248,7 +248,7 @@ def test_a_value_over_the_servers_limit_is_too_large(target: Target) -> None:
 @EACH_2026
 def test_a_value_over_the_limit_is_not_sent_twice(controlled: Controlled) -> None:
     error = error_of(controlled.api().create_secret, controlled.scope, Secret("A", "x" * 1_100_000))
-    assert (error.conclusion, error.status) == (Conclusion.TOO_LARGE, 500)
+    assert (error.conclusion, error.status) == ("too_large", 500)
     assert controlled.methods() == ["POST"]
     assert controlled.clock.waits == []
 
@@ -260,7 +260,7 @@ def test_more_requests_than_the_rate_limit_allows_are_rate_limited(controlled: C
     api = controlled.api(api_version="v3" if controlled.kind == "2024" else "v4")
     api.list_secrets(controlled.scope)
     error = error_of(api.list_secrets, controlled.scope)
-    assert error.conclusion is Conclusion.RATE_LIMITED
+    assert error.conclusion == "rate_limited"
     assert "rate_limit_wait" in str(error)
     [wait] = controlled.clock.waits
     assert 50 <= wait <= 58
@@ -271,7 +271,7 @@ def test_more_requests_than_the_rate_limit_allows_are_rate_limited(controlled: C
 def test_a_server_that_fails_twice_is_a_server_error(controlled: Controlled, status: int, kind: str) -> None:
     controlled.server.arm(kind, status=status, path="/secrets", times=2)
     error = error_of(controlled.api(api_version="v4").list_secrets, controlled.scope)
-    assert error.conclusion is Conclusion.SERVER_ERROR
+    assert error.conclusion == "server_error"
     assert error.status == status
     assert "its own log" in str(error)
 
@@ -279,20 +279,20 @@ def test_a_server_that_fails_twice_is_a_server_error(controlled: Controlled, sta
 @pytest.mark.parametrize(
     ("kind", "fields", "conclusion", "words"),
     [
-        ("html", {}, Conclusion.NOT_JSON, "does not speak the Infisical API"),
-        ("malformed", {}, Conclusion.NOT_JSON, "does not speak the Infisical API"),
-        ("html", {"status": 403}, Conclusion.NOT_JSON, "proxy"),
-        ("redirect", {}, Conclusion.REDIRECTED, "Redirects are not followed"),
-        ("redirect", {"status": 308}, Conclusion.REDIRECTED, "set url"),
+        ("html", {}, "not_json", "does not speak the Infisical API"),
+        ("malformed", {}, "not_json", "does not speak the Infisical API"),
+        ("html", {"status": 403}, "not_json", "proxy"),
+        ("redirect", {}, "redirected", "Redirects are not followed"),
+        ("redirect", {"status": 308}, "redirected", "set url"),
     ],
 )
 def test_what_is_no_answer_of_an_infisical_is_told_apart(
-    controlled: Controlled, kind: str, fields: dict[str, Any], conclusion: Conclusion, words: str
+    controlled: Controlled, kind: str, fields: dict[str, Any], conclusion: str, words: str
 ) -> None:
     controlled.put("A", "canary-0815")
     controlled.server.arm(kind, path="/secrets", times=2, **fields)
     error = error_of(controlled.api().list_secrets, controlled.scope)
-    assert error.conclusion is conclusion
+    assert error.conclusion == conclusion
     assert words in str(error)
     assert "canary-0815" not in str(error)
 
@@ -300,7 +300,7 @@ def test_what_is_no_answer_of_an_infisical_is_told_apart(
 def test_a_login_that_is_answered_by_something_else_is_told_apart(controlled: Controlled) -> None:
     controlled.server.arm("html", path="/login", times=1)
     error = error_of(controlled.api().list_secrets, controlled.scope)
-    assert error.conclusion is Conclusion.NOT_JSON
+    assert error.conclusion == "not_json"
     assert controlled.methods() == []
 
 
@@ -397,44 +397,44 @@ def send_no_json(at: Controlled) -> Any:
 
 
 # name, kinds, what is done, the conclusion, words of the message
-SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], Conclusion, str]] = [
-    ("rename onto an existing name", ("2026-07", "2026-10"), rename, Conclusion.CONFLICT, "It already exists"),
-    ("one named twice to delete", ("2026-07",), delete_twice, Conclusion.SECRET_MISSING, "does not exist: A"),
-    ("one named twice to delete", ("2026-10",), delete_twice, Conclusion.INVALID, "only be deleted once"),
-    ("folder that holds something", ("2026-07", "2026-10"), delete_full_folder, Conclusion.INVALID, "forceDelete"),
+SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], str, str]] = [
+    ("rename onto an existing name", ("2026-07", "2026-10"), rename, "conflict", "It already exists"),
+    ("one named twice to delete", ("2026-07",), delete_twice, "secret_missing", "does not exist: A"),
+    ("one named twice to delete", ("2026-10",), delete_twice, "invalid", "only be deleted once"),
+    ("folder that holds something", ("2026-07", "2026-10"), delete_full_folder, "invalid", "forceDelete"),
     ("folder that exists", ("2026-07", "2026-10"),
-     lambda at: at.api().create_folder(replace(at.scope, secret_path="/app")), Conclusion.CONFLICT, "already exists"),
+     lambda at: at.api().create_folder(replace(at.scope, secret_path="/app")), "conflict", "already exists"),
     ("folder to delete missing", ("2024", "2026-07", "2026-10"),
      lambda at: at.api().delete_folder(replace(at.scope, secret_path="/none"), "none", force=True),
-     Conclusion.SCOPE_MISSING, ""),
+     "scope_missing", ""),
     ("folders of a missing environment", ("2024", "2026-07", "2026-10"),
-     lambda at: at.api().folders(replace(at.scope, environment="none")), Conclusion.SCOPE_MISSING, "secret_path"),
-    ("no project given", ("2026-07", "2026-10"), list_without_project, Conclusion.INVALID, "Set project_id"),
-    ("tag missing", ("2024", "2026-07", "2026-10"), use_unknown_tag, Conclusion.INVALID, "Create the tag"),
-    ("project of another type", ("2026-07", "2026-10"), use_other_type, Conclusion.INVALID,
+     lambda at: at.api().folders(replace(at.scope, environment="none")), "scope_missing", "secret_path"),
+    ("no project given", ("2026-07", "2026-10"), list_without_project, "invalid", "Set project_id"),
+    ("tag missing", ("2024", "2026-07", "2026-10"), use_unknown_tag, "invalid", "Create the tag"),
+    ("project of another type", ("2026-07", "2026-10"), use_other_type, "invalid",
      "Set project_id to a project of the type secret-manager"),
-    ("plan", ("2026-07", "2026-10"), lease, Conclusion.INVALID, "Upgrade the plan"),
+    ("plan", ("2026-07", "2026-10"), lease, "invalid", "Upgrade the plan"),
     ("not a member", ("2024", "2026-07", "2026-10"), lambda at: at.api("stranger").list_secrets(at.scope),
-     Conclusion.FORBIDDEN, "Add the machine identity to the project"),
+     "forbidden", "Add the machine identity to the project"),
     ("names, not values: list", ("2026-07", "2026-10"), lambda at: at.api("names-only").list_secrets(at.scope),
-     Conclusion.FORBIDDEN, "lacks 'Read Value' on 'Secrets'"),
+     "forbidden", "lacks 'Read Value' on 'Secrets'"),
     ("names, not values: get", ("2026-07", "2026-10"), get_hidden,
-     Conclusion.FORBIDDEN, "lacks 'Read Value' on 'Secrets'"),
+     "forbidden", "lacks 'Read Value' on 'Secrets'"),
     ("unreadable reference: list", ("2026-07", "2026-10"), lambda at: refer_to_hidden(at, listed=True),
-     Conclusion.FORBIDDEN, "expand_references: false"),
+     "forbidden", "expand_references: false"),
     ("unreadable reference: get", ("2026-07", "2026-10"), lambda at: refer_to_hidden(at, listed=False),
-     Conclusion.FORBIDDEN, "expand_references: false"),
+     "forbidden", "expand_references: false"),
     ("client secret expired", ("2024",), lambda at: log_in_with(at, client_secret_ttl=1),
-     Conclusion.CREDENTIALS_REJECTED, "Check client_id and client_secret"),
+     "credentials_rejected", "Check client_id and client_secret"),
     ("client secret expired", ("2026-07", "2026-10"), lambda at: log_in_with(at, client_secret_ttl=1),
-     Conclusion.CREDENTIALS_REJECTED, "Create a new client secret"),
+     "credentials_rejected", "Create a new client secret"),
     ("client secret spent", ("2024",), lambda at: log_in_with(at, client_secret_uses=1),
-     Conclusion.CREDENTIALS_REJECTED, "Check client_id and client_secret"),
+     "credentials_rejected", "Check client_id and client_secret"),
     ("client secret spent", ("2026-07", "2026-10"), lambda at: log_in_with(at, client_secret_uses=1),
-     Conclusion.CREDENTIALS_REJECTED, "Create a new client secret"),
+     "credentials_rejected", "Create a new client secret"),
     ("many logins at once", ("2024", "2026-07", "2026-10"), log_in_among_many,
-     Conclusion.RATE_LIMITED, "rate_limit_wait"),
-    ("body that is not JSON", ("2026-07", "2026-10"), send_no_json, Conclusion.SERVER_ERROR, "its own log"),
+     "rate_limited", "rate_limit_wait"),
+    ("body that is not JSON", ("2026-07", "2026-10"), send_no_json, "server_error", "its own log"),
 ]  # fmt: skip
 
 
@@ -448,11 +448,11 @@ SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], Conclu
     ],
 )
 def test_each_situation_has_its_conclusion(
-    controlled: Controlled, kind: str, act: Callable[[Controlled], Any], conclusion: Conclusion, words: str
+    controlled: Controlled, kind: str, act: Callable[[Controlled], Any], conclusion: str, words: str
 ) -> None:
     controlled.server.use_profile(kind)
     error = error_of(act, controlled)
-    assert error.conclusion is conclusion
+    assert error.conclusion == conclusion
     assert words in str(error)
     assert "canary-0816" not in str(error)
 

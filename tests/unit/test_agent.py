@@ -42,9 +42,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.install import Agent, Facts, Job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files, systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
+    Busy,
     ConfigurationError,
     InfisicalError,
+    StorageFailed,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.version import VERSION
@@ -289,7 +290,7 @@ def test_two_runs_do_not_change_one_host_at_a_time(host: Host, monkeypatch: pyte
         for run in (host.apply, lambda: agent.remove(remove_vault=False)):
             with pytest.raises(InfisicalError, match="Another run") as refused:
                 run()
-            assert refused.value.conclusion is Conclusion.BUSY
+            assert refused.value.conclusion == "busy"
         host.apply(check=True)
 
 
@@ -529,7 +530,7 @@ def test_a_vault_that_cannot_be_sealed_anew_keeps_the_old_key_in_use(
 
     def busy(vault: Any, *arguments: Any, **names: Any) -> Any:
         if "shop" in os.path.realpath(vault.path):
-            raise InfisicalError(Conclusion.BUSY, "Another process is writing the vault.")
+            raise Busy("Another process is writing the vault.")
         return real(vault, *arguments, **names)
 
     with monkeypatch.context() as patched:
@@ -729,7 +730,7 @@ def test_format_that_cannot_change_removes_nothing(host: Host) -> None:
     wanted = replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "dotenv"),)),))
     with pytest.raises(InfisicalError, match="FOREIGN") as caught:
         host.apply(wanted)
-    assert caught.value.conclusion is Conclusion.UNSAFE_FILE
+    assert caught.value.conclusion == "unsafe_file"
     assert sorted(one.name for one in path.iterdir()) == ["A", "FOREIGN"]
 
 
@@ -809,7 +810,7 @@ def test_error_keeps_the_warnings_of_an_unfinished_rotation(host: Host, monkeypa
     host.fill()
 
     def busy(*arguments: Any, **names: Any) -> None:
-        raise InfisicalError(Conclusion.BUSY, "Another process is writing the vault.")
+        raise Busy("Another process is writing the vault.")
 
     monkeypatch.setattr(credentials, "rekey", busy)
     monkeypatch.setattr(systemd, "encrypted", lambda name, *rest, **names: busy())
@@ -1197,13 +1198,13 @@ def test_a_job_that_cannot_be_run_keeps_no_other_from_its_sync(host: Host, monke
 
     def one_of_them(job: str) -> report.Report:
         if job == "shop":
-            raise InfisicalError(Conclusion.STORAGE, "The program systemctl did not end in time.")
+            raise StorageFailed("The program systemctl did not end in time.")
         return report.Report(job, ended="2026-01-15T10:30:00Z", counts={"created": 1})
 
     monkeypatch.setattr(agent, "sync_now", one_of_them)
     with pytest.raises(InfisicalError, match=r"shop \(storage\). The program systemctl") as refused:
         agent.sync_all(["shop", "till"])
-    assert refused.value.conclusion is Conclusion.PARTIAL and refused.value.details["changed"]
+    assert refused.value.conclusion == "partial" and refused.value.details["changed"]
     assert refused.value.details["reports"]["till"]["conclusion"] == "ok"
     with pytest.raises(ConfigurationError, match="there is no job 'bank'"):
         agent.sync_all(["till", "bank"])

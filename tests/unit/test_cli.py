@@ -14,9 +14,8 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
     ConfigurationError,
-    InfisicalError,
+    GuardStopped,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import make_key_file
 
@@ -133,11 +132,11 @@ def refusing(message: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None
     """Run a command that ends with this message."""
 
     def refuse(*arguments: object) -> int:
-        raise InfisicalError(Conclusion.GUARD, message)
+        raise GuardStopped(message)
 
     commands = [command._replace(run=refuse) if command.words == words[:1] else command for command in cli.COMMANDS]
     monkeypatch.setattr(cli, "COMMANDS", tuple(commands))
-    assert cli.main(list(words)) == cli.GUARD
+    assert cli.main(list(words)) == 5
 
 
 @pytest.mark.parametrize(

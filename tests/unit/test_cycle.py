@@ -19,9 +19,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import Report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import times
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
     ConfigurationError,
+    CredentialsRejected,
     InfisicalError,
+    PartialFailure,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Outcome
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
@@ -40,7 +41,7 @@ def result(tmp_path: Path) -> str:
 
 
 def test_a_failure_is_reported_and_raised(result: str) -> None:
-    error = InfisicalError(Conclusion.PARTIAL, "One project failed.")
+    error = PartialFailure("One project failed.")
     error.details = {"counts": {"updated": 3}, "generation": 8}
     with pytest.raises(InfisicalError) as raised, cycle.reported(result, "shop", {"INVOCATION_ID": THIS}):
         raise error
@@ -52,7 +53,7 @@ def test_a_failure_is_reported_and_raised(result: str) -> None:
 
 
 def test_when_nobody_logs_in_before_is_reported(result: str) -> None:
-    error = InfisicalError(Conclusion.CREDENTIALS_REJECTED, "Rejected.")
+    error = CredentialsRejected("Rejected.")
     error.details = {"next_login": "2026-01-15T11:30:00Z"}
     with pytest.raises(InfisicalError), cycle.reported(result, "shop", {}):
         raise error
@@ -82,7 +83,7 @@ def test_without_a_file_for_it_nothing_is_reported(tmp_path: Path) -> None:
 def test_where_the_report_cannot_be_written_the_failure_counts_and_a_success_is_none(tmp_path: Path) -> None:
     path = str(tmp_path / "missing" / "result.json")
     with pytest.raises(InfisicalError, match="One project failed"), cycle.reported(path, "shop", {}):
-        raise InfisicalError(Conclusion.PARTIAL, "One project failed.")
+        raise PartialFailure("One project failed.")
     with pytest.raises(InfisicalError, match=r"^The report .* cannot be written"), cycle.reported(path, "shop", {}):
         pass  # the command moved syncs nothing
     with (
@@ -220,7 +221,7 @@ def test_a_vault_that_cannot_be_opened_keeps_the_files_and_tells_the_metrics(job
     report.write(job.work.result_file, Report("shop", THIS, "2026-01-15T10:45:00Z", conclusion="wrong_key"))
     with pytest.raises(InfisicalError) as caught:
         job.deliver()
-    assert caught.value.conclusion is Conclusion.WRONG_KEY
+    assert caught.value.conclusion == "wrong_key"
     assert (job.room / "app.env").read_text() == 'A="1"\n'
     assert 'conclusion="wrong_key"} 1' in job.metrics and "_secrets{" not in job.metrics
 
@@ -281,7 +282,7 @@ def test_metrics_are_not_written_where_others_may_place_links(job: Job, how: str
         metrics.chmod(0o1777)
     with pytest.raises(InfisicalError, match=f"Nothing is written below {metrics}") as caught:
         job.deliver()
-    assert caught.value.conclusion is Conclusion.UNSAFE_FILE
+    assert caught.value.conclusion == "unsafe_file"
     assert [*elsewhere.iterdir(), *metrics.iterdir()] == []
     assert (job.room / "app.env").exists() and job.mark.exists()
 
@@ -291,7 +292,7 @@ def test_a_lost_key_is_told_before_missing_metrics(job: Job) -> None:
     job.lose_key()
     with pytest.raises(InfisicalError) as caught:
         job.deliver(metrics_directory=str(job.room / "missing"))
-    assert caught.value.conclusion is Conclusion.WRONG_KEY
+    assert caught.value.conclusion == "wrong_key"
 
 
 def test_one_problem_is_told_as_it_is_and_several_as_partial_with_what_was_done(job: Job) -> None:
@@ -299,14 +300,14 @@ def test_one_problem_is_told_as_it_is_and_several_as_partial_with_what_was_done(
     bad = [File(str(job.room / name), owner="no-such-user") for name in ("b.env", "c.env")]
     with pytest.raises(InfisicalError) as one:
         job.deliver(files=[*job.work.files, bad[0]])
-    assert one.value.conclusion is Conclusion.CONFIGURATION
+    assert one.value.conclusion == "configuration"
     assert one.value.details == {
         "changed": True, "written": [str(job.room / "app.env")], "removed": [], "told": [], "unknown": []
     }  # fmt: skip
     assert not job.mark.exists()
     with pytest.raises(InfisicalError) as several:
         job.deliver(files=[*job.work.files, *bad])
-    assert several.value.conclusion is Conclusion.PARTIAL
+    assert several.value.conclusion == "partial"
     assert "b.env" in str(several.value) and "c.env" in str(several.value)
     job.deliver()
     assert job.mark.exists()

@@ -19,7 +19,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import Delivery, File, Record
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
     ConfigurationError,
     InfisicalError,
 )
@@ -366,7 +365,7 @@ def test_a_record_that_others_could_have_written_is_refused(host: Host) -> None:
     host.record_file.chmod(0o666)
     with pytest.raises(InfisicalError, match="chmod 600") as refused:
         host.deliver(VALUES, host.file("app.env"))
-    assert refused.value.conclusion is Conclusion.UNSAFE_FILE
+    assert refused.value.conclusion == "unsafe_file"
     assert host.left() == []
 
 
@@ -540,7 +539,7 @@ def test_two_deliveries_of_a_job_do_not_run_at_a_time(host: Host, monkeypatch: p
     path = str(host.record_file)
     with deliver.recorded(path), pytest.raises(InfisicalError) as refused, deliver.recorded(path):
         pass
-    assert refused.value.conclusion is Conclusion.BUSY
+    assert refused.value.conclusion == "busy"
 
 
 def test_where_the_record_cannot_be_kept_nothing_is_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -558,7 +557,7 @@ def test_a_directory_in_place_of_the_file_is_not_touched(host: Host) -> None:
     (host.room / "app.env").mkdir()
     done = host.deliver(VALUES, host.file("app.env"))
     assert "is a directory" in problem(done, host.room / "app.env")
-    assert done.problems[str(host.room / "app.env")].conclusion is Conclusion.UNSAFE_FILE
+    assert done.problems[str(host.room / "app.env")].conclusion == "unsafe_file"
 
 
 # Another format at the same path

@@ -13,144 +13,160 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import answers, errors
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import (
     Answer,
-    Conclusion,
     Operation,
     Validator,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    Conflict,
+    CredentialsRejected,
+    Forbidden,
+    InfisicalError,
+    LockedOut,
+    NotJson,
+    RateLimited,
+    Redirected,
+    RequestInvalid,
+    RouteMissing,
+    ScopeMissing,
+    SecretMissing,
+    ServerFailed,
+    TokenRejected,
+    TooLarge,
+)
 
-C, Op = Conclusion, Operation
+Op = Operation
 ALL = tuple(Operation)
 SECRET_ROUTES = (Op.LIST, Op.GET, Op.CREATE, Op.UPDATE, Op.DELETE, Op.BATCH)
 WITH_TOKEN = (*SECRET_ROUTES, Op.FOLDER, Op.PROJECT)
 
 # (conclusion, kind of server, operations, status, error, message): "What an answer means", row by row.
-ROWS: list[tuple[Conclusion, str, tuple[Operation, ...], int, str, Any]] = [
+ROWS: list[tuple[type[InfisicalError], str, tuple[Operation, ...], int, str, Any]] = [
     # already exists
-    (C.CONFLICT, "reference", (Op.CREATE,), 409, "Conflict", "Secret exists"),
-    (C.CONFLICT, "2024", (Op.CREATE,), 400, "BadRequest", "Secret already exist"),
-    (C.CONFLICT, "2024", (Op.BATCH,), 400, "BadRequest", "Secret already exist: A,B"),
-    (C.CONFLICT, "2026-07", (Op.CREATE,), 400, "BadRequest", "Secret already exists"),
-    (C.CONFLICT, "2026-07", (Op.BATCH,), 400, "BadRequest", "Secret already exists: B2"),
-    (C.CONFLICT, "2026-10", (Op.CREATE, Op.BATCH), 400, "BadRequest",
+    (Conflict, "reference", (Op.CREATE,), 409, "Conflict", "Secret exists"),
+    (Conflict, "2024", (Op.CREATE,), 400, "BadRequest", "Secret already exist"),
+    (Conflict, "2024", (Op.BATCH,), 400, "BadRequest", "Secret already exist: A,B"),
+    (Conflict, "2026-07", (Op.CREATE,), 400, "BadRequest", "Secret already exists"),
+    (Conflict, "2026-07", (Op.BATCH,), 400, "BadRequest", "Secret already exists: B2"),
+    (Conflict, "2026-10", (Op.CREATE, Op.BATCH), 400, "BadRequest",
      "Secret already exists: 'B' in path '/' of environment 'dev'"),
-    (C.CONFLICT, "2026-07", (Op.FOLDER,), 400, "BadRequest", "Folder with name 'app' already exists in path '/'"),
+    (Conflict, "2026-07", (Op.FOLDER,), 400, "BadRequest", "Folder with name 'app' already exists in path '/'"),
     # rename onto an existing name
-    (C.CONFLICT, "2026-07", (Op.UPDATE,), 400, "BadRequest", "Secret with the new name already exists"),
+    (Conflict, "2026-07", (Op.UPDATE,), 400, "BadRequest", "Secret with the new name already exists"),
     # secret missing
-    (C.SECRET_MISSING, "reference", (Op.GET, Op.UPDATE), 404, "Not Found", "Not found"),
-    (C.SECRET_MISSING, "2024", (Op.GET, Op.UPDATE), 400, "BadRequest", "Secret not found"),
-    (C.SECRET_MISSING, "2026-07", (Op.GET,), 404, "NotFound", "Secret with name 'NOPE' not found"),
-    (C.SECRET_MISSING, "2026-07", (Op.UPDATE,), 404, "NotFound", "Secret with name NOPE not found"),
-    (C.SECRET_MISSING, "reference", (Op.DELETE,), 404, "Not Found", "Not found"),
-    (C.SECRET_MISSING, "2024", (Op.DELETE,), 404, "NotFound", "Secret not found"),
-    (C.SECRET_MISSING, "2026-07", (Op.DELETE,), 404, "NotFound", "Secret not found"),
+    (SecretMissing, "reference", (Op.GET, Op.UPDATE), 404, "Not Found", "Not found"),
+    (SecretMissing, "2024", (Op.GET, Op.UPDATE), 400, "BadRequest", "Secret not found"),
+    (SecretMissing, "2026-07", (Op.GET,), 404, "NotFound", "Secret with name 'NOPE' not found"),
+    (SecretMissing, "2026-07", (Op.UPDATE,), 404, "NotFound", "Secret with name NOPE not found"),
+    (SecretMissing, "reference", (Op.DELETE,), 404, "Not Found", "Not found"),
+    (SecretMissing, "2024", (Op.DELETE,), 404, "NotFound", "Secret not found"),
+    (SecretMissing, "2026-07", (Op.DELETE,), 404, "NotFound", "Secret not found"),
     # missing in a batch
-    (C.SECRET_MISSING, "2024", (Op.BATCH,), 400, "BadRequest", "Secret not exist: A"),
-    (C.SECRET_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound", "Secret does not exist: MISSING, M2 in path /"),
-    (C.SECRET_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound", "One or more secrets does not exist: B1"),
-    (C.SECRET_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound", "One or more secrets does not exist: "),
-    (C.INVALID, "2026-10", (Op.BATCH,), 400, "BadRequest", "Each secret can only be deleted once per request: A"),
+    (SecretMissing, "2024", (Op.BATCH,), 400, "BadRequest", "Secret not exist: A"),
+    (SecretMissing, "2026-07", (Op.BATCH,), 404, "NotFound", "Secret does not exist: MISSING, M2 in path /"),
+    (SecretMissing, "2026-07", (Op.BATCH,), 404, "NotFound", "One or more secrets does not exist: B1"),
+    (SecretMissing, "2026-07", (Op.BATCH,), 404, "NotFound", "One or more secrets does not exist: "),
+    (RequestInvalid, "2026-10", (Op.BATCH,), 400, "BadRequest", "Each secret can only be deleted once per request: A"),
     # folder or environment missing
-    (C.SCOPE_MISSING, "reference", (Op.CREATE, Op.LIST), 404, "Not Found", "Not found"),
-    (C.SCOPE_MISSING, "2024", (Op.CREATE, Op.UPDATE, Op.DELETE, Op.GET, Op.BATCH), 400, "BadRequest",
+    (ScopeMissing, "reference", (Op.CREATE, Op.LIST), 404, "Not Found", "Not found"),
+    (ScopeMissing, "2024", (Op.CREATE, Op.UPDATE, Op.DELETE, Op.GET, Op.BATCH), 400, "BadRequest",
      "Folder not found for the given environment slug & secret path"),
-    *((C.SCOPE_MISSING, "2026-07", (operation,), 404, word,
+    *((ScopeMissing, "2026-07", (operation,), 404, word,
        "Folder with path '/nope' in environment with slug 'dev' not found")
       for operation, word in ((Op.CREATE, "CreateSecret"), (Op.UPDATE, "UpdateSecret"), (Op.DELETE, "DeleteSecret"),
                               (Op.GET, "GetSecretByName"), (Op.BATCH, "CreateManySecret"))),
-    (C.SCOPE_MISSING, "2026-07", (Op.BATCH,), 404, "NotFound",
+    (ScopeMissing, "2026-07", (Op.BATCH,), 404, "NotFound",
      "Folder with path '/nope' in environment 'dev' not found"),
-    (C.SCOPE_MISSING, "2026-07", (Op.LIST, Op.NAMES), 404, "SecretPathNotFound",
+    (ScopeMissing, "2026-07", (Op.LIST, Op.NAMES), 404, "SecretPathNotFound",
      "Folder with path '/nope' in environment 'dev' was not found. Please ensure the environment slug and secret path "
      "is correct."),
-    (C.SCOPE_MISSING, "2026-10", (Op.GET, Op.LIST, Op.NAMES), 404, "NotFound", "Environment not found"),
-    (C.SCOPE_MISSING, "2026-07", (Op.FOLDER,), 404, "NotFound", "Environment with slug 'nope' not found"),
-    (C.SCOPE_MISSING, "2026-07", (Op.FOLDER,), 404, "NotFound",
+    (ScopeMissing, "2026-10", (Op.GET, Op.LIST, Op.NAMES), 404, "NotFound", "Environment not found"),
+    (ScopeMissing, "2026-07", (Op.FOLDER,), 404, "NotFound", "Environment with slug 'nope' not found"),
+    (ScopeMissing, "2026-07", (Op.FOLDER,), 404, "NotFound",
      "Environment with slug 'nope' in project with ID 'p' not found"),
-    (C.SCOPE_MISSING, "2026-07", (Op.FOLDER,), 404, "NotFound", "Folder with ID 'nope' not found"),
-    (C.INVALID, "2026-07", (Op.FOLDER,), 400, "deleteFolder",
+    (ScopeMissing, "2026-07", (Op.FOLDER,), 404, "NotFound", "Folder with ID 'nope' not found"),
+    (RequestInvalid, "2026-07", (Op.FOLDER,), 400, "deleteFolder",
      'Cannot delete folder "app" because it contains resources. Use forceDelete=true to delete it forcefully.'),
     # project missing
-    (C.SCOPE_MISSING, "reference", (Op.CREATE, Op.LIST), 404, "Not Found", "Project not found"),
-    (C.SCOPE_MISSING, "2024", WITH_TOKEN, 400, "BadRequest", "Project not found during bot lookup."),
-    (C.SCOPE_MISSING, "2026-07", WITH_TOKEN, 404, "NotFound", "Project with ID 'p' not found during bot lookup. "
+    (ScopeMissing, "reference", (Op.CREATE, Op.LIST), 404, "Not Found", "Project not found"),
+    (ScopeMissing, "2024", WITH_TOKEN, 400, "BadRequest", "Project not found during bot lookup."),
+    (ScopeMissing, "2026-07", WITH_TOKEN, 404, "NotFound", "Project with ID 'p' not found during bot lookup. "
      "Are you sure you are using the correct project ID?"),
     # project of another type, no project given, tag missing, plan
-    (C.INVALID, "2026-07", WITH_TOKEN, 400, "BadRequest",
+    (RequestInvalid, "2026-07", WITH_TOKEN, 400, "BadRequest",
      "The project is of type cert-manager. Operations of type secret-manager are not allowed."),
-    (C.INVALID, "2026-07", (Op.LIST,), 400, "BadRequest", "Missing project id or environment"),
-    (C.INVALID, "2026-07", (Op.CREATE, Op.UPDATE, Op.BATCH), 404, "NotFound", "Tag not found. Found "),
-    (C.INVALID, "2026-07", WITH_TOKEN, 400, "BadRequest",
+    (RequestInvalid, "2026-07", (Op.LIST,), 400, "BadRequest", "Missing project id or environment"),
+    (RequestInvalid, "2026-07", (Op.CREATE, Op.UPDATE, Op.BATCH), 404, "NotFound", "Tag not found. Found "),
+    (RequestInvalid, "2026-07", WITH_TOKEN, 400, "BadRequest",
      "Failed to create lease due to plan restriction. Upgrade plan to create dynamic secret."),
     # no such route
-    (C.ROUTE_MISSING, "2024", ALL, 404, "Not Found", "Route GET:/api/v4/secrets not found"),
-    (C.ROUTE_MISSING, "2026-07", ALL, 404, "Not Found", "Route POST:/api/v9/secrets/A%20B?x=1 not found"),
+    (RouteMissing, "2024", ALL, 404, "Not Found", "Route GET:/api/v4/secrets not found"),
+    (RouteMissing, "2026-07", ALL, 404, "Not Found", "Route POST:/api/v9/secrets/A%20B?x=1 not found"),
     # token expired, revoked, used up, malformed
-    (C.TOKEN_REJECTED, "reference", WITH_TOKEN, 401, "Unauthorized", "Token expired"),
-    (C.TOKEN_REJECTED, "2024", WITH_TOKEN, 403, "UnauthorizedError",
+    (TokenRejected, "reference", WITH_TOKEN, 401, "Unauthorized", "Token expired"),
+    (TokenRejected, "2024", WITH_TOKEN, 403, "UnauthorizedError",
      "Failed to renew MI access token due to TTL expiration"),
-    (C.TOKEN_REJECTED, "2024", WITH_TOKEN, 403, "UnauthorizedError", "You are not allowed to access this resource"),
-    (C.TOKEN_REJECTED, "2024", WITH_TOKEN, 400, "BadRequest",
+    (TokenRejected, "2024", WITH_TOKEN, 403, "UnauthorizedError", "You are not allowed to access this resource"),
+    (TokenRejected, "2024", WITH_TOKEN, 400, "BadRequest",
      "Unable to use the access token: number of uses limit reached"),
-    *((C.TOKEN_REJECTED, "2024", WITH_TOKEN, 500, "Internal Server Error", text)
+    *((TokenRejected, "2024", WITH_TOKEN, 500, "Internal Server Error", text)
       for text in ("jwt expired", "jwt malformed", "invalid signature", "invalid token")),
-    *((C.TOKEN_REJECTED, "2026-07", WITH_TOKEN, 401, "UnauthorizedError", text)
+    *((TokenRejected, "2026-07", WITH_TOKEN, 401, "UnauthorizedError", text)
       for text in ("Token missing", "Failed to authorize: token has been revoked",
                    "Failed to authorize: token usage limit reached",
                    "Failed to authorize: client secret has been revoked")),
-    *((C.TOKEN_REJECTED, "2026-07", WITH_TOKEN, 403, "TokenError", text)
+    *((TokenRejected, "2026-07", WITH_TOKEN, 403, "TokenError", text)
       for text in ("Your token has expired. Please re-authenticate.", "invalid signature",
                    "The provided access token is malformed. Please use a valid token or generate a new one and try "
                    "again.")),
-    (C.TOKEN_REJECTED, "2026-10", WITH_TOKEN, 401, "UnauthorizedError", "You are not allowed to access this resource"),
+    (TokenRejected, "2026-10", WITH_TOKEN, 401, "UnauthorizedError", "You are not allowed to access this resource"),
     # for users only
-    (C.FORBIDDEN, "2026-07", WITH_TOKEN, 403, "Forbidden access to /api/v1/x",
+    (Forbidden, "2026-07", WITH_TOKEN, 403, "Forbidden access to /api/v1/x",
      "You are not allowed to access this resource"),
     # bad client id or secret
-    (C.CREDENTIALS_REJECTED, "reference", (Op.LOGIN,), 401, "Unauthorized", "Not authorized"),
-    (C.CREDENTIALS_REJECTED, "2024", (Op.LOGIN,), 403, "UnauthorizedError", "Invalid credentials"),
-    *((C.CREDENTIALS_REJECTED, "2026-07", (Op.LOGIN,), 401, "UnauthorizedError", text)
+    (CredentialsRejected, "reference", (Op.LOGIN,), 401, "Unauthorized", "Not authorized"),
+    (CredentialsRejected, "2024", (Op.LOGIN,), 403, "UnauthorizedError", "Invalid credentials"),
+    *((CredentialsRejected, "2026-07", (Op.LOGIN,), 401, "UnauthorizedError", text)
       for text in ("Invalid credentials", "Access denied due to expired client secret",
                    "Access denied due to client secret usage limit reached")),
-    (C.RATE_LIMITED, "2026-10", (Op.LOGIN,), 429, "TooManyRequests", "Failed to acquire lock: rate limit exceeded"),
-    (C.LOCKED_OUT, "2026-07", (Op.LOGIN,), 401, "UnauthorizedError",
+    (RateLimited, "2026-10", (Op.LOGIN,), 429, "TooManyRequests", "Failed to acquire lock: rate limit exceeded"),
+    (LockedOut, "2026-07", (Op.LOGIN,), 401, "UnauthorizedError",
      "This identity auth method is temporarily locked, please try again later"),
     # no permission
-    (C.FORBIDDEN, "reference", WITH_TOKEN, 403, "Forbidden", "No"),
-    (C.FORBIDDEN, "2024", WITH_TOKEN, 401, "PermissionDenied", "You are not allowed to create on secrets"),
-    (C.FORBIDDEN, "2024", WITH_TOKEN, 403, "UnauthorizedError", "Identity not in project"),
-    *((C.FORBIDDEN, "2026-07", WITH_TOKEN, 403, "PermissionDenied", f"You are not allowed to {what}")
+    (Forbidden, "reference", WITH_TOKEN, 403, "Forbidden", "No"),
+    (Forbidden, "2024", WITH_TOKEN, 401, "PermissionDenied", "You are not allowed to create on secrets"),
+    (Forbidden, "2024", WITH_TOKEN, 403, "UnauthorizedError", "Identity not in project"),
+    *((Forbidden, "2026-07", WITH_TOKEN, 403, "PermissionDenied", f"You are not allowed to {what}")
       for what in ("create on secrets", "describeSecret on secrets", "readValue on secrets", "edit on secrets",
                    "delete on secrets", "create on secret-folders", "create on identity")),
-    (C.FORBIDDEN, "2026-07", WITH_TOKEN, 403, "ProjectMembershipNotFound",
+    (Forbidden, "2026-07", WITH_TOKEN, 403, "ProjectMembershipNotFound",
      "You are not a member of this project with ID p. Please assign this identity to the project with the appropriate "
      "permissions, then try again."),
-    (C.FORBIDDEN, "2026-07", (Op.GET,), 403, "ForbiddenReadSecretError",
+    (Forbidden, "2026-07", (Op.GET,), 403, "ForbiddenReadSecretError",
      "You do not have permission to view secret value on secret with name 'FIRST'"),
-    *((C.FORBIDDEN, "2026-10", (Op.GET, Op.LIST), 403, "ForbiddenError", text)
+    *((Forbidden, "2026-10", (Op.GET, Op.LIST), 403, "ForbiddenError", text)
       for text in ("Failed to expand one or more secret references",
                    "You cannot read 'B' in '/x', which is referenced by secret 'A' in '/'")),
     # invalid request
-    (C.INVALID, "reference", WITH_TOKEN, 400, "Bad Request", "Wrong"),
-    (C.INVALID, "2024", ALL, 403, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
-    (C.INVALID, "2026-07", ALL, 422, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
-    (C.INVALID, "2026-10", ALL, 400, "ValidationError", "environment is required"),
-    (C.INVALID, "2026-07", (Op.CREATE,), 400, "BadRequest", "Must be user to create personal secret"),
+    (RequestInvalid, "reference", WITH_TOKEN, 400, "Bad Request", "Wrong"),
+    (RequestInvalid, "2024", ALL, 403, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
+    (RequestInvalid, "2026-07", ALL, 422, "ValidationFailure", [{"path": ["environment"], "message": "Required"}]),
+    (RequestInvalid, "2026-10", ALL, 400, "ValidationError", "environment is required"),
+    (RequestInvalid, "2026-07", (Op.CREATE,), 400, "BadRequest", "Must be user to create personal secret"),
     # too large
-    (C.TOO_LARGE, "2024", ALL, 413, "Payload Too Large", "Request body is too large"),
+    (TooLarge, "2024", ALL, 413, "Payload Too Large", "Request body is too large"),
     # rate limited
-    *((C.RATE_LIMITED, kind, ALL, 429, "Too Many Requests", "Rate limit exceeded")
+    *((RateLimited, kind, ALL, 429, "Too Many Requests", "Rate limit exceeded")
       for kind in ("reference", "2024", "2026-07")),
     # server error
-    (C.SERVER_ERROR, "reference", ALL, 500, "Internal Server Error", ""),
-    (C.SERVER_ERROR, "reference", ALL, 503, "Service Unavailable", ""),
-    (C.SERVER_ERROR, "2024", ALL, 500, "Internal Server Error", "Something went wrong"),
+    (ServerFailed, "reference", ALL, 500, "Internal Server Error", ""),
+    (ServerFailed, "reference", ALL, 503, "Service Unavailable", ""),
+    (ServerFailed, "2024", ALL, 500, "Internal Server Error", "Something went wrong"),
     # also malformed JSON, and a name of more than 500 in a batch
-    (C.SERVER_ERROR, "2026-07", ALL, 500, "InternalServerError", "Something went wrong"),
-    (C.SERVER_ERROR, "2026-07", (Op.BATCH,), 500, "Create", "Something went wrong"),
+    (ServerFailed, "2026-07", ALL, 500, "InternalServerError", "Something went wrong"),
+    (ServerFailed, "2026-07", (Op.BATCH,), 500, "Create", "Something went wrong"),
 ]  # fmt: skip
 
 
@@ -163,68 +179,68 @@ def cases() -> Iterator[Any]:
         more = {"reqId": "req-1"} if kind.startswith("2026") else {}
         for operation in operations:
             answer = Answer(status, {}, body(status, error, message, **more), operation)
-            name = f"{conclusion.value}-{kind}-{operation.value}-{status}-{str(message)[:40]}"
+            name = f"{conclusion}-{kind}-{operation.value}-{status}-{str(message)[:40]}"
             yield pytest.param(answer, conclusion, id=name)
 
 
 @pytest.mark.parametrize(("answer", "conclusion"), list(cases()))
-def test_an_answer_means_what_the_table_of_known_answers_says(answer: Answer, conclusion: Conclusion) -> None:
-    assert errors.conclude(answer) is conclusion
+def test_an_answer_means_what_the_table_of_known_answers_says(answer: Answer, conclusion: type[InfisicalError]) -> None:
+    assert answers.conclude(answer) is conclusion
 
 
 def test_an_empty_listing_of_2024_is_no_error() -> None:
-    assert errors.conclude(Answer(200, {}, b'{"secrets": [], "imports": []}', Op.LIST)) is None
+    assert answers.conclude(Answer(200, {}, b'{"secrets": [], "imports": []}', Op.LIST)) is None
 
 
 # (status, beginning of error and message): what a recorded error means, whatever group it is from. One of two
 # conclusions for what 500 means, because nothing but the size that was sent tells them apart.
-RECORDED: dict[tuple[int, str], Conclusion | tuple[Conclusion, Conclusion]] = {
-    (400, "BadRequest: Additional privilege"): C.INVALID,
-    (400, "BadRequest: Failed to"): C.INVALID,
-    (400, "BadRequest: Folder with name"): C.CONFLICT,
-    (400, "BadRequest: Missing TLS certificate"): C.CREDENTIALS_REJECTED,
-    (400, "BadRequest: Missing project id"): C.INVALID,
-    (400, "BadRequest: Must be user"): C.INVALID,
-    (400, "BadRequest: Secret already exists"): C.CONFLICT,
-    (400, "BadRequest: Secret with the new name"): C.CONFLICT,
-    (400, "deleteFolder: "): C.INVALID,
-    (401, "UnauthorizedError: Access denied"): C.CREDENTIALS_REJECTED,
-    (401, "UnauthorizedError: Failed to authorize"): C.TOKEN_REJECTED,
-    (401, "UnauthorizedError: Invalid credentials"): C.CREDENTIALS_REJECTED,
-    (401, "UnauthorizedError: This identity auth method is temporarily locked"): C.LOCKED_OUT,
-    (401, "UnauthorizedError: Token missing"): C.TOKEN_REJECTED,
-    (403, "Forbidden access to "): C.FORBIDDEN,
-    (403, "ForbiddenError: Access denied"): C.CREDENTIALS_REJECTED,
-    (403, "ForbiddenReadSecretError: "): C.FORBIDDEN,
-    (403, "PermissionDenied: "): C.FORBIDDEN,
-    (403, "ProjectMembershipNotFound: "): C.FORBIDDEN,
-    (403, "TokenError: "): C.TOKEN_REJECTED,
-    (404, "CreateManySecret: "): C.SCOPE_MISSING,
-    (404, "CreateSecret: "): C.SCOPE_MISSING,
-    (404, "DeleteManySecret: "): C.SCOPE_MISSING,
-    (404, "DeleteSecret: "): C.SCOPE_MISSING,
-    (404, "GetSecretByName: "): C.SCOPE_MISSING,
-    (404, "NotFound: AWS auth method"): C.CREDENTIALS_REJECTED,
-    (404, "NotFound: Azure auth method"): C.CREDENTIALS_REJECTED,
-    (404, "NotFound: Environment with slug"): C.SCOPE_MISSING,
-    (404, "NotFound: Failed to find universal auth"): C.SCOPE_MISSING,
-    (404, "NotFound: Folder with "): C.SCOPE_MISSING,
-    (404, "NotFound: GCP auth method"): C.CREDENTIALS_REJECTED,
-    (404, "NotFound: Identity with id"): C.SCOPE_MISSING,
-    (404, "NotFound: JWT auth method"): C.CREDENTIALS_REJECTED,
-    (404, "NotFound: Kubernetes auth method"): C.CREDENTIALS_REJECTED,
-    (404, "NotFound: OIDC auth method"): C.CREDENTIALS_REJECTED,
-    (404, "NotFound: One or more secrets does not exist"): C.SECRET_MISSING,
-    (404, "NotFound: Project with "): C.SCOPE_MISSING,
-    (404, "NotFound: SPIFFE auth method"): C.CREDENTIALS_REJECTED,
-    (404, "NotFound: Secret "): C.SECRET_MISSING,
-    (404, "NotFound: Tag "): C.INVALID,
-    (404, "Not Found: Route "): C.ROUTE_MISSING,
-    (404, "SecretPathNotFound: "): C.SCOPE_MISSING,
-    (404, "UpdateSecret: "): C.SCOPE_MISSING,
-    (422, "ValidationFailure: "): C.INVALID,
-    (500, "Create: "): C.SERVER_ERROR,
-    (500, "InternalServerError: "): (C.SERVER_ERROR, C.TOO_LARGE),
+RECORDED: dict[tuple[int, str], type[InfisicalError] | tuple[type[InfisicalError], type[InfisicalError]]] = {
+    (400, "BadRequest: Additional privilege"): RequestInvalid,
+    (400, "BadRequest: Failed to"): RequestInvalid,
+    (400, "BadRequest: Folder with name"): Conflict,
+    (400, "BadRequest: Missing TLS certificate"): CredentialsRejected,
+    (400, "BadRequest: Missing project id"): RequestInvalid,
+    (400, "BadRequest: Must be user"): RequestInvalid,
+    (400, "BadRequest: Secret already exists"): Conflict,
+    (400, "BadRequest: Secret with the new name"): Conflict,
+    (400, "deleteFolder: "): RequestInvalid,
+    (401, "UnauthorizedError: Access denied"): CredentialsRejected,
+    (401, "UnauthorizedError: Failed to authorize"): TokenRejected,
+    (401, "UnauthorizedError: Invalid credentials"): CredentialsRejected,
+    (401, "UnauthorizedError: This identity auth method is temporarily locked"): LockedOut,
+    (401, "UnauthorizedError: Token missing"): TokenRejected,
+    (403, "Forbidden access to "): Forbidden,
+    (403, "ForbiddenError: Access denied"): CredentialsRejected,
+    (403, "ForbiddenReadSecretError: "): Forbidden,
+    (403, "PermissionDenied: "): Forbidden,
+    (403, "ProjectMembershipNotFound: "): Forbidden,
+    (403, "TokenError: "): TokenRejected,
+    (404, "CreateManySecret: "): ScopeMissing,
+    (404, "CreateSecret: "): ScopeMissing,
+    (404, "DeleteManySecret: "): ScopeMissing,
+    (404, "DeleteSecret: "): ScopeMissing,
+    (404, "GetSecretByName: "): ScopeMissing,
+    (404, "NotFound: AWS auth method"): CredentialsRejected,
+    (404, "NotFound: Azure auth method"): CredentialsRejected,
+    (404, "NotFound: Environment with slug"): ScopeMissing,
+    (404, "NotFound: Failed to find universal auth"): ScopeMissing,
+    (404, "NotFound: Folder with "): ScopeMissing,
+    (404, "NotFound: GCP auth method"): CredentialsRejected,
+    (404, "NotFound: Identity with id"): ScopeMissing,
+    (404, "NotFound: JWT auth method"): CredentialsRejected,
+    (404, "NotFound: Kubernetes auth method"): CredentialsRejected,
+    (404, "NotFound: OIDC auth method"): CredentialsRejected,
+    (404, "NotFound: One or more secrets does not exist"): SecretMissing,
+    (404, "NotFound: Project with "): ScopeMissing,
+    (404, "NotFound: SPIFFE auth method"): CredentialsRejected,
+    (404, "NotFound: Secret "): SecretMissing,
+    (404, "NotFound: Tag "): RequestInvalid,
+    (404, "Not Found: Route "): RouteMissing,
+    (404, "SecretPathNotFound: "): ScopeMissing,
+    (404, "UpdateSecret: "): ScopeMissing,
+    (422, "ValidationFailure: "): RequestInvalid,
+    (500, "Create: "): ServerFailed,
+    (500, "InternalServerError: "): (ServerFailed, TooLarge),
 }
 RECORDING = json.loads((Path(__file__).parents[1] / "recordings" / "server-2026-07.json").read_text("utf-8"))
 BY_METHOD = {"GET": Op.GET, "POST": Op.CREATE, "PATCH": Op.UPDATE, "DELETE": Op.DELETE}
@@ -265,33 +281,35 @@ def test_every_recorded_error_has_the_expected_conclusion() -> None:
         [key] = [key for key in RECORDED if key[0] == answer.status and answer.text().startswith(key[1])]
         expected = RECORDED[key]
         if isinstance(expected, tuple):
-            expected = expected[answer.sent > errors.BODY_LIMIT]
-        assert errors.conclude(answer) is expected, (exchange["group"], exchange["name"], answer.text())
+            expected = expected[answer.sent > answers.BODY_LIMIT]
+        assert answers.conclude(answer) is expected, (exchange["group"], exchange["name"], answer.text())
         seen.add(key)
     assert seen == RECORDED.keys()
 
 
 HINTS = [
-    (C.FORBIDDEN, "ProjectMembershipNotFound: You are not a member of this project with ID p.", "Add the machine"),
-    (C.FORBIDDEN, "UnauthorizedError: Identity not in project", "Add the machine identity to the project"),
-    (C.FORBIDDEN, "ForbiddenError: Failed to expand one or more secret references", "expand_references: false"),
-    (C.FORBIDDEN, "ForbiddenError: 'B', which is referenced by secret 'A' in '/'", "expand_references: false"),
-    (C.FORBIDDEN, "Forbidden access to /api/v1/x: You are not allowed to access this resource", "users only"),
-    (C.FORBIDDEN, "PermissionDenied: You are not allowed to describeSecret on secrets", "'Describe Secret'"),
-    (C.FORBIDDEN, "PermissionDenied: You are not allowed to readValue on secrets", "'Read Value'"),
-    (C.INVALID, "BadRequest: The project is of type cert-manager. Operations of", "secret-manager"),
-    (C.INVALID, "BadRequest: Failed to create lease due to plan restriction. Upgrade plan to", "Upgrade the plan"),
-    (C.INVALID, "NotFound: Tag not found. Found ", "Create the tag"),
-    (C.INVALID, "BadRequest: Missing project id or environment", "Set project_id and environment"),
-    (C.CREDENTIALS_REJECTED, "UnauthorizedError: Access denied due to expired client secret", "new client secret"),
-    (C.CREDENTIALS_REJECTED, "UnauthorizedError: Access denied due to client secret usage limit reached", "new client"),
-    (C.CREDENTIALS_REJECTED, "NotFound: JWT auth method not found for identity, did", "auth_method"),
+    (Forbidden, "ProjectMembershipNotFound: You are not a member of this project with ID p.", "Add the machine"),
+    (Forbidden, "UnauthorizedError: Identity not in project", "Add the machine identity to the project"),
+    (Forbidden, "ForbiddenError: Failed to expand one or more secret references", "expand_references: false"),
+    (Forbidden, "ForbiddenError: 'B', which is referenced by secret 'A' in '/'", "expand_references: false"),
+    (Forbidden, "Forbidden access to /api/v1/x: You are not allowed to access this resource", "users only"),
+    (Forbidden, "PermissionDenied: You are not allowed to describeSecret on secrets", "'Describe Secret'"),
+    (Forbidden, "PermissionDenied: You are not allowed to readValue on secrets", "'Read Value'"),
+    (RequestInvalid, "BadRequest: The project is of type cert-manager. Operations of", "secret-manager"),
+    (RequestInvalid, "BadRequest: Failed to create lease due to plan restriction. Upgrade plan to", "Upgrade the plan"),
+    (RequestInvalid, "NotFound: Tag not found. Found ", "Create the tag"),
+    (RequestInvalid, "BadRequest: Missing project id or environment", "Set project_id and environment"),
+    (CredentialsRejected, "UnauthorizedError: Access denied due to expired client secret", "new client secret"),
+    (CredentialsRejected, "UnauthorizedError: Access denied due to client secret usage limit reached", "new client"),
+    (CredentialsRejected, "NotFound: JWT auth method not found for identity, did", "auth_method"),
 ]
 
 
 @pytest.mark.parametrize(("conclusion", "said", "hint"), HINTS)
-def test_an_answer_with_a_cause_of_its_own_has_its_own_hint(conclusion: Conclusion, said: str, hint: str) -> None:
-    assert hint in errors.remedy(conclusion, Op.GET, said)
+def test_an_answer_with_a_cause_of_its_own_has_its_own_hint(
+    conclusion: type[InfisicalError], said: str, hint: str
+) -> None:
+    assert hint in answers.hint_for(conclusion, Op.GET, said)
 
 
 @pytest.mark.parametrize(
@@ -299,21 +317,21 @@ def test_an_answer_with_a_cause_of_its_own_has_its_own_hint(conclusion: Conclusi
 )
 def test_a_quoted_name_gives_no_hint_and_no_conclusion(name: str) -> None:
     message = f"Secret with name '{name}' not found"
-    assert errors.conclude(Answer(404, {}, body(404, "NotFound", message), Op.GET)) is C.SECRET_MISSING
-    assert "case-sensitive" in errors.remedy(C.SECRET_MISSING, Op.GET, f"NotFound: {message}")
+    assert answers.conclude(Answer(404, {}, body(404, "NotFound", message), Op.GET)) is SecretMissing
+    assert "case-sensitive" in answers.hint_for(SecretMissing, Op.GET, f"NotFound: {message}")
 
 
 def test_a_long_message_is_searched_at_its_beginning_only() -> None:
     # The time for some patterns grows with the square of the length: 38 seconds for 250 kB.
     for place, found in ((4000, True), (5000, False)):
         text = "failed to " + "x" * place + " due to plan restriction"
-        assert ("plan" in errors.remedy(C.INVALID, Op.LIST, text)) is found
+        assert ("plan" in answers.hint_for(RequestInvalid, Op.LIST, text)) is found
 
 
-@pytest.mark.parametrize(("status", "expected"), [(200, C.NOT_JSON), (400, C.INVALID), (500, C.SERVER_ERROR)])
-def test_half_a_character_spoils_a_success_and_no_refusal(status: int, expected: Conclusion) -> None:
+@pytest.mark.parametrize(("status", "expected"), [(200, NotJson), (400, RequestInvalid), (500, ServerFailed)])
+def test_half_a_character_spoils_a_success_and_no_refusal(status: int, expected: type[InfisicalError]) -> None:
     content = b'{"message": "Something about \\ud83d"}'
-    assert errors.conclude(Answer(status, {}, content, Op.LIST)) is expected
+    assert answers.conclude(Answer(status, {}, content, Op.LIST)) is expected
 
 
 QUOTED = sorted({said.partition(": ")[2] for _conclusion, said, _hint in HINTS}
@@ -326,19 +344,21 @@ def test_no_words_that_a_message_quotes_change_its_conclusion(status: int) -> No
     for operation in ALL:
         for quoted in QUOTED:
             found = [
-                errors.conclude(
+                answers.conclude(
                     Answer(status, {}, body(status, "BadRequest", f"Imports of '{name}' are odd"), operation)
                 )
                 for name in ("x", quoted)
             ]
             assert found[0] is found[1], quoted
-            assert not errors.is_used_up(Answer(status, {}, body(status, "BadRequest", f"About '{quoted}'"), operation))
+            assert not answers.is_used_up(
+                Answer(status, {}, body(status, "BadRequest", f"About '{quoted}'"), operation)
+            )
 
 
 @pytest.mark.parametrize("operation", ALL)
 @pytest.mark.parametrize("status", [200, 201])
 def test_a_success_with_a_json_object_is_no_error(status: int, operation: Operation) -> None:
-    assert errors.conclude(Answer(status, {}, b"{}", operation)) is None
+    assert answers.conclude(Answer(status, {}, b"{}", operation)) is None
 
 
 NO_JSON_OBJECT = {
@@ -357,33 +377,33 @@ NO_JSON_OBJECT = {
 @pytest.mark.parametrize(
     ("status", "conclusion"),
     [
-        (200, C.NOT_JSON),
-        (201, C.NOT_JSON),
-        (204, C.NOT_JSON),
-        (403, C.NOT_JSON),
-        (404, C.NOT_JSON),
-        (413, C.TOO_LARGE),
-        (429, C.RATE_LIMITED),
-        (500, C.SERVER_ERROR),
-        (502, C.SERVER_ERROR),
-        (503, C.SERVER_ERROR),
-        (504, C.SERVER_ERROR),
-        (301, C.REDIRECTED),
-        (302, C.REDIRECTED),
-        (308, C.REDIRECTED),
+        (200, NotJson),
+        (201, NotJson),
+        (204, NotJson),
+        (403, NotJson),
+        (404, NotJson),
+        (413, TooLarge),
+        (429, RateLimited),
+        (500, ServerFailed),
+        (502, ServerFailed),
+        (503, ServerFailed),
+        (504, ServerFailed),
+        (301, Redirected),
+        (302, Redirected),
+        (308, Redirected),
     ],
 )
 def test_an_answer_that_is_no_json_object_is_judged_by_its_status_and_never_a_success(
-    status: int, conclusion: Conclusion, content: bytes
+    status: int, conclusion: type[InfisicalError], content: bytes
 ) -> None:
     for operation in ALL:
-        assert errors.conclude(Answer(status, {}, content, operation)) is conclusion
+        assert answers.conclude(Answer(status, {}, content, operation)) is conclusion
 
 
 def test_a_500_is_called_too_large_where_the_request_was_larger_than_the_servers_limit() -> None:
     content = body(500, "Internal Server Error", "Something went wrong")
-    assert errors.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024 + 1)) is C.TOO_LARGE
-    assert errors.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024)) is C.SERVER_ERROR
+    assert answers.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024 + 1)) is TooLarge
+    assert answers.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024)) is ServerFailed
 
 
 @pytest.mark.parametrize(
@@ -391,18 +411,18 @@ def test_a_500_is_called_too_large_where_the_request_was_larger_than_the_servers
 )
 def test_a_secrets_own_name_in_the_servers_words_does_not_change_what_they_mean(name: str) -> None:
     content = body(404, "NotFound", f"Secret with name '{name}' not found")
-    assert errors.conclude(Answer(404, {}, content, Op.GET)) is C.SECRET_MISSING
+    assert answers.conclude(Answer(404, {}, content, Op.GET)) is SecretMissing
 
 
 @pytest.mark.parametrize("name", ["secret not found", "project not found", "route x not found"])
 def test_a_folders_own_name_in_the_servers_words_does_not_change_what_they_mean(name: str) -> None:
     content = body(404, "NotFound", f"Folder with path '/{name}' in environment with slug 'dev' not found")
-    assert errors.conclude(Answer(404, {}, content, Op.GET)) is C.SCOPE_MISSING
+    assert answers.conclude(Answer(404, {}, content, Op.GET)) is ScopeMissing
 
 
 @pytest.mark.parametrize("status", [402, 405, 406, 410, 418])
 def test_a_status_that_nobody_foresaw_is_an_invalid_request_and_no_success(status: int) -> None:
-    assert errors.conclude(Answer(status, {}, body(status, "Odd", "Odd"), Op.GET)) is C.INVALID
+    assert answers.conclude(Answer(status, {}, body(status, "Odd", "Odd"), Op.GET)) is RequestInvalid
 
 
 def test_a_header_is_found_whatever_the_case_of_its_name() -> None:
@@ -441,19 +461,19 @@ def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
     ],
 )
 def test_the_permission_that_the_server_names_is_named(said: str, permission: str) -> None:
-    assert f"lacks {permission} of this" in errors.remedy(C.FORBIDDEN, Operation.GET, said)
+    assert f"lacks {permission} of this" in answers.hint_for(Forbidden, Operation.GET, said)
 
 
 ANSWERED = [
-    C.NOT_JSON, C.REDIRECTED, C.CONFLICT, C.SECRET_MISSING, C.SCOPE_MISSING, C.ROUTE_MISSING, C.TOKEN_REJECTED,
-    C.CREDENTIALS_REJECTED, C.LOCKED_OUT, C.FORBIDDEN, C.INVALID, C.TOO_LARGE, C.RATE_LIMITED, C.SERVER_ERROR,
+    NotJson, Redirected, Conflict, SecretMissing, ScopeMissing, RouteMissing, TokenRejected,
+    CredentialsRejected, LockedOut, Forbidden, RequestInvalid, TooLarge, RateLimited, ServerFailed,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("conclusion", ANSWERED)
-def test_every_conclusion_of_an_answer_has_a_remedy_for_every_operation(conclusion: Conclusion) -> None:
+def test_every_conclusion_of_an_answer_has_a_remedy_for_every_operation(conclusion: type[InfisicalError]) -> None:
     for operation in ALL:
-        assert len(errors.remedy(conclusion, operation)) > 20
+        assert len(answers.hint_for(conclusion, operation)) > 20
 
 
 @pytest.mark.parametrize(
@@ -469,7 +489,7 @@ def test_every_conclusion_of_an_answer_has_a_remedy_for_every_operation(conclusi
     ],
 )
 def test_a_missing_permission_is_named_with_where_to_grant_it(operation: Operation, permission: str) -> None:
-    advice = errors.remedy(C.FORBIDDEN, operation)
+    advice = answers.hint_for(Forbidden, operation)
     assert permission in advice
     assert "Access Control" in advice
 
@@ -506,29 +526,31 @@ def asked_again(status: int, known: Validator | None, body: bytes = BODY) -> Ans
 )
 def test_an_answer_that_is_known_is_a_success_and_not_looked_into(answer: Answer) -> None:
     assert answer.unchanged
-    assert errors.conclude(answer) is None
+    assert answers.conclude(answer) is None
     assert "data" not in vars(answer)
 
 
 @pytest.mark.parametrize(
     ("answer", "conclusion"),
     [
-        (asked_again(304, None, b""), C.REDIRECTED),
-        (asked_again(304, Validator(), b""), C.REDIRECTED),
-        (asked_again(304, Validator("", hashlib.sha256(b"").hexdigest()), b""), C.REDIRECTED),
-        (asked_again(301, Validator('"1"', DIGEST)), C.REDIRECTED),
-        (asked_again(200, None), C.NOT_JSON),
-        (asked_again(200, Validator()), C.NOT_JSON),
-        (asked_again(200, Validator('"2"')), C.NOT_JSON),
-        (asked_again(200, Validator('"2"', DIGEST[::-1])), C.NOT_JSON),
-        (asked_again(200, Validator("", DIGEST), BODY + b" "), C.NOT_JSON),
-        (asked_again(503, Validator('"1"', DIGEST)), C.SERVER_ERROR),
-        (asked_again(206, Validator('"1"', DIGEST)), C.NOT_JSON),
+        (asked_again(304, None, b""), Redirected),
+        (asked_again(304, Validator(), b""), Redirected),
+        (asked_again(304, Validator("", hashlib.sha256(b"").hexdigest()), b""), Redirected),
+        (asked_again(301, Validator('"1"', DIGEST)), Redirected),
+        (asked_again(200, None), NotJson),
+        (asked_again(200, Validator()), NotJson),
+        (asked_again(200, Validator('"2"')), NotJson),
+        (asked_again(200, Validator('"2"', DIGEST[::-1])), NotJson),
+        (asked_again(200, Validator("", DIGEST), BODY + b" "), NotJson),
+        (asked_again(503, Validator('"1"', DIGEST)), ServerFailed),
+        (asked_again(206, Validator('"1"', DIGEST)), NotJson),
     ],
 )
-def test_an_answer_that_is_not_known_means_what_it_always_means(answer: Answer, conclusion: Conclusion) -> None:
+def test_an_answer_that_is_not_known_means_what_it_always_means(
+    answer: Answer, conclusion: type[InfisicalError]
+) -> None:
     assert not answer.unchanged
-    assert errors.conclude(answer) is conclusion
+    assert answers.conclude(answer) is conclusion
 
 
 def test_a_validator_is_of_the_answers_etag_and_body() -> None:

@@ -17,7 +17,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.login_backoff import GatedLogin
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Clock, Transport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import seconds_of
 from unit.web import Web
@@ -70,7 +70,7 @@ class Fleet:
         except InfisicalError as error:
             assert "CANARY" not in str(error)
             self.error = error
-            return error.conclusion.value
+            return error.conclusion
 
     @property
     def logins(self) -> int:
@@ -236,7 +236,7 @@ def test_two_jobs_at_the_same_time_make_one_login(fleet: Fleet) -> None:
         try:
             ended.append(fleet.login().current())
         except InfisicalError as error:
-            ended.append(error.conclusion.value)
+            ended.append(error.conclusion)
 
     jobs = [threading.Thread(target=cycle) for _job in range(3)]
     for job in jobs:
@@ -310,6 +310,6 @@ def test_a_full_disk_hides_neither_why_a_login_failed_nor_that_it_did_not(
 def test_a_directory_that_is_not_there_is_explained_and_nothing_sent(fleet: Fleet) -> None:
     fleet.path = fleet.path.parent / "missing" / "login.json"
     fleet.answer(GOOD)
-    assert fleet.cycle() == Conclusion.STORAGE.value
+    assert fleet.cycle() == "storage"
     assert "What is known of logins" in str(fleet.error)
     assert fleet.logins == 0

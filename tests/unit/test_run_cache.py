@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("ansible")
 pytest.importorskip("aiohttp")
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
     Scope,
@@ -74,7 +74,7 @@ def _outcome(settings: Settings, directory: Path) -> str | None:
     try:
         return _password(settings, directory)
     except InfisicalError as error:
-        return error.conclusion.value
+        return error.conclusion
 
 
 def _in_processes(number: int, work: Any, *arguments: Any) -> list[Any]:
@@ -117,7 +117,7 @@ def test_other_credentials_neither_open_nor_use_it(server: DevServer, settings: 
     RunCache(settings, directory=tmp_path).secrets(SCOPE)
     with pytest.raises(InfisicalError) as caught:
         RunCache(_settings(server, client_secret="another"), directory=tmp_path).secrets(SCOPE)
-    assert caught.value.conclusion is Conclusion.CREDENTIALS_REJECTED
+    assert caught.value.conclusion == "credentials_rejected"
 
 
 def test_a_file_moved_under_another_name_is_not_opened(settings: Settings, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_rejected_credentials_are_tried_by_one_process_only(server: DevServer, t
         try:
             return str(RunCache(wrong, directory=tmp_path).token())
         except InfisicalError as error:
-            return error.conclusion.value
+            return error.conclusion
 
     assert _in_processes(4, attempt) == ["credentials_rejected"] * 4
     assert counts(server) == (1, 0)
@@ -265,19 +265,19 @@ def test_an_error_is_not_kept(server: DevServer, settings: Settings, tmp_path: P
     ("answer", "conclusion"),
     [
         ({"status": 403, "error": "PermissionDenied", "message": "You are not allowed to readValue on secrets"},
-         Conclusion.FORBIDDEN),
+         "forbidden"),
         ({"status": 404, "error": "NotFound", "message": "Folder with path '/app' was not found"},
-         Conclusion.SCOPE_MISSING),
-        ({"status": 422, "error": "ValidationFailure", "message": "no"}, Conclusion.INVALID),
+         "scope_missing"),
+        ({"status": 422, "error": "ValidationFailure", "message": "no"}, "invalid"),
     ],
     ids=["forbidden", "missing", "invalid"],
 )  # fmt: skip
 def test_a_refusal_is_kept_until_something_is_written(
-    server: DevServer, settings: Settings, tmp_path: Path, answer: dict[str, Any], conclusion: Conclusion
+    server: DevServer, settings: Settings, tmp_path: Path, answer: dict[str, Any], conclusion: str
 ) -> None:
     server.arm("status", path=LIST, **answer)
-    assert [_outcome(settings, tmp_path) for _time in range(3)] == [conclusion.value] * 3
-    assert _in_processes(2, _outcome, settings, tmp_path) == [conclusion.value] * 2
+    assert [_outcome(settings, tmp_path) for _time in range(3)] == [conclusion] * 3
+    assert _in_processes(2, _outcome, settings, tmp_path) == [conclusion] * 2
     assert counts(server) == (1, 1)
     with pytest.raises(InfisicalError) as kept:
         _password(settings, tmp_path)
@@ -327,7 +327,7 @@ def test_a_refusal_is_kept_by_the_task_mode_too(server: DevServer, settings: Set
             try:
                 RunCache(settings, "task", directory=tmp_path).secrets(SCOPE)
             except InfisicalError as error:
-                outcomes.append(error.conclusion.value)
+                outcomes.append(error.conclusion)
         return outcomes
 
     assert _in_processes(1, twice) == [["forbidden"] * 2]

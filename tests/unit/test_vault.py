@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files, plan
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
     ConfigurationError,
     InfisicalError,
     MissingLibrary,
@@ -80,12 +79,12 @@ def bring(vault_: vault.Vault, wanted: dict[str, Secret], *, job: str = "default
         return draft.apply(changes, job=job, **options)
 
 
-def refused(act: Callable[[], Any], conclusion: Conclusion, *words: str) -> str:
+def refused(act: Callable[[], Any], conclusion: str, *words: str) -> str:
     """The message of the error that `act` raises, which names the file, tells no value, and holds `words`."""
     with pytest.raises(InfisicalError) as caught:
         act()
     told = "".join(traceback.format_exception(caught.type, caught.value, caught.tb))
-    assert caught.value.conclusion is conclusion, told
+    assert caught.value.conclusion == conclusion, told
     assert CANARY not in told
     for word in words:
         assert word in str(caught.value)
@@ -262,23 +261,23 @@ def test_an_entry_of_a_job_stays_the_jobs_if_its_value_is_the_one_wanted(tmp_pat
     ("name", "value"), [("", "v"), ("a\nb", "v"), ("a\0", "v"), ("A", 5), ("A", None), ("A", "\ud800")]
 )
 def test_what_is_no_secret_is_not_put(tmp_path: Path, key: keys.KeyFile, name: str, value: Any) -> None:
-    refused(lambda: vault.Vault(str(tmp_path / "vault"), key).put(name, value), Conclusion.CONFIGURATION)
+    refused(lambda: vault.Vault(str(tmp_path / "vault"), key).put(name, value), "configuration")
     assert listed(tmp_path) == ["key"]
 
 
 @pytest.mark.parametrize(
     ("change", "conclusion", "word"),
     [
-        ({"value": f"{CANARY}\udcff"}, Conclusion.CONFIGURATION, "'B'"),
-        ({"value": None}, Conclusion.HIDDEN, "'B'"),
-        ({"value": 5}, Conclusion.CONFIGURATION, "'B'"),
-        ({"version": "3"}, Conclusion.CONFIGURATION, "'B'"),
-        ({"id": "\udcff"}, Conclusion.CONFIGURATION, "'B'"),
-        ({"project_id": "\udcff"}, Conclusion.CONFIGURATION, "project"),
+        ({"value": f"{CANARY}\udcff"}, "configuration", "'B'"),
+        ({"value": None}, "hidden", "'B'"),
+        ({"value": 5}, "configuration", "'B'"),
+        ({"version": "3"}, "configuration", "'B'"),
+        ({"id": "\udcff"}, "configuration", "'B'"),
+        ({"project_id": "\udcff"}, "configuration", "project"),
     ],
 )
 def test_what_could_not_be_read_again_is_not_written(
-    tmp_path: Path, key: keys.KeyFile, change: dict[str, Any], conclusion: Conclusion, word: str
+    tmp_path: Path, key: keys.KeyFile, change: dict[str, Any], conclusion: str, word: str
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry(CANARY)})
@@ -346,7 +345,7 @@ def test_the_way_back_that_the_message_tells_works(tmp_path: Path, key: keys.Key
         bring(made, {"A": entry(str(turn))})
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    told = refused(made.read, Conclusion.VAULT_DAMAGED, str(path), "cp -p")
+    told = refused(made.read, "vault_damaged", str(path), "cp -p")
     command = told[told.index("cp -p") : told.index(";")]
     subprocess.run(command, shell=True, check=True)
     assert made.verify().get("A") == entry("1")
@@ -404,13 +403,13 @@ def test_verify_looks_at_both_generations(tmp_path: Path, key: keys.KeyFile, bad
             (tmp_path / name).write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
     if bad == "unsafe":
         os.chmod(made.previous, 0o644)
-        refused(made.verify, Conclusion.UNSAFE_FILE, "itself is whole (generation 2)", "chmod 600")
+        refused(made.verify, "unsafe_file", "itself is whole (generation 2)", "chmod 600")
     elif bad == "vault":
-        refused(made.verify, Conclusion.VAULT_DAMAGED, "it is whole, and is generation 1", "cp -p")
+        refused(made.verify, "vault_damaged", "it is whole, and is generation 1", "cp -p")
     elif bad == "both":
-        refused(made.verify, Conclusion.VAULT_DAMAGED, "no help either", f"{made.previous} is damaged")
+        refused(made.verify, "vault_damaged", "no help either", f"{made.previous} is damaged")
     else:
-        refused(made.verify, Conclusion.VAULT_DAMAGED, "itself is whole (generation 2)", f"{made.previous} is damaged")
+        refused(made.verify, "vault_damaged", "itself is whole (generation 2)", f"{made.previous} is damaged")
         assert made.read().generation == 2
 
 
@@ -423,8 +422,8 @@ def test_another_key_or_passphrase_opens_nothing(tmp_path: Path, source: keys.Ke
     keys.make_key_file(str(tmp_path / "another"))
     other = keys.KeyFile(str(tmp_path / "another")) if source.kind == "key" else keys.Passphrase(f"{CANARY}{WORDS}")
     for act in (vault.Vault(path, other).read, vault.Vault(path, other).verify):
-        refused(act, Conclusion.WRONG_KEY, path, "Wrong key or passphrase", "made with")
-    refused(lambda: vault.Vault(path, other).put("B", CANARY), Conclusion.WRONG_KEY)
+        refused(act, "wrong_key", path, "Wrong key or passphrase", "made with")
+    refused(lambda: vault.Vault(path, other).put("B", CANARY), "wrong_key")
     assert vault.Vault(path, source).read().generation == 1
 
 
@@ -432,21 +431,21 @@ def test_a_key_for_a_passphrase_and_the_reverse_say_so(tmp_path: Path, key: keys
     words = keys.Passphrase(WORDS)
     bring(vault.Vault(str(tmp_path / "one"), key), {"A": entry("1")})
     bring(vault.Vault(str(tmp_path / "two"), words), {"A": entry("1")})
-    refused(vault.Vault(str(tmp_path / "one"), words).read, Conclusion.WRONG_KEY, "with a key", "key_file")
-    refused(vault.Vault(str(tmp_path / "two"), key).read, Conclusion.WRONG_KEY, "with a passphrase", "passphrase_file")
+    refused(vault.Vault(str(tmp_path / "one"), words).read, "wrong_key", "with a key", "key_file")
+    refused(vault.Vault(str(tmp_path / "two"), key).read, "wrong_key", "with a passphrase", "passphrase_file")
 
 
 def test_a_short_passphrase_makes_no_vault_but_opens_an_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), keys.Passphrase("short"))
-    refused(lambda: made.put("A", "1"), Conclusion.CONFIGURATION, "8 characters")
-    refused(lambda: made.put("A", "1", check=True), Conclusion.CONFIGURATION, "8 characters")
+    refused(lambda: made.put("A", "1"), "configuration", "8 characters")
+    refused(lambda: made.put("A", "1", check=True), "configuration", "8 characters")
     monkeypatch.setattr(keys, "SHORTEST_PASSPHRASE", 1)
     made.put("A", "1")
     monkeypatch.undo()
     assert made.read().secrets
-    refused(lambda: made.rekey(keys.Passphrase("short")), Conclusion.CONFIGURATION, "8 characters")
+    refused(lambda: made.rekey(keys.Passphrase("short")), "configuration", "8 characters")
 
 
 def new_source(kind: str, directory: Path) -> keys.KeySource:
@@ -477,12 +476,12 @@ def test_rekey_seals_everything_for_the_new_key_only(
     assert again[14:30] == sealed[14:30]
     assert again[30:46] != sealed[30:46]  # a new salt, and with it all that follows
     assert again[54:70] != sealed[54:70]
-    refused(vault.Vault(path, source).read, Conclusion.WRONG_KEY)
+    refused(vault.Vault(path, source).read, "wrong_key")
     if data:
         assert not os.path.exists(made.previous)
     else:
         assert vault.Vault(made.previous, new).read().get("A") == entry("2")
-        refused(vault.Vault(made.previous, source).read, Conclusion.WRONG_KEY)
+        refused(vault.Vault(made.previous, source).read, "wrong_key")
     made.put("B", "later")
     assert vault.Vault(path, new).verify().generation == 4
 
@@ -504,7 +503,7 @@ def test_rekey_fails_without_a_change_where_the_old_key_is_wrong(tmp_path: Path,
     bring(vault.Vault(path, key), {"A": entry("1")})
     sealed = Path(path).read_bytes()
     wrong = keys.KeyFile(str(new_source("key", tmp_path).path))  # type: ignore[attr-defined]
-    refused(lambda: vault.Vault(path, wrong).rekey(key, data=True), Conclusion.WRONG_KEY)
+    refused(lambda: vault.Vault(path, wrong).rekey(key, data=True), "wrong_key")
     assert Path(path).read_bytes() == sealed
 
 
@@ -535,7 +534,7 @@ def test_too_little_memory_for_the_cost_is_told(tmp_path: Path, monkeypatch: pyt
         raise MemoryError
 
     monkeypatch.setattr(keys, "stretch", no_memory)
-    refused(vault.Vault(made.path, keys.Passphrase(WORDS)).read, Conclusion.STORAGE, "MiB of memory for scrypt")
+    refused(vault.Vault(made.path, keys.Passphrase(WORDS)).read, "storage", "MiB of memory for scrypt")
 
 
 # What is no vault
@@ -547,9 +546,9 @@ def test_a_file_that_is_no_vault_is_left_alone(tmp_path: Path, key: keys.KeyFile
     path.write_bytes(data)
     path.chmod(0o600)
     made = vault.Vault(str(path), key)
-    refused(made.read, Conclusion.NOT_A_VAULT, str(path))
-    refused(lambda: made.put("A", "1"), Conclusion.NOT_A_VAULT)
-    refused(lambda: made.rekey(keys.Passphrase(WORDS)), Conclusion.NOT_A_VAULT)
+    refused(made.read, "not_a_vault", str(path))
+    refused(lambda: made.put("A", "1"), "not_a_vault")
+    refused(lambda: made.rekey(keys.Passphrase(WORDS)), "not_a_vault")
     assert path.read_bytes() == data
 
 
@@ -557,9 +556,9 @@ def test_an_absent_vault_is_told_and_nothing_is_left_beside_it(tmp_path: Path, k
     made = vault.Vault(str(tmp_path / "vault"), key)
     assert not made.exists()
     for act in (made.read, made.verify, lambda: made.remove("A"), lambda: made.rekey(key), made.writing().__enter__):
-        refused(act, Conclusion.VAULT_MISSING, made.path)
+        refused(act, "vault_missing", made.path)
     assert listed(tmp_path) == ["key"]
-    refused(vault.Vault(str(tmp_path / "no" / "vault"), key).read, Conclusion.VAULT_MISSING)
+    refused(vault.Vault(str(tmp_path / "no" / "vault"), key).read, "vault_missing")
     with pytest.raises(ConfigurationError):
         vault.Vault("", key)
 
@@ -567,9 +566,9 @@ def test_an_absent_vault_is_told_and_nothing_is_left_beside_it(tmp_path: Path, k
 @pytest.mark.parametrize("check", [False, True])
 def test_no_vault_is_made_where_the_directory_is_missing(tmp_path: Path, key: keys.KeyFile, check: bool) -> None:
     made = vault.Vault(str(tmp_path / "no" / "vault"), key)
-    refused(lambda: made.put("A", "1", check=check), Conclusion.STORAGE, f"'{tmp_path}/no'", "install -d")
+    refused(lambda: made.put("A", "1", check=check), "storage", f"'{tmp_path}/no'", "install -d")
     (tmp_path / "no").write_bytes(b"")
-    refused(lambda: made.put("A", "1", check=check), Conclusion.STORAGE, f"'{tmp_path}/no'")
+    refused(lambda: made.put("A", "1", check=check), "storage", f"'{tmp_path}/no'")
 
 
 def craft(path: Path, offset: int, data: bytes) -> None:
@@ -582,13 +581,13 @@ def test_another_format_is_told_apart_from_damage(tmp_path: Path, source: keys.K
     made = vault.Vault(str(path), source)
     bring(made, {"A": entry(CANARY)})
     craft(path, 8, struct.pack(">H", 2))
-    refused(made.read, Conclusion.NEWER_VAULT, "format 2")
+    refused(made.read, "newer_vault", "format 2")
     path.write_bytes(path.read_bytes()[:10])  # a later format may have a shorter header
-    refused(made.read, Conclusion.NEWER_VAULT, "format 2")
-    refused(lambda: made.put("A", "1"), Conclusion.NEWER_VAULT)
+    refused(made.read, "newer_vault", "format 2")
+    refused(lambda: made.put("A", "1"), "newer_vault")
     assert len(path.read_bytes()) == 10
     craft(path, 8, struct.pack(">H", 0))
-    refused(made.read, Conclusion.VAULT_DAMAGED)
+    refused(made.read, "vault_damaged")
 
 
 @pytest.mark.parametrize("cost", [(21, 8, 1), (255, 8, 1), (15, 17, 1), (15, 8, 5), (0, 8, 1), (15, 0, 1), (15, 8, 0)])
@@ -598,7 +597,7 @@ def test_an_absurd_cost_in_the_header_is_refused_before_it_is_paid(tmp_path: Pat
     bring(made, {"A": entry(CANARY)})
     craft(path, 11, bytes(cost))
     began = time.monotonic()
-    refused(vault.Vault(str(path), keys.Passphrase(WORDS)).read, Conclusion.VAULT_DAMAGED, "absurd", "refused")
+    refused(vault.Vault(str(path), keys.Passphrase(WORDS)).read, "vault_damaged", "absurd", "refused")
     assert time.monotonic() - began < 0.5
 
 
@@ -606,22 +605,22 @@ def test_a_key_has_no_cost(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry(CANARY)})
     craft(tmp_path / "vault", 11, b"\4\1\1")
-    refused(made.read, Conclusion.VAULT_DAMAGED, "a cost of scrypt, although")
+    refused(made.read, "vault_damaged", "a cost of scrypt, although")
 
 
 @pytest.mark.parametrize(
     ("offset", "data", "conclusion"),
     [
-        (0, b"k", Conclusion.NOT_A_VAULT),
-        (8, b"\0\0", Conclusion.VAULT_DAMAGED),
-        (8, b"\0\2", Conclusion.NEWER_VAULT),
-        (10, b"\2", Conclusion.VAULT_DAMAGED),
-        (11, b"\4\1\1", Conclusion.VAULT_DAMAGED),
-        (10, b"\1\24\21\1", Conclusion.VAULT_DAMAGED),
+        (0, b"k", "not_a_vault"),
+        (8, b"\0\0", "vault_damaged"),
+        (8, b"\0\2", "newer_vault"),
+        (10, b"\2", "vault_damaged"),
+        (11, b"\4\1\1", "vault_damaged"),
+        (10, b"\1\24\21\1", "vault_damaged"),
     ],
 )
 def test_a_header_that_cannot_be_is_refused_before_the_key_is_read(
-    tmp_path: Path, key: keys.KeyFile, offset: int, data: bytes, conclusion: Conclusion
+    tmp_path: Path, key: keys.KeyFile, offset: int, data: bytes, conclusion: str
 ) -> None:
     path = tmp_path / "vault"
     bring(vault.Vault(str(path), key), {"A": entry(CANARY)})
@@ -644,7 +643,7 @@ def test_verify_parses_the_generation_before_too(tmp_path: Path, key: keys.KeyFi
     for turn in range(1, 3):
         bring(made, {"A": entry(str(turn))})
     sealed_anew(Path(made.previous), key, b'{"jobs":{},"origins":[],"count":1}\n{}')
-    refused(made.verify, Conclusion.VAULT_DAMAGED, "itself is whole (generation 2)", f"{made.previous} is damaged")
+    refused(made.verify, "vault_damaged", "itself is whole (generation 2)", f"{made.previous} is damaged")
 
 
 ORIGIN = b'[["j","p","e","/"]]'
@@ -691,7 +690,7 @@ def test_sealed_contents_of_another_shape_are_damage(tmp_path: Path, key: keys.K
     bring(made, {"A": entry("1")})
     sealed_anew(tmp_path / "vault", key, text)
     for act in (lambda: made.read().secrets, lambda: made.read().get("A"), made.verify, lambda: made.put("B", "1")):
-        refused(act, Conclusion.VAULT_DAMAGED, made.path)
+        refused(act, "vault_damaged", made.path)
 
 
 def test_the_shape_of_the_format_is_accepted(tmp_path: Path, key: keys.KeyFile) -> None:
@@ -709,12 +708,12 @@ def test_a_generation_that_cannot_be_is_damage(tmp_path: Path, key: keys.KeyFile
     made.put("A", "1")
     text = made._open().text
     sealed_anew(tmp_path / "vault", key, text, 0)
-    refused(made.read, Conclusion.VAULT_DAMAGED, "generation")
+    refused(made.read, "vault_damaged", "generation")
     (tmp_path / "vault").unlink()
     made.put("A", "1")
     sealed_anew(tmp_path / "vault", key, made._open().text, (1 << 64) - 1)
     assert made.read().generation == (1 << 64) - 1
-    refused(lambda: made.put("A", "2"), Conclusion.VAULT_DAMAGED, "generation")
+    refused(lambda: made.put("A", "2"), "vault_damaged", "generation")
 
 
 # Every byte, every length
@@ -735,8 +734,8 @@ def test_one_changed_byte_anywhere_is_an_error_and_never_a_value(
         assert CANARY not in str(caught.value)
         seen.add(caught.value.conclusion)
         if offset >= 54 + 16:
-            assert caught.value.conclusion is Conclusion.VAULT_DAMAGED
-    assert seen >= {Conclusion.NOT_A_VAULT, Conclusion.NEWER_VAULT, Conclusion.WRONG_KEY, Conclusion.VAULT_DAMAGED}
+            assert caught.value.conclusion == "vault_damaged"
+    assert seen >= {"not_a_vault", "newer_vault", "wrong_key", "vault_damaged"}
     path.write_bytes(whole)
     assert vault.Vault(str(path), source).verify().count == 2
 
@@ -747,10 +746,10 @@ def test_a_vault_cut_at_any_length_or_longer_is_an_error(tmp_path: Path, source:
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        expected = Conclusion.NOT_A_VAULT if length < 8 else Conclusion.VAULT_DAMAGED
+        expected = "not_a_vault" if length < 8 else "vault_damaged"
         refused(vault.Vault(str(path), source).read, expected)
     path.write_bytes(whole + b"\0")
-    refused(vault.Vault(str(path), source).read, Conclusion.VAULT_DAMAGED)
+    refused(vault.Vault(str(path), source).read, "vault_damaged")
 
 
 def test_parts_of_two_generations_do_not_make_a_vault(tmp_path: Path, key: keys.KeyFile) -> None:
@@ -762,7 +761,7 @@ def test_parts_of_two_generations_do_not_make_a_vault(tmp_path: Path, key: keys.
     assert len(new) == len(old)
     for mixed in (new[:HEADER] + old[HEADER:], new[: HEADER - 12] + old[HEADER - 12 :]):
         path.write_bytes(mixed)
-        refused(made.read, Conclusion.VAULT_DAMAGED)
+        refused(made.read, "vault_damaged")
 
 
 def test_a_file_too_large_to_be_a_vault_is_not_read_into_memory(
@@ -772,16 +771,16 @@ def test_a_file_too_large_to_be_a_vault_is_not_read_into_memory(
     made = vault.Vault(str(path), key)
     bring(made, {"A": entry("1" * 2000)})
     monkeypatch.setattr(vault, "LARGEST", 2000)
-    refused(made.read, Conclusion.VAULT_DAMAGED, "larger")
+    refused(made.read, "vault_damaged", "larger")
     monkeypatch.undo()
     sealed = path.read_bytes()
     monkeypatch.setattr(vault, "LARGEST", len(sealed))
-    refused(lambda: bring(made, {"A": entry("1" * 2001)}), Conclusion.TOO_LARGE)
+    refused(lambda: bring(made, {"A": entry("1" * 2001)}), "too_large")
     assert path.read_bytes() == sealed
     with path.open("wb") as stream:
         stream.truncate(1 << 42)
     monkeypatch.undo()
-    refused(made.read, Conclusion.NOT_A_VAULT)
+    refused(made.read, "not_a_vault")
 
 
 # An old file put back
@@ -803,7 +802,7 @@ def test_an_older_generation_put_back_is_refused(tmp_path: Path, key: keys.KeyFi
     assert set(asked) == {made.read().vault_id}
     os.replace(made.previous, path)
     for act in (careful.read, careful.verify, lambda: careful.put("A", "4"), lambda: careful.rekey(key)):
-        refused(act, Conclusion.OLDER_GENERATION, "generation 2", "generation 3", "state file")
+        refused(act, "older_generation", "generation 2", "generation 3", "state file")
     assert made.read().generation == 2
 
 
@@ -816,7 +815,7 @@ def test_a_vault_that_others_may_use_is_refused(tmp_path: Path, key: keys.KeyFil
     bring(made, {"A": entry(CANARY)})
     os.chmod(made.path, mode)
     for act in (made.read, lambda: made.put("B", CANARY), made.verify, lambda: made.rekey(key)):
-        refused(act, Conclusion.UNSAFE_FILE, made.path, f"{mode:04o}", "chmod 600")
+        refused(act, "unsafe_file", made.path, f"{mode:04o}", "chmod 600")
     os.chmod(made.path, 0o600)
     assert made.read().generation == 1
 
@@ -827,14 +826,14 @@ def test_links_in_place_of_vault_or_lock_are_refused(tmp_path: Path, key: keys.K
     (tmp_path / "vault").symlink_to(tmp_path / "real")
     linked = vault.Vault(str(tmp_path / "vault"), key)
     for act in (linked.read, lambda: linked.put("B", "1"), linked.verify, lambda: linked.rekey(key)):
-        refused(act, Conclusion.UNSAFE_FILE, linked.path)
+        refused(act, "unsafe_file", linked.path)
     (tmp_path / "vault").unlink()
     (tmp_path / "vault").symlink_to(tmp_path / "nowhere")
-    refused(lambda: linked.put("B", "1"), Conclusion.UNSAFE_FILE, linked.path)
+    refused(lambda: linked.put("B", "1"), "unsafe_file", linked.path)
     assert not (tmp_path / "nowhere").exists()
     (tmp_path / "real.lock").unlink()
     (tmp_path / "real.lock").symlink_to(tmp_path / "nowhere")
-    refused(lambda: made.put("B", "1"), Conclusion.UNSAFE_FILE, "real.lock")
+    refused(lambda: made.put("B", "1"), "unsafe_file", "real.lock")
     assert not (tmp_path / "nowhere").exists()
     assert made.read().generation == 1  # readers need no lock
 
@@ -844,11 +843,11 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, key:
     make: Callable[[Path], Any] = Path.mkdir if kind == "directory" else os.mkfifo
     make(tmp_path / "vault")
     made = vault.Vault(str(tmp_path / "vault"), key)
-    refused(made.read, Conclusion.UNSAFE_FILE, made.path)
-    refused(lambda: made.put("A", "1"), Conclusion.UNSAFE_FILE, made.path)
+    refused(made.read, "unsafe_file", made.path)
+    refused(lambda: made.put("A", "1"), "unsafe_file", made.path)
     other = vault.Vault(str(tmp_path / "other"), key)
     make(tmp_path / "other.lock")
-    refused(lambda: other.put("A", "1"), Conclusion.UNSAFE_FILE, "other.lock")
+    refused(lambda: other.put("A", "1"), "unsafe_file", "other.lock")
 
 
 @as_root
@@ -861,7 +860,7 @@ def test_a_vault_of_another_user_is_refused_unless_root_asks(
     assert made.read().generation == 1
     key.secret()
     monkeypatch.setattr(os, "geteuid", lambda: 4712)
-    refused(made.read, Conclusion.UNSAFE_FILE, "belongs to user 4711", "user 4712")
+    refused(made.read, "unsafe_file", "belongs to user 4711", "user 4712")
 
 
 @as_root
@@ -888,7 +887,7 @@ def test_a_directory_without_permission_is_told(
 import os, sys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError, MissingLibrary
 os.chdir(sys.argv[1])
 made = vault.Vault("vault", keys.Passphrase("{WORDS}"))
 made.put("A", "1")
@@ -900,7 +899,7 @@ for act in (lambda: made.put("B", "1"), made.read):
     try:
         print("done", act() is not None)
     except InfisicalError as error:
-        print(error.conclusion.value, "no permission" in str(error))
+        print(error.conclusion, "no permission" in str(error))
 """
     for parent in (directory, *directory.parents):
         if parent == Path(tempfile.gettempdir()):
@@ -924,7 +923,7 @@ def test_a_second_writer_waits_and_then_says_who_is_in_the_way(
     assert other.stdout is not None
     assert other.stdout.readline() == "locked\n"
     began = time.monotonic()
-    refused(lambda: made.put("A", "2"), Conclusion.BUSY, "0.2 seconds", "lock_wait", "Nothing was changed")
+    refused(lambda: made.put("A", "2"), "busy", "0.2 seconds", "lock_wait", "Nothing was changed")
     assert 0.2 <= time.monotonic() - began < 5
     assert made.read().get("A") == entry(CANARY)
     assert [change.action for change in made.put("A", "2", check=True).changes] == ["update"]
@@ -940,20 +939,20 @@ def test_a_second_writer_waits_and_then_says_who_is_in_the_way(
 @pytest.mark.parametrize(
     ("code", "conclusion", "word"),
     [
-        (errno.ENOSPC, Conclusion.STORAGE, "full"),
-        (errno.EDQUOT, Conclusion.STORAGE, "quota"),
-        (errno.EFBIG, Conclusion.STORAGE, "LimitFSIZE="),
-        (errno.EROFS, Conclusion.STORAGE, "read-only"),
-        (errno.EACCES, Conclusion.STORAGE, "no permission"),
-        (errno.EIO, Conclusion.STORAGE, "dmesg"),
-        (errno.ENOENT, Conclusion.STORAGE, "install -d"),
-        (errno.ELOOP, Conclusion.UNSAFE_FILE, "symbolic link"),
-        (errno.ENFILE, Conclusion.STORAGE, "operating system"),
+        (errno.ENOSPC, "storage", "full"),
+        (errno.EDQUOT, "storage", "quota"),
+        (errno.EFBIG, "storage", "LimitFSIZE="),
+        (errno.EROFS, "storage", "read-only"),
+        (errno.EACCES, "storage", "no permission"),
+        (errno.EIO, "storage", "dmesg"),
+        (errno.ENOENT, "storage", "install -d"),
+        (errno.ELOOP, "unsafe_file", "symbolic link"),
+        (errno.ENFILE, "storage", "operating system"),
     ],
 )
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "rename", "sync"])
 def test_what_the_disk_refuses_is_told_with_a_remedy(
-    tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch, call: str, code: int, conclusion: Conclusion,
+    tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch, call: str, code: int, conclusion: str,
     word: str,
 ) -> None:  # fmt: skip
     made = vault.Vault(str(tmp_path / "vault"), key)
@@ -1026,12 +1025,12 @@ def test_a_rekey_that_fails_leaves_the_vault_to_the_old_key(
         write(path, *arguments, **options)
 
     monkeypatch.setattr(files, "write_atomic", full)
-    told = refused(lambda: made.rekey(keys.Passphrase(WORDS)), Conclusion.STORAGE, "holds what it held before")
+    told = refused(lambda: made.rekey(keys.Passphrase(WORDS)), "storage", "holds what it held before")
     assert str(tmp_path) in told
     monkeypatch.undo()
     for opened in (made, vault.Vault(made.path, key)):
         assert opened.read().get("A") == entry("2")
-    refused(vault.Vault(made.path, keys.Passphrase(WORDS)).read, Conclusion.WRONG_KEY)
+    refused(vault.Vault(made.path, keys.Passphrase(WORDS)).read, "wrong_key")
     made.rekey(keys.Passphrase(WORDS))
     assert vault.Vault(made.path, keys.Passphrase(WORDS)).verify().generation == 3
 
@@ -1046,7 +1045,7 @@ def opening(path: str, sources: dict[str, keys.KeySource]) -> list[str]:
         try:
             vault.Vault(path, source).read()
         except InfisicalError as error:
-            assert error.conclusion is Conclusion.WRONG_KEY, error
+            assert error.conclusion == "wrong_key", error
         else:
             found.append(name)
     return found
@@ -1090,7 +1089,7 @@ def test_a_rekey_that_fails_at_any_step_says_which_key_opens_what(
             try:
                 made.rekey(sources["new"], data=data)
             except InfisicalError as error:
-                assert error.conclusion is Conclusion.STORAGE
+                assert error.conclusion == "storage"
                 told = str(error)
         (by,) = opening(made.path, sources)
         assert made._keys is sources[by], number

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    Conclusion,
     InfisicalError,
+    StorageFailed,
     after_writing,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
@@ -108,7 +108,7 @@ def test_pushed_entry_says_that_the_vault_has_it(tmp_path: Path, monkeypatch: py
     pushed = infisical_vault.Report("create")
 
     def fail(**about: Any) -> None:
-        raise InfisicalError(Conclusion.STORAGE, "The state file cannot be written: the disk is full.")
+        raise StorageFailed("The state file cannot be written: the disk is full.")
 
     with monkeypatch.context() as broken:
         broken.setattr(state, "update", fail)
@@ -118,15 +118,15 @@ def test_pushed_entry_says_that_the_vault_has_it(tmp_path: Path, monkeypatch: py
     assert "changed in Infisical (create)" in str(told)
     assert "'A' is in the vault" in str(told)
     assert "could not follow" not in str(told)
-    lost = infisical_vault.half_done(pushed, "A", InfisicalError(Conclusion.STORAGE, "The vault cannot be written."))
+    lost = infisical_vault.half_done(pushed, "A", StorageFailed("The vault cannot be written."))
     assert "could not follow" in str(lost)
 
 
 def test_details_of_both_writes_are_kept() -> None:
     with pytest.raises(InfisicalError) as caught, after_writing("First.", created=["A"]):
-        error = InfisicalError(Conclusion.STORAGE, "Second.", status=500)
+        error = StorageFailed("Second.", status=500)
         error.details = {"next_login": "x"}
         raise error
     assert str(caught.value) == "First. Second."
-    assert (caught.value.conclusion, caught.value.status) == (Conclusion.STORAGE, 500)
+    assert (caught.value.conclusion, caught.value.status) == ("storage", 500)
     assert caught.value.details == {"changed": True, "next_login": "x", "created": ["A"]}

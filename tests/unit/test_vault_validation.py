@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion, InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import parse_json
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys, state
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
@@ -80,7 +80,7 @@ def test_text_against_the_format_is_damage(made: vault.Vault, text: bytes) -> No
     for act in acts:
         with pytest.raises(InfisicalError) as caught:
             act()
-        assert caught.value.conclusion is Conclusion.VAULT_DAMAGED
+        assert caught.value.conclusion == "vault_damaged"
         assert made.path in str(caught.value) and CANARY not in str(caught.value)
     assert not Path(state_file.path).exists()
 

@@ -14,7 +14,6 @@ import pytest
 import requests
 import urllib3
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import wire
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Conclusion
 
 NEW = urllib3.exceptions.NewConnectionError
 
@@ -46,7 +45,7 @@ def unverified(number: int) -> requests.exceptions.SSLError:
 )
 def test_no_connection_is_recognised_in_every_language(cause: OSError, words: str) -> None:
     trouble = wire.explain(unconnected(cause))
-    assert (trouble.conclusion, trouble.reason) == (Conclusion.UNREACHABLE, words)
+    assert (trouble.error.conclusion, trouble.reason) == ("unreachable", words)
     assert not trouble.arrived
 
 
@@ -64,37 +63,37 @@ def test_no_connection_is_recognised_in_every_language(cause: OSError, words: st
 )
 def test_a_certificate_error_is_told_by_its_number(number: int, words: str, advice: str) -> None:
     trouble = wire.explain(unverified(number))
-    assert trouble.conclusion is Conclusion.CERTIFICATE
-    assert words in trouble.reason and advice in trouble.advice
+    assert trouble.error.conclusion == "certificate"
+    assert words in trouble.reason and advice in trouble.hint
     assert not trouble.arrived
 
 
 def test_advice_that_was_followed_is_not_given_again() -> None:
-    advice = wire.explain(unverified(20), "/etc/ca.pem").advice
+    advice = wire.explain(unverified(20), "/etc/ca.pem").hint
     assert advice == "Add the certificate authority that signed it to '/etc/ca.pem' (ca_path)."
 
 
 @pytest.mark.parametrize(
     ("error", "conclusion", "arrived"),
     [
-        (requests.exceptions.SSLError(ssl.SSLError(1, "WRONG_VERSION_NUMBER")), Conclusion.CERTIFICATE, True),
-        (requests.exceptions.SSLError(ssl.SSLEOFError(8, "EOF")), Conclusion.UNREACHABLE, True),
-        (requests.ConnectTimeout(), Conclusion.UNREACHABLE, False),
-        (requests.ReadTimeout(), Conclusion.UNREACHABLE, True),
-        (socket.timeout("abgelaufen"), Conclusion.UNREACHABLE, True),
-        (requests.ConnectionError(ConnectionResetError(errno.ECONNRESET, "weg")), Conclusion.UNREACHABLE, True),
-        (requests.exceptions.InvalidURL(), Conclusion.CONFIGURATION, False),
-        (requests.exceptions.InvalidHeader(), Conclusion.UNREACHABLE, True),
-        (ValueError("read length must be non-negative or -1"), Conclusion.UNREACHABLE, True),
-        (requests.exceptions.ProxyError(), Conclusion.UNREACHABLE, True),
-        (requests.exceptions.ProxyError(OSError("Tunnel connection failed: 403")), Conclusion.UNREACHABLE, False),
+        (requests.exceptions.SSLError(ssl.SSLError(1, "WRONG_VERSION_NUMBER")), "certificate", True),
+        (requests.exceptions.SSLError(ssl.SSLEOFError(8, "EOF")), "unreachable", True),
+        (requests.ConnectTimeout(), "unreachable", False),
+        (requests.ReadTimeout(), "unreachable", True),
+        (socket.timeout("abgelaufen"), "unreachable", True),
+        (requests.ConnectionError(ConnectionResetError(errno.ECONNRESET, "weg")), "unreachable", True),
+        (requests.exceptions.InvalidURL(), "configuration", False),
+        (requests.exceptions.InvalidHeader(), "unreachable", True),
+        (ValueError("read length must be non-negative or -1"), "unreachable", True),
+        (requests.exceptions.ProxyError(), "unreachable", True),
+        (requests.exceptions.ProxyError(OSError("Tunnel connection failed: 403")), "unreachable", False),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_what_may_have_arrived_is_known(error: Exception, conclusion: Conclusion, arrived: bool) -> None:
+def test_what_may_have_arrived_is_known(error: Exception, conclusion: str, arrived: bool) -> None:
     assert isinstance(error, wire.failures())
     trouble = wire.explain(error)
-    assert (trouble.conclusion, trouble.arrived) == (conclusion, arrived)
+    assert (trouble.error.conclusion, trouble.arrived) == (conclusion, arrived)
 
 
 def test_no_text_of_an_error_is_quoted() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..core import files, systemd
-from ..core.errors import Conclusion, ConfigurationError, InfisicalError
+from ..core.errors import ConfigurationError, InfisicalError, NotAVault, VaultDamaged, WrongKey
 from ..vault.keys import KEY_BYTES, keys_in, two_keys
 from ..vault.session import open_vault, rekey
 from ..vault.store import Vault
@@ -27,7 +27,7 @@ VAULT_FILE = "secrets.vault"
 _KEY_KIND = "credential-key"
 """The file that says what has encrypted the credentials: a credential itself does not tell."""
 
-_LOST = (Conclusion.WRONG_KEY, Conclusion.VAULT_DAMAGED, Conclusion.NOT_A_VAULT)
+_LOST = (WrongKey, VaultDamaged, NotAVault)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _rotated(host: Host, kept: bytes, wanted: Wanted) -> bytes:
             with _opened(path) as (_directory, there):
                 _seal_anew(host, path, there, new, both)
         except InfisicalError as error:
-            if error.conclusion in _LOST:
+            if isinstance(error, _LOST):
                 host.done.changes.append(f"{path} is not sealed anew: {error}")
                 continue
             is_complete = False
@@ -185,7 +185,7 @@ def _opened(path: str) -> Iterator[tuple[int, str]]:
         try:
             yield directory, f"{there}/{os.path.basename(path)}"
         except InfisicalError as error:
-            raise InfisicalError(error.conclusion, str(error).replace(there, os.path.dirname(path))) from None
+            raise error.reworded(str(error).replace(there, os.path.dirname(path)), "") from None
 
 
 def _seal_anew(host: Host, path: str, there: str, new: bytes, both: bytes) -> None:
@@ -193,9 +193,8 @@ def _seal_anew(host: Host, path: str, there: str, new: bytes, both: bytes) -> No
     try:
         open_vault(there, HeldKey(new))[0].read()
         return
-    except InfisicalError as error:
-        if error.conclusion is not Conclusion.WRONG_KEY:
-            raise
+    except WrongKey:
+        pass
     vault, state = open_vault(there, HeldKey(both))
     vault.read()
     if host.note(f"{path} is sealed with a new key"):
@@ -261,7 +260,7 @@ def set_aside(host: Host, job: str, kept: Kept) -> list[str]:
                 Vault(there, HeldKey(kept.key)).read()
             except InfisicalError as error:
                 said = str(error).replace(os.path.dirname(there), os.path.dirname(vault.path))
-                reason = said if error.conclusion in _LOST else ""
+                reason = said if isinstance(error, _LOST) else ""
         if not reason:
             return []
         aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"

@@ -52,7 +52,7 @@ def reported(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Report
         if isinstance(error, InfisicalError):
             counts, generation = error.details.get("counts", {}), error.details.get("generation", 0)
             failed = replace(
-                about, conclusion=error.conclusion.value, message=str(error), counts=counts, generation=generation,
+                about, conclusion=error.conclusion, message=str(error), counts=counts, generation=generation,
                 next_login=error.details.get("next_login", ""),
             )  # fmt: skip
         with contextlib.suppress(OSError, InfisicalError):
@@ -114,7 +114,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
         problem = error
         if work.result_file and not report.failed:
             ended = time_of(time.time())
-            report = replace(report, conclusion=error.conclusion.value, message=str(error), ended=ended)
+            report = replace(report, conclusion=error.conclusion, message=str(error), ended=ended)
             with contextlib.suppress(OSError):
                 reports.write(work.result_file, report, durable=False)
     if work.metrics_directory:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..core import dotenv, files, systemd
-from ..core.errors import Conclusion, ConfigurationError, InfisicalError, after_writing
+from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, StorageFailed, UnsafeFile, after_writing
 from ..core.model import parse_json
 
 FORMATS = ("dotenv", "env_file", "json", "files")
@@ -106,7 +106,7 @@ class Delivery:
         """All problems as one error, None if there is none."""
         if len(self.problems) < 2:
             return next(iter(self.problems.values()), None)
-        return InfisicalError(Conclusion.PARTIAL, " ".join(str(problem) for problem in self.problems.values()))
+        return PartialFailure(" ".join(str(problem) for problem in self.problems.values()))
 
 
 Untold = dict[str, list[str]]
@@ -274,8 +274,7 @@ def check_all_delivered(path: str, entry: Mapping[str, Any] | None) -> None:
     except FileNotFoundError:
         return
     if others:
-        raise InfisicalError(
-            Conclusion.UNSAFE_FILE,
+        raise UnsafeFile(
             f"{path} is not written: the directory there holds files that were not delivered, such as '{others[0]}'. "
             "Move them away, or name another path.",
         )
@@ -336,8 +335,7 @@ def _is(directory: int, name: str, data: bytes, owner: tuple[int, int], file: Fi
     except FileNotFoundError:
         return False
     if stat.S_ISDIR(found.st_mode):
-        raise InfisicalError(
-            Conclusion.UNSAFE_FILE,
+        raise UnsafeFile(
             f"{file.path} is not written: '{name}' is a directory. For one value a file, set the format files; else "
             "name a file in it.",
         )
@@ -430,8 +428,7 @@ def _tell(record: Record, done: Delivery) -> None:
                 done.unknown.append(unit)
             elif problem:
                 left.append(unit)
-                done.problems[unit] = InfisicalError(
-                    Conclusion.STORAGE, f"The unit {unit} could not be told to {verb}: {problem}. It is told with the "
+                done.problems[unit] = StorageFailed(f"The unit {unit} could not be told to {verb}: {problem}. It is told with the "
                     "next delivery."
                 )  # fmt: skip
             else:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import files, systemd
-from ..core.errors import Conclusion, InfisicalError
+from ..core.errors import StorageFailed, UnsafeFile
 
 _COMMAND_SECONDS = 120.0
 
@@ -50,10 +50,9 @@ class Host:
         try:
             ended = systemd.run(command, seconds=_COMMAND_SECONDS)
         except systemd.CannotRun as error:
-            raise InfisicalError(Conclusion.STORAGE, f"The program {command[0]} {error}.") from None
+            raise StorageFailed(f"The program {command[0]} {error}.") from None
         if ended.status != 0:
-            raise InfisicalError(
-                Conclusion.STORAGE,
+            raise StorageFailed(
                 f"'{' '.join(command)}' ended with {ended.status}: {ended.said or 'it says nothing'}",
             )
         return ended
@@ -91,7 +90,7 @@ class Host:
                     _settle(path, mode, owner)
             return
         if not stat.S_ISDIR(found.st_mode):
-            raise InfisicalError(Conclusion.UNSAFE_FILE, f"{path} is no directory. Move away what stands there.")
+            raise UnsafeFile(f"{path} is no directory. Move away what stands there.")
         if ((found.st_uid, found.st_gid), stat.S_IMODE(found.st_mode)) == (owner, mode):
             return
         if self.note(f"{path} gets owner and mode"):

@@ -18,7 +18,15 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from ..core import files, systemd
-from ..core.errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary, after_writing
+from ..core.errors import (
+    ConfigurationError,
+    InfisicalError,
+    MissingLibrary,
+    PartialFailure,
+    StorageFailed,
+    after_writing,
+    error_class,
+)
 from ..core.model import Settings, parse_json
 from ..core.plan import named
 from ..core.version import VERSION
@@ -320,7 +328,7 @@ def sources() -> dict[str, bytes]:
     missing = [path for path, data in found.items() if data is None]
     if missing:
         names = ", ".join(missing)
-        raise InfisicalError(Conclusion.STORAGE, f"The library cannot be read from where it runs: {names}.")
+        raise StorageFailed(f"The library cannot be read from where it runs: {names}.")
     return {path: data for path, data in found.items() if data is not None}
 
 
@@ -519,7 +527,7 @@ def _not(host: Host, question: str, answer: str, names: Sequence[str]) -> list[s
     try:
         said = systemd.run(["systemctl", question, *names]).out.decode("utf-8", "replace").splitlines()
     except systemd.CannotRun as error:
-        raise InfisicalError(Conclusion.STORAGE, f"The program systemctl {error}.") from None
+        raise StorageFailed(f"The program systemctl {error}.") from None
     # In check mode on a fresh host, systemd knows none of them and may say less than a line each.
     said = [line for line in said if line]
     return list(names) if len(said) != len(names) else [name for name, line in zip(names, said) if line != answer]
@@ -682,11 +690,10 @@ def sync_now(job: str) -> report.Report:
         try:
             said.append(systemd.run(command, seconds=units.SECONDS_OF_A_CYCLE).said)
         except systemd.CannotRun as error:
-            raise InfisicalError(Conclusion.STORAGE, f"The program {command[0]} {error}.") from None
+            raise StorageFailed(f"The program {command[0]} {error}.") from None
     after = report.read(path)
     if after == before:
-        raise InfisicalError(
-            Conclusion.STORAGE, f"The sync of the job {job} left no report: {said[-2] or 'see its journal'}"
+        raise StorageFailed(f"The sync of the job {job} left no report: {said[-2] or 'see its journal'}"
         )  # fmt: skip
     return after
 
@@ -725,10 +732,8 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     failed = [report for report in reports.values() if report.failed]
     if failed:
         names = ", ".join(f"{report.job} ({report.conclusion})" for report in failed)
-        error = InfisicalError(
-            Conclusion.PARTIAL if len(failed) < len(reports) else _conclusion(failed[0].conclusion),
-            f"These jobs failed to sync: {names}. {failed[0].message}",
-        )
+        kind = PartialFailure if len(failed) < len(reports) else error_class(failed[0].conclusion)
+        error = kind(f"These jobs failed to sync: {names}. {failed[0].message}", hint="")
         error.details = result
         raise error
     return result
@@ -747,14 +752,7 @@ def _tried(job: str) -> report.Report:
     try:
         return sync_now(job)
     except InfisicalError as error:
-        return report.Report(job, conclusion=error.conclusion.value, message=str(error))
-
-
-def _conclusion(word: str) -> Conclusion:
-    try:
-        return Conclusion(word)
-    except ValueError:
-        return Conclusion.PARTIAL
+        return report.Report(job, conclusion=error.conclusion, message=str(error))
 
 
 _STATUS = ("vault", "problem", "generation", "secrets", "environment", "secret_path", "job", "last_sync", "age_seconds",
@@ -771,14 +769,13 @@ def status() -> list[dict[str, Any]]:
     for job in config.installed_jobs():
         try:
             ended = systemd.run([units.COMMAND, "status", "--json", "--config", config.job_file(job)])
-            about = {"failed": False, "conclusion": None, "message": None, **parse_json(ended.out)}
+            about = {"failed": False, "conclusion": None, "message": None, "hint": None, **parse_json(ended.out)}
         except (systemd.CannotRun, ValueError, TypeError):
-            error = InfisicalError(
-                Conclusion.STORAGE,
+            error = StorageFailed(
                 f"{units.COMMAND} does not report the status of the job {job}. Run the role scheduled_sync again.",
             )
             silent.append(error)
-            about = {"failed": True, "conclusion": error.conclusion.value, "message": str(error)}
+            about = {"failed": True, "conclusion": error.conclusion, "message": str(error), "hint": error.hint}
         if about["failed"]:
             cycle = report.Report(job, conclusion=about["conclusion"], message=about["message"])
             about = {**dict.fromkeys(_STATUS), "projects": [], "last_cycle": asdict(cycle), **about}

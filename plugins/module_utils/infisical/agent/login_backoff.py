@@ -17,7 +17,7 @@ from typing import Any
 from ..client.auth import Login, Token
 from ..client.transport import Transport
 from ..core import files
-from ..core.errors import Conclusion, InfisicalError
+from ..core.errors import Busy, CredentialsRejected, InfisicalError, LockedOut, error_class
 from ..core.model import is_whole, parse_json
 from ..core.times import time_of
 
@@ -41,7 +41,7 @@ class _Refused:
 
     credential: str
     salt: str
-    conclusion: Conclusion
+    conclusion: str
     message: str
     until: float
     count: int
@@ -64,9 +64,7 @@ class GatedLogin(Login):
             with files.locked(self._path + ".lock", _LOCK_WAIT):
                 return self._authenticate_alone()
         except files.LockTimeout:
-            raise InfisicalError(
-                Conclusion.BUSY, f"Another job of this host did not end its login within {_LOCK_WAIT:g} seconds."
-            ) from None
+            raise Busy(f"Another job of this host did not end its login within {_LOCK_WAIT:g} seconds.") from None
         except OSError as error:
             raise files.explained(error, f"What is known of logins ({self._path}) cannot be used", self._path) from None
 
@@ -79,7 +77,7 @@ class GatedLogin(Login):
         try:
             token = super()._authenticate()
         except InfisicalError as error:
-            if error.conclusion in (Conclusion.CREDENTIALS_REJECTED, Conclusion.LOCKED_OUT):
+            if isinstance(error, (CredentialsRejected, LockedOut)):
                 self._note(error, refused, now)
             raise
         self._forget()
@@ -89,21 +87,25 @@ class GatedLogin(Login):
         """The last login, if it was refused with these credentials."""
         try:
             found: dict[str, Any] = parse_json(files.read_regular(self._path, most=_LARGEST))
-            refused = _Refused(**{**found, "conclusion": Conclusion(found["conclusion"])})
+            refused = _Refused(**found)
             known = refused.credential == self._hashed(refused.salt)
             numbers = type(refused.until) in (int, float) and is_whole(refused.count)
-            sound = numbers and isinstance(refused.message, str)
+            sound = (
+                numbers
+                and isinstance(refused.message, str)
+                and error_class(refused.conclusion) in (CredentialsRejected, LockedOut)
+            )
             return refused if known and sound else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def _note(self, error: InfisicalError, before: _Refused | None, now: float) -> None:
-        rejected = error.conclusion is Conclusion.CREDENTIALS_REJECTED
+        rejected = isinstance(error, CredentialsRejected)
         count = (before.count if before is not None else 0) + rejected
         wait = min(_LONGEST, _HOUR * 2 ** min(count - 1, 5)) if rejected else LOCK_OUT * random.uniform(1, 2)  # noqa: S311
         salt = os.urandom(16).hex()
         noted = {
-            "credential": self._hashed(salt), "salt": salt, "conclusion": error.conclusion.value,
+            "credential": self._hashed(salt), "salt": salt, "conclusion": error.conclusion,
             "message": str(error), "until": now + wait, "count": count,
         }  # fmt: skip
         error.details = {**error.details, "next_login": time_of(now + wait)}
@@ -130,13 +132,13 @@ class GatedLogin(Login):
 def _still(refused: _Refused) -> InfisicalError:
     after = time_of(refused.until)
     changed = (
-        "as soon as other ones are rolled out" if refused.conclusion is Conclusion.CREDENTIALS_REJECTED
+        "as soon as other ones are rolled out" if refused.conclusion == CredentialsRejected.conclusion
         else "by then the lock-out should have ended"
     )  # fmt: skip
-    error = InfisicalError(
-        refused.conclusion,
+    error = error_class(refused.conclusion)(
         f"Did not log in again, so that the identity is not locked for the whole fleet: these credentials are tried "
         f"again after {after}; {changed}. The answer before was: {refused.message}",
+        hint="",
     )
     error.details = {"next_login": after}
     return error

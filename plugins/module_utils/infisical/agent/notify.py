@@ -14,7 +14,7 @@ from typing import Any
 
 from ..client.transport import post_json
 from ..core import files, systemd
-from ..core.errors import Conclusion, ConfigurationError, InfisicalError, after_writing
+from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, Unreachable, after_writing
 from ..core.model import parse_json
 from ..core.times import seconds_of
 from .report import OK, Report
@@ -103,14 +103,14 @@ def tell(path: str, host: str, report: Report, channel: Channel, last_success: s
     ways = bool(channel.command.strip()) + bool(channel.webhook_url)
     problems = [problem for problem in (_by_command(channel, about), _by_webhook(channel, about)) if problem]
     if problems and len(problems) == ways:
-        raise InfisicalError(Conclusion.UNREACHABLE, f"The {kind} could not be told: {'; '.join(problems)}.")
+        raise Unreachable(f"The {kind} could not be told: {'; '.join(problems)}.")
     told_at = {**told.told_at, report.conclusion: report.ended}
     after = Told() if kind == "recovery" else Told(about["since"], told_at)
     partly = f"The {kind} was told by one of two ways only: {problems[0]}." if problems else ""
     with after_writing(partly or (f"The {kind} was told." if ways else "")):
         _keep(path, after)
     if partly:
-        raise InfisicalError(Conclusion.PARTIAL, partly)
+        raise PartialFailure(partly)
     return kind
 
 

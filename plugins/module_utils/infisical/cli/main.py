@@ -29,7 +29,11 @@ from ..agent.config import (
     path_of_file,
     secret_text,
 )
-from ..core.errors import Conclusion, ConfigurationError, InfisicalError
+from ..core.errors import (
+    ConfigurationError,
+    InfisicalError,
+    StorageFailed,
+)
 from ..core.model import shown
 from ..core.version import VERSION
 
@@ -39,44 +43,8 @@ if TYPE_CHECKING:
     from ..vault.state import StateFile
     from ..vault.store import Vault
 
-OK, FAILED, USAGE, AUTHENTICATION, NETWORK, GUARD, VAULT, BUSY, PARTIAL, NOT_FOUND = range(10)
+OK, FAILED, USAGE, NOT_FOUND = 0, 1, 2, 9
 CANNOT_EXECUTE, COMMAND_NOT_FOUND, INTERRUPTED, BROKEN_PIPE = 126, 127, 130, 141
-
-EXIT_CODES: dict[Conclusion, int] = {
-    Conclusion.CONFIGURATION: USAGE,
-    Conclusion.MISSING_LIBRARY: USAGE,
-    Conclusion.SCOPE_MISSING: USAGE,
-    Conclusion.CREDENTIALS_REJECTED: AUTHENTICATION,
-    Conclusion.TOKEN_REJECTED: AUTHENTICATION,
-    Conclusion.LOCKED_OUT: AUTHENTICATION,
-    Conclusion.FORBIDDEN: AUTHENTICATION,
-    Conclusion.UNREACHABLE: NETWORK,
-    Conclusion.CERTIFICATE: NETWORK,
-    Conclusion.REDIRECTED: NETWORK,
-    Conclusion.NOT_JSON: NETWORK,
-    Conclusion.RATE_LIMITED: NETWORK,
-    Conclusion.SERVER_ERROR: NETWORK,
-    Conclusion.GUARD: GUARD,
-    Conclusion.AMBIGUOUS: GUARD,
-    Conclusion.HIDDEN: GUARD,
-    Conclusion.VAULT_MISSING: VAULT,
-    Conclusion.WRONG_KEY: VAULT,
-    Conclusion.KEY_LOST: VAULT,
-    Conclusion.VAULT_DAMAGED: VAULT,
-    Conclusion.NOT_A_VAULT: VAULT,
-    Conclusion.NEWER_VAULT: VAULT,
-    Conclusion.OLDER_GENERATION: VAULT,
-    Conclusion.UNSAFE_FILE: VAULT,
-    Conclusion.STORAGE: VAULT,
-    Conclusion.BUSY: BUSY,
-    Conclusion.PARTIAL: PARTIAL,
-    Conclusion.CONFLICT: FAILED,
-    Conclusion.SECRET_MISSING: FAILED,
-    Conclusion.ROUTE_MISSING: FAILED,
-    Conclusion.INVALID: FAILED,
-    Conclusion.TOO_LARGE: FAILED,
-}
-"""The one table of exit codes; what is in words in `CODES` is for people."""
 
 CODES = """\
 exit codes:
@@ -288,7 +256,7 @@ _ADVICE = re.compile(
 def _write(data: bytes) -> None:
     """Bytes to standard output, at once. Raises BrokenPipeError, and InfisicalError (STORAGE) where it is full."""
     if sys.stdout is None:
-        raise InfisicalError(Conclusion.STORAGE, "Standard output is closed, and was to be written.")
+        raise StorageFailed("Standard output is closed, and was to be written.")
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -298,8 +266,8 @@ def _write(data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):  # or the interpreter complains of it once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise InfisicalError(
-            Conclusion.STORAGE, f"Standard output cannot be written: {error.strerror}. What is there is not complete."
+        raise StorageFailed(
+            f"Standard output cannot be written: {error.strerror}. What is there is not complete."
         ) from None
 
 
@@ -789,8 +757,7 @@ def _vault_export(settled: Settled, arguments: argparse.Namespace, say: Console)
                 )  # fmt: skip
         files.write_atomic(path, text.encode("utf-8"))
     except OSError as error:
-        raise InfisicalError(
-            Conclusion.STORAGE, f"'{path}' cannot be written: {error.strerror}. Its directory must exist and be "
+        raise StorageFailed(f"'{path}' cannot be written: {error.strerror}. Its directory must exist and be "
             "writable for the vault's owner."
         ) from None  # fmt: skip
     return OK
@@ -1248,7 +1215,7 @@ def _guarded(say: Console, work: Callable[[], int]) -> int:
     except InfisicalError as error:
         with _quiet(say):
             _report_error(say, error)
-        return EXIT_CODES.get(error.conclusion, FAILED)
+        return error.exit_code
     except BrokenPipeError:
         # What is left in the buffer has nobody to read it either.
         with contextlib.suppress(OSError, ValueError):
@@ -1388,10 +1355,13 @@ def _report_error(say: Console, error: InfisicalError) -> None:
     for text in error.details.get("warnings", ()):
         say.warn(text)
     if say.json:
-        say.data(_failure(say, error.conclusion.value, say.advised(str(error)), error.details))
+        hint = {"hint": say.advised(error.hint)}
+        say.data({**_failure(say, error.conclusion, say.advised(str(error)), error.details), **hint})
     else:
         say.partly(say, error.details)
-    say.error(str(error))
+    say.error(error.problem)
+    if error.hint:
+        say.error(f"hint: {error.hint}")
 
 
 def _failure(say: Console, conclusion: str, message: str, details: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -12,7 +12,17 @@ from itertools import repeat
 from operator import attrgetter, itemgetter
 from typing import Any, Callable, TypeVar, overload
 
-from ..core.errors import Answer, Conclusion, ConfigurationError, InfisicalError, Operation, Validator
+from ..core.answers import Answer, Operation, Validator
+from ..core.errors import (
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    InfisicalError,
+    NotJson,
+    RouteMissing,
+    ScopeMissing,
+    SecretMissing,
+)
 from ..core.model import Scope, Secret, Settings, is_text, is_whole
 from .auth import Login
 from .transport import Call, Clock, TokenSource, Transport, encoded, segment
@@ -225,9 +235,9 @@ class Api:
         try:
             data = self._secrets(method, None, Operation.BATCH, what, body=body, secrets=values)
         except InfisicalError as error:
-            if error.conclusion is Conclusion.ROUTE_MISSING:
+            if isinstance(error, RouteMissing):
                 self.has_batches = False
-            elif error.conclusion in (Conclusion.CONFLICT, Conclusion.SECRET_MISSING):
+            elif isinstance(error, (Conflict, SecretMissing)):
                 self.has_batches = True
             raise
         self.has_batches = True
@@ -286,9 +296,9 @@ class Api:
             try:
                 answer = self.transport.send(call)
             except InfisicalError as error:
-                if error.conclusion is Conclusion.ROUTE_MISSING and not self.version and version == "v4":
+                if isinstance(error, RouteMissing) and not self.version and version == "v4":
                     continue
-                if error.status is not None and error.conclusion in _ROUTE_EXISTS:
+                if error.status is not None and isinstance(error, _ROUTE_EXISTS):
                     self.version = version
                 raise
             self.version = version
@@ -317,9 +327,7 @@ class Api:
         def one(path: str) -> list[dict[str, Any]]:
             try:
                 answer = self.transport.send(Call("GET", path + segment(project_id), Operation.PROJECT, what))
-            except InfisicalError as error:
-                if error.conclusion is not Conclusion.SCOPE_MISSING:
-                    raise
+            except ScopeMissing:
                 return []
             return [_object(_data(answer, what), "workspace")]
 
@@ -401,7 +409,7 @@ class Api:
             try:
                 return ask(path)
             except InfisicalError as error:
-                if error.conclusion is not Conclusion.ROUTE_MISSING or path == oldest:
+                if not isinstance(error, RouteMissing) or path == oldest:
                     raise
                 self._lacking.add(path)
         raise AssertionError("the oldest route either answers or raises")
@@ -419,9 +427,7 @@ def read_status(transport: Transport) -> str:
     return str(data["message"])
 
 
-_ROUTE_EXISTS = frozenset(
-    (Conclusion.CONFLICT, Conclusion.SECRET_MISSING, Conclusion.SCOPE_MISSING, Conclusion.FORBIDDEN)
-)
+_ROUTE_EXISTS = (Conflict, SecretMissing, ScopeMissing, Forbidden)
 """Conclusions only the route itself comes to, so that the API version is known although the request failed."""
 
 
@@ -514,9 +520,9 @@ def _object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _unknown_shape(what: str) -> InfisicalError:
-    return InfisicalError(
-        Conclusion.NOT_JSON,
-        f"Could not {what}: the answer is JSON, but not what an Infisical says. Check url and proxy.",
+    return NotJson(
+        f"Could not {what}: the answer is JSON, but not what an Infisical says.",
+        hint="Check url and proxy.",
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..core.errors import Conclusion, ConfigurationError, InfisicalError, Operation
+from ..core.answers import Operation
+from ..core.errors import ConfigurationError, CredentialsRejected, InfisicalError, LockedOut, NotJson
 from ..core.model import Settings, require
 from .transport import Call, Transport
 
@@ -72,10 +73,9 @@ class UniversalAuth:
         data = answer.data or {}
         token, lifetime = data.get("accessToken"), data.get("expiresIn")
         if not isinstance(token, str) or not _can_be_sent(token):
-            raise InfisicalError(
-                Conclusion.NOT_JSON,
-                "Could not log in with universal auth: the answer holds no access token. Check url and proxy: what "
-                "answered does not speak the Infisical API.",
+            raise NotJson(
+                "Could not log in with universal auth: the answer holds no access token.",
+                hint="Check url and proxy: what answered does not speak the Infisical API.",
             )
         # JSON has NaN, and integers that are too large to add to a time, for Python at least.
         if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)):
@@ -147,6 +147,6 @@ class Login:
         try:
             return self.method.authenticate(self._transport)
         except InfisicalError as error:
-            if error.conclusion in (Conclusion.CREDENTIALS_REJECTED, Conclusion.LOCKED_OUT):
+            if isinstance(error, (CredentialsRejected, LockedOut)):
                 self._failure = error
             raise

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable
 
-from ..core.errors import Conclusion, InfisicalError, no_project
+from ..core.errors import Forbidden, InfisicalError, RequestInvalid, TokenRejected, no_project
 from ..core.model import Settings
 from .api import Api, Project, read_status
 from .auth import Login
@@ -27,7 +28,7 @@ class Probe:
     reachable: bool = False
     status_message: str = ""
     login_accepted: bool = False
-    conclusion: Conclusion | None = None
+    conclusion: str | None = None
     problem: str = ""
     http_status: int | None = None
 
@@ -44,13 +45,11 @@ def visible_projects(api: Api, project_id: str = "") -> list[Project]:
         return [project]
     try:
         return api.projects()
-    except InfisicalError as error:
-        if error.conclusion not in (Conclusion.FORBIDDEN, Conclusion.TOKEN_REJECTED):
-            raise
+    except (Forbidden, TokenRejected):
+        pass
     # Servers of 2024 refuse the list in the very words in which they refuse a revoked token.
     check_token(api)
-    raise InfisicalError(
-        Conclusion.FORBIDDEN,
+    raise Forbidden(
         f"{api.transport.settings.url} does not list projects to machine identities. Set project_id, and that one is "
         "read.",
     )
@@ -58,11 +57,8 @@ def visible_projects(api: Api, project_id: str = "") -> list[Project]:
 
 def check_token(api: Api) -> None:
     """Raise InfisicalError where the token is not accepted, by a question that every server answers with any token."""
-    try:
+    with contextlib.suppress(Forbidden, RequestInvalid):
         api.project(api.transport.settings.project_id or "none")
-    except InfisicalError as error:
-        if error.conclusion not in (Conclusion.FORBIDDEN, Conclusion.INVALID):
-            raise
 
 
 def probe(options: Mapping[str, Any], *, clock: Clock | None = None, log: Callable[[str], None] | None = None) -> Probe:

@@ -10,12 +10,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Callable, Literal, overload
 
+from ..core.answers import BODY_LIMIT, Validator
 from ..core.errors import (
-    BODY_LIMIT,
-    Conclusion,
     ConfigurationError,
+    Conflict,
+    Forbidden,
     InfisicalError,
-    Validator,
+    RequestInvalid,
+    RouteMissing,
+    ScopeMissing,
+    SecretMissing,
+    TooLarge,
     after_writing,
     no_environment,
     no_project,
@@ -322,7 +327,7 @@ class Remote:
         try:
             found = self.api.get_secret(self.scope, key, **reading)
         except InfisicalError as error:
-            if error.conclusion is Conclusion.SECRET_MISSING:
+            if isinstance(error, SecretMissing):
                 return None
             raise
         if not (reading.get("expand_references") and reading.get("view_values", True)):
@@ -371,9 +376,7 @@ class Remote:
         scope = self.scope
         try:
             project = self.api.project(scope.project_id)
-        except InfisicalError as error:
-            if error.conclusion not in _CANNOT_TELL:
-                raise
+        except _CANNOT_TELL:
             project = None
         else:
             if project is None:
@@ -396,16 +399,16 @@ class Remote:
         try:
             existing = self._folder()
         except InfisicalError as error:
-            if error.conclusion in _CANNOT_TELL:
+            if isinstance(error, _CANNOT_TELL):
                 return None
             raise
         if existing is not None:
             return None
-        return InfisicalError(
-            Conclusion.SCOPE_MISSING,
+        return ScopeMissing(
             f"There is no folder '{self.scope.secret_path}' in environment '{self.scope.environment}' of project "
-            f"{self.scope.project_id}. {self._nearest_folders()}Check secret_path, or make the folder: create_path: "
-            "true where a secret is written, or the module keyfleet.infisical.infisical_folder.",
+            f"{self.scope.project_id}.{self._nearest_folders()}",
+            hint="Check secret_path, or make the folder: create_path: true if a secret is written, or the module "
+            "keyfleet.infisical.infisical_folder.",
         )
 
     def _nearest_folders(self) -> str:
@@ -416,12 +419,12 @@ class Remote:
             try:
                 folders = self.api.folders(replace(self.scope, secret_path=parent))
             except InfisicalError as error:
-                if error.conclusion is not Conclusion.SCOPE_MISSING:
+                if not isinstance(error, ScopeMissing):
                     return ""
                 continue
             # Servers of 2026 give an empty list for a parent that is missing.
             if folders:
-                return f"Folders in '{parent}': {named(folder.name for folder in folders)}. "
+                return f" Folders in '{parent}': {named(folder.name for folder in folders)}."
         return ""
 
     def _folder(self) -> Folder | None:
@@ -431,13 +434,13 @@ class Remote:
         try:
             return next((folder for folder in self.api.folders(parent) if folder.path == path), None)
         except InfisicalError as error:
-            if error.conclusion is Conclusion.SCOPE_MISSING:
+            if isinstance(error, ScopeMissing):
                 return None
             raise
 
     def _explained(self, error: InfisicalError) -> InfisicalError:
         """The same error, or what `problem` found where something of the scope is missing."""
-        if error.conclusion is not Conclusion.SCOPE_MISSING:
+        if not isinstance(error, ScopeMissing):
             return error
         return self.problem() or error
 
@@ -465,9 +468,9 @@ class Remote:
         try:
             before = self._before(wanted) if known is None else known.secret
         except InfisicalError as error:
-            if error.conclusion is Conclusion.FORBIDDEN:
+            if isinstance(error, Forbidden):
                 return self._put_unread(wanted, update_value, check)
-            if error.conclusion is not Conclusion.SCOPE_MISSING:
+            if not isinstance(error, ScopeMissing):
                 raise
             self._check_creatable(error)
             before, make_path = None, True
@@ -484,7 +487,7 @@ class Remote:
             return self._written(change, wanted, update_value)
         except InfisicalError as error:
             lost = error.uncertain
-            if not lost and error.conclusion not in (Conclusion.CONFLICT, Conclusion.SECRET_MISSING):
+            if not lost and not isinstance(error, (Conflict, SecretMissing)):
                 raise
             if lost:
                 self.api.transport.pause(error)
@@ -521,9 +524,9 @@ class Remote:
         try:
             before = self._found(key, view_values=False) if known is None else known.secret
         except InfisicalError as error:
-            if error.conclusion is Conclusion.FORBIDDEN:
+            if isinstance(error, Forbidden):
                 before = Secret(key)  # may not read: deleting tells whether it was there
-            elif error.conclusion is Conclusion.SCOPE_MISSING:
+            elif isinstance(error, ScopeMissing):
                 self._check_environment()  # in a folder that is missing, the secret is absent
             else:
                 raise
@@ -545,7 +548,7 @@ class Remote:
                 return True, self._batch("DELETE", Secret(key)).approval_id
             return True, self.api.delete_secret(self.scope, key).approval_id
         except InfisicalError as error:
-            if error.conclusion is not Conclusion.SECRET_MISSING:
+            if not isinstance(error, SecretMissing):
                 raise self._explained(error) from None
             # Where the first answer was lost, it is we who deleted it.
             return error.after_loss, ""
@@ -580,12 +583,12 @@ class Remote:
         try:
             return self._found_with_tags(wanted)
         except InfisicalError as error:
-            if error.conclusion is not Conclusion.FORBIDDEN or self._names_refused:
+            if not isinstance(error, Forbidden) or self._names_refused:
                 raise
         try:
             found = self._found_with_tags(wanted, view_values=False)
         except InfisicalError as error:
-            self._names_refused = error.conclusion is Conclusion.FORBIDDEN
+            self._names_refused = isinstance(error, Forbidden)
             raise
         return None if found is None else hide(found)
 
@@ -606,13 +609,12 @@ class Remote:
         listing = self.listing if explain else partial(self.api.list_secrets, self.scope)
         try:
             return listing()
-        except InfisicalError as error:
-            if error.conclusion is not Conclusion.FORBIDDEN:
-                raise
+        except Forbidden:
+            pass
         try:
             seen = listing(view_values=False)
         except InfisicalError as error:
-            self._names_refused = error.conclusion is Conclusion.FORBIDDEN
+            self._names_refused = isinstance(error, Forbidden)
             raise
         return replace(seen, secrets=tuple(map(hide, seen.secrets)))
 
@@ -657,9 +659,7 @@ class Remote:
         change = Change("create", wanted.key, after=wanted)
         try:
             report = self._created_unseen(change, wanted, update_value)
-        except InfisicalError as error:
-            if error.conclusion is not Conclusion.CONFLICT:
-                raise
+        except Conflict:
             if known:
                 return unchanged
             report = self._written(change._replace(action="update"), wanted, update_value)
@@ -735,9 +735,7 @@ class Remote:
         tag_ids = self._tag_ids(secret.tags)
         try:
             return self._create_once(secret, tag_ids)
-        except InfisicalError as error:
-            if error.conclusion is not Conclusion.SCOPE_MISSING:
-                raise
+        except ScopeMissing as error:
             self._check_creatable(error)
         self._make_folder()
         return self._create_once(secret, tag_ids)
@@ -757,15 +755,12 @@ class Remote:
     def _batch(self, method: str, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
         try:
             return self.api.batch(method, self.scope, [secret], tag_ids)
-        except InfisicalError as error:
-            if error.conclusion not in (Conclusion.ROUTE_MISSING, Conclusion.INVALID):
-                raise
+        except (RouteMissing, RequestInvalid) as error:
             refused = error
-        raise InfisicalError(
-            refused.conclusion,
+        raise refused.reworded(
             f"name: {refused} A name of more than {LONGEST_NAME_IN_PATH} characters, and the names 'batch', '.' and "
             "'..', need the server's batch routes. Where it has none, use another name.",
-            status=refused.status,
+            "",
         )
 
     def _tag_ids(self, slugs: Sequence[str] | None) -> list[str] | None:
@@ -818,13 +813,13 @@ class Remote:
         try:
             self.api.delete_folder(self.scope, folder.id, force=force)
         except InfisicalError as error:
-            if not force and (error.conclusion, error.status) == (Conclusion.INVALID, 400):
+            if not force and isinstance(error, RequestInvalid) and error.status == 400:
                 raise ConfigurationError(
                     "force",
                     f"the folder '{self.scope.secret_path}' holds something that this identity may not see, and that "
                     "would go with it. Set force: true to delete it all.",
                 ) from None
-            if error.conclusion is not Conclusion.SCOPE_MISSING:
+            if not isinstance(error, ScopeMissing):
                 raise
             return error.after_loss  # gone: by us where the first answer was lost, else by another writer
         return True
@@ -833,19 +828,16 @@ class Remote:
         """Make the folder of the scope's path; false where another writer was quicker."""
         try:
             self.api.create_folder(self.scope)
-        except InfisicalError as error:
-            if error.conclusion is not Conclusion.CONFLICT:
-                raise
+        except Conflict:
             return False
         return True
 
     def _existing_folder(self) -> Folder | None:
         try:
             return self._folder()
-        except InfisicalError as error:
-            if error.conclusion is not Conclusion.ROUTE_MISSING:
-                raise
-        raise InfisicalError(Conclusion.ROUTE_MISSING, f"{self.api.transport.settings.url} has no routes for folders.")
+        except RouteMissing:
+            pass
+        raise RouteMissing(f"{self.api.transport.settings.url} has no routes for folders.", hint="")
 
 
 def hide(secret: Secret) -> Secret:
@@ -877,8 +869,8 @@ _MOST: dict[Action, int] = {"create": 1000, "update": 1000, "delete": 500}
 _ROOM = BODY_LIMIT - 16 * 1024
 """Bytes of a batch's body that secrets may take; what is left is for the scope."""
 
-_OTHER_WRITER = frozenset((Conclusion.CONFLICT, Conclusion.SECRET_MISSING))
-_OWN_FAULT = frozenset((Conclusion.INVALID, Conclusion.TOO_LARGE, *_OTHER_WRITER))
+_OTHER_WRITER = (Conflict, SecretMissing)
+_OWN_FAULT = (RequestInvalid, TooLarge, *_OTHER_WRITER)
 """Conclusions about one secret, that say nothing of the next one."""
 
 
@@ -983,19 +975,19 @@ class _Application:
         if refused.uncertain and settle:
             self.api.transport.pause(refused)
             self._settle(chunk)
-        elif refused.conclusion in _OTHER_WRITER:
+        elif isinstance(refused, _OTHER_WRITER):
             if settle:
                 self._settle(chunk)
             else:
                 self._send_each(chunk, settle=False)
-        elif refused.conclusion is Conclusion.ROUTE_MISSING:
+        elif isinstance(refused, RouteMissing):
             self._send_each(chunk, settle=settle)
-        elif refused.conclusion is Conclusion.TOO_LARGE:
+        elif isinstance(refused, TooLarge):
             self._halve(chunk, settle=settle)
-        elif refused.conclusion is Conclusion.INVALID:
+        elif isinstance(refused, RequestInvalid):
             self._find_bad(chunk, settle=settle)
         elif (
-            refused.conclusion is Conclusion.SCOPE_MISSING
+            isinstance(refused, ScopeMissing)
             and chunk[0].action == "create"
             and self.remote.create_path
             and not self.made_folder
@@ -1034,9 +1026,8 @@ class _Application:
             if self.api.has_batches is None:
                 try:
                     self._batch([probe])
-                except InfisicalError as error:
-                    if error.conclusion not in (*_OWN_FAULT, Conclusion.ROUTE_MISSING):
-                        raise
+                except (*_OWN_FAULT, RouteMissing):
+                    pass
                 else:
                     chunk = [change for change in chunk if change is not probe]
         if self.api.has_batches:
@@ -1051,8 +1042,8 @@ class _Application:
             try:
                 self._send_one(change, settle=settle)
             except InfisicalError as error:
-                missing = error.conclusion is Conclusion.ROUTE_MISSING and needs_batch(change.key)
-                if error.conclusion not in _OWN_FAULT and not missing:
+                missing = isinstance(error, RouteMissing) and needs_batch(change.key)
+                if not isinstance(error, _OWN_FAULT) and not missing:
                     raise
                 self.failed[change.key] = error
             self._tell()
@@ -1069,7 +1060,7 @@ class _Application:
             written = remote._create(target) if creates else remote._update(target, change.before)
         except InfisicalError as error:
             lost = error.uncertain and settle
-            if not lost and error.conclusion is not (Conclusion.CONFLICT if creates else Conclusion.SECRET_MISSING):
+            if not lost and not isinstance(error, Conflict if creates else SecretMissing):
                 raise
             if lost:
                 self.api.transport.pause(error)
@@ -1086,9 +1077,7 @@ class _Application:
         """After another writer was quicker, or an answer was lost: look what is there now, and do what is left."""
         try:
             now = merged(self.remote.stored(explain=False)).secrets
-        except InfisicalError as error:
-            if error.conclusion is not Conclusion.FORBIDDEN:
-                raise
+        except Forbidden:
             now = None
         if now is None:
             self._send_each(chunk, settle=False)
@@ -1131,7 +1120,7 @@ class _Application:
         self.log(len(self.written) + len(self.pending) + len(self.failed), self.total)
 
 
-_CANNOT_TELL = frozenset((Conclusion.FORBIDDEN, Conclusion.ROUTE_MISSING, Conclusion.INVALID))
+_CANNOT_TELL = (Forbidden, RouteMissing, RequestInvalid)
 
 _NOT_NOTED = "Only its state file could not be written."
 _UNCOMPARED = (

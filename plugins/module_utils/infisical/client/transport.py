@@ -17,16 +17,21 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from ..core.answers import Answer, Operation, Validator, conclude, hint_for, is_used_up
 from ..core.errors import (
-    Answer,
-    Conclusion,
     ConfigurationError,
+    Conflict,
+    Forbidden,
     InfisicalError,
-    Operation,
-    Validator,
-    conclude,
-    is_used_up,
-    remedy,
+    NotJson,
+    RateLimited,
+    RequestInvalid,
+    ScopeMissing,
+    SecretMissing,
+    ServerFailed,
+    TokenRejected,
+    Unreachable,
+    WrongUse,
 )
 from ..core.model import Settings, counted, is_loopback
 from ..core.redact import Sent
@@ -131,18 +136,18 @@ class Transport:
         Raises InfisicalError with a conclusion; `uncertain` is true where a request that is not repeatable may have
         taken effect: then it is the caller who waits (`pause`), looks and repeats.
         """
-        spent: set[Conclusion] = set()
+        spent: set[type[InfisicalError]] = set()
         while True:
             token = self.tokens.current() if call.authenticated and self.tokens is not None else ""
             outcome = self._attempt(call, token)
             if isinstance(outcome, Answer):
                 return outcome
             error = outcome.error
-            error.after_loss = not spent.isdisjoint((Conclusion.SERVER_ERROR, Conclusion.UNREACHABLE))
-            if error.conclusion in spent:
+            error.after_loss = bool(spent & {ServerFailed, Unreachable})
+            if type(error) in spent:
                 raise error
-            spent.add(error.conclusion)
-            if error.conclusion is Conclusion.TOKEN_REJECTED and call.authenticated and self.tokens is not None:
+            spent.add(type(error))
+            if isinstance(error, TokenRejected) and call.authenticated and self.tokens is not None:
                 if self.tokens.renew(token) is None:
                     raise error
                 continue
@@ -165,14 +170,15 @@ class Transport:
 
     def _wait_before_repeat(self, failure: _Failure) -> float | None:
         settings = self.settings
-        wait = {
-            Conclusion.RATE_LIMITED: settings.rate_limit_wait,
-            Conclusion.SERVER_ERROR: settings.server_error_wait,
-            Conclusion.UNREACHABLE: settings.connection_wait,
-        }.get(failure.error.conclusion)
+        waits: dict[type[InfisicalError], float] = {
+            RateLimited: settings.rate_limit_wait,
+            ServerFailed: settings.server_error_wait,
+            Unreachable: settings.connection_wait,
+        }
+        wait = waits.get(type(failure.error))
         asked = self._retry_after(failure.answer) if wait is not None and failure.answer is not None else None
         wait = wait if asked is None else min(asked, settings.max_wait)
-        if failure.error.conclusion is Conclusion.RATE_LIMITED and wait is not None:
+        if isinstance(failure.error, RateLimited) and wait is not None:
             # Hosts behind one address that are told the same time would all come back at once.
             wait += random.uniform(0, self._jitter)  # noqa: S311 - no secret
         return wait
@@ -197,12 +203,12 @@ class Transport:
             request = self._prepared(session, call, token)
         except failures as error:
             reason = f"the request could not be made ({type(error).__name__})"
-            return self._failed(call, wire.Trouble(Conclusion.CONFIGURATION, reason, "Check url and proxy.", False))
+            return self._failed(call, wire.Trouble(WrongUse, reason, "Check url and proxy.", False))
         try:
             answer = self._exchange(session, request, call)
         except wire.TooLong:
             trouble = wire.Trouble(
-                Conclusion.NOT_JSON,
+                NotJson,
                 f"the answer is larger than {self.settings.max_response_size:g} MiB",
                 "Check url and proxy. If there is so much to read, raise max_response_size.",
                 True,
@@ -211,7 +217,7 @@ class Transport:
             trouble = wire.explain(error, self.settings.ca_path)
         else:
             failure = self._error(call, token, answer)
-            if failure is None or failure.conclusion in _ACCEPTED:
+            if failure is None or isinstance(failure, _ACCEPTED):
                 self._uses[token] = self._uses.get(token, 0) + 1
             return answer if failure is None else _Failure(failure, answer)
         return self._failed(call, trouble)
@@ -219,9 +225,7 @@ class Transport:
     def _failed(self, call: Call, trouble: wire.Trouble, status: int | None = None) -> _Failure:
         problem = f"Could not {call.what}: {self.settings.url}: {trouble.reason}."
         uncertain = trouble.arrived and not call.repeatable
-        return _Failure(
-            InfisicalError(trouble.conclusion, problem, advice=trouble.advice, status=status, uncertain=uncertain)
-        )
+        return _Failure(trouble.error(problem, hint=trouble.hint, status=status, uncertain=uncertain))
 
     def _prepared(self, session: requests.Session, call: Call, token: str) -> requests.PreparedRequest:
         # Other encodings would be unpacked by the HTTP library, which has no limit.
@@ -277,27 +281,27 @@ class Transport:
     def _error(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
         if answer.status == 407:
             return self._failed(call, wire.PROXY_LOGIN, answer.status).error
-        conclusion = conclude(answer)
-        if conclusion is None:
+        kind = conclude(answer)
+        if kind is None:
             return None
         # Searching for all that was sent takes time, and a conflict, which many creations meet, says it all.
-        said = "" if conclusion is Conclusion.CONFLICT else self._sent.quote(answer.text())
-        if conclusion is Conclusion.NOT_JSON and answer.data is not None:
+        said = "" if kind is Conflict else self._sent.quote(answer.text())
+        if kind is NotJson and answer.data is not None:
             said = "with text that is not valid Unicode"
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
         # Something between may have spoilt the answer to a request that was done.
-        uncertain = conclusion in (Conclusion.SERVER_ERROR, Conclusion.NOT_JSON) and not call.repeatable
+        uncertain = kind in (ServerFailed, NotJson) and not call.repeatable
         problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
-        advice = remedy(conclusion, call.operation, answer.text())
-        if conclusion is Conclusion.TOKEN_REJECTED and not _ENDED.search(answer.text()):
-            advice = self._about_uses(token, is_used_up(answer), advice)
-        return InfisicalError(conclusion, problem, advice=advice, status=answer.status, uncertain=uncertain)
+        hint = hint_for(kind, call.operation, answer.text())
+        if kind is TokenRejected and not _ENDED.search(answer.text()):
+            hint = self._about_uses(token, is_used_up(answer), hint)
+        return kind(problem, hint=hint, status=answer.status, uncertain=uncertain)
 
-    def _about_uses(self, token: str, used_up: bool, advice: str) -> str:
+    def _about_uses(self, token: str, used_up: bool, hint: str) -> str:
         """What to do about a rejected token, with the number of its uses if that may be the reason."""
         uses = self._uses.get(token, 0)
         if not used_up and not uses:
-            return advice
+            return hint
         # Another process may have used this one up; then the one before it was counted here, if any.
         uses = uses or max(self._uses.values(), default=0)
         allow = (
@@ -309,20 +313,18 @@ class Transport:
         )
         if used_up:
             return f"{allow[0].upper()}{allow[1:]}, and this needs more. {mend}, or give a new token."
-        return f"{advice} If it is neither expired nor revoked, {allow}. {mend}."
+        return f"{hint} If it is neither expired nor revoked, {allow}. {mend}."
 
 
 _ENDED = re.compile("revoked|expired", re.IGNORECASE)
 """Why a token is rejected, if it is not for its uses."""
 
-_ACCEPTED = frozenset(
-    (
-        Conclusion.CONFLICT,
-        Conclusion.SECRET_MISSING,
-        Conclusion.SCOPE_MISSING,
-        Conclusion.FORBIDDEN,
-        Conclusion.INVALID,
-    )
+_ACCEPTED = (
+    Conflict,
+    SecretMissing,
+    ScopeMissing,
+    Forbidden,
+    RequestInvalid,
 )
 """Conclusions of answers before which the server has accepted the token."""
 
@@ -364,7 +366,7 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
         trouble = wire.explain(error, ca_path)
         problem = f"{'did not answer' if trouble.arrived else 'cannot be reached'}: {trouble.reason}"
     if problem:
-        raise InfisicalError(Conclusion.UNREACHABLE, f"the webhook {problem}")
+        raise Unreachable(f"the webhook {problem}")
 
 
 _WEBHOOK_SECONDS = 20.0

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from io import BufferedReader, RawIOBase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.errors import Conclusion, ConfigurationError, MissingLibrary
+from ..core.errors import CertificateInvalid, ConfigurationError, InfisicalError, MissingLibrary, Unreachable, WrongUse
 
 if TYPE_CHECKING:
     import requests
@@ -45,9 +45,9 @@ class CutShort(Exception):
 class Trouble(NamedTuple):
     """Why there is no answer, what to do, and whether the request may have arrived all the same."""
 
-    conclusion: Conclusion
+    error: type[InfisicalError]
     reason: str
-    advice: str
+    hint: str
     arrived: bool
 
 
@@ -251,7 +251,7 @@ def _check_file(file: str) -> None:
 
 
 PROXY_LOGIN = Trouble(
-    Conclusion.CONFIGURATION,
+    WrongUse,
     "the proxy wants a login (407)",
     "Set proxy to http://USER:PASSWORD@HOST:PORT, with special characters percent-encoded.",
     False,
@@ -295,8 +295,8 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
     if unverified is not None:
         return _unverified(unverified, ca_path)
     if cause(ssl.SSLError, requests.SSLError) and not cause(ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        advice = "Check the scheme and the port of url."
-        return Trouble(Conclusion.CERTIFICATE, "the TLS connection failed", advice, True)
+        hint = "Check the scheme and the port of url."
+        return Trouble(CertificateInvalid, "the TLS connection failed", hint, True)
     if cause(requests.ProxyError):
         # http.client has the status of a refused tunnel in its text only.
         if any(re.search(r"\b407\b", str(one)) for one in causes if type(one) in _PLAIN):
@@ -307,24 +307,24 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
             for one in causes  # a refused tunnel
         )
         return Trouble(
-            Conclusion.UNREACHABLE,
+            Unreachable,
             "the proxy refused or closed the connection",
             "Check proxy, and that it lets connections to url pass.",
             not unsent,
         )
     if cause(requests.InvalidURL, requests.InvalidSchema, requests.MissingSchema):
         reason = f"the request could not be made ({type(error).__name__})"
-        return Trouble(Conclusion.CONFIGURATION, reason, "Check url and proxy.", False)
+        return Trouble(WrongUse, reason, "Check url and proxy.", False)
     if cause(urllib3.exceptions.NewConnectionError):
-        return Trouble(Conclusion.UNREACHABLE, _no_connection(causes), _REACH, False)
+        return Trouble(Unreachable, _no_connection(causes), _REACH, False)
     if cause(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
-        return Trouble(Conclusion.UNREACHABLE, "no connection within the timeout", _REACH, False)
+        return Trouble(Unreachable, "no connection within the timeout", _REACH, False)
     if cause(requests.Timeout, urllib3.exceptions.TimeoutError, socket.timeout):
-        return Trouble(Conclusion.UNREACHABLE, "no whole answer within the timeout", _REACH, True)
+        return Trouble(Unreachable, "no whole answer within the timeout", _REACH, True)
     reason = "the connection was cut before the answer was complete"
     if not cause(CutShort, ConnectionError, ssl.SSLError, urllib3.exceptions.IncompleteRead):
         reason = "what came back is not valid HTTP"
-    return Trouble(Conclusion.UNREACHABLE, reason, _REACH, True)
+    return Trouble(Unreachable, reason, _REACH, True)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -353,17 +353,17 @@ def _unverified(error: BaseException, ca_path: str) -> Trouble:
     # Older libraries compare the name themselves, and give no number.
     number = getattr(error, "verify_code", _OTHER_NAME[0])
     if number in _OTHER_NAME:
-        reason, advice = "it is for another host name", "Check the host name in url."
+        reason, hint = "it is for another host name", "Check the host name in url."
     elif number in _NOT_VALID_NOW:
-        reason, advice = "it has expired, or is not valid yet", "Renew it, or correct this host's clock."
+        reason, hint = "it has expired, or is not valid yet", "Renew it, or correct this host's clock."
     elif number in _UNKNOWN_AUTHORITY:
         reason = "no trusted authority has signed it"
-        advice = "Set ca_path to the certificate authority that signed it."
+        hint = "Set ca_path to the certificate authority that signed it."
         if ca_path:
-            advice = f"Add the certificate authority that signed it to '{ca_path}' (ca_path)."
+            hint = f"Add the certificate authority that signed it to '{ca_path}' (ca_path)."
             if os.path.isdir(ca_path):
-                advice += f" If it is there already, run: openssl rehash {ca_path}"
+                hint += f" If it is there already, run: openssl rehash {ca_path}"
     else:
         reason = f"OpenSSL's reason is number {number}"
-        advice = "Check the certificate of the server, and ca_path."
-    return Trouble(Conclusion.CERTIFICATE, f"its certificate does not verify, because {reason}", advice, False)
+        hint = "Check the certificate of the server, and ca_path."
+    return Trouble(CertificateInvalid, f"its certificate does not verify, because {reason}", hint, False)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import IO, Callable, Optional
 
-from .errors import Conclusion, InfisicalError
+from .errors import Busy, InfisicalError, StorageFailed, UnsafeFile
 
 _FIRST_POLL, _LOCK_POLL = 0.001, 0.05
 """Seconds between two looks at a lock that another process holds: short at first, because a write is, then longer."""
@@ -252,8 +252,7 @@ def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
-                raise InfisicalError(
-                    Conclusion.UNSAFE_FILE,
+                raise UnsafeFile(
                     f"Nothing is written below {walked}: it is a symbolic link or no directory. Name the directory "
                     "that is meant itself.",
                 ) from None
@@ -261,8 +260,7 @@ def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
             descriptor = below
             status = os.fstat(descriptor)
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-                raise InfisicalError(
-                    Conclusion.UNSAFE_FILE,
+                raise UnsafeFile(
                     f"Nothing is written below {walked}: others than root may change what it holds (user "
                     f"{status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}). Name a directory that belongs to "
                     f"root, or run: chown root '{walked}' && chmod go-w '{walked}'",
@@ -328,7 +326,7 @@ def read_private(path: str, what: str, *, most: int, begins: bytes = b"", creden
         with os.fdopen(descriptor, "rb") as stream:
             problem = _unsafe(os.fstat(descriptor), path, credential)
             if problem:
-                raise InfisicalError(Conclusion.UNSAFE_FILE, f"The {what} {path} is not used: {problem}")
+                raise UnsafeFile(f"The {what} {path} is not used: {problem}")
             beginning = stream.read(len(begins))
             return beginning + _read(stream, most - len(begins)) if beginning == begins else beginning
     except FileNotFoundError:
@@ -358,11 +356,11 @@ def _unsafe(status: os.stat_result, path: str, credential: bool) -> str:
 
 def explained(error: OSError, tried: str, path: str) -> InfisicalError:
     """An OSError about `path` in words: `tried` says what could not be done, without a full stop."""
-    conclusion = Conclusion.STORAGE
+    kind: type[InfisicalError] = StorageFailed
     code = error.errno or 0
     directory = os.path.dirname(os.path.abspath(path))
     if code in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-        conclusion = Conclusion.UNSAFE_FILE
+        kind = UnsafeFile
         reason = f"'{path}' is a symbolic link or no regular file. Name the file itself, or move away what stands there"
     elif code == errno.ENOSPC:
         reason = f"the disk is full. Make room on the file system of '{directory}' (df -h, df -i)"
@@ -388,7 +386,7 @@ def explained(error: OSError, tried: str, path: str) -> InfisicalError:
         reason = "the disk reports an error. Look into the kernel's log (dmesg), and save what can be saved"
     else:
         reason = f"{error.strerror or type(error).__name__}. This comes from the operating system ({path})"
-    return InfisicalError(conclusion, f"{tried}: {reason}.")
+    return kind(f"{tried}: {reason}.")
 
 
 @contextlib.contextmanager
@@ -429,7 +427,7 @@ def held(lock: str, timeout: float, busy: str, cannot: str, *, owner: Owner = No
         try:
             stack.enter_context(locked(lock, timeout, owner=owner))
         except LockTimeout:
-            raise InfisicalError(Conclusion.BUSY, busy) from None
+            raise Busy(busy) from None
         except OSError as error:
             raise explained(error, cannot, lock) from None
         yield

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
-from .errors import Conclusion, ConfigurationError, InfisicalError
+from .errors import Ambiguous, ConfigurationError
 
 LONGEST_NAME = 500
 """Characters of a secret's name that the batch routes of real servers take."""
@@ -138,7 +138,7 @@ class Merged:
         """Raise InfisicalError (AMBIGUOUS) where one of the names has different values in several folders."""
         for name in names:
             if name in self.ambiguous:
-                raise InfisicalError(Conclusion.AMBIGUOUS, self.ambiguous[name])
+                raise Ambiguous(self.ambiguous[name])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Callable, Literal, NamedTuple
 
-from .errors import Conclusion, InfisicalError
+from .errors import GuardStopped
 from .model import Secret, same_value, trim
 
 Action = Literal["create", "update", "delete"]
@@ -110,8 +110,7 @@ def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) 
     """
     deleted = [change.key for change in plan.changes if change.action == "delete"]
     if deletable >= FEW and len(deleted) * 100 > max_delete_percent * deletable:
-        raise InfisicalError(
-            Conclusion.GUARD,
+        raise GuardStopped(
             f"Nothing was changed: prune would delete {len(deleted)} of {deletable} entries in {where} "
             f"({named(deleted)}), more than max_delete_percent, which is {max_delete_percent:g}. Check that the source "
             "is the one that is meant; if it is, set a larger max_delete_percent for this run.",
@@ -121,8 +120,7 @@ def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) 
 def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -> None:
     """Refuse to delete because a source (words) holds nothing at all; as `guard` otherwise."""
     if deletable and not allow_empty:
-        raise InfisicalError(
-            Conclusion.GUARD,
+        raise GuardStopped(
             f"Nothing was changed: {source} holds no secrets, and for that prune would delete {deletable} entries of "
             f"{where}. Check environment, secret_path and the identity's permissions; if it is really meant to be "
             "empty, set allow_empty: true for this run. max_delete_percent counts all the same.",
@@ -142,11 +140,10 @@ def guard_rotated(changes: Iterable[Change], *, overwrite_rotated: bool) -> None
         and (change.after is None or change.after.value is not None)
     ]
     if broken and not overwrite_rotated:
-        raise InfisicalError(
-            Conclusion.GUARD,
+        raise GuardStopped(
             f"Refusing to write or delete {named(broken)}: Infisical rotates the value, and this would break the "
             "rotation.",
-            advice="Leave it out, or set overwrite_rotated: true for this run.",
+            hint="Leave it out, or set overwrite_rotated: true for this run.",
         )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .errors import Conclusion, InfisicalError
+from .errors import KeyLost, StorageFailed
 
 CREDSTORE = "/etc/credstore.encrypted"
 """Where systemd looks for encrypted credentials by name (systemd.exec(5), LoadCredentialEncrypted=)."""
@@ -39,7 +39,7 @@ class CannotRun(Exception):
     """A program could not be started, or did not end in time; `str()` completes the sentence "it …"."""
 
 
-class NoAnswer(InfisicalError):
+class NoAnswer(StorageFailed):
     """systemd-creds could not be asked, so that nothing is known of the credential."""
 
 
@@ -97,8 +97,7 @@ def refuse_other_machine() -> None:
     """
     installed = machine_id(INSTALLED_MACHINE_ID)
     if installed and installed != machine_id():
-        raise InfisicalError(
-            Conclusion.KEY_LOST,
+        raise KeyLost(
             f"The key is lost: the agent was installed on the machine {installed}, and this is {machine_id()}. The "
             "credentials of that machine, and with them the vault's key, cannot be opened here. Files that have been "
             "delivered stay until the next boot. Run the role scheduled_sync again: it moves the old vault aside, "
@@ -132,7 +131,7 @@ def _creds(command: Sequence[str], data: bytes, problem: str) -> Ended:
     try:
         ended = run(command, data=data)
     except CannotRun as error:
-        raise NoAnswer(Conclusion.STORAGE, f"{problem}: systemd-creds {error}.") from None
+        raise NoAnswer(f"{problem}: systemd-creds {error}.") from None
     if ended.status != 0:
-        raise InfisicalError(Conclusion.STORAGE, f"{problem}: systemd-creds says: {ended.said or 'no reason given'}")
+        raise StorageFailed(f"{problem}: systemd-creds says: {ended.said or 'no reason given'}")
     return ended

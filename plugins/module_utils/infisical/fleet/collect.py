@@ -15,19 +15,29 @@ from dataclasses import dataclass, field
 from ..client.api import Api
 from ..client.api import Project as ServerProject
 from ..client.remote import Remote
-from ..core.errors import Conclusion, InfisicalError, no_environment, no_project
+from ..core.errors import (
+    Forbidden,
+    InfisicalError,
+    NotJson,
+    RateLimited,
+    RequestInvalid,
+    RouteMissing,
+    ScopeMissing,
+    ServerFailed,
+    TokenRejected,
+    Unreachable,
+    no_environment,
+    no_project,
+)
 from ..core.model import Scope, Secret
 from .graph import Graph, Listed, ListedSecret, Place, Project, places_to_ask
 
 _Rows = Sequence[ListedSecret]
 
-_OF_ONE = frozenset(
-    (Conclusion.FORBIDDEN, Conclusion.SCOPE_MISSING, Conclusion.INVALID, Conclusion.SERVER_ERROR,
-     Conclusion.RATE_LIMITED, Conclusion.NOT_JSON, Conclusion.ROUTE_MISSING)
-)  # fmt: skip
+_OF_ONE = (Forbidden, ScopeMissing, RequestInvalid, ServerFailed, RateLimited, NotJson, RouteMissing)
 """What concerns one question, so that the others are still asked. After anything else, none is."""
 
-_LISTS_NO_PROJECTS = (Conclusion.FORBIDDEN, Conclusion.TOKEN_REJECTED)
+_LISTS_NO_PROJECTS = (Forbidden, TokenRejected)
 """How servers of 2024 refuse a machine identity the list of projects; each by its id they tell."""
 
 MOST_IN_VAIN = 50
@@ -66,10 +76,10 @@ class _Inquiry:
         self.stopped: InfisicalError | None = None
         self.server_errors = 0
         self.in_vain: Counter[str] = Counter()
-        self.over = InfisicalError(
-            Conclusion.SCOPE_MISSING,
+        self.over = ScopeMissing(
             f"It was not asked for, because the hosts that name it have named {MOST_IN_VAIN} other projects, "
             "environments or folders, or more, of which Infisical has nothing, or nothing for this identity.",
+            hint="",
         )
         self.projects: dict[str, ServerProject | None] = {}
         self.asks_for_each = False
@@ -128,7 +138,7 @@ class _Inquiry:
             listed = {project.id: project for project in self.api.projects()}
             self.projects = {id_: listed.get(id_) for id_ in ids}
         except InfisicalError as error:
-            self.asks_for_each = error.conclusion in _LISTS_NO_PROJECTS
+            self.asks_for_each = isinstance(error, _LISTS_NO_PROJECTS)
             if not self.asks_for_each:
                 self._tolerate(error)
                 if error is not self.stopped:
@@ -139,10 +149,10 @@ class _Inquiry:
             self.projects[root.project] = self.api.project(root.project)
         except InfisicalError as error:
             # The same words mean a project that is none of this identity's, and a token that is none.
-            if error.conclusion not in _LISTS_NO_PROJECTS:
+            if not isinstance(error, _LISTS_NO_PROJECTS):
                 raise
             self.projects[root.project] = None
-            if error.conclusion is Conclusion.TOKEN_REJECTED:
+            if isinstance(error, TokenRejected):
                 self.rejected = error
         if self.projects[root.project] is None:
             self._was_in_vain(Place(root.project, "", ""))
@@ -177,7 +187,7 @@ class _Inquiry:
             self.listed.append((root, _rows(listing.secrets)))
         except InfisicalError as error:
             self._tolerate(error, root)
-            if error.conclusion is not Conclusion.FORBIDDEN or places == [root]:
+            if not isinstance(error, Forbidden) or places == [root]:
                 self._failed(root, error)
                 return
             for place in self._in_order(places):
@@ -198,7 +208,7 @@ class _Inquiry:
                 self._was_in_vain(place)
         except InfisicalError as error:
             self._tolerate(error, place)
-            if error.conclusion is not Conclusion.SCOPE_MISSING:
+            if not isinstance(error, ScopeMissing):
                 self._failed(place, error)
                 return
         if recursive:
@@ -229,14 +239,14 @@ class _Inquiry:
     def _tolerate(self, error: InfisicalError, place: Place | None = None) -> None:
         """Go on after an error that concerns one question, and stop asking an Infisical that is not reached or has too
         much to do; raise what else it is."""
-        if error.conclusion is Conclusion.UNREACHABLE:
+        if isinstance(error, Unreachable):
             self._stop(error, "because Infisical is not reached")
-        elif error.conclusion not in _OF_ONE:
+        elif not isinstance(error, _OF_ONE):
             raise error
-        failed = error.conclusion is Conclusion.SERVER_ERROR
+        failed = isinstance(error, ServerFailed)
         # Each of these has waited already, and so would the next one. What a host has made up may be the cause.
         self.server_errors += failed and (place is None or place in self.told)
-        if error.conclusion is Conclusion.RATE_LIMITED or self.server_errors > 1:
+        if isinstance(error, RateLimited) or self.server_errors > 1:
             self._stop(error, "because Infisical cannot answer now")
         if place is not None:
             self._was_in_vain(place, _COST_OF_AN_ERROR if failed else 1)

@@ -17,7 +17,7 @@ from ..agent import config, report, units
 from ..agent.config import Settled
 from ..agent.schedule import interval_minutes
 from ..core import systemd
-from ..core.errors import Conclusion, InfisicalError
+from ..core.errors import InfisicalError, StorageFailed
 from ..core.model import checked_path, checked_url, parse_json
 from ..core.times import time_of
 from ..core.version import VERSION
@@ -53,8 +53,7 @@ def of_host() -> str:
             return ended.out.decode("ascii").strip()
     except (systemd.CannotRun, ValueError):
         pass
-    raise InfisicalError(
-        Conclusion.STORAGE,
+    raise StorageFailed(
         f"{units.COMMAND} does not tell the metadata of this host. Run the role scheduled_sync again.",
     )
 

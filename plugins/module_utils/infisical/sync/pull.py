@@ -19,16 +19,32 @@ from ..client.api import Api, Listing, Project
 from ..client.preflight import visible_projects
 from ..client.remote import UNREADABLE, Remote, listed, merged, needs_batch
 from ..core import dotenv, files
+from ..core.answers import Operation, Validator, hint_for
 from ..core.errors import (
-    Conclusion,
+    Ambiguous,
+    CertificateInvalid,
     ConfigurationError,
+    CredentialsRejected,
+    Forbidden,
+    GuardStopped,
     InfisicalError,
-    Operation,
-    Validator,
+    LockedOut,
+    MissingLibrary,
+    NotJson,
+    PartialFailure,
+    Redirected,
+    RequestInvalid,
+    ScopeMissing,
+    SecretMissing,
+    TokenRejected,
+    TooLarge,
+    Unreachable,
+    ValueHidden,
+    WrongUse,
     after_writing,
+    error_class,
     no_environment,
     no_project,
-    remedy,
 )
 from ..core.model import Scope, Secret, checked_name, checked_path, checked_value, counted, normalized_name
 from ..core.plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
@@ -245,18 +261,16 @@ _CHECK_EVERY = 3600.0
 """Seconds between two looks for an environment whose listing does not change."""
 
 # A project that fails for one of these reasons fails as the others would: they are not asked.
-_FOR_ALL = frozenset(
-    (
-        Conclusion.UNREACHABLE,
-        Conclusion.CERTIFICATE,
-        Conclusion.REDIRECTED,
-        Conclusion.NOT_JSON,
-        Conclusion.CREDENTIALS_REJECTED,
-        Conclusion.LOCKED_OUT,
-        Conclusion.TOKEN_REJECTED,
-        Conclusion.CONFIGURATION,
-        Conclusion.MISSING_LIBRARY,
-    )
+_FOR_ALL = (
+    Unreachable,
+    CertificateInvalid,
+    Redirected,
+    NotJson,
+    CredentialsRejected,
+    LockedOut,
+    TokenRejected,
+    WrongUse,
+    MissingLibrary,
 )
 
 
@@ -337,10 +351,9 @@ class _Cycle:
         if not self.job.project_ids:
             visible = visible_projects(self.api)
             if not visible:
-                raise InfisicalError(
-                    Conclusion.SCOPE_MISSING,
-                    "This machine identity is a member of no project, so there is nothing to pull. Make it a member, "
-                    "or name the projects in project_ids.",
+                raise ScopeMissing(
+                    "This machine identity is a member of no project, so there is nothing to pull.",
+                    hint="Make it a member, or name the projects in project_ids.",
                 )
             return visible
         ids = list(dict.fromkeys(self.job.project_ids))
@@ -388,7 +401,7 @@ class _Cycle:
 
     def _listing(self, project: Project, known: Validator | None) -> Listing | None:
         """A project's listing; None where nothing is new since `known`, or where reading failed."""
-        stopped = next((error for error in self.failed.values() if error.conclusion in _FOR_ALL), None)
+        stopped = next((error for error in self.failed.values() if isinstance(error, _FOR_ALL)), None)
         if stopped is not None:
             self.failed[project.id] = stopped
             return None
@@ -404,7 +417,7 @@ class _Cycle:
             if listing is not None:
                 self._refuse_hidden(listing, project)
         except InfisicalError as error:
-            if error.conclusion is not Conclusion.SCOPE_MISSING or self.job.project_ids:
+            if not isinstance(error, ScopeMissing) or self.job.project_ids:
                 self.failed[project.id] = error
                 return None
             # Of all projects, not every one need have the environment and the path.
@@ -449,10 +462,9 @@ class _Cycle:
         rows = (listing.secrets, *(imported.secrets for imported in listing.imports))
         hidden = {secret.key for secrets in rows for secret in secrets if secret.value is None}
         if hidden:
-            raise InfisicalError(
-                Conclusion.HIDDEN,
+            raise ValueHidden(
                 f"The server hides values in {self.job.scope(project.id)} ({named(hidden)}), and a hidden value is "
-                f"never stored. {remedy(Conclusion.FORBIDDEN, Operation.LIST)}",
+                f"never stored. {hint_for(Forbidden, Operation.LIST)}",
             )
 
     # Deciding
@@ -495,8 +507,7 @@ class _Cycle:
             return min(first, key=lambda one: (one.project_id, one.secret_path, one.key))
         one = first[0]
         other = next(secret for secret in first if secret.value != one.value)
-        raise InfisicalError(
-            Conclusion.AMBIGUOUS,
+        raise Ambiguous(
             f"Nothing was changed: two secrets with different values would both be '{name}' in the vault: "
             f"{_place(one)}, and {_place(other)}. Tell them apart by key_format (with {{path}} or {{project}}), or say "
             "in precedence which comes first.",
@@ -533,8 +544,7 @@ class _Cycle:
         self.shares = bool(others)
         for name in sorted(others):
             if current[name].value != desired[name].value:
-                raise InfisicalError(
-                    Conclusion.AMBIGUOUS,
+                raise Ambiguous(
                     f"Nothing was changed: '{name}' in the vault belongs to the job '{current[name].job}' "
                     f"({_place(current[name])}), and this job has another value for it ({_place(desired[name])}). Tell "
                     "them apart by key_format, or let this job take over the whole vault by prune_scope: vault.",
@@ -581,8 +591,7 @@ class _Cycle:
         other = bool(source["project_ids"] and this["project_ids"]) and not common
         if not other and all(source[name] == this[name] for name in places):
             return
-        raise InfisicalError(
-            Conclusion.GUARD,
+        raise GuardStopped(
             f"Nothing was changed: the job '{self.job.job}' pulled from {_source_in_words(source)} last, and now from "
             f"{_source_in_words(this)}. Prune would "
             f"delete {len(deleted)} entries ({named(deleted)}). If these are two jobs, give each its own name in job; "
@@ -617,8 +626,7 @@ class _Cycle:
             reason = self.asked[scope]
             if reason:
                 lost = sum(change.action == "delete" for change in plan.changes)
-                raise InfisicalError(
-                    Conclusion.GUARD,
+                raise GuardStopped(
                     f"Nothing was changed: prune would delete {lost} entries of {self._where()}, among them all of "
                     f"{scope}, which {reason}. Grant the identity 'Read Value' there; or if these entries are to go, "
                     "set max_delete_percent: 100 for this run.",
@@ -637,9 +645,9 @@ class _Cycle:
             # Servers look at the permission before the secret, so that any name shows whether the folder may be read.
             self.api.get_secret(scope, "A" if needs_batch(key) else key)
         except InfisicalError as error:
-            if error.conclusion in (Conclusion.SECRET_MISSING, Conclusion.SCOPE_MISSING):
+            if isinstance(error, (SecretMissing, ScopeMissing)):
                 return ""
-            if error.conclusion is not Conclusion.FORBIDDEN:
+            if not isinstance(error, Forbidden):
                 raise
             return "the identity may not read"
         return "is still there, although the list leaves it out" if listed else ""
@@ -730,8 +738,7 @@ class _Cycle:
         done = "would be" if self.check else "was"
         reasons = " ".join(f"Project {project_id}: {error}" for project_id, error in self.failed.items())
         first = next(iter(self.failed.values()))
-        partial = InfisicalError(
-            Conclusion.PARTIAL,
+        partial = PartialFailure(
             f"{len(self.failed)} of {len(outcome.projects)} projects could not be read, so nothing {done} pruned; what "
             f"the others hold {done} taken ({outcome.summary()}). {reasons}",
             status=first.status,
@@ -914,7 +921,7 @@ def push(
     try:
         listing = _scope_listing(remote)
     except InfisicalError as error:
-        if error.conclusion is not Conclusion.FORBIDDEN or job.prune:
+        if not isinstance(error, Forbidden) or job.prune:
             raise
         return _push_unread(remote, desired, check, vault_state)
     stored = merged(listing or Listing(()))
@@ -949,7 +956,7 @@ def push(
         approvals=applied.approvals,
     )  # fmt: skip
     if applied.error is not None:
-        if applied.error.conclusion is Conclusion.SCOPE_MISSING and not done:
+        if isinstance(applied.error, ScopeMissing) and not done:
             raise applied.error  # to run it again would not help
         with contextlib.suppress(InfisicalError):  # what was not written matters more than the count
             _count_pushed(vault_state, applied.written, outcome, scope)
@@ -975,8 +982,7 @@ def _wanted(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
         option = f"secrets, the name {name!r}"
         key = normalized_name(checked_name(name, option), option) if normalize else checked_name(name, option)
         if key in desired:
-            raise InfisicalError(
-                Conclusion.AMBIGUOUS,
+            raise Ambiguous(
                 f"Nothing was changed: '{given[key]}' and '{name}' would both be written as '{key}'. Rename one of "
                 "them" + (", or leave normalize_names off." if normalize else "."),
             )
@@ -993,9 +999,7 @@ def _scope_listing(remote: Remote) -> Listing | None:
     """
     try:
         return remote.stored(explain=False)
-    except InfisicalError as error:
-        if error.conclusion is not Conclusion.SCOPE_MISSING:
-            raise
+    except ScopeMissing as error:
         if not remote.create_path:
             raise remote.problem() or error from None
         return None
@@ -1048,7 +1052,7 @@ def _push_unread(remote: Remote, desired: Mapping[str, Secret], check: bool, vau
             report = remote.put(secret, check=check)
         except InfisicalError as error:
             failed[key] = error
-            if error.conclusion not in (Conclusion.INVALID, Conclusion.TOO_LARGE):
+            if not isinstance(error, (RequestInvalid, TooLarge)):
                 break
             continue
         warnings += [text for text in report.warnings if text not in warnings]
@@ -1090,8 +1094,7 @@ def _unfinished(
     """The error of a push that was stopped on its way: what was written, or in check mode would be, what was not, and
     why."""
     total = sum(len(names) for names in (outcome.created, outcome.updated, outcome.deleted, left))
-    partial = InfisicalError(
-        Conclusion.PARTIAL if done else error.conclusion,
+    partial = (PartialFailure if done else error_class(error.conclusion))(
         f"{len(done)} of {total} changes {'would be' if check else 'were'} written"
         + (f" ({named(done)})" if done else "")
         + (f"; {len(outcome.approvals)} approvals are waited for" if outcome.approvals else "")
@@ -1102,6 +1105,7 @@ def _unfinished(
             else "; the state file does not know it"
         )
         + f". {error}",
+        hint="",
         status=error.status,
     )
     partial.details = {**outcome.as_result(), "written": list(done), "not_written": list(left), "errors": dict(failed)}

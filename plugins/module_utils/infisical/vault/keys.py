@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal, Protocol
 
 from ..core import files, systemd
-from ..core.errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
+from ..core.errors import ConfigurationError, InfisicalError, KeyLost, MissingLibrary
 
 KEY_BYTES = 32
 """Bytes of a vault's key."""
@@ -132,7 +132,7 @@ class Credential:
         try:
             return systemd.decrypted(self.name)
         except InfisicalError as error:
-            if error.conclusion is Conclusion.KEY_LOST:
+            if isinstance(error, KeyLost):
                 raise
             raise ConfigurationError("key_credential", str(error)) from None
 

@@ -17,7 +17,20 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..core import files
-from ..core.errors import Conclusion, ConfigurationError, InfisicalError, MissingLibrary
+from ..core.errors import (
+    ConfigurationError,
+    InfisicalError,
+    MissingLibrary,
+    NewerVault,
+    NotAVault,
+    OlderGeneration,
+    StorageFailed,
+    TooLarge,
+    ValueHidden,
+    VaultDamaged,
+    VaultMissing,
+    WrongKey,
+)
 from ..core.model import Secret, checked_name, checked_value, is_text, is_whole, parse_json
 from ..core.plan import Change, Plan
 from ..core.times import now
@@ -264,12 +277,12 @@ class Vault:
                 also = f" The generation before is no help either. {problem}"
             elif before is not None:
                 also = f" {self.previous} has been read completely: it is whole, and is generation {before.generation}."
-            raise InfisicalError(error.conclusion, f"{error}{also}") from None
+            raise error.reworded(f"{error}{also}", "") from None
         if problem is not None:
-            raise InfisicalError(
-                problem.conclusion,
+            raise problem.reworded(
                 f"The vault {self.path} itself is whole (generation {contents.generation}), but the generation before "
                 f"it, which is kept for emergencies, is not. {problem} The next change of the vault replaces it.",
+                "",
             )
         return contents
 
@@ -316,7 +329,7 @@ class Vault:
                 if not isinstance(error, InfisicalError):
                     raise
                 told = self._opened_by(stands, before, had_previous, same=same)
-                raise InfisicalError(error.conclusion, f"{error} {told}") from None
+                raise error.reworded(f"{error} {told}", "") from None
             self._keys = new
 
     def _opened_by(self, stands: bool | None, before: bytes, had_previous: bool, *, same: bool) -> str:
@@ -354,8 +367,7 @@ class Vault:
             # A writer may have ended between the reading and the asking: what is known was written before it was asked.
             opened = self._opened(self.path)
         if opened.header.generation < known:
-            raise InfisicalError(
-                Conclusion.OLDER_GENERATION,
+            raise OlderGeneration(
                 f"The vault {self.path} is generation {opened.header.generation}, but generation {known} of it has "
                 "been here: somebody put an old file back, and secrets that have been replaced since would be used "
                 "again. Put the newer file back; or if the old one is meant, as after restoring a backup, move the "
@@ -373,8 +385,7 @@ class Vault:
                 break
         else:
             given = "passphrase" if header.kind == "passphrase" else "key"
-            raise InfisicalError(
-                Conclusion.WRONG_KEY,
+            raise WrongKey(
                 f"Wrong key or passphrase: the vault {path} was made with another {given}. Give the one that it was "
                 "made with, or that it got from its last rekey. Without it nobody can read the vault: then move it "
                 "away, and let a sync make a new one.",
@@ -400,8 +411,7 @@ class Vault:
         except FileNotFoundError:
             raise self._missing(path) from None
         if not raw.startswith(MAGIC):
-            raise InfisicalError(
-                Conclusion.NOT_A_VAULT,
+            raise NotAVault(
                 f"The file {path} is not a vault{'' if raw else ', it is empty'}, and is left as it is. Name the "
                 f"vault's path, or if a vault is to be there, move this file away.{_way_back(path)}",
             )
@@ -411,8 +421,7 @@ class Vault:
 
     def _missing(self, path: str) -> InfisicalError:
         way_back = _way_back(path)
-        return InfisicalError(
-            Conclusion.VAULT_MISSING,
+        return VaultMissing(
             f"There is no vault at {path}. "
             + (
                 f"But there was one.{way_back} To begin anew instead, move that file away."
@@ -425,8 +434,7 @@ class Vault:
     def _header(self, path: str, raw: bytes) -> _Header:
         version = int.from_bytes(raw[8:10], "big") if len(raw) >= 10 else 0
         if version > FORMAT:
-            raise InfisicalError(
-                Conclusion.NEWER_VAULT,
+            raise NewerVault(
                 f"The vault {path} has format {version}, and this version of keyfleet.infisical knows formats up to "
                 f"{FORMAT}. Use the version that wrote it, or a later one. The vault is left as it is.",
             )
@@ -451,8 +459,7 @@ class Vault:
         if source.kind != header.kind:
             needed, given = ("a passphrase", "a key") if header.kind == "passphrase" else ("a key", "a passphrase")
             options = {"a passphrase": "passphrase or passphrase_file", "a key": "key_file or key_credential"}[needed]
-            raise InfisicalError(
-                Conclusion.WRONG_KEY,
+            raise WrongKey(
                 f"Wrong key: the vault {path} is sealed with {needed}, and {given} was given. Give {options} instead.",
             )
         secret = source.secret()
@@ -465,8 +472,7 @@ class Vault:
                 self._stretched = (asked, keys.stretch(secret, header.salt, *header.cost))
             except MemoryError:
                 n_log2, r, _p = header.cost
-                raise InfisicalError(
-                    Conclusion.STORAGE,
+                raise StorageFailed(
                     f"The passphrase of the vault {path} needs {(128 * r << n_log2) >> 20} MiB of memory for scrypt "
                     "(its header says so), and there is less. Raise the memory limit, or open it on another machine "
                     "and rekey it.",
@@ -519,10 +525,9 @@ class Vault:
     def _replace(self, header: _Header, data_key: bytes, text: bytes) -> None:
         """Write a generation; the present one becomes the one before."""
         if len(text) > LARGEST - _HEADER.size - _TAG:
-            raise InfisicalError(
-                Conclusion.TOO_LARGE,
-                f"The vault {self.path} would be larger than {LARGEST >> 20} MiB, and was left as it is. Sync fewer "
-                "secrets into one vault.",
+            raise TooLarge(
+                f"The vault {self.path} would be larger than {LARGEST >> 20} MiB, and was left as it is.",
+                hint="Sync fewer secrets into one vault.",
             )
 
         def before_rename() -> None:
@@ -544,7 +549,7 @@ class Vault:
         except OSError as error:
             explained = files.explained(error, f"The vault {self.path} cannot be written", path)
             holds = self._holds(sealed) if ready else "The vault is whole, and holds what it held before."
-            raise InfisicalError(explained.conclusion, f"{explained} {holds}") from None
+            raise explained.reworded(f"{explained} {holds}", "") from None
 
     def _holds(self, sealed: bytes) -> str:
         """What the vault holds after a write that failed: the last step may fail after the new file is in place."""
@@ -598,8 +603,7 @@ def _sealed(header: _Header, data_key: bytes, text: bytes) -> bytes:
 
 
 def _damaged(path: str, problem: str) -> InfisicalError:
-    return InfisicalError(
-        Conclusion.VAULT_DAMAGED,
+    return VaultDamaged(
         f"The vault {path} is damaged: {problem}. It is left as it is.{_way_back(path) or _no_way_back(path)}",
     )
 
@@ -702,9 +706,7 @@ def _encoded(
     if not _are_rows(rows, len(origins)):
         unknown = [name for name, row in rows.items() if row[0] is None]
         if unknown:
-            raise InfisicalError(
-                Conclusion.HIDDEN, f"The value of '{unknown[0]}' is not known, and was not stored. Nothing was changed."
-            )
+            raise ValueHidden(f"The value of '{unknown[0]}' is not known, and was not stored. Nothing was changed.")
         wrong = next((name for name, row in rows.items() if not _are_rows({name: row}, len(origins))), "")
         raise ConfigurationError(f"{wrong!r}", "an entry of a vault has text as value, id and time, and a number as "
                                  "version. Nothing was changed.")  # fmt: skip

@@ -1,0 +1,317 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an answer of the server means: the one table from (status, text) to an error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from .errors import (
+    Conflict,
+    CredentialsRejected,
+    Forbidden,
+    InfisicalError,
+    LockedOut,
+    NotJson,
+    RateLimited,
+    Redirected,
+    RequestInvalid,
+    RouteMissing,
+    ScopeMissing,
+    SecretMissing,
+    ServerFailed,
+    TokenRejected,
+    TooLarge,
+)
+
+_LONGEST_MESSAGE = 4096
+"""Characters of a server's message that are searched for what it means."""
+
+BODY_LIMIT = 1024 * 1024
+"""The largest request body in bytes that real servers take; a larger one is 413 or, on some, 500."""
+
+
+class Operation(str, Enum):
+    """What a request wanted. Some answers mean different things for different operations."""
+
+    LOGIN = "login"
+    LIST = "list"
+    NAMES = "names"
+    GET = "get"
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    BATCH = "batch"
+    FOLDER = "folder"
+    PROJECT = "project"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Validator:
+    """What tells whether an answer is still the one that was read before; empty where that cannot be told.
+
+    `etag` is the server's (RFC 9110, 8.8.3), `digest` the SHA-256 of the body in hex, for servers that give no ETag.
+    Both let a guessed body be tested, so they are kept as the secrets are.
+    """
+
+    etag: str = field(default="", repr=False)
+    digest: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer: status, headers (names in any case), body in bytes; `sent` is the size of the request's body.
+
+    `known` is what was asked for again: an answer that is `unchanged` is a success, and its body is not looked into.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    operation: Operation = Operation.OTHER
+    sent: int = 0
+    known: Validator | None = None
+
+    def header(self, name: str) -> str:
+        """A header's value, whatever the case of its name; empty where there is none."""
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+
+    @cached_property
+    def validator(self) -> Validator:
+        """What to ask with for this answer again."""
+        return Validator(self.header("etag"), hashlib.sha256(self.body).hexdigest())
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether this is what is `known` already: the server says so (304), or it is the same body once more."""
+        if self.known is None:
+            return False
+        if self.status == 304:
+            return bool(self.known.etag)
+        return self.status == 200 and bool(self.known.digest) and self.known.digest == self.validator.digest
+
+    @cached_property
+    def data(self) -> dict[str, Any] | None:
+        """The body as a JSON object, or None where it is none; parsed once, because a listing is long."""
+        try:
+            data = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return data if isinstance(data, dict) else None
+
+    def text(self) -> str:
+        """The server's own words: `error` and `message`, in one line; empty where the body is not JSON."""
+        data = self.data or {}
+        message = data.get("message")
+        if isinstance(message, list):
+            message = "; ".join(_issue(one) for one in message)
+        text = ": ".join(part for part in map(_words, (data.get("error"), message)) if part)
+        return text.encode("utf-8", "replace").decode("utf-8")
+
+    @property
+    def is_unicode(self) -> bool:
+        """Whether all text in the body is; JSON can hold halves of characters, which nothing can store."""
+        if b"\\u" not in self.body and b"\xed" not in self.body:  # as nearly always
+            return True
+        try:
+            json.dumps(self.data, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            return False
+        return True
+
+
+def _words(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    return json.dumps(part) if part else ""
+
+
+def _issue(issue: Any) -> str:
+    """One of the things that a validation found wrong, `{path: […], message}`, as `path: message`."""
+    if not isinstance(issue, dict) or not isinstance(issue.get("message"), str):
+        return json.dumps(issue)
+    path = issue.get("path")
+    place = ".".join(map(str, path)) if isinstance(path, list) else ""
+    said = issue["message"].rstrip(".")
+    return f"{place}: {said}" if place else str(said)
+
+
+class _Row(NamedTuple):
+    statuses: tuple[int, ...]
+    text: str
+    operations: tuple[Operation, ...]
+    error: type[InfisicalError]
+
+
+def _row(statuses: tuple[int, ...], text: str, error: type[InfisicalError], *operations: Operation) -> _Row:
+    return _Row(statuses, text, operations, error)
+
+
+_NAMED = (Operation.GET, Operation.UPDATE, Operation.DELETE)
+
+# A pattern begins where the message begins, after the word of `error`, because a name that the message quotes may hold
+# any words. These have a hint of their own below.
+_AT = r"^([^:]+: )?"
+_NOT_A_MEMBER = rf"^ProjectMembershipNotFound: |{_AT}identity not in project"
+_OTHER_TYPE = rf"{_AT}the project is of type "
+_PLAN = rf"{_AT}failed to .* due to plan .*restriction"
+_REFERENCE = rf"{_AT}(failed to expand one or more secret references|.* which is referenced by secret )"
+_SPENT = rf"{_AT}access denied due to (expired client secret|client secret usage limit reached)"
+_TAG = rf"{_AT}tag (not found|with slug .* not found)"
+_USED_UP = (
+    rf"{_AT}((unable to use the )?access token:? number of uses limit reached"
+    "|failed to authorize: token usage limit reached)"
+)
+_USERS_ONLY = r"^Forbidden access to "
+_NO_SCOPE = rf"{_AT}missing project id or environment"
+_NO_METHOD = rf"{_AT}\w+ auth method not found for identity"
+
+# Read from the top, the first row that fits decides. Sources: the API reference, a server of September 2024, recorded
+# answers of July 2026, and the vendor's tests of October 2026; they disagree, so a row names the text if the status
+# alone would mislead.
+_PLAIN_ROWS = (
+    _row((429,), "", RateLimited),
+    _row((413,), "", TooLarge),
+)
+_JSON_ROWS = (
+    _row((401, 403), rf"{_AT}this identity auth method is temporarily locked", LockedOut),
+    _row((400, 403, 422), r"^Validation(Failure|Error)", RequestInvalid),
+    _row((400,), _PLAN, RequestInvalid),
+    _row((403,), rf"{_AT}invalid credentials", CredentialsRejected),
+    _row((404,), _NO_METHOD, CredentialsRejected),
+    _row((400, 401, 403), "", CredentialsRejected, Operation.LOGIN),
+    _row((400,), _OTHER_TYPE, RequestInvalid),
+    _row((401, 403), r"^PermissionDenied", Forbidden),
+    _row((403,), _NOT_A_MEMBER, Forbidden),
+    _row((403,), _REFERENCE, Forbidden),
+    _row((403,), _USERS_ONLY, Forbidden),
+    _row((403,), rf"^TokenError|{_AT}(failed to renew .*access token|you are not allowed to access this resource)",
+         TokenRejected),
+    _row((400,), _USED_UP, TokenRejected),
+    _row((500,), rf"{_AT}(jwt (expired|malformed)|invalid (signature|token))", TokenRejected),
+    _row((401,), "", TokenRejected),
+    _row((403,), "", Forbidden),
+    _row((409,), "", Conflict),
+    _row((400,), rf"{_AT}(secret|folder) (with .* )?already exist", Conflict),
+    _row((404,), rf"{_AT}route \S+ not found", RouteMissing),
+    _row((400, 404), _TAG, RequestInvalid),
+    _row((400, 404), rf"{_AT}(project|folder|environment) (not found|with .* not found)", ScopeMissing),
+    _row((400, 404), rf"{_AT}(secrets? (not found|not exist|does not exist|with .* not found)"
+         r"|one or more secrets does not exist)", SecretMissing),
+    _row((404,), "", SecretMissing, *_NAMED),
+    _row((404,), "", ScopeMissing, Operation.CREATE, Operation.LIST, Operation.NAMES, Operation.BATCH),
+    # Servers of 2026 write `Not Found` of a route, and `NotFound` of all else.
+    _row((404,), r"^NotFound: ", ScopeMissing),
+    _row((404,), "", RouteMissing),
+)  # fmt: skip
+
+
+def conclude(answer: Answer) -> type[InfisicalError] | None:
+    """What an answer means; None where it is the success that was asked for (2xx with a JSON object, or unchanged)."""
+    if answer.unchanged:
+        return None
+    if 300 <= answer.status < 400:
+        return Redirected
+    data = answer.data
+    rows = _PLAIN_ROWS if data is None else _PLAIN_ROWS + _JSON_ROWS
+    text = answer.text()
+    for row in rows:
+        if answer.status not in row.statuses or (row.operations and answer.operation not in row.operations):
+            continue
+        # Compiled when first needed: whoever only reads a vault needs none of them.
+        if not row.text or _says(row.text, text):
+            return row.error
+    if answer.status >= 500:
+        return TooLarge if answer.sent > BODY_LIMIT else ServerFailed
+    if data is None:
+        return NotJson
+    if not 200 <= answer.status < 300:
+        return RequestInvalid
+    return None if answer.is_unicode else NotJson
+
+
+def is_used_up(answer: Answer) -> bool:
+    """Whether a token was rejected because it has no uses left."""
+    return _says(_USED_UP, answer.text())
+
+
+def _says(pattern: str, text: str) -> bool:
+    # Messages are short. In a long text some patterns would search for minutes.
+    return re.search(pattern, text[:_LONGEST_MESSAGE], re.IGNORECASE) is not None
+
+
+_PERMISSIONS: dict[Operation, str] = {
+    Operation.LIST: "'Read Value' on 'Secrets' of this environment and path",
+    Operation.NAMES: "'Describe Secret', or 'Read Value' where a server has not that, on 'Secrets' of this environment "
+    "and path",
+    Operation.GET: "'Read Value' on 'Secrets' of this environment and path",
+    Operation.CREATE: "'Create' on 'Secrets' of this environment and path",
+    Operation.UPDATE: "'Modify' on 'Secrets' of this environment and path",
+    Operation.DELETE: "'Remove' on 'Secrets' of this environment and path",
+    Operation.BATCH: "'Create', 'Modify' or 'Remove' on 'Secrets' of this environment and path",
+    Operation.FOLDER: "'Create', 'Modify' or 'Remove' on 'Secret Folders' of this environment and path",
+    Operation.PROJECT: "membership in the project",
+}
+
+
+_REFUSED = re.compile(r"not allowed to (\w+) on ([\w-]+)")
+_ACTIONS = {
+    "describeSecret": "Describe Secret",
+    "readValue": "Read Value",
+    "create": "Create",
+    "edit": "Modify",
+    "delete": "Remove",
+}
+_SUBJECTS = {
+    "secrets": "'Secrets' of this environment and path",
+    "secret-folders": "'Secret Folders' of this environment and path",
+    "secret-imports": "'Secret Imports' of this environment and path",
+    "tags": "'Tags' of this project",
+}
+
+
+def _permission(operation: Operation, said: str) -> str:
+    """The permission that the server names, in the words of its user interface, else the one that is usually needed."""
+    named = _REFUSED.search(said)
+    if named is None or named[1] not in _ACTIONS or named[2] not in _SUBJECTS:
+        return _PERMISSIONS.get(operation, "a role that allows this")
+    return f"'{_ACTIONS[named[1]]}' on {_SUBJECTS[named[2]]}"
+
+
+# What to do about one answer, if its conclusion alone does not tell.
+_HINTS = (
+    (_NOT_A_MEMBER, "Add the machine identity to the project: in the project, Access Control, Machine Identities. Or "
+     "check project_id."),
+    (_OTHER_TYPE, "Set project_id to a project of the type secret-manager."),
+    (_PLAN, "The plan of this Infisical does not include it. Upgrade the plan, or do without it."),
+    (_REFERENCE, "Grant the machine identity 'Read Value' on the path of the secret that is referred to, or set "
+     "expand_references: false."),
+    (_SPENT, "Create a new client secret for this machine identity in Infisical, and set client_secret to it."),
+    (_TAG, "Create the tag in the project, or correct tags."),
+    (_USERS_ONLY, "Infisical allows this to users only, not to machine identities."),
+    (_NO_SCOPE, "Set project_id and environment."),
+    (_NO_METHOD, "Add this auth method to the machine identity in Infisical, or set another auth_method."),
+)  # fmt: skip
+
+
+def hint_for(error: type[InfisicalError], operation: Operation, said: str = "") -> str:
+    """Return what a person can do about an answer; `said` are the server's words."""
+    for pattern, hint in _HINTS:
+        if _says(pattern, said):
+            return hint
+    if error is Forbidden:
+        permission = _permission(operation, said)
+        return (
+            f"The machine identity lacks {permission}. Grant it in Infisical: in the project, Access Control, Machine "
+            "Identities, the identity's role."
+        )
+    return error.hint
