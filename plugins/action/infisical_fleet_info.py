@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted, shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize, shown
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import named
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
@@ -39,5 +39,5 @@ class ActionModule(InfisicalAction):
             "time": graph.time,
             "problems": problems,
             "unknown_hosts": unknown,
-            "msg": f"{counted(len(rows), 'row')}.",
+            "msg": f"{pluralize(len(rows), 'row')}.",
         }

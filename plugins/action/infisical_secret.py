@@ -18,7 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
-    Scope,
+    Location,
     Secret,
     Settings,
 )
@@ -39,7 +39,7 @@ SPECIFICATION = {**SHARED_OPTIONS, **ARGUMENTS}
 class Desired:
     """The state that a task describes: `secret` has no value if it is to be absent."""
 
-    scope: Scope
+    scope: Location
     secret: Secret
     update_value: UpdateValue
     overwrite_rotated: bool

@@ -142,11 +142,11 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     ValueHidden,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
+    Location,
     Merged,
-    Scope,
     Secret,
     Settings,
-    checked_name,
+    check_name,
 )
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import InfisicalLookup
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache
@@ -156,7 +156,7 @@ class LookupModule(InfisicalLookup):
     """Values of secrets in the order of their names, or a mapping of all."""
 
     def find(self, terms: list[Any]) -> list[Any]:
-        names = [checked_name(term, "_terms") for term in terms]
+        names = [check_name(term, "_terms") for term in terms]
         settings = Settings.from_options(self.shared)
         scope = settings.scope()
         cache = RunCache(settings, self.get_option("cache"), log=self.log)
@@ -169,10 +169,10 @@ class LookupModule(InfisicalLookup):
             return [{key: _value(secret, scope) for key, secret in sorted(found.secrets.items())}]
         return [value for name in names for value in self._value_or_missing(found.secrets.get(name), name, scope)]
 
-    def _all(self, cache: RunCache, scope: Scope, _names: list[str]) -> Merged:
+    def _all(self, cache: RunCache, scope: Location, _names: list[str]) -> Merged:
         return cache.secrets(scope, recursive=self.get_option("recursive"), **self._reading())
 
-    def _each(self, cache: RunCache, scope: Scope, names: list[str]) -> Merged:
+    def _each(self, cache: RunCache, scope: Location, names: list[str]) -> Merged:
         if not names:
             raise ConfigurationError("fetch", "'one' needs the names of the secrets. Use 'list' to read them all.")
         if self.get_option("recursive"):
@@ -184,7 +184,7 @@ class LookupModule(InfisicalLookup):
     def _reading(self) -> dict[str, bool]:
         return {name: self.get_option(name) for name in ("include_imports", "expand_references")}
 
-    def _value_or_missing(self, secret: Secret | None, name: str, scope: Scope) -> list[str]:
+    def _value_or_missing(self, secret: Secret | None, name: str, scope: Location) -> list[str]:
         if secret is not None:
             return [_value(secret, scope)]
         return self.missing(
@@ -193,7 +193,7 @@ class LookupModule(InfisicalLookup):
         )
 
 
-def _value(secret: Secret, scope: Scope) -> str:
+def _value(secret: Secret, scope: Location) -> str:
     if secret.value is None:
         raise ValueHidden(
             f"The server hides the value of '{secret.key}' in {scope}. {hint_for(Forbidden, Operation.GET)}",

@@ -104,7 +104,7 @@ from typing import Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     NotGiven,
     Secret,
-    checked_name,
+    check_name,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import key_source
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.session import open_vault
@@ -118,7 +118,7 @@ class LookupModule(InfisicalLookup):
     definitions = options.VAULT
 
     def find(self, terms: list[Any]) -> list[Any]:
-        names = [checked_name(term, "_terms") for term in terms]
+        names = [check_name(term, "_terms") for term in terms]
         given = {name: self._on_this_host(name, value) for name, value in self.shared.items()}
         path = given.pop("vault_path", "")
         if not path:

@@ -11,7 +11,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .infisical.client.api import Api, connect
 from .infisical.core.errors import InfisicalError
-from .infisical.core.model import Scope, Secret, Settings
+from .infisical.core.model import Location, Secret, Settings
 from .infisical.core.redact import unexpected
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class InfisicalModule(AnsibleModule):
         """The shared options, checked."""
         return Settings.from_options(self.params)
 
-    def scope(self) -> Scope:
+    def scope(self) -> Location:
         """The scope that the shared options name."""
         return self.settings().scope()
 
@@ -125,7 +125,7 @@ def _shown(option: dict[str, Any], value: Any) -> Any:
     return _MASKED if option.get("no_log") and value is not None else value
 
 
-def described(secret: Secret | None, scope: Scope, *, values: bool = False) -> dict[str, Any] | None:
+def described(secret: Secret | None, scope: Location, *, values: bool = False) -> dict[str, Any] | None:
     """A secret as modules return it: everything but the value; None where the server does not tell something.
 
     Encrypted metadata have their values only if `values` are returned.

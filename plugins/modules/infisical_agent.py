@@ -308,7 +308,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 # The agent installs the command: Ansible sends to the host what is imported here.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as _command  # noqa: F401
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
@@ -432,7 +432,7 @@ def file(given: dict[str, Any], name: str) -> File:
 def described(done: Done, module: InfisicalModule) -> dict[str, Any]:
     """What was done, as a result."""
     result: dict[str, Any] = {"changed": bool(done.changes), "changes": done.changes, "due": [],
-                              "msg": f"{counted(len(done.changes), 'change')}."}  # fmt: skip
+                              "msg": f"{pluralize(len(done.changes), 'change')}."}  # fmt: skip
     if module._diff:
         result["diff"] = [
             {"before_header": path, "after_header": path, "before": before, "after": after}

@@ -206,7 +206,7 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.host_metadata import of_host
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
@@ -226,7 +226,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "missing_libraries": missing,
         "jobs": agent.status() if root and not wants_metadata else [],
         **({"metadata": of_host()} if wants_metadata else {}),
-        "msg": f"The agent has {counted(len(agent.jobs_there()), 'job')} on this host.",
+        "msg": f"The agent has {pluralize(len(agent.jobs_there()), 'job')} on this host.",
     }
 
 

@@ -96,7 +96,7 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 NO_JOB_YET = (
@@ -111,9 +111,9 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     jobs = agent.jobs_to_sync(module.params["jobs"], check=module.check_mode)
     if module.check_mode:
         warnings = [] if jobs else [NO_JOB_YET]
-        msg = f"{counted(len(jobs), 'job')} would sync."
+        msg = f"{pluralize(len(jobs), 'job')} would sync."
         return {"changed": True, "reports": {}, "msg": msg, "warnings": warnings}
-    return {**agent.sync_all(jobs), "msg": f"{counted(len(jobs), 'job')} synced."}
+    return {**agent.sync_all(jobs), "msg": f"{pluralize(len(jobs), 'job')} synced."}
 
 
 def main() -> None:

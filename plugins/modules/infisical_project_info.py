@@ -105,7 +105,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import visible_projects
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 
@@ -115,7 +115,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     return {
         "changed": False,
         "projects": [asdict(one) for one in sorted(projects, key=lambda one: (one.name, one.id))],
-        "msg": f"This machine identity has access to {counted(len(projects), 'project')}.",
+        "msg": f"This machine identity has access to {pluralize(len(projects), 'project')}.",
     }
 
 

@@ -286,13 +286,13 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, Report
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
-    Scope,
+    Location,
     Secret,
-    checked_keys,
-    checked_metadata,
-    checked_name,
-    checked_value,
-    normalized_name,
+    check_keys,
+    check_metadata,
+    check_name,
+    check_value,
+    normalize_name,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
@@ -325,19 +325,19 @@ REQUIRED_IF = [("state", "present", ("value",))]
 
 def desired_secret(options: Mapping[str, Any]) -> Secret:
     """The secret that the options describe; its value is None if it is to be absent. Raises ConfigurationError."""
-    name = checked_name(options["name"])
+    name = check_name(options["name"])
     if options["normalize_name"]:
-        name = normalized_name(name)
+        name = normalize_name(name)
     if options["state"] == "absent":
         return Secret(name)
-    metadata = checked_metadata(options["metadata"])
+    metadata = check_metadata(options["metadata"])
     return Secret(
         name,
-        checked_value(options["value"]),
+        check_value(options["value"]),
         comment=options["comment"],
         tags=None if options["tags"] is None else tuple(options["tags"]),
         metadata=metadata,
-        encrypted_metadata=checked_keys(options["encrypted_metadata"], metadata),
+        encrypted_metadata=check_keys(options["encrypted_metadata"], metadata),
     )
 
 
@@ -361,7 +361,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     return result_of(report, scope, desired.key, check=module.check_mode)
 
 
-def result_of(report: Report, scope: Scope, name: str, *, check: bool) -> dict[str, Any]:
+def result_of(report: Report, scope: Location, name: str, *, check: bool) -> dict[str, Any]:
     """The task's result; its `warnings` are to be shown."""
     return {
         "changed": report.action is not None,

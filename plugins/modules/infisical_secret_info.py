@@ -199,7 +199,7 @@ http_status:
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import checked_name, counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_name, pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, described
 
 
@@ -207,7 +207,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     """List the secrets."""
     options, scope = module.params, module.scope()
     overview = Remote(module.api(), scope).overview(
-        "" if options["name"] is None else checked_name(options["name"]),
+        "" if options["name"] is None else check_name(options["name"]),
         recursive=options["recursive"],
         include_imports=options["include_imports"],
         expand_references=options["expand_references"],
@@ -219,7 +219,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     for secret in overview.secrets:
         values = {"value": secret.value, "value_hidden": secret.hidden} if options["read_values"] else {}
         secrets.append({**(described(secret, scope, values=options["read_values"]) or {}), **values})
-    return {"changed": False, "secrets": secrets, "msg": f"{counted(len(secrets), 'secret')} in {scope}."}
+    return {"changed": False, "secrets": secrets, "msg": f"{pluralize(len(secrets), 'secret')} in {scope}."}
 
 
 def main() -> None:

@@ -222,8 +222,8 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Secret,
     canonical_value,
-    checked_name,
-    checked_value,
+    check_name,
+    check_value,
     same_value,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import Change, Plan
@@ -243,8 +243,8 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Bring the entry to the state that is wanted, in Infisical first if asked to."""
     options = module.params
-    name = checked_name(options["name"])
-    value = checked_value(options["value"]) if options["state"] == "present" else None
+    name = check_name(options["name"])
+    value = check_value(options["value"]) if options["state"] == "present" else None
     vault, state, key_created = opened(module, options["state_file"], create_key=value is not None)
     with after_key(module, key_created):
         before = vault.read().get(name) if vault.exists() else None  # a wrong key shows before anything is sent

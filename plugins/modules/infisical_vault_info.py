@@ -174,7 +174,7 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import checked_name, counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_name, pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
     VAULT_OPTIONS,
     described_entry,
@@ -191,7 +191,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     if options["name"] is None:
         found = sorted(contents.secrets.items())
     else:
-        name = checked_name(options["name"])
+        name = check_name(options["name"])
         secret = contents.get(name)
         found = [] if secret is None else [(name, secret)]
     secrets = []
@@ -203,7 +203,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "secrets": secrets,
         "generation": contents.generation,
         "vault_id": contents.vault_id,
-        "msg": f"{counted(len(secrets), 'secret')} in {vault.path}, generation {contents.generation}.",
+        "msg": f"{pluralize(len(secrets), 'secret')} in {vault.path}, generation {contents.generation}.",
     }
 
 

@@ -14,7 +14,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     ScopeMissing,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Merged, Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Merged, Settings
 
 if TYPE_CHECKING:
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import (
@@ -33,19 +33,19 @@ def connected(settings: Settings, kept: SealedFiles, log: Callable[[str], None] 
     return connect(settings, tokens=login, log=log)
 
 
-def read_all(api: Api, scope: Scope, **reading: bool) -> Merged:
+def read_all(api: Api, scope: Location, **reading: bool) -> Merged:
     """All secrets of a scope by name, as `Remote.listing` gives them. Raises InfisicalError."""
     return merged(Remote(api, scope).listing(**reading))
 
 
-def read_one(api: Api, scope: Scope, key: str, **reading: bool) -> Merged:
+def read_one(api: Api, scope: Location, key: str, **reading: bool) -> Merged:
     """One secret by name, as `Remote.find` gives it. Raises InfisicalError."""
     remote = Remote(api, scope)
     found = remote.find(key, **reading)
     return Merged({} if found is None else {key: found}, tuple(remote.warnings))
 
 
-def read_stored(api: Api, scope: Scope) -> Merged:
+def read_stored(api: Api, scope: Location) -> Merged:
     """All secrets of a folder as they are stored. A folder that does not exist has none. Raises InfisicalError."""
     try:
         return merged(Remote(api, scope).stored(explain=False))

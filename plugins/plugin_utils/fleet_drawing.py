@@ -15,7 +15,7 @@ from math import log2
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import MissingLibrary
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import Row, State, VaultState, View
 
 MOST_NODES = 24
@@ -173,7 +173,7 @@ def _graph(view: View, by_secret: bool, by_vault: bool) -> tuple[list[_Layer], l
         belongs[project, key][0] += 1
     for layer in (projects, *(() if by_secret else (secrets,))):
         for key, node in layer.nodes.items():
-            node.detail = counted(sizes[key], "secret")
+            node.detail = pluralize(sizes[key], "secret")
 
     groups: dict[Hashable, list[Row]] = defaultdict(list)
     # A group's number: what tells it from the others may be thousands of folders.
@@ -204,7 +204,7 @@ def _name(node: Node, rows: Sequence[Row]) -> None:
         node.label, node.detail = hosts[0], f"job {job}" if job else ""
         node.host = quoted(hosts[0], job)
     else:
-        node.label = counted(len(hosts), "host")
+        node.label = pluralize(len(hosts), "host")
         node.detail = ", ".join(filter(None, (f"job {job}" if job else "", "something to do" if node.trouble else "")))
         node.host = quoted(job)
     named = ", ".join(hosts[:20]) + (f" and {len(hosts) - 20:,} more" if len(hosts) > 20 else "")

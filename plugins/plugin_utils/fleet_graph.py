@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import shown
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import time_of
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import format_time
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.collect import inquire
@@ -75,7 +75,7 @@ def collect(before: fleet.Graph, hosts: Mapping[str, Any], api: Callable[[], Api
     """Bring the graph up to date with what hosts told ({name: metadata, or nothing where one did not answer}) and the
     server tells. Raises InfisicalError."""
     now = time.time()
-    moment = time_of(now)
+    moment = format_time(now)
     problems: list[str] = []
     answers = {str(host): _answer(str(host), told, moment, problems) for host, told in hosts.items()}
     after = fleet.with_hosts(before, answers, moment, forget_absent=forget_absent)

@@ -13,12 +13,12 @@ from enum import IntEnum
 from functools import cached_property
 from typing import NamedTuple
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import counted
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import (
     AgentVault,
     Graph,
     KnownSecret,
-    seconds_of,
+    parse_time,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import (
     Facts,
@@ -240,7 +240,7 @@ def _plain(text: str) -> str:
 
 
 def _seconds(time: str | None) -> float:
-    return seconds_of(time) or 0
+    return parse_time(time) or 0
 
 
 # Sentences
@@ -267,13 +267,13 @@ def summary(view: View) -> list[Sentence]:
         *_of_unknown(view),
     ]
     if view.all_is_well:
-        secrets = counted(len({cell.column for row in view.rows for cell in row.cells}), "secret")
+        secrets = pluralize(len({cell.column for row in view.rows for cell in row.cells}), "secret")
         everyone = "The only host holds" if view.hosts == 1 else f"All {view.hosts:,} hosts hold"
         sentences = [Sentence(f"{everyone} the current version of what belongs there: {secrets}", "good")]
     unused = len(view.unused)
     if unused:
-        but = f" but perhaps on {counted(view.unknown, 'host')} of which nothing is known" if view.unknown else ""
-        sentences.append(Sentence(f"{counted(unused, 'secret')} {_are(unused)} on no host{but}", "note"))
+        but = f" but perhaps on {pluralize(view.unknown, 'host')} of which nothing is known" if view.unknown else ""
+        sentences.append(Sentence(f"{pluralize(unused, 'secret')} {_are(unused)} on no host{but}", "note"))
     if view.problems:
         asked = "; ".join(view.problems)
         sentences.append(Sentence(f"Infisical did not tell all, so that more may be behind: {asked}", "bad"))
@@ -296,13 +296,13 @@ def _of_secrets(view: View, state: State, said: str, kind: str) -> Iterable[Sent
     rest = {host for one in these[NAMED:] for host in one.hosts[state]}
     if rest:
         who = f"{_share(view, len(rest))} {_are(len(rest))}"
-        yield Sentence(f"{who} {said} {counted(len(these) - NAMED, 'more secret')}", kind, state)
+        yield Sentence(f"{who} {said} {pluralize(len(these) - NAMED, 'more secret')}", kind, state)
 
 
 def _of_unknown(view: View) -> Iterable[Sentence]:
     columns = {cell.column for row in view.rows for cell in row.cells if cell.state is State.UNKNOWN}
     if columns:
-        these = counted(len(columns), "secret")
+        these = pluralize(len(columns), "secret")
         text = f"Whether the version of {these} is current is not known: Infisical has told of no such version"
         yield Sentence(text, "bad", State.UNKNOWN)
 
@@ -336,7 +336,7 @@ def _said(state: VaultState, rows: Sequence[Row], one: bool, now: float) -> str:
 
 
 def _share(view: View, hosts: int) -> str:
-    return f"{hosts:,} of {counted(view.hosts, 'host')}"
+    return f"{hosts:,} of {pluralize(view.hosts, 'host')}"
 
 
 def _named(hosts: Sequence[str]) -> str:

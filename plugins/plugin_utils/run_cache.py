@@ -41,8 +41,8 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
+    Location,
     Merged,
-    Scope,
     Settings,
     from_row,
 )
@@ -209,7 +209,7 @@ class RunCache:
             self._api = self._connected(self.settings)
         return self._api
 
-    def secrets(self, scope: Scope, **reading: bool) -> Merged:
+    def secrets(self, scope: Location, **reading: bool) -> Merged:
         """All secrets of a scope by name, as `Remote.listing` with these options and `merged` give them.
 
         A refusal is kept too, for a while.
@@ -220,7 +220,7 @@ class RunCache:
 
         return self._fetched(scope, ["list", asdict(scope), reading], fetch)
 
-    def secret(self, scope: Scope, key: str, **reading: bool) -> Merged:
+    def secret(self, scope: Location, key: str, **reading: bool) -> Merged:
         """One secret by name (an empty mapping where there is none), as `Remote.find` gives it."""
 
         def fetch() -> Merged:
@@ -230,14 +230,14 @@ class RunCache:
 
     # What tasks that write share
 
-    def begun(self, scope: Scope) -> bool:
+    def begun(self, scope: Location) -> bool:
         """Whether another task of this run has asked this before, so that several secrets of a folder are written."""
         name = _tag("begun", json.dumps(asdict(scope)))
         others: bool = self._files.recall(name) or False
         self._files.note(name, True)
         return others
 
-    def known(self, scope: Scope, key: str, *, lists: bool, check: bool) -> Known | None:
+    def known(self, scope: Location, key: str, *, lists: bool, check: bool) -> Known | None:
         """What this run knows of a secret that a task is about to write; None if the task is to read it by itself.
 
         That is what the last task has stored, else what the folder's listing says, of which the run makes one, and only
@@ -261,7 +261,7 @@ class RunCache:
         place = entry["names"].index(key) if key in entry["names"] else -1
         return Known.from_row(None if place < 0 else entry["secrets"][place])
 
-    def _list_stored(self, folder: str, scope: Scope) -> dict[str, Any] | None:
+    def _list_stored(self, folder: str, scope: Location) -> dict[str, Any] | None:
         no_listing = f"no_listing-{folder}"
         if (self._files.recall(no_listing) or 0) > time.time():
             return None
@@ -280,12 +280,12 @@ class RunCache:
         return self._entry(folder, self._generation(scope, written=False))
 
     @contextlib.contextmanager
-    def writing(self, scope: Scope, key: str) -> Iterator[None]:
+    def writing(self, scope: Location, key: str) -> Iterator[None]:
         """Keep the other tasks of this run from writing the same secret meanwhile."""
         with self._files.lock(_note_name(scope, key)):
             yield
 
-    def note_secret(self, scope: Scope, key: str, known: Known | None, generation: str | None = None) -> str | None:
+    def note_secret(self, scope: Location, key: str, known: Known | None, generation: str | None = None) -> str | None:
         """Note what is stored under a name now, for other tasks that write; None if nobody knows.
 
         Returns the generation, to be handed back with what a write has stored: what was noted meanwhile counts then.
@@ -348,7 +348,7 @@ class RunCache:
             self._files.note("version", api.version)
         return found
 
-    def _fetched(self, scope: Scope, wanted: list[Any], fetch: Callable[[], Merged]) -> Merged:
+    def _fetched(self, scope: Location, wanted: list[Any], fetch: Callable[[], Merged]) -> Merged:
         name = _tag(json.dumps(wanted))
         if self._mode == "task" and multiprocessing.parent_process() is not None:  # the main process outlives tasks
             key = (self.settings, name)
@@ -388,7 +388,7 @@ class RunCache:
             return None
         return None if entry.get("until", math.inf) <= time.time() else entry
 
-    def _generation(self, scope: Scope, *, written: bool = True) -> str | None:
+    def _generation(self, scope: Location, *, written: bool = True) -> str | None:
         """The generation of a project's listings, None while a task that runs on by itself may write at any time.
 
         Each write begins a new one. If not `written`, only a write does of which this identity has no note.
@@ -471,7 +471,7 @@ def _error(row: dict[str, Any]) -> InfisicalError:
     return error_class(row["conclusion"])(row["message"], hint=row["hint"], status=row["status"])
 
 
-def _note_name(scope: Scope, key: str) -> str:
+def _note_name(scope: Location, key: str) -> str:
     return _tag("secret", json.dumps(asdict(scope)), key)
 
 

@@ -30,7 +30,7 @@ import requests
 import rollout
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, merged
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, Push, pull, push
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.session import open_vault, put
@@ -121,7 +121,7 @@ class Static:
 
 def listing(static: Static) -> Row:
     """A folder of many secrets, read through the library."""
-    remote = Remote(connect(static.settings), Scope("p", "dev"))
+    remote = Remote(connect(static.settings), Location("p", "dev"))
 
     def read() -> None:
         found = remote.listing()
@@ -232,7 +232,7 @@ def pushes() -> list[Row]:
     for profile in ("2024", "2026-07"):
         with DevServer(profile) as server:
             settings = Settings(url=server.url, client_id="demo-client-id", client_secret="demo-client-secret")
-            outcome = push(connect(settings), Scope("demo-project", "dev"), values, Push())
+            outcome = push(connect(settings), Location("demo-project", "dev"), values, Push())
             if len(outcome.created) != PUSHED:
                 sys.exit(f"bench: a push of {PUSHED} says {outcome.summary()}")
             number = len(server.requests())
@@ -267,7 +267,7 @@ def playbook(server: DevServer, folder: Path, tasks: str, hosts: int) -> Callabl
     return run
 
 
-def counted(server: DevServer, run: Callable[[], None]) -> int:
+def pluralize(server: DevServer, run: Callable[[], None]) -> int:
     server.clear_requests()
     run()
     return len(server.requests())
@@ -279,7 +279,7 @@ def lookups(server: DevServer, folder: Path) -> Row:
 
     subject = playbook(server, folder, tasks(f"lookup('{LOOKUP}', 'LOG_LEVEL') == 'debug'"), HOSTS)
     floor = playbook(server, folder, tasks("'debug' == 'debug'"), HOSTS)
-    number = counted(server, subject)
+    number = pluralize(server, subject)
     times = best(3, floor, subject)
     return Row(f"{HOSTS} hosts x {TASKS} tasks with a lookup each (floor: with a constant)", *times, number)
 
@@ -291,7 +291,7 @@ def template(server: DevServer, folder: Path) -> Row:
     each = f"{{% for name in [{names}] %}}{{{{ lookup('{LOOKUP}', name) }}}} {{% endfor %}}"
     task = f'    - ansible.builtin.debug:\n        msg: "{each}"\n'
     return Row(
-        "50 lookups of 50 secrets in one template", None, None, counted(server, playbook(server, folder, task, 1))
+        "50 lookups of 50 secrets in one template", None, None, pluralize(server, playbook(server, folder, task, 1))
     )
 
 
@@ -302,7 +302,7 @@ def writes(server: DevServer, folder: Path) -> tuple[Row, Row]:
     module = f'{LOOKUP}:\n        name: "WRITTEN_{{{{ item }}}}"\n        value: "value {{{{ item }}}}"'
     subject = playbook(server, folder, tasks(module), 1)
     floor = playbook(server, folder, tasks("ansible.builtin.ping:"), 1)
-    first, again = counted(server, subject), counted(server, subject)
+    first, again = pluralize(server, subject), pluralize(server, subject)
 
     def create() -> None:
         for number in range(WRITTEN):

@@ -92,7 +92,7 @@ class Simulated:
         places = sorted({secret.place for secret in secrets})
         rows = []
         for secret in secrets:
-            changed = fleet.seconds_of(secret.updated_at) or 0.0
+            changed = fleet.parse_time(secret.updated_at) or 0.0
             fresh = changed < NOW - age
             if not fresh and self.random.random() < 0.1:
                 continue  # made since its last sync

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
 from contract.targets import ENVIRONMENT, KINDS, PROJECT, SEED, SERVER_PYTHON, Controlled, Target
 from dev_server.client import DevServer
 
@@ -48,7 +48,7 @@ def real_room() -> Iterator[Target]:
         values[name] = os.environ.get(f"INFISICAL_{name.upper()}", usual).lower() in ("true", "yes", "1")
     settings = Settings.from_options({"environment": ENVIRONMENT, **{k: v for k, v in values.items() if v is not None}})
     environment = settings.environment
-    scope = Scope(settings.project_id, environment, f"/keyfleet-contract-{secrets.token_hex(4)}")
+    scope = Location(settings.project_id, environment, f"/keyfleet-contract-{secrets.token_hex(4)}")
     room = Target("real", settings, scope)
     store = room.remote()
     # Whoever ends the run by SIGTERM (timeout, CI) gets the room removed too.
@@ -79,7 +79,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
         settings = Settings(
             url=server.url, client_id="admin-id", client_secret="admin-secret", project_id=PROJECT, timeout=10
         )
-        made = Controlled(request.param, settings, Scope(PROJECT, ENVIRONMENT, "/"), server)
+        made = Controlled(request.param, settings, Location(PROJECT, ENVIRONMENT, "/"), server)
     try:
         if request.param == "real":
             made.remote().put_folder()

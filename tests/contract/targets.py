@@ -13,7 +13,7 @@ from typing import Any, Callable
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import api, remote
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Clock
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import state
 from dev_server.client import DevServer
 
@@ -92,7 +92,7 @@ class Target:
 
     kind: str
     settings: Settings
-    scope: Scope
+    scope: Location
     server: DevServer | None = None
     clock: Clock = field(default_factory=Clock)
     log: list[str] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Target:
         **options: Any,
     ) -> remote.Remote:
         """The store of the test's folder, or of another place."""
-        scope = Scope(
+        scope = Location(
             project or self.scope.project_id,
             environment or self.scope.environment,
             path or self.scope.secret_path,

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Validator
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 
 LIST = {"method": "GET", "path": "/secrets$|/secrets/raw$"}
@@ -139,7 +139,7 @@ ROW: dict[str, Any] = {
     "secretComment": "why", "createdAt": "then", "updatedAt": "now", "secretPath": "/x", "tags": [],
     "secretValueHidden": False, "secretMetadata": [],
 }  # fmt: skip
-SCOPE = Scope("p", "dev", "/app")
+SCOPE = Location("p", "dev", "/app")
 ABSENT = ...  # no JSON value is this
 
 

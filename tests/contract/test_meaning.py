@@ -15,7 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Call
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
 from contract.targets import SEED, Controlled, Target, error_of
 
 pytestmark = pytest.mark.kinds("2024", "2026-07", "2026-10")
@@ -26,7 +26,7 @@ B = Secret("B", "value of b")
 NAMED = ("get", "update", "delete")
 
 
-def ask(api: Api, operation: str, scope: Scope) -> Any:
+def ask(api: Api, operation: str, scope: Location) -> Any:
     """One request of an operation on the secret A."""
     calls: dict[str, Callable[[], Any]] = {
         "list": lambda: api.list_secrets(scope),

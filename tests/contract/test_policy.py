@@ -11,7 +11,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Push, push
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of, identity
 
@@ -280,7 +280,7 @@ def test_credentials_that_end_in_the_middle_of_a_run_are_tried_once(controlled: 
 
 # Tokens of few uses
 
-NEW = Scope(PROJECT, ENVIRONMENT, "/new")
+NEW = Location(PROJECT, ENVIRONMENT, "/new")
 SOURCE = {"A": "one", "B": "two", "C": "three"}
 
 
@@ -355,15 +355,15 @@ def test_a_token_that_others_use_up_is_said_to_have_few_uses(controlled: Control
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (Scope(PROJECT, "none", "/new"), "There is no environment 'none'"),
-        (Scope("none", ENVIRONMENT, "/new"), "There is no project 'none'"),
+        (Location(PROJECT, "none", "/new"), "There is no environment 'none'"),
+        (Location("none", ENVIRONMENT, "/new"), "There is no project 'none'"),
     ],
 )
 @pytest.mark.parametrize("create_path", [True, False])
 @pytest.mark.parametrize(("source", "check"), [(SOURCE, False), (SOURCE, True), ({}, False)])
 @pytest.mark.kinds("2024", "2026-07")
 def test_push_into_a_missing_place_says_what_is_missing(
-    controlled: Controlled, place: Scope, words: str, create_path: bool, source: dict[str, str], check: bool
+    controlled: Controlled, place: Location, words: str, create_path: bool, source: dict[str, str], check: bool
 ) -> None:
     error = error_of(push, controlled.api(), place, source, Push(create_path=create_path), check=check)
     assert error.conclusion == "scope_missing"

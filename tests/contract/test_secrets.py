@@ -15,7 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     Known,
     Secret,
     canonical_value,
-    checked_name,
+    check_name,
 )
 from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 
@@ -189,13 +189,13 @@ def test_a_name_that_cannot_stand_in_a_path_goes_through_the_batch_route(target:
 
 
 def test_a_name_of_more_than_500_characters_is_refused_before_anything_is_sent(target: Target) -> None:
-    error = error_of(checked_name, "n" * 501)
+    error = error_of(check_name, "n" * 501)
     assert error.conclusion == "configuration"
 
 
 def test_outer_blanks_of_a_name_make_no_second_secret(target: Target) -> None:
     store = target.remote()
-    store.put(Secret(checked_name(" A "), "one"))
+    store.put(Secret(check_name(" A "), "one"))
     assert store.put(A).action is None
     assert [one.key for one in store.listing().secrets] == ["A"]
 

@@ -22,7 +22,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import UNREADABLE
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import pull as sync
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Outcome, Pull, Push
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
@@ -1114,7 +1114,7 @@ def test_no_value_gets_out_of_a_cycle(site: Site, capfd: pytest.CaptureFixture[s
 
 # Push
 
-SCOPE = Scope(PROJECT, ENVIRONMENT, "/")
+SCOPE = Location(PROJECT, ENVIRONMENT, "/")
 
 
 @pytest.mark.kinds("2026-07")

@@ -25,7 +25,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport, wire
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import read_status
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, checked_url
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, check_url
 from contract.targets import SEED, SERVER_PYTHON, Controlled, Target, error_of
 from dev_server.client import DevServer
 
@@ -470,7 +470,7 @@ def gateway(controlled: Controlled) -> Iterator[str]:
 @pytest.mark.kinds("reference", "2024", "2026-07")
 def test_a_server_below_a_path_works(controlled: Controlled, gateway: str) -> None:
     for url in (gateway, gateway + "/", gateway + "/api"):
-        store = controlled.remote(url=checked_url(url, allow_http=False))
+        store = controlled.remote(url=check_url(url, allow_http=False))
         assert read_status(store.api.transport) == "Ok"
         store.put(Secret("A", url))
         assert {secret.value for secret in store.listing().secrets} == {url}

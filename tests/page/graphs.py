@@ -20,7 +20,7 @@ NAMES = (
 Graph = dict[str, Any]
 
 
-def time_of(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -33,7 +33,7 @@ def secret(number: int, project: str, path: str, age: float = 20 * 86400, versio
         "path": path,
         "name": name,
         "version": version,
-        "updated_at": time_of(NOW - age),
+        "updated_at": format_time(NOW - age),
         "gone": False,
         "infisical_id": f"id-{project}-{number}",
     }
@@ -55,17 +55,17 @@ def vault(host: str, secrets: list[dict[str, Any]], projects: list[str], age: fl
             "normalize_names": False,
         },
         "interval_minutes": INTERVAL // 60,
-        "last_sync": time_of(NOW - age),
+        "last_sync": format_time(NOW - age),
         "conclusion": "ok",
         "message": "",
         "problem": None,
-        "ended": time_of(NOW - age),
+        "ended": format_time(NOW - age),
         "agent": "0.3.0",
         "generation": 7,
-        "answered_at": time_of(NOW),
+        "answered_at": format_time(NOW),
         "silent": False,
         "files": [],
-        "holds": [[number, one["version"], time_of(NOW - age)] for number, one in enumerate(secrets)],
+        "holds": [[number, one["version"], format_time(NOW - age)] for number, one in enumerate(secrets)],
     }
 
 
@@ -82,7 +82,7 @@ def healthy(hosts: int = 10, secrets: int = 12) -> Graph:
     return {
         "schema": "keyfleet.infisical/fleet",
         "version": 1,
-        "time": time_of(NOW),
+        "time": format_time(NOW),
         "services": [{"id": SERVICE}],
         "projects": [
             {"id": id_, "name": name, "slug": name.lower(), "service": SERVICE} for id_, name in zip(projects, names)
@@ -99,13 +99,13 @@ def troubled(hosts: int = 10, secrets: int = 12) -> Graph:
     hosts behind."""
     graph = healthy(hosts, secrets)
     vaults = graph["vaults"]
-    graph["secrets"][0]["updated_at"] = time_of(NOW - 2 * 3600 - 60)
+    graph["secrets"][0]["updated_at"] = format_time(NOW - 2 * 3600 - 60)
     for behind in vaults[:3]:
         behind["holds"][0][1] -= 1
-    vaults[4]["last_sync"] = time_of(NOW - 5 * INTERVAL - 60)
+    vaults[4]["last_sync"] = format_time(NOW - 5 * INTERVAL - 60)
     vaults[6].update(conclusion="forbidden", message="The machine identity lacks 'Read Value' on 'Secrets'.")
     vaults[7]["holds"] = [hold for hold in vaults[7]["holds"] if hold[0] != 2]
-    long_ago = time_of(NOW - 3 * 86400)
+    long_ago = format_time(NOW - 3 * 86400)
     vaults[8].update(silent=True, answered_at=long_ago, last_sync=long_ago)
     graph["secrets"][3]["gone"] = True
     for without in vaults[2:]:
@@ -115,7 +115,7 @@ def troubled(hosts: int = 10, secrets: int = 12) -> Graph:
         chance.choice(other["holds"])[1] -= 1
     for one in vaults:
         for hold in one["holds"]:
-            hold[2] = time_of(NOW - chance.randrange(INTERVAL, 80000))
+            hold[2] = format_time(NOW - chance.randrange(INTERVAL, 80000))
     return graph
 
 

@@ -14,7 +14,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page impo
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import view
 from axe_playwright_python.sync_playwright import Axe
 from page.conftest import Open, Watched
-from page.graphs import HOSTILE, NOW, Graph, healthy, hostile, time_of, troubled
+from page.graphs import HOSTILE, NOW, Graph, format_time, healthy, hostile, troubled
 from playwright.sync_api import Browser
 
 LARGEST_PAGE = 10 * 1000 * 1000
@@ -347,7 +347,7 @@ def test_a_long_name_keeps_the_page_as_wide_as_it_is(show: Open) -> None:
 
 def test_an_older_secret_of_the_same_name_is_told_of(show: Open) -> None:
     graph = troubled()
-    graph["vaults"][3]["holds"][0] = [0, 4, time_of(NOW - 90_000), None, "another-id"]
+    graph["vaults"][3]["holds"][0] = [0, 4, format_time(NOW - 90_000), None, "another-id"]
     page = show(graph)
     page.filter("hosts", "web4")
     page.filter("secrets", "DB_PASSWORD")

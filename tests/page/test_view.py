@@ -19,7 +19,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view impo
     duration,
     view,
 )
-from page.graphs import INTERVAL, NOW, healthy, time_of, troubled
+from page.graphs import INTERVAL, NOW, format_time, healthy, troubled
 
 
 def texts(graph: dict[str, object]) -> list[str]:
@@ -45,13 +45,13 @@ def test_a_newer_version_than_the_server_told_is_not_known() -> None:
     ("changes", "state"),
     [
         ({}, VaultState.OK),
-        ({"last_sync": time_of(NOW - 2 * INTERVAL)}, VaultState.OK),
-        ({"last_sync": time_of(NOW - 2 * INTERVAL - 60)}, VaultState.STALE),
+        ({"last_sync": format_time(NOW - 2 * INTERVAL)}, VaultState.OK),
+        ({"last_sync": format_time(NOW - 2 * INTERVAL - 60)}, VaultState.STALE),
         ({"last_sync": None}, VaultState.NEVER),
         ({"conclusion": "locked_out"}, VaultState.FAILED),
         ({"problem": "The key is not there."}, VaultState.FAILED),
         ({"silent": True, "conclusion": "locked_out"}, VaultState.SILENT),
-        ({"interval_minutes": 0, "last_sync": time_of(1)}, VaultState.OK),
+        ({"interval_minutes": 0, "last_sync": format_time(1)}, VaultState.OK),
     ],
 )
 def test_a_vault_has_the_state_that_matters_most(changes: dict[str, object], state: VaultState) -> None:
@@ -85,7 +85,7 @@ def test_secrets_on_no_host_and_places_that_could_not_be_asked_are_told() -> Non
         vault["holds"] = vault["holds"][:-1]
         vault["scope"]["recursive"] = False
     graph["sources"] = [
-        {"project": "p", "environment": "e", "path": "/", "listed_at": time_of(1), "problem": "forbidden"}
+        {"project": "p", "environment": "e", "path": "/", "listed_at": format_time(1), "problem": "forbidden"}
     ]
     assert texts(graph)[-2:] == [
         "1 secret is on no host",
@@ -105,7 +105,7 @@ def test_what_no_infisical_has_told_of_is_neither_current_nor_good_news() -> Non
 
 def test_what_infisical_did_not_tell_is_no_good_news() -> None:
     graph = healthy()
-    place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": time_of(1)}
+    place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": format_time(1)}
     graph["sources"] = [{**place, "problem": "forbidden"}]
     assert texts(graph) == ["Infisical did not tell all, so that more may be behind: forbidden (1 place)"]
     shown = fleet_page.page(view(parsed(graph), NOW))

@@ -458,7 +458,7 @@ def ends_before(step: int, run: Any, monkeypatch: pytest.MonkeyPatch, how: str) 
     """Whether `run` ended before its step of that number, by a signal or an error of the disk."""
     left = [step]
 
-    def counted(real: Any) -> Any:
+    def pluralize(real: Any) -> Any:
         def call(*arguments: Any, **names: Any) -> Any:
             left[0] -= 1
             if left[0] == -1 or (left[0] < 0 and how == "full disk"):
@@ -475,7 +475,7 @@ def ends_before(step: int, run: Any, monkeypatch: pytest.MonkeyPatch, how: str) 
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     with monkeypatch.context() as patched:
         for name in STEPS:
-            patched.setattr(os, name, counted(getattr(os, name)))
+            patched.setattr(os, name, pluralize(getattr(os, name)))
         try:
             run()
         except InfisicalError:

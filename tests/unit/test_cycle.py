@@ -49,7 +49,7 @@ def test_a_failure_is_reported_and_raised(result: str) -> None:
     found = report.read(result)
     assert (found.job, found.invocation_id, found.conclusion) == ("shop", THIS, "partial")
     assert (found.message, found.counts, found.generation) == ("One project failed.", {"updated": 3}, 8)
-    assert times.seconds_of(found.ended) is not None and found.seconds >= 0
+    assert times.parse_time(found.ended) is not None and found.seconds >= 0
 
 
 def test_when_nobody_logs_in_before_is_reported(result: str) -> None:
@@ -125,7 +125,7 @@ def test_a_run_that_left_no_report_is_reported_as_systemd_knows_it(result: str, 
     found = report.read(result)
     assert (found.conclusion, found.invocation_id, found.job, found.counts) == (how, THIS, "shop", {})
     assert f"'{how}'" in found.message and f"'{status}'" in found.message and "journal" in found.message
-    assert times.seconds_of(found.ended) is not None
+    assert times.parse_time(found.ended) is not None
 
 
 def test_after_a_boot_nobody_is_told_of_a_recovery_before_there_was_a_cycle(tmp_path: Path, result: str) -> None:

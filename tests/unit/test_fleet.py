@@ -413,7 +413,7 @@ def test_a_short_answer_cannot_make_a_large_graph() -> None:
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "1969-12-31T23:59:59Z"])
 def test_a_time_that_leads_out_of_the_years_that_can_be_written_is_none(time: str) -> None:
-    assert fleet.seconds_of(time) is None and fleet.time_text(time) is None
+    assert fleet.parse_time(time) is None and fleet.normalize_time(time) is None
 
 
 @pytest.mark.parametrize("data", [None, [], "text", {}, {"schema": "other", "version": 1}])
@@ -457,4 +457,4 @@ def test_keys_that_are_not_known_are_ignored(graph: Graph) -> None:
     ],
 )
 def test_a_time_is_brought_to_one_form(given: Any, text: str | None) -> None:
-    assert fleet.time_text(given) == text
+    assert fleet.normalize_time(given) == text

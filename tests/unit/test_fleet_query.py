@@ -30,7 +30,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 
 MANUAL = Path(__file__).parents[2] / "docs/docsite/rst/guide_fleet.rst"
 URL = "https://infisical.example.com"
-NOW = fleet.seconds_of("2026-01-15T12:00:00Z") or 0.0
+NOW = fleet.parse_time("2026-01-15T12:00:00Z") or 0.0
 SHOP, ROOT = Place("p1", "prod", "/shop"), Place("p1", "prod", "/")
 SCOPE = JobScope(("p1",), "prod", "/shop", recursive=True)
 FRESH, OLD = "2026-01-15T11:50:00Z", "2026-01-15T10:00:00Z"

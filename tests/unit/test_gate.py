@@ -19,7 +19,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import seconds_of
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import parse_time
 from unit.web import Web
 
 pytest.importorskip("requests", reason="logins need requests")
@@ -98,7 +98,7 @@ def test_refused_credentials_are_sent_once_and_then_after_1_2_4_and_at_last_ever
     for _turn in range(8):
         assert fleet.cycle() == "credentials_rejected"
         assert fleet.logins == 1
-        sent_at, until = fleet.clock.now, seconds_of(fleet.error.details["next_login"])
+        sent_at, until = fleet.clock.now, parse_time(fleet.error.details["next_login"])
         assert until is not None
         for there in (1.0, (until - sent_at) / 2, until - sent_at - 1):
             fleet.clock.now = sent_at + there
@@ -144,14 +144,14 @@ def test_wrong_credentials_after_others_begin_with_an_hour(fleet: Fleet) -> None
         fleet.clock.now += 24 * HOUR
     fleet.given["client_secret"] = "CANARY-other"
     fleet.cycle()
-    assert seconds_of(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
+    assert parse_time(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
 
 
 def test_after_a_good_login_the_hours_begin_anew(fleet: Fleet) -> None:
     for _turn in range(2):
         fleet.answer(REJECTED)
         fleet.cycle()
-        assert seconds_of(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
+        assert parse_time(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
         fleet.clock.now += HOUR
         fleet.answer(GOOD)
         assert fleet.cycle() == "CANARY-token"
@@ -162,7 +162,7 @@ def test_a_lock_out_is_waited_out_with_a_random_part(fleet: Fleet) -> None:
     waits = set()
     for _turn in range(20):
         assert fleet.cycle() == "locked_out"
-        until = seconds_of(fleet.error.details["next_login"])
+        until = parse_time(fleet.error.details["next_login"])
         assert until is not None
         wait = until - fleet.clock.now
         assert gate.LOCK_OUT - 1 <= wait <= 2 * gate.LOCK_OUT
@@ -180,7 +180,7 @@ def test_a_lock_out_in_between_does_not_make_the_hours_fewer(fleet: Fleet) -> No
     for answer in (REJECTED, REJECTED, LOCKED, REJECTED):
         fleet.answer(answer)
         fleet.cycle()
-        until = seconds_of(fleet.error.details["next_login"])
+        until = parse_time(fleet.error.details["next_login"])
         assert until is not None
         waits.append((until - fleet.clock.now) / HOUR)
         fleet.clock.now = until + 1
@@ -213,7 +213,7 @@ def test_a_login_that_fails_otherwise_does_not_forget_the_refusal(fleet: Fleet) 
     fleet.cycle()
     fleet.answer(REJECTED)
     fleet.cycle()
-    assert seconds_of(fleet.error.details["next_login"]) == fleet.clock.now + 2 * HOUR
+    assert parse_time(fleet.error.details["next_login"]) == fleet.clock.now + 2 * HOUR
 
 
 def test_one_process_asks_once_however_often_it_wants_a_token(fleet: Fleet) -> None:
@@ -289,7 +289,7 @@ def test_a_damaged_file_counts_as_none_and_is_replaced(fleet: Fleet, damage: Any
     fleet.path.write_text(damage if isinstance(damage, str) else json.dumps({**kept, **damage}))
     assert fleet.cycle() == "credentials_rejected"
     assert fleet.logins == 2
-    assert seconds_of(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
+    assert parse_time(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
     fleet.cycle()
     assert fleet.logins == 0
 

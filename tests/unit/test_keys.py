@@ -262,8 +262,8 @@ def test_a_short_passphrase_is_refused_for_new_vaults_only() -> None:
     short = keys.Passphrase("ÄÖÜäöü7")  # 7 characters, 13 bytes
     assert len(short.secret()) == 13
     with pytest.raises(ConfigurationError, match="fewer than 8"):
-        keys.checked_new(short)
-    keys.checked_new(keys.Passphrase("12345678"))
+        keys.check_new_key(short)
+    keys.check_new_key(keys.Passphrase("12345678"))
 
 
 # Credentials of systemd

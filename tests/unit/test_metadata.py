@@ -103,7 +103,7 @@ def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, caps
         ("DB", ["p1", "prod", "/shop"], None, 3, "id"),
         ("OTHER", ["p2", "prod", "/shop/a"], "key", 1, "id"),
     ]
-    assert all(fleet.seconds_of(row[4]) for row in rows)
+    assert all(fleet.parse_time(row[4]) for row in rows)
     del one["places"]
     assert one == {
         "job": "shop", "service": "https://infisical.example.com", "project_ids": ["p1", "p2"], "environment": "prod",

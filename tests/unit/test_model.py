@@ -69,7 +69,7 @@ def test_values_that_the_server_keeps_apart_are_different(stored: str, wanted: s
 @pytest.mark.parametrize("value", [0, 123, 1.5, True, ["SECRET-x"], {"SECRET-x": 1}, b"SECRET-x"])
 def test_a_value_that_is_no_string_is_refused_with_the_advice_to_quote_it(value: object) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        model.checked_value(value)
+        model.check_value(value)
     assert caught.value.option == "value"
     assert "quote it" in str(caught.value)
     assert type(value).__name__ in str(caught.value)
@@ -78,13 +78,13 @@ def test_a_value_that_is_no_string_is_refused_with_the_advice_to_quote_it(value:
 
 def test_a_value_that_is_no_unicode_text_is_refused_without_quoting_it() -> None:
     with pytest.raises(ConfigurationError, match="b64encode") as caught:
-        model.checked_value("SECRET-x\udc80")
+        model.check_value("SECRET-x\udc80")
     assert "SECRET-x" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["", "0123", "\x00\x01\x7f", "{{ a }}", "ü\U0001f511", "a" * 2_000_000])
 def test_every_string_is_taken_as_a_value_as_it_is(value: str) -> None:
-    assert model.checked_value(value) is value
+    assert model.check_value(value) is value
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_every_string_is_taken_as_a_value_as_it_is(value: str) -> None:
     ],
 )
 def test_a_name_is_taken_as_the_server_stores_it(name: str, stored: str) -> None:
-    assert model.checked_name(name) == stored
+    assert model.check_name(name) == stored
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_name_is_taken_as_the_server_stores_it(name: str, stored: str) -> None
 )
 def test_a_name_that_no_server_stores_is_refused_and_the_option_is_named(name: object, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
-        model.checked_name(name, "secret_name")
+        model.check_name(name, "secret_name")
     assert caught.value.option == "secret_name"
     assert str(caught.value).startswith("secret_name: ")
 
@@ -139,14 +139,14 @@ def test_a_name_that_no_server_stores_is_refused_and_the_option_is_named(name: o
     ],
 )
 def test_a_normalized_name_has_upper_case_digits_and_underscores_only(name: str, normalized: str) -> None:
-    assert model.normalized_name(name) == normalized
-    assert model.normalized_name(normalized) == normalized
+    assert model.normalize_name(name) == normalized
+    assert model.normalize_name(normalized) == normalized
 
 
 @pytest.mark.parametrize("name", ["", "---", "ключ", "_"])
 def test_a_name_of_which_nothing_would_be_left_is_not_normalized(name: str) -> None:
     with pytest.raises(ConfigurationError, match="no letter or digit"):
-        model.normalized_name(name)
+        model.normalize_name(name)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_a_name_of_which_nothing_would_be_left_is_not_normalized(name: str) -> N
     [("/", "/"), ("/app", "/app"), ("/app/", "/app"), ("//app///db//", "/app/db"), ("/a b", "/a b"), ("/..a", "/..a")],
 )
 def test_a_path_has_one_slash_between_folders_and_none_at_the_end(path: str, checked: str) -> None:
-    assert model.checked_path(path) == checked
+    assert model.check_path(path) == checked
 
 
 @pytest.mark.parametrize("path", ["", "app", "./app", "/app/..", "/./app", "/../prod"])
 def test_a_path_that_is_relative_or_climbs_is_refused(path: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        model.checked_path(path)
+        model.check_path(path)
     assert caught.value.option == "secret_path"
 
 
@@ -185,7 +185,7 @@ def test_a_path_that_is_relative_or_climbs_is_refused(path: str) -> None:
     ],
 )
 def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: str) -> None:
-    assert model.checked_url(url, allow_http=False) == checked
+    assert model.check_url(url, allow_http=False) == checked
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: st
 )
 def test_what_is_no_base_url_is_refused_with_what_to_write(url: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
-        model.checked_url(url, allow_http=False)
+        model.check_url(url, allow_http=False)
     assert caught.value.option == "url"
 
 
@@ -224,19 +224,19 @@ def test_what_is_no_base_url_is_refused_with_what_to_write(url: str, words: str)
 )
 def test_a_url_with_a_password_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match="client_id") as caught:
-        model.checked_url(url, allow_http=True)
+        model.check_url(url, allow_http=True)
     assert "SECRET-x" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://h:p?token=SECRET-x", "https://h?SECRET-x", "https://h#SECRET-x\nSECRET-x"])
 def test_query_of_a_wrong_url_is_shown_as_such_and_not_quoted(url: str) -> None:
     with pytest.raises(ConfigurationError, match="…'") as caught:
-        model.checked_url(url, allow_http=True)
+        model.check_url(url, allow_http=True)
     assert "SECRET-x" not in str(caught.value)
 
 
 def test_plain_http_to_another_machine_needs_the_explicit_option() -> None:
-    assert model.checked_url("http://10.0.0.1", allow_http=True) == "http://10.0.0.1"
+    assert model.check_url("http://10.0.0.1", allow_http=True) == "http://10.0.0.1"
 
 
 def test_the_hash_of_a_secret_is_the_one_that_sha256sum_prints() -> None:
@@ -277,7 +277,7 @@ def test_an_option_that_is_missing_is_named_with_every_way_to_set_it(option: str
 
 def test_the_scope_of_settings_has_a_checked_path() -> None:
     scope = model.Settings(project_id="p", environment="dev", secret_path="/a//b/").scope()
-    assert scope == model.Scope("p", "dev", "/a/b")
+    assert scope == model.Location("p", "dev", "/a/b")
 
 
 def test_the_repr_of_what_holds_a_secret_does_not_show_it() -> None:

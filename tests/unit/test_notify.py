@@ -35,7 +35,7 @@ PATH = "/services/CANARY-path?token=CANARY-query"
 
 
 def at(seconds: float) -> str:
-    return times.time_of(NOON + seconds)
+    return times.format_time(NOON + seconds)
 
 
 def failed(after: float = 0, conclusion: str = "unreachable") -> Report:

@@ -99,10 +99,10 @@ def test_a_report_that_root_writes_stays_the_agents(tmp_path: Path) -> None:
 
 
 def test_times_are_read_back_as_they_were_written() -> None:
-    assert times.time_of(1_800_000_000.9) == "2027-01-15T08:00:00Z"
-    assert times.seconds_of("2027-01-15T08:00:00Z") == 1_800_000_000
+    assert times.format_time(1_800_000_000.9) == "2027-01-15T08:00:00Z"
+    assert times.parse_time("2027-01-15T08:00:00Z") == 1_800_000_000
     for text in ("", "yesterday", "2027-01-15", "2027-13-15T08:00:00Z"):
-        assert times.seconds_of(text) is None
+        assert times.parse_time(text) is None
 
 
 def test_metrics_after_a_success() -> None:

@@ -20,7 +20,7 @@ pytest.importorskip("aiohttp")
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
-    Scope,
+    Location,
     Secret,
     Settings,
 )
@@ -31,7 +31,7 @@ from dev_server.client import DevServer
 from dev_server.seed import DEFAULT_SEED
 
 PROJECT = "demo-project"
-SCOPE = Scope(PROJECT, "dev", "/app")
+SCOPE = Location(PROJECT, "dev", "/app")
 LOGIN, LIST = "universal-auth/login", "/secrets$"
 CANARY = "correct horse battery staple"
 

@@ -15,16 +15,16 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import state as state_module
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 
-SCOPE = Scope("project", "dev", "/app")
+SCOPE = Location("project", "dev", "/app")
 RECORD = """
 import sys
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Scope
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
-state = StateFile(sys.argv[1], Scope("project", "dev", "/app"))
+state = StateFile(sys.argv[1], Location("project", "dev", "/app"))
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[3])):
@@ -98,9 +98,9 @@ def test_fields_of_others_in_the_file_are_kept(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [Scope("other", "dev", "/app"), Scope("project", "prod", "/app"), Scope("project", "dev", "/")]
+    "other", [Location("other", "dev", "/app"), Location("project", "prod", "/app"), Location("project", "dev", "/")]
 )
-def test_the_file_of_another_scope_is_refused_and_left_alone(path: str, other: Scope) -> None:
+def test_the_file_of_another_scope_is_refused_and_left_alone(path: str, other: Location) -> None:
     StateFile(path, SCOPE).record("KEY", "value", 1)
     before = Path(path).read_bytes()
     mistaken = StateFile(path, other)

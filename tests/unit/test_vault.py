@@ -887,7 +887,10 @@ def test_a_directory_without_permission_is_told(
 import os, sys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError, MissingLibrary
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    InfisicalError,
+    MissingLibrary,
+)
 os.chdir(sys.argv[1])
 made = vault.Vault("vault", keys.Passphrase("{WORDS}"))
 made.put("A", "1")

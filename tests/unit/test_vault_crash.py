@@ -96,7 +96,7 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         left = int(line)
-        def counted(name, call):
+        def pluralize(name, call):
             def step(*arguments, **options):
                 global left
                 left -= 1
@@ -107,7 +107,7 @@ for line in sys.stdin:
             return step
         letter = other()
         for name in STEPS:
-            setattr(os, name, counted(name, getattr(os, name)))
+            setattr(os, name, pluralize(name, getattr(os, name)))
         write(letter)
         os.write(1, b"through\\n")
         os._exit(0)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable
 
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
 from ..core.redact import unexpected
-from ..core.times import time_of
+from ..core.times import format_time
 from . import report as reports
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def reported(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Report
 def _write(path: str, report: Report, started: float) -> None:
     if not path:
         return
-    ended = time_of(time.time())
+    ended = format_time(time.time())
     try:
         seconds = round(time.monotonic() - started, 3)
         reports.write(path, replace(report, ended=ended, seconds=seconds), durable=False)
@@ -113,7 +113,7 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     except InfisicalError as error:
         problem = error
         if work.result_file and not report.failed:
-            ended = time_of(time.time())
+            ended = format_time(time.time())
             report = replace(report, conclusion=error.conclusion, message=str(error), ended=ended)
             with contextlib.suppress(OSError):
                 reports.write(work.result_file, report, durable=False)

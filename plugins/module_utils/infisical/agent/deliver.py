@@ -428,9 +428,9 @@ def _tell(record: Record, done: Delivery) -> None:
                 done.unknown.append(unit)
             elif problem:
                 left.append(unit)
-                done.problems[unit] = StorageFailed(f"The unit {unit} could not be told to {verb}: {problem}. It is told with the "
-                    "next delivery."
-                )  # fmt: skip
+                done.problems[unit] = StorageFailed(
+                    f"The unit {unit} could not be told to {verb}: {problem}. It is told with the next delivery."
+                )
             else:
                 done.told.append(unit)
         record.untold[verb] = left

@@ -19,7 +19,7 @@ from ..client.transport import Transport
 from ..core import files
 from ..core.errors import Busy, CredentialsRejected, InfisicalError, LockedOut, error_class
 from ..core.model import is_whole, parse_json
-from ..core.times import time_of
+from ..core.times import format_time
 
 _HOUR = 3600.0
 _LONGEST = 24 * _HOUR
@@ -108,7 +108,7 @@ class GatedLogin(Login):
             "credential": self._hashed(salt), "salt": salt, "conclusion": error.conclusion,
             "message": str(error), "until": now + wait, "count": count,
         }  # fmt: skip
-        error.details = {**error.details, "next_login": time_of(now + wait)}
+        error.details = {**error.details, "next_login": format_time(now + wait)}
         self._write(noted)
 
     def _forget(self) -> None:
@@ -130,7 +130,7 @@ class GatedLogin(Login):
 
 
 def _still(refused: _Refused) -> InfisicalError:
-    after = time_of(refused.until)
+    after = format_time(refused.until)
     changed = (
         "as soon as other ones are rolled out" if refused.conclusion == CredentialsRejected.conclusion
         else "by then the lock-out should have ended"

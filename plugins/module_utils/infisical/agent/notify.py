@@ -16,7 +16,7 @@ from ..client.transport import post_json
 from ..core import files, systemd
 from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, Unreachable, after_writing
 from ..core.model import parse_json
-from ..core.times import seconds_of
+from ..core.times import parse_time
 from .report import OK, Report
 
 _COMMAND_SECONDS = 60.0
@@ -58,7 +58,7 @@ def event(told: Told, report: Report, reminder: float) -> str:
         return "recovery" if told.told_at else ""
     if report.conclusion not in told.told_at:
         return "failure"
-    last, now = seconds_of(told.told_at[report.conclusion]), seconds_of(report.ended)
+    last, now = parse_time(told.told_at[report.conclusion]), parse_time(report.ended)
     if reminder and last is not None and now is not None and not 0 <= now - last < reminder:
         return "reminder"
     return ""
@@ -129,7 +129,7 @@ def read(path: str) -> Told:
         if isinstance(told_at, str):  # as version 0.3 kept it: the last notification only
             told_at = {} if found["conclusion"] == OK else {found["conclusion"]: told_at}
         # A time that cannot be read would keep the reminder away for good.
-        is_sound = all(seconds_of(time) is not None for time in (since, *told_at.values()))
+        is_sound = all(parse_time(time) is not None for time in (since, *told_at.values()))
         return Told(since, told_at) if is_sound else Told()
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return Told()

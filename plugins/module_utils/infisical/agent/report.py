@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core import files
 from ..core.model import is_whole, parse_json
-from ..core.times import seconds_of
+from ..core.times import parse_time
 
 OK = "ok"
 """The conclusion of a cycle that did what it should."""
@@ -76,7 +76,7 @@ def _is_sound(name: str, value: Any) -> bool:
     if not isinstance(value, str):
         return False
     if name in ("ended", "next_login"):
-        return not value or seconds_of(value) is not None
+        return not value or parse_time(value) is not None
     return name == "message" or len(value) <= _LONGEST_WORD
 
 
@@ -118,8 +118,8 @@ def metrics(report: Report, head: Mapping[str, Any], secrets: int | None, genera
     """The text for the textfile collector of Prometheus' node exporter, from a report, a state file's head and the
     vault's number of entries and generation. What is not known is left out."""
     known: dict[str, Any] = {
-        "last_success_timestamp_seconds": seconds_of(str(head.get("last_sync"))),
-        "last_cycle_timestamp_seconds": seconds_of(report.ended),
+        "last_success_timestamp_seconds": parse_time(str(head.get("last_sync"))),
+        "last_cycle_timestamp_seconds": parse_time(report.ended),
         "last_cycle_failed": int(report.failed) if report.ended else None,
         "last_error": 1 if report.failed else None,
         "duration_seconds": report.seconds if report.ended else None,

@@ -392,10 +392,10 @@ def _push(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
 
 
 def _source(source: str) -> dict[str, str]:
-    from ..sync.pull import parsed_source, read_source
+    from ..sync.pull import parse_source, read_source
 
     if source == "-":
-        return parsed_source(_text(_stdin(), "from"), "standard input")
+        return parse_source(_text(_stdin(), "from"), "standard input")
     return read_source(os.path.abspath(os.path.expanduser(source)), may_be_pipe=True)
 
 

@@ -23,7 +23,7 @@ from ..core.errors import (
     ScopeMissing,
     SecretMissing,
 )
-from ..core.model import Scope, Secret, Settings, is_text, is_whole
+from ..core.model import Location, Secret, Settings, is_text, is_whole
 from .auth import Login
 from .transport import Call, Clock, TokenSource, Transport, encoded, segment
 
@@ -127,7 +127,7 @@ class Api:
     @overload
     def list_secrets(
         self,
-        scope: Scope,
+        scope: Location,
         *,
         recursive: bool = ...,
         include_imports: bool = ...,
@@ -138,7 +138,7 @@ class Api:
     @overload
     def list_secrets(
         self,
-        scope: Scope,
+        scope: Location,
         *,
         recursive: bool = ...,
         include_imports: bool = ...,
@@ -149,7 +149,7 @@ class Api:
 
     def list_secrets(
         self,
-        scope: Scope,
+        scope: Location,
         *,
         recursive: bool = False,
         include_imports: bool = False,
@@ -188,7 +188,7 @@ class Api:
 
     def get_secret(
         self,
-        scope: Scope,
+        scope: Location,
         key: str,
         *,
         include_imports: bool = False,
@@ -202,25 +202,25 @@ class Api:
         self._keep_out((secret,))
         return secret
 
-    def create_secret(self, scope: Scope, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
+    def create_secret(self, scope: Location, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
         """Create a secret. Raises InfisicalError, CONFLICT where it exists."""
         what = f"create the secret '{secret.key}' in {scope}"
         body = {**_scope_fields(scope), **_fields(secret, tag_ids)}
         return self._write("POST", secret.key, Operation.CREATE, what, scope, body, secret)
 
-    def update_secret(self, scope: Scope, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
+    def update_secret(self, scope: Location, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
         """Change a secret in what is not None. Raises InfisicalError, SECRET_MISSING where there is none."""
         what = f"update the secret '{secret.key}' in {scope}"
         body = {**_scope_fields(scope), **_fields(secret, tag_ids)}
         return self._write("PATCH", secret.key, Operation.UPDATE, what, scope, body, secret)
 
-    def delete_secret(self, scope: Scope, key: str) -> Written:
+    def delete_secret(self, scope: Location, key: str) -> Written:
         """Delete a secret. Raises InfisicalError, SECRET_MISSING where there is none."""
         what = f"delete the secret '{key}' from {scope}"
         return self._write("DELETE", key, Operation.DELETE, what, scope, _scope_fields(scope), Secret(key))
 
     def batch(
-        self, method: str, scope: Scope, secrets: Sequence[Secret], tag_ids: Sequence[str] | None = None
+        self, method: str, scope: Location, secrets: Sequence[Secret], tag_ids: Sequence[str] | None = None
     ) -> Written:
         """Create (POST), update (PATCH) or delete (DELETE) several secrets, all or none, in one request.
 
@@ -247,7 +247,14 @@ class Api:
         return Written(stored[0] if stored else None, approval_id, stored)
 
     def _write(
-        self, method: str, key: str, operation: Operation, what: str, scope: Scope, body: dict[str, Any], secret: Secret
+        self,
+        method: str,
+        key: str,
+        operation: Operation,
+        what: str,
+        scope: Location,
+        body: dict[str, Any],
+        secret: Secret,
     ) -> Written:
         # DELETE: the reference wants the scope in the query, real servers in the body; each ignores the other.
         query = _scope_fields(scope) if method == "DELETE" else None
@@ -341,7 +348,7 @@ class Api:
         )
         return next((_project(row) for row in rows if row.get("id") == project_id), None)
 
-    def folders(self, scope: Scope) -> list[Folder]:
+    def folders(self, scope: Location) -> list[Folder]:
         """The folders directly below a scope's path.
 
         Raises InfisicalError, SCOPE_MISSING where the path or environment does not exist, ROUTE_MISSING on a server
@@ -355,13 +362,13 @@ class Api:
             for row in _rows(data, "folders")
         ]
 
-    def create_folder(self, scope: Scope) -> None:
+    def create_folder(self, scope: Location) -> None:
         """Make the folder that a scope's path names, with its parents; no error where it exists."""
         parent, name = _split(scope.secret_path)
         body = {**_both_ids(scope), "name": name, "path": parent}
         self._folder_call("POST", "", f"create the folder of {scope}", body=body)
 
-    def delete_folder(self, scope: Scope, folder_id: str, *, force: bool) -> None:
+    def delete_folder(self, scope: Location, folder_id: str, *, force: bool) -> None:
         """Delete a folder by its id; `scope` names its path.
 
         Raises InfisicalError, INVALID if it holds anything and not `force`. Servers before `/api/v2/folders` delete
@@ -444,11 +451,11 @@ def connect(
     return Api(transport, tokens(transport))
 
 
-def _scope_fields(scope: Scope) -> dict[str, str]:
+def _scope_fields(scope: Location) -> dict[str, str]:
     return {**_both_ids(scope), "secretPath": scope.secret_path}
 
 
-def _both_ids(scope: Scope) -> dict[str, str]:
+def _both_ids(scope: Location) -> dict[str, str]:
     return {"projectId": scope.project_id, "workspaceId": scope.project_id, "environment": scope.environment}
 
 
@@ -547,7 +554,7 @@ _COLUMNS = itemgetter(
 )  # fmt: skip
 
 
-def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope, *, expanded: bool = False) -> tuple[Secret, ...]:
+def _secrets(rows: Sequence[Mapping[str, Any]], scope: Location, *, expanded: bool = False) -> tuple[Secret, ...]:
     """The secrets of a listing, which may be ten thousand: where all rows are as nearly all are, they are looked at
     column by column, which gives the same as `_secret` in a third of the time."""
     try:
@@ -583,7 +590,7 @@ def _secrets(rows: Sequence[Mapping[str, Any]], scope: Scope, *, expanded: bool 
     return tuple(map(Secret._make, zip(*columns)))
 
 
-def _secret(row: Mapping[str, Any], scope: Scope) -> Secret:
+def _secret(row: Mapping[str, Any], scope: Location) -> Secret:
     key, value = row.get("secretKey"), row.get("secretValue")
     if not isinstance(key, str) or (value is not None and not isinstance(value, str)):
         raise _unknown_shape("read a secret of an answer")
@@ -648,8 +655,8 @@ def _count(number: Any) -> int:
     return int(number) if is_whole(number) and number > 0 else 0
 
 
-def _imported(row: Mapping[str, Any], scope: Scope, expanded: bool) -> Imported:
-    source = Scope(scope.project_id, _text(row, "environment"), _text(row, "secretPath") or "/")
+def _imported(row: Mapping[str, Any], scope: Location, expanded: bool) -> Imported:
+    source = Location(scope.project_id, _text(row, "environment"), _text(row, "secretPath") or "/")
     secrets = _secrets(_rows(row, "secrets"), source, expanded=expanded)
     return Imported(source.environment, source.secret_path, secrets)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ..core.model import Scope
+from ..core.model import Location
 from ..core.plan import named
 
 _ANY = re.compile(r"\$\{[^{}]+\}")
@@ -70,7 +70,7 @@ def target(value: str, environment: str, path: str) -> Place | None:
     return (where[0], "/" + "/".join(where[1:]), name) if where else (environment, path, name)
 
 
-def warnings(scope: Scope, unresolved: Iterable[str], restored: Iterable[str], assumed: Iterable[str]) -> list[str]:
+def warnings(scope: Location, unresolved: Iterable[str], restored: Iterable[str], assumed: Iterable[str]) -> list[str]:
     """What a person should know of the secrets with these names, a sentence or two for each kind of finding."""
     found = []
     if names := named(unresolved):

@@ -28,11 +28,11 @@ from ..core.errors import (
 from ..core.model import (
     LONGEST_NAME_IN_PATH,
     Known,
+    Location,
     Merged,
-    Scope,
     Secret,
-    checked_name,
-    checked_value,
+    check_name,
+    check_value,
     same_value,
     trim,
 )
@@ -170,7 +170,7 @@ class Remote:
     def __init__(
         self,
         api: Api,
-        scope: Scope,
+        scope: Location,
         *,
         create_path: bool = False,
         overwrite_rotated: bool = False,
@@ -570,9 +570,9 @@ class Remote:
             self.state.check()
         for change in plan.changes:
             if change.action == "create":  # what is stored already may have a name that we would not give
-                checked_name(change.key)
+                check_name(change.key)
             if change.after is not None and change.after.value is not None:
-                checked_value(change.after.value, f"the value of '{change.key}'")
+                check_value(change.after.value, f"the value of '{change.key}'")
         return _Application(self, plan, log or (lambda done, total: None), make_path).run()
 
     def _before(self, wanted: Secret) -> Secret | None:

@@ -33,7 +33,7 @@ from ..core.errors import (
     Unreachable,
     WrongUse,
 )
-from ..core.model import Settings, counted, is_loopback
+from ..core.model import Settings, is_loopback, pluralize
 from ..core.redact import Sent
 from . import wire
 
@@ -305,7 +305,7 @@ class Transport:
         # Another process may have used this one up; then the one before it was counted here, if any.
         uses = uses or max(self._uses.values(), default=0)
         allow = (
-            f"the identity's tokens allow {counted(uses, 'use')}" if uses else "the identity's tokens allow few uses"
+            f"the identity's tokens allow {pluralize(uses, 'use')}" if uses else "the identity's tokens allow few uses"
         )
         mend = (
             "Raise the maximum number of uses of its access tokens (0 is no limit) in Infisical, under the identity's "

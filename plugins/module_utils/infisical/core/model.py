@@ -41,7 +41,7 @@ _ECMASCRIPT_SPACE = (
 
 
 @dataclass(frozen=True)
-class Scope:
+class Location:
     """Where secrets lie: a folder (`secret_path`) of an environment (slug) of a project (id)."""
 
     project_id: str
@@ -184,9 +184,9 @@ class Settings:
         if not 0 < size <= LARGEST_RESPONSE:
             problem = f"must be more than 0 and at most {LARGEST_RESPONSE:g} MiB (got {size:g})."
             raise ConfigurationError("max_response_size", problem)
-        return replace(settings, url=checked_url(settings.url, settings.allow_http))
+        return replace(settings, url=check_url(settings.url, settings.allow_http))
 
-    def scope(self) -> Scope:
+    def scope(self) -> Location:
         """The scope that the options name. Raises ConfigurationError where a part of it is missing."""
         if not self.project_id:
             raise NotGiven("project_id", "the project's id from its settings page")
@@ -195,7 +195,7 @@ class Settings:
                 "environment", "an environment's slug; there is no default, so that nobody writes to production by "
                 "accident"
             )  # fmt: skip
-        return Scope(self.project_id, self.environment, checked_path(self.secret_path))
+        return Location(self.project_id, self.environment, check_path(self.secret_path))
 
 
 class NotGiven(ConfigurationError):
@@ -224,7 +224,7 @@ def require(settings: Settings, option: str, meaning: str) -> str:
     return str(value)
 
 
-def checked_url(url: str, allow_http: bool) -> str:
+def check_url(url: str, allow_http: bool) -> str:
     """`url` as `scheme://host[:port][/prefix]`, where a gateway has put the server below a path. A path `/api` at the
     end is trimmed, everything that is no base URL refused."""
     if not url:
@@ -332,7 +332,7 @@ def secret_hash(key: str, value: str) -> str:
     return hashlib.sha256(f"{key}:{value}".encode()).hexdigest()
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """So many of something: "1 host", "1,000 hosts"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
@@ -345,7 +345,7 @@ def shown(text: str) -> str:
     )
 
 
-def checked_path(path: str) -> str:
+def check_path(path: str) -> str:
     """A secret path with one slash between folders and none at the end. Raises ConfigurationError."""
     if not path.startswith("/"):
         raise ConfigurationError("secret_path", f"'{path}' must start with a slash, like /app/database")
@@ -355,7 +355,7 @@ def checked_path(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def checked_name(name: object, option: str = "name") -> str:
+def check_name(name: object, option: str = "name") -> str:
     """A secret's name as the server will store it (outer white space trimmed). Raises ConfigurationError."""
     if name is None:
         raise ConfigurationError(option, NULL)
@@ -371,7 +371,7 @@ def checked_name(name: object, option: str = "name") -> str:
     return trimmed
 
 
-def normalized_name(name: str, option: str = "name") -> str:
+def normalize_name(name: str, option: str = "name") -> str:
     """`name` in upper case, with every run of characters outside `[A-Z0-9_]` made one underscore.
 
     Raises ConfigurationError where nothing but underscores would be left.
@@ -382,7 +382,7 @@ def normalized_name(name: str, option: str = "name") -> str:
     return normalized
 
 
-def checked_value(value: object, option: str = "value") -> str:
+def check_value(value: object, option: str = "value") -> str:
     """A secret's value. Raises ConfigurationError for anything but a string, without telling the value."""
     if value is None:
         raise ConfigurationError(option, NULL)
@@ -396,20 +396,18 @@ def checked_value(value: object, option: str = "value") -> str:
     return value
 
 
-def checked_metadata(
-    metadata: Mapping[Any, Any] | None, option: str = "metadata"
-) -> tuple[tuple[str, str], ...] | None:
+def check_metadata(metadata: Mapping[Any, Any] | None, option: str = "metadata") -> tuple[tuple[str, str], ...] | None:
     """Metadata as sorted pairs, None for None. Raises ConfigurationError where a key or value is no string."""
     if metadata is None:
         return None
     for key, value in metadata.items():
         if not isinstance(key, str) or not key:
             raise ConfigurationError(option, f"the key {key!r} must be a string that is not empty: quote it.")
-        checked_value(value, f"{option}.{key}")
+        check_value(value, f"{option}.{key}")
     return tuple(sorted(metadata.items()))
 
 
-def checked_keys(
+def check_keys(
     keys: Iterable[str] | None, metadata: tuple[tuple[str, str], ...] | None, option: str = "encrypted_metadata"
 ) -> tuple[str, ...]:
     """Keys of metadata, sorted. Raises ConfigurationError for one that `metadata` lacks."""

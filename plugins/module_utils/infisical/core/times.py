@@ -13,7 +13,7 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def seconds_of(time: str) -> float | None:
+def parse_time(time: str) -> float | None:
     """Seconds since the epoch of a time as reports have it, None for another text."""
     try:
         return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
@@ -21,6 +21,6 @@ def seconds_of(time: str) -> float | None:
         return None
 
 
-def time_of(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """The time as reports have it, from seconds since the epoch."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -29,7 +29,7 @@ from ..core.errors import (
     no_environment,
     no_project,
 )
-from ..core.model import Scope, Secret
+from ..core.model import Location, Secret
 from .graph import Graph, Listed, ListedSecret, Place, Project, places_to_ask
 
 _Rows = Sequence[ListedSecret]
@@ -183,7 +183,7 @@ class _Inquiry:
     def _environment(self, root: Place, places: Sequence[Place]) -> None:
         """All of an environment, or where the identity may not see that, the folders of interest in it."""
         try:
-            listing = Remote(self.api, Scope(*root)).listing(recursive=True, view_values=False)
+            listing = Remote(self.api, Location(*root)).listing(recursive=True, view_values=False)
             self.listed.append((root, _rows(listing.secrets)))
         except InfisicalError as error:
             self._tolerate(error, root)
@@ -202,7 +202,7 @@ class _Inquiry:
             return
         rows: _Rows = ()
         try:
-            found = self.api.list_secrets(Scope(*place), recursive=recursive, view_values=False)
+            found = self.api.list_secrets(Location(*place), recursive=recursive, view_values=False)
             rows = _rows(found.secrets)
             if not rows:
                 self._was_in_vain(place)
@@ -234,7 +234,7 @@ class _Inquiry:
             if text not in self.done.warnings:
                 self.done.warnings.insert(0, text)
         elif error is not self.stopped:
-            self.done.warnings.append(f"Secrets of {Scope(*place)} stay as they were known: {error}")
+            self.done.warnings.append(f"Secrets of {Location(*place)} stay as they were known: {error}")
 
     def _tolerate(self, error: InfisicalError, place: Place | None = None) -> None:
         """Go on after an error that concerns one question, and stop asking an Infisical that is not reached or has too

@@ -213,15 +213,15 @@ def _encoded(part: str) -> str:
     return quote(part, safe="", errors="surrogatepass")
 
 
-def time_text(time: Any) -> str | None:
+def normalize_time(time: Any) -> str | None:
     """A time of whatever precision as graphs have it (ISO 8601, UTC, seconds), None for what is none."""
-    seconds = seconds_of(time)
+    seconds = parse_time(time)
     if seconds is None:
         return None
     return datetime.fromtimestamp(int(seconds), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def seconds_of(time: Any) -> float | None:
+def parse_time(time: Any) -> float | None:
     """Seconds since the epoch of a time in ISO 8601, None for what is none."""
     if not isinstance(time, str) or len(time) > 40:
         return None
@@ -324,7 +324,7 @@ def _newest(listed: Listed) -> dict[str, KnownSecret]:
     places: dict[str, Place] = {}
     for path, name, version, updated_at, own_id in listed.secrets:
         place = places.get(path) or places.setdefault(path, listed.place._replace(path=path))
-        secret = KnownSecret(place, name, version, time_text(updated_at) or "", False, own_id)
+        secret = KnownSecret(place, name, version, normalize_time(updated_at) or "", False, own_id)
         id_ = secret_id(place, name)
         other = found.get(id_)
         if other is None or (other.updated_at or "", other.version) < (secret.updated_at or "", version):
@@ -513,11 +513,11 @@ def parsed_answer(data: Any, time: str) -> HostAnswer:
         json.dumps(data, ensure_ascii=False).encode("utf-8")
         agent = _text(data, "agent")
         secrets: dict[str, KnownSecret] = {}
-        told_at = seconds_of(data["time"])
+        told_at = parse_time(data["time"])
         if told_at is None:
             raise ValueError("'time' is no time")
         # A clock that is ahead would make a host seem to have synced just now for as long as it is.
-        ahead = max(0.0, told_at - (seconds_of(time) or math.inf))
+        ahead = max(0.0, told_at - (parse_time(time) or math.inf))
         vaults = []
         jobs = _rows(data, "jobs")
         _check_sizes(jobs)
@@ -539,7 +539,7 @@ def parsed_answer(data: Any, time: str) -> HostAnswer:
                     problem=None if vault.problem is None else _cut(vault.problem),
                     # One that is yet to come is of a clock that was put right since: nobody knows when it was.
                     last_sync=_earlier(vault.last_sync, ahead)
-                    if (seconds_of(vault.last_sync) or 0) <= told_at
+                    if (parse_time(vault.last_sync) or 0) <= told_at
                     else None,
                     environment_checked=_earlier(vault.environment_checked, ahead),
                     ended=_earlier(vault.ended, ahead),
@@ -577,10 +577,10 @@ def _cut(text: str) -> str:
 
 def _earlier(time: str | None, seconds: float) -> str | None:
     """A time of a clock that is so many seconds ahead, None for what is none."""
-    then = seconds_of(time)
+    then = parse_time(time)
     if then is None or not seconds:
         return None if then is None else time
-    return time_text(datetime.fromtimestamp(max(0.0, then - seconds), timezone.utc).isoformat())
+    return normalize_time(datetime.fromtimestamp(max(0.0, then - seconds), timezone.utc).isoformat())
 
 
 _UNSOUND = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)

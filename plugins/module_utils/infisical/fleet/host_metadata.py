@@ -18,8 +18,8 @@ from ..agent.config import Settled
 from ..agent.schedule import interval_minutes
 from ..core import systemd
 from ..core.errors import InfisicalError, StorageFailed
-from ..core.model import checked_path, checked_url, parse_json
-from ..core.times import time_of
+from ..core.model import check_path, check_url, parse_json
+from ..core.times import format_time
 from ..core.version import VERSION
 from ..sync.pull import ALL
 from ..vault.state import StateFile
@@ -34,7 +34,7 @@ def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "schema": METADATA_SCHEMA,
         "version": SCHEMA_VERSION,
         "host": socket.gethostname(),
-        "time": time_of(time.time()),
+        "time": format_time(time.time()),
         "agent": agent,
         "jobs": list(jobs),
     }
@@ -98,9 +98,9 @@ def _configured(job: str, settled: Settled) -> dict[str, Any]:
     found["environment"] = settled.first(("sync", "environment"), ("infisical", "environment")) or ""
     path = settled.first(("sync", "secret_path"), ("infisical", "secret_path")) or "/"
     with contextlib.suppress(InfisicalError):
-        found["service"] = checked_url(found["service"], allow_http=True)
+        found["service"] = check_url(found["service"], allow_http=True)
     with contextlib.suppress(InfisicalError):
-        found["secret_path"] = checked_path(path)
+        found["secret_path"] = check_path(path)
     found["recursive"] = bool(settled.first(("sync", "recursive")))
     found["key_format"] = settled.first(("sync", "key_format")) or "{key}"
     found["normalize_names"] = bool(settled.first(("sync", "normalize_names")))

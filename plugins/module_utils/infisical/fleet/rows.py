@@ -21,8 +21,8 @@ from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from ..core.errors import ConfigurationError
-from ..core.model import counted, normalized_name, shown
-from .graph import AgentVault, Graph, Hold, JobScope, KnownSecret, Place, seconds_of
+from ..core.model import normalize_name, pluralize, shown
+from .graph import AgentVault, Graph, Hold, JobScope, KnownSecret, Place, parse_time
 
 INTERVALS = 2.0
 """After how many intervals without a sync that succeeded a vault is stale."""
@@ -73,7 +73,7 @@ class Facts:
 
     def age(self, time: str | None) -> int | None:
         """Whole seconds since a time, None where there is none. A clock that was set back makes no negative age."""
-        seconds = seconds_of(time)
+        seconds = parse_time(time)
         return None if seconds is None else max(0, int(self.now - seconds))
 
     def state_of_hold(self, hold: Hold) -> str:
@@ -148,7 +148,7 @@ def _identity(scope: JobScope, secret: KnownSecret) -> _Identity:
     name = secret.name
     if scope.normalize_names:
         with contextlib.suppress(ConfigurationError):
-            name = normalized_name(name)
+            name = normalize_name(name)
     return (
         name,
         secret.place.path if "{path}" in scope.key_format else "",
@@ -640,11 +640,11 @@ def problems(graph: Graph) -> list[str]:
     """What Infisical did not tell when it was last asked: why it does not list any more what it listed before, with the
     number of places, and how many places it has never listed, which may be what a host has made up."""
     reasons = Counter(source.problem for source in graph.sources.values() if source.problem and source.listed_at)
-    found = [f"{shown(reason)} ({counted(count, 'place')})" for reason, count in reasons.most_common(_MOST_PROBLEMS)]
+    found = [f"{shown(reason)} ({pluralize(count, 'place')})" for reason, count in reasons.most_common(_MOST_PROBLEMS)]
     if len(reasons) > _MOST_PROBLEMS:
         found.append(f"{len(reasons) - _MOST_PROBLEMS} more reasons")
     never = sum(source.problem is not None and source.listed_at is None for source in graph.sources.values())
-    return found + [f"{counted(never, 'place')} never listed (the query type=source says why)"] * bool(never)
+    return found + [f"{pluralize(never, 'place')} never listed (the query type=source says why)"] * bool(never)
 
 
 def unknown_hosts(graph: Graph) -> list[str]:

@@ -46,9 +46,9 @@ from ..core.errors import (
     no_environment,
     no_project,
 )
-from ..core.model import Scope, Secret, checked_name, checked_path, checked_value, counted, normalized_name
+from ..core.model import Location, Secret, check_name, check_path, check_value, normalize_name, pluralize
 from ..core.plan import Action, Change, Plan, build, differs_in_vault, guard, guard_empty, named
-from ..core.times import now, seconds_of
+from ..core.times import now, parse_time
 from ..vault.session import STATE_BEHIND
 from ..vault.state import HMAC, SHA256, StateFile
 from ..vault.store import Contents, Vault
@@ -84,9 +84,9 @@ class Pull:
     allow_empty: bool = False
     state_hash: str = SHA256
 
-    def scope(self, project_id: str) -> Scope:
+    def scope(self, project_id: str) -> Location:
         """The scope of one of the projects."""
-        return Scope(project_id, self.environment, self.secret_path)
+        return Location(project_id, self.environment, self.secret_path)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _checked(job: Pull) -> Pull:
     if ALL in job.project_ids and len(job.project_ids) > 1:
         raise ConfigurationError("project_ids", f"'{ALL}' stands for all projects, and alone.")
     project_ids = () if job.project_ids == (ALL,) else job.project_ids
-    return replace(job, project_ids=project_ids, secret_path=checked_path(job.secret_path))
+    return replace(job, project_ids=project_ids, secret_path=check_path(job.secret_path))
 
 
 def _check_percent(percent: float) -> None:
@@ -287,7 +287,7 @@ class _Cycle:
     warnings: list[str] = field(default_factory=list)
     failed: dict[str, InfisicalError] = field(default_factory=dict)
     lacking: dict[str, InfisicalError] = field(default_factory=dict)
-    asked: dict[Scope, str] = field(default_factory=dict)
+    asked: dict[Location, str] = field(default_factory=dict)
     """What `_unseen` has found, because the plan is made before the vault is locked and again under the lock."""
     shares: bool = False
     """Whether another job holds something that this one would hold too."""
@@ -602,21 +602,21 @@ class _Cycle:
         """Refuse to delete all that came from a folder unless a secret of it is really gone: a list silently leaves out
         what the identity may not read (assumed of imports, which may then be there without secrets, or not at all). One
         request for each such folder."""
-        gone: dict[Scope, str] = {}
+        gone: dict[Location, str] = {}
         for change in plan.changes:
             held = change.before
             if change.action == "delete" and held is not None and held.job == self.job.job:
-                scope = Scope(held.project_id, held.environment, held.secret_path)
+                scope = Location(held.project_id, held.environment, held.secret_path)
                 if scope not in gone or needs_batch(gone[scope]):
                     gone[scope] = held.key
         if not gone or self.job.max_delete_percent == 100:
             return
-        imported: set[Scope] = set()
+        imported: set[Location] = set()
         for project_id, listing in listings.items():
-            imported |= {Scope(project_id, one.environment, one.secret_path) for one in listing.imports}
+            imported |= {Location(project_id, one.environment, one.secret_path) for one in listing.imports}
             for secrets in (listing.secrets, *(one.secrets for one in listing.imports)):
                 for secret in secrets:
-                    gone.pop(Scope(project_id, secret.environment, secret.secret_path), None)
+                    gone.pop(Location(project_id, secret.environment, secret.secret_path), None)
         for scope, key in gone.items():
             asked = scope in imported or self._lists(scope)
             if scope.project_id not in listings or not (asked or self.job.include_imports):
@@ -632,13 +632,13 @@ class _Cycle:
                     "set max_delete_percent: 100 for this run.",
                 )
 
-    def _lists(self, scope: Scope) -> bool:
+    def _lists(self, scope: Location) -> bool:
         """Whether the job lists a folder itself, and does not import it."""
         root = self.job.secret_path
         below = self.job.recursive and scope.secret_path.startswith(root.rstrip("/") + "/")
         return scope.environment == self.job.environment and (below or scope.secret_path == root)
 
-    def _unseen(self, scope: Scope, key: str, listed: bool) -> str:
+    def _unseen(self, scope: Location, key: str, listed: bool) -> str:
         """Why a secret that no listing has may be there, empty if it is not. If its folder is not `listed`, it may be
         there to be read: it is imported no longer."""
         try:
@@ -758,7 +758,7 @@ def _found_now() -> dict[str, str]:
 
 
 def _is_recent(asked: Any) -> bool:
-    then = seconds_of(str(asked))
+    then = parse_time(str(asked))
     return then is not None and 0 <= time.time() - then < _CHECK_EVERY
 
 
@@ -779,7 +779,7 @@ def _holds_something(listing: Listing) -> bool:
 
 
 def _place(secret: Secret) -> str:
-    scope = Scope(secret.project_id, secret.environment, secret.secret_path)
+    scope = Location(secret.project_id, secret.environment, secret.secret_path)
     return f"'{secret.key}' of {scope}"
 
 
@@ -834,14 +834,14 @@ def vault_name(job: Pull, secret: Secret, project: Project) -> str:
         name += "" if after_empty else text
         name += values.get(part, "")
         after_empty = part == "path" and not values["path"]
-    return normalized_name(name, "key_format") if job.normalize_names else name
+    return normalize_name(name, "key_format") if job.normalize_names else name
 
 
 # Push
 
 
 def scope_state(
-    path: str, scope: Scope, *, state_hash: str = SHA256, vault: Vault | None = None, warn: Log | None = None
+    path: str, scope: Location, *, state_hash: str = SHA256, vault: Vault | None = None, warn: Log | None = None
 ) -> StateFile | None:
     """The state file of what is pushed to a scope, None for an empty path. Raises ConfigurationError."""
     if not path:
@@ -865,10 +865,10 @@ def read_source(path: str, *, may_be_pipe: bool = False) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise ConfigurationError("source_file", f"'{path}' cannot be read: {reason}.") from None
-    return parsed_source(text, path)
+    return parse_source(text, path)
 
 
-def parsed_source(text: str, path: str) -> dict[str, str]:
+def parse_source(text: str, path: str) -> dict[str, str]:
     """Secrets from the text of a file, as `read_source`; `path` is for messages."""
     text = text[1:] if text.startswith("\ufeff") else text  # a byte-order mark, as editors of Windows write it
     if not text.lstrip().startswith(("{", "[")):
@@ -887,7 +887,7 @@ def parsed_source(text: str, path: str) -> dict[str, str]:
     if twice:
         raise ConfigurationError("source_file", f"'{path}' holds {named(twice)} more than once.")
     found = {name: {} if isinstance(value, _Pairs) else value for name, value in pairs}
-    return {name: checked_value(value, f"source_file: {name}") for name, value in found.items()}
+    return {name: check_value(value, f"source_file: {name}") for name, value in found.items()}
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -896,7 +896,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 def push(
     api: Api,
-    scope: Scope,
+    scope: Location,
     source: Mapping[str, str],
     job: Push,
     *,
@@ -965,11 +965,11 @@ def push(
     return outcome
 
 
-def _count_pushed(vault_state: StateFile | None, names: Collection[str], outcome: Outcome, scope: Scope) -> None:
+def _count_pushed(vault_state: StateFile | None, names: Collection[str], outcome: Outcome, scope: Location) -> None:
     """Count what was pushed from a vault."""
     if vault_state is None or not names:
         return
-    written = f"Wrote {counted(len(names), 'change')} to {scope}. Only the count of pushes was not saved."
+    written = f"Wrote {pluralize(len(names), 'change')} to {scope}. Only the count of pushes was not saved."
     with after_writing(written, **outcome.as_result()):
         vault_state.pushed(len(names))
 
@@ -980,14 +980,14 @@ def _wanted(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
     given: dict[str, str] = {}
     for name, value in source.items():
         option = f"secrets, the name {name!r}"
-        key = normalized_name(checked_name(name, option), option) if normalize else checked_name(name, option)
+        key = normalize_name(check_name(name, option), option) if normalize else check_name(name, option)
         if key in desired:
             raise Ambiguous(
                 f"Nothing was changed: '{given[key]}' and '{name}' would both be written as '{key}'. Rename one of "
                 "them" + (", or leave normalize_names off." if normalize else "."),
             )
         given[key] = name
-        desired[key] = Secret(key, checked_value(value, f"secrets: {name}"))
+        desired[key] = Secret(key, check_value(value, f"secrets: {name}"))
     return desired
 
 

@@ -227,7 +227,7 @@ def make_key_file(path: str) -> bool:
         raise files.explained(error, f"The key file {path} cannot be made", path) from None
 
 
-def checked_new(source: KeySource) -> None:
+def check_new_key(source: KeySource) -> None:
     """Refuse a passphrase that is too short to protect a vault. Raises ConfigurationError."""
     if source.kind == "passphrase" and len(source.secret().decode("utf-8")) < SHORTEST_PASSPHRASE:
         raise ConfigurationError(

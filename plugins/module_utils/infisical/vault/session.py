@@ -14,9 +14,9 @@ from typing import Any, Callable
 
 from ..core import files
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
-from ..core.model import checked_name, checked_value
+from ..core.model import check_name, check_value
 from ..core.plan import Plan
-from ..core.times import seconds_of
+from ..core.times import parse_time
 from .keys import KeySource
 from .state import HMAC, StateFile, path_beside
 from .store import Contents, Vault
@@ -57,7 +57,7 @@ def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = 
 
     What a job pulls under that name again replaces it at the job's next cycle.
     """
-    name, value = checked_name(name), checked_value(value)
+    name, value = check_name(name), check_value(value)
     if not check:
         state.check()
     plan = vault.put(name, value, check=check)
@@ -115,7 +115,7 @@ def status(vault: Vault, state: StateFile) -> dict[str, Any]:
 
 
 def _age(last: Any) -> int | None:
-    then = seconds_of(str(last))
+    then = parse_time(str(last))
     # A clock that was set back makes no negative age.
     return None if then is None else max(0, int(time.time() - then))
 

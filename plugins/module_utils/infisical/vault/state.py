@@ -20,7 +20,7 @@ from typing import Any, Callable
 
 from ..core import files
 from ..core.errors import ConfigurationError
-from ..core.model import Scope, canonical_value, is_whole, parse_json, secret_hash
+from ..core.model import Location, canonical_value, is_whole, parse_json, secret_hash
 from ..core.times import now
 
 LOCK_TIMEOUT = 30.0
@@ -68,7 +68,7 @@ class StateFile:
     def __init__(
         self,
         path: str,
-        scope: Scope | None = None,
+        scope: Location | None = None,
         warn: Callable[[str], None] | None = None,
         *,
         hash_key: bytes | None = None,

@@ -31,7 +31,7 @@ from ..core.errors import (
     VaultMissing,
     WrongKey,
 )
-from ..core.model import Secret, checked_name, checked_value, is_text, is_whole, parse_json
+from ..core.model import Secret, check_name, check_value, is_text, is_whole, parse_json
 from ..core.plan import Change, Plan
 from ..core.times import now
 from . import keys
@@ -228,7 +228,7 @@ class Vault:
 
         An entry that has this value already stays as it is, also with the job that it belongs to.
         """
-        name, value = checked_name(name), checked_value(value)
+        name, value = check_name(name), check_value(value)
 
         def plan(contents: Contents) -> Plan:
             before = contents.get(name)
@@ -298,7 +298,7 @@ class Vault:
 
         Where it fails, the message says which key opens what, and this object uses the one that opens the vault.
         """
-        keys.checked_new(new)
+        keys.check_new_key(new)
         same = self.uses(new)
         with self._locked(create=False):
             opened = self._open()
@@ -506,7 +506,7 @@ class Vault:
         problem = files.unwritable(os.path.dirname(self.path))
         if problem is not None:
             raise files.explained(problem, f"The vault {self.path} cannot be made", self.path)
-        keys.checked_new(self._keys)
+        keys.check_new_key(self._keys)
         vault_id, data_key = _random(16), _random(keys.KEY_BYTES)
         header = self._wrapped(self._keys, vault_id, data_key)
         contents = Contents(vault_id.hex(), 0, {}, _hash_key(data_key, vault_id), (), 0, self.path, b"{}")
@@ -717,9 +717,9 @@ def _encoded(
         # Its text and context would quote what is around the place.
         pass
     for name, row in rows.items():
-        checked_value(row[0], f"the value of {name!r}")
+        check_value(row[0], f"the value of {name!r}")
         for part in (name, *(part for part in row[2:] if isinstance(part, str))):
-            checked_value(part, f"the name, id or time of {name!r}")
+            check_value(part, f"the name, id or time of {name!r}")
     raise ConfigurationError("job", "a project, environment, path or job is no Unicode text. Nothing was changed.")
 
 
