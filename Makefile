@@ -6,7 +6,7 @@
 PYTHON ?= python3
 ARGS ?=
 TARGETS = demo test check unit contract page integration molecule matrix bench fleet-load lint style repair types \
-	ansible-lint sanity docs docs-lint changelog build install server
+	prose reading ansible-lint sanity docs docs-lint changelog build install server
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
@@ -31,6 +31,8 @@ lint: ## style and types
 style: ## ruff
 repair: ## let ruff repair style in the checkout; ARGS="path" for one file
 types: ## mypy
+prose: ## spelling and plain English; ARGS="check plugins" for other folders
+reading: ## a random sample of the prose for a reader; ARGS=SEED
 ansible-lint: ## ansible-lint
 sanity: ## ansible-test sanity
 docs: ## the manual as HTML

@@ -201,6 +201,21 @@ def types(arguments: Arguments) -> None:
         _run([used.tool("mypy"), *files, *arguments], staged, {**variables, "MYPYPATH": path})
 
 
+def prose(arguments: Arguments) -> None:
+    """Check spelling and wording; without folders, in the folders that are clean."""
+    _tool_of_lint("prose.py", arguments or ["check"])
+
+
+def reading(arguments: Arguments) -> None:
+    """Print a sample of the prose for a reader; the argument is the seed."""
+    _tool_of_lint("reading.py", arguments)
+
+
+def _tool_of_lint(name: str, arguments: Arguments) -> None:
+    used, staged = _tools("lint"), stage()
+    _run([used.python, TOOLS / name, *arguments], staged, _variables(used, staged))
+
+
 def ansible_lint(arguments: Arguments) -> None:
     used, staged = _tools("ansible-lint"), stage()
     _run([used.tool("ansible-lint"), "--offline", *arguments], staged, _variables(used, staged))
@@ -359,7 +374,7 @@ def lint(arguments: Arguments) -> None:
     _steps(["style", "types"])
 
 
-CHECK = ["style", "types", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
+CHECK = ["style", "types", "prose", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
 ALL = [*CHECK, "page", "demo", "integration", "molecule", "sanity", "docs", "install", "rest-of-matrix"]
 
 
@@ -389,6 +404,8 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "page": page,
     "integration": integration,
     "sanity": sanity,
+    "prose": prose,
+    "reading": reading,
     "ansible-lint": ansible_lint,
     "docs-lint": docs_lint,
     "docs": docs,
