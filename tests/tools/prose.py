@@ -191,7 +191,7 @@ def check(folders: tuple[str, ...]) -> int:
     """Print the faults of folders of the working directory and return the exit status."""
     faults = [fault for item in collect(folders) for fault in find_faults(item)]
     print("\n".join(faults), f"prose: {len(faults)} faults in {', '.join(folders)}", sep="\n")
-    return 1 if faults else subprocess.call([sys.executable, "-m", "codespell_lib", *folders])
+    return subprocess.call([sys.executable, "-m", "codespell_lib", *folders]) or int(bool(faults))
 
 
 if __name__ == "__main__":
