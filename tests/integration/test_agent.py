@@ -230,7 +230,7 @@ def test_a_playbook_without_a_host_fails(ansible: Controller, playbook: str) -> 
 
 def test_the_controller_itself_can_be_a_playbooks_host(ansible: Controller) -> None:
     run = ansible.run("ansible-playbook", ["keyfleet.infisical.sync", "--check"], hosts=["host1"])
-    assert "so nothing was done" not in run.text and run.results("Vault holds what Infisical holds", "localhost")
+    assert "so nothing was done" not in run.text and run.results("Pull the secrets into the vault", "localhost")
 
 
 def test_the_filter_says_what_a_rate_limit_does_not_bear(ansible: Controller) -> None:
