@@ -23,7 +23,7 @@ html_use_index = False
 nitpicky = True
 default_role = "any"
 
-# Where Ansible's own manual defines what pages of plugins refer to. An inventory of it would be downloaded in every
+# The pages of Ansible's own manual that plugins refer to. An inventory of it would be downloaded in every
 # build; the manual builds without a network instead.
 ANSIBLE_MANUAL = "https://docs.ansible.com/ansible/latest"
 ANSIBLE_PAGES = {

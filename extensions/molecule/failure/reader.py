@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads a dotenv file over and over until /run/reader-stops is there; prints how often it was not whole."""
+"""Reads a dotenv file repeatedly until /run/reader-stops exists, and prints how often it was incomplete."""
 
 from __future__ import annotations
 

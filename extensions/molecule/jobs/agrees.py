@@ -1,9 +1,9 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compares what an application gets with what it should get, and says which names differ, never their values.
+"""Compares the secrets of an application with the expected ones, and prints the names that differ, never values.
 
-agrees WHAT environment|json|files [PATH]; what it should get is in expected.json beside this, {WHAT: {name: value}}.
+agrees WHAT environment|json|files [PATH]; expected.json in the same folder has the expected values, {WHAT: {name: value}}.
 """
 
 from __future__ import annotations

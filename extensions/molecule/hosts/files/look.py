@@ -1,9 +1,9 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prints as JSON how the agent of this host is, once nothing of it is running any more; the arguments are files.
+"""Prints the state of this host's agent as JSON after all its services have ended. The arguments are further files.
 
-A value is never in it: of a file there is a hash.
+The output contains hashes of files, never values.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def said(*command: str) -> str:
 
 
 def wait() -> None:
-    """What a cycle starts may run on after it."""
+    """Wait for the services that a cycle has started."""
     deadline = time.monotonic() + SECONDS
     while said("systemctl", "list-jobs", "--no-legend", "infisical-*", "app*") and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
 def look(path: Path) -> dict[str, object] | None:
-    """A file's content as a hash, and what else would tell that it was written anew; None where there is none."""
+    """Return the hash of a file and the attributes that change if it is written again, or None if it does not exist."""
     try:
         info = path.stat()
     except FileNotFoundError:

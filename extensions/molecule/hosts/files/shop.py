@@ -1,9 +1,9 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An application as there are many: its secrets are in its environment, and it takes new ones when it is reloaded.
+"""A typical application: it has secrets in its environment, and reads new ones when it is reloaded.
 
-It writes down each time that it does, as a line with what happened, when, and the hash of its password.
+For each start and reload it writes a line with the event, the time, and the hash of its password.
 """
 
 from __future__ import annotations
