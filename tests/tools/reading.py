@@ -19,7 +19,7 @@ MARKUP = [
     (re.compile(r":[a-z:]+:`([^`<]*?)\s*<[^`>]*>`"), r"\1"),
     (re.compile(r":[a-z:]+:`([^`]*)`"), r"\1"),
     (re.compile(r"\b[OVMPCBIEU]\(([^)]*)\)"), r"\1"),
-    (re.compile(r"`+"), ""),
+    (re.compile(r"`+|\*\*|:(?=:$)"), ""),
 ]
 
 

@@ -16,6 +16,7 @@ TOOLS = Path(__file__).parents[1] / "tools"
 @pytest.fixture
 def prose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # noqa: ANN201
     """The tool's module, with an empty folder as its working directory."""
+    pytest.importorskip("yaml")  # modules run without it
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.chdir(tmp_path)
     import prose

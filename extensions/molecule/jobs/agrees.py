@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compares the secrets of an application with the expected ones, and prints the names that differ, never values.
 
-agrees WHAT environment|json|files [PATH]; expected.json in the same folder has the expected values, {WHAT: {name: value}}.
+agrees WHAT environment|json|files [PATH]; expected.json in the same folder has {WHAT: {name: expected value}}.
 """
 
 from __future__ import annotations
