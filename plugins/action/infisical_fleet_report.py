@@ -20,7 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     after_writing,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, fleet_page, options, run_cache
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -54,8 +54,6 @@ class ActionModule(InfisicalAction):
             if files.is_same_place(path, taken):
                 name, other = (name, other) if name in paths else (other, name)
                 raise ConfigurationError(name, f"must be another file than {other} (got '{paths[name]}').")
-        if "html_file" in paths:
-            fleet_page.require()  # before anybody is asked
         settings = Settings.from_options(options.resolve(dict(self._task.args), task_vars, self._templar.template))
         with self._alone(paths):
             return self._report(settings, hosts, paths, mode, forget_absent=given["forget_absent_hosts"])

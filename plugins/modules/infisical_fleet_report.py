@@ -9,17 +9,17 @@ DOCUMENTATION = r"""
 module: infisical_fleet_report
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Tell which host holds which secret in which version
+short_description: Report which host holds which secret in which version
 description:
-  - Keeps the metadata graph of a fleet in a file on the controller. It has the Infisical, its projects and secrets, the
-    vaults of the hosts' jobs, and which vault holds which secret in which version since when; never a value, a hash of
-    one, or anything else that is made of one.
-  - What is in the graph comes from O(hosts), and from Infisical, which is asked for names and versions with values
-    hidden. Where a server does not hide them, they are dropped with its answer.
-  - A host that did not answer keeps what was last known of it, marked with its age. So do secrets that Infisical does
-    not list this time, with a warning. A secret that is not in Infisical any more stays as long as a vault holds it.
-  - The task is done on the controller, whichever host it is for. The playbook C(keyfleet.infisical.fleet_report) asks
-    the hosts and calls it.
+  - Keeps the metadata graph of a fleet in a file on the controller. It has the Infisical servers, their projects and
+    secrets, the vaults of the hosts' jobs, and which vault has held which secret in which version since when. It never
+    has a value, a hash of one, or anything else that is derived from one.
+  - The graph is made from O(hosts), and from the names and versions that Infisical lists with values hidden. If a
+    server does not hide values, they are dropped with its answer.
+  - A host that did not answer keeps its last known state, marked with its age. So do secrets that Infisical does not
+    list this time, with a warning. A secret that was deleted in Infisical stays as long as a vault holds it.
+  - The task runs on the controller, whichever host it is for. The playbook C(keyfleet.infisical.fleet_report) asks
+    the hosts and runs it.
 extends_documentation_fragment:
   - keyfleet.infisical.auth
   - keyfleet.infisical.scope
@@ -28,39 +28,38 @@ extends_documentation_fragment:
 options:
   hosts:
     description:
-      - What each host told, as RV(keyfleet.infisical.infisical_agent_info#module:metadata) has it, by the host's name
-        in the inventory, of at least one. V(null) or an empty text stands for a host that did not answer.
-      - What a host told that is no metadata counts as no answer, with a warning.
+      - The metadata of each host, as RV(keyfleet.infisical.infisical_agent_info#module:metadata) returns it, by the
+        host's name in the inventory. At least one host is required. V(null) or an empty text stands for a host that
+        did not answer.
+      - A host whose metadata is not valid counts as one that did not answer, with a warning.
     type: dict
     required: true
   forget_absent_hosts:
     description:
-      - Whether hosts of the graph that are not in O(hosts) are taken out of it. By default they stay as they were
-        known, so that a run for some hosts keeps the others.
+      - Remove hosts from the graph that are not in O(hosts). By default they keep their last known state, so that a run
+        for some hosts keeps the others.
     type: bool
     default: false
   graph_file:
     description:
-      - The graph's file on the controller, JSON. The one that is there is brought up to date; where there is none, the
-        graph begins anew.
-      - A path that is relative begins at the playbook's folder, and a folder that is not there is made, for its owner
-        only, if the one above it is. So it is with the other files.
-      - While it is brought up to date, a file beside it, whose name ends with C(.lock), keeps other runs out.
+      - The file of the graph on the controller, in JSON. An existing graph is updated; otherwise a new one is made.
+      - A relative path starts at the folder of the playbook. A missing folder is created for its owner only, if the
+        folder above it exists. Both apply to the other files too.
+      - During an update, a file beside it, whose name ends with C(.lock), makes other runs wait.
     type: path
     required: true
   csv_file:
     description:
       - A file for a table in CSV with a row for each host, job and secret, and its state.
-      - Texts that a spreadsheet would take for a formula have an apostrophe before them.
+      - A text that a spreadsheet would take for a formula begins with an apostrophe.
     type: path
   html_file:
     description:
-      - A file for the report as a page for a browser. It is complete in itself, and asks nobody for anything.
-      - The Python library igraph is required on the controller then.
+      - A file for the report as a page for a browser. The page is one file that makes no request.
     type: path
   mode:
     description:
-      - The mode of the files, in octal digits and quotes. Names of secrets and of hosts are not for everybody.
+      - The mode of the files, in octal digits and quotes. Not everybody should read the names of secrets and hosts.
     type: raw
     default: "0600"
   project_id:
@@ -72,13 +71,11 @@ options:
   secret_path:
     description:
       - Not used. It is accepted so that C(module_defaults) of the action group work.
-requirements:
-  - igraph >= 0.10.2, for O(html_file)
 notes:
-  - Hosts that are not among those of the batch yet, in a play with C(serial), count as hosts that did not answer. Ask
-    all hosts first, in a play of its own or in one without C(serial).
-  - The identity should see all projects of the fleet's jobs. Names and versions suffice, so that it needs no
-    permission to read values where the server tells these apart.
+  - In a play with C(serial), hosts of later batches count as hosts that did not answer. Ask all hosts first, in a play
+    of its own or in one without C(serial).
+  - The identity should see all projects of the fleet's jobs. If the server has a separate permission to read values,
+    the identity does not need it.
 attributes:
   action:
     details:
@@ -90,24 +87,24 @@ attributes:
       - The difference shows how many there are of everything.
   idempotent:
     details:
-      - The times at which hosts and Infisical were asked are written every time, and do not count as a change.
+      - The times of the last answers are written every time, and do not count as a change.
 seealso:
   - module: keyfleet.infisical.infisical_fleet_info
   - module: keyfleet.infisical.infisical_agent_info
 """
 
 EXAMPLES = r"""
-- name: Metadata of the host's vaults is known
+- name: Get the metadata of the host's vaults
   keyfleet.infisical.infisical_agent_info:
     metadata: true
   become: true
-  register: told
+  register: answer
   ignore_errors: true
   ignore_unreachable: true
 
-- name: Graph and table are up to date
+- name: Update graph, table and page
   keyfleet.infisical.infisical_fleet_report:
-    hosts: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'told')
+    hosts: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'answer')
       | map(attribute='metadata', default=''))) }}"
     graph_file: fleet/graph.json
     csv_file: fleet/report.csv
@@ -117,16 +114,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 headline:
-  description: What there is to act on, in one line.
+  description: What needs attention, in one line.
   returned: success
   type: str
   sample: "2 of 12 hosts are behind on DB_PASSWORD for 2 h: web1, web2"
 summary:
   description:
-    - How many there are of what the graph has. C(held) counts pairs of a vault and a secret that it holds; C(behind)
-      those of them with an older version than Infisical has, C(gone) those that Infisical has no more, C(unknown)
-      those of which no Infisical has told yet, and C(missing) the pairs of a vault and a secret of its job that it does
-      not hold. C(vaults_stale) have not synced for two intervals.
+    - The size of the graph. C(held) counts pairs of a vault and a secret that it holds. Of these, C(behind) have an
+      older version than Infisical, C(gone) were deleted in Infisical, and C(unknown) have a version that Infisical has
+      not listed. C(missing) counts pairs of a vault and a secret that its job should have pulled. C(vaults_stale) have
+      not synced for two intervals.
   returned: success
   type: dict
   sample:
@@ -153,7 +150,7 @@ time:
   type: str
   sample: "2026-01-15T10:30:00Z"
 problems:
-  description: What could not be had, a sentence each; the same as the task's warnings.
+  description: What hosts and Infisical did not answer, in sentences; the same as the task's warnings.
   returned: success
   type: list
   elements: str
@@ -183,7 +180,7 @@ hint:
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: The status of the server's answer, V(null) where there was none.
+  description: The status of the server's answer, V(null) if it did not answer.
   returned: failure
   type: int
   sample: 401

@@ -59,7 +59,7 @@ class Collected:
 
     @property
     def headline(self) -> str:
-        """What there is to act on, in one line."""
+        """What needs attention, in one line."""
         return fleet_page.headline(self._view)
 
     def content(self, option: str) -> bytes:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the report's page shows of a fleet's graph: a row for a vault, a column for a secret, and what to act on."""
+"""What the report page shows: a row for each secret and each host, and sentences about what needs attention."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from functools import cached_property
 from typing import NamedTuple
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import (
     AgentVault,
     Graph,
-    KnownSecret,
     parse_time,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import (
@@ -27,227 +24,195 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 )
 
 NAMED = 3
-"""How many names a sentence of the summary has before it counts the rest."""
+"""How many secrets get a sentence of their own for each state, and how many hosts a sentence names."""
+
+LAGS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The cells of secrets that are behind, by the number of versions: A if the secret was created again, Z for 25 or more.
+
+Every other state of a cell is written as its first letter. STALE is a version that was current at the last sync, which
+is too long ago to be sure; UNKNOWN is a version that Infisical has not listed.
+"""
+STATES = {
+    **dict.fromkeys(reversed(LAGS), "behind"),
+    "m": "missing", "g": "gone", "u": "unknown", "s": "stale", "c": "current",
+}  # fmt: skip
+"""The state of each cell, most urgent first."""
+URGENCY = ("failed", "silent", "never", "stale", "behind", "missing", "gone", "unknown", "unused", "ok")
 
 
-class State(IntEnum):
-    """What a vault has of a secret; the numbers stand in the page's data.
-
-    STALE is a version that was the current one when the vault was last heard of, too long ago to be sure of it;
-    UNKNOWN one of which no Infisical has told.
-    """
-
-    CURRENT = 1
-    BEHIND = 2
-    MISSING = 3
-    STALE = 4
-    GONE = 5
-    UNKNOWN = 6
-
-
-class VaultState(IntEnum):
-    """How a vault is, by the names that queries give; the numbers stand in the page's data."""
-
-    OK = 0
-    FAILED = 1
-    STALE = 2
-    NEVER = 3
-    SILENT = 4
-
-
-class Column(NamedTuple):
-    """A secret. `updated` is in seconds since the epoch, 0 where it is not known."""
+@dataclass(frozen=True)
+class Job:
+    """A vault of a host. `note` says in a few words what is wrong, `problem` in a sentence that the host may have
+    written; `last_sync` is in seconds since the epoch, 0 for never."""
 
     name: str
-    service: str
+    state: str
+    note: str
+    problem: str
+    last_sync: float
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host and what its vaults have of each secret: `cells` by the secret's id."""
+
+    name: str
+    jobs: Sequence[Job]
+    cells: Mapping[str, str] = field(repr=False)
+    counts: Counter[str]
+
+    @property
+    def state(self) -> str:
+        """The most urgent state of its jobs and secrets."""
+        return min([*(job.state for job in self.jobs), *self.counts.keys() - {"current"}], key=URGENCY.index)
+
+
+class Secret(NamedTuple):
+    """A secret: when it was updated, in seconds since the epoch (0 if not known), and its hosts by state."""
+
+    id: str
+    name: str
     project: str
-    project_name: str
     environment: str
     path: str
     version: int
     updated: float
-    gone: bool
+    hosts: Mapping[str, Sequence[str]]
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """Where it is in Infisical, as a person knows it."""
-        return (self.project_name, self.environment, self.path)
+    def state(self) -> str:
+        """The most urgent state that it has on a host; stale only if no host is known to be current."""
+        urgent = [state for state in ("behind", "missing", "gone", "unknown") if state in self.hosts]
+        calm = "ok" if "current" in self.hosts else "stale" if self.hosts else "unused"
+        return [*urgent, calm][0]
 
     @property
-    def words(self) -> tuple[str, str, str, str]:
-        """What tells it from all others, as the page's filter takes it."""
-        return (self.name, self.project, self.environment, self.path)
+    def held(self) -> int:
+        """How many hosts hold it, in any version."""
+        return sum(len(hosts) for state, hosts in self.hosts.items() if state != "missing")
 
 
-class Cell(NamedTuple):
-    """What a vault has of the secret of column `column`: a version since `synced` (0 where it has none)."""
-
-    column: int
-    state: State
-    version: int = 0
-    synced: float = 0
-
-
-@dataclass(frozen=True)
-class Row:
-    """A vault. Times are in seconds since the epoch, 0 for never; `intervals` is how many intervals the last sync is
-    ago, None where that cannot be told; `reason` is in a few words why it fails, `why` in a sentence. Cells are in the
-    order of their columns."""
-
-    host: str
-    job: str
-    state: VaultState
-    why: str
-    last_sync: float
-    answered: float
-    intervals: float | None
-    reason: str
-    cells: Sequence[Cell] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """Part of the summary, and what the page then shows: a state, of vaults, or of a secret or all of them."""
+class Sentence(NamedTuple):
+    """What needs attention: its kind (bad, warn, note or good), the hosts, and a text that finds their rows."""
 
     text: str
     kind: str
-    state: State | None = None
-    vault_state: VaultState | None = None
-    column: Column | None = None
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """A secret that some hosts have not, or not as it is now: the hosts by what is wrong."""
-
-    column: Column
-    hosts: Mapping[State, Sequence[str]]
+    hosts: Sequence[str] = ()
+    find: str = ""
 
 
 @dataclass(frozen=True)
 class View:
-    """All that the page shows, as of `now`; `unknown` is the number of hosts with a vault of which nobody knows what it
-    holds."""
+    """All that the page shows at `now`; nobody knows what the vaults of `unknown` hosts hold."""
 
     now: float
     services: Sequence[str]
-    rows: Sequence[Row]
-    columns: Sequence[Column]
+    hosts: Sequence[Host]
+    secrets: Sequence[Secret]
     problems: Sequence[str]
     unknown: int
 
-    @cached_property
-    def hosts(self) -> int:
-        """How many hosts there are: one may have several vaults."""
-        return len({row.host for row in self.rows})
-
-    @cached_property
-    def unused(self) -> list[Column]:
-        """The secrets that are on no host."""
-        held = {cell.column for row in self.rows for cell in row.cells if cell.state is not State.MISSING}
-        return [column for number, column in enumerate(self.columns) if number not in held]
-
-    @cached_property
-    def all_is_well(self) -> bool:
-        """Whether there is nothing to do, as far as anybody knows, and nothing that is not known."""
-        is_good = not any(self.counts[state] for state in State if state is not State.CURRENT)
-        return is_good and not self.problems and all(row.state is VaultState.OK for row in self.rows)
-
-    @cached_property
-    def counts(self) -> Counter[State]:
-        """How many cells have which state."""
-        return Counter(cell.state for row in self.rows for cell in row.cells)
-
-    @cached_property
-    def troubles(self) -> list[Trouble]:
-        """The secrets with something to do about, those that concern most hosts first."""
-        found: dict[int, dict[State, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
-        for row in self.rows:
-            for cell in row.cells:
-                if cell.state in (State.BEHIND, State.MISSING, State.GONE):
-                    found[cell.column][cell.state][row.host] = None
-        troubles = [
-            Trouble(self.columns[number], {state: list(hosts) for state, hosts in sorted(states.items())})
-            for number, states in found.items()
-        ]
-        return sorted(troubles, key=lambda one: (-sum(map(len, one.hosts.values())), one.column.name, one.column))
-
 
 def view(graph: Graph, now: float) -> View:
-    """What the page shows of a graph at `now` (seconds since the epoch)."""
+    """What the page shows of a graph at `now` (seconds since the epoch); rows that need attention come first."""
     facts = Facts(graph, now)
-    numbers = {id_: number for number, id_ in enumerate(graph.secrets)}
-    rows = [_row(facts, vault, numbers) for vault in graph.vaults.values()]
+    vaults: dict[str, list[AgentVault]] = defaultdict(list)
+    for vault in graph.vaults.values():
+        vaults[vault.host].append(vault)
+    hosts = [_host(facts, name, vaults[name]) for name in sorted(vaults, key=_natural)]
+    secrets = sorted(_secrets(graph, hosts), key=lambda one: (_natural(one.name), one[2:5]))
     return View(
         now=now,
         services=list(map(_plain, graph.services)),
-        rows=sorted(rows, key=lambda row: (row.host, row.job)),
-        columns=[_column(graph, secret) for secret in graph.secrets.values()],
+        hosts=sorted(hosts, key=lambda one: (URGENCY.index(one.state), -one.counts["behind"], -one.counts["missing"])),
+        secrets=sorted(
+            secrets, key=lambda one: (URGENCY.index(one.state), -len(one.hosts.get(one.state, ())), -one.held)
+        ),
         problems=problems(graph),
         unknown=len(unknown_hosts(graph)),
     )
 
 
-def _column(graph: Graph, secret: KnownSecret) -> Column:
-    place = secret.place
-    project = graph.projects.get(place.project)
-    return Column(
-        name=_plain(secret.name),
-        service=_plain(project.service) if project else "",
-        project=_plain(place.project),
-        project_name=_plain((project and (project.name or project.slug)) or place.project),
-        environment=_plain(place.environment),
-        path=_plain(place.path),
-        version=secret.version,
-        updated=_seconds(secret.updated_at),
-        gone=secret.gone,
-    )
+def _host(facts: Facts, name: str, vaults: Sequence[AgentVault]) -> Host:
+    urgency = {code: number for number, code in enumerate(STATES)}
+    cells: dict[str, str] = {}
+    for vault in vaults:
+        for id_, code in _cells(facts, vault):
+            if id_ not in cells or urgency[code] < urgency[cells[id_]]:
+                cells[id_] = code
+    jobs = sorted((_job(facts, vault) for vault in vaults), key=lambda job: (URGENCY.index(job.state), job.name))
+    return Host(_plain(name), jobs, cells, Counter(map(STATES.__getitem__, cells.values())))
 
 
-def _row(facts: Facts, vault: AgentVault, numbers: Mapping[str, int]) -> Row:
-    states = {state.name.lower(): state for state in State}
-    if vault.silent or vault.problem is not None or facts.is_late(vault):
-        states["current"] = State.STALE
-    cells = [
-        Cell(numbers[hold.secret], states[facts.state_of_hold(hold)], hold.version, _seconds(hold.synced_at))
-        for hold in vault.holds
-    ]
-    cells += [Cell(numbers[id_], State.MISSING) for id_ in facts.missing(vault)]
-    why = "" if vault.conclusion == "ok" else ": ".join(filter(None, (vault.conclusion, vault.message)))
-    # What a host gives as a word could be a sentence of the summary.
-    reason = vault.conclusion if re.fullmatch(r"[a-z][a-z_-]{1,30}", vault.conclusion) else "for a reason of its own"
-    return Row(
-        host=_plain(vault.host),
-        job=_plain(vault.job),
-        state=VaultState[facts.state_of_vault(vault).upper()],
-        why=_plain(vault.problem or why),
-        reason=reason if vault.problem is None else "the vault cannot be opened",
-        last_sync=_seconds(vault.last_sync),
-        answered=_seconds(vault.answered_at),
-        intervals=facts.intervals_since(vault),
-        cells=sorted(cells),
-    )
+def _cells(facts: Facts, vault: AgentVault) -> Iterable[tuple[str, str]]:
+    is_unsure = vault.silent or vault.problem is not None or facts.is_late(vault)
+    for hold in vault.holds:
+        state = facts.state_of_hold(hold)
+        if state == "behind":
+            lag = facts.graph.secrets[hold.secret].version - hold.version
+            yield hold.secret, LAGS[min(max(lag, 0), len(LAGS) - 1)]
+        else:
+            yield hold.secret, "s" if is_unsure and state == "current" else state[0]
+    for id_ in facts.missing(vault):
+        yield id_, "m"
+
+
+def _job(facts: Facts, vault: AgentVault) -> Job:
+    state, note = facts.state_of_vault(vault), ""
+    message = vault.problem or ("" if vault.conclusion == "ok" else vault.message)
+    if state == "silent" and vault.answered_at:
+        note = f"last answer {duration(facts.age(vault.answered_at) or 0)} ago"
+    elif state == "stale":
+        note = f"last sync {facts.intervals_since(vault) or 0:,.0f} intervals ago"
+    elif state == "never" and not vault.job:
+        note, message = "no job", ""
+    elif state == "failed" and vault.problem is not None:
+        note = "the vault cannot be opened"
+    elif state == "failed":
+        # The host chooses this text, which must not read like a sentence of the summary.
+        note = vault.conclusion if re.fullmatch(r"[a-z][a-z_-]{1,30}", vault.conclusion) else "unknown reason"
+    problem = ": ".join(filter(None, (note, message)))
+    return Job(_plain(vault.job), state, note, _plain(problem), parse_time(vault.last_sync) or 0)
+
+
+def _secrets(graph: Graph, hosts: Iterable[Host]) -> Iterable[Secret]:
+    found: dict[str, dict[str, list[str]]] = {id_: {} for id_ in graph.secrets}
+    for host in hosts:
+        for id_, code in host.cells.items():
+            found[id_].setdefault(STATES[code], []).append(host.name)
+    for id_, secret in graph.secrets.items():
+        place, project = secret.place, graph.projects.get(secret.place.project)
+        yield Secret(
+            id=id_,
+            name=_plain(secret.name),
+            project=_plain((project and (project.name or project.slug)) or place.project),
+            environment=_plain(place.environment),
+            path=_plain(place.path),
+            version=secret.version,
+            updated=parse_time(secret.updated_at) or 0,
+            hosts=found[id_],
+        )
 
 
 _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def _plain(text: str) -> str:
-    """A text without the characters that turn the direction of those around them, and make it read as another one, and
-    with the sign for one that is none in place of half a character, which JSON can hold, and UTF-8 cannot."""
+    """A text in which characters that change the direction of others are spelled out, and half characters replaced."""
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return _TURNS.sub(lambda turn: f"\\u{ord(turn[0]):04x}", whole)
 
 
-def _seconds(time: str | None) -> float:
-    return parse_time(time) or 0
+def _natural(name: str) -> str:
+    """A sort key that puts web2 before web10."""
+    return re.sub("[0-9]+", lambda digits: digits[0].zfill(12), name)
 
 
 # Sentences
 
 
 def duration(seconds: float) -> str:
-    """How long, in the largest unit of which there are two: "90 s", "12 min", "3 d"."""
+    """A duration in the largest unit that is there at least twice: "90 s", "12 min", "3 d"."""
     seconds = max(0, int(seconds))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
@@ -256,92 +221,68 @@ def duration(seconds: float) -> str:
 
 
 def summary(view: View) -> list[Sentence]:
-    """What a person is to know first, the most urgent first; one sentence that all is well, where it is."""
-    if not view.rows:
-        return [Sentence("No host has told of a vault yet.", "note")]
+    """What needs attention, most urgent first; a single good sentence if nothing does."""
+    if not view.hosts:
+        return [Sentence("No host has reported a vault yet.", "note")]
     sentences = [
-        *_of_secrets(view, State.BEHIND, "behind on", "warn"),
-        *_of_secrets(view, State.MISSING, "without", "warn"),
-        *_of_vaults(view),
-        *_of_secrets(view, State.GONE, "still with", "note"),
-        *_of_unknown(view),
+        *_secrets_in(view, "behind", "warn", "is behind on", "are behind on"),
+        *_secrets_in(view, "missing", "warn", "lacks", "lack"),
+        *_jobs_in(view),
+        *_secrets_in(view, "gone", "note", "still holds", "still hold"),
     ]
-    if view.all_is_well:
-        secrets = pluralize(len({cell.column for row in view.rows for cell in row.cells}), "secret")
-        everyone = "The only host holds" if view.hosts == 1 else f"All {view.hosts:,} hosts hold"
-        sentences = [Sentence(f"{everyone} the current version of what belongs there: {secrets}", "good")]
-    unused = len(view.unused)
+    unlisted = sum("unknown" in secret.hosts for secret in view.secrets)
+    if unlisted:
+        text = f"{pluralize(unlisted, 'secret')} {_one(unlisted, 'has', 'have')} a version unknown to Infisical"
+        sentences.append(Sentence(text, "bad", find="unknown"))
+    if not sentences and not view.problems:
+        held = pluralize(sum(secret.held > 0 for secret in view.secrets), "secret")
+        who = _one(len(view.hosts), "The only host is", f"All {len(view.hosts):,} hosts are")
+        sentences = [Sentence(f"{who} up to date: {held}", "good")]
+    unused = sum(secret.state == "unused" for secret in view.secrets)
     if unused:
-        but = f" but perhaps on {pluralize(view.unknown, 'host')} of which nothing is known" if view.unknown else ""
-        sentences.append(Sentence(f"{pluralize(unused, 'secret')} {_are(unused)} on no host{but}", "note"))
+        but = f", except perhaps {pluralize(view.unknown, 'host')} of unknown contents" if view.unknown else ""
+        text = f"{pluralize(unused, 'secret')} {_one(unused, 'is', 'are')} on no host{but}"
+        sentences.append(Sentence(text, "note", find="unused"))
     if view.problems:
         asked = "; ".join(view.problems)
-        sentences.append(Sentence(f"Infisical did not tell all, so that more may be behind: {asked}", "bad"))
+        sentences.append(Sentence(f"Infisical did not list everything, so more may be behind: {asked}", "bad"))
     return sentences
 
 
-def _of_secrets(view: View, state: State, said: str, kind: str) -> Iterable[Sentence]:
-    these = sorted((one for one in view.troubles if state in one.hosts), key=lambda one: -len(one.hosts[state]))
-    names = Counter(column.name for column in view.columns)
-    for one in these[:NAMED]:
-        column = one.column
-        where = f" ({column.environment} {column.path})" if names[column.name] > 1 else ""
-        hosts, tail = one.hosts[state], ""
-        if state is State.GONE:
-            tail = ", which Infisical no longer has"
-        elif state is State.BEHIND and column.updated:
-            tail = f" for {duration(view.now - column.updated)}"
-        who = f"{_share(view, len(hosts))} {_are(len(hosts))}"
-        yield Sentence(f"{who} {said} {column.name}{where}{tail}{_named(hosts)}", kind, state, column=column)
-    rest = {host for one in these[NAMED:] for host in one.hosts[state]}
+def _secrets_in(view: View, state: str, kind: str, one: str, many: str) -> Iterable[Sentence]:
+    secrets = sorted((secret for secret in view.secrets if state in secret.hosts), key=lambda s: -len(s.hosts[state]))
+    names = Counter(secret.name for secret in view.secrets)
+    for secret in secrets[:NAMED]:
+        place = f" ({secret.environment} {secret.path})" if names[secret.name] > 1 else ""
+        tail = ", which was deleted in Infisical" if state == "gone" else ""
+        if state == "behind" and secret.updated:
+            tail = f" for {duration(view.now - secret.updated)}"
+        yield _sentence(view, secret.hosts[state], kind, one, many, f" {secret.name}{place}{tail}", secret.name)
+    rest = list(dict.fromkeys(host for secret in secrets[NAMED:] for host in secret.hosts[state]))
     if rest:
-        who = f"{_share(view, len(rest))} {_are(len(rest))}"
-        yield Sentence(f"{who} {said} {pluralize(len(these) - NAMED, 'more secret')}", kind, state)
+        yield _sentence(view, rest, kind, one, many, f" {pluralize(len(secrets) - NAMED, 'more secret')}", state)
 
 
-def _of_unknown(view: View) -> Iterable[Sentence]:
-    columns = {cell.column for row in view.rows for cell in row.cells if cell.state is State.UNKNOWN}
-    if columns:
-        these = pluralize(len(columns), "secret")
-        text = f"Whether the version of {these} is current is not known: Infisical has told of no such version"
-        yield Sentence(text, "bad", State.UNKNOWN)
+def _jobs_in(view: View) -> Iterable[Sentence]:
+    for state, one, many in (
+        ("stale", "is stale", "are stale"),
+        ("failed", "fails to sync", "fail to sync"),
+        ("silent", "did not answer", "did not answer"),
+        ("never", "has never synced", "have never synced"),
+    ):
+        jobs = [(host.name, job.note) for host in view.hosts for job in host.jobs if job.state == state]
+        if jobs:
+            notes = [note for note, _count in Counter(note for _host, note in jobs if note).most_common(NAMED + 1)]
+            said = ", ".join([*notes[:NAMED], *["…"] * (len(notes) > NAMED)])
+            hosts = list(dict.fromkeys(host for host, _note in jobs))
+            yield _sentence(view, hosts, "bad", one, many, f" ({said})" if said else "", state)
 
 
-def _of_vaults(view: View) -> Iterable[Sentence]:
-    by_state: dict[VaultState, list[Row]] = defaultdict(list)
-    for row in view.rows:
-        by_state[row.state].append(row)
-    for state in (VaultState.STALE, VaultState.FAILED, VaultState.SILENT, VaultState.NEVER):
-        rows = by_state[state]
-        if rows:
-            hosts = list(dict.fromkeys(row.host for row in rows))
-            said = _said(state, rows, len(hosts) == 1, view.now)
-            yield Sentence(f"{_share(view, len(hosts))} {said}{_named(hosts)}", "bad", vault_state=state)
+def _sentence(view: View, hosts: Sequence[str], kind: str, one: str, many: str, what: str, find: str) -> Sentence:
+    names = f": {', '.join(hosts)}" if len(hosts) <= NAMED else ""
+    share = f"{len(hosts):,} of {pluralize(len(view.hosts), 'host')}"
+    return Sentence(f"{share} {_one(len(hosts), one, many)}{what}{names}", kind, hosts, find)
 
 
-def _said(state: VaultState, rows: Sequence[Row], one: bool, now: float) -> str:
-    if state is VaultState.FAILED:
-        reasons = Counter(row.reason for row in rows).most_common(NAMED)
-        return f"{'fails' if one else 'fail'} to sync, {', '.join(reason for reason, _count in reasons)}"
-    if state is VaultState.STALE:
-        ago = sorted(int(row.intervals or 0) for row in rows)
-        least = f"{ago[0]}" if ago[0] == ago[-1] else f"{ago[0]:,} to {ago[-1]:,}"
-        return f"{'has' if one else 'have'} not synced for {least} intervals"
-    if state is VaultState.NEVER and not any(row.job for row in rows):
-        return f"{'has' if one else 'have'} no job"
-    if state is VaultState.NEVER:
-        return f"{'has' if one else 'have'} never synced"
-    heard = [row.answered for row in rows if row.answered]
-    return f"did not answer{f', last heard of {duration(now - min(heard))} ago' if heard else ''}"
-
-
-def _share(view: View, hosts: int) -> str:
-    return f"{hosts:,} of {pluralize(view.hosts, 'host')}"
-
-
-def _named(hosts: Sequence[str]) -> str:
-    return f": {', '.join(hosts)}" if len(hosts) <= NAMED else ""
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+def _one(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many

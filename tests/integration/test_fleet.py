@@ -257,7 +257,7 @@ def test_what_infisical_did_not_tell_stands_beside_every_answer(
     assert "Describe Secret" in problem
     assert run.result("asked")["rows"] == []
     assert "Infisical did not tell all" in " ".join(run.text.split())
-    assert "hold the current version" not in run.result("report")["headline"]
+    assert "up to date" not in run.result("report")["headline"]
     server.disarm()
     assert reported(ansible, fleet, ask).result("asked")["problems"] == []
 

@@ -16,7 +16,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import view
 from page.graphs import NOW, Graph
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -38,16 +38,23 @@ class Watched:
         """Messages on the console, exceptions, dialogs, requests, and violations of its policy."""
         return [*self.harm, *self.tab.evaluate("window.violations")]
 
-    def filter(self, tool: str, text: str) -> None:
-        self.tab.locator(f"#{tool}").fill(text)
+    def filter(self, text: str) -> None:
+        self.tab.locator("#filter").fill(text)
 
     def hosts(self) -> list[str]:
-        """The hosts of the matrix that are in the document, from above."""
-        return self.tab.locator(".rowhead .name").all_text_contents()
+        """The hosts whose rows can be seen, from above."""
+        return self._names("#hosts")
 
     def secrets(self) -> list[str]:
-        """The secrets of the matrix that are in the document, from the left."""
-        return self.tab.locator(".colhead span:first-child").all_text_contents()
+        """The secrets whose rows can be seen, from above."""
+        return self._names("#secrets")
+
+    def row(self, table: str, name: str) -> Locator:
+        """The row of a host or secret in a table: hosts, secrets or matrix."""
+        return self.tab.locator(f"#{table} tbody tr", has=self.tab.get_by_text(name, exact=True)).first
+
+    def _names(self, table: str) -> list[str]:
+        return self.tab.locator(f"{table} tbody tr:not([hidden]) > th bdi").all_text_contents()
 
 
 Open = Callable[..., "Watched"]
@@ -69,10 +76,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_file(browser: Browser) -> Iterator[Open]:
-    """Open a file in a window of its own, and wait until the matrix is there if `ready`."""
+    """Open a file in a window of its own."""
     contexts = []
 
-    def open_watched(path: Path, scheme: str = "light", ready: bool = True) -> Watched:
+    def open_watched(path: Path, scheme: str = "light") -> Watched:
         context = browser.new_context(color_scheme=scheme, viewport={"width": 1400, "height": 900})  # type: ignore[arg-type]
         contexts.append(context)
         context.add_init_script(NOTE_VIOLATIONS)
@@ -85,8 +92,6 @@ def open_file(browser: Browser) -> Iterator[Open]:
             "request", lambda request: None if request.url == url else watched.harm.append(f"request: {request.url}")
         )
         watched.tab.goto(url)
-        if ready:
-            watched.tab.wait_for_selector("#grid:not([aria-busy])", timeout=30_000)
         return watched
 
     yield open_watched

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report's page in a real Chromium: it asks nobody, obeys its policy, and answers to mouse, keys and paper."""
+"""The report page in a real Chromium: no request, its policy, mouse, keyboard and paper."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view impo
 from axe_playwright_python.sync_playwright import Axe
 from page.conftest import Open, Watched
 from page.graphs import HOSTILE, NOW, Graph, format_time, healthy, hostile, troubled
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Locator
 
-LARGEST_PAGE = 10 * 1000 * 1000
+LARGEST_PAGE = 3 * 1000 * 1000
 SLOWEST_FILTER = 200.0
+SLOWEST_LOAD = 5.0
 
 FLEETS: dict[str, Callable[[], Graph]] = {
     "healthy": healthy,
@@ -29,39 +31,41 @@ FLEETS: dict[str, Callable[[], Graph]] = {
 }
 
 
+def html_of(graph: Graph) -> str:
+    return page(view(parsed(graph), NOW))
+
+
+def texts(found: Locator) -> list[str]:
+    """The texts of elements, also of those that the browser does not render because they are far from the window."""
+    return [" ".join(text.split()) for text in found.all_text_contents()]
+
+
 def use_everything(page: Watched) -> None:
-    """Touch every control once."""
+    """Touch every kind of control."""
     tab = page.tab
-    for name in ("hosts", "secrets"):
-        page.filter(name, '"*1*" e')
-        page.filter(name, "")
-    for name in ("vaults", "row-order", "column-order"):
-        for value in tab.locator(f"#{name} option").evaluate_all("all => all.map(one => one.value)"):
-            tab.locator(f"#{name}").select_option(value)
-    tab.locator("#reset").click()
-    for chip in tab.locator(".chip").all():
-        chip.click()
-        chip.click()
-    for button in tab.locator(".show").all():
+    for text in ('"*1*" e(', "</script>", ""):
+        page.filter(text)
+    for heading in tab.locator("thead button").all():
+        heading.click()
+        heading.click()
+    for table in ("secrets", "hosts"):
+        for button in tab.locator(f"#{table} tbody button").all()[:12]:
+            button.click()
+    for button in tab.locator("[data-find]").all():
         button.click()
-    if tab.locator(".node[role=button]").count():
-        tab.locator(".node[role=button]").last.click()
-    tab.locator("#reset").click()
-    tab.locator("#grid").focus()
-    for key in ("ArrowDown", "ArrowRight", "End", "PageDown", "Control+End", "Home", "Control+Home"):
-        tab.keyboard.press(key)
-    for _theme in range(3):
-        tab.locator("#theme").click()
+    for summary in tab.locator("summary").all():
+        summary.click()
+    page.filter("")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("fleet", FLEETS)
-def test_the_page_asks_nobody_and_obeys_its_policy(fleet: str, scheme: str, show: Open, artefacts: Path) -> None:
+def test_page_makes_no_request_and_obeys_its_policy(fleet: str, scheme: str, show: Open, artefacts: Path) -> None:
     page = show(FLEETS[fleet](), scheme)
+    page.tab.set_viewport_size({"width": 1280, "height": 2600})  # so that all rows that are visible are rendered
     page.tab.screenshot(path=artefacts / f"{fleet}-{scheme}.png", full_page=True)
     use_everything(page)
     page.tab.emulate_media(media="print")
-    page.tab.wait_for_timeout(100)
     if scheme == "light":
         page.tab.screenshot(path=artefacts / f"{fleet}-print.png", full_page=True)
     assert page.harm_done() == []
@@ -77,14 +81,14 @@ def test_the_page_asks_nobody_and_obeys_its_policy(fleet: str, scheme: str, show
         ("<script>alert(1)</script>", "script-src-elem inline"),
     ],
 )
-def test_a_page_that_did_harm_would_be_noticed(harm: str, noticed: str, open_file: Open, tmp_path: Path) -> None:
+def test_harm_on_a_page_is_noticed(harm: str, noticed: str, open_file: Open, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
-    path.write_text(page(view(parsed(healthy()), NOW)).replace("<main>", f"<main>{harm}"), encoding="utf-8")
+    path.write_text(html_of(healthy()).replace("<main>", f"<main>{harm}"), encoding="utf-8")
     assert any(noticed in one for one in open_file(path).harm_done())
 
 
-def test_the_policy_allows_nothing_but_its_own_style_and_script() -> None:
-    html = page(view(parsed(troubled()), NOW))
+def test_policy_allows_only_its_own_style_and_script() -> None:
+    html = html_of(troubled())
     policy = html.split('Content-Security-Policy" content="')[1].split('"')[0].replace("&#39;", "'")
     names = [rule.split()[0] for rule in policy.split("; ")]
     assert names == ["default-src", "script-src", "style-src", "base-uri", "form-action"]
@@ -95,370 +99,321 @@ def test_the_policy_allows_nothing_but_its_own_style_and_script() -> None:
     assert "@import" not in style
 
 
-def test_names_stay_text_wherever_they_stand(show: Open) -> None:
+def test_hostile_names_stay_text(show: Open) -> None:
     page = show(hostile())
-    use_everything(page)
-    assert page.harm_done() == []
-    assert page.tab.locator("script").count() == 2
-    assert page.tab.locator("img, iframe, object, embed, link, base").count() == 0
-    handlers = "all => all.flatMap(one => one.getAttributeNames()).filter(name => name.startsWith('on'))"
-    assert page.tab.locator("*").evaluate_all(handlers) == []
-    # Half a character is the sign for one that is none, and what would turn the text around is spelled out.
+    # Half a character is replaced, and what would turn the text around is spelled out.
     names = {name.replace("\ud800", "\ufffd").replace("\u202e", "\\u202e") for name in HOSTILE}
     assert set(page.hosts()) == names
     assert names <= set(page.secrets())
-    titles = page.tab.locator("svg text").all_text_contents()
-    assert HOSTILE[0] in titles
-    summary = page.tab.locator("#summary").inner_text()
+    summary = page.tab.locator("#attention").inner_text()
     assert f"3 of 10 hosts are behind on {HOSTILE[-1].replace(chr(0xD800), chr(0xFFFD))} for 2 h" in summary
-    assert HOSTILE[2] in summary
-    page.filter("hosts", HOSTILE[0])
+    page.row("hosts", HOSTILE[0]).locator("button").click()
+    assert HOSTILE[2] in page.tab.locator("#hosts .details").inner_text()
+    page.filter(f"{HOSTILE[0]} job")
     assert len(page.hosts()) == 10, "the job has that name on every host"
-    page.tab.locator(".cell").first.hover()
-    assert HOSTILE[0] in page.tab.locator("#detail").inner_text()
+    use_everything(page)
+    assert page.harm_done() == []
+    assert page.tab.locator("script").count() == 1
+    assert page.tab.locator("img, iframe, object, embed, link, base, svg").count() == 0
+    handlers = "all => all.flatMap(one => one.getAttributeNames()).filter(name => name.startsWith('on'))"
+    assert page.tab.locator("*").evaluate_all(handlers) == []
 
 
-def test_the_summary_names_what_is_to_do_and_shows_it(show: Open) -> None:
+def test_summary_names_what_needs_attention_and_finds_it(show: Open) -> None:
     page = show(troubled())
-    said = page.tab.locator("#summary li span").all_inner_texts()
-    assert said == [
+    assert page.tab.locator("#attention li > bdi").all_inner_texts() == [
         "3 of 10 hosts are behind on DB_PASSWORD for 2 h: web1, web2, web3",
-        "1 of 10 hosts is without API_KEY: web8",
-        "1 of 10 hosts has not synced for 5 intervals: web5",
-        "1 of 10 hosts fails to sync, forbidden: web7",
-        "1 of 10 hosts did not answer, last heard of 3 d ago: web9",
-        "2 of 10 hosts are still with SMTP_PASSWORD, which Infisical no longer has: web1, web2",
+        "1 of 10 hosts lacks API_KEY: web8",
+        "1 of 10 hosts is stale (last sync 5 intervals ago): web5",
+        "1 of 10 hosts fails to sync (forbidden): web7",
+        "1 of 10 hosts did not answer (last answer 3 d ago): web9",
+        "2 of 10 hosts still hold SMTP_PASSWORD, which was deleted in Infisical: web1, web2",
     ]
-    shown = []
-    for button in page.tab.locator(".show").all():
+    found = []
+    for button in page.tab.locator("[data-find]").all():
         button.click()
-        shown.append((sorted(page.hosts()), page.secrets() if len(page.secrets()) == 1 else "all"))
-    assert shown == [
-        (["web1", "web2", "web3"], ["DB_PASSWORD"]),
-        (["web8"], ["API_KEY"]),
-        (["web5"], "all"),
-        (["web7"], "all"),
-        (["web9"], "all"),
-        (["web1", "web2"], ["SMTP_PASSWORD"]),
+        found.append((page.secrets(), page.hosts()))
+    assert found == [
+        (["DB_PASSWORD"], []),
+        (["API_KEY"], []),
+        ([], ["web5"]),
+        ([], ["web7"]),
+        ([], ["web9"]),
+        (["SMTP_PASSWORD"], []),
     ]
+    assert page.tab.evaluate("document.activeElement.id") == "filter"
 
 
-def test_of_two_secrets_with_one_name_the_one_that_is_meant_is_shown(show: Open) -> None:
-    graph = troubled()
-    [secret] = [one for one in graph["secrets"] if one["name"] == "DB_PASSWORD"]
-    graph["secrets"].append({**secret, "path": "/elsewhere"})
-    for vault in graph["vaults"]:
-        vault["holds"].append([len(graph["secrets"]) - 1, 1, vault["holds"][0][2]])
-    page = show(graph)
-    behind = page.tab.locator("#summary li", has_text="behind on DB_PASSWORD")
-    assert behind.count() == 2
-    for button in behind.locator(".show").all():
-        button.click()
-        assert page.secrets() == ["DB_PASSWORD"]
-
-
-@pytest.mark.parametrize(
-    ("tool", "text", "hosts", "secrets"),
-    [
-        ("hosts", "web1", ["web1", "web10"], 12),
-        ("hosts", '"web1"', ["web1"], 12),
-        ("hosts", '"WEB1"', [], 0),
-        ("hosts", "*1*", ["web1", "web10"], 12),
-        ("hosts", "web? shop", [f"web{number}" for number in range(1, 10)], 12),
-        ("hosts", "nobody", [], 0),
-        ("hosts", "web(", [], 0),
-        ("secrets", "db_*", [f"web{number}" for number in range(1, 11)], 2),
-        ("secrets", "s3 key", [f"web{number}" for number in range(1, 11)], 2),
-        ("secrets", '"/common"', [f"web{number}" for number in range(1, 11)], 3),
-        ("secrets", "Shop prod", [f"web{number}" for number in range(1, 11)], 12),
-    ],
-)
-def test_a_filter_shows_what_fits(tool: str, text: str, hosts: list[str], secrets: int, show: Open) -> None:
+def test_rows_that_need_attention_come_first(show: Open) -> None:
     page = show(troubled())
-    page.tab.locator("#row-order").select_option("name")
-    page.filter(tool, text)
-    assert (page.hosts(), len(page.secrets())) == (hosts, secrets)
-    total = "10 vaults" if len(hosts) == 10 else f"{len(hosts)} of 10 vaults"
-    assert page.tab.locator("#shown").inner_text().startswith(total)
-    page.tab.locator("#reset").click()
-    assert (len(page.hosts()), len(page.secrets())) == (10, 12)
+    assert page.secrets()[:4] == ["DB_PASSWORD", "API_KEY", "SMTP_PASSWORD", "DB_USER"]
+    assert page.hosts() == ["web7", "web9", "web5", "web1", "web2", "web3", "web8", "web4", "web6", "web10"]
 
 
-def test_states_filter_and_their_counts_follow_the_other_filters(show: Open) -> None:
+def test_rows_have_states_and_counts(show: Open) -> None:
     page = show(troubled())
-    behind = page.tab.locator(".chip", has_text="Behind")
-    assert behind.locator(".count").inner_text() == "3"
-    behind.click()
-    assert (sorted(page.hosts()), page.secrets()) == (["web1", "web2", "web3"], ["DB_PASSWORD"])
-    assert behind.get_attribute("aria-pressed") == "true"
-    page.tab.locator(".chip", has_text="Missing").click()
-    assert (sorted(page.hosts()), page.secrets()) == (["web1", "web2", "web3", "web8"], ["DB_PASSWORD", "API_KEY"])
-    page.filter("hosts", '"web1"')
-    assert (page.hosts(), page.secrets(), behind.locator(".count").inner_text()) == (["web1"], ["DB_PASSWORD"], "1")
+
+    def cells(table: str, name: str) -> list[str]:
+        return texts(page.row(table, name).locator("td"))
+
+    path = "Shop prod /shop"
+    assert cells("secrets", "DB_PASSWORD") == [path, "behind", "4", "2 h ago", "10", "3", "0", "2", "0"]
+    assert cells("secrets", "API_KEY")[1:] == ["missing", "4", "20 d ago", "9", "0", "1", "2", "0"]
+    assert cells("secrets", "DB_USER")[1] == "ok"
+    assert cells("hosts", "web1") == ["shop", "behind", "2 min ago", "12", "1", "0", "1", "0", ""]
+    assert cells("hosts", "web8")[1:] == ["missing", "2 min ago", "10", "0", "1", "0", "0", ""]
+    assert cells("hosts", "web7")[-1] == "forbidden: The machine identity lacks 'Read Value' on 'Secrets'."
+    assert (cells("hosts", "web5")[1], cells("hosts", "web5")[-1]) == ("stale", "last sync 5 intervals ago")
+    assert (cells("hosts", "web9")[1], cells("hosts", "web9")[-1]) == ("silent", "last answer 3 d ago")
 
 
-@pytest.mark.parametrize(
-    ("tool", "order", "first"),
-    [
-        ("row-order", "name", ["web1", "web2", "web3"]),
-        ("row-order", "sync", ["web9", "web5", "web1"]),
-        ("row-order", "worst", ["web7", "web9", "web5"]),
-        ("column-order", "name", ["API_KEY", "DB_PASSWORD", "DB_USER"]),
-        ("column-order", "place", ["S3_SECRET_KEY", "SESSION_KEY", "SMTP_PASSWORD"]),
-        ("column-order", "changed", ["DB_PASSWORD", "API_KEY", "DB_USER"]),
-        ("column-order", "worst", ["DB_PASSWORD", "API_KEY", "SMTP_PASSWORD"]),
-    ],
-)
-def test_hosts_and_secrets_are_sorted(tool: str, order: str, first: list[str], show: Open) -> None:
+def test_a_secret_row_expands_to_its_hosts(show: Open) -> None:
     page = show(troubled())
-    page.tab.locator(f"#{tool}").select_option(order)
-    shown = page.hosts() if tool == "row-order" else page.secrets()
-    assert shown[:3] == first
+    button = page.row("secrets", "DB_PASSWORD").locator("button")
+    assert button.get_attribute("aria-expanded") == "false"
+    button.click()
+    assert button.get_attribute("aria-expanded") == "true"
+    details = page.tab.locator("#secrets .details")
+    assert texts(details.locator("dt")) == ["behind 3", "stale 2", "current 5"]
+    assert details.locator("dd").all_inner_texts()[:2] == ["web1 (−1), web2 (−1), web3 (−1)", "web9, web5"]
+    button.click()
+    assert details.count() == 0
 
 
-def test_cells_say_what_they_stand_for(show: Open) -> None:
-    page = show(troubled())
-    page.tab.locator("#row-order").select_option("name")
-    page.tab.locator("#column-order").select_option("name")
-
-    def said(host: int, secret: int) -> str:
-        page.tab.locator(f'.cell[data-at="{host} {secret}"]').hover()
-        return page.tab.locator("#detail").inner_text()
-
-    assert "web1 shop, DB_PASSWORD (Shop prod /shop): behind: has version 3" in said(0, 1)
-    assert "Infisical has version 4, changed 2 h ago" in said(0, 1)
-    assert "missing: Infisical has version 4, the vault none" in said(7, 0)
-    assert "current when last heard of: version 4" in said(4, 1)
-    assert "This vault: stale, last sync 76 min ago (5 intervals)" in said(4, 1)
-    assert "This vault: fails" in said(6, 1)
-    assert "lacks 'Read Value'" in said(6, 1)
-
-
-def test_cells_of_secrets_that_are_gone_or_of_an_unknown_version_say_so(show: Open) -> None:
+def test_a_host_row_expands_to_its_secrets(show: Open) -> None:
     graph = troubled()
     graph["vaults"][9]["holds"][0][1] = 5
     page = show(graph)
-    for host, secret, said in (
-        ("web1", "SMTP_PASSWORD", "gone from Infisical, and still here: version 4"),
-        ("web10", "DB_PASSWORD", "not known to Infisical in this version: version 5"),
-    ):
-        page.filter("hosts", f'"{host}"')
-        page.filter("secrets", f'"{secret}"')
-        page.tab.locator("#grid .cell").first.hover()
-        assert said in page.tab.locator("#detail").inner_text()
-    page.filter("hosts", "web4")
-    page.filter("secrets", "SMTP_PASSWORD")
-    page.tab.locator("#grid").focus()
-    assert "not in the scope of this job" in page.tab.locator("#detail").inner_text()
-
-
-def test_the_keyboard_reaches_everything(show: Open) -> None:
-    tab = (page := show(troubled(40, 60))).tab
-    stops = []
-    for _stop in range(60):
-        tab.keyboard.press("Tab")
-        focused = (
-            "const e = document.activeElement; e.id || e.getAttribute('class') || e.getAttribute('href') || e.tagName"
-        )
-        stops.append(tab.evaluate(f"(() => {{ {focused.replace('e.id ||', 'return e.id ||')} }})()"))
-        visible = "getComputedStyle(document.activeElement).outlineStyle !== 'none'"
-        if stops[-1] not in ("BODY",) and "node" not in stops[-1]:
-            assert tab.evaluate(visible), f"no sign of focus on {stops[-1]}"
-        if "node" in stops[-1]:
-            break
-    wanted = [
-        "skip",
-        "#matrix",
-        "theme",
-        "quiet show",
-        "hosts",
-        "secrets",
-        "vaults",
-        "row-order",
-        "reset",
-        "chip",
-        "grid",
+    for host in ("web1", "web8", "web10"):
+        page.row("hosts", host).locator("button").click()
+    said = page.tab.locator("#hosts .details").all_inner_texts()
+    assert sorted(" ".join(one.split("current")[0].split()) for one in said) == [
+        "behind 1 DB_PASSWORD (−1) gone 1 SMTP_PASSWORD",
+        "missing 1 API_KEY",
+        "unknown 1 DB_PASSWORD",
     ]
-    places = [stops.index(one) for one in wanted]
-    assert places == sorted(places)
-    tab.keyboard.press("ArrowDown")
-    assert tab.evaluate("document.activeElement.matches('.node')")
-
-    tab.locator("#grid").focus()
-    for key, place in (
-        ("ArrowDown", "1 0"), ("ArrowRight", "1 1"), ("End", "1 59"), ("Control+End", "39 59"), ("ArrowDown", "39 59"),
-        ("ArrowUp", "38 59"), ("Home", "38 0"), ("Control+Home", "0 0"), ("ArrowLeft", "0 0"),
-    ):  # fmt: skip
-        tab.keyboard.press(key)
-        active = tab.locator(f"#{tab.locator('#grid').get_attribute('aria-activedescendant')}")
-        assert active.get_attribute("data-at") == place
-        box, grid = active.bounding_box(), tab.locator("#grid").bounding_box()
-        assert box and grid
-        assert grid["x"] <= box["x"] and box["x"] + box["width"] <= grid["x"] + grid["width"]
-        assert grid["y"] <= box["y"] and box["y"] + box["height"] <= grid["y"] + grid["height"]
-        assert active.get_attribute("aria-label") == tab.locator("#detail").inner_text()
-    assert page.harm_done() == []
 
 
-def test_a_box_of_the_drawn_graph_shows_itself_in_the_matrix(show: Open) -> None:
-    page = show(troubled())
-    page.tab.locator(".node.secret", has_text="API_KEY").focus()
-    page.tab.keyboard.press("Enter")
-    assert page.secrets() == ["API_KEY"]
-    page.tab.locator(".node.vault", has_text="web10").click()
-    assert (page.hosts(), len(page.secrets())) == (["web10"], 12)
-    page.tab.locator(".node.project").click()
-    assert (len(page.hosts()), len(page.secrets())) == (10, 12)
-
-
-def test_a_box_with_a_hostile_name_shows_itself_alone(show: Open) -> None:
-    page = show(hostile())
-    boxes = page.tab.locator(".node.vault")
-    assert boxes.count() == len(HOSTILE)
-    shown = []
-    for box in boxes.all():
-        box.click()
-        shown.append(page.hosts())
-    assert [len(hosts) for hosts in shown] == [1] * len(HOSTILE)
-    assert len({hosts[0] for hosts in shown}) == len(HOSTILE)
-
-
-def test_a_name_full_of_stars_holds_nobody_up(show: Open) -> None:
-    graph = troubled()
-    graph["secrets"][0]["name"], graph["secrets"][1]["name"] = "*a" * 40 + "b", "a" * 400
-    page = show(graph)
-    page.tab.locator("#summary .show").first.click()
-    assert page.secrets() == ["*a" * 40 + "b"]
-    page.tab.locator("#reset").click()
-    page.filter("secrets", "*a" * 40 + "b*")
-    assert page.secrets() == ["*a" * 40 + "b"]
-    for pattern, names in (("aa*", ["a" * 400]), ("*aB", ["*a" * 40 + "b"]), ("DB?USER", []), ("api?key", ["API_KEY"])):
-        page.filter("secrets", pattern)
-        assert page.secrets() == names, pattern
-
-
-def test_a_long_name_keeps_the_page_as_wide_as_it_is(show: Open) -> None:
-    graph = troubled()
-    graph["secrets"][0]["name"] = "N" * 500
-    page = show(graph)
-    assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.tab.evaluate("[...document.querySelectorAll('.wide')].every(one => one.scrollWidth <= one.clientWidth)")
-
-
-def test_an_older_secret_of_the_same_name_is_told_of(show: Open) -> None:
+def test_a_secret_that_was_created_again_is_behind(show: Open) -> None:
     graph = troubled()
     graph["vaults"][3]["holds"][0] = [0, 4, format_time(NOW - 90_000), None, "another-id"]
     page = show(graph)
-    page.filter("hosts", "web4")
-    page.filter("secrets", "DB_PASSWORD")
-    cell = page.tab.locator("#grid .cell").first
-    assert cell.get_attribute("data-lag") == "new"
-    cell.hover()
-    said = page.tab.locator("#detail").inner_text()
-    assert "behind: has version 4" in said and "version 4 of a secret that was made anew" in said
+    page.row("secrets", "DB_PASSWORD").locator("button").click()
+    assert "web4 (created again)" in page.tab.locator("#secrets .details").inner_text()
+    assert page.row("matrix", "web4").locator(".mark").first.get_attribute("data-lag") == "↻"
 
 
-def test_counts_follow_the_filter_of_secrets_and_a_filter_begins_at_the_top(show: Open) -> None:
-    page = show(troubled(100, 40))
-    grid = page.tab.locator("#grid")
-    grid.evaluate("one => one.scrollTo(500, 500)")
-    page.tab.wait_for_function("document.querySelector('#grid').scrollTop > 0")
-    page.filter("secrets", "API_KEY")
-    assert grid.evaluate("one => [one.scrollLeft, one.scrollTop]") == [0, 0]
-    assert page.tab.locator(".chip", has_text="Missing").inner_text().split() == ["Missing", "1"]
-    page.filter("secrets", "DB_USER")
-    assert page.tab.locator(".chip", has_text="Missing").inner_text().split() == ["Missing", "0"]
+def test_details_give_the_place_of_secrets_with_one_name(show: Open) -> None:
+    graph = troubled()
+    graph["secrets"].append({**graph["secrets"][0], "path": "/elsewhere"})
+    for vault in graph["vaults"]:
+        vault["holds"].append([len(graph["secrets"]) - 1, 1, vault["holds"][0][2]])
+    page = show(graph)
+    page.row("hosts", "web1").locator("button").click()
+    said = page.tab.locator("#hosts .details").inner_text()
+    assert "DB_PASSWORD (Shop prod /elsewhere) (−3), DB_PASSWORD (Shop prod /shop) (−1)" in said
 
 
-def test_without_a_script_there_is_nothing_that_does_nothing(browser: Browser, tmp_path: Path) -> None:
+def test_a_host_with_two_jobs_has_one_row(show: Open) -> None:
+    graph = troubled()
+    other = {**graph["vaults"][5], "job": "cron", "conclusion": "locked_out", "message": "No login."}
+    other["holds"] = [[0, 2, other["holds"][0][2]]]
+    other["scope"] = {**other["scope"], "secret_path": "/cron"}
+    graph["vaults"].append(other)
+    row = show(graph).row("hosts", "web6")
+    assert texts(row.locator("td")) == [
+        "cron, shop",
+        "failed",
+        "2 min ago",
+        "11",
+        "1",
+        "0",
+        "0",
+        "0",
+        "cron: locked_out: No login.",
+    ]
+
+
+def test_the_matrix_has_a_mark_for_each_cell(show: Open) -> None:
+    page = show(troubled())
+    assert page.tab.locator("#matrix thead th").all_inner_texts()[:3] == ["Host", "DB_PASSWORD", "API_KEY"]
+    marks = page.tab.locator("#matrix td").evaluate_all("all => all.map(one => one.textContent)")
+    assert {state: marks.count(state) for state in set(marks)} == {
+        "behind": 3, "missing": 1, "gone": 2, "stale": 22, "current": 84, "": 8,
+    }  # fmt: skip
+    assert page.row("matrix", "web1").locator(".mark").first.get_attribute("data-lag") == "−1"
+
+
+@pytest.mark.parametrize(("hosts", "secrets", "shown"), [(50, 100, True), (51, 100, False)])
+def test_the_matrix_is_shown_up_to_5000_cells(hosts: int, secrets: int, shown: bool) -> None:
+    html = html_of(healthy(hosts, secrets))
+    assert ("The matrix is not shown because it would have more than 5,000 cells." in html) is not shown
+    assert html.count('<i class="mark current"><span>') == 5000 * shown
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets", "hosts"),
+    [
+        ("web1", [], ["web1", "web10"]),
+        ("  WEB10 ", [], ["web10"]),
+        ("web2 shop", [], ["web2"]),
+        ("db_", ["DB_PASSWORD", "DB_USER"], []),
+        ("/common", ["SMTP_PASSWORD", "S3_SECRET_KEY", "SESSION_KEY"], []),
+        ("behind", ["DB_PASSWORD"], ["web1", "web2", "web3"]),
+        ("read value", [], ["web7"]),
+        ("web(", [], []),
+        ("*", [], []),
+    ],
+)
+def test_filter_keeps_rows_that_contain_the_text(text: str, secrets: list[str], hosts: list[str], show: Open) -> None:
+    page = show(troubled())
+    page.filter(text)
+    assert (page.secrets(), page.hosts()) == (secrets, hosts)
+    matrix = page.tab.locator("#matrix tbody tr").filter(visible=True)
+    assert matrix.locator("th").all_inner_texts() == hosts
+    counts = f"{len(secrets)} of 12 secrets, {len(hosts)} of 10 hosts"
+    assert page.tab.locator("#shown").inner_text() == counts
+    page.filter("")
+    assert (len(page.secrets()), len(page.hosts())) == (12, 10)
+
+
+def test_details_hide_with_their_row(show: Open) -> None:
+    page = show(troubled())
+    page.row("hosts", "web1").locator("button").click()
+    page.filter("web2")
+    assert not page.tab.locator("#hosts .details").is_visible()
+    page.filter("web1")
+    assert page.tab.locator("#hosts .details").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "first", "last"),
+    [
+        ("hosts", "Host", ["web1", "web2", "web3"], "web10"),
+        ("hosts", "Last sync", ["web1", "web2", "web3"], "web9"),
+        ("hosts", "Status", ["web1", "web2", "web3"], "web5"),
+        ("hosts", "Missing", ["web8"], "web10"),
+        ("secrets", "Secret", ["API_KEY", "DB_PASSWORD", "DB_USER"], "STRIPE_KEY"),
+        ("secrets", "Project and path", ["S3_SECRET_KEY", "SESSION_KEY", "SMTP_PASSWORD"], "STRIPE_KEY"),
+        ("secrets", "Changed", ["DB_PASSWORD", "API_KEY"], "STRIPE_KEY"),
+        ("secrets", "Behind", ["DB_PASSWORD", "API_KEY"], "STRIPE_KEY"),
+    ],
+)
+def test_a_click_on_a_heading_sorts(table: str, column: str, first: list[str], last: str, show: Open) -> None:
+    page = show(troubled())
+    rows = getattr(page, table)
+    # By name before, because rows that are equal keep their order.
+    page.tab.locator(f"#{table} thead button").first.click()
+    heading = page.tab.locator(f"#{table} thead th", has_text=column).first
+    if column not in ("Host", "Secret"):
+        heading.locator("button").click()
+    assert (rows()[: len(first)], rows()[-1]) == (first, last)
+    order = heading.get_attribute("aria-sort")
+    heading.locator("button").click()
+    assert {order, heading.get_attribute("aria-sort")} == {"ascending", "descending"}
+    assert page.tab.locator(f"#{table} [aria-sort]").count() == 1
+    assert rows()[0] != first[0]
+
+
+def test_details_follow_their_row_when_it_is_sorted(show: Open) -> None:
+    page = show(troubled())
+    page.row("hosts", "web8").locator("button").click()
+    page.tab.locator("#hosts thead button").first.click()
+    beside = "document.querySelector('#hosts .details').previousElementSibling.cells[0].textContent"
+    assert page.tab.evaluate(beside).strip() == "web8"
+    assert "API_KEY" in page.tab.locator("#hosts .details dd").first.inner_text()
+
+
+def test_the_keyboard_reaches_everything(show: Open) -> None:
+    page = show(troubled(10, 12))
+    tab = page.tab
+    what = """(() => { const e = document.activeElement; if (e.matches(".skip, input")) return e.id || "skip";
+      if (e.matches(".box")) return e.parentNode.id; if (e.matches("[data-find]")) return "find";
+      return `${e.closest("section")?.id} ${e.closest("thead") ? "heading" : "row"}`; })()"""
+    stops: list[str] = []
+    while "matrix" not in stops and len(stops) < 100:
+        tab.keyboard.press("Tab")
+        stops.append(tab.evaluate(what))
+        visible = "getComputedStyle(document.activeElement).outlineStyle !== 'none'"
+        assert tab.evaluate(visible), f"no sign of focus on {stops[-1]}"
+    assert list(dict.fromkeys(stops)) == [
+        "skip", "find", "filter", "secrets", "secrets heading", "secrets row", "hosts", "hosts heading", "hosts row",
+        "matrix",
+    ]  # fmt: skip
+    assert [stops.count(one) for one in ("find", "secrets row", "hosts row")] == [6, 12, 10]
+    page.row("hosts", "web1").locator("button").focus()
+    tab.keyboard.press("Enter")
+    assert tab.locator("#hosts .details").is_visible()
+    assert page.harm_done() == []
+
+
+def test_a_long_name_does_not_widen_the_page(show: Open) -> None:
+    graph = troubled()
+    graph["secrets"][0]["name"] = "N" * 500
+    graph["vaults"][0]["host"] = "h" * 500
+    page = show(graph)
+    assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.tab.evaluate("[...document.querySelectorAll('.box')].every(one => one.scrollWidth <= one.clientWidth)")
+
+
+def test_without_a_script_the_rows_are_shown(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
-    path.write_text(page(view(parsed(troubled()), NOW)), encoding="utf-8")
+    path.write_text(html_of(troubled()), encoding="utf-8")
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto(path.as_uri())
-    assert tab.locator("noscript, .drawing, #attention table").filter(visible=True).count() >= 3
-    assert tab.locator("input, select, button, #grid, #detail, .needs-script").filter(visible=True).count() == 0
+    assert tab.locator("#attention li").filter(visible=True).count() == 6
+    rows = [tab.locator(f"#{table} tbody tr").filter(visible=True).count() for table in ("secrets", "hosts", "matrix")]
+    assert rows == [12, 10, 10]
+    assert tab.locator("input, button").filter(visible=True).count() == 0
     context.close()
 
 
-def test_a_browser_that_is_too_old_for_the_matrix_says_so(browser: Browser, tmp_path: Path) -> None:
-    path = tmp_path / "fleet.html"
-    path.write_text(page(view(parsed(troubled()), NOW)), encoding="utf-8")
-    context = browser.new_context()
-    context.add_init_script("delete window.DecompressionStream;")
-    tab = context.new_page()
-    tab.goto(path.as_uri())
-    tab.locator("#shown", has_text="too old for the matrix").wait_for()
-    assert not tab.locator("#grid").is_visible()
-    context.close()
-
-
-def test_a_large_fleet_is_drawn_in_groups_that_can_be_read(show: Open) -> None:
-    page = show(troubled(1000, 300))
-    labels = page.tab.locator(".node text:not(.detail)").all_text_contents()
-    assert len(labels) <= 4 * 24
-    assert {"Shop", "Billing", "Search", "Mail", "prod /shop/web"} <= set(labels)
-    assert any(label.startswith("9") and label.endswith("hosts") for label in labels)
-    overflow = page.tab.locator(".drawing").evaluate("one => one.scrollWidth - one.clientWidth")
-    assert overflow <= 0
-
-
-def test_the_theme_is_the_system_s_until_it_is_switched(show: Open) -> None:
+def test_the_theme_is_that_of_the_system(show: Open) -> None:
     page = show(healthy(), "dark")
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = page.tab.evaluate(ground)
     page.tab.emulate_media(color_scheme="light")
-    light = page.tab.evaluate(ground)
-    assert dark != light
-    page.tab.locator("#theme").click()
-    page.tab.locator("#theme").click()
-    assert page.tab.locator("#theme").inner_text() == "Theme: dark"
-    assert page.tab.evaluate(ground) == dark
-    page.tab.reload()
-    assert page.tab.evaluate(ground) == dark
+    assert page.tab.evaluate(ground) != dark
 
 
-def test_paper_has_the_matrix_of_a_small_fleet_and_no_controls(show: Open) -> None:
-    page = show(troubled())
+def test_paper_has_all_rows_and_no_controls(show: Open) -> None:
+    page = show(troubled(60, 12), "dark")
+    page.filter("web")
     page.tab.emulate_media(media="print")
-    page.tab.locator("#paper table").wait_for()
-    assert page.tab.locator("#paper tbody tr").count() == 10
-    assert page.tab.locator("#paper .s2").count() == 3
-    assert not page.tab.locator("#grid, .tools, #theme, .show").filter(visible=True).count()
-    page.tab.emulate_media(media="screen")
-    page.tab.locator("#grid").wait_for()
-    assert page.tab.locator("#paper table").count() == 0
-
-
-def test_paper_says_how_to_print_part_of_a_large_matrix(show: Open) -> None:
-    page = show(troubled(100, 40))
-    page.tab.emulate_media(media="print")
-    page.tab.locator("#paper p", has_text="filter it before printing").wait_for()
-    page.tab.emulate_media(media="screen")
-    page.filter("hosts", "web1*")
-    page.tab.emulate_media(media="print")
-    page.tab.locator("#paper p", has_text="filter it before printing").wait_for()
-    page.tab.emulate_media(media="screen")
-    page.filter("hosts", "")
-    page.tab.locator(".chip", has_text="Missing").click()
-    page.tab.emulate_media(media="print")
-    page.tab.locator("#paper table").wait_for()
+    assert page.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.tab.locator("#filter, [data-find], .skip").filter(visible=True).count()
+    page.tab.set_viewport_size({"width": 680, "height": 1000})  # A4 within its margins
+    cut = """all => all.filter(
+      (one) => one.scrollHeight > one.clientHeight || one.scrollWidth > one.clientWidth).length"""
+    assert page.tab.locator(".box").evaluate_all(cut) == 0
+    assert page.tab.locator("#shown").inner_text() == "3 of 12 secrets, 60 of 60 hosts"
+    # The hosts of a sentence are printed, although its details are closed.
+    closed = page.tab.locator("details:not([open])", has_text="more secrets")
+    assert (closed.bounding_box() or {})["height"] > (closed.locator("summary").bounding_box() or {})["height"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_in_the_way_of_assistive_technology(scheme: str, show: Open) -> None:
-    page = show(troubled(), scheme)
+@pytest.mark.parametrize("fleet", ["10-hosts", "healthy", "empty"])
+def test_axe_finds_nothing(fleet: str, scheme: str, show: Open) -> None:
+    page = show(FLEETS[fleet](), scheme)
+    page.tab.set_viewport_size({"width": 1400, "height": 4000})  # so that all rows are rendered
+    for button in page.tab.locator("tbody button").all()[:14]:
+        button.click()
     found = Axe().run(page.tab)
     assert found.response["passes"], "the check itself did not run"
     assert [(one["id"], one["help"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
 
 
-def test_a_large_fleet_fits_into_the_page_and_a_filter_answers_at_once(show: Open) -> None:
+def test_a_large_fleet_fits_and_the_filter_answers_at_once(show: Open) -> None:
     graph = troubled(1000, 300)
-    assert len(page(view(parsed(graph), NOW)).encode()) < LARGEST_PAGE
+    size = len(html_of(graph).encode())
+    assert size < LARGEST_PAGE
+    started = time.monotonic()
     shown = show(graph)
-    took = """async ([id, text]) => {
-      const input = document.getElementById(id), times = [];
+    loaded = shown.tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    took = """async (text) => {
+      const input = document.getElementById("filter"), times = [];
       for (let again = 0; again < 5; again++) {
         for (const value of ["", text]) {
           input.value = value;
@@ -472,15 +427,23 @@ def test_a_large_fleet_fits_into_the_page_and_a_filter_answers_at_once(show: Ope
       return Math.max(...["", text].map((value) =>
         Math.min(...times.filter(([of]) => of === value).map(([, time]) => time))));
     }"""
-    # The best of five: the processors are shared with other tests.
-    slowest = {
-        text: shown.tab.evaluate(took, [tool, text]) for tool, text in (("hosts", "web1"), ("secrets", "*_KEY*"))
-    }
-    print(f"slowest filter in milliseconds: {slowest}")
+    # The best of five: other tests use the processors too.
+    slowest = {text: shown.tab.evaluate(took, text) for text in ("web1", "_KEY", "behind")}
+    print(f"{size} bytes, made and loaded in {time.monotonic() - started:.2f} s, loaded in {loaded:.0f} ms, {slowest}")
     assert max(slowest.values()) < SLOWEST_FILTER
-    shown.filter("secrets", "DB_PASSWORD")
-    shown.filter("hosts", '"web1000"')
+    assert loaded < SLOWEST_LOAD * 1000
+    shown.filter("DB_PASSWORD")
+    shown.tab.locator("#secrets tbody tr:not([hidden]) button").first.click()
+    assert texts(shown.tab.locator("#secrets .details dt")) == ["behind 3", "stale 2", "current 995"]
+    shown.filter("web1000")
     assert shown.hosts() == ["web1000"]
-    # Only what is in sight is in the document.
-    shown.tab.locator("#reset").click()
-    assert shown.tab.locator(".cell").count() < 3000
+
+
+def test_secrets_that_a_host_made_up_do_not_swell_the_page() -> None:
+    graph = healthy(10, 6000)
+    for vault in graph["vaults"][1:]:
+        vault["holds"] = vault["holds"][:10]
+    html = html_of(graph)
+    assert "These are the 5,000 secrets that need attention most, of 6,000." in html
+    assert html.count('<tr data-cells="') == 10
+    assert len(html.encode()) < LARGEST_PAGE
