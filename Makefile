@@ -6,7 +6,7 @@
 PYTHON ?= python3
 ARGS ?=
 TARGETS = demo test check unit contract page integration molecule matrix bench fleet-load lint style repair types \
-	prose reading ansible-lint sanity docs docs-lint changelog build install server
+	prose reading ansible-lint sanity docs docs-lint changelog build install galaxy dev server
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
@@ -16,6 +16,7 @@ help: ## print this list
 		while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 	@echo 'ARGS="..." goes to the tool behind a target: make unit ARGS="tests/unit/test_x.py -k name -x"'
 
+dev: ## make .venv, with which plain pytest and ansible-playbook work in this checkout
 demo: ## see the collection work against a test server, with nothing but Python
 test: ## everything, as CI does; ends at the first step that fails
 check: ## what is quick: style, types, documentation, unit and contract tests
@@ -40,6 +41,7 @@ docs-lint: ## antsibull-docs lint
 changelog: ## check the changelog; ARGS=release writes it
 build: ## the collection's artifact
 install: ## build the artifact, install it elsewhere, check its files and ansible-doc, run the demo there
+galaxy: ## let galaxy-importer and ansible-builder check the artifact
 server: ## the test server in the foreground; ARGS="--port 8080 --profile 2026-07"
 
 $(TARGETS):

@@ -2,20 +2,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The demo: secrets are written, read in a template, and pulled into an encrypted vault, against a test server; and
-rolled out to two hosts, where this machine can boot them.
+rolled out to two hosts, if this machine can boot them.
 
-Each step says what it is to report, and the demo fails where it reports something else.
+Each step says what it is to report, and the demo fails if it reports something else. It needs ansible-core, requests,
+cryptography and aiohttp in the Python that runs it.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +30,7 @@ import fleet
 from dev_server.client import DevServer
 from steps import changed_of, expect, login, play
 
+COLLECTION = Path(__file__).resolve().parents[2]
 PROJECT, ENVIRONMENT, SECRET_PATH = "demo-project", "dev", "/quickstart"
 CLIENT_SECRET = "demo-client-secret"
 SEED: dict[str, Any] = {
@@ -107,11 +111,9 @@ class Demo:
         step = "The command shows what the vault holds, and never a value"
         print(f"\n== {step}", flush=True)
         package = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli.main"
-        collections = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")
-        variables = {**os.environ, "PYTHONPATH": os.pathsep.join([collections, os.environ.get("PYTHONPATH", "")])}
         command = [sys.executable, "-m", package, "vault", "list", *self.vault]
-        subprocess.run(command, env=variables, check=True)
-        listed = subprocess.run([*command, "--json"], env=variables, check=True, capture_output=True, text=True).stdout
+        subprocess.run(command, check=True)
+        listed = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout
         names = sorted(entry["name"] for entry in json.loads(listed))
         expect(step, "names", names, sorted({*FIRST, "LOG_LEVEL"} - {"FEATURE_FLAGS"}))
 
@@ -130,12 +132,25 @@ def told(output: str, word: str) -> str:
     return found[1]
 
 
+def find_collection() -> None:
+    """Have Ansible and Python use the collection that the demo belongs to."""
+    if COLLECTION.parts[-3:] == ("ansible_collections", "keyfleet", "infisical"):
+        for name in ("ANSIBLE_COLLECTIONS_PATH", "PYTHONPATH"):
+            before = [os.environ[name]] if os.environ.get(name) else []
+            os.environ[name] = os.pathsep.join([str(COLLECTION.parents[2]), *before])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="where the demo keeps what it makes")
+    parser.add_argument("--folder", type=Path, help="where the demo keeps what it makes (default: a temporary folder)")
     parser.add_argument("--no-hosts", action="store_true", help="leave out the rollout on two systemd hosts")
     arguments = parser.parse_args()
-    folder: Path = arguments.folder.resolve() / "made"
+    needed = {"ansible": "ansible-core", "requests": "requests", "cryptography": "cryptography", "aiohttp": "aiohttp"}
+    missing = [package for name, package in needed.items() if not importlib.util.find_spec(name)]
+    if missing:
+        sys.exit(f"demo: {sys.executable} lacks packages. Run: {sys.executable} -m pip install {' '.join(missing)}")
+    find_collection()
+    folder: Path = (arguments.folder or Path(tempfile.mkdtemp(prefix="infisical-demo-"))).resolve() / "made"
     # A demo starts from nothing: what another version has left would be counted as changes.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)

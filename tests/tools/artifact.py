@@ -11,27 +11,41 @@ from pathlib import Path
 
 from failure import Failure
 
-# What a user runs from an installed collection, and what has no place in it.
-SHIPPED = (
-    "CHANGELOG.rst",
-    "LICENSE",
-    "Makefile",
-    "README.md",
-    "extensions/molecule",
-    "requirements",
-    "tests/demo",
-    "tests/dev_server",
-    "tests/hosts",
-    "tests/tools",
-)
-LEFT_OUT = (".build", ".ci", ".git", ".github", "tests/output")
+# All that an installed collection has: what is only for development stays out.
+SHIPPED: dict[str, set[str]] = {
+    ".": {
+        "CHANGELOG.rst",
+        "CODE_OF_CONDUCT.md",
+        "CONTRIBUTING.md",
+        "FILES.json",
+        "LICENSE",
+        "MANIFEST.json",
+        "README.md",
+        "SECURITY.md",
+        "changelogs",
+        "docs",
+        "extensions",
+        "meta",
+        "playbooks",
+        "plugins",
+        "requirements.txt",
+        "roles",
+        "tests",
+    },
+    "extensions": set(),
+    # config.yml is what ansible-test reads, which an Automation Hub may run on an upload.
+    "tests": {"config.yml", "demo", "dev_server"},
+}
 TYPES = ("module", "lookup", "filter")
 
 
 def check(installed: Path, ansible_doc: Path, variables: dict[str, str]) -> None:
     """Raise Failure with all that is wrong with the collection in a folder."""
-    wrong = [f"{name} is not in the artifact" for name in SHIPPED if not (installed / name).exists()]
-    wrong += [f"{name} is in the artifact" for name in LEFT_OUT if (installed / name).exists()]
+    wrong = []
+    for place, shipped in SHIPPED.items():
+        names = {path.name for path in (installed / place).iterdir()}
+        wrong += [f"{place}/{name} is not in the artifact" for name in sorted(shipped - names)]
+        wrong += [f"{place}/{name} must not be in the artifact" for name in sorted(names - shipped)]
     count = 0
     for kind in TYPES:
         folder = installed / "plugins" / ("modules" if kind == "module" else kind)

@@ -86,12 +86,13 @@ def environment(requirements: Path, interpreter: Interpreter) -> Environment:
         complete = made.folder / "complete"
         if not complete.exists() or not _starts(made.python):
             shutil.rmtree(made.folder, ignore_errors=True)
-            _install(made, requirements)
+            install(made, requirements)
             complete.touch()
     return made
 
 
-def _install(made: Environment, requirements: Path) -> None:
+def install(made: Environment, requirements: Path) -> None:
+    """Make an environment's folder and install a requirements file into it."""
     version = made.interpreter.version
     print(f"Installing requirements/{requirements.name} for Python {version} (first time only)", flush=True)
     _quietly(

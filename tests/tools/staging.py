@@ -10,14 +10,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from environments import cache_folder, locked
+from environments import locked
 from failure import Failure
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLACE = Path("ansible_collections", "keyfleet", "infisical")
-INSTALLED = CHECKOUT.parts[-3:] == PLACE.parts and not (CHECKOUT / ".git").exists()
-# An installed collection stays as it was installed.
-BUILD = cache_folder() / "installed" if INSTALLED else CHECKOUT / ".build"
+BUILD = CHECKOUT / ".build"
 # What tools write into the staged copy; the rest that is not in the checkout is removed.
 LEFT_ALONE = (".git", ".ansible", "tests/output")
 
@@ -25,11 +23,8 @@ LEFT_ALONE = (".git", ".ansible", "tests/output")
 def stage() -> Path:
     """Return the collection's folder below an ansible_collections tree, up to date with the checkout.
 
-    An installed collection is used in place. From a checkout, what git tracks and what it would track is copied,
-    changed files only.
+    What git tracks and what it would track is copied, changed files only.
     """
-    if INSTALLED:
-        return CHECKOUT
     staged = BUILD / PLACE
     with locked(BUILD / "staging.lock"):
         wanted = _files()
@@ -54,7 +49,7 @@ def _files() -> list[str]:
         check=False,
     )
     if listing.returncode:
-        raise Failure(f"this is neither a git checkout nor an installed collection: {listing.stderr.strip()}")
+        raise Failure(f"this is not a git checkout: {listing.stderr.strip()}")
     # A file that was deleted but is still tracked is listed too.
     return [name for name in listing.stdout.split("\0") if name and (CHECKOUT / name).is_file()]
 

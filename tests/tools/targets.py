@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import artifact
+import development
+import galaxy as galaxy_tools
 import interpreters
 from environments import Environment, environment
 from failure import Failure, Unavailable
@@ -65,10 +66,14 @@ def _tools(name: str) -> Environment:
 
 
 def _on(requirements: str, versions: tuple[str, ...]) -> Environment:
+    return environment(REQUIREMENTS / requirements, _python(versions))
+
+
+def _python(versions: tuple[str, ...]) -> interpreters.Interpreter:
     found = interpreters.find_first(versions)
     if not found:
         raise _missing(versions)
-    return environment(REQUIREMENTS / requirements, found)
+    return found
 
 
 def _missing(versions: tuple[str, ...]) -> Failure:
@@ -305,9 +310,19 @@ def install(arguments: Arguments) -> None:
         _run(command, staged, variables)
         installed = Path(folder, "ansible_collections/keyfleet/infisical")
         artifact.check(installed, used.tool("ansible-doc"), variables)
-        # A folder of its own: what a demo of another version left in the usual one is not this version's doing.
-        own = ["--folder", Path(folder, "demo"), "--no-hosts"]
-        _run([sys.executable, "tests/tools", "demo", *own], installed, variables)
+        del variables["ANSIBLE_COLLECTIONS_PATH"]
+        demo_folder = ["--folder", Path(folder, "demo")]
+        _run([used.python, installed / "tests/demo/demo.py", "--no-hosts", *demo_folder], Path(folder), variables)
+
+
+def galaxy(arguments: Arguments) -> None:
+    used, staged = _tools("galaxy"), stage()
+    galaxy_tools.check(used, artifact_of(staged, BUILD / "galaxy"), _variables(used, staged))
+
+
+def dev(arguments: Arguments) -> None:
+    core = _main_core()
+    development.make(REQUIREMENTS / f"ansible-core-{core}.txt", _python(CORES[core]))
 
 
 def matrix(arguments: Arguments, already: tuple[str, ...] = ()) -> None:
@@ -375,7 +390,7 @@ def lint(arguments: Arguments) -> None:
 
 
 CHECK = ["style", "types", "prose", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
-ALL = [*CHECK, "page", "demo", "integration", "molecule", "sanity", "docs", "install", "rest-of-matrix"]
+ALL = [*CHECK, "page", "demo", "integration", "molecule", "sanity", "docs", "install", "galaxy", "rest-of-matrix"]
 
 
 def check(arguments: Arguments) -> None:
@@ -412,6 +427,8 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "changelog": changelog,
     "build": build,
     "install": install,
+    "galaxy": galaxy,
+    "dev": dev,
     "matrix": matrix,
     "molecule": molecule,
     "rest-of-matrix": rest_of_matrix,
