@@ -505,9 +505,8 @@ def test_the_counts_are_of_what_the_source_has(site: Site) -> None:
     assert site.pull().counts == {"created": 0, "updated": 0, "deleted": 0, "unchanged": 2}
 
 
+@pytest.mark.root
 def test_a_root_that_works_with_anothers_vault_leaves_nothing_of_its_own(site: Site) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
     site.store({"A": "one"})
     site.pull()
     for name in os.listdir(site.folder):

@@ -16,7 +16,7 @@ from dev_server.client import DevServer
 from integration.controller import Controller
 from integration.leaks import Canary, leaks, places
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root installs an agent")
+pytestmark = pytest.mark.root
 
 AGENT, INFO, SYNC = (f"keyfleet.infisical.infisical_agent{name}" for name in ("", "_info", "_sync"))
 PLACES = ("/etc/infisical-sync", "/usr/local/lib/infisical-sync", "/usr/local/bin/infisical-sync",

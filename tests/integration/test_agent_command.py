@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from integration.shop import PROJECT
 
 pytestmark = [
     pytest.mark.once,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root delivers files"),
+    pytest.mark.root,
 ]
 
 ROOM = Path(str(infisical.__file__)).parent

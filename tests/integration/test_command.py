@@ -754,9 +754,8 @@ def test_a_sync_can_be_configured_by_file_and_systemd_credentials_alone(client: 
     )
 
 
+@pytest.mark.root
 def test_credentials_of_systemd_are_known_as_such_by_whatever_name_their_directory_is_reached(client: Host) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root's files count as systemd's")
     credentials, link = client.folder / "credentials", client.folder / "link"
     credentials.mkdir()
     link.symlink_to(credentials)
@@ -944,10 +943,8 @@ NOBODY = 54321
 
 
 @pytest.fixture
-def owned() -> Iterator[Path]:
+def owned(needs_root: None) -> Iterator[Path]:
     """A folder that belongs to NOBODY."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
     path = Path(tempfile.mkdtemp(prefix="owned_"))
     path.chmod(0o700)
     os.chown(path, NOBODY, NOBODY)
@@ -1010,9 +1007,8 @@ def test_a_python_that_the_vaults_owner_cannot_read_is_named(client: Host, owned
         shutil.rmtree(lib)
 
 
+@pytest.mark.root
 def test_root_stays_root_where_the_vault_is_roots(host: Host) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can stay root")
     host.run("vault", "set", "A", given="x")
     assert host.run("exec", "--", "id", "-u") == "0\n"
 

@@ -53,10 +53,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 
 
 @pytest.fixture
-def room() -> Iterator[Path]:
+def room(needs_root: None) -> Iterator[Path]:
     """A directory that root alone can change, with all above it: below those of the tests everybody may write."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make such a directory")
     folder = Path(tempfile.mkdtemp(prefix="keyfleet-test-", dir="/var"))
     folder.chmod(0o755)
     yield folder

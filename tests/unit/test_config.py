@@ -143,7 +143,7 @@ def test_a_webhooks_url_is_a_secret_that_others_must_not_read(tmp_path: Path) ->
     assert written(tmp_path, text).first(("notify", "webhook_url")) == "https://hooks.example.com/CANARY"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.root
 def test_a_jobs_file_of_another_user_or_that_others_may_write_is_refused(tmp_path: Path) -> None:
     assert "can be written by others" in str(refused(tmp_path, JOB, 0o660))
     os.chown(tmp_path / "job.ini", 65534, 0)

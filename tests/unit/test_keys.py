@@ -28,7 +28,6 @@ from cryptography.hazmat.primitives.kdf import scrypt
 
 KEY = b"CANARY-in-a-key-of-32-bytes-long"
 PASSPHRASE = "CANARY passphrase"
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
 
 
 def private(path: Path, data: bytes, mode: int = 0o600) -> str:
@@ -269,7 +268,7 @@ def test_a_short_passphrase_is_refused_for_new_vaults_only() -> None:
 # Credentials of systemd
 
 
-@only_root
+@pytest.mark.root
 @pytest.mark.parametrize("mode", [0o400, 0o440])
 def test_a_services_credential_that_systemd_made_readable_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
@@ -283,7 +282,7 @@ def test_a_services_credential_that_systemd_made_readable_is_taken(
         assert refused(keys.KeyFile(path)).conclusion == "unsafe_file"
 
 
-@only_root
+@pytest.mark.root
 def test_a_directory_that_does_not_count_holds_no_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = private(tmp_path / "vault-key", KEY, 0o440)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
@@ -292,7 +291,7 @@ def test_a_directory_that_does_not_count_holds_no_credential(tmp_path: Path, mon
         assert refused(keys.key_source(**{option: path}, credentials="")).conclusion == "unsafe_file"
 
 
-@only_root
+@pytest.mark.root
 def test_a_file_that_anybody_can_read_is_no_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private(tmp_path / "vault-key", KEY, 0o444)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
@@ -327,7 +326,7 @@ def systemd_creds(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) ->
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
 
 
-@only_root
+@pytest.mark.root
 def test_root_decrypts_a_credential_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_creds(tmp_path, monkeypatch, f"echo \"$@\" > '{tmp_path}/arguments'; printf %s '{KEY.decode()}'")
     source = keys.Credential("vault.key")
@@ -340,7 +339,7 @@ def test_root_decrypts_a_credential_by_its_name(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "arguments").exists()
 
 
-@only_root
+@pytest.mark.root
 def test_what_systemd_creds_says_is_told_but_never_what_it_decrypted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,7 +349,7 @@ def test_what_systemd_creds_says_is_told_but_never_what_it_decrypted(
     assert "exactly 32 bytes" in str(refused(keys.Credential("vault-key")))
 
 
-@only_root
+@pytest.mark.root
 def test_why_a_credential_could_not_be_decrypted_is_told_also_by_who_is_root_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,7 +360,7 @@ def test_why_a_credential_could_not_be_decrypted_is_told_also_by_who_is_root_no_
     assert "No local key" in str(refused(source))
 
 
-@only_root
+@pytest.mark.root
 def test_on_another_machine_nothing_is_decrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_creds(tmp_path, monkeypatch, f"touch '{tmp_path}/called'; printf %s '{KEY.decode()}'")
     (tmp_path / "installed").write_text("0" * 31 + "1\n")

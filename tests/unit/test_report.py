@@ -89,7 +89,7 @@ def test_a_link_in_place_of_the_directory_leads_no_report_elsewhere(tmp_path: Pa
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write what belongs to others")
+@pytest.mark.root
 def test_a_report_that_root_writes_stays_the_agents(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     os.chown(tmp_path, 65534, 65534)

@@ -34,7 +34,6 @@ CANARY = "canary-5c1e"
 NOW = "2026-01-01T00:00:00Z"
 HEADER = 142
 WORDS = "correct horse battery"
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make files of other users")
 
 HOLD = """
 import sys
@@ -850,7 +849,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, key:
     refused(lambda: other.put("A", "1"), "unsafe_file", "other.lock")
 
 
-@as_root
+@pytest.mark.root
 def test_a_vault_of_another_user_is_refused_unless_root_asks(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -863,7 +862,7 @@ def test_a_vault_of_another_user_is_refused_unless_root_asks(
     refused(made.read, "unsafe_file", "belongs to user 4711", "user 4712")
 
 
-@as_root
+@pytest.mark.root
 def test_what_root_writes_stays_its_owners(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
@@ -876,7 +875,7 @@ def test_what_root_writes_stays_its_owners(tmp_path: Path, key: keys.KeyFile) ->
         assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (4711, 4712, 0o600), name
 
 
-@as_root
+@pytest.mark.root
 @pytest.mark.parametrize("mode", [0o500, 0o000])
 def test_a_directory_without_permission_is_told(
     tmp_path: Path, start: Callable[..., subprocess.Popen[str]], mode: int

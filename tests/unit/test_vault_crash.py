@@ -287,12 +287,10 @@ def test_a_writer_that_dies_before_any_step_leaves_the_old_or_the_new_set(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(needs_root: None, tmp_path: Path) -> Iterator[Path]:
     """A disk of half a mebibyte."""
     mounted = tmp_path / "disk"
     mounted.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small tmpfs")
     command = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", str(mounted)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode != 0:

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all tests share: the way to the collection for plain pytest, and tests that need root."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from importlib.util import find_spec
+
+import pytest
+
+NEEDS_ROOT = "needs root"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a Python that does not find the collection; have Ansible look for it where Python does."""
+    if find_spec("ansible_collections") is None or find_spec("dev_server") is None:
+        raise pytest.UsageError("This Python does not find the collection. Run: python3 tests/tools dev")
+    os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", sysconfig.get_path("purelib"))
+
+
+@pytest.fixture(scope="session")
+def needs_root() -> None:
+    """Mark each test that takes this fixture, or a fixture that takes it, as `root`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked `root` for everybody else."""
+    for item in items:
+        if "needs_root" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.root)
+        if os.geteuid() != 0 and item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped because only root can run them."""
+    count = sum(NEEDS_ROOT in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
+    if count:
+        terminalreporter.write_line(f"{count} tests were skipped because they need root")
