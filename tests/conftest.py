@@ -13,12 +13,11 @@ import pytest
 
 NEEDS_ROOT = "needs root"
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a Python that does not find the collection; have Ansible look for it where Python does."""
-    if find_spec("ansible_collections") is None or find_spec("dev_server") is None:
-        raise pytest.UsageError("This Python does not find the collection. Run: python3 tests/tools dev")
-    os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", sysconfig.get_path("purelib"))
+# Here, because the other conftest.py files import what such a Python does not find.
+if find_spec("ansible_collections") is None or find_spec("dev_server") is None:
+    pytest.exit("This Python does not find the collection. Run: python3 tests/tools dev; .venv/bin/pytest", 4)
+# Ansible is to look where Python does.
+os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", sysconfig.get_path("purelib"))
 
 
 @pytest.fixture(scope="session")
