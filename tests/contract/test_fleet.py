@@ -291,7 +291,7 @@ def test_an_identity_without_any_project_lists_nothing(controlled: Controlled, m
     by = controlled.api()
     monkeypatch.setattr(by, "projects", list)
     _after, found = asked(controlled, graph_of(scope()), by=by)
-    assert "There is no project" in found.warnings[0]
+    assert "does not exist, or this machine identity" in found.warnings[0]
     assert controlled.server.requests("/secrets") == []
 
 

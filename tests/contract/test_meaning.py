@@ -44,7 +44,7 @@ def test_a_secret_that_is_there_cannot_be_created(target: Target) -> None:
     error = error_of(api.create_secret, target.scope, A)
     assert error.conclusion == "conflict"
     assert "'A'" in str(error)
-    assert "run it again" in str(error)
+    assert "Run this again" in str(error)
 
 
 def test_a_batch_with_a_secret_that_is_there_cannot_be_created_and_creates_none(target: Target) -> None:
@@ -94,7 +94,7 @@ def test_listing_what_is_missing_is_an_error_of_the_store(target: Target, missin
     error = error_of(store.listing)
     assert error.conclusion == "scope_missing"
     if missing == "environment":
-        assert "There is no environment 'none'" in str(error)
+        assert "has no environment 'none'" in str(error)
         assert target.scope.environment in str(error)
     else:
         assert "create_path" in str(error)
@@ -115,7 +115,7 @@ def test_a_route_that_is_not_there_is_called_that(target: Target) -> None:
     call = Call("GET", "/api/v9/nothing", Operation.OTHER, "ask for nothing")
     error = error_of(target.api().transport.send, call)
     assert error.conclusion == "route_missing"
-    assert "check url" in str(error)
+    assert "Check url" in str(error)
 
 
 @pytest.mark.kinds("2024")
@@ -164,7 +164,7 @@ def test_a_token_that_is_no_longer_good_is_rejected(controlled: Controlled, situ
     server.clear_requests()
     error = error_of(ask, api, operation, controlled.scope)
     assert error.conclusion == "token_rejected"
-    assert "give a new token" in str(error)
+    assert "Set a new token" in str(error)
     assert len(server.requests()) == 1
     assert controlled.clock.waits == []
 
@@ -198,7 +198,7 @@ def test_three_wrong_secrets_lock_the_good_one_out_too(controlled: Controlled) -
         error_of(controlled.api(client_secret="wrong").list_secrets, controlled.scope)
     error = error_of(controlled.api().list_secrets, controlled.scope)
     assert error.conclusion == "locked_out"
-    assert "lock-out" in str(error)
+    assert "lockout" in str(error)
     controlled.server.advance(301)
     assert controlled.api().list_secrets(controlled.scope).secrets == ()
 
@@ -273,17 +273,17 @@ def test_a_server_that_fails_twice_is_a_server_error(controlled: Controlled, sta
     error = error_of(controlled.api(api_version="v4").list_secrets, controlled.scope)
     assert error.conclusion == "server_error"
     assert error.status == status
-    assert "its own log" in str(error)
+    assert "log of the server" in str(error)
 
 
 @pytest.mark.parametrize(
     ("kind", "fields", "conclusion", "words"),
     [
-        ("html", {}, "not_json", "does not speak the Infisical API"),
-        ("malformed", {}, "not_json", "does not speak the Infisical API"),
+        ("html", {}, "not_json", "not from an Infisical API"),
+        ("malformed", {}, "not_json", "not from an Infisical API"),
         ("html", {"status": 403}, "not_json", "proxy"),
         ("redirect", {}, "redirected", "Redirects are not followed"),
-        ("redirect", {"status": 308}, "redirected", "set url"),
+        ("redirect", {"status": 308}, "redirected", "Set url"),
     ],
 )
 def test_what_is_no_answer_of_an_infisical_is_told_apart(
@@ -417,9 +417,9 @@ SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], str, s
     ("not a member", ("2024", "2026-07", "2026-10"), lambda at: at.api("stranger").list_secrets(at.scope),
      "forbidden", "Add the machine identity to the project"),
     ("names, not values: list", ("2026-07", "2026-10"), lambda at: at.api("names-only").list_secrets(at.scope),
-     "forbidden", "lacks 'Read Value' on 'Secrets'"),
+     "forbidden", "Grant 'Read Value' on 'Secrets'"),
     ("names, not values: get", ("2026-07", "2026-10"), get_hidden,
-     "forbidden", "lacks 'Read Value' on 'Secrets'"),
+     "forbidden", "Grant 'Read Value' on 'Secrets'"),
     ("unreadable reference: list", ("2026-07", "2026-10"), lambda at: refer_to_hidden(at, listed=True),
      "forbidden", "expand_references: false"),
     ("unreadable reference: get", ("2026-07", "2026-10"), lambda at: refer_to_hidden(at, listed=False),
@@ -434,7 +434,7 @@ SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], str, s
      "credentials_rejected", "Create a new client secret"),
     ("many logins at once", ("2024", "2026-07", "2026-10"), log_in_among_many,
      "rate_limited", "rate_limit_wait"),
-    ("body that is not JSON", ("2026-07", "2026-10"), send_no_json, "server_error", "its own log"),
+    ("body that is not JSON", ("2026-07", "2026-10"), send_no_json, "server_error", "log of the server"),
 ]  # fmt: skip
 
 

@@ -355,8 +355,8 @@ def test_a_token_that_others_use_up_is_said_to_have_few_uses(controlled: Control
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (Location(PROJECT, "none", "/new"), "There is no environment 'none'"),
-        (Location("none", ENVIRONMENT, "/new"), "There is no project 'none'"),
+        (Location(PROJECT, "none", "/new"), f"Project {PROJECT} has no environment 'none'"),
+        (Location("none", ENVIRONMENT, "/new"), "Project 'none' does not exist"),
     ],
 )
 @pytest.mark.parametrize("create_path", [True, False])

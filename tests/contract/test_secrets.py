@@ -600,14 +600,14 @@ def test_a_missing_environment_is_an_error_that_lists_those_there_are(controlled
         store = controlled.remote(environment="none", create_path=create_path)
         error = error_of(store.put, A, check=check)
         assert error.conclusion == "scope_missing"
-        assert "There is no environment 'none'" in str(error)
+        assert "has no environment 'none'" in str(error)
         assert "dev, prod" in str(error)
 
 
 def test_a_missing_project_is_an_error_that_says_what_an_id_is(controlled: Controlled) -> None:
     error = error_of(controlled.remote(project="none").put, A)
     assert error.conclusion == "scope_missing"
-    assert "There is no project 'none'" in str(error)
+    assert "Project 'none' does not exist" in str(error)
     assert "not the name or slug" in str(error)
 
 

@@ -52,7 +52,7 @@ EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     # name of the secret: the fault at the server, options, and the words that the message has
-    "HTML": ({"kind": "html"}, {}, ("does not speak the Infisical API", "check url")),
+    "HTML": ({"kind": "html"}, {}, ("not from an Infisical API", "Check url")),
     "MALFORMED": ({"kind": "malformed"}, {}, ("check url",)),
     "CUT": ({"kind": "cut_before"}, {}, ("connection was cut", "server is up")),
     "CUT_LATER": ({"kind": "cut_middle"}, {}, ("connection was cut", "server is up")),
@@ -380,7 +380,7 @@ def test_an_identity_that_may_not_write_is_told_the_permission(ansible: Controll
 
     for name, permission in (("create", "'Create'"), ("update", "'Modify'"), ("delete", "'Remove'")):
         failure = run.failure(name)
-        assert f"lacks {permission} on 'Secrets'" in failure["msg"] and "Access Control" in failure["msg"]
+        assert f"Grant {permission} on 'Secrets'" in failure["msg"] and "Access Control" in failure["msg"]
         assert (failure["conclusion"], failure["http_status"]) == ("forbidden", 403)
     assert len(run.result("read")["secrets"]) == 1
     assert _secrets(server) == before

@@ -391,7 +391,7 @@ def test_identities_and_environments_of_one_run_do_not_share(ansible: Controller
     assert [run.result("lookup", host)["msg"] for host in ("admin", "viewer", "production")] == [
         "value 1", "value 1", "of production",
     ]  # fmt: skip
-    assert "lacks 'Describe Secret'" in run.failure("lookup", "stranger")["msg"]
+    assert "Grant 'Describe Secret'" in run.failure("lookup", "stranger")["msg"]
     assert "client_secret" in run.failure("lookup", "impostor")["msg"]
     logins = [(entry["identity"], entry["status"]) for entry in server.requests(LOGIN)]
     assert logins == [("admin", 200), ("viewer", 200), ("no-access", 200), ("admin", 401)] or logins == [

@@ -122,7 +122,7 @@ ROWS: list[tuple[type[InfisicalError], str, tuple[Operation, ...], int, str, Any
                    "The provided access token is malformed. Please use a valid token or generate a new one and try "
                    "again.")),
     (TokenRejected, "2026-10", WITH_TOKEN, 401, "UnauthorizedError", "You are not allowed to access this resource"),
-    # for users only
+    # for as a user
     (Forbidden, "2026-07", WITH_TOKEN, 403, "Forbidden access to /api/v1/x",
      "You are not allowed to access this resource"),
     # bad client id or secret
@@ -292,7 +292,7 @@ HINTS = [
     (Forbidden, "UnauthorizedError: Identity not in project", "Add the machine identity to the project"),
     (Forbidden, "ForbiddenError: Failed to expand one or more secret references", "expand_references: false"),
     (Forbidden, "ForbiddenError: 'B', which is referenced by secret 'A' in '/'", "expand_references: false"),
-    (Forbidden, "Forbidden access to /api/v1/x: You are not allowed to access this resource", "users only"),
+    (Forbidden, "Forbidden access to /api/v1/x: You are not allowed to access this resource", "as a user"),
     (Forbidden, "PermissionDenied: You are not allowed to describeSecret on secrets", "'Describe Secret'"),
     (Forbidden, "PermissionDenied: You are not allowed to readValue on secrets", "'Read Value'"),
     (RequestInvalid, "BadRequest: The project is of type cert-manager. Operations of", "secret-manager"),
@@ -461,7 +461,7 @@ def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
     ],
 )
 def test_the_permission_that_the_server_names_is_named(said: str, permission: str) -> None:
-    assert f"lacks {permission} of this" in answers.hint_for(Forbidden, Operation.GET, said)
+    assert f"Grant {permission} of this" in answers.hint_for(Forbidden, Operation.GET, said)
 
 
 ANSWERED = [

@@ -90,7 +90,7 @@ def test_every_error_says_whether_the_vault_has_changed(
         if said in told and "Only its state file" in told:
             behind += 1
             assert failure.details["changed"] is True
-            assert "run it again" not in told
+            assert "Run this again" not in told
             made, state = local.open_vault(str(room / "vault"), new if action.startswith("rekey") else old)
             local.put(made, state, "C", "3")
             assert state.head()["generation"] == made.read().generation

@@ -40,7 +40,7 @@ BODY_LIMIT = 1024 * 1024
 
 
 class Operation(str, Enum):
-    """What a request wanted. Some answers mean different things for different operations."""
+    """The kind of a request. The meaning of some answers depends on it."""
 
     LOGIN = "login"
     LIST = "list"
@@ -57,10 +57,10 @@ class Operation(str, Enum):
 
 @dataclass(frozen=True)
 class Validator:
-    """What tells whether an answer is still the one that was read before; empty where that cannot be told.
+    """Identifies an answer that was read before, to detect an unchanged one; empty if that is not possible.
 
-    `etag` is the server's (RFC 9110, 8.8.3), `digest` the SHA-256 of the body in hex, for servers that give no ETag.
-    Both let a guessed body be tested, so they are kept as the secrets are.
+    `etag` is the server's (RFC 9110, 8.8.3), `digest` the SHA-256 of the body in hex, for servers without ETags. Both
+    allow a guessed body to be verified, so they are as confidential as the secrets.
     """
 
     etag: str = field(default="", repr=False)
@@ -71,7 +71,8 @@ class Validator:
 class Answer:
     """One HTTP answer: status, headers (names in any case), body in bytes; `sent` is the size of the request's body.
 
-    `known` is what was asked for again: an answer that is `unchanged` is a success, and its body is not looked into.
+    `known` identifies the answer of an earlier, equal request. An `unchanged` answer is a success, and its body is not
+    parsed.
     """
 
     status: int
@@ -82,17 +83,17 @@ class Answer:
     known: Validator | None = None
 
     def header(self, name: str) -> str:
-        """A header's value, whatever the case of its name; empty where there is none."""
+        """Return the value of a header, ignoring the case of its name; empty if it is missing."""
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
 
     @cached_property
     def validator(self) -> Validator:
-        """What to ask with for this answer again."""
+        """The validator to send with the next request for the same."""
         return Validator(self.header("etag"), hashlib.sha256(self.body).hexdigest())
 
     @property
     def unchanged(self) -> bool:
-        """Whether this is what is `known` already: the server says so (304), or it is the same body once more."""
+        """Whether the answer is the `known` one: status 304, or the same body again."""
         if self.known is None:
             return False
         if self.status == 304:
@@ -101,7 +102,7 @@ class Answer:
 
     @cached_property
     def data(self) -> dict[str, Any] | None:
-        """The body as a JSON object, or None where it is none; parsed once, because a listing is long."""
+        """The body as a JSON object, or None if it is not one; parsed once, because a listing is long."""
         try:
             data = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -109,7 +110,7 @@ class Answer:
         return data if isinstance(data, dict) else None
 
     def text(self) -> str:
-        """The server's own words: `error` and `message`, in one line; empty where the body is not JSON."""
+        """Return the message of the server, `error` and `message` in one line; empty if the body is not JSON."""
         data = self.data or {}
         message = data.get("message")
         if isinstance(message, list):
@@ -119,7 +120,7 @@ class Answer:
 
     @property
     def is_unicode(self) -> bool:
-        """Whether all text in the body is; JSON can hold halves of characters, which nothing can store."""
+        """Whether all text in the body is valid Unicode; JSON can contain lone surrogates, which cannot be stored."""
         if b"\\u" not in self.body and b"\xed" not in self.body:  # as nearly always
             return True
         try:
@@ -136,7 +137,7 @@ def _words(part: Any) -> str:
 
 
 def _issue(issue: Any) -> str:
-    """One of the things that a validation found wrong, `{path: […], message}`, as `path: message`."""
+    """Return one validation error, `{path: […], message}`, as `path: message`."""
     if not isinstance(issue, dict) or not isinstance(issue.get("message"), str):
         return json.dumps(issue)
     path = issue.get("path")
@@ -158,8 +159,8 @@ def _row(statuses: tuple[int, ...], text: str, error: type[InfisicalError], *ope
 
 _NAMED = (Operation.GET, Operation.UPDATE, Operation.DELETE)
 
-# A pattern begins where the message begins, after the word of `error`, because a name that the message quotes may hold
-# any words. These have a hint of their own below.
+# A pattern matches at the beginning of the message, after the text of `error`, because a name that is quoted in the
+# message may contain any words. These patterns have hints of their own below.
 _AT = r"^([^:]+: )?"
 _NOT_A_MEMBER = rf"^ProjectMembershipNotFound: |{_AT}identity not in project"
 _OTHER_TYPE = rf"{_AT}the project is of type "
@@ -216,7 +217,7 @@ _JSON_ROWS = (
 
 
 def conclude(answer: Answer) -> type[InfisicalError] | None:
-    """What an answer means; None where it is the success that was asked for (2xx with a JSON object, or unchanged)."""
+    """Return the error that an answer means; None for a success (2xx with a JSON object, or unchanged)."""
     if answer.unchanged:
         return None
     if 300 <= answer.status < 400:
@@ -227,7 +228,7 @@ def conclude(answer: Answer) -> type[InfisicalError] | None:
     for row in rows:
         if answer.status not in row.statuses or (row.operations and answer.operation not in row.operations):
             continue
-        # Compiled when first needed: whoever only reads a vault needs none of them.
+        # Compiled on first use: reading a vault needs none of the patterns.
         if not row.text or _says(row.text, text):
             return row.error
     if answer.status >= 500:
@@ -240,19 +241,18 @@ def conclude(answer: Answer) -> type[InfisicalError] | None:
 
 
 def is_used_up(answer: Answer) -> bool:
-    """Whether a token was rejected because it has no uses left."""
+    """Return whether a token was rejected because it has no uses left."""
     return _says(_USED_UP, answer.text())
 
 
 def _says(pattern: str, text: str) -> bool:
-    # Messages are short. In a long text some patterns would search for minutes.
+    # In a long text, some patterns would search for minutes.
     return re.search(pattern, text[:_LONGEST_MESSAGE], re.IGNORECASE) is not None
 
 
 _PERMISSIONS: dict[Operation, str] = {
     Operation.LIST: "'Read Value' on 'Secrets' of this environment and path",
-    Operation.NAMES: "'Describe Secret', or 'Read Value' where a server has not that, on 'Secrets' of this environment "
-    "and path",
+    Operation.NAMES: "'Describe Secret' (or 'Read Value' on older servers) on 'Secrets' of this environment and path",
     Operation.GET: "'Read Value' on 'Secrets' of this environment and path",
     Operation.CREATE: "'Create' on 'Secrets' of this environment and path",
     Operation.UPDATE: "'Modify' on 'Secrets' of this environment and path",
@@ -280,24 +280,24 @@ _SUBJECTS = {
 
 
 def _permission(operation: Operation, said: str) -> str:
-    """The permission that the server names, in the words of its user interface, else the one that is usually needed."""
+    """Return the permission that the server names, as its user interface calls it, or else the usual one."""
     named = _REFUSED.search(said)
     if named is None or named[1] not in _ACTIONS or named[2] not in _SUBJECTS:
         return _PERMISSIONS.get(operation, "a role that allows this")
     return f"'{_ACTIONS[named[1]]}' on {_SUBJECTS[named[2]]}"
 
 
-# What to do about one answer, if its conclusion alone does not tell.
+# Hints for single answers. For all others, the class of the error has the hint.
 _HINTS = (
     (_NOT_A_MEMBER, "Add the machine identity to the project: in the project, Access Control, Machine Identities. Or "
      "check project_id."),
     (_OTHER_TYPE, "Set project_id to a project of the type secret-manager."),
-    (_PLAN, "The plan of this Infisical does not include it. Upgrade the plan, or do without it."),
-    (_REFERENCE, "Grant the machine identity 'Read Value' on the path of the secret that is referred to, or set "
+    (_PLAN, "Upgrade the plan of this Infisical, which does not include this feature, or omit the option."),
+    (_REFERENCE, "Grant the machine identity 'Read Value' on the path of the referenced secret, or set "
      "expand_references: false."),
     (_SPENT, "Create a new client secret for this machine identity in Infisical, and set client_secret to it."),
     (_TAG, "Create the tag in the project, or correct tags."),
-    (_USERS_ONLY, "Infisical allows this to users only, not to machine identities."),
+    (_USERS_ONLY, "Do this as a user: Infisical does not allow it to machine identities."),
     (_NO_SCOPE, "Set project_id and environment."),
     (_NO_METHOD, "Add this auth method to the machine identity in Infisical, or set another auth_method."),
 )  # fmt: skip
@@ -311,7 +311,7 @@ def hint_for(error: type[InfisicalError], operation: Operation, said: str = "") 
     if error is Forbidden:
         permission = _permission(operation, said)
         return (
-            f"The machine identity lacks {permission}. Grant it in Infisical: in the project, Access Control, Machine "
+            f"Grant {permission} to the machine identity in Infisical: in the project, Access Control, Machine "
             "Identities, the identity's role."
         )
     return error.hint

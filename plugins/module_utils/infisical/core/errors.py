@@ -29,13 +29,13 @@ from typing import Any
 
 
 class InfisicalError(Exception):
-    """Something a person can act on: `problem` says what happened, `hint` what to do about it; neither holds a value.
+    """An error that a person can act on: `problem` says what happened, `hint` what to do. Neither contains a secret.
 
-    On the class: `conclusion`, the error in one word, which modules return, so that its names are kept; `exit_code` of
-    the command; and the `hint` of an error that has no other. `status` is the HTTP status, if there was an answer.
-    `uncertain` is true if a write may have taken effect although no answer confirms it; `wait` is then the seconds to
-    let pass before looking. `after_loss` is true if the same request was sent before without an answer, and may have
-    taken effect. `details` is what a report holds beside the message: names and counts of what was done before.
+    Each class has a `conclusion`, the error in one word, which is part of the modules' results; the `exit_code` of the
+    command; and a default `hint`. `status` is the HTTP status, if there was an answer.
+    `uncertain` is true if a write may have taken effect although no answer confirms it; `wait` is then the number of
+    seconds to wait before reading. `after_loss` is true if the same request was sent before, got no answer, and may have
+    taken effect. `details` are further keys of the result: names and counts of the changes before the error.
     """
 
     conclusion = "unexpected"
@@ -67,27 +67,27 @@ class InfisicalError(Exception):
 
 class Conflict(InfisicalError):
     conclusion = "conflict"
-    hint = "It already exists, because somebody else wrote it at the same time: run it again."
+    hint = "It already exists: another writer created it at the same time. Run this again."
 
 
 class SecretMissing(InfisicalError):
     conclusion = "secret_missing"
-    hint = "Check its name (names are case-sensitive) and secret_path."
+    hint = "Check the name (names are case-sensitive) and secret_path."
 
 
 class RouteMissing(InfisicalError):
     conclusion = "route_missing"
-    hint = "The server does not have this route: check url, or the server is too old for this."
+    hint = "Check url. If it is correct, this version of Infisical does not support the operation."
 
 
 class RequestInvalid(InfisicalError):
     conclusion = "invalid"
-    hint = "The server refuses the request as it is."
+    hint = "Correct the option that the server's message names."
 
 
 class TooLarge(InfisicalError):
     conclusion = "too_large"
-    hint = "The server takes at most 1 MiB a request, and a little less than that for a value."
+    hint = "Shorten the value: a request may have at most 1 MiB."
 
 
 class WrongUse(InfisicalError):
@@ -133,25 +133,25 @@ class AccessError(InfisicalError):
 class CredentialsRejected(AccessError):
     conclusion = "credentials_rejected"
     hint = (
-        "Check client_id and client_secret. They are not tried again: some servers lock the identity for everybody "
-        "after three failures."
+        "Check client_id and client_secret. The login is not repeated, because three failures lock the identity for "
+        "everybody."
     )
 
 
 class LockedOut(AccessError):
     conclusion = "locked_out"
     hint = (
-        "Too many logins with a wrong client secret, from whichever host, have locked this identity: correct the "
-        "client_secret that is wrong, and wait (5 minutes by default) or lift the lock-out in Infisical under the "
-        "identity's universal auth."
+        "Too many logins with a wrong client_secret, from this or other hosts, have locked the identity. Correct the "
+        "client_secret, then wait 5 minutes (the default) or remove the lockout in Infisical, in the identity's universal "
+        "auth."
     )
 
 
 class TokenRejected(AccessError):
     conclusion = "token_rejected"
     hint = (
-        "The access token is expired, revoked or used up: give a new token, or client_id and client_secret, with which "
-        "a new one is fetched."
+        "The access token has expired, was revoked, or has no uses left. Set a new token, or set client_id and "
+        "client_secret to log in."
     )
 
 
@@ -173,34 +173,29 @@ class CertificateInvalid(NetworkError):
 
 class Redirected(NetworkError):
     conclusion = "redirected"
-    hint = (
-        "Redirects are not followed, because they would carry the token elsewhere: set url to the address that the "
-        "server itself uses."
-    )
+    hint = "Set url to the server's own address. Redirects are not followed, because the token would be sent elsewhere."
 
 
 class NotJson(NetworkError):
     conclusion = "not_json"
-    hint = "What answered does not speak the Infisical API, or a proxy stands in front of it: check url and proxy."
+    hint = "Check url and proxy: the answer is not from an Infisical API."
 
 
 class RateLimited(NetworkError):
-    """Its hint is printed before the one repeat, with the wait for it, and after it too."""
-
     conclusion = "rate_limited"
     hint = (
-        "The server's rate limit is reached. It is asked twice at most: send fewer requests at once, or set a larger "
-        "rate_limit_wait."
+        "The rate limit of the server is exhausted, and the request is sent twice at most. Send fewer requests at once, or "
+        "set a larger rate_limit_wait."
     )
 
 
 class ServerFailed(NetworkError):
     conclusion = "server_error"
-    hint = "The server failed. It is asked twice at most, server_error_wait apart: its own log says why."
+    hint = "See the log of the server. The request is sent twice at most, server_error_wait apart."
 
 
 class RefusedError(InfisicalError):
-    """Nothing was changed, because the result would probably not be the wanted one."""
+    """Nothing was changed, because the result was probably not intended."""
 
     exit_code = 5
 
@@ -280,10 +275,10 @@ def error_class(conclusion: str) -> type[InfisicalError]:
 
 @contextlib.contextmanager
 def after_writing(done: str, **details: Any) -> Iterator[None]:
-    """Let an InfisicalError from inside begin with `done`: what has been written before it, in whole sentences.
+    """Prepend `done`, the changes made so far in whole sentences, to an InfisicalError from inside.
 
-    For the second of two writes: whoever reads its error must learn of the first. `details` are added to its own, with
-    `changed` true. An empty `done` is for when nothing has been written yet: the error stays as it is.
+    Used for the second of two writes, whose error must report the first. `details` are added to those of the error, with
+    `changed` true. If `done` is empty, nothing has been written yet, and the error is unchanged.
     """
     try:
         yield
@@ -298,15 +293,14 @@ def after_writing(done: str, **details: Any) -> Iterator[None]:
 def no_project(project_id: str) -> InfisicalError:
     """Return the error about a project that does not exist, or not for this identity."""
     return ScopeMissing(
-        f"There is no project '{project_id}' that this machine identity can see.",
-        hint="Check project_id (the id, not the name or slug), and that the identity is a member of the project.",
+        f"Project '{project_id}' does not exist, or this machine identity has no access to it.",
+        hint="Check project_id (the id, not the name or slug), or add the identity to the project.",
     )
 
 
 def no_environment(environment: str, project_id: str, slugs: Iterable[str], hint: str = "") -> InfisicalError:
-    """Return the error about an environment that a project does not have; `slugs` are those that it has."""
+    """Return the error about a missing environment; `slugs` are the environments of the project."""
     return ScopeMissing(
-        f"There is no environment '{environment}' in project {project_id}. "
-        f"Its environments are: {', '.join(slugs) or 'none'}.",
+        f"Project {project_id} has no environment '{environment}'. Its environments are: {', '.join(slugs) or 'none'}.",
         hint=hint,
     )
