@@ -312,7 +312,7 @@ class Transport:
             "universal auth"
         )
         if used_up:
-            return f"{allow[0].upper()}{allow[1:]}, and this needs more. {mend}. Set a new token if that is not possible."
+            return f"{allow[0].upper()}{allow[1:]}, and this needs more. {mend}, or set a new token."
         return f"{hint} If it is neither expired nor revoked, {allow}. {mend}."
 
 

@@ -34,8 +34,8 @@ class InfisicalError(Exception):
     Each class has a `conclusion`, the error in one word, which is part of the modules' results; the `exit_code` of the
     command; and a default `hint`. `status` is the HTTP status, if there was an answer.
     `uncertain` is true if a write may have taken effect although no answer confirms it; `wait` is then the number of
-    seconds to wait before reading. `after_loss` is true if the same request was sent before, got no answer, and may have
-    taken effect. `details` are further keys of the result: names and counts of the changes before the error.
+    seconds to wait before reading. `after_loss` is true if the same request was sent before without an answer, and may
+    have taken effect. `details` are further keys of the result: names and counts of the changes before the error.
     """
 
     conclusion = "unexpected"
@@ -142,8 +142,8 @@ class LockedOut(AccessError):
     conclusion = "locked_out"
     hint = (
         "Too many logins with a wrong client_secret, from this or other hosts, have locked the identity. Correct the "
-        "client_secret, then wait 5 minutes (the default) or remove the lockout in Infisical, in the identity's universal "
-        "auth."
+        "client_secret, then wait 5 minutes (the default) or remove the lockout in Infisical, in the identity's "
+        "universal auth."
     )
 
 
@@ -184,8 +184,8 @@ class NotJson(NetworkError):
 class RateLimited(NetworkError):
     conclusion = "rate_limited"
     hint = (
-        "The rate limit of the server is exhausted, and the request is sent twice at most. Send fewer requests at once, or "
-        "set a larger rate_limit_wait."
+        "The rate limit of the server is exhausted, and the request is sent twice at most. Send fewer requests at once, "
+        "or set a larger rate_limit_wait."
     )
 
 
@@ -277,8 +277,8 @@ def error_class(conclusion: str) -> type[InfisicalError]:
 def after_writing(done: str, **details: Any) -> Iterator[None]:
     """Prepend `done`, the changes made so far in whole sentences, to an InfisicalError from inside.
 
-    Used for the second of two writes, whose error must report the first. `details` are added to those of the error, with
-    `changed` true. If `done` is empty, nothing has been written yet, and the error is unchanged.
+    Used for the second of two writes, whose error must report the first. `details` are added to those of the error,
+    with `changed` true. If `done` is empty, nothing has been written yet, and the error is unchanged.
     """
     try:
         yield
