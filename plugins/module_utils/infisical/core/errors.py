@@ -184,7 +184,7 @@ class NotJson(NetworkError):
 class RateLimited(NetworkError):
     conclusion = "rate_limited"
     hint = (
-        "The rate limit of the server is exhausted, and the request is sent twice at most. Send fewer requests at once, "
+        "The rate limit of the server is exhausted, and the request is sent twice at most. Send fewer requests at once,"
         "or set a larger rate_limit_wait."
     )
 
