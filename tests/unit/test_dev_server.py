@@ -642,7 +642,7 @@ def test_a_2024_list_of_a_missing_folder_is_empty(scope: dict[str, str], talk_to
     assert (reply.status, reply.body) == (200, {"secrets": [], "imports": []})
 
 
-def test_on_2024_only_a_missing_folder_has_imports_that_were_not_asked_for(talk_to: Callable[[str], Talk]) -> None:
+def test_2024_returns_imports_of_a_missing_folder_unasked(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("2024")
     assert "imports" not in talk.list().body
     assert "imports" in talk.list(include_imports="true").body
@@ -729,7 +729,7 @@ def test_reference_takes_capitals_digits_and_underscores_only(talk_to: Callable[
 
 
 @each_profile()
-def test_a_name_of_more_than_100_characters_is_no_route(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_name_over_100_characters_matches_no_route(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.create("A" * 100).status in (200, 201)
     assert talk.create("A" * 101).message.startswith("Route POST:/api/")
@@ -778,7 +778,7 @@ def test_a_current_batch_update_has_modes(mode: str, status: int, stored: dict[s
     assert talk.batch("PATCH", {"ONE": "1"}, mode="other").status == 422
 
 
-def test_one_2024_batch_stores_a_name_twice_and_one_delete_removes_both(talk_to: Callable[[str], Talk]) -> None:
+def test_2024_batch_stores_a_name_twice_and_deletes_both(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("2024")
     assert talk.batch("POST", [("TWIN", "a"), ("TWIN", "b")]).status == 200
     assert talk.stored()["TWIN"] == ["a", "b"]
@@ -1061,7 +1061,7 @@ def test_each_server_has_its_own_way_to_projects(
         ("2026-07", "/api/v2/folders", "projectId"),
     ],
 )
-def test_folders_are_made_with_parents_listed_and_removed_with_all_below(
+def test_folders_are_created_with_parents_and_deleted_whole(
     profile: str, root: str, project: str, talk_to: Callable[[str], Talk]
 ) -> None:
     talk = talk_to(profile)
@@ -1214,7 +1214,7 @@ def test_any_text_comes_back_as_it_was_stored(talk: Talk) -> None:
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_status_fault_answers_in_the_words_of_the_profile_for_so_many_requests(talk: Talk) -> None:
+def test_status_fault_answers_as_the_profile_for_n_requests(talk: Talk) -> None:
     talk.server.arm("status", status=503, times=2, headers={"Retry-After": "7"})
     first = talk.list()
     assert (first.status, first.body["statusCode"], first.headers["retry-after"]) == (503, 503, "7")
@@ -1228,14 +1228,14 @@ def test_a_status_fault_may_name_its_message_and_take_effect(talk: Talk) -> None
     assert (talk.create("NEW").message, talk.stored()["NEW"]) == ("no", ["v"])
 
 
-def test_a_fault_hits_only_the_paths_it_names_and_can_be_disarmed(talk: Talk) -> None:
+def test_fault_affects_only_its_paths_until_disarmed(talk: Talk) -> None:
     talk.server.arm("status", status=502, path="/secrets/TWO$", times=None)
     assert [talk.get("ONE").status, talk.get("TWO").status, talk.get("TWO").status] == [200, 502, 502]
     talk.server.disarm()
     assert talk.get("TWO").status == 200
 
 
-def test_html_and_redirects_come_from_something_that_is_not_the_api(talk: Talk) -> None:
+def test_html_and_redirect_faults_do_not_answer_as_the_api(talk: Talk) -> None:
     talk.server.arm("html")
     page = talk.create("NEW")
     assert (page.status, page.headers["content-type"].split(";")[0]) == (200, "text/html")
@@ -1277,7 +1277,7 @@ def test_a_connection_is_cut_in_the_middle_of_a_body(talk: Talk) -> None:
     assert len(cut.value.partial) == whole // 2
 
 
-def test_a_held_request_ends_without_an_answer_and_a_delayed_one_with_it(talk: Talk) -> None:
+def test_held_request_gets_no_answer_and_delayed_one_does(talk: Talk) -> None:
     talk.server.arm("timeout", seconds=0.3)
     started = time.monotonic()
     with pytest.raises(http.client.RemoteDisconnected):
@@ -1320,7 +1320,7 @@ def test_a_fault_that_makes_no_sense_is_refused(fault: dict[str, Any], field: st
 # --- control --------------------------------------------------------------------------------------------------------
 
 
-def test_the_log_tells_requests_without_values_and_credentials(talk: Talk) -> None:
+def test_request_log_contains_no_values_or_credentials(talk: Talk) -> None:
     talk.server.clear_requests()
     talk.log_in("admin-id", "admin-secret")
     talk.server.arm("status", status=500)
@@ -1375,7 +1375,7 @@ def test_secrets_are_changed_behind_the_apis_back(talk: Talk) -> None:
         talk.server.put_secret("shop", "none", "/", "ONE", "v")
 
 
-def test_a_wrong_control_request_is_told_so(talk: Talk) -> None:
+def test_invalid_control_request_is_rejected(talk: Talk) -> None:
     with pytest.raises(ValueError, match="no such control request"):
         talk.server.control("GET", "/nothing")
     with pytest.raises(ValueError, match=r"^profile: "):
@@ -1421,7 +1421,7 @@ BAD_SEEDS: tuple[tuple[Any, str], ...] = (
 
 
 @pytest.mark.parametrize(("seed", "message"), BAD_SEEDS)
-def test_a_malformed_seed_is_refused_by_its_key_and_changes_nothing(seed: Any, message: str, talk: Talk) -> None:
+def test_malformed_seed_error_names_the_key(seed: Any, message: str, talk: Talk) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         talk.server.seed(seed)
     assert talk.stored()["ONE"] == ["one"]
@@ -1511,7 +1511,7 @@ def test_https_is_verified_by_the_ca_that_was_made() -> None:
             urllib.request.urlopen(f"{server.url}/api/status", timeout=5)
 
 
-def test_a_request_that_is_held_does_not_keep_the_server_from_ending() -> None:
+def test_server_stops_while_a_request_is_held() -> None:
     with DevServer() as server:
         server.arm("timeout", seconds=60)
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)

@@ -188,7 +188,7 @@ def test_an_answer_means_what_the_table_of_known_answers_says(answer: Answer, co
     assert answers.conclude(answer) is conclusion
 
 
-def test_an_empty_listing_of_2024_is_no_error() -> None:
+def test_empty_listing_of_2024_is_a_success() -> None:
     assert answers.conclude(Answer(200, {}, b'{"secrets": [], "imports": []}', Op.LIST)) is None
 
 
@@ -315,7 +315,7 @@ def test_an_answer_with_a_cause_of_its_own_has_its_own_hint(
 @pytest.mark.parametrize(
     "name", ["due to plan restriction", "tag not found", "already exist", "identity not in project"]
 )
-def test_a_quoted_name_gives_no_hint_and_no_conclusion(name: str) -> None:
+def test_quoted_name_changes_neither_hint_nor_conclusion(name: str) -> None:
     message = f"Secret with name '{name}' not found"
     assert answers.conclude(Answer(404, {}, body(404, "NotFound", message), Op.GET)) is SecretMissing
     assert "case-sensitive" in answers.hint_for(SecretMissing, Op.GET, f"NotFound: {message}")
@@ -357,7 +357,7 @@ def test_no_words_that_a_message_quotes_change_its_conclusion(status: int) -> No
 
 @pytest.mark.parametrize("operation", ALL)
 @pytest.mark.parametrize("status", [200, 201])
-def test_a_success_with_a_json_object_is_no_error(status: int, operation: Operation) -> None:
+def test_2xx_with_a_json_object_is_a_success(status: int, operation: Operation) -> None:
     assert answers.conclude(Answer(status, {}, b"{}", operation)) is None
 
 
@@ -393,14 +393,14 @@ NO_JSON_OBJECT = {
         (308, Redirected),
     ],
 )
-def test_an_answer_that_is_no_json_object_is_judged_by_its_status_and_never_a_success(
+def test_answer_without_json_object_is_never_a_success(
     status: int, conclusion: type[InfisicalError], content: bytes
 ) -> None:
     for operation in ALL:
         assert answers.conclude(Answer(status, {}, content, operation)) is conclusion
 
 
-def test_a_500_is_called_too_large_where_the_request_was_larger_than_the_servers_limit() -> None:
+def test_500_after_an_oversized_request_means_too_large() -> None:
     content = body(500, "Internal Server Error", "Something went wrong")
     assert answers.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024 + 1)) is TooLarge
     assert answers.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024)) is ServerFailed
@@ -409,19 +409,19 @@ def test_a_500_is_called_too_large_where_the_request_was_larger_than_the_servers
 @pytest.mark.parametrize(
     "name", ["project not found", "folder with x", "route x not found", "already exist", "jwt expired", "secret"]
 )
-def test_a_secrets_own_name_in_the_servers_words_does_not_change_what_they_mean(name: str) -> None:
+def test_secret_name_in_a_message_does_not_change_meaning(name: str) -> None:
     content = body(404, "NotFound", f"Secret with name '{name}' not found")
     assert answers.conclude(Answer(404, {}, content, Op.GET)) is SecretMissing
 
 
 @pytest.mark.parametrize("name", ["secret not found", "project not found", "route x not found"])
-def test_a_folders_own_name_in_the_servers_words_does_not_change_what_they_mean(name: str) -> None:
+def test_folder_name_in_a_message_does_not_change_meaning(name: str) -> None:
     content = body(404, "NotFound", f"Folder with path '/{name}' in environment with slug 'dev' not found")
     assert answers.conclude(Answer(404, {}, content, Op.GET)) is ScopeMissing
 
 
 @pytest.mark.parametrize("status", [402, 405, 406, 410, 418])
-def test_a_status_that_nobody_foresaw_is_an_invalid_request_and_no_success(status: int) -> None:
+def test_unknown_status_means_an_invalid_request(status: int) -> None:
     assert answers.conclude(Answer(status, {}, body(status, "Odd", "Odd"), Op.GET)) is RequestInvalid
 
 
@@ -471,7 +471,7 @@ ANSWERED = [
 
 
 @pytest.mark.parametrize("conclusion", ANSWERED)
-def test_every_conclusion_of_an_answer_has_a_remedy_for_every_operation(conclusion: type[InfisicalError]) -> None:
+def test_every_error_has_a_hint_for_every_operation(conclusion: type[InfisicalError]) -> None:
     for operation in ALL:
         assert len(answers.hint_for(conclusion, operation)) > 20
 
@@ -494,7 +494,7 @@ def test_a_missing_permission_is_named_with_where_to_grant_it(operation: Operati
     assert "Access Control" in advice
 
 
-def test_a_missing_library_is_said_with_the_interpreter_and_the_package() -> None:
+def test_missing_library_error_names_python_and_package() -> None:
     import sys
 
     message = str(errors.MissingLibrary("requests"))
@@ -524,7 +524,7 @@ def asked_again(status: int, known: Validator | None, body: bytes = BODY) -> Ans
         asked_again(200, Validator('"1"', DIGEST)),
     ],
 )
-def test_an_answer_that_is_known_is_a_success_and_not_looked_into(answer: Answer) -> None:
+def test_unchanged_answer_is_a_success_and_not_parsed(answer: Answer) -> None:
     assert answer.unchanged
     assert answers.conclude(answer) is None
     assert "data" not in vars(answer)

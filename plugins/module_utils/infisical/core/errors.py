@@ -185,7 +185,7 @@ class RateLimited(NetworkError):
     conclusion = "rate_limited"
     hint = (
         "The rate limit of the server is exhausted, and the request is sent twice at most. Send fewer requests at once,"
-        "or set a larger rate_limit_wait."
+        " or set a larger rate_limit_wait."
     )
 
 
