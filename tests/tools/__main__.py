@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 if sys.version_info < (3, 9):  # noqa: UP036
     raise SystemExit("Python 3.9 or later is needed to run this, and 3.11 or later on the controller")
 
-from failure import Failure
+from failure import UNAVAILABLE, Failure, Unavailable
 from targets import TARGETS
 
 
@@ -20,8 +21,14 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"one of these targets is needed: {' '.join(TARGETS)}\n")
         return 2
     name, *rest = arguments
+    # A run is ended the same way by a signal and by Ctrl-C, also if the shell that started it ignores Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         TARGETS[name](rest)
+    except Unavailable as reason:
+        sys.stderr.write(f"make {name}: {reason}\n")
+        return UNAVAILABLE
     except (Failure, OSError) as failure:
         sys.stderr.write(f"make {name}: {failure}\n")
         return 1

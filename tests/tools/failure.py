@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+# The exit status of a target that cannot run on this machine.
+UNAVAILABLE = 3
+
 
 class Failure(Exception):
     """A target failed; the message says what to do, or names the step whose output stands above."""

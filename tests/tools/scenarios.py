@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -58,14 +57,11 @@ def run_molecule(molecule: Path, staged: Path, variables: Mapping[str, str], arg
         path.parent.name for path in staged.glob("extensions/molecule/*/molecule.yml")
     )
     _remove_old_rooms()
-    # An end asked for otherwise than by Ctrl-C is as orderly.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     run = _Run(f"run-{os.getpid()}", molecule, staged, {**variables, OWNER: str(os.getpid())})
     try:
         run.test(scenarios, rest)
     finally:
         run.end()
-        signal.signal(signal.SIGTERM, before)
 
 
 def _remove_old_rooms() -> None:

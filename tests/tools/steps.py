@@ -1,0 +1,111 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs every one of several targets, whatever fails, and reports at the end how long each took and which failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from failure import UNAVAILABLE, Failure
+
+SECONDS_TO_END = 60.0
+
+
+class Result(NamedTuple):
+    """How a target ended; `log` is its output if that was not shown while it ran."""
+
+    name: str
+    status: int
+    seconds: float
+    log: IO[bytes] | None = None
+
+
+class Runner:
+    """Starts targets as processes of their own, and can end all that run."""
+
+    def __init__(self) -> None:
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def show(self, name: str) -> Result:
+        """Run a target and show its output meanwhile."""
+        print(f"=== {name}", flush=True)
+        return self._run(name, None)
+
+    def capture(self, name: str) -> Result:
+        """Run a target and keep its output in a file."""
+        return self._run(name, tempfile.TemporaryFile())
+
+    def _run(self, name: str, log: IO[bytes] | None) -> Result:
+        started = time.monotonic()
+        # In a session of its own, so that Ctrl-C reaches it once, through `end`.
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent), name],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        self._running.append(process)
+        return Result(name, process.wait(), time.monotonic() - started, log)
+
+    def end(self) -> None:
+        """Interrupt what runs, as Ctrl-C would, and wait until it has removed what it made."""
+        running = [process for process in self._running if process.poll() is None]
+        for process in running:
+            os.killpg(process.pid, signal.SIGINT)
+        for process in running:
+            try:
+                process.wait(SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def run_steps(names: Sequence[str], beside: Sequence[str] = ()) -> None:
+    """Run targets one after another, and those of `beside` at the same time, also one after another.
+
+    What those of `beside` print appears as a whole, between the others. Raises Failure with the targets that failed.
+    """
+    runner, results = Runner(), []
+    with ThreadPoolExecutor(1) as lane:
+        waiting = [lane.submit(runner.capture, name) for name in beside]
+        try:
+            for name in names:
+                results.append(runner.show(name))
+                while waiting and waiting[0].done():
+                    results.append(_print(waiting.pop(0).result()))
+            results += [_print(each.result()) for each in waiting]
+        except BaseException:
+            for each in waiting:
+                each.cancel()
+            runner.end()
+            raise
+    print("\n".join(["", *map(_line, results)]), flush=True)
+    failed = [result.name for result in results if _word(result) == "FAILED"]
+    if failed:
+        raise Failure(f"{', '.join(failed)} failed; the output of each stands above")
+
+
+def _print(result: Result) -> Result:
+    print(f"=== {result.name} (ran beside other steps)", flush=True)
+    if result.log:
+        result.log.seek(0)
+        sys.stdout.buffer.write(result.log.read())
+        sys.stdout.flush()
+    return result
+
+
+def _line(result: Result) -> str:
+    return f"{result.seconds:7.1f} s  {result.name} {_word(result)}".rstrip()
+
+
+def _word(result: Result) -> str:
+    if result.status == UNAVAILABLE and os.environ.get("REQUIRE_ALL") != "1":
+        return "skipped: this machine cannot run it"
+    return "FAILED" if result.status else ""
