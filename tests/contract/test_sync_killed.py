@@ -23,7 +23,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 
 KILLS = 300
-SECRETS = 2000
+SECRETS = 500
 JOB = sync.Pull(project_ids=("p",), environment="dev", prune=True, max_delete_percent=100)
 
 # Lists another set with every request: the round's number is every value, and the names differ by the round's parity.

@@ -22,8 +22,8 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
 
 KILLS = 300
-ENTRIES = 2000
-SECONDS = float(os.environ.get("KEYFLEET_VAULT_SECONDS", "10"))
+ENTRIES = 500
+SECONDS = float(os.environ.get("KEYFLEET_VAULT_SECONDS", "4"))
 """How long the eight processes run; a minute says more than the default."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -71,7 +71,9 @@ FORK_WRITERS = (
     WRITE
     + """
 write("a")
-print("ready", flush=True)
+started = time.monotonic()
+write("b")
+print(time.monotonic() - started, flush=True)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
@@ -227,7 +229,7 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new_set(
 ) -> None:
     path = directory / "vault"
     launcher = start(FORK_WRITERS, path, key.path)
-    assert line_of(launcher) == "ready"
+    longest = 2 * float(line_of(launcher))
     sets = {letter: complete_set(letter) for letter in "ab"}
     made = vault.Vault(str(path), key)
     generation, chance, seen = made.read().generation, random.Random(3), Counter[str]()
@@ -235,10 +237,10 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new_set(
         untouched = state_of(directory)
         tell(launcher, "go")
         writer = int(line_of(launcher))
-        # On a busy machine a writer starts late, so that half of them are killed after they have begun.
+        # Half of the writers are killed after they have begun to write.
         if turn % 2:
             wait_for_change(directory, untouched)
-        time.sleep(chance.uniform(0, 0.04))
+        time.sleep(chance.uniform(0, longest))
         os.kill(writer, signal.SIGKILL)
         assert line_of(launcher) == "dead"
         contents = made.verify()
@@ -249,6 +251,9 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new_set(
         seen[letter] += 1
         seen["before the first write" if contents.generation == generation else "after a write"] += 1
         seen["within a write"] += bool(left_over(directory))
+        # However busy the machine is: about seven of ten of the others live long enough to write.
+        if turn % 2 == 0:
+            longest *= 0.9 if contents.generation > generation else 1.3
         generation = contents.generation
     # Else the kills were all too early or too late to say anything.
     for moment in ("a", "b", "before the first write", "after a write", "within a write"):
