@@ -103,6 +103,7 @@ def test_the_agents_module_refuses_bad_input_by_the_options_name_and_changes_not
 
 
 @pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs this machine")
+@pytest.mark.core
 def test_check_mode_foretells_everything_on_a_host_without_systemd(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         "\n".join((
@@ -158,6 +159,7 @@ def test_neither_results_nor_what_is_printed_hold_the_client_secret_or_the_webho
     assert untouched()
 
 
+@pytest.mark.oldest
 def test_info_tells_what_a_host_without_an_agent_has(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         "\n".join((
@@ -217,6 +219,7 @@ def test_sync_now_in_check_mode_warns_of_a_missing_agent(ansible: Controller, se
 
 
 @pytest.mark.parametrize("playbook", ["sync_now", "rollout", "sync", "fleet_report"])
+@pytest.mark.core
 def test_a_playbook_without_a_host_fails(ansible: Controller, playbook: str) -> None:
     name = f"keyfleet.infisical.{playbook}"
     for arguments, extra in (
@@ -233,6 +236,7 @@ def test_the_controller_itself_can_be_a_playbooks_host(ansible: Controller) -> N
     assert "so nothing was done" not in run.text and run.results("Pull the secrets into the vault", "localhost")
 
 
+@pytest.mark.core
 def test_the_filter_says_what_a_rate_limit_does_not_bear(ansible: Controller) -> None:
     name = "keyfleet.infisical.sync_problem"
     expressions = {

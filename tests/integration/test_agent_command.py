@@ -23,10 +23,7 @@ from dev_server.client import DevServer
 from integration.leaks import Canary, leaks
 from integration.shop import PROJECT
 
-pytestmark = [
-    pytest.mark.once,
-    pytest.mark.root,
-]
+pytestmark = pytest.mark.root
 
 ROOM = Path(str(infisical.__file__)).parent
 VALUE, WEBHOOK, CLIENT_SECRET = (Canary(f"Canary{name}x8d3e1b7a9c") for name in ("Value", "Webhook", "Secret"))

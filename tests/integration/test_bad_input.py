@@ -123,7 +123,6 @@ def _words_missing(run: Any, name: str, words: tuple[str, ...]) -> list[str]:
     return [f"{name}: no '{word}' in '{message}'" for word in words if word not in message]
 
 
-@pytest.mark.once
 def test_modules_refuse_bad_input(ansible: Controller, server: DevServer) -> None:
     before = _secrets(server)
     for name, (fault, _options, _words) in FAULTS.items():
@@ -145,6 +144,7 @@ def test_modules_refuse_bad_input(ansible: Controller, server: DevServer) -> Non
     assert run.changed == 0
 
 
+@pytest.mark.core
 def test_lookups_refuse_bad_input(ansible: Controller, server: DevServer) -> None:
     for name, (fault, _options, _words) in FAULTS.items():
         server.arm(**fault, times=2, path=f"/{name}$")
@@ -204,6 +204,7 @@ CHANGED_BY_YAML: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.core
 def test_what_yaml_changes_is_refused(ansible: Controller, server: DevServer) -> None:
     before = _secrets(server)
     tasks = [
@@ -249,6 +250,7 @@ EVERY_MODULE = {
 }
 
 
+@pytest.mark.core
 def test_every_result_has_a_message_for_failed_when(ansible: Controller, server: DevServer) -> None:
     modules = {path.stem for path in Path(str(module.__file__)).parents[1].glob("modules/infisical_*.py")}
     assert {task.partition(":")[0] for task in EVERY_MODULE} == modules
@@ -271,6 +273,7 @@ def test_every_result_has_a_message_for_failed_when(ansible: Controller, server:
     }
 
 
+@pytest.mark.core
 def test_a_failed_task_ends_the_run_with_another_status(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("- keyfleet.infisical.infisical_secret: {name: X, value: 12}")
     assert run.rc == 2 and run.recap["host1"]["failures"] == 1
@@ -278,6 +281,7 @@ def test_a_failed_task_ends_the_run_with_another_status(ansible: Controller, ser
     assert lookup.rc == 2
 
 
+@pytest.mark.core
 def test_options_that_are_not_given_at_all(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
     hosts = {}
     for name in ("url", "client_id", "client_secret", "project_id", "environment"):
@@ -303,6 +307,7 @@ def test_options_that_are_not_given_at_all(ansible: Controller, server: DevServe
         assert run.result("module", name)["conclusion"] == "configuration"
 
 
+@pytest.mark.oldest
 def test_a_certificate_that_does_not_verify(ansible: Controller, shop: dict[str, Any]) -> None:
     started = time.monotonic()
     with DevServer(tls=True) as server:
@@ -335,6 +340,8 @@ def test_a_certificate_that_does_not_verify(ansible: Controller, shop: dict[str,
 
 
 @pytest.mark.parametrize("missing", ("requests", "cryptography"))
+@pytest.mark.core
+@pytest.mark.oldest
 def test_a_missing_library_is_named_with_the_python_that_lacks_it(
     ansible: Controller, server: DevServer, tmp_path_factory: pytest.TempPathFactory, missing: str
 ) -> None:

@@ -41,8 +41,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 from dev_server.client import DevServer
 from integration.shop import PROFILES, PROJECT, SEED
 
-pytestmark = pytest.mark.once
-
 ROOM = Path(str(infisical.__file__)).parent
 CHECKOUT = ROOM.parents[2]
 MANUAL = CHECKOUT / "docs" / "docsite" / "rst" / "infisical-sync.1.rst"

@@ -120,6 +120,7 @@ def table(ansible: Controller) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.core
 def test_command_module_and_filter_agree_on_every_query(ansible: Controller, fleet: Fleet, profile: str) -> None:
     run = reported(
         ansible,
@@ -180,7 +181,6 @@ def test_the_report_names_exactly_what_was_made_stale_and_changed(ansible: Contr
     }  # fmt: skip
 
 
-@pytest.mark.once
 def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet: Fleet) -> None:
     paths = [ansible.folder / name for name in ("fleet.json", "fleet.csv", "fleet.html")]
 
@@ -209,7 +209,6 @@ def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet
     assert not changed()
 
 
-@pytest.mark.once
 def test_a_run_waits_for_another_one_that_has_the_same_graph(ansible: Controller, fleet: Fleet) -> None:
     tasks = REPORT.replace(": fleet.", ": made/fleet.")
     graph = ansible.folder / "made" / "fleet.json"
@@ -224,14 +223,12 @@ def test_a_run_waits_for_another_one_that_has_the_same_graph(ansible: Controller
     assert graph.parent.stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.once
 def test_a_folder_that_is_not_there_is_made_for_its_owner_only(ansible: Controller, fleet: Fleet) -> None:
     ansible.tasks(REPORT.replace(": fleet.", ": new/fleet."), hosts=fleet.variables()).succeeded()
     assert (ansible.folder / "new").stat().st_mode & 0o777 == 0o700
     assert (ansible.folder / "new" / "fleet.html").exists()
 
 
-@pytest.mark.once
 def test_error_at_the_second_file_reports_the_first(ansible: Controller, fleet: Fleet) -> None:
     (ansible.folder / "fleet.html").mkdir()
     run = ansible.tasks(REPORT, hosts=fleet.variables())
@@ -241,7 +238,6 @@ def test_error_at_the_second_file_reports_the_first(ansible: Controller, fleet: 
     assert os.path.exists(written) and not (ansible.folder / "fleet.json").exists()
 
 
-@pytest.mark.once
 def test_what_infisical_did_not_tell_stands_beside_every_answer(
     ansible: Controller, fleet: Fleet, server: DevServer
 ) -> None:
@@ -262,6 +258,7 @@ def test_what_infisical_did_not_tell_stands_beside_every_answer(
     assert reported(ansible, fleet, ask).result("asked")["problems"] == []
 
 
+@pytest.mark.core
 def test_what_a_host_says_reaches_no_terminal_as_it_is(ansible: Controller, fleet: Fleet) -> None:
     told = json.loads(fleet.command("web1", "metadata", "--json"))
     told["jobs"][0]["project_ids"] = ["\x1b[31mRED\x1b]0;title\x07\n[WARNING]: all is well"]
@@ -273,7 +270,6 @@ def test_what_a_host_says_reaches_no_terminal_as_it_is(ansible: Controller, flee
     assert "\n[WARNING]: all is well" not in run.text
 
 
-@pytest.mark.once
 def test_a_difference_has_counts_only(ansible: Controller, fleet: Fleet) -> None:
     diff = reported(ansible, fleet, arguments=["--diff"]).result("report")["diff"]
     assert diff["before"]["held"] == 0
@@ -281,7 +277,6 @@ def test_a_difference_has_counts_only(ansible: Controller, fleet: Fleet) -> None
     assert all(isinstance(number, int) for part in diff.values() for number in part.values())
 
 
-@pytest.mark.once
 def test_hosts_that_do_not_answer_keep_what_was_known_and_lies_are_no_answer(ansible: Controller, fleet: Fleet) -> None:
     reported(ansible, fleet)
     before = document(ansible)
@@ -295,7 +290,6 @@ def test_hosts_that_do_not_answer_keep_what_was_known_and_lies_are_no_answer(ans
         assert vault == {**known, "silent": True}
 
 
-@pytest.mark.once
 def test_hosts_that_are_not_asked_stay_until_they_are_to_be_forgotten(ansible: Controller, fleet: Fleet) -> None:
     reported(ansible, fleet)
     reported(ansible, fleet, arguments=["--limit", "web2"])
@@ -406,6 +400,7 @@ def test_what_is_wrong_is_told_in_a_sentence(ansible: Controller, fleet: Fleet) 
         assert failure["conclusion"] in ("configuration", "storage")
 
 
+@pytest.mark.core
 def test_the_playbook_reports_hosts_that_cannot_be_reached(ansible: Controller, shop: dict[str, Any]) -> None:
     nowhere = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     playbook = CHECKOUT / "playbooks" / "fleet_report.yml"

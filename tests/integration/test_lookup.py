@@ -23,6 +23,7 @@ EXACT = (
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.core
 def test_names_give_values_in_order_and_no_name_gives_a_mapping(ansible: Controller, profile: str) -> None:
     run = ansible.tasks(f"""
         - name: order
@@ -116,6 +117,7 @@ def test_reference_that_stays_in_a_value_is_warned_of(ansible: Controller, serve
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.core
 def test_a_missing_name_is_an_error_a_warning_nothing_or_the_default(ansible: Controller, profile: str) -> None:
     run = ansible.tasks(f"""
         - name: error
@@ -152,6 +154,7 @@ MADE_BOOLEAN = ("true", "false", "yes", "no")
 
 
 @pytest.mark.parametrize("native", ("false", "true"))
+@pytest.mark.core
 def test_values_come_out_byte_for_byte(ansible: Controller, server: DevServer, native: str) -> None:
     if native == "true" and CORE >= (2, 19):
         pytest.skip("from ansible-core 2.19 on, templates are always native")

@@ -19,7 +19,6 @@ def logins(server: DevServer) -> int:
     return len(server.requests(LOGIN))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "tasks",
     [
@@ -58,14 +57,12 @@ def test_status_info_reports_what_is_wrong_with_options_and_login(ansible: Contr
     assert (run.result("secret")["reachable"], run.result("secret")["login_accepted"]) == (True, False)
 
 
-@pytest.mark.once
 def test_a_server_that_fails_once_does_not_make_every_host_log_in(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=503, path=LOGIN, times=1)
     ansible.tasks("- keyfleet.infisical.infisical_secret_info:", hosts=6).succeeded()
     assert logins(server) == 2
 
 
-@pytest.mark.once
 def test_a_revoked_token_is_replaced_once_for_all_hosts(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         """
@@ -80,7 +77,6 @@ def test_a_revoked_token_is_replaced_once_for_all_hosts(ansible: Controller, ser
     assert {result["invocation"]["module_args"]["auth_method"] for result in run.results("after")} == {"token"}
 
 
-@pytest.mark.once
 def test_a_host_that_calls_every_token_rejected_does_not_get_the_credentials(
     ansible: Controller, server: DevServer
 ) -> None:
@@ -108,7 +104,6 @@ PUSH = """
 """
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_push_ends_well_with_tokens_of_three_uses(ansible: Controller, server: DevServer, profile: str) -> None:
     seed_few(server, 3)
@@ -118,7 +113,6 @@ def test_a_push_ends_well_with_tokens_of_three_uses(ansible: Controller, server:
     assert server.values(PROJECT, "dev", "/new") == {"A": ["one"], "B": ["two"], "C": ["three"]}
 
 
-@pytest.mark.once
 def test_a_push_with_tokens_of_one_use_says_so(ansible: Controller, server: DevServer) -> None:
     seed_few(server, 1)
     failure = ansible.tasks(PUSH).failure("push")
@@ -128,7 +122,6 @@ def test_a_push_with_tokens_of_one_use_says_so(ansible: Controller, server: DevS
     assert logins(server) == 2
 
 
-@pytest.mark.once
 def test_a_lookup_is_not_stale_after_a_write_that_timed_out_or_ran_on_by_itself(
     ansible: Controller, server: DevServer
 ) -> None:
@@ -161,6 +154,7 @@ def test_a_lookup_is_not_stale_after_a_write_that_timed_out_or_ran_on_by_itself(
     ]
 
 
+@pytest.mark.core
 def test_a_variable_that_does_not_exist_is_named(ansible: Controller) -> None:
     run = ansible.tasks(f"""
         - {{name: undefined, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'A', environment=nope) }}}}"}}}}
@@ -168,6 +162,7 @@ def test_a_variable_that_does_not_exist_is_named(ansible: Controller) -> None:
     assert "'nope' is undefined" in run.failure("undefined")["msg"]
 
 
+@pytest.mark.core
 def test_an_empty_list_of_names_gives_nothing_and_no_name_everything(ansible: Controller) -> None:
     run = ansible.tasks(f"""
         - {{name: empty, ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', []) }}}}"}}}}
@@ -181,6 +176,7 @@ def test_an_empty_list_of_names_gives_nothing_and_no_name_everything(ansible: Co
     assert [item["msg"] for item in run.items("with")] == ["value 1", "value 2"]
 
 
+@pytest.mark.core
 def test_what_yaml_makes_of_unquoted_text_is_refused_and_not_stored(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - {name: date, keyfleet.infisical.infisical_secret: {name: A, value: 2026-01-01}, ignore_errors: true}
@@ -195,6 +191,7 @@ def test_what_yaml_makes_of_unquoted_text_is_refused_and_not_stored(ansible: Con
 
 
 @pytest.mark.parametrize("poll", [0, 1])
+@pytest.mark.core
 def test_values_of_an_async_task_are_refused_because_others_can_read_the_file_that_ansible_keeps_them_in(
     ansible: Controller, server: DevServer, poll: int
 ) -> None:
@@ -205,7 +202,6 @@ def test_values_of_an_async_task_are_refused_because_others_can_read_the_file_th
     assert server.requests() == []
 
 
-@pytest.mark.once
 def test_a_lookup_finds_what_a_module_wrote_through_another_address_of_the_server(
     ansible: Controller, server: DevServer
 ) -> None:
@@ -222,7 +218,6 @@ def test_a_lookup_finds_what_a_module_wrote_through_another_address_of_the_serve
     assert (run.result("before")["msg"], run.result("after")["msg"]) == ("value 1", "new")
 
 
-@pytest.mark.once
 def test_an_option_of_the_lookup_that_is_no_boolean_is_refused(ansible: Controller) -> None:
     run = ansible.tasks(f"""
         - {{name: typo, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', recursive='ture') }}}}"}}}}
@@ -230,7 +225,6 @@ def test_an_option_of_the_lookup_that_is_no_boolean_is_refused(ansible: Controll
     assert "recursive: must be true or false" in str(run.failure("typo"))
 
 
-@pytest.mark.once
 def test_a_file_that_is_no_state_file_is_left_alone_and_nothing_is_sent(ansible: Controller, server: DevServer) -> None:
     other = ansible.folder / "app.json"
     other.write_text('{"my": "config"}', "utf-8")
@@ -247,7 +241,6 @@ def test_a_file_that_is_no_state_file_is_left_alone_and_nothing_is_sent(ansible:
     assert "A" not in server.values(PROJECT, "dev")
 
 
-@pytest.mark.once
 def test_an_identity_that_may_not_read_is_told_what_check_mode_cannot_see(
     ansible: Controller, server: DevServer
 ) -> None:

@@ -50,6 +50,7 @@ def with_sources(server: DevServer) -> DevServer:
     return server
 
 
+@pytest.mark.core
 def test_argument_then_variable_then_environment_then_ini(
     ansible: Controller, with_sources: DevServer, shop: dict[str, Any]
 ) -> None:
@@ -115,6 +116,7 @@ def test_everything_from_the_environment_and_everything_from_ini(ansible: Contro
     assert ansible.tasks(tasks, variables={}, config=ini).succeeded().result("lookup")["msg"] == "shop"
 
 
+@pytest.mark.core
 def test_variables_are_templated_and_decrypted_and_the_environment_is_not(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
@@ -190,6 +192,7 @@ def home_of_other(needs_root: None) -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.mark.core
 def test_a_module_on_another_host_under_another_user_uses_the_controllers_options(
     ansible: Controller, server: DevServer, shop: dict[str, Any], home_of_other: Path
 ) -> None:
@@ -250,6 +253,7 @@ def test_every_module_that_talks_to_infisical_is_in_the_group_and_takes_every_sh
     assert group == taking
 
 
+@pytest.mark.core
 def test_module_defaults_of_the_group_with_every_shared_option(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
@@ -320,6 +324,7 @@ def test_module_defaults_of_the_group_with_every_shared_option(
     assert names == ["DB_PASSWORD", "DB_USER"]
 
 
+@pytest.mark.core
 def test_unknown_option_in_module_defaults_of_the_group_is_refused(ansible: Controller, server: DevServer) -> None:
     run = ansible.play(
         """

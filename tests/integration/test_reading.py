@@ -45,6 +45,8 @@ READING = """
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.core
+@pytest.mark.oldest
 def test_every_reading_module(ansible: Controller, server: DevServer, profile: str) -> None:
     before = server.state()["projects"]
     run = ansible.tasks(READING, arguments=["--diff"]).succeeded()
@@ -80,7 +82,6 @@ def test_every_reading_module(ansible: Controller, server: DevServer, profile: s
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.once
 def test_listings_below_a_folder_with_imports_tags_and_comments(
     ansible: Controller, seeded: Callable[..., None], profile: str
 ) -> None:
@@ -130,6 +131,7 @@ def test_values_that_the_server_hides_are_said_to_be_hidden(ansible: Controller,
     assert "hides the value of 'DB_USER'" in message and "<hidden-by-infisical>" not in run.text
 
 
+@pytest.mark.core
 def test_from_the_command_line(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
     names = {key.removeprefix("infisical_").upper(): str(value) for key, value in shop.items() if "wait" not in key}
     arguments = ["localhost", "-m", "keyfleet.infisical.infisical_secret_info", "-a", "secret_path=/app"]

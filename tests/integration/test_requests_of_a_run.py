@@ -24,6 +24,7 @@ def count(server: DevServer, path: str) -> int:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.core
 def test_50_lookups_in_one_template_are_two_requests(ansible: Controller, server: DevServer, profile: str) -> None:
     names = range(50)
     text = "\n".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}') }}}}" for number in names)
@@ -39,7 +40,6 @@ def test_50_lookups_in_one_template_are_two_requests(ansible: Controller, server
     assert [(entry["method"], entry["status"]) for entry in server.requests()] == [("POST", 200), ("GET", 200)]
 
 
-@pytest.mark.once
 def test_20_hosts_with_10_lookups_each_are_one_login_and_one_listing(ansible: Controller, server: DevServer) -> None:
     one = "- ansible.builtin.debug: {msg: \"{{ lookup('%s', 'SECRET_%d') }} for {{ inventory_hostname }}\"}"
 
@@ -103,6 +103,7 @@ def test_a_written_secret_is_looked_up_anew_by_every_host(ansible: Controller, s
     assert count(server, LOGIN) == 1
 
 
+@pytest.mark.core
 def test_check_mode_leaves_the_cache_as_it_is(ansible: Controller, server: DevServer) -> None:
     ansible.tasks(
         f"""
@@ -124,6 +125,7 @@ def test_check_mode_leaves_the_cache_as_it_is(ansible: Controller, server: DevSe
         pytest.param("none", 8, id="none: for each of 8 lookups"),
     ],
 )
+@pytest.mark.core
 def test_cache_says_how_long_listings_are_kept_and_the_login_is_shared(
     ansible: Controller, server: DevServer, cache: str, lists: int
 ) -> None:
@@ -199,6 +201,7 @@ def test_tasks_without_a_loop_list_from_the_second_on(
     assert [entry["path"].rpartition("/")[2] for entry in server.requests(SECRETS)] == ["SECRET_0", "secrets"]
 
 
+@pytest.mark.oldest
 def test_what_the_run_has_written_is_known(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         LOOP
@@ -329,6 +332,7 @@ def test_a_loop_into_a_mistyped_place_fails_as_a_single_task(ansible: Controller
     assert not any(entry["method"] == "POST" and entry["status"] == 200 for entry in server.requests(SECRETS))
 
 
+@pytest.mark.core
 def test_async_writes_leave_nothing_known(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: early
@@ -399,7 +403,6 @@ def test_identities_and_environments_of_one_run_do_not_share(ansible: Controller
     ]  # fmt: skip
 
 
-@pytest.mark.once
 def test_modules_on_many_hosts_and_lookups_log_in_once(ansible: Controller, server: DevServer) -> None:
     ansible.tasks(
         f"""

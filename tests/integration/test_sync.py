@@ -79,6 +79,8 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.core
+@pytest.mark.oldest
 def test_a_fresh_vault_is_planned_filled_and_then_left_alone(
     ansible: Controller, server: DevServer, vault: LocalVault, profile: str
 ) -> None:
@@ -145,7 +147,6 @@ PULLS: tuple[tuple[str, str, dict[str, str], dict[str, str]], ...] = (
 )  # fmt: skip
 
 
-@pytest.mark.once
 def test_four_steps_for_every_option_of_a_pull(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     vaults = {}
     tasks = ""
@@ -204,7 +205,6 @@ PUSHES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
 )  # fmt: skip
 
 
-@pytest.mark.once
 def test_four_steps_for_every_option_of_a_push(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     (ansible.folder / "source.env").write_text('A="a \\"b\\" \\$c"\nLINES="1\n2"\n', "utf-8")
     (ansible.folder / "source.json").write_text('{"A": "a", "NUMBER": "0123"}', "utf-8")
@@ -246,7 +246,6 @@ GUARDED = f"""
 """
 
 
-@pytest.mark.once
 def test_the_guard_refuses_and_nothing_is_deleted(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     run = ansible.tasks(GUARDED.replace("- name:", "- ignore_errors: true\n      name:")).succeeded()
 
@@ -278,7 +277,6 @@ def test_the_guard_refuses_and_nothing_is_deleted(ansible: Controller, server: D
     assert server.values(PROJECT, "dev", "/many") == {name: [value] for name, value in MANY.items()}
 
 
-@pytest.mark.once
 def test_a_push_that_fails_on_its_way_names_what_was_written_and_a_second_one_does_the_rest(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
@@ -304,6 +302,7 @@ def test_a_push_that_fails_on_its_way_names_what_was_written_and_a_second_one_do
     assert {"A", "B", "C_FAILS", "D"} <= set(server.values(PROJECT, "dev", "/app"))
 
 
+@pytest.mark.oldest
 def test_an_identity_that_may_not_read_pushes_with_a_state_file(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
@@ -337,7 +336,6 @@ def test_an_identity_that_may_not_read_pushes_with_a_state_file(
     assert by_key["secrets"]["NEW"]["hash"] != by_itself["secrets"]["NEW"]["hash"]
 
 
-@pytest.mark.once
 def test_a_vault_that_others_are_using_is_busy_after_the_wait_and_can_be_read(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
@@ -442,6 +440,7 @@ def test_bad_input_is_refused_by_option_and_nothing_is_made(
     assert not vault.path.exists()
 
 
+@pytest.mark.oldest
 def test_failure_reports_the_key_that_was_made(ansible: Controller, vault: LocalVault) -> None:
     key = vault.folder / "new"
     task = f"{{vault_path: {vault.folder}/other, key_file: {key}, create_key: true"

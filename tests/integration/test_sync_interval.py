@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from integration.controller import Controller
 
 FILTER = "keyfleet.infisical.sync_interval"
 
 
+@pytest.mark.core
 def test_hosts_are_a_number_or_a_list_and_numbers_may_be_text(ansible: Controller) -> None:
     run = ansible.tasks(
         f"""

@@ -54,7 +54,6 @@ def alone(ansible: Controller, vault: LocalVault) -> LocalVault:
     return vault
 
 
-@pytest.mark.once
 def test_four_steps_for_every_option(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     vault.hold({"OLD": "old", "GOES": "old", "PUSHED": "old", "GOES_TOO": "old", "SAME": "same"})
     other = LocalVault(ansible.folder / "other")
@@ -103,6 +102,8 @@ def test_four_steps_for_every_option(ansible: Controller, server: DevServer, vau
     assert run.result("absent")["entry"] is None and run.result("value")["entry"]["job"] == ""
 
 
+@pytest.mark.core
+@pytest.mark.oldest
 def test_every_operation_through_modules_lookup_and_command_on_one_vault(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
@@ -154,6 +155,7 @@ def test_every_operation_through_modules_lookup_and_command_on_one_vault(
     assert vault.state()["generation"] == vault.open().verify().generation
 
 
+@pytest.mark.core
 def test_values_and_names_come_out_of_the_lookup_byte_for_byte(ansible: Controller, alone: LocalVault) -> None:
     held = {f"V{number}": value for number, value in enumerate(EXACT)} | {name: f"of {name}" for name in ODD_NAMES}
     alone.hold(held)
@@ -217,6 +219,7 @@ def test_names_that_are_missing_and_what_the_lookup_does_about_them(ansible: Con
         assert said in run.failure(name)["msg"], run.failure(name)["msg"]
 
 
+@pytest.mark.core
 def test_the_vaults_options_come_from_argument_variable_environment_or_ini(
     ansible: Controller, server: DevServer
 ) -> None:
@@ -302,7 +305,6 @@ def test_infisical_comes_first_so_that_a_failure_or_a_pending_approval_leaves_th
     assert vault.values() == {"A": "old"}
 
 
-@pytest.mark.once
 def test_an_older_vault_is_refused_by_whichever_state_file_knows_it(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     state = alone.folder / "job.json"
@@ -331,7 +333,6 @@ def test_an_older_vault_is_refused_by_whichever_state_file_knows_it(ansible: Con
     assert alone.path.read_bytes() == older
 
 
-@pytest.mark.once
 def test_what_cannot_be_written_is_found_before_anything_is_sent(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
@@ -356,7 +357,6 @@ def test_what_cannot_be_written_is_found_before_anything_is_sent(
     assert server.values(PROJECT, "dev", "/app")["DB_USER"] == ["shop"]
 
 
-@pytest.mark.once
 def test_a_vault_that_cannot_follow_infisical_is_said_to_lag_and_the_next_run_does_the_rest(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
@@ -386,7 +386,6 @@ def test_a_vault_that_cannot_follow_infisical_is_said_to_lag_and_the_next_run_do
     assert vault.values().keys() == {"BIG", "DB_USER"}
 
 
-@pytest.mark.once
 def test_what_is_wrong_with_a_vault_or_its_key_is_said_in_one_word(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     first = alone.path.read_bytes()
@@ -436,6 +435,7 @@ def test_what_is_wrong_with_a_vault_or_its_key_is_said_in_one_word(ansible: Cont
     assert after == before
 
 
+@pytest.mark.oldest
 def test_bad_input_of_the_modules_is_refused_by_option(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     cases = (
@@ -561,6 +561,7 @@ def planted(server: DevServer, shop: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.core
 def test_nothing_leaks_from_vault_state_output_or_arguments(
     ansible: Controller, server: DevServer, planted: dict[str, Any], vault: LocalVault, tmp_path_factory: Any
 ) -> None:

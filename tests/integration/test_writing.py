@@ -129,6 +129,7 @@ def _look_at(secrets: dict[str, dict[str, Any]], run: Run, profile: str) -> None
 
 
 @pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.oldest
 def test_four_steps_for_an_identity_that_may_write_but_not_read(
     ansible: Controller, server: DevServer, profile: str
 ) -> None:
@@ -190,7 +191,6 @@ ODD = {
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.once
 def test_20_secrets_in_a_loop_are_unchanged_the_second_time(
     ansible: Controller, server: DevServer, profile: str
 ) -> None:
@@ -236,7 +236,6 @@ def test_an_approval_is_pending_and_nothing_is_claimed_to_be_stored(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.once
 def test_metadata_on_a_server_that_keeps_none_is_a_warning_and_no_eternal_change(
     ansible: Controller, server: DevServer, profile: str
 ) -> None:
@@ -266,6 +265,8 @@ def test_another_writer_who_is_quicker(ansible: Controller, server: DevServer) -
     assert (values["RACE_CREATE"], values["SECRET_1"]) == (["ours"], ["ours"])
 
 
+@pytest.mark.core
+@pytest.mark.oldest
 def test_async_delegation_until_and_loops(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=500, times=2, method="POST", path="/FLAKY$")
     run = ansible.tasks(
@@ -331,6 +332,7 @@ def test_folders_that_hold_something_are_kept_without_force(ansible: Controller,
     assert set(secrets_of(server, "/app")) == {"DB_USER", "DB_PASSWORD"}
 
 
+@pytest.mark.oldest
 def test_a_damaged_state_file_is_moved_aside_and_a_foreign_file_left_alone(
     ansible: Controller, server: DevServer, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import artifact
@@ -35,7 +36,6 @@ CORES = {
 }
 # What everything but the matrix uses: the first of these that a Python is found for.
 MAIN_CORES = ("2.19", "2.21")
-NEWEST_CORE = "2.21"
 TOOLS_PYTHON = ("3.11", "3.12", "3.13", "3.14")
 OLDEST_MODULE_PYTHON = "3.9"
 
@@ -54,9 +54,17 @@ def _main_core() -> str:
     raise _missing(TOOLS_PYTHON)
 
 
+def _newest_core() -> str:
+    """Return the newest ansible-core that a Python is found for."""
+    return [core for core, versions in CORES.items() if interpreters.find_first(versions)][-1]
+
+
 def _controller() -> Environment:
     """Return the environment of a controller for tests, playbooks and the demo."""
-    core = _main_core()
+    return _on_core(_main_core())
+
+
+def _on_core(core: str) -> Environment:
     return _on(f"ansible-core-{core}.txt", CORES[core])
 
 
@@ -258,7 +266,7 @@ def docs(arguments: Arguments) -> None:
 
 
 def sanity(arguments: Arguments) -> None:
-    _sanity(_controller(), arguments)
+    _sanity(_on_core(_newest_core()), arguments)
 
 
 def _sanity(used: Environment, arguments: Arguments) -> None:
@@ -325,41 +333,54 @@ def dev(arguments: Arguments) -> None:
     development.make(REQUIREMENTS / f"ansible-core-{core}.txt", _python(CORES[core]))
 
 
-def matrix(arguments: Arguments, already: tuple[str, ...] = ()) -> None:
-    """Run the integration tests on every supported ansible-core, and the library on the oldest promised ground."""
-    arguments = arguments or [*ALL_INTEGRATION, "-m", "not once"]
-    ran, skipped = [], []
-    for core, versions in CORES.items():
-        if core in already:
-            continue
-        found = interpreters.find_first(versions)
-        if not found:
-            skipped.append(f"ansible-core {core}: none of Python {', '.join(versions)} was found")
-            continue
-        print(f"== ansible-core {core} on Python {found.release}", flush=True)
-        used = environment(REQUIREMENTS / f"ansible-core-{core}.txt", found)
-        _integration(used, arguments)
-        if core == NEWEST_CORE:
-            _sanity(used, [])
-        ran.append(f"ansible-core {core} on Python {found.release}")
-    oldest = interpreters.find(OLDEST_MODULE_PYTHON)
-    if oldest:
-        _oldest_modules(oldest, arguments)
-        ran.append(f"modules and the library on Python {oldest.release} with the oldest promised libraries")
-    else:
-        skipped.append(f"modules on Python {OLDEST_MODULE_PYTHON}: it was not found")
-    print("\n".join([*(f"ran      {line}" for line in ran), *(f"skipped  {line}" for line in skipped)]), flush=True)
-    if not ran or (skipped and os.environ.get("REQUIRE_ALL") == "1"):
+def matrix(arguments: Arguments) -> None:
+    """Run all integration tests on every supported ansible-core and the oldest Python, and sanity on two cores."""
+    _matrix(tuple(CORES), arguments or ALL_INTEGRATION, arguments or ALL_INTEGRATION)
+    for core in sorted({_main_core(), _newest_core()}):
+        _sanity(_on_core(core), [])
+
+
+def cores(arguments: Arguments) -> None:
+    """Run what depends on the version of ansible-core, or on the Python of a host, where `integration` did not run."""
+    others = tuple(core for core in CORES if core != _main_core())
+    _matrix(others, *([*ALL_INTEGRATION, "-m", f"{mark} and not older_server"] for mark in ("core", "oldest")))
+
+
+def _matrix(chosen: tuple[str, ...], tests: Arguments, tests_of_oldest: Arguments) -> None:
+    lines = [_line_of(f"ansible-core {core}", CORES[core], partial(_integration_on, core, tests)) for core in chosen]
+    oldest = partial(_oldest_modules, tests_of_oldest)
+    lines.append(_line_of("modules and library with the oldest promised libraries", (OLDEST_MODULE_PYTHON,), oldest))
+    print("\n".join(lines), flush=True)
+    if any(line.startswith("FAILED") for line in lines):
+        raise Failure("tests failed on the versions named above")
+    skipped = [line for line in lines if line.startswith("skipped")]
+    if len(skipped) == len(lines) or (skipped and os.environ.get("REQUIRE_ALL") == "1"):
         raise Failure("not every version could be tested: install the Python versions that were skipped")
 
 
-def _oldest_modules(python: interpreters.Interpreter, arguments: Arguments) -> None:
-    modules, controller = environment(REQUIREMENTS / "modules-oldest.txt", python), _controller()
-    print(f"== modules on Python {python.release} with the oldest promised libraries", flush=True)
+def _line_of(name: str, versions: tuple[str, ...], run: Callable[[], None]) -> str:
+    """Run tests if one of the Python versions was found, and return their line of the summary."""
+    found = interpreters.find_first(versions)
+    if not found:
+        return f"skipped  {name}: none of Python {', '.join(versions)} was found"
+    print(f"== {name} on Python {found.release}", flush=True)
+    try:
+        run()
+    except Failure as failure:
+        return f"FAILED   {name} on Python {found.release}: {failure}"
+    return f"passed   {name} on Python {found.release}"
+
+
+def _integration_on(core: str, tests: Arguments) -> None:
+    _integration(_on_core(core), tests)
+
+
+def _oldest_modules(tests: Arguments) -> None:
+    modules, controller = _on("modules-oldest.txt", (OLDEST_MODULE_PYTHON,)), _controller()
     # The test server needs a newer Python than the library.
     for folder in ("tests/unit", "tests/contract"):
         _pytest(modules, folder, [*PARALLEL, folder], KEYFLEET_SERVER_PYTHON=str(controller.python))
-    _integration(controller, arguments, KEYFLEET_MODULE_PYTHON=str(modules.python))
+    _integration(controller, tests, KEYFLEET_MODULE_PYTHON=str(modules.python))
 
 
 def lint(arguments: Arguments) -> None:
@@ -369,7 +390,7 @@ def lint(arguments: Arguments) -> None:
 CHECK = ["style", "types", "prose", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
 # Molecule's hosts mostly wait, and the others of this lane use one processor core: beside them, tests use the rest.
 BESIDE = ["molecule", "ansible-lint", "types", "docs-lint", "docs", "sanity", "install", "galaxy"]
-ALL = ["style", "prose", "changelog", "unit", "contract", "page", "integration", "rest-of-matrix"]
+ALL = ["style", "prose", "changelog", "unit", "contract", "page", "integration", "cores"]
 
 
 def check(arguments: Arguments) -> None:
@@ -378,11 +399,6 @@ def check(arguments: Arguments) -> None:
 
 def test(arguments: Arguments) -> None:
     run_steps(ALL, BESIDE)
-
-
-def rest_of_matrix(arguments: Arguments) -> None:
-    """Run what the integration step of the same make test has not run yet."""
-    matrix(arguments, already=(_main_core(),))
 
 
 TARGETS: dict[str, Callable[[Arguments], None]] = {
@@ -410,7 +426,7 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "dev": dev,
     "matrix": matrix,
     "molecule": molecule,
-    "rest-of-matrix": rest_of_matrix,
+    "cores": cores,
     "bench": bench,
     "fleet-load": fleet_load,
     "server": server,
