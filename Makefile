@@ -18,7 +18,7 @@ help: ## print this list
 
 dev: ## make .venv, with which plain pytest and ansible-playbook work in this checkout
 demo: ## see the collection work against a test server, with nothing but Python
-test: ## everything, as CI does; reports at the end what failed
+test: ## everything, as CI does; as root on Debian it first installs what it needs
 check: ## what is quick: style, types, documentation, unit and contract tests
 unit: ## the unit tests
 contract: ## the client against all kinds of server; INFISICAL_URL=... and credentials add a real one

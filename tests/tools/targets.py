@@ -19,6 +19,7 @@ import galaxy as galaxy_tools
 import interpreters
 from environments import Environment, environment
 from failure import Failure
+from machine import prepare
 from scenarios import check_machine, run_molecule
 from staging import BUILD, CHECKOUT, stage
 from steps import run_steps
@@ -398,6 +399,7 @@ def check(arguments: Arguments) -> None:
 
 
 def test(arguments: Arguments) -> None:
+    prepare()
     run_steps(ALL, BESIDE)
 
 
