@@ -134,11 +134,11 @@ class Controller:
             command += ["--extra-vars", "@extra.json"]
         mark = f"KEYFLEET_RUN={uuid.uuid4()}"
         surroundings = {**self._environment(record), **(environment or {}), **dict([mark.split("=")])}
+        watcher = Watcher(mark.encode()) if watch else None
         process = subprocess.Popen(
             command, cwd=self.folder, env=surroundings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-        watcher = Watcher(mark.encode()) if watch else None
         try:
             output, _nothing = process.communicate(timeout=SECONDS_FOR_A_RUN)
         finally:
@@ -184,10 +184,12 @@ class Controller:
 
 
 class Watcher:
-    """Collects the arguments and environments of the processes that have a mark in their environment."""
+    """Collects the arguments and environments of new processes that have a mark in their environment."""
 
     def __init__(self, mark: bytes) -> None:
         self._mark = mark
+        # To read the environment of every process of a machine takes much of its time.
+        self._older = set(os.listdir("/proc"))
         self._seen: set[bytes] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -201,11 +203,11 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            for process in Path("/proc").glob("[0-9]*"):
+            for process in set(os.listdir("/proc")) - self._older:
                 try:
-                    environment = (process / "environ").read_bytes()
+                    environment = Path("/proc", process, "environ").read_bytes()
                     if self._mark in environment:
-                        self._seen.update(((process / "cmdline").read_bytes(), environment))
+                        self._seen.update((Path("/proc", process, "cmdline").read_bytes(), environment))
                 except OSError:  # it has ended
                     continue
             time.sleep(SECONDS_BETWEEN_LOOKS)
