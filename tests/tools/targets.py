@@ -176,7 +176,8 @@ def _integration(used: Environment, arguments: Arguments, **more: str) -> None:
 
 def page(arguments: Arguments) -> None:
     """Test the report's page in the machine's Chromium; screenshots are kept."""
-    _pytest(_tools("page"), "tests/page", arguments, KEYFLEET_BUILD=str(BUILD))
+    all_tests = [*PARALLEL, "tests/page"]
+    _pytest(_tools("page"), "tests/page", arguments or all_tests, KEYFLEET_BUILD=str(BUILD))
 
 
 def contract(arguments: Arguments) -> None:
