@@ -391,7 +391,7 @@ def lint(arguments: Arguments) -> None:
 
 CHECK = ["style", "types", "prose", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
 # Molecule's hosts mostly wait, and the others of this lane use one processor core: beside them, tests use the rest.
-BESIDE = ["molecule", "ansible-lint", "types", "docs-lint", "docs", "sanity", "install", "galaxy"]
+BESIDE = ["molecule", "demo", "ansible-lint", "types", "docs-lint", "docs", "sanity", "install", "galaxy"]
 ALL = ["style", "prose", "changelog", "unit", "contract", "page", "integration", "cores"]
 
 
