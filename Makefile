@@ -6,7 +6,7 @@
 PYTHON ?= python3
 ARGS ?=
 TARGETS = demo test check unit contract page integration cores molecule matrix bench fleet-load lint style repair types \
-	prose reading ansible-lint sanity docs docs-lint changelog build install galaxy dev server
+	prose reading packages ansible-lint sanity docs docs-lint changelog build install galaxy dev server
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(TARGETS)
@@ -19,6 +19,7 @@ help: ## print this list
 dev: ## make .venv, with which plain pytest and ansible-playbook work in this checkout
 demo: ## see the collection work against a test server, with nothing but Python
 test: ## everything, as CI does; as root on Debian it first installs what it needs
+packages: ## install the Debian packages that the tests need, as root
 check: ## what is quick: style, types, documentation, unit and contract tests
 unit: ## the unit tests
 contract: ## the client against all kinds of server; INFISICAL_URL=... and credentials add a real one

@@ -399,6 +399,10 @@ def check(arguments: Arguments) -> None:
     run_steps(CHECK)
 
 
+def packages(arguments: Arguments) -> None:
+    prepare()
+
+
 def test(arguments: Arguments) -> None:
     prepare()
     run_steps(ALL, BESIDE)
@@ -408,6 +412,7 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "demo": demo,
     "test": test,
     "check": check,
+    "packages": packages,
     "lint": lint,
     "style": style,
     "repair": repair,
