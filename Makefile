@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-TARGETS = demo test check unit contract page integration cores molecule matrix bench fleet-load lint style repair types \
+TARGETS = demo test check unit contract page integration cores molecule matrix bench lint style repair types \
 	prose reading packages ansible-lint sanity docs docs-lint changelog build install galaxy dev server
 
 .DEFAULT_GOAL := help
@@ -29,7 +29,6 @@ molecule: ## the role on real systemd hosts, as root on Debian; ARGS="-s NAME" f
 cores: ## what depends on the version of ansible-core or on the Python of a host, on all but the usual core
 matrix: ## all integration tests on every supported ansible-core; with REQUIRE_ALL=1 none may be missing
 bench: ## count requests and measure seconds
-fleet-load: ## simulate how many hosts a rate limit bears, and print the manual's table
 lint: ## style and types
 style: ## ruff
 repair: ## let ruff repair style in the checkout; ARGS="path" for one file

@@ -174,11 +174,6 @@ options:
     description: The Python that runs the agent, 3.9 or later, with the libraries requests and cryptography.
     type: path
     default: /usr/bin/python3
-  scheduler:
-    description: What runs the jobs. V(auto) is systemd where it runs the host, else cron.
-    type: str
-    choices: [auto, systemd, cron]
-    default: auto
   credentials:
     description:
       - How the agent's own secrets are kept. With V(encrypted), as encrypted credentials of systemd, which takes
@@ -226,7 +221,7 @@ attributes:
   platform:
     platforms: linux
 requirements:
-  - systemd or cron on the host
+  - systemd 249 or later on the host
   - requests >= 2.25.1 and cryptography >= 3.4.8 for O(python)
 seealso:
   - ref: ansible_collections.keyfleet.infisical.docsite.guide_scheduled_sync
@@ -299,10 +294,11 @@ http_status:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File, checked
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Done
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, gather_facts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import interval_minutes
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
 
 # The agent installs the command: Ansible sends to the host what is imported here.
@@ -347,7 +343,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "remove_vault": {"type": "bool", "default": False},
     "jobs": {"type": "list", "elements": "dict", "default": [], "options": JOB_OPTIONS},
     "python": {"type": "path", "default": "/usr/bin/python3"},
-    "scheduler": {"type": "str", "choices": ["auto", "systemd", "cron"], "default": "auto"},
     "credentials": {"type": "str", "choices": ["auto", "encrypted", "file"], "default": "auto", "no_log": False},
     "credential_key": {
         "type": "str",
@@ -367,18 +362,17 @@ _DEFAULT_NAMES = {"dotenv": "secrets.env", "env_file": "secrets.list", "json": "
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Install the agent, or remove it."""
+    """Install or remove the agent."""
     options = module.params
     if os.geteuid() != 0:
-        raise ConfigurationError("become", "the agent is installed by root. Set become: true.")
+        raise ConfigurationError("become", "must be true: only root can install the agent.")
     if options["state"] == "absent":
-        return described(agent.remove(remove_vault=options["remove_vault"], check=module.check_mode), module)
+        return describe(install.remove(remove_vault=options["remove_vault"], check=module.check_mode), module)
     settings = module.settings()
-    wanted = agent.Agent(
+    agent = Agent(
         settings,
-        tuple(job(given, settings) for given in options["jobs"]),
+        tuple(make_job(given, settings) for given in options["jobs"]),
         python=options["python"],
-        scheduler=options["scheduler"],
         credentials=options["credentials"],
         credential_key=options["credential_key"],
         rotate_key=options["rotate_key"],
@@ -388,18 +382,18 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         metrics_directory=options["metrics_directory"] or "",
         rate_limit_jitter=options["rate_limit_jitter"],
     )
-    done = agent.apply(wanted, agent.facts(), check=module.check_mode)
+    result = install.apply(agent, gather_facts(), check=module.check_mode)
     return {
-        **described(done, module),
-        "due": done.due,
-        "requests": done.requests,
-        "version": done.version,
-        "warnings": done.warnings,
+        **describe(result, module),
+        "due": result.due,
+        "requests": result.requests,
+        "version": result.version,
+        "warnings": result.warnings,
     }
 
 
-def job(given: dict[str, Any], settings: Settings) -> agent.Job:
-    """A job of the option."""
+def make_job(given: dict[str, Any], settings: Settings) -> Job:
+    """Return the job of an entry of the option `jobs`."""
     own = ("name", "interval", "files")
     options: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
@@ -408,35 +402,37 @@ def job(given: dict[str, Any], settings: Settings) -> agent.Job:
     options["environment"] = options["environment"] or settings.environment
     options["secret_path"] = options["secret_path"] or settings.secret_path
     if not options["project_ids"]:
-        raise ConfigurationError("jobs", f"{given['name']}: give project_ids, or project_id for all jobs.")
-    return agent.Job(
+        raise ConfigurationError(
+            "jobs", f"{given['name']}: project_ids is required.", hint="Set it, or set project_id for all jobs."
+        )
+    return Job(
         given["name"],
         interval_minutes(given["interval"]),
         {name: value for name, value in options.items() if name not in own},
-        tuple(file(each, given["name"]) for each in given["files"]),
+        tuple(make_file(each, given["name"]) for each in given["files"]),
     )
 
 
-def file(given: dict[str, Any], name: str) -> File:
-    """A file of a job."""
+def make_file(given: dict[str, Any], name: str) -> File:
+    """Return the file of an entry of the suboption `files` of the job `name`."""
     options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     options["path"] = options["path"] or f"{RUNTIME}/{name}/{_DEFAULT_NAMES[options['format']]}"
     options["group"] = options["group"] or ""
     try:
         options["mode"] = int(options["mode"], 8)
     except ValueError:
-        raise ConfigurationError("jobs", f"{name}: the mode '{options['mode']}' is no octal number.") from None
+        raise ConfigurationError("jobs", f"{name}: mode must be an octal number (got '{options['mode']}').") from None
     return checked(File(**options))
 
 
-def described(done: Done, module: InfisicalModule) -> dict[str, Any]:
-    """What was done, as a result."""
-    result: dict[str, Any] = {"changed": bool(done.changes), "changes": done.changes, "due": [],
-                              "msg": f"{pluralize(len(done.changes), 'change')}."}  # fmt: skip
+def describe(changes: Changes, module: InfisicalModule) -> dict[str, Any]:
+    """Return the changes as a module's result."""
+    result: dict[str, Any] = {"changed": bool(changes.lines), "changes": changes.lines, "due": [],
+                              "msg": f"{pluralize(len(changes.lines), 'change')}."}  # fmt: skip
     if module._diff:
         result["diff"] = [
             {"before_header": path, "after_header": path, "before": before, "after": after}
-            for path, before, after in done.texts
+            for path, before, after in changes.diffs
         ]
     return result
 

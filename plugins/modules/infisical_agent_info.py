@@ -204,7 +204,9 @@ http_status:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import gather_facts
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.jobs import list_jobs, read_status
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.library import inspect_python
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.host_metadata import of_host
@@ -212,21 +214,21 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Tell what there is."""
+    """Return the facts of the host and the status of its jobs."""
     root, wants_metadata = os.geteuid() == 0, module.params["metadata"]
     if wants_metadata and not root:
-        raise ConfigurationError("become", "only root can open the vaults of the host's jobs. Set become: true.")
-    found = agent.facts()
-    version, missing = agent.python(module.params["python"])
+        raise ConfigurationError("become", "must be true: only root can open the vaults of the host's jobs.")
+    facts = gather_facts()
+    version, missing = inspect_python(module.params["python"])
     return {
         "changed": False,
-        "machine_id": found.machine_id,
-        "systemd_version": found.systemd,
+        "machine_id": facts.machine_id,
+        "systemd_version": facts.systemd,
         "python_version": ".".join(map(str, version)),
         "missing_libraries": missing,
-        "jobs": agent.status() if root and not wants_metadata else [],
+        "jobs": read_status() if root and not wants_metadata else [],
         **({"metadata": of_host()} if wants_metadata else {}),
-        "msg": f"The agent has {pluralize(len(agent.jobs_there()), 'job')} on this host.",
+        "msg": f"The agent has {pluralize(len(list_jobs()), 'job')} on this host.",
     }
 
 

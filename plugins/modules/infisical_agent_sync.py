@@ -94,7 +94,7 @@ http_status:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import jobs as agent_jobs
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
@@ -105,15 +105,15 @@ NO_JOB_YET = (
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Sync, one job after the other."""
+    """Sync one job after the other."""
     if os.geteuid() != 0:
-        raise ConfigurationError("become", "the agent's syncs are started by root. Set become: true.")
-    jobs = agent.jobs_to_sync(module.params["jobs"], check=module.check_mode)
+        raise ConfigurationError("become", "must be true: only root can start the agent's syncs.")
+    jobs = agent_jobs.choose_jobs(module.params["jobs"], check=module.check_mode)
     if module.check_mode:
         warnings = [] if jobs else [NO_JOB_YET]
         msg = f"{pluralize(len(jobs), 'job')} would sync."
         return {"changed": True, "reports": {}, "msg": msg, "warnings": warnings}
-    return {**agent.sync_all(jobs), "msg": f"{pluralize(len(jobs), 'job')} synced."}
+    return {**agent_jobs.sync_all(jobs), "msg": f"{pluralize(len(jobs), 'job')} synced."}
 
 
 def main() -> None:

@@ -150,10 +150,6 @@ def bench(arguments: Arguments) -> None:
     _script("tests/bench/bench.py", ["--json", str(BUILD / "bench.json"), *arguments])
 
 
-def fleet_load(arguments: Arguments) -> None:
-    _script("tests/bench/fleet_load.py", arguments)
-
-
 def molecule(arguments: Arguments) -> None:
     check_machine()
     if not arguments:
@@ -436,6 +432,5 @@ TARGETS: dict[str, Callable[[Arguments], None]] = {
     "molecule": molecule,
     "cores": cores,
     "bench": bench,
-    "fleet-load": fleet_load,
     "server": server,
 }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host's files and directories: what differs is noted, and changed unless it is only checked."""
+"""The files and directories of a host: differences are noted, and changed outside check mode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Done, Host
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, Host
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from unit.programs import Programs
@@ -54,45 +54,43 @@ def everything(room: Path) -> list[tuple[str, int, str]]:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_check_mode_says_the_same_and_changes_nothing_and_a_second_run_has_nothing_to_do(
-    furnished: Path, name: str
-) -> None:
+def test_check_mode_predicts_and_a_second_run_changes_nothing(furnished: Path, name: str) -> None:
     change, before = CHANGES[name], everything(furnished)
     foretold, done, again = Host(check=True), Host(check=False), Host(check=False)
     change(foretold, furnished)
     assert everything(furnished) == before
     change(done, furnished)
     assert everything(furnished) != before
-    assert foretold.done == done.done and len(done.done.changes) == 1
+    assert foretold.changes == done.changes and len(done.changes.lines) == 1
     after = everything(furnished)
     change(again, furnished)
-    assert again.done == Done() and everything(furnished) == after
+    assert again.changes == Changes() and everything(furnished) == after
 
 
-def test_texts_are_shown_before_and_after_and_bytes_never(furnished: Path) -> None:
+def test_only_text_appears_in_diffs(furnished: Path) -> None:
     host = Host(check=True)
     host.file(f"{furnished}/file", "other\n", 0o600, OWNER)
     host.file(f"{furnished}/file", b"CANARY", 0o600, OWNER)
     host.file(f"{furnished}/file", "text\n", 0o644, OWNER)
-    assert host.done.texts == [(f"{furnished}/file", "text\n", "other\n")]
-    assert "CANARY" not in repr(host.done)
+    assert host.changes.diffs == [(f"{furnished}/file", "text\n", "other\n")]
+    assert "CANARY" not in repr(host.changes)
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_named_directory_stays_as_it_is_and_is_made_if_missing(room: Path, check: bool) -> None:
+def test_a_named_directory_is_kept_or_made(room: Path, check: bool) -> None:
     (room / "there").mkdir(mode=0o711)
     host = Host(check)
     host.directory_of_root(f"{room}/there")
-    assert host.done.changes == [] and stat.S_IMODE((room / "there").stat().st_mode) == 0o711
+    assert host.changes.lines == [] and stat.S_IMODE((room / "there").stat().st_mode) == 0o711
     host.directory_of_root(f"{room}/there/a/b")
-    assert host.done.changes == [f"{room}/there/a/b is made"]
+    assert host.changes.lines == [f"{room}/there/a/b is made"]
     assert (room / "there" / "a" / "b").is_dir() != check
 
 
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize("below", ["", "/a/b"])
 @pytest.mark.parametrize("how", ["link", "owner", "mode", "file"])
-def test_a_named_directory_that_others_may_change_is_refused(room: Path, how: str, below: str, check: bool) -> None:
+def test_a_named_directory_that_others_can_change_is_refused(room: Path, how: str, below: str, check: bool) -> None:
     (room / "elsewhere").mkdir()
     path = room / "named"
     if how == "link":
@@ -111,11 +109,11 @@ def test_a_named_directory_that_others_may_change_is_refused(room: Path, how: st
 
 def test_a_link_in_place_of_a_directory_is_refused(furnished: Path) -> None:
     (furnished / "behind").symlink_to("directory")
-    with pytest.raises(InfisicalError, match="is no directory"):
+    with pytest.raises(InfisicalError, match="is not a directory"):
         Host(check=False).directory(f"{furnished}/behind", 0o700, OWNER)
 
 
-def test_what_is_missing_above_a_directory_is_for_everybody_to_pass_through(tmp_path: Path) -> None:
+def test_made_parents_are_accessible_to_everybody(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         Host(check=False).directory(f"{tmp_path}/a/b/c", 0o700, OWNER)
@@ -126,28 +124,28 @@ def test_what_is_missing_above_a_directory_is_for_everybody_to_pass_through(tmp_
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_link_in_place_of_a_file_is_refused_and_its_target_untouched(furnished: Path, check: bool) -> None:
+def test_a_link_in_place_of_a_file_is_refused(furnished: Path, check: bool) -> None:
     with pytest.raises(InfisicalError) as refused:
         Host(check).file(f"{furnished}/link", "other\n", 0o600, OWNER)
     assert refused.value.conclusion == "unsafe_file"
     assert (furnished / "file").read_text() == "text\n"
 
 
-def test_a_link_is_changed_by_one_rename_also_after_an_interrupted_one(furnished: Path) -> None:
+def test_a_link_is_changed_after_an_interrupted_change(furnished: Path) -> None:
     (furnished / "link.new").symlink_to("left")
     Host(check=False).link(f"{furnished}/link", "elsewhere")
     assert os.readlink(furnished / "link") == "elsewhere"
     assert not os.path.lexists(furnished / "link.new")
 
 
-def test_a_tree_is_removed_but_not_what_its_links_lead_to(furnished: Path) -> None:
+def test_removing_a_tree_keeps_the_targets_of_its_links(furnished: Path) -> None:
     (furnished / "directory" / "out").symlink_to(furnished / "file")
     Host(check=False).tree_absent(f"{furnished}/directory")
     assert (furnished / "file").exists() and not (furnished / "directory").exists()
 
 
 @pytest.mark.parametrize("target", ["file", "directory", "missing"])
-def test_of_a_link_in_place_of_a_tree_the_link_is_removed(furnished: Path, target: str) -> None:
+def test_removing_a_link_keeps_its_target(furnished: Path, target: str) -> None:
     (furnished / "tree").symlink_to(target)
     before = everything(furnished / "directory")
     Host(check=False).tree_absent(f"{furnished}/tree")
@@ -155,7 +153,7 @@ def test_of_a_link_in_place_of_a_tree_the_link_is_removed(furnished: Path, targe
     assert everything(furnished / "directory") == before and (furnished / "file").exists()
 
 
-def test_systemd_reads_its_units_again_once_and_only_after_a_change(furnished: Path, programs: Programs) -> None:
+def test_units_are_reloaded_once_and_only_after_a_change(furnished: Path, programs: Programs) -> None:
     programs.put("systemctl")
     host = Host(check=False)
     host.file(f"{furnished}/file", "text\n", 0o600, OWNER, unit=True)
@@ -173,15 +171,15 @@ def test_systemd_reads_its_units_again_once_and_only_after_a_change(furnished: P
     assert programs.calls() == []
 
 
-def test_a_program_that_fails_is_told_with_its_words(programs: Programs) -> None:
+def test_a_failing_program_is_reported_with_its_output(programs: Programs) -> None:
     programs.put("useradd", "echo 'cannot lock /etc/passwd' >&2; exit 1")
-    with pytest.raises(InfisicalError, match="'useradd -r x' ended with 1: cannot lock /etc/passwd"):
+    with pytest.raises(InfisicalError, match="'useradd -r x' failed with status 1: cannot lock /etc/passwd"):
         Host(check=False).run("useradd", "-r", "x")
     with pytest.raises(InfisicalError, match="The program no-such-program cannot be started"):
         Host(check=False).run("no-such-program")
 
 
-def test_a_user_that_is_there_stays_and_a_missing_one_is_made_without_a_shell(programs: Programs) -> None:
+def test_a_missing_user_is_made_without_a_shell(programs: Programs) -> None:
     programs.put("useradd", "exit 1")
     programs.put("userdel")
     host = Host(check=True)
@@ -189,7 +187,7 @@ def test_a_user_that_is_there_stays_and_a_missing_one_is_made_without_a_shell(pr
     assert host.user("no-such-user", "/var/lib/x") == (0, 0)
     host.user_absent("no-such-user")
     host.user_absent("nobody")
-    assert host.done.changes == ["user no-such-user is made", "user nobody is removed"]
+    assert host.changes.lines == ["user no-such-user is made", "user nobody is removed"]
     assert programs.calls() == []
     with pytest.raises(InfisicalError, match="useradd"):
         Host(check=False).user("no-such-user", "/var/lib/x")
@@ -197,7 +195,7 @@ def test_a_user_that_is_there_stays_and_a_missing_one_is_made_without_a_shell(pr
     assert "--system" in call and "--home-dir /var/lib/x" in call and ("nologin" in call or "/bin/false" in call)
 
 
-def test_what_the_disk_refuses_is_explained(furnished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_explained(furnished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object, **names: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -209,7 +207,7 @@ def test_what_the_disk_refuses_is_explained(furnished: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("place", ["new", "directory", "new/below"])
-def test_a_link_that_is_put_in_place_of_a_directory_changes_nothing_where_it_leads(
+def test_the_target_of_a_raced_link_is_not_changed(
     furnished: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent's user owns the directory above, and root changes what is in it."""

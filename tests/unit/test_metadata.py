@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config, report, units
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install as agent
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config, report, spec, units
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
@@ -197,9 +196,9 @@ def test_without_a_report_the_state_file_tells_of_a_failure(jobs: Jobs, capsys: 
 
 
 def test_the_agents_configuration_says_how_often_a_job_runs(tmp_path: Path) -> None:
-    job = agent.Job("shop", 360, {"environment": "prod"})
-    around = units.Surroundings(0, "", "", dict.fromkeys(config.CREDENTIALS, "/x"), False)
-    text = agent._configuration(job, agent.Agent(Settings(url="https://x"), (job,)), around)
+    job = spec.Job("shop", 360, {"environment": "prod"})
+    context = units.UnitContext("", dict.fromkeys(config.CREDENTIALS, "/x"), False)
+    text = spec.render_job(job, spec.Agent(Settings(url="https://x"), (job,)), context)
     path = tmp_path / "job.ini"
     files.write_atomic(str(path), text.encode())
     assert config.Settled({}, {}, str(path)).first(("agent", "interval")) == "6h"
@@ -213,7 +212,7 @@ def test_the_agent_is_asked_once_and_not_what_the_environment_says(
     program = tmp_path / "infisical-sync"
     program.write_text(f'#!/bin/sh\necho "$@ $INFISICAL_KEY_FILE" >>{tmp_path}/calls\necho \'{{"jobs":[1]}}\'\n')
     program.chmod(0o755)
-    monkeypatch.setattr(agent.units, "COMMAND", str(program))
+    monkeypatch.setattr(units, "COMMAND", str(program))
     monkeypatch.setenv("INFISICAL_KEY_FILE", "elsewhere")
     assert metadata.of_host() == '{"jobs":[1]}'
     assert (tmp_path / "calls").read_text() == "metadata --json \n"

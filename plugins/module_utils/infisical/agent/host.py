@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host's files, directories, user and units, brought to what is wanted: compared first, changed if they differ."""
+"""The files, directories, user and units of a host: compared first, and changed if they differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import shutil
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core import files, systemd
 from ..core.errors import StorageFailed, UnsafeFile
@@ -20,45 +20,56 @@ from ..core.errors import StorageFailed, UnsafeFile
 _COMMAND_SECONDS = 120.0
 
 
-@dataclass
-class Done:
-    """What was changed, or in check mode would be: a line each, and before and after of files that hold no secret, by
-    their paths. `warnings` are what a person should know."""
+class HostFacts(NamedTuple):
+    """The major version of the systemd that runs the host, 0 without systemd, and the machine's id."""
 
-    changes: list[str] = field(default_factory=list)
-    texts: list[tuple[str, str, str]] = field(default_factory=list)
+    systemd: int
+    machine_id: str
+
+
+def gather_facts() -> HostFacts:
+    """Return the facts of this host."""
+    return HostFacts(systemd.version(), systemd.machine_id())
+
+
+@dataclass
+class Changes:
+    """The changes of a run, or in check mode those that a run would make: a line for each, and `diffs` of files without
+    secrets (path, before, after)."""
+
+    lines: list[str] = field(default_factory=list)
+    diffs: list[tuple[str, str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
 class Host:
-    """Compares, notes what differs, and unless it only checks, changes it."""
+    """Changes what differs and notes it in `changes`; with `check`, only notes it."""
 
-    def __init__(self, check: bool) -> None:
+    def __init__(self, check: bool, changes: Changes | None = None) -> None:
         self.check = check
-        self.done = Done()
+        self.changes = changes or Changes()
         self.withdrawn: set[str] = set()
-        """Paths of delivered files that are removed: in check mode they are still there."""
+        """Paths of delivered files that were removed, or in check mode would be."""
         self._units_changed = False
 
     def note(self, change: str) -> bool:
-        """Note a change; whether it is to be made."""
-        self.done.changes.append(change)
+        """Note a change. Return whether to make it."""
+        self.changes.lines.append(change)
         return not self.check
 
     def run(self, *command: str) -> systemd.Ended:
-        """Run a program. Raises InfisicalError where it fails."""
+        """Run a program. Raises InfisicalError if it fails."""
         try:
             ended = systemd.run(command, seconds=_COMMAND_SECONDS)
         except systemd.CannotRun as error:
             raise StorageFailed(f"The program {command[0]} {error}.") from None
         if ended.status != 0:
-            raise StorageFailed(
-                f"'{' '.join(command)}' ended with {ended.status}: {ended.said or 'it says nothing'}",
-            )
+            reason = ended.said or "no output"
+            raise StorageFailed(f"'{' '.join(command)}' failed with status {ended.status}: {reason}")
         return ended
 
     def user(self, name: str, home: str) -> tuple[int, int]:
-        """The ids of a system user and its group, made where it is missing (in check mode: root's, for now)."""
+        """Make a system user and group if missing. Return its ids, or in check mode those of root."""
         with contextlib.suppress(KeyError):
             found = pwd.getpwnam(name)
             return found.pw_uid, found.pw_gid
@@ -73,34 +84,37 @@ class Host:
         return 0, 0
 
     def user_absent(self, name: str) -> None:
+        """Remove a user."""
         with contextlib.suppress(KeyError):
             pwd.getpwnam(name)
             if self.note(f"user {name} is removed"):
                 self.run("userdel", name)
 
     def directory(self, path: str, mode: int, owner: tuple[int, int] = (0, 0)) -> None:
-        """A directory with this mode and owner."""
+        """Make a directory with this mode and owner, or correct them."""
         try:
             found = os.stat(path, follow_symlinks=False)
         except FileNotFoundError:
             if self.note(f"{path} is made"):
-                with self.explained(path):
+                with self.explain_errors(path):
                     _make_parents(path)
                     os.mkdir(path, mode)
-                    _settle(path, mode, owner)
+                    _set_attributes(path, mode, owner)
             return
         if not stat.S_ISDIR(found.st_mode):
-            raise UnsafeFile(f"{path} is no directory. Move away what stands there.")
+            raise UnsafeFile(f"{path} is not a directory.", hint="Move it away.")
         if ((found.st_uid, found.st_gid), stat.S_IMODE(found.st_mode)) == (owner, mode):
             return
         if self.note(f"{path} gets owner and mode"):
-            with self.explained(path):
-                _settle(path, mode, owner)
+            with self.explain_errors(path):
+                _set_attributes(path, mode, owner)
 
     def directory_of_root(self, path: str) -> None:
-        """A directory that somebody has named: made if it is missing, else left as it is, and refused if others than
-        root may change it or one above it."""
-        with self.explained(path):
+        """Make a directory that the user named if it is missing.
+
+        Raises InfisicalError if others than root can change it or one above it.
+        """
+        with self.explain_errors(path):
             try:
                 if self.check and any(path == gone or path.startswith(gone + "/") for gone in self.withdrawn):
                     raise FileNotFoundError
@@ -114,28 +128,31 @@ class Host:
     def file(
         self, path: str, content: str | bytes, mode: int, owner: tuple[int, int] = (0, 0), *, unit: bool = False
     ) -> bool:
-        """A file with this content, mode and owner; whether it changed. Text is no secret, bytes may be one."""
+        """Write a file with this content, mode and owner. Return whether it changed.
+
+        Only text appears in diffs: bytes may be a secret.
+        """
         data = content.encode("utf-8") if isinstance(content, str) else content
         before = self._read(path)
         if before == data and self._is_owned(path, mode, owner):
             return False
         if isinstance(content, str) and before != data:
-            self.done.texts.append((path, (before or b"").decode("utf-8", "replace"), content))
+            self.changes.diffs.append((path, (before or b"").decode("utf-8", "replace"), content))
         self._units_changed = self._units_changed or unit
         if self.note(f"{path} is {'made' if before is None else 'changed'}"):
-            with self.explained(path):
+            with self.explain_errors(path):
                 files.write_atomic(path, data, mode, owner=owner)
         return True
 
     def link(self, path: str, target: str) -> bool:
-        """A symbolic link, changed by one rename; whether it changed."""
+        """Make a symbolic link, or change it by one rename. Return whether it changed."""
         try:
             if os.readlink(path) == target:
                 return False
         except OSError:
             pass
         if self.note(f"{path} leads to {target}"):
-            with self.explained(path):
+            with self.explain_errors(path):
                 temporary = f"{path}.new"
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary)
@@ -144,30 +161,29 @@ class Host:
         return True
 
     def absent(self, path: str, *, unit: bool = False) -> bool:
-        """No file at this path; whether there was one."""
+        """Remove a file. Return whether it existed."""
         if not os.path.lexists(path):
             return False
         self._units_changed = self._units_changed or unit
         if self.note(f"{path} is removed"):
-            with self.explained(path):
+            with self.explain_errors(path):
                 os.unlink(path)
         return True
 
     def tree_absent(self, path: str) -> None:
-        """Nothing at this path; of a link in its place, the link only."""
+        """Remove a directory with all below it, or a file. Of a link, only the link."""
         if os.path.lexists(path) and self.note(f"{path} is removed"):
-            with self.explained(path):
+            with self.explain_errors(path):
                 if os.path.isdir(path) and not os.path.islink(path):
                     shutil.rmtree(path)
                 else:
                     os.unlink(path)
 
     def reload_units(self, names: Sequence[str] = ()) -> None:
-        """Let systemd read its units again, if any has changed, or one of `names` is another one on the disk than
-        systemd knows, because a run ended in between."""
+        """Reload systemd's units if any changed, or if an interrupted run changed one of `names`."""
         if not self._units_changed and self._is_outdated(names):
             self._units_changed = True
-            self.note("systemd reads its units again")
+            self.note("systemd reloads its units")
         if self._units_changed and not self.check:
             self.run("systemctl", "daemon-reload")
         self._units_changed = False
@@ -197,7 +213,8 @@ class Host:
 
     @staticmethod
     @contextlib.contextmanager
-    def explained(path: str) -> Any:
+    def explain_errors(path: str) -> Any:
+        """Turn an OSError into an InfisicalError that names the path."""
         try:
             yield
         except OSError as error:
@@ -205,17 +222,17 @@ class Host:
 
 
 def _make_parents(path: str) -> None:
-    """What is missing above `path`, for everybody to pass through whatever the umask."""
+    """Make the missing parents of `path`, accessible to everybody whatever the umask."""
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
         _make_parents(parent)
         os.mkdir(parent)
-        _settle(parent, 0o755)
+        _set_attributes(parent, 0o755)
 
 
-def _settle(path: str, mode: int, owner: tuple[int, int] | None = None) -> None:
-    # By descriptor: whoever owns the directory above may put a link in its place at any moment, and what that leads to
-    # must not change hands.
+def _set_attributes(path: str, mode: int, owner: tuple[int, int] | None = None) -> None:
+    # By descriptor: the owner of the parent may replace it with a link at any moment, and the link's target must not be
+    # changed.
     with files.opened(path) as directory:
         if owner is not None:
             os.fchown(directory, *owner)

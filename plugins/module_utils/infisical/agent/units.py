@@ -10,47 +10,45 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from .schedule import calendar, interval_text, longest_delay, offset, shifted_calendar
+from .schedule import calendar, interval_text, longest_delay
 
+USER = "infisical-sync"
+UNITS = "/etc/systemd/system"
 COMMAND = "/usr/local/bin/infisical-sync"
 CONFIGURATION = "/etc/infisical-sync"
 STATE = "/var/lib/infisical-sync"
 DELIVERIES = "/var/lib/infisical-deliver"
 RUNTIME = "/run/infisical-sync"
 REPORTS = "/run/infisical-agent"
-"""Where delivered files are, and what the last cycle of a job came to: in memory, which a full disk does not fill."""
+"""Delivered files and the reports of the last cycles are in memory, which a full disk does not affect."""
 
-FIXED_RANDOM_DELAY = 247
-LOADS_CREDENTIALS = 247
-ON_SUCCESS = 249
+OLDEST_SYSTEMD = 249
 DECRYPTS_CREDENTIALS = 250
-"""The versions of systemd since which there are FixedRandomDelay=, LoadCredential=, OnSuccess= and
-LoadCredentialEncrypted= (systemd's NEWS)."""
+"""The versions of systemd that introduced OnSuccess= and LoadCredentialEncrypted= (systemd's NEWS)."""
 
 SECONDS_OF_A_CYCLE = 1800
-"""How long a sync may take, with all its waits."""
+"""The longest time of a sync, with all its waits."""
 
 
-class Surroundings(NamedTuple):
-    """What the units depend on: systemd's major version, the machine's id, the agent's user, and each credential with
-    the file it lies in, {name: path}, encrypted or not."""
+class UnitContext(NamedTuple):
+    """What the units depend on: the machine's id, and the agent's credentials, {name: path}, encrypted or not."""
 
-    version: int
     machine_id: str
-    user: str
     credentials: Mapping[str, str]
     encrypted: bool
 
 
-class Timing(NamedTuple):
-    """When a job runs: every so many minutes, and which directories its files lie in."""
-
-    job: str
-    minutes: int
-    directories: tuple[str, ...]
+def report_file(job: str) -> str:
+    """Return the path of the report of a job's last cycle."""
+    return f"{REPORTS}/{job}/result.json"
 
 
-# What nothing of the agent needs. Sources: systemd.exec(5), and `systemd-analyze security`.
+def record_file(job: str) -> str:
+    """Return the path of the record of what a job has delivered."""
+    return f"{DELIVERIES}/{job}.json"
+
+
+# What no service of the agent needs. Sources: systemd.exec(5), and `systemd-analyze security`.
 _SANDBOX = (
     "NoNewPrivileges=yes",
     "LockPersonality=yes",
@@ -94,66 +92,69 @@ BOOT = "multi-user.target"
 MOVED = "infisical-moved@{}.service"
 
 
-def at_boot(job: str) -> list[str]:
-    """The services of a job that are started at boot: what lies in memory is gone then, and a disk may be a copy."""
+def list_boot_services(job: str) -> list[str]:
+    """Return the services of a job that start at boot: files in memory are lost then, and the disk may be a copy."""
     return [f"infisical-deliver@{job}.service", MOVED.format(job)]
 
 
-def of_job(job: str) -> list[str]:
-    """The services of a job, each before those that its end starts."""
+def list_services(job: str) -> list[str]:
+    """Return the services of a job, each before those that start at its end."""
     return [name.replace("@", f"@{job}") for name in NAMES]
 
 
-def timer_of(job: str) -> str:
-    """The name of a job's timer."""
+def name_timer(job: str) -> str:
+    """Return the name of a job's timer."""
     return f"infisical-sync@{job}.timer"
 
 
-def services(around: Surroundings) -> dict[str, str]:
-    """The service templates, {name: text}."""
+def render_services(context: UnitContext) -> dict[str, str]:
+    """Return the service templates, {name: text}."""
     start = f"{COMMAND} {{}} --config {CONFIGURATION}/jobs/%i.ini"
-    user = f"User={around.user}"
-    here, elsewhere = _on_this_machine(around)
-    state = (*_directory("State", STATE), f"StateDirectory={os.path.basename(STATE)}/%i",
-             *_directory("Runtime", REPORTS), f"RuntimeDirectory={os.path.basename(REPORTS)}/%i",
+    user = f"User={USER}"
+    here, elsewhere = _machine_conditions(context)
+    state = (*_directory_lines("State", STATE), f"StateDirectory={os.path.basename(STATE)}/%i",
+             *_directory_lines("Runtime", REPORTS), f"RuntimeDirectory={os.path.basename(REPORTS)}/%i",
              "RuntimeDirectoryPreserve=yes")  # fmt: skip
-    # Killed, it leaves no report; then this one is made of what systemd knows.
+    # A killed sync leaves no report. `finish` writes one from the result that systemd reports.
     finish = f"ExecStopPost=/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {start.format('finish')}'"
-    after_sync, then_deliver = _at_end("infisical-deliver@%i.service", around)
-    after_delivery, then_notify = _at_end("infisical-notify@%i.service", around)
-    # As often as cycles end, also when many are started by hand.
+    after_sync, after_delivery = (
+        [f"{event}=infisical-{name}@%i.service" for event in ("OnSuccess", "OnFailure")]
+        for name in ("deliver", "notify")
+    )
+    # No limit, because many cycles may be started by hand.
     often = "StartLimitIntervalSec=0"
     texts = {
-        "sync": _unit(
+        "sync": _render_unit(
             "Sync of secrets from Infisical: %i",
             [*here, often, "Wants=network-online.target", "After=network-online.target", *after_sync],
             [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}",
-             *_loads(around, "infisical_client_id", "infisical_client_secret", "infisical_vault_key"),
-             f"ExecStart={start.format('sync')}", finish, *then_deliver],
+             *_load_credentials(context, "infisical_client_id", "infisical_client_secret", "infisical_vault_key"),
+             f"ExecStart={start.format('sync')}", finish],
         ),
-        "deliver": _unit(
+        "deliver": _render_unit(
             "Secrets for applications from the vault: %i",
             [*here, often, *after_delivery],
             [*_SANDBOX, *_WITHOUT_NETWORK, "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER",
-             "SystemCallFilter=@chown", *_directory("State", DELIVERIES), *_directory("Runtime", RUNTIME, 0o755),
+             "SystemCallFilter=@chown", *_directory_lines("State", DELIVERIES),
+             *_directory_lines("Runtime", RUNTIME, 0o755),
              f"RuntimeDirectory={os.path.basename(RUNTIME)}/%i", "RuntimeDirectoryPreserve=yes",
-             f"ReadWritePaths=-{REPORTS}/%i", *_loads(around, "infisical_vault_key"),
-             f"ExecStart={start.format('deliver')}", *then_notify],
+             f"ReadWritePaths=-{REPORTS}/%i", *_load_credentials(context, "infisical_vault_key"),
+             f"ExecStart={start.format('deliver')}"],
             BOOT,
         ),
-        "notify": _unit(
+        "notify": _render_unit(
             "Notification of a failed sync, or of its recovery: %i",
             [*here, often],
-            [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, *_loads(around, "infisical_webhook_url"),
+            [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, *_load_credentials(context, "infisical_webhook_url"),
              f"ExecStart={start.format('notify')}"],
         ),
-        "ready": _unit(
+        "ready": _render_unit(
             "First delivery of secrets since the boot: %i",
             ["Wants=infisical-deliver@%i.service", "After=infisical-deliver@%i.service"],
             [*_SANDBOX, *_OF_A_USER, *_WITHOUT_NETWORK, user, "RemainAfterExit=yes", "TimeoutStartSec=infinity",
              f"ExecStart={start.format('ready')}"],
         ),
-        "moved": _unit(
+        "moved": _render_unit(
             "Another machine than the agent was installed on: %i",
             [elsewhere or "ConditionPathExists=!/"],
             [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"ExecStart={start.format('moved')}",
@@ -164,79 +165,63 @@ def services(around: Surroundings) -> dict[str, str]:
     return {f"infisical-{name}@.service": text for name, text in texts.items()}
 
 
-def _directory(kind: str, path: str, mode: int = 0o700) -> tuple[str, str]:
-    """A directory that systemd makes for a service: kind `State` in /var/lib, `Runtime` in /run."""
+def _directory_lines(kind: str, path: str, mode: int = 0o700) -> tuple[str, str]:
+    """Return the lines for a directory that systemd makes: kind `State` in /var/lib, `Runtime` in /run."""
     return f"{kind}Directory={os.path.basename(path)}", f"{kind}DirectoryMode={mode:04o}"
 
 
-def _at_end(unit: str, around: Surroundings) -> tuple[list[str], list[str]]:
-    """What starts a unit when another one has ended, well or not: lines of its [Unit], and of its [Service]."""
-    if around.version >= ON_SUCCESS:
-        return [f"OnSuccess={unit}", f"OnFailure={unit}"], []
-    return [], [f"ExecStopPost=+-/bin/systemctl start --no-block {unit}"]
-
-
-def timer(timing: Timing, around: Surroundings) -> str:
-    """The timer of a job. With FixedRandomDelay= the machine's id decides where in the interval it runs; older versions
-    of systemd get a time of day that has been computed from it."""
-    if around.version >= FIXED_RANDOM_DELAY:
-        when = [
-            f"OnCalendar={calendar(timing.minutes)}",
-            f"RandomizedDelaySec={longest_delay(timing.minutes)}",
-            "FixedRandomDelay=yes",
-        ]
-    else:
-        shift = offset(around.machine_id, timing.job, timing.minutes)
-        when = [f"OnCalendar={shifted_calendar(timing.minutes, shift)}"]
-    return _text(
-        ("Unit", [f"Description=Sync of secrets from Infisical every {interval_text(timing.minutes)}: {timing.job}"]),
-        ("Timer", [*when, "AccuracySec=1s", "Persistent=yes"]),
+def render_timer(job: str, minutes: int) -> str:
+    """Return the timer of a job. The machine's id decides the delay within the interval (FixedRandomDelay=)."""
+    return _render(
+        ("Unit", [f"Description=Sync of secrets from Infisical every {interval_text(minutes)}: {job}"]),
+        ("Timer", [f"OnCalendar={calendar(minutes)}", f"RandomizedDelaySec={longest_delay(minutes)}",
+                   "FixedRandomDelay=yes", "AccuracySec=1s", "Persistent=yes"]),
         ("Install", ["WantedBy=timers.target"]),
-    )
+    )  # fmt: skip
 
 
-def writable(timing: Timing) -> str:
-    """What is added to a job's delivery: the directories it writes to besides its own, empty for none."""
-    own = f"{RUNTIME}/{timing.job}"
-    outside = [path for path in timing.directories if path != own and not path.startswith(own + "/")]
+def render_write_paths(job: str, directories: Iterable[str]) -> str:
+    """Return the drop-in that lets the delivery of a job write to these directories, empty if it needs none."""
+    own = f"{RUNTIME}/{job}"
+    outside = [path for path in directories if path != own and not path.startswith(own + "/")]
     if not outside:
         return ""
-    # What lies in memory is not there yet after a boot.
+    # A directory in memory does not exist after a boot, and systemd ignores a missing path with "-".
     paths = dict.fromkeys("/run" if path.startswith("/run/") else f"-{path}" for path in outside)
-    return _text(("Service", [f"ReadWritePaths={_escaped(path)}" for path in sorted(paths)]))
+    return _render(("Service", [f"ReadWritePaths={_escape(path)}" for path in sorted(paths)]))
 
 
-def _on_this_machine(around: Surroundings) -> tuple[list[str], str]:
-    """Conditions of units that open the host's credentials, and of the one that tells that they must not: systemd
-    deletes the host's key when it is asked on a machine of another id."""
-    if not around.encrypted:
+def _machine_conditions(context: UnitContext) -> tuple[list[str], str]:
+    """Return the condition of units that open the host's credentials, and that of `infisical-moved`.
+
+    On a machine with another id, systemd deletes the host's key as soon as a unit opens a credential.
+    """
+    if not context.encrypted:
         return [], ""
-    return [f"ConditionHost={around.machine_id}"], f"ConditionHost=!{around.machine_id}"
+    return [f"ConditionHost={context.machine_id}"], f"ConditionHost=!{context.machine_id}"
 
 
-def _loads(around: Surroundings, *names: str) -> list[str]:
-    if around.version < LOADS_CREDENTIALS:
-        return []
-    verb = "LoadCredentialEncrypted" if around.encrypted else "LoadCredential"
-    return [f"{verb}={name}:{around.credentials[name]}" for name in names if name in around.credentials]
+def _load_credentials(context: UnitContext, *names: str) -> list[str]:
+    verb = "LoadCredentialEncrypted" if context.encrypted else "LoadCredential"
+    return [f"{verb}={name}:{context.credentials[name]}" for name in names if name in context.credentials]
 
 
-def _unit(description: str, unit: Iterable[str], service: Iterable[str], wanted_by: str = "") -> str:
+def _render_unit(description: str, unit: Iterable[str], service: Iterable[str], wanted_by: str = "") -> str:
     parts: list[tuple[str, Sequence[str]]] = [
         ("Unit", [f"Description={description}", "Documentation=man:infisical-sync(1)", *unit]),
         ("Service", ["Type=oneshot", *service]),
     ]
     if wanted_by:
         parts.append(("Install", [f"WantedBy={wanted_by}"]))
-    return _text(*parts)
+    return _render(*parts)
 
 
-def _text(*sections: tuple[str, Sequence[str]]) -> str:
+def _render(*sections: tuple[str, Sequence[str]]) -> str:
     blocks = ("\n".join([f"[{name}]", *lines]) + "\n" for name, lines in sections)
     return "# Written by the role scheduled_sync of keyfleet.infisical.\n" + "\n".join(blocks)
 
 
-def _escaped(path: str) -> str:
-    """A path in a list of paths: systemd takes blanks and quotes apart, and expands specifiers (systemd.syntax(7))."""
+def _escape(path: str) -> str:
+    """Quote a path in a list, in which systemd interprets spaces, quotes and specifiers (systemd.syntax(7))."""
     quoted = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return quoted if re.fullmatch(r"[\w./%+,:@-]+", quoted) else f'"{quoted}"'

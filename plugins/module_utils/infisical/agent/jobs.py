@@ -1,0 +1,148 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The jobs of a host: which it has, their status, and a sync now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..core import systemd
+from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, StorageFailed, error_class
+from ..core.model import parse_json
+from . import config, report, units
+
+_STATUS = ("vault", "problem", "generation", "secrets", "environment", "secret_path", "job", "last_sync", "age_seconds",
+           "environment_checked", "last_error", "error_count", "pull_count", "push_count")  # fmt: skip
+"""The keys of a job's status that are None if it cannot be read."""
+
+
+def list_jobs() -> list[str]:
+    """Return the names of the host's jobs, also of a job that was installed or removed only partly."""
+    found = set(config.installed_jobs())
+    with contextlib.suppress(OSError):
+        matches = (re.fullmatch(r"infisical-sync@(.+)\.timer", name) for name in os.listdir(units.UNITS))
+        found.update(match[1] for match in matches if match)
+    return sorted(found)
+
+
+def choose_jobs(names: Sequence[str] | None, *, check: bool = False) -> Sequence[str]:
+    """Return the jobs to sync: those named, or all of the host for None.
+
+    Raises ConfigurationError if there is none, because a sync after a leak must not seem done. In `check` mode a host
+    may not have a job yet.
+    """
+    jobs = list_jobs() if names is None else names
+    if jobs or (check and names is None):
+        return jobs
+    if names is None:
+        raise ConfigurationError(
+            "jobs", "this host has no job of the agent, so nothing was synced.",
+            hint="Run the role scheduled_sync on it, or leave the host out.",
+        )  # fmt: skip
+    raise ConfigurationError("jobs", "must name at least one job (got none).", hint="Leave it out for all jobs.")
+
+
+def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
+    """Run a cycle of each job and return the result as plain data.
+
+    Raises InfisicalError if one of them fails, after all have run, with the result in `details`.
+    """
+    for job in jobs:
+        _check_job(job)
+    reports = {job: _try_sync(job) for job in jobs}
+    result = {
+        "changed": any(
+            number for report in reports.values() for kind, number in report.counts.items() if kind != "unchanged"
+        ),
+        "reports": {job: asdict(report) for job, report in reports.items()},
+    }
+    failed = [report for report in reports.values() if report.failed]
+    if failed:
+        names = ", ".join(f"{report.job} ({report.conclusion})" for report in failed)
+        kind = PartialFailure if len(failed) < len(reports) else error_class(failed[0].conclusion)
+        error = kind(f"These jobs failed to sync: {names}. {failed[0].message}", hint="")
+        error.details = result
+        raise error
+    return result
+
+
+def sync_now(job: str) -> report.Report:
+    """Run a cycle of a job and its delivery as root, wait for both, and return the report of the cycle.
+
+    Raises InfisicalError if the job does not exist or no cycle could run.
+    """
+    _check_job(job)
+    path = units.report_file(job)
+    before = report.read(path)
+    sync, deliver = (["systemctl", "start", f"infisical-{name}@{job}.service"] for name in ("sync", "deliver"))
+    # A start joins a cycle that is running, and that one may have read before the change that the caller waits for.
+    commands = [*([sync] * _is_running(sync[-1])), sync, deliver]
+    said = []
+    for command in commands:
+        try:
+            said.append(systemd.run(command, seconds=units.SECONDS_OF_A_CYCLE).said)
+        except systemd.CannotRun as error:
+            raise StorageFailed(f"The program {command[0]} {error}.") from None
+    after = report.read(path)
+    if after == before:
+        reason = f": {said[-2]}" if said[-2] else "."
+        raise StorageFailed(
+            f"The sync of the job {job} ended without a report{reason}",
+            hint=f"Run: journalctl -u infisical-sync@{job}",
+        )
+    return after
+
+
+def _is_running(unit: str) -> bool:
+    try:
+        return systemd.run(["systemctl", "is-active", unit]).out.strip() == b"activating"
+    except systemd.CannotRun:
+        return False  # the next command reports it
+
+
+def _check_job(job: str) -> None:
+    jobs = list_jobs()
+    if job not in jobs:
+        raise ConfigurationError(
+            "jobs", f"this host has no job '{job}'.", hint=f"Its jobs are: {', '.join(jobs) or 'none'}."
+        )
+
+
+def _try_sync(job: str) -> report.Report:
+    try:
+        return sync_now(job)
+    except InfisicalError as error:
+        return report.Report(job, conclusion=error.conclusion, message=str(error))
+
+
+def read_status() -> list[dict[str, Any]]:
+    """Return the status of each job, as `infisical-sync status --json` prints it.
+
+    A job whose status cannot be read has the same keys, with `failed`, and the reason in `conclusion`, `message`,
+    `hint` and `last_cycle`. Raises InfisicalError if no status can be read.
+    """
+    found: list[dict[str, Any]] = []
+    errors: list[InfisicalError] = []
+    for job in config.installed_jobs():
+        try:
+            ended = systemd.run([units.COMMAND, "status", "--json", "--config", config.job_file(job)])
+            status = {"failed": False, "conclusion": None, "message": None, "hint": None, **parse_json(ended.out)}
+        except (systemd.CannotRun, ValueError, TypeError):
+            error = StorageFailed(
+                f"{units.COMMAND} did not print the status of the job {job}.", hint="Run the role scheduled_sync again."
+            )
+            errors.append(error)
+            status = {"failed": True, "conclusion": error.conclusion, "message": str(error), "hint": error.hint}
+        if status["failed"]:
+            cycle = report.Report(job, conclusion=status["conclusion"], message=status["message"])
+            status = {**dict.fromkeys(_STATUS), "projects": [], "last_cycle": asdict(cycle), **status}
+        found.append({"name": job, **status})
+    if errors and len(errors) == len(found):
+        raise errors[0]
+    return found

@@ -1,0 +1,183 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The desired state of the agent on a host: its jobs and their options, the checks of them, and the jobs' configuration
+files. Nothing here touches the host."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..core.errors import ConfigurationError
+from ..core.model import Settings
+from . import schedule, units
+from .deliver import File
+from .notify import command_words
+
+VAULT_FILE = "secrets.vault"
+VAULT_KEY = "infisical_vault_key"
+"""The name of the credential that holds the key of the vaults."""
+
+_JOB_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\Z")
+
+
+class Job(NamedTuple):
+    """A scheduled sync: its interval in minutes, the options of [sync] by name, and the files it delivers."""
+
+    name: str
+    minutes: int
+    options: Mapping[str, Any]
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The desired agent of a host. `notify_reminder` and `rate_limit_jitter` are in seconds.
+
+    `credentials` is how to store the agent's own secrets: `auto`, `encrypted` with the machine's key `credential_key`,
+    or `file`. `rotate_key` seals the vaults with a new key.
+    """
+
+    settings: Settings
+    jobs: tuple[Job, ...]
+    python: str = "/usr/bin/python3"
+    credentials: str = "auto"
+    credential_key: str = "host"
+    notify_command: str = ""
+    notify_webhook_url: str = field(default="", repr=False)
+    notify_reminder: float = 86_400.0
+    metrics_directory: str = ""
+    rate_limit_jitter: float = 120.0
+    rotate_key: bool = False
+
+
+def check_agent(agent: Agent) -> None:
+    """Raise ConfigurationError for the first option that is wrong."""
+    _check_options(agent)
+    if not agent.jobs:
+        raise ConfigurationError(
+            "jobs", "must not be empty.", hint="Name a job, or remove the agent with state: absent."
+        )
+    users: dict[str, str] = {}
+    for job in agent.jobs:
+        _check_job(job)
+        for item in (f"the name {job.name}", *(file.path for file in job.files)):
+            if item in users:
+                raise ConfigurationError("jobs", f"{item} is used by both '{users[item]}' and '{job.name}'.")
+            users[item] = job.name
+
+
+def _check_options(agent: Agent) -> None:
+    settings = agent.settings
+    for name in ("client_id", "client_secret"):
+        if not getattr(settings, name):
+            raise ConfigurationError(name, "is required.", hint="Set it to the one of the hosts' machine identity.")
+    if settings.auth_method != "universal_auth":
+        raise ConfigurationError("auth_method", "must be universal_auth: a token would expire on the host.")
+    if "@" in settings.proxy:
+        raise ConfigurationError("proxy", "must not contain a user or password: all users of the host can read it.")
+    if not re.match(r"/[^\s]*\Z", agent.python):
+        raise ConfigurationError("python", f"must be an absolute path without spaces (got '{agent.python}').")
+    if agent.metrics_directory and not agent.metrics_directory.startswith("/"):
+        raise ConfigurationError("metrics_directory", f"must be an absolute path (got '{agent.metrics_directory}').")
+    for name in ("client_id", "client_secret", "url", "ca_path", "proxy"):
+        _check_line(name, "", getattr(settings, name))
+    for name in ("notify_command", "notify_webhook_url", "metrics_directory"):
+        _check_line(name, "", getattr(agent, name))
+    command_words(agent.notify_command)
+    for name in ("notify_reminder", "rate_limit_jitter"):
+        if not 0 <= getattr(agent, name) < math.inf:
+            raise ConfigurationError(name, f"must be a number, 0 or more (got {getattr(agent, name):g}).")
+
+
+def _check_job(job: Job) -> None:
+    if not _JOB_NAME.match(job.name):
+        raise ConfigurationError(
+            "jobs", f"a name must have 1 to 63 letters, digits, '_', '-' and '.', and not start with '-' or '.' (got "
+            f"'{job.name}')."
+        )  # fmt: skip
+    schedule.check_interval(job.minutes)
+    if not job.options.get("environment"):
+        raise ConfigurationError(
+            "jobs", f"{job.name}: environment is required.", hint="Set it to an environment's slug."
+        )
+    for name, text, is_listed in _list_texts(job):
+        _check_line("jobs", f"{job.name}: {name} ", text)
+        if text != text.strip():
+            raise ConfigurationError("jobs", f"{job.name}: {name} must not begin or end with a space (got '{text}').")
+        # The configuration file would lose an empty entry, and an empty list stands for everything.
+        if is_listed and (not text or "," in text):
+            raise ConfigurationError("jobs", f"{job.name}: {name} has an entry that is empty or contains a comma.")
+
+
+def _check_line(option: str, subject: str, text: str) -> None:
+    if "\n" in text or "\r" in text:
+        raise ConfigurationError(option, f"{subject}must be a single line.")
+
+
+def _list_texts(job: Job) -> Iterator[tuple[str, str, bool]]:
+    """Yield name and text of the options of a job and its files, and whether the text is an entry of a list."""
+    for options in (job.options, *(file._asdict() for file in job.files)):
+        for name, value in options.items():
+            is_list = isinstance(value, tuple)
+            for part in value if is_list else [value]:
+                yield name, str(part), is_list
+
+
+def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
+    """Return the text of a job's configuration file."""
+    settings = agent.settings
+    state = f"{units.STATE}/{job.name}"
+    server = {
+        name: getattr(settings, name)
+        for name in ("url", "ca_path", "validate_certs", "proxy", "allow_http", "timeout", "api_version",
+                     "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait",
+                     "max_response_size")
+        if getattr(settings, name) != getattr(Settings(), name)
+    }  # fmt: skip
+    vault: dict[str, Any] = {"path": f"{state}/{VAULT_FILE}"}
+    notify: dict[str, Any] = {"state_file": f"{state}/notify.json", "reminder": agent.notify_reminder}
+    if context.encrypted:
+        vault["key_credential"] = VAULT_KEY
+    else:
+        # For commands by hand: a service gets its own copies from systemd, which have priority.
+        vault["key_file"] = context.credentials[VAULT_KEY]
+        server["client_id_file"] = context.credentials["infisical_client_id"]
+        server["client_secret_file"] = context.credentials["infisical_client_secret"]
+        if agent.notify_webhook_url:
+            notify["webhook_url_file"] = context.credentials["infisical_webhook_url"]
+    if agent.notify_command:
+        notify["command"] = agent.notify_command
+    deliver = {"record_file": units.record_file(job.name), "runtime_directory": f"{units.RUNTIME}/{job.name}"}
+    if agent.metrics_directory:
+        deliver["metrics_directory"] = agent.metrics_directory
+    sections: dict[str, Mapping[str, Any]] = {
+        "infisical": server,
+        "vault": vault,
+        "sync": {"job": job.name, **job.options},
+        "agent": {"result_file": units.report_file(job.name), "login_file": f"{units.STATE}/login.json",
+                  "interval": schedule.interval_text(job.minutes), "rate_limit_jitter": agent.rate_limit_jitter},
+        "deliver": deliver,
+        "notify": notify,
+    }  # fmt: skip
+    for number, file in enumerate(job.files, 1):
+        sections[f"file {number}"] = {**file._asdict(), "mode": f"{file.mode:04o}"}
+    lines = ["# Written by the role scheduled_sync of keyfleet.infisical."]
+    for section, options in sections.items():
+        shown = {name: _format(value) for name, value in options.items()}
+        lines += ["", f"[{section}]", *(f"{name} = {text}" for name, text in shown.items() if text)]
+    return "\n".join(lines) + "\n"
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (tuple, list)):
+        return ", ".join(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
