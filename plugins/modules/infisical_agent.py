@@ -6,18 +6,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: infisical_agent
-short_description: The agent that syncs secrets by itself is on a host, or is not
+short_description: Install or remove the sync agent of a host
 version_added: 0.3.0
 description:
-  - Installs the command C(infisical-sync) on the host, and for each job a timer, an encrypted vault, and the files that
-    applications get from it. All of it is one task and one round trip.
-  - Most people use it through the role P(keyfleet.infisical.scheduled_sync#role), which looks first whether it will
-    work, installs the libraries that the agent needs, and has the first sync done.
-  - Client id, client secret, the key of the vaults and the webhook's URL become systemd credentials, encrypted with a
-    key of the machine, where systemd can (since version 250). They are compared by decrypting them on the host, so that
-    a second run changes nothing.
-  - A job that is not in O(jobs) any more is removed with all that it delivered, but for its vault.
-  - The module has to run as root.
+  - Installs the command C(infisical-sync) on the host, and for each job a timer, an encrypted vault and the files for
+    applications. Everything is done in one task and one round trip.
+  - Usually it is run by the role P(keyfleet.infisical.scheduled_sync#role), which also checks the requirements,
+    installs the libraries of the agent, and runs the first sync.
+  - With systemd 250 or later, the client id, the client secret, the key of the vaults and the webhook's URL are stored
+    as systemd credentials, encrypted with a key of the machine. The module decrypts them on the host to compare them,
+    so a second run changes nothing.
+  - A job that is no longer in O(jobs) is removed with all files that it delivered, but its vault is kept.
+  - The module must run as root.
 author: keyfleet.infisical contributors (@keyfleet)
 extends_documentation_fragment:
   - keyfleet.infisical.auth
@@ -27,177 +27,175 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - With V(absent), the agent is removed with all that it delivered. Its vaults stay, with their key and the agent's
-        user.
+      - Whether to install or remove the agent. V(absent) also removes all delivered files. The vaults, their key and
+        the agent's user are kept.
     type: str
     choices: [present, absent]
     default: present
   remove_vault:
-    description: Whether O(state=absent) removes the vaults, their key and the agent's user too.
+    description: Also remove the vaults, their key and the agent's user if O(state=absent).
     type: bool
     default: false
   jobs:
-    description: The syncs that the host runs. Required with O(state=present).
+    description: The scheduled syncs of the host. Required if O(state=present).
     type: list
     elements: dict
     default: []
     suboptions:
       name:
         description:
-          - The job's name, of letters, digits, C(_), C(-) and C(.), at most 63. Its units are called so, such as
-            C(infisical-sync@NAME.timer), and the directory of its vault.
+          - The name of the job, 1 to 63 letters, digits, C(_), C(-) and C(.). It is a part of the names of its units,
+            such as C(infisical-sync@NAME.timer), and of the directory of its vault.
         type: str
         required: true
       interval:
         description:
-          - How often it runs, such as V(15m), V(6h) or V(1d). It must divide an hour or a day.
-          - Each host has a place of its own in the interval, which stays the same.
+          - The interval between two syncs, such as V(15m), V(6h) or V(1d). It must divide an hour or a day evenly.
+          - Each host has its own fixed offset in the interval.
         type: str
         default: 15m
       project_ids:
         description:
-          - The ids of the projects whose secrets it pulls, by default the one of O(project_id). V([all]) stands for all
-            projects that the identity can see.
+          - The ids of the projects to pull, or V([all]) for all projects that the identity can see. By default, the
+            project of O(project_id).
         type: list
         elements: str
       environment:
-        description: The slug of the environment, by default that of O(environment).
+        description: The slug of the environment. By default, the one of O(environment).
         type: str
       secret_path:
-        description: The path of the folder, by default that of O(secret_path).
+        description: The path of the folder. By default, the one of O(secret_path).
         type: str
       recursive:
-        description: Whether to pull the folders below the path too.
+        description: Also pull the folders below the path.
         type: bool
         default: false
       include_imports:
-        description: Whether to pull what the folder imports too.
+        description: Also pull the secrets that the folder imports.
         type: bool
         default: true
       expand_references:
-        description: Whether the server replaces references to other secrets in values.
+        description: Let the server replace references to other secrets in values.
         type: bool
         default: false
       key_format:
-        description: The names in the vault, made of C({key}), C({path}) and C({project}).
+        description: The format of names in the vault, with C({key}), C({path}) and C({project}).
         type: str
         default: "{key}"
       normalize_names:
-        description: Whether to make the names upper case with underscores.
+        description: Convert names to upper case with underscores.
         type: bool
         default: false
       precedence:
-        description: Project ids and paths, the first one first, whose secret wins where several get one name.
+        description:
+          - Project ids and paths in descending priority. If several secrets get the same name, the first match is used.
         type: list
         elements: str
         default: []
       prune:
-        description: Whether to delete from the vault what Infisical no longer holds.
+        description: Delete entries from the vault that are no longer in Infisical.
         type: bool
         default: false
       max_delete_percent:
-        description: The share in percent of ten entries or more beyond which O(jobs[].prune) refuses to delete.
+        description:
+          - Fail if O(jobs[].prune) would delete more than this percentage of entries. Ignored if fewer than ten entries
+            are eligible.
         type: float
         default: 30.0
       state_hash:
         description:
-          - How the values are hashed in the state file. The hashes of V(sha256) can be checked with C(sha256sum), and
-            so weak values guessed; those of V(hmac-sha256) are keyed from the vault.
+          - The hash of values in the state file. V(sha256) can be compared with C(sha256sum), so weak values can be
+            guessed. V(hmac-sha256) uses a key from the vault.
         type: str
         choices: [sha256, hmac-sha256]
         default: hmac-sha256
       files:
         description:
-          - What applications get, as files that are written after each sync where they differ, and at each boot.
-          - The directories that they lie in must belong to root, with all above them, and be writable for root alone.
-            Missing ones are made. C(/home), C(/root), C(/tmp) and C(/var/tmp) cannot be used.
+          - The files for applications. They are updated after each sync, and at boot.
+          - Their directories and all parents must belong to root, and only root may have write access. Missing ones are
+            created. C(/home), C(/root), C(/tmp) and C(/var/tmp) cannot be used.
         type: list
         elements: dict
         default: []
         suboptions:
           path:
             description:
-              - The file, or with O(jobs[].files[].format=files) the directory. By default C(secrets.env),
+              - The path of the file, or of the directory if O(jobs[].files[].format=files). By default C(secrets.env),
                 C(secrets.list) for V(env_file), C(secrets.json) or C(secrets) in C(/run/infisical-sync/JOB), which is
                 in memory.
-              - What lies in memory may be swapped, so swap must be off or encrypted.
+              - Files in memory may be swapped, so turn off or encrypt swap.
             type: path
           format:
             description:
-              - V(dotenv) are lines for C(sh) and C(EnvironmentFile=) of systemd, V(env_file) lines without quotes for
-                C(docker run --env-file), V(json) is one object of strings, and V(files) a directory with one value a
-                file.
+              - V(dotenv) is for C(sh) and C(EnvironmentFile=) of systemd, and V(env_file) has lines without quotes for
+                C(docker run --env-file). V(json) is one object of strings. V(files) is a directory with one file for
+                each value.
               - V(env_file) refuses values with a newline, a NUL byte or a carriage return at the end.
             type: str
             choices: [dotenv, env_file, json, files]
             default: dotenv
           owner:
-            description: The user to whom the files belong.
+            description: The user that owns the files.
             type: str
             default: root
           group:
-            description: The group, by default the owner's.
+            description: The group of the files. By default, the group of the owner.
             type: str
           mode:
-            description: The mode of the files, in octal and in quotes, such as V('0440').
+            description: The mode of the files as a quoted octal number, such as V('0440').
             type: str
             default: "0400"
           names:
             description:
-              - Which secrets, as patterns such as V(DB_*). All of them if it is empty.
-              - Name them for V(dotenv) and V(env_file), because the list of names that are refused as dangerous cannot
-                be complete.
+              - Patterns of the names to deliver, such as V(DB_*). If empty, all secrets are delivered.
+              - Set them for V(dotenv) and V(env_file), because the list of dangerous names cannot be complete.
             type: list
             elements: str
             default: []
           allow:
             description:
-              - Names that V(dotenv) and V(env_file) may hold although they are dangerous in an environment, such as
-                V(PATH).
+              - Dangerous names, such as V(PATH), that V(dotenv) and V(env_file) may contain.
             type: list
             elements: str
             default: []
           reload:
             description:
-              - Units that are reloaded once after a change, or restarted where they cannot reload. Those that do not
-                run are left alone.
+              - Units to reload once after a change. A unit that cannot reload is restarted. A unit that is not running
+                is left alone.
             type: list
             elements: str
             default: []
           restart:
-            description:
-              - Units that are restarted once after a change. Those that do not run are left alone.
+            description: Units to restart once after a change. A unit that is not running is left alone.
             type: list
             elements: str
             default: []
   python:
-    description: The Python that runs the agent, 3.9 or later, with the libraries requests and cryptography.
+    description: The Python of the agent, 3.9 or later, with the libraries requests and cryptography.
     type: path
     default: /usr/bin/python3
   credentials:
     description:
-      - How the agent's own secrets are kept. With V(encrypted), as encrypted credentials of systemd, which takes
-        systemd 250 or later. With V(file), as files of mode 0600. With V(auto), encrypted where systemd can, else as
-        files.
+      - How to store the agent's own secrets. V(encrypted) uses encrypted credentials of systemd 250 or later. V(file)
+        uses files with mode 0600. V(auto) encrypts them if systemd supports it, and uses files otherwise.
     type: str
     choices: [auto, encrypted, file]
     default: auto
   credential_key:
     description:
-      - What encrypts the credentials. V(host) is a key on the host's disk, V(tpm2) one in its TPM, bound to no PCR, and
-        V(host+tpm2) both.
+      - Encrypt the credentials with a key on the host's disk, with a key in its TPM, which is not bound to a PCR, or
+        with both.
     type: str
     choices: [host, tpm2, host+tpm2]
     default: host
   rotate_key:
     description:
-      - Whether to seal all vaults of the host with a new key, made there, and with a new data key. Each run does it
-        anew, so it is for the command line, not for the inventory.
+      - Rotate the key of the vaults on this run. Pass it with C(--extra-vars); do not set it permanently.
     type: bool
     default: false
   notify_command:
     description:
-      - A program with arguments that is run for each new conclusion of a failing job, for a failure that lasts, and
+      - A program with arguments that is called for each new conclusion of a failing job, for a failure that lasts, and
         for the recovery. It gets JSON on standard input, and runs as the agent's user in a sandbox.
     type: str
     default: ""
@@ -205,16 +203,16 @@ options:
     description: A URL that gets the same JSON by POST. It is a secret.
     type: str
   notify_reminder:
-    description: Hours after which a failure that goes on is told again, V(0) for never.
+    description: Hours after which a lasting failure is reported again, V(0) for never.
     type: float
     default: 24.0
   metrics_directory:
     description:
-      - The directory of the textfile collector of Prometheus' node exporter, made if it is missing. Each job leaves a
-        file there. It and all directories above it must belong to root and be writable for root alone.
+      - The directory of the textfile collector of Prometheus' node exporter. It is created if it is missing. Only root
+        may have write access to it and to every directory above it.
     type: path
   rate_limit_jitter:
-    description: Seconds, chosen at random up to this number, that the agent waits on top of what a rate limit asks for.
+    description: The maximum random delay in seconds that the agent adds to each wait for a rate limit.
     type: float
     default: 120.0
 attributes:
@@ -229,7 +227,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Host syncs the secrets of its application
+- name: Install the agent with one job
   keyfleet.infisical.infisical_agent:
     environment: prod
     jobs:
@@ -241,7 +239,7 @@ EXAMPLES = r"""
             reload: [shop.service]
   become: true
 
-- name: Host has no agent any more
+- name: Remove the agent
   keyfleet.infisical.infisical_agent:
     state: absent
   become: true
@@ -250,20 +248,20 @@ EXAMPLES = r"""
 RETURN = r"""
 changes:
   description:
-    - What was changed, or in check mode would be, a line each.
-    - After a failure, the changes that were made before it. The last one may be incomplete.
+    - A line for each change that was made, or in check mode would be made.
+    - After a failure, the changes before it. The last one may be incomplete.
   returned: always
   type: list
   elements: str
   sample: ["/etc/infisical-sync/jobs/shop.ini is made"]
 due:
-  description: The jobs that have something new, or whose last sync did not go well, so that one is due now.
+  description: The jobs for which a sync is due, because they are new or changed or their last sync failed.
   returned: success
   type: list
   elements: str
   sample: [shop]
 requests:
-  description: How many listings the syncs that are due take, one for each project of each job.
+  description: The number of listings of the syncs that are due, one for each project of each job.
   returned: when O(state=present)
   type: int
   sample: 1
@@ -274,7 +272,7 @@ version:
   sample: 0.3.0-1a2b3c4d5e6f
 conclusion:
   description:
-    - What went wrong, in one word. The guide to errors lists all of them.
+    - The cause of the failure in one word. The guide to troubleshooting lists all conclusions.
   returned: failure
   type: str
   sample: configuration
@@ -285,7 +283,7 @@ hint:
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: Always V(null), because Infisical is not asked.
+  description: Always V(null), because the module does not connect to Infisical.
   returned: failure
   type: int
   sample: null

@@ -9,25 +9,25 @@ DOCUMENTATION = r"""
 module: infisical_agent_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Tell how the jobs of the agent go on a host
+short_description: Get the status of the jobs of a host
 description:
-  - Tells how the last sync of each job went, and what its vault holds, as C(infisical-sync status --json) does on the
-    host.
-  - Tells besides what the role P(keyfleet.infisical.scheduled_sync#role) has to know of a host before it installs the
-    agent.
-  - Infisical is not asked. The module has to run as root to tell of jobs; for others, RV(jobs) is empty.
+  - Returns the result of the last sync of each job and the state of its vault, as C(infisical-sync status --json)
+    prints them on the host.
+  - Also returns the facts of the host that the role P(keyfleet.infisical.scheduled_sync#role) checks before it installs
+    the agent.
+  - The module does not connect to Infisical. It must run as root to return jobs; for other users, RV(jobs) is empty.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.info
 options:
   python:
-    description: The Python that is looked at, which runs the agent or is to run it.
+    description: The Python of the agent, for RV(python_version) and RV(missing_libraries).
     type: path
     default: /usr/bin/python3
   metadata:
     description:
-      - Whether to return RV(metadata) too, from which M(keyfleet.infisical.infisical_fleet_report) makes the report of
-        a fleet. RV(jobs) is empty then. The task fails where it is not root who runs it.
+      - Return RV(metadata), from which M(keyfleet.infisical.infisical_fleet_report) makes the report of a fleet,
+        instead of RV(jobs). The task fails if it does not run as root.
     type: bool
     default: false
     version_added: 0.3.0
@@ -38,36 +38,36 @@ attributes:
   action_group:
     support: none
     details:
-      - The module does not talk to Infisical, and takes none of the shared options.
+      - The module does not connect to Infisical and does not accept the shared options.
     membership: []
   platform:
     platforms: linux
 """
 
 EXAMPLES = r"""
-- name: How the jobs go
+- name: Get the status of the jobs
   keyfleet.infisical.infisical_agent_info:
   become: true
   register: agent
 
-- name: Jobs whose last sync failed
+- name: List the jobs whose last sync failed
   ansible.builtin.debug:
     msg: "{{ agent.jobs | selectattr('last_cycle.conclusion', 'ne', 'ok') | map(attribute='name') }}"
 """
 
 RETURN = r"""
 machine_id:
-  description: The machine's id, empty where there is none.
+  description: The machine's id, empty if the host has no machine id.
   returned: success
   type: str
   sample: 3f1b0c9a8d7e4f6a9b8c7d6e5f4a3b2c
 systemd_version:
-  description: The version of the systemd that runs the host, V(0) where none does.
+  description: The version of the systemd that runs the host, V(0) if systemd does not run it.
   returned: success
   type: int
   sample: 257
 python_version:
-  description: The version of O(python), empty where it cannot be started.
+  description: The version of O(python), empty if it cannot be started.
   returned: success
   type: str
   sample: "3.11"
@@ -79,9 +79,9 @@ missing_libraries:
   sample: [cryptography]
 jobs:
   description:
-    - How each job goes, in the order of their names, never with a value.
-    - A job whose status cannot be read has C(failed=true) and the same keys. C(last_cycle) then has the C(conclusion)
-      and C(message) of that error, C(projects) is empty, and the keys below that are not known are V(null).
+    - The status of each job, sorted by name, without values of secrets.
+    - A job whose status cannot be read has C(failed=true) and the same keys. Its C(last_cycle) has the C(conclusion)
+      and C(message) of the error, its C(projects) is empty, and its unknown keys are V(null).
   returned: success
   type: list
   elements: dict
@@ -95,11 +95,11 @@ jobs:
       type: bool
       sample: false
     conclusion:
-      description: Why the status cannot be read, in one word, V(null) if it can.
+      description: The reason why the status cannot be read, in one word; else V(null).
       type: str
       sample: null
     message:
-      description: Why the status cannot be read, in a sentence, V(null) if it can.
+      description: The reason why the status cannot be read, in a sentence; else V(null).
       type: str
       sample: null
     vault:
@@ -107,65 +107,65 @@ jobs:
       type: str
       sample: /var/lib/infisical-sync/shop/secrets.vault
     problem:
-      description: Why the vault cannot be opened, V(null) where it can.
+      description: The reason why the vault cannot be opened, else V(null).
       type: str
       sample: null
     secrets:
-      description: The number of entries in the vault, V(null) where it cannot be opened.
+      description: The number of entries in the vault, V(null) if it cannot be opened.
       type: int
       sample: 12
     generation:
-      description: The generation of the vault, V(0) where there is none yet.
+      description: The generation of the vault, V(0) if the vault does not exist yet.
       type: int
       sample: 7
     projects:
-      description: The ids of the projects of the last sync that succeeded.
+      description: The ids of the projects of the last successful sync.
       type: list
       elements: str
       sample: [7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d]
     environment:
-      description: The slug of the environment of the last sync that succeeded.
+      description: The slug of the environment of the last successful sync.
       type: str
       sample: prod
     secret_path:
-      description: The path of the folder of the last sync that succeeded.
+      description: The path of the folder of the last successful sync.
       type: str
       sample: /shop
     last_sync:
-      description: When a sync last succeeded, in UTC, V(null) for never.
+      description: The time of the last successful sync in UTC, V(null) for never.
       type: str
       sample: "2026-01-15T10:30:00Z"
     age_seconds:
-      description: The seconds since then.
+      description: The seconds since the last successful sync.
       type: int
       sample: 240
     environment_checked:
       description:
-        - When a sync last saw that the environment still exists, in UTC, V(null) for never. While nothing changes,
-          a server may answer for a deleted environment from a cache, so a sync checks this once an hour.
+        - The time in UTC at which a sync last checked that the environment exists, V(null) for never. A server may
+          answer for a deleted environment from a cache, so a sync checks this once an hour.
       type: str
       sample: "2026-01-15T10:00:00Z"
     last_error:
-      description: The last error with its C(time) and C(message), also where a sync has succeeded since, else V(null).
+      description: The last error with its C(time) and C(message), even if a later sync succeeded; else V(null).
       type: dict
       sample: null
     error_count:
-      description: The number of syncs that failed, since the state file is there.
+      description: The number of failed syncs since the state file was created.
       type: int
       sample: 0
     pull_count:
-      description: The number of secrets that were pulled, since the state file is there.
+      description: The number of pulled secrets since the state file was created.
       type: int
       sample: 47
     push_count:
-      description: The number of secrets that were pushed, since the state file is there.
+      description: The number of pushed secrets since the state file was created.
       type: int
       sample: 0
     last_cycle:
       description:
-        - The report of the last sync. Its C(conclusion) is V(ok), or says in one word what went wrong, and C(message)
-          says it in a sentence. C(ended) is the time, C(seconds) how long it took, and C(counts) what it changed.
-          Before C(next_login), if that is not empty, nobody logs in again, because a login was refused.
+        - The report of the last sync. Its C(conclusion) is V(ok) or the cause of the failure in one word, and
+          C(message) has the details. C(ended) is the time of its end, C(seconds) its duration, and C(counts) the
+          numbers of changes. If a login was refused, the host does not log in again before C(next_login).
       type: dict
       sample:
         conclusion: ok
@@ -177,14 +177,14 @@ jobs:
         next_login: ""
 metadata:
   description:
-    - Which secrets the vaults of all jobs hold, in which version, with no value and nothing that is made of one; as a
-      text in JSON, because those of a thousand hosts would be slow as data. The guide to the fleet describes it.
+    - The names and versions of the secrets in the vaults of all jobs, without values or hashes of values. It is a text
+      in JSON, because structured data of a thousand hosts would be slow. The guide to the fleet report describes it.
   returned: if O(metadata=true)
   type: str
   sample: '{"schema":"keyfleet.infisical/metadata","version":1,"host":"web1","jobs":[]}'
   version_added: 0.3.0
 conclusion:
-  description: What went wrong, in one word. The guide to errors lists all of them.
+  description: The cause of the failure in one word. The guide to troubleshooting lists all conclusions.
   returned: failure
   type: str
   sample: storage
@@ -195,7 +195,7 @@ hint:
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: Always V(null), because Infisical is not asked.
+  description: Always V(null), because the module does not connect to Infisical.
   returned: failure
   type: int
   sample: null

@@ -9,56 +9,55 @@ DOCUMENTATION = r"""
 module: infisical_agent_sync
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Let the agent of a host sync now
+short_description: Trigger a sync on a host
 description:
-  - Starts the syncs of jobs that M(keyfleet.infisical.infisical_agent) has set up, one after the other, waits until
-    they and the delivery of files have ended, and reports what the syncs came to.
-  - It is the host that logs in, with its own credentials. The module has to run as root.
+  - Runs jobs that M(keyfleet.infisical.infisical_agent) has installed, one after the other. Waits for the syncs and the
+    delivery of the files, and returns the reports of the syncs.
+  - The host logs in with its own credentials. The module must run as root.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 options:
   jobs:
     description:
-      - The names of the jobs, by default all of the host. At least one is needed, so the task fails on a host without
-        the agent or without a job.
+      - The names of the jobs. By default, all jobs of the host. The task fails if there is none.
     type: list
     elements: str
   rate_limit:
     description:
-      - Requests a minute that Infisical allows one address. The hosts of a run then start one after the other, so far
-        apart that they use 60 percent of it together. With V(0) all of them start at once.
+      - Requests per minute that Infisical allows for one address. The hosts of a run start one after the other, so that
+        they use half of it together. With V(0), all hosts start at once.
     type: int
     default: 0
   requests:
-    description: How many listings a host asks for, one for each project of each job. Its login is counted apart.
+    description: The number of listings of a host, one for each project of each job, without its login.
     type: int
     default: 1
 attributes:
   action:
     details:
-      - The action lets the hosts wait for their turn.
+      - The action lets the hosts start one after the other if O(rate_limit) is set.
   action_group:
     support: none
     details:
-      - The module does not talk to Infisical, and takes none of the shared options.
+      - The module does not connect to Infisical and does not accept the shared options.
     membership: []
   check_mode:
     support: partial
     details:
-      - In check mode nothing is started, and the task says that it would change something, since only Infisical
-        knows. A job that does not exist yet is accepted, because a task before may make it. If the host has no job
-        and O(jobs) is not given, a warning says so.
+      - In check mode nothing is started, and the task reports a change, because only a sync can find out. A job that
+        does not exist is accepted, because a previous task may create it. If the host has no job and O(jobs) is not
+        set, the task warns.
   diff_mode:
     support: none
     details:
-      - The names that changed are not told, only how many.
+      - The module returns the number of changed secrets, but not their names.
   platform:
     platforms: linux
 """
 
 EXAMPLES = r"""
-- name: A secret that was rotated reaches the host now
+- name: Deliver a rotated secret now
   keyfleet.infisical.infisical_agent_sync:
     jobs: [shop]
   become: true
@@ -67,14 +66,14 @@ EXAMPLES = r"""
 RETURN = r"""
 reports:
   description:
-    - What each sync came to, by job, as RV(keyfleet.infisical.infisical_agent_info#module:jobs[].last_cycle) has it.
-      The C(conclusion) of each is V(ok), else the task fails.
-  returned: always, once a sync was started
+    - The report of each sync by job, as in RV(keyfleet.infisical.infisical_agent_info#module:jobs[].last_cycle). The
+      task fails if the C(conclusion) of one is not V(ok).
+  returned: if a sync was started
   type: dict
   sample:
     shop: {conclusion: ok, counts: {created: 0, updated: 1, deleted: 0, unchanged: 11}, generation: 8}
 conclusion:
-  description: What went wrong, in one word. The guide to errors lists all of them.
+  description: The cause of the failure in one word. The guide to troubleshooting lists all conclusions.
   returned: failure
   type: str
   sample: unreachable
@@ -85,7 +84,7 @@ hint:
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: Always V(null), because it is the agent that asks Infisical.
+  description: Always V(null), because the module does not connect to Infisical.
   returned: failure
   type: int
   sample: null
@@ -100,7 +99,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 NO_JOB_YET = (
-    "This host has no job of the agent. Outside check mode, this task fails here unless a task before it makes a job."
+    "This host has no job of the agent. Outside check mode, this task fails unless a previous task installs a job."
 )
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent's modules in real runs: what they refuse, what check mode foretells, and that no result has a secret."""
+"""The agent's modules in real runs: bad input, check mode, a host without systemd, and no secret in results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.root
 
 AGENT, INFO, SYNC = (f"keyfleet.infisical.infisical_agent{name}" for name in ("", "_info", "_sync"))
 PLACES = ("/etc/infisical-sync", "/usr/local/lib/infisical-sync", "/usr/local/bin/infisical-sync",
-          "/var/lib/infisical-sync", "/var/lib/infisical-deliver", "/etc/cron.d/infisical-sync-shop",
+          "/var/lib/infisical-sync", "/var/lib/infisical-deliver",
           "/etc/systemd/system/infisical-sync@.service", "/run/infisical-agent.lock")  # fmt: skip
 CLIENT_SECRET, WEBHOOK = Canary("CanaryClientSecretx2c7d9e4f1a"), Canary("CanaryWebhookx2c7d9e4f1a")
 JOB: dict[str, Any] = {"name": "shop", "files": [{"format": "dotenv"}]}
@@ -53,44 +53,41 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     # what is wrong: the options that say it, and the words that the message has
     "no jobs": ({}, ("jobs: ", "state: absent")),
     "job without a name": ({"jobs": [{}]}, ("name",)),
-    "name of a job": (job(name="a/b"), ("jobs: 'a/b' is no name of a job", "at most 63")),
-    "two jobs of one name": ({"jobs": [JOB, JOB]}, ("jobs: ", "stands there twice")),
-    "interval": (job(interval="7m"), ("interval: '7m'", "Take 6m or 10m")),
-    "interval of words": (job(interval="daily"), ("interval: 'daily'", "such as 15m")),
-    "environment": ({**job(), "environment": ""}, ("jobs: shop: environment is not given",)),
-    "project": ({**job(), "project_id": ""}, ("jobs: shop: give project_ids",)),
+    "name of a job": (job(name="a/b"), ("jobs: a name must have 1 to 63 letters", "(got 'a/b')")),
+    "two jobs of one name": ({"jobs": [JOB, JOB]}, ("jobs: ", "is used by both")),
+    "interval": (job(interval="7m"), ("interval: 7m does not divide", "Use 6m or 10m")),
+    "interval of words": (job(interval="daily"), ("interval: ", "(got 'daily')", "such as 15m")),
+    "environment": ({**job(), "environment": ""}, ("jobs: shop: environment is required",)),
+    "project": ({**job(), "project_id": ""}, ("jobs: shop: project_ids is required",)),
     "relative file": (file(path="app.env"), ("files: ", "must be absolute")),
     "root directory": (file(path="/"), ("files: ", "root directory")),
-    "mode": (file(mode="rw"), ("jobs: shop: the mode 'rw' is no octal number",)),
+    "mode": (file(mode="rw"), ("jobs: shop: mode must be an octal number (got 'rw')",)),
     "mode for everybody": (file(mode="0666"), ("files: ", "everybody write")),
     "format": (file(format="yaml"), ("format", "dotenv, env_file, json, files")),
     "unit": (file(reload=["app"]), ("files: ", "no name of a unit", "app.service")),
     "two files of one path": (
-        job(files=[{"path": "/srv/a"}, {"path": "/srv/a"}]), ("jobs: /srv/a stands there twice",)
+        job(files=[{"path": "/srv/a"}, {"path": "/srv/a"}]), ("jobs: /srv/a is used by both",)
     ),
-    "line in an option": (job(secret_path="/a\nb"), ("shop: secret_path holds more than one line",)),
+    "line in an option": (job(secret_path="/a\nb"), ("shop: secret_path must be a single line",)),
     "token": ({**job(), "auth_method": "token", "token": "x"}, ("auth_method: must be universal_auth",)),
-    "client secret": ({**job(), "client_secret": ""}, ("client_secret: not given",)),
-    "lines in the client secret": ({**job(), "client_secret": "a\nb"}, ("client_secret: holds more than one line",)),
+    "client secret": ({**job(), "client_secret": ""}, ("client_secret: is required",)),
+    "lines in the client secret": ({**job(), "client_secret": "a\nb"}, ("client_secret: must be a single line",)),
     "url": ({**job(), "url": "infisical.example.com"}, ("url: ", "no scheme")),
-    "proxy with a password": ({**job(), "proxy": "http://u:p@proxy:1"}, ("proxy: must not hold",)),
-    "python": ({**job(), "python": "python3"}, ("python: 'python3' is no absolute path",)),
+    "proxy with a password": ({**job(), "proxy": "http://u:p@proxy:1"}, ("proxy: must not contain",)),
+    "python": ({**job(), "python": "python3"}, ("python: must be an absolute path",)),
     "command": ({**job(), "notify_command": "tell 'us"}, ("notify_command: ", "never closed")),
-    "webhook": ({**job(), "notify_webhook_url": "https://a\nb"}, ("notify_webhook_url: holds more than one line",)),
+    "webhook": ({**job(), "notify_webhook_url": "https://a\nb"}, ("notify_webhook_url: must be a single line",)),
     "webhook that is a number": ({**job(), "notify_webhook_url": 12}, ("notify_webhook_url", "must be a string")),
     "reminder": ({**job(), "notify_reminder": -1}, ("notify_reminder: must be a number, 0 or more",)),
     "jitter": ({**job(), "rate_limit_jitter": -1}, ("rate_limit_jitter: must be a number, 0 or more",)),
     "metrics": ({**job(), "metrics_directory": "metrics\nx"}, ("metrics_directory: ",)),
-    "scheduler": ({**job(), "scheduler": "at"}, ("scheduler", "auto, systemd, cron")),
     "credentials": ({**job(), "credentials": "clear"}, ("credentials", "auto, encrypted, file")),
     "state": ({"state": "gone"}, ("state", "present, absent")),
     "unknown option": ({**job(), "intervall": "1h"}, ("intervall",)),
 }  # fmt: skip
 
 
-def test_the_agents_module_refuses_bad_input_by_the_options_name_and_changes_nothing(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_bad_input_is_refused_by_the_name_of_the_option(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("\n".join(task(name, AGENT, options) for name, (options, _words) in WRONG.items())).succeeded()
 
     problems = []
@@ -104,30 +101,25 @@ def test_the_agents_module_refuses_bad_input_by_the_options_name_and_changes_not
 
 @pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs this machine")
 @pytest.mark.core
-def test_check_mode_foretells_everything_on_a_host_without_systemd(ansible: Controller, server: DevServer) -> None:
+def test_a_host_without_systemd_is_refused(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         "\n".join((
-            task("foretold", AGENT, job(files=[{}, {"path": "/run/x/values", "format": "files"}]), diff=True),
-            task("systemd", AGENT, {**job(), "scheduler": "systemd"}),
+            task("systemd", AGENT, job()),
             task("encrypted", AGENT, {**job(), "credentials": "encrypted"}),
+            task("outside check mode", AGENT, job(), check_mode=False),
             task("absent", AGENT, {"state": "absent", "remove_vault": True}),
         ))
     ).succeeded()  # fmt: skip
 
-    found = run.result("foretold")
-    assert found["changed"] and found["due"] == ["shop"]
-    for path in (*PLACES[:3], "/etc/cron.d/infisical-sync-shop", "/etc/infisical-sync/jobs/shop.ini"):
-        assert any(change.startswith(f"{path} ") for change in found["changes"]), path
-    assert "user infisical-sync is made" in found["changes"]
-    shown = {each["after_header"] for each in found["diff"]}
-    assert "/etc/infisical-sync/jobs/shop.ini" in shown and "/etc/cron.d/infisical-sync-shop" in shown
-    assert "Set scheduler: cron" in run.failure("systemd")["msg"]
-    assert "Set credentials: file" in run.failure("encrypted")["msg"]
+    for name in ("systemd", "encrypted", "outside check mode"):
+        found = run.failure(name)
+        assert found["msg"].startswith("The agent needs systemd 249 or later, and systemd does not run this host.")
+        assert "cron" in found["hint"]
     assert not run.result("absent")["changed"]
     assert untouched() and server.requests() == []
 
 
-def test_neither_results_nor_what_is_printed_hold_the_client_secret_or_the_webhook(
+def test_no_result_contains_the_client_secret_or_the_webhook(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
     shop |= {"infisical_client_secret": CLIENT_SECRET.plain, "webhook": f"https://hooks.example.com/{WEBHOOK.core}"}
@@ -151,7 +143,7 @@ def test_neither_results_nor_what_is_printed_hold_the_client_secret_or_the_webho
     ).succeeded()  # fmt: skip
 
     assert leaks((CLIENT_SECRET, WEBHOOK), places(ansible, run)) == {}
-    assert run.result("foretold")["changed"]
+    assert run.result("foretold")["changed"] == os.path.isdir("/run/systemd/system")
     options = run.result("foretold")["invocation"]["module_args"]
     assert options["client_secret"] == options["notify_webhook_url"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
     for name in ("refused", "two lines", "list"):
@@ -160,7 +152,7 @@ def test_neither_results_nor_what_is_printed_hold_the_client_secret_or_the_webho
 
 
 @pytest.mark.oldest
-def test_info_tells_what_a_host_without_an_agent_has(ansible: Controller, server: DevServer) -> None:
+def test_info_of_a_host_without_an_agent(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         "\n".join((
             task("told", INFO, {"python": sys.executable}),
@@ -179,11 +171,11 @@ def test_info_tells_what_a_host_without_an_agent_has(ansible: Controller, server
     assert "url" in run.failure("unknown option")["msg"]
 
 
-def test_a_sync_now_refuses_what_is_not_there(ansible: Controller, server: DevServer) -> None:
+def test_a_sync_now_refuses_a_missing_job(ansible: Controller, server: DevServer) -> None:
     wrong: dict[str, tuple[dict[str, Any], str]] = {
         "no agent": ({}, "jobs: this host has no job of the agent, so nothing was synced. Run the role"),
         "no jobs": ({"jobs": []}, "jobs: must name at least one job"),
-        "no such job": ({"jobs": ["bank"]}, "jobs: there is no job 'bank' on this host"),
+        "no such job": ({"jobs": ["bank"]}, "jobs: this host has no job 'bank'"),
         "rate limit": ({"rate_limit": -1}, "rate_limit: must be a whole number"),
         "requests": ({"requests": "many"}, "requests: must be a whole number"),
         "unknown option": ({"job": "shop"}, "job"),
@@ -237,27 +229,38 @@ def test_the_controller_itself_can_be_a_playbooks_host(ansible: Controller) -> N
 
 
 @pytest.mark.core
-def test_the_filter_says_what_a_rate_limit_does_not_bear(ansible: Controller) -> None:
-    name = "keyfleet.infisical.sync_problem"
-    expressions = {
-        "fine": f"[{{'name': 'shop'}}] | {name}(hosts=400, rate_limit=120)",
-        "no limit": f"[{{'name': 'shop', 'interval': '1m'}}] | {name}(hosts=100000, rate_limit=0)",
-        "too often": f"[{{'name': 'shop', 'interval': '5m'}}] | {name}(hosts=1000, rate_limit=120)",
-        "two jobs": f"[{{'name': 'a'}}, {{'project_ids': ['x', 'y']}}] | {name}(hosts='900', rate_limit=120)",
-        "no interval": f"[{{'interval': '7m'}}] | {name}(hosts=1, rate_limit=120)",
+def test_the_role_refuses_a_fleet_beyond_half_of_the_rate_limit(ansible: Controller, server: DevServer) -> None:
+    fleets: dict[str, tuple[int, int, list[dict[str, Any]], int | None]] = {
+        # what it is: hosts, rate limit, jobs, and how many hosts there may be if these are too many
+        "as many as possible": (900, 120, [{"name": "a"}], None),
+        "one too many": (901, 120, [{"name": "a"}], 900),
+        "no limit": (100_000, 0, [{"name": "a", "interval": "1m"}], None),
+        "minutes": (301, 120, [{"name": "a", "interval": "5m"}], 300),
+        "hours": (7201, 120, [{"name": "a", "interval": "2h"}], 7200),
+        "a day": (86401, 120, [{"name": "a", "interval": "1d"}], 86400),
+        "two jobs": (226, 120, [{"name": "a", "interval": "5m"}, {"name": "b"}], 225),
+        "projects": (451, 120, [{"name": "a", "project_ids": ["x", "y"]}], 450),
+        "projects as text": (451, 120, [{"name": "a", "project_ids": "x,y"}], 450),
+        "wrong interval": (61, 120, [{"name": "a", "interval": "daily"}], 60),
     }
-    one, two = (",".join(f"{number:036}" for number in range(many)) for many in (1, 2))
-    expressions["project as text"] = f"[{{'project_ids': '{one}'}}] | {name}(hosts=900, rate_limit=120)"
-    expressions["projects as text"] = f"[{{'project_ids': '{two}'}}] | {name}(hosts=900, rate_limit=120)"
-    expressions["no list"] = f"1 | {name}(1, 1)"
-    run = ansible.tasks(
-        "\n".join(
-            task(each, "ansible.builtin.debug", {"msg": "{{ " + text + " }}"}) for each, text in expressions.items()
+    role = {"name": "keyfleet.infisical.scheduled_sync", "tasks_from": "preflight"}
+    blocks = [
+        {
+            "block": [{
+                "ansible.builtin.include_role": role,
+                # Python is checked after the rate limit.
+                "vars": {"scheduled_sync_fleet_size": hosts, "scheduled_sync_rate_limit": limit,
+                         "scheduled_sync_jobs": jobs, "scheduled_sync_python": "/no/such/python"},
+            }],
+            "rescue": [{"name": name, "ansible.builtin.debug": {"msg": "{{ ansible_failed_result.msg }}"}}],
+        }
+        for name, (hosts, limit, jobs, _most) in fleets.items()
+    ]  # fmt: skip
+    run = ansible.tasks("\n".join("- " + json.dumps(block) for block in blocks)).succeeded()
+
+    for name, (hosts, limit, _jobs, most) in fleets.items():
+        words = (
+            f"{hosts} hosts exceed half of scheduled_sync_rate_limit ({limit} requests/min). Use at most {most} hosts"
         )
-    ).succeeded()
-    refused = json.dumps(run.failure(expressions.popitem()[0]))
-    said = {each: str(run.result(each)["msg"]) for each in expressions}
-    assert (said["fine"], said["no limit"], said["project as text"]) == ("", "", "")
-    assert "2 requests each" in said["projects as text"]
-    assert "15m" in said["too often"] and "interval" in said["two jobs"] and "7m" in said["no interval"]
-    assert "jobs must be a list of mappings" in refused
+        assert (words if most else "The agent needs") in run.result(name)["msg"], name
+    assert untouched()

@@ -129,7 +129,7 @@ class Host:
         return found
 
     def path(self, name: str) -> Path:
-        """Where a path of the host lies."""
+        """The path at which a path of the host is on this machine."""
         return self.root / name.lstrip("/")
 
     def what(self, name: str) -> tuple[int, int, int]:
@@ -185,7 +185,7 @@ def host(room: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Ite
 # Installing
 
 
-def test_check_mode_changes_nothing_and_says_what_a_run_then_does_and_a_second_one_does_nothing(host: Host) -> None:
+def test_check_mode_predicts_and_a_second_run_changes_nothing(host: Host) -> None:
     done = host.same_in_check_mode(AGENT)
     assert f"{config.JOBS}/shop.ini is made" in done.lines and done.due == ["shop"]
     assert host.active == [
@@ -201,14 +201,14 @@ def test_check_mode_changes_nothing_and_says_what_a_run_then_does_and_a_second_o
 
 
 @pytest.mark.parametrize("version", [249, 252, 257])
-def test_it_is_the_same_on_every_host(host: Host, version: int) -> None:
+def test_check_mode_predicts_with_every_systemd(host: Host, version: int) -> None:
     host.facts = HostFacts(version, MACHINE)
     wanted = replace(AGENT, notify_webhook_url=WEBHOOK, metrics_directory=str(host.path("srv/metrics")))
     host.same_in_check_mode(wanted)
     host.settled(wanted)
 
 
-def test_the_command_that_is_installed_runs_with_the_python_that_was_named(host: Host) -> None:
+def test_the_installed_command_runs_with_the_given_python(host: Host) -> None:
     done = host.apply(REAL)
     command = subprocess.run([units.COMMAND, "--version"], capture_output=True, text=True, check=True)
     assert command.stdout == f"infisical-sync {VERSION}\n"
@@ -220,7 +220,7 @@ def test_the_command_that_is_installed_runs_with_the_python_that_was_named(host:
     assert all(stat.S_IMODE(path.stat().st_mode) in (0o644, 0o755) for path in folder.rglob("*"))
 
 
-def test_a_narrow_umask_keeps_nobody_from_the_library(host: Host) -> None:
+def test_a_narrow_umask_does_not_restrict_the_library(host: Host) -> None:
     before = os.umask(0o077)
     try:
         host.apply(replace(REAL, jobs=(SHOP._replace(files=(File(str(host.path("srv/a/b/app.env"))),)),)))
@@ -237,13 +237,13 @@ def test_a_narrow_umask_keeps_nobody_from_the_library(host: Host) -> None:
             found = found.parent
 
 
-def test_a_host_gets_the_library_as_it_is_here() -> None:
+def test_the_installed_library_is_unchanged() -> None:
     assert library.read_sources() == {
         str(path.relative_to(LIBRARY)): path.read_bytes() for path in LIBRARY.rglob("*.py")
     }
 
 
-def test_an_upgrade_switches_and_keeps_the_version_before_for_who_still_runs_it(
+def test_an_upgrade_keeps_only_the_previous_version(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = [host.apply().version]
@@ -257,7 +257,7 @@ def test_an_upgrade_switches_and_keeps_the_version_before_for_who_still_runs_it(
     assert sorted(path.name for path in (folder / "versions").iterdir()) == sorted(versions[1:])
 
 
-def test_an_install_that_was_interrupted_is_made_anew(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_installation_is_repeated(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     version = host.apply(check=True).version
     unfinished = host.path(f"usr/local/lib/infisical-sync/versions/{version}.unfinished/infisical")
     unfinished.mkdir(parents=True)
@@ -276,7 +276,7 @@ def test_an_install_that_was_interrupted_is_made_anew(host: Host, monkeypatch: p
         ("echo '3 11 requests cryptography'", "'requests' is missing for"),
     ],
 )
-def test_a_python_that_cannot_run_it_is_named_before_anything_changes(host: Host, script: str, words: str) -> None:
+def test_an_unsuitable_python_is_refused_before_any_change(host: Host, script: str, words: str) -> None:
     host.programs.put("old-python", script)
     before = host.everything()
     with pytest.raises(InfisicalError, match=words) as refused:
@@ -295,7 +295,7 @@ def test_a_host_without_systemd_249_is_refused(host: Host, version: int, words: 
     assert host.everything() == before
 
 
-def test_two_runs_do_not_change_one_host_at_a_time(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_cannot_change_one_host_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "_LOCK_WAIT", 0.05)
     with files.locked(install._LOCK, 1):
         for run in (host.apply, lambda: install.remove(remove_vault=False)):
@@ -308,7 +308,7 @@ def test_two_runs_do_not_change_one_host_at_a_time(host: Host, monkeypatch: pyte
 # Credentials
 
 
-def test_no_credential_is_in_clear_where_systemd_encrypts_nor_in_arguments(host: Host) -> None:
+def test_encrypted_credentials_appear_nowhere_as_plain_text(host: Host) -> None:
     host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
     kept = {path: path.read_bytes() for path in host.root.rglob("*") if path.is_file() and not path.is_symlink()}
     key = host.key()
@@ -337,7 +337,7 @@ def test_credentials_of_systemd_249_are_files_of_root(host: Host) -> None:
     assert settled.first(("notify", "webhook_url_file")) == str(host.path(f"{folder}/infisical_webhook_url"))
 
 
-def test_a_new_client_secret_changes_only_itself_and_makes_a_sync_due(host: Host) -> None:
+def test_a_new_client_secret_makes_a_sync_due(host: Host) -> None:
     host.apply()
     host.fill()
     assert host.apply().due == []
@@ -348,7 +348,7 @@ def test_a_new_client_secret_changes_only_itself_and_makes_a_sync_due(host: Host
     host.settled(wanted)
 
 
-def test_a_webhook_that_is_not_wanted_any_more_leaves_no_credential(host: Host) -> None:
+def test_a_removed_webhook_leaves_no_credential(host: Host) -> None:
     host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
     host.same_in_check_mode(AGENT)
     assert not host.path("etc/credstore.encrypted/infisical_webhook_url").exists()
@@ -356,7 +356,7 @@ def test_a_webhook_that_is_not_wanted_any_more_leaves_no_credential(host: Host) 
 
 
 @pytest.mark.parametrize(("before", "after"), [("file", "encrypted"), ("encrypted", "file")])
-def test_another_way_to_keep_credentials_keeps_the_vaults_key_and_leaves_no_copy(
+def test_another_credential_storage_keeps_the_key(
     host: Host, before: str, after: str
 ) -> None:
     host.apply(replace(AGENT, credentials=before))
@@ -373,14 +373,14 @@ def test_another_way_to_keep_credentials_keeps_the_vaults_key_and_leaves_no_copy
     assert bool(list(host.path("etc/credstore.encrypted").iterdir())) == (after == "encrypted")
 
 
-def test_a_systemd_that_cannot_decrypt_is_told_what_to_set(host: Host) -> None:
+def test_encrypted_credentials_need_systemd_250(host: Host) -> None:
     host.facts = HostFacts(249, MACHINE)
     with pytest.raises(ConfigurationError, match="Set credentials: file") as refused:
         host.apply(replace(AGENT, credentials="encrypted"), check=True)
     assert refused.value.option == "credentials"
 
 
-def test_on_another_machine_nothing_is_decrypted_and_the_vault_is_filled_anew(host: Host) -> None:
+def test_another_machine_decrypts_nothing_and_syncs_again(host: Host) -> None:
     host.apply()
     key = host.key()
     host.fill()
@@ -398,7 +398,7 @@ def test_on_another_machine_nothing_is_decrypted_and_the_vault_is_filled_anew(ho
     host.settled()
 
 
-def test_a_key_that_could_not_be_asked_for_is_not_replaced(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_not_replaced_if_systemd_creds_fails(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.apply()
     host.fill()
     key, before = host.key(), host.everything()
@@ -416,7 +416,7 @@ def test_a_key_that_could_not_be_asked_for_is_not_replaced(host: Host, monkeypat
     host.settled()
 
 
-def test_a_vault_that_is_damaged_is_moved_aside(host: Host) -> None:
+def test_a_damaged_vault_is_moved_aside(host: Host) -> None:
     host.apply()
     host.fill()
     path = host.path("var/lib/infisical-sync/shop/secrets.vault")
@@ -429,7 +429,7 @@ def test_a_vault_that_is_damaged_is_moved_aside(host: Host) -> None:
     assert done.due == ["shop"] and len(done.lines) == len(foretold.lines) > 0
 
 
-def test_the_vaults_key_can_be_rotated_and_a_second_run_settles(host: Host) -> None:
+def test_the_key_of_the_vaults_can_be_rotated(host: Host) -> None:
     host.apply()
     key = host.key()
     host.fill()
@@ -527,7 +527,7 @@ def test_every_vault_opens_after_each_step_of_a_rotation(
     assert step > 5
 
 
-def test_a_vault_that_cannot_be_sealed_anew_keeps_the_old_key_in_use(
+def test_a_vault_that_cannot_be_rekeyed_keeps_the_old_key(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = (SHOP, SHOP._replace(name="till"))
@@ -579,7 +579,7 @@ def test_moving_a_lost_vault_aside_can_be_interrupted(host: Host, monkeypatch: p
 
 
 def placed(host: Host, name: str) -> Path:
-    """A link in place of a directory that the agent's user could rename; where it leads."""
+    """A link in place of a directory that the agent's user could rename. Returns the target."""
     target, path = host.path("etc/of-root"), host.path(name)
     target.mkdir()
     (target / "precious").write_text("x")
@@ -591,7 +591,7 @@ def placed(host: Host, name: str) -> Path:
 
 
 @pytest.mark.parametrize("ending", ["absent", "other job"])
-def test_a_link_in_place_of_reports_keeps_nothing_from_being_removed(host: Host, ending: str) -> None:
+def test_a_link_in_place_of_reports_is_removed(host: Host, ending: str) -> None:
     host.apply()
     host.fill()
     target = placed(host, "run/infisical-agent/shop")
@@ -640,7 +640,7 @@ def test_a_metrics_directory_of_another_user_is_refused(host: Host) -> None:
 # Jobs
 
 
-def test_a_job_that_is_not_wanted_any_more_is_removed_with_what_it_delivered_but_for_its_vault(host: Host) -> None:
+def test_a_removed_job_leaves_only_its_vault(host: Host) -> None:
     srv = host.path("srv/till.env")
     till = SHOP._replace(name="till.2", files=(File(str(srv)),))
     both = replace(AGENT, jobs=(SHOP, till))
@@ -665,7 +665,7 @@ def test_a_job_that_is_not_wanted_any_more_is_removed_with_what_it_delivered_but
     host.settled()
 
 
-def test_a_file_that_gets_another_path_is_removed_from_the_one_before(host: Host) -> None:
+def test_a_moved_file_is_removed_from_its_old_path(host: Host) -> None:
     """By the agent, because the sandbox of the next delivery does not reach there any more."""
     before, after = host.path("etc/till/one.env"), host.path("srv/two.env")
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(before)),)),)))
@@ -860,7 +860,7 @@ def test_a_timer_whose_interval_changes_is_restarted(host: Host) -> None:
     assert called.index("systemctl daemon-reload") < called.index("systemctl restart infisical-sync@shop.timer")
 
 
-def test_units_that_systemd_has_not_read_since_they_changed_are_read_by_the_next_run(host: Host) -> None:
+def test_units_of_an_interrupted_run_are_reloaded(host: Host) -> None:
     """As after a run that ended between the two."""
     host.apply()
     since = host.programs.folder / "systemd" / "changed since"
@@ -871,7 +871,7 @@ def test_units_that_systemd_has_not_read_since_they_changed_are_read_by_the_next
     host.settled()
 
 
-def test_a_timer_that_somebody_stopped_or_disabled_is_put_right(host: Host) -> None:
+def test_a_stopped_or_disabled_timer_is_repaired(host: Host) -> None:
     host.apply()
     for name in ("active infisical-sync@shop.timer", "enabled infisical-sync@shop.timer"):
         (host.programs.folder / "systemd" / name).unlink()
@@ -880,7 +880,7 @@ def test_a_timer_that_somebody_stopped_or_disabled_is_put_right(host: Host) -> N
 
 
 @pytest.mark.parametrize("mess", ["mode", "owner", "content", "link"])
-def test_what_somebody_changed_is_put_right(host: Host, mess: str) -> None:
+def test_a_manual_change_is_repaired(host: Host, mess: str) -> None:
     host.apply()
     path = host.path("etc/infisical-sync/jobs/shop.ini")
     before = (host.what(str(path.relative_to(host.root))), path.read_text())
@@ -906,7 +906,7 @@ def test_a_diff_shows_configuration_and_units_and_no_credential(host: Host) -> N
     assert "CANARY" not in repr(done.diffs) + repr(done.lines) + repr(done)
 
 
-def test_a_jobs_configuration_is_read_back_as_it_was_given(host: Host) -> None:
+def test_the_configuration_of_a_job_is_read_back(host: Host) -> None:
     options = {
         "environment": "prod", "project_ids": ("p1", "p2"), "secret_path": "/a b/%(x)s", "recursive": True,
         "include_imports": False, "expand_references": True, "key_format": "{project}_{key}", "normalize_names": True,
@@ -961,7 +961,7 @@ def test_a_jobs_configuration_is_read_back_as_it_was_given(host: Host) -> None:
         ("/dev/sda2 partition 8 0 -2", "/srv/app.env", ""),
     ],
 )
-def test_a_host_that_swaps_in_clear_is_told_of_where_files_lie_in_memory(
+def test_unencrypted_swap_is_reported_for_files_in_memory(
     monkeypatch: pytest.MonkeyPatch, swaps: str, path: str, told: str
 ) -> None:
     text = f"Filename Type Size Used Priority\n{swaps}\n"
@@ -975,7 +975,7 @@ def test_a_host_that_swaps_in_clear_is_told_of_where_files_lie_in_memory(
 
 
 @pytest.mark.parametrize("version", [249, 252])
-def test_the_agent_is_removed_but_for_its_vaults_and_their_key(host: Host, version: int) -> None:
+def test_removal_keeps_the_vaults_and_their_key(host: Host, version: int) -> None:
     host.facts = HostFacts(version, MACHINE)
     job = SHOP._replace(files=(File(str(host.path("srv/app.env"))),))
     wanted = replace(AGENT, jobs=(job,), notify_webhook_url=WEBHOOK)
@@ -999,7 +999,7 @@ def test_the_agent_is_removed_but_for_its_vaults_and_their_key(host: Host, versi
     assert local.open_vault(f"{units.STATE}/shop/secrets.vault", credentials.HeldKey(key))[0].read().count == 1
 
 
-def test_with_its_vaults_nothing_of_the_agent_is_left(host: Host, programs: Programs) -> None:
+def test_removal_with_vaults_leaves_nothing(host: Host, programs: Programs) -> None:
     programs.put("userdel")
     host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
     host.fill()
@@ -1045,7 +1045,7 @@ def refusal(wanted: Agent) -> ConfigurationError:
         ("metrics_directory", {"metrics_directory": "/a\nb"}, "must be a single line"),
     ],
 )
-def test_what_the_agent_cannot_be_is_refused_by_the_options_name(
+def test_a_wrong_option_is_refused_by_its_name(
     option: str, change: dict[str, Any], words: str
 ) -> None:
     settings = replace(SETTINGS, **change.pop("settings", {}))
@@ -1076,7 +1076,7 @@ def test_what_the_agent_cannot_be_is_refused_by_the_options_name(
         ({"options": {"environment": "prod", "secret_path": "/a "}}, "secret_path must not begin or end with a space"),
     ],
 )
-def test_what_a_job_cannot_be_is_refused_with_its_name(change: dict[str, Any], words: str) -> None:
+def test_a_wrong_option_of_a_job_is_refused(change: dict[str, Any], words: str) -> None:
     error = refusal(replace(AGENT, jobs=(SHOP._replace(**change),)))
     assert error.option == "jobs" and words in str(error)
 
@@ -1090,13 +1090,13 @@ def test_two_jobs_of_one_name_are_refused() -> None:
     assert error.option == "jobs" and "the name shop" in str(error)
 
 
-def test_two_jobs_that_deliver_to_one_path_are_refused_by_both_names() -> None:
+def test_two_jobs_with_one_path_are_refused_by_both_names() -> None:
     jobs = (SHOP._replace(files=(File("/srv/a.env"),)), SHOP._replace(name="till", files=(File("/srv/a.env"),)))
     error = refusal(replace(AGENT, jobs=jobs))
     assert "/srv/a.env is used by both 'shop' and 'till'" in str(error)
 
 
-def test_what_is_right_is_taken_as_it_is() -> None:
+def test_a_valid_agent_is_accepted() -> None:
     job = SHOP._replace(name="A_b-9.c", files=(File("/srv/a.env"), File("/srv/b", "files")))
     wanted = replace(
         AGENT, jobs=(job,), notify_command="tell 'all of us'"
@@ -1111,7 +1111,7 @@ def test_an_agent_shows_no_credential() -> None:
 # Using it
 
 
-def test_a_sync_now_waits_for_the_sync_and_the_delivery_and_tells_the_new_report(host: Host) -> None:
+def test_a_sync_now_waits_and_returns_the_new_report(host: Host) -> None:
     host.apply()
     host.fill()
     path = units.report_file("shop")
@@ -1125,8 +1125,8 @@ def test_a_sync_now_waits_for_the_sync_and_the_delivery_and_tells_the_new_report
     ]  # fmt: skip
 
 
-def test_a_sync_now_does_not_take_a_cycle_that_runs_already_for_its_own(host: Host) -> None:
-    """It may have read before what is to be had now has changed."""
+def test_a_sync_now_does_not_rely_on_a_running_cycle(host: Host) -> None:
+    """The running cycle may have read before the change."""
     host.apply()
     path, busy = units.report_file("shop"), host.programs.folder / "busy"
     host.fill()
@@ -1141,7 +1141,7 @@ def test_a_sync_now_does_not_take_a_cycle_that_runs_already_for_its_own(host: Ho
     assert agent_jobs.sync_now("shop").ended == "2026-01-17T10:30:00Z"
 
 
-def test_a_sync_that_leaves_no_report_is_told_with_what_systemd_says(host: Host) -> None:
+def test_a_sync_without_report_is_explained_by_systemd(host: Host) -> None:
     host.apply()
     host.fill()
     host.programs.put("systemctl", "echo 'Unit is masked.' >&2; exit 1")
@@ -1149,7 +1149,7 @@ def test_a_sync_that_leaves_no_report_is_told_with_what_systemd_says(host: Host)
         agent_jobs.sync_now("shop")
 
 
-def test_a_job_that_cannot_be_run_keeps_no_other_from_its_sync(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
 
     def one_of_them(job: str) -> report.Report:
@@ -1166,7 +1166,7 @@ def test_a_job_that_cannot_be_run_keeps_no_other_from_its_sync(host: Host, monke
         agent_jobs.sync_all(["till", "bank"])
 
 
-def test_a_job_that_is_not_there_is_told_with_those_that_are(host: Host) -> None:
+def test_an_unknown_job_error_names_the_jobs(host: Host) -> None:
     host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
     with pytest.raises(ConfigurationError, match="Its jobs are: shop, till") as refused:
         agent_jobs.sync_now("bank")
@@ -1185,7 +1185,7 @@ def test_a_sync_of_no_job_is_refused(host: Host) -> None:
     assert agent_jobs.choose_jobs(["till"]) == ["till"]
 
 
-def test_status_tells_of_each_job_by_its_name(host: Host) -> None:
+def test_status_returns_each_job_by_name(host: Host) -> None:
     host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
     for job in ("shop", "till"):
         host.fill(job)
@@ -1215,7 +1215,7 @@ def documented(file: str, start: str, end: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["silent", "wrong configuration"])
-def test_documented_expressions_bear_a_job_without_status(host: Host, how: str) -> None:
+def test_documented_expressions_accept_a_job_without_status(host: Host, how: str) -> None:
     jinja2 = pytest.importorskip("jinja2")
     host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
     for job in ("shop", "till"):
@@ -1241,14 +1241,14 @@ def test_documented_expressions_bear_a_job_without_status(host: Host, how: str) 
     assert "web1: till: ok, 1 secrets, generation 1, " in lines
 
 
-def test_a_command_that_is_gone_is_told_with_the_remedy(host: Host) -> None:
+def test_a_missing_command_is_reported_with_a_hint(host: Host) -> None:
     host.apply()
     host.path("usr/local/bin/infisical-sync").unlink()
     with pytest.raises(InfisicalError, match="Run the role scheduled_sync again"):
         agent_jobs.read_status()
 
 
-def test_a_host_that_is_changed_while_a_sync_runs_waits_for_nobody(host: Host) -> None:
+def test_an_installation_does_not_wait_for_a_running_sync(host: Host) -> None:
     """An agent's cycle holds locks of its own only."""
     host.apply()
     host.fill()

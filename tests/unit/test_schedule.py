@@ -69,7 +69,7 @@ def test_a_calendar_starts_at_the_hour_or_at_midnight(minutes: int, expression: 
     assert schedule.calendar(minutes) == expression
 
 
-def test_the_longest_delay_leaves_time_to_start_within_the_interval() -> None:
+def test_the_longest_delay_leaves_time_to_start() -> None:
     assert [schedule.longest_delay(minutes) for minutes in (1, 15, 1440)] == [58, 898, 86398]
 
 

@@ -203,7 +203,7 @@ def _write_key(host: Host, key: bytes, desired: DesiredCredentials) -> None:
 
 
 def _find_key(moved: bool) -> bytes | None:
-    """Return the vaults' key, or both during a rotation; None if this machine has none that it can read."""
+    """Return the vaults' key, or both during a rotation; None if this machine cannot read one."""
     with contextlib.suppress(OSError):
         key = files.read_regular(f"{_plain()}/{VAULT_KEY}")
         if keys_in(key):

@@ -69,7 +69,7 @@ class Host:
         return ended
 
     def user(self, name: str, home: str) -> tuple[int, int]:
-        """Make a system user and group if missing. Return its ids, or in check mode those of root."""
+        """Make a system user and group if missing. Return its ids, or in check mode root's ids."""
         with contextlib.suppress(KeyError):
             found = pwd.getpwnam(name)
             return found.pw_uid, found.pw_gid

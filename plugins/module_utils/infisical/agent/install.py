@@ -41,6 +41,7 @@ def apply(agent: Agent, facts: HostFacts, *, check: bool = False) -> InstallResu
     vaults stay. Raises InfisicalError, with the changes that were made before it in `details`.
     """
     check_agent(agent)
+    _check_systemd(facts.systemd)
     result = InstallResult()
     host = Host(check, result)
     with _lock_host(check), _report_changes(host):
@@ -49,7 +50,6 @@ def apply(agent: Agent, facts: HostFacts, *, check: bool = False) -> InstallResu
 
 
 def _apply(host: Host, result: InstallResult, agent: Agent, facts: HostFacts) -> None:
-    _check_systemd(facts.systemd)
     encrypts = credentials.can_encrypt(facts.systemd, agent.credentials)
     if not host.check:  # check mode may run before the libraries are installed
         library.check_python(agent.python)
