@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import pace
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
+
+_LOCK_WAIT = 60.0
+"""Seconds to wait for another fork, which holds the lock only to read a clock."""
 
 
 class ActionModule(InfisicalAction):
@@ -19,8 +25,9 @@ class ActionModule(InfisicalAction):
 
     def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
         requests, rate_limit = (_read_number(arguments, name) for name in ("requests", "rate_limit"))
-        if not self._task.check_mode:
-            pace.await_turn(pace.seconds_apart(requests or 1, rate_limit))
+        if rate_limit and not self._task.check_mode:
+            # The hosts of a run use half of the limit together.
+            _await_turn(120 * (requests or 1) / rate_limit)
         return super()._execute(arguments, task_vars, wrap_async)
 
 
@@ -33,3 +40,16 @@ def _read_number(arguments: dict[str, Any], name: str) -> int:
     if number < 0:
         raise ConfigurationError(name, "must be a whole number, 0 or more.")
     return number
+
+
+def _await_turn(seconds: float) -> None:
+    """Wait until `seconds` after the turn of the host before, in whichever fork that was."""
+    path = Path(C.DEFAULT_LOCAL_TMP, "keyfleet.infisical.pace")
+    with files.locked(f"{path}.lock", _LOCK_WAIT):
+        now = time.monotonic()  # the forks of a run are on one machine
+        try:
+            turn = max(now, float(path.read_text("ascii")))
+        except (FileNotFoundError, ValueError):
+            turn = now
+        path.write_text(repr(turn + seconds), "ascii")
+    time.sleep(turn - now)

@@ -295,7 +295,7 @@ from typing import Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File, checked
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, gather_facts
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import interval_minutes
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import parse_interval
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
 
@@ -405,7 +405,7 @@ def make_job(given: dict[str, Any], settings: Settings) -> Job:
         )
     return Job(
         given["name"],
-        interval_minutes(given["interval"]),
+        parse_interval(given["interval"]),
         {name: value for name, value in options.items() if name not in own},
         tuple(make_file(each, given["name"]) for each in given["files"]),
     )

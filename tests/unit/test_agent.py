@@ -243,9 +243,7 @@ def test_the_installed_library_is_unchanged() -> None:
     }
 
 
-def test_an_upgrade_keeps_only_the_previous_version(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upgrade_keeps_only_the_previous_version(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = [host.apply().version]
     for text in (b"# second\n", b"# third\n"):
         found = {**library.read_sources(), "core/errors.py": (LIBRARY / "core/errors.py").read_bytes() + text}
@@ -356,9 +354,7 @@ def test_a_removed_webhook_leaves_no_credential(host: Host) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [("file", "encrypted"), ("encrypted", "file")])
-def test_another_credential_storage_keeps_the_key(
-    host: Host, before: str, after: str
-) -> None:
+def test_another_credential_storage_keeps_the_key(host: Host, before: str, after: str) -> None:
     host.apply(replace(AGENT, credentials=before))
     key = host.key()
     host.fill()
@@ -527,9 +523,7 @@ def test_every_vault_opens_after_each_step_of_a_rotation(
     assert step > 5
 
 
-def test_a_vault_that_cannot_be_rekeyed_keeps_the_old_key(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_vault_that_cannot_be_rekeyed_keeps_the_old_key(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = (SHOP, SHOP._replace(name="till"))
     wanted = replace(AGENT, jobs=jobs)
     host.apply(wanted)
@@ -1045,9 +1039,7 @@ def refusal(wanted: Agent) -> ConfigurationError:
         ("metrics_directory", {"metrics_directory": "/a\nb"}, "must be a single line"),
     ],
 )
-def test_a_wrong_option_is_refused_by_its_name(
-    option: str, change: dict[str, Any], words: str
-) -> None:
+def test_a_wrong_option_is_refused_by_its_name(option: str, change: dict[str, Any], words: str) -> None:
     settings = replace(SETTINGS, **change.pop("settings", {}))
     error = refusal(replace(AGENT, settings=settings, **change))
     assert error.option == option and words in str(error)

@@ -24,15 +24,15 @@ ANALYZE = shutil.which("systemd-analyze") or ""
     [("1m", 1), ("15m", 15), ("60m", 60), ("1h", 60), ("120m", 120), ("6h", 360), ("24h", 1440), ("1d", 1440)],
 )
 def test_an_interval_is_in_minutes_hours_or_days(text: str, minutes: int) -> None:
-    assert schedule.interval_minutes(text) == minutes
+    assert schedule.parse_interval(text) == minutes
 
 
 def test_every_even_interval_is_accepted_and_written_back() -> None:
     divide = [*(m for m in range(1, 61) if 60 % m == 0), *(60 * h for h in range(2, 25) if 24 % h == 0)]
     assert list(schedule.INTERVALS) == divide
     for minutes in divide:
-        assert schedule.interval_minutes(schedule.interval_text(minutes)) == minutes
-        assert schedule.interval_minutes(f"{minutes}m") == minutes
+        assert schedule.parse_interval(schedule.format_interval(minutes)) == minutes
+        assert schedule.parse_interval(f"{minutes}m") == minutes
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_every_even_interval_is_accepted_and_written_back() -> None:
 )
 def test_an_invalid_interval_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"such as 15m, 6h or 1d") as refused:
-        schedule.interval_minutes(text)
+        schedule.parse_interval(text)
     assert refused.value.option == "interval"
 
 
@@ -53,7 +53,7 @@ def test_an_invalid_interval_is_refused_with_an_example(text: str) -> None:
 )  # fmt: skip
 def test_an_uneven_interval_is_refused_with_its_neighbours(text: str, named: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(named)) as refused:
-        schedule.interval_minutes(text)
+        schedule.parse_interval(text)
     assert refused.value.option == "interval"
     assert f"interval: {text} does not divide" in str(refused.value)
 
@@ -66,11 +66,11 @@ def test_an_uneven_interval_is_refused_with_its_neighbours(text: str, named: str
     ],
 )  # fmt: skip
 def test_a_calendar_starts_at_the_hour_or_at_midnight(minutes: int, expression: str) -> None:
-    assert schedule.calendar(minutes) == expression
+    assert schedule.render_calendar(minutes) == expression
 
 
 def test_the_longest_delay_leaves_time_to_start() -> None:
-    assert [schedule.longest_delay(minutes) for minutes in (1, 15, 1440)] == [58, 898, 86398]
+    assert [schedule.compute_delay(minutes) for minutes in (1, 15, 1440)] == [58, 898, 86398]
 
 
 @pytest.mark.skipif(not ANALYZE, reason="systemd-analyze is not installed")
@@ -79,7 +79,7 @@ def test_systemd_reads_a_calendar_as_one_run_an_interval(minutes: int) -> None:
     number = MINUTES_A_DAY // minutes + 1
     command = [ANALYZE, "calendar", "--base-time", f"{BASE - datetime.timedelta(seconds=1):%Y-%m-%d %H:%M:%S} UTC"]
     said = subprocess.run(
-        [*command, "--iterations", str(number), schedule.calendar(minutes)],
+        [*command, "--iterations", str(number), schedule.render_calendar(minutes)],
         capture_output=True,
         text=True,
         check=True,

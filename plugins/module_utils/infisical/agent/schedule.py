@@ -24,7 +24,7 @@ _TEXT = re.compile(r"([0-9]{1,6})([a-z])\Z")
 _UNITS = {"m": 1, "h": HOUR, "d": DAY}
 
 
-def interval_minutes(text: str) -> int:
+def parse_interval(text: str) -> int:
     """Return the minutes of an interval such as `15m`, `6h` or `1d`. Raises ConfigurationError."""
     found = _TEXT.match(text)
     if not found or found[2] not in _UNITS:
@@ -38,7 +38,7 @@ def interval_minutes(text: str) -> int:
     return minutes
 
 
-def interval_text(minutes: int) -> str:
+def format_interval(minutes: int) -> str:
     """Return an interval as options have it: `15m`, `6h`, `1d`."""
     for letter, unit in (("d", DAY), ("h", HOUR)):
         if minutes and minutes % unit == 0:
@@ -54,12 +54,12 @@ def check_interval(minutes: int, text: str = "") -> None:
     longer = [each for each in INTERVALS if each > minutes][:1]
     raise ConfigurationError(
         "interval",
-        f"{text or interval_text(minutes)} does not divide evenly into an hour or a day.",
-        hint=f"Use {' or '.join(map(interval_text, shorter + longer))}.",
+        f"{text or format_interval(minutes)} does not divide evenly into an hour or a day.",
+        hint=f"Use {' or '.join(map(format_interval, shorter + longer))}.",
     )
 
 
-def calendar(minutes: int) -> str:
+def render_calendar(minutes: int) -> str:
     """Return the `OnCalendar=` (systemd.time(7)) of an interval in minutes, from the full hour or midnight on.
 
     In UTC: on a day of 23 hours in local time, hosts with a long delay would miss a run.
@@ -75,7 +75,7 @@ def calendar(minutes: int) -> str:
     return f"*-*-* {clock}:00 UTC"
 
 
-def longest_delay(minutes: int) -> int:
+def compute_delay(minutes: int) -> int:
     """Return the `RandomizedDelaySec=` of an interval in minutes: the interval without the time that a start may take.
 
     systemd computes the next run from the start of the last one. If that start was late, past the end of its interval,

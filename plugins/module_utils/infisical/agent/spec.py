@@ -160,7 +160,7 @@ def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
         "vault": vault,
         "sync": {"job": job.name, **job.options},
         "agent": {"result_file": units.report_file(job.name), "login_file": f"{units.STATE}/login.json",
-                  "interval": schedule.interval_text(job.minutes), "rate_limit_jitter": agent.rate_limit_jitter},
+                  "interval": schedule.format_interval(job.minutes), "rate_limit_jitter": agent.rate_limit_jitter},
         "deliver": deliver,
         "notify": notify,
     }  # fmt: skip

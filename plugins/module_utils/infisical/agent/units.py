@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from .schedule import calendar, interval_text, longest_delay
+from .schedule import compute_delay, format_interval, render_calendar
 
 USER = "infisical-sync"
 UNITS = "/etc/systemd/system"
@@ -173,8 +173,8 @@ def _directory_lines(kind: str, path: str, mode: int = 0o700) -> tuple[str, str]
 def render_timer(job: str, minutes: int) -> str:
     """Return the timer of a job. The machine's id decides the delay within the interval (FixedRandomDelay=)."""
     return _render(
-        ("Unit", [f"Description=Sync of secrets from Infisical every {interval_text(minutes)}: {job}"]),
-        ("Timer", [f"OnCalendar={calendar(minutes)}", f"RandomizedDelaySec={longest_delay(minutes)}",
+        ("Unit", [f"Description=Sync of secrets from Infisical every {format_interval(minutes)}: {job}"]),
+        ("Timer", [f"OnCalendar={render_calendar(minutes)}", f"RandomizedDelaySec={compute_delay(minutes)}",
                    "FixedRandomDelay=yes", "AccuracySec=1s", "Persistent=yes"]),
         ("Install", ["WantedBy=timers.target"]),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..agent import config, report, units
 from ..agent.config import Settled
-from ..agent.schedule import interval_minutes
+from ..agent.schedule import parse_interval
 from ..core import systemd
 from ..core.errors import InfisicalError, StorageFailed
 from ..core.model import check_path, check_url, parse_json
@@ -105,7 +105,7 @@ def _configured(job: str, settled: Settled) -> dict[str, Any]:
     found["key_format"] = settled.first(("sync", "key_format")) or "{key}"
     found["normalize_names"] = bool(settled.first(("sync", "normalize_names")))
     with contextlib.suppress(InfisicalError):
-        found["interval_minutes"] = interval_minutes(settled.first(("agent", "interval")) or "")
+        found["interval_minutes"] = parse_interval(settled.first(("agent", "interval")) or "")
     found["files"] = [
         {"path": file.path, "format": file.format, "owner": file.owner, "names": list(file.names)}
         for file in settled.files()
