@@ -1,9 +1,9 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the metadata graph of a fleet up to date and writes its reports, on the controller, whatever the task's host.
+"""Updates the metadata graph of a fleet and writes its reports, on the controller, whichever host the task is for.
 
-What a thousand hosts have told is there already, and need not travel to a module.
+The metadata of the hosts is on the controller already, so there is no module to send it to.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 FILES = ("graph_file", "csv_file", "html_file")
 
-
 LOCK_SECONDS = 900.0
-"""How long to wait for another run that brings the same graph up to date: longer than all waits of its requests."""
+"""How long to wait for another run that updates the same graph: longer than all waits of its requests."""
 
 
 class ActionModule(InfisicalAction):
@@ -47,7 +46,7 @@ class ActionModule(InfisicalAction):
         given = self.checked_options(OPTIONS)
         hosts, mode = given["hosts"], _mode(given["mode"])
         if not isinstance(hosts, Mapping):
-            raise ConfigurationError("hosts", "must be a mapping of names of hosts to what they told.")
+            raise ConfigurationError("hosts", "must be a mapping of the names of hosts to their metadata.")
         paths = {name: self._path(name, given[name]) for name in FILES if given[name] is not None}
         places = {**paths, "the lock of graph_file": _lock(paths)}
         for (other, taken), (name, path) in itertools.combinations(places.items(), 2):
@@ -60,20 +59,19 @@ class ActionModule(InfisicalAction):
 
     def _path(self, name: str, given: str) -> str:
         if not given:
-            raise ConfigurationError(name, "is empty. Name a file.")
+            raise ConfigurationError(name, "must not be empty.")
         return self.controller_path(given)
 
     @contextlib.contextmanager
     def _alone(self, paths: Mapping[str, str]) -> Iterator[None]:
-        """Make the files' folders, and keep other runs out: of two that read one graph, the last would lose what the
-        other has learned."""
+        """Create the folders of the files, and let other runs wait, so that no run overwrites the update of another."""
         if self._task.check_mode:
             yield
             return
         for path in paths.values():
             fleet_graph.make_folder(os.path.dirname(path))
         lock = _lock(paths)
-        busy = f"Another run brings {paths['graph_file']} up to date. Let it finish."
+        busy = f"Another run is updating {paths['graph_file']}. Wait until it ends."
         with files.held(lock, LOCK_SECONDS, busy, f"{lock} cannot be locked"):
             yield
 
@@ -92,7 +90,7 @@ class ActionModule(InfisicalAction):
             self._display.warning(problem)
         changed = collected.changed or any(fleet_graph.mode_of(path) != mode for path in paths.values())
         if not self._task.check_mode:
-            # All are made before one is written, and the graph, which the next run begins with, is written last.
+            # Render all files before writing one. The next run starts with the graph, so write it last.
             contents = {name: collected.content(name) for name in paths}
             written: list[str] = []
             for name in sorted(paths, key="graph_file".__eq__):
@@ -104,12 +102,12 @@ class ActionModule(InfisicalAction):
             "changed": changed,
             "headline": collected.headline,
             "msg": collected.headline,
-            "summary": collected.counts(collected.after),
+            "summary": collected.summarize(collected.after),
             "time": collected.after.time,
             "problems": collected.problems,
         }
         if self._task.diff:
-            result["diff"] = {"before": collected.counts(collected.before), "after": result["summary"]}
+            result["diff"] = {"before": collected.summarize(collected.before), "after": result["summary"]}
         return result
 
 
@@ -124,7 +122,7 @@ def _mode(given: Any) -> int:
         mode = -1
     if not 0 <= mode <= 0o777 or mode & 0o602 != 0o600:
         raise ConfigurationError(
-            "mode", f"'{given}' is no octal mode such as '0640' by which its owner can read and write, and not "
-            "everybody write."
+            "mode", f"must be an octal mode like '0640' with which the owner can read and write, and not everybody can "
+            f"write (got '{given}')."
         )  # fmt: skip
     return mode

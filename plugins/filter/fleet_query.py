@@ -8,57 +8,80 @@ DOCUMENTATION = r"""
 name: fleet_query
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Ask the metadata graph of a fleet
+short_description: Ask which host holds which secret
 description:
-  - The rows of a metadata graph that fit a query, as M(keyfleet.infisical.infisical_fleet_info) gives them.
-  - "L(The guide to the fleet,ansible_collections.keyfleet.infisical.docsite.guide_fleet) describes the language and the
-    rows."
+  - Answers a query or question from the graph of a fleet, with the same rows as
+    M(keyfleet.infisical.infisical_fleet_info).
 positional: _input, query
 options:
   _input:
     description:
-      - The graph that M(keyfleet.infisical.infisical_fleet_report) has written, as the text of its file, or as data.
+      - The graph of M(keyfleet.infisical.infisical_fleet_report), as the text of its file or as data.
     type: raw
     required: true
   query:
     description:
-      - The query, such as V(type=secret state=unused).
+      - See O(keyfleet.infisical.infisical_fleet_info#module:query). Set either this or O(question).
     type: str
-    required: true
+  question:
+    description:
+      - See O(keyfleet.infisical.infisical_fleet_info#module:question).
+    type: str
+    choices: [exposed, rotate, held_by, behind, missing, late]
+  host:
+    description:
+      - See O(keyfleet.infisical.infisical_fleet_info#module:host).
+    type: str
+  secret:
+    description:
+      - See O(keyfleet.infisical.infisical_fleet_info#module:secret).
+    type: str
 seealso:
   - module: keyfleet.infisical.infisical_fleet_info
 """
 
 EXAMPLES = r"""
-- name: Hosts that do not have the current version of a secret
+- name: Print the hosts that do not have the current version of a secret
   ansible.builtin.debug:
     msg: >-
       {{ lookup('ansible.builtin.file', 'fleet/graph.json')
-         | keyfleet.infisical.fleet_query('relation=synced_to state=behind name=DB_PASSWORD')
-         | map(attribute='host') | unique }}
+         | keyfleet.infisical.fleet_query(question='behind')
+         | selectattr('name', 'eq', 'DB_PASSWORD') | map(attribute='host') | unique }}
+
+- name: Print the names of all secrets
+  ansible.builtin.debug:
+    msg: >-
+      {{ lookup('ansible.builtin.file', 'fleet/graph.json')
+         | keyfleet.infisical.fleet_query('type=secret') | map(attribute='name') }}
 """
 
 RETURN = r"""
 _value:
-  description: The rows, each a dictionary.
+  description: The rows of the answer, each a dictionary.
   type: list
   elements: dict
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import ask
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
 
 
-def fleet_query(graph: Any, query: Any) -> list[dict[str, Any]]:
-    """The rows of a graph that fit a query."""
-    if not isinstance(query, str):
-        raise AnsibleFilterError("keyfleet.infisical.fleet_query: query must be a string.")
+def fleet_query(
+    graph: Any, query: Any = "", question: Any = "", host: Any = "", secret: Any = ""
+) -> list[dict[str, Any]]:
+    """The rows that answer a query or a question."""
+    given = {"query": query, "question": question, "host": host, "secret": secret}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise AnsibleFilterError(f"keyfleet.infisical.fleet_query: {name} must be a string.")
     try:
-        return fleet_graph.ask(fleet_graph.graph_of(graph, "graph"), str(query))
+        return ask(fleet_graph.parse_graph(graph, "graph"), time.time(), **{name: str(given[name]) for name in given})
     except InfisicalError as error:
         raise AnsibleFilterError(f"keyfleet.infisical.fleet_query: {error}") from None
 

@@ -9,34 +9,47 @@ DOCUMENTATION = r"""
 module: infisical_fleet_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Ask the metadata graph of a fleet
+short_description: Ask which host holds which secret
 description:
-  - Answers a query from the graph that M(keyfleet.infisical.infisical_fleet_report) keeps in a file. Neither Infisical
-    nor a host is asked.
-  - "L(The guide to the fleet,ansible_collections.keyfleet.infisical.docsite.guide_fleet) describes the language and the
-    rows."
-  - The task is done on the controller, whichever host it is for.
+  - Answers a question from the graph that M(keyfleet.infisical.infisical_fleet_report) keeps in a file. It sends no
+    request to Infisical or to a host.
+  - "L(The guide to the fleet report,ansible_collections.keyfleet.infisical.docsite.guide_fleet) describes the rows."
+  - The task runs on the controller, whichever host it is for.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.info
 options:
   graph_file:
     description:
-      - The graph's file on the controller. A path that is relative begins at the playbook's folder.
+      - The graph file on the controller. A relative path starts at the folder of the playbook.
     type: path
     required: true
+  question:
+    description:
+      - The question to answer. Set either this or O(query).
+      - V(exposed) returns the secrets on O(host), with the other hosts that hold them.
+      - V(rotate) returns the hosts, jobs and files with O(secret).
+      - V(held_by) returns the vaults that hold O(secret), in which version.
+      - V(behind) returns the vaults that hold an older version than Infisical.
+      - V(missing) returns the vaults that lack a secret of their job.
+      - V(late) returns the vaults without a successful sync for two intervals.
+    type: str
+    choices: [exposed, rotate, held_by, behind, missing, late]
+  host:
+    description:
+      - A host's name in the inventory. Required with O(question=exposed).
+    type: str
+  secret:
+    description:
+      - A secret's name, or its id in the graph. A name finds the secrets with this name in all locations.
+      - Required with O(question=rotate) and O(question=held_by).
+    type: str
   query:
     description:
-      - Words of the form C(key=value), quoted as in a shell. One of them is C(type=) with V(service),
-        V(secret_project), V(secret), V(agent_vault) or V(source), C(relation=) with V(belongs_to), V(hosted_by),
-        V(synced_to) or V(missing_on), C(rotate=) with the name or id of a secret, or C(exposed=) with the name of a
-        host.
-      - The others choose among the rows by what they have under a key. Values may be patterns, such as V(DB_*); a key
-        that is given more than once may have any of its values.
-      - V(intervals=3) with V(type=agent_vault) says after how many intervals without a sync a vault is late, by default
-        two.
+      - V(type=secret) returns all secrets.
+      - V(type=secret_project) returns all projects.
+      - V(relation=belongs_to target=ID) returns the secrets of the project with this id.
     type: str
-    required: true
 attributes:
   action:
     details:
@@ -44,7 +57,7 @@ attributes:
   action_group:
     support: none
     details:
-      - The module does not talk to Infisical, and takes none of the shared options.
+      - The module sends no request to Infisical, and does not use the shared options.
     membership: []
   async:
     support: none
@@ -55,62 +68,71 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Hosts whose vault is behind, and for how long
+- name: Get the hosts that are behind
   keyfleet.infisical.infisical_fleet_info:
     graph_file: fleet/graph.json
-    query: relation=synced_to state=behind
+    question: behind
   register: behind
 
-- name: Where a leaked secret is to be rotated
+- name: Find every host and file with a leaked secret
   keyfleet.infisical.infisical_fleet_info:
     graph_file: fleet/graph.json
-    query: rotate=DB_PASSWORD environment=prod
-  register: places
+    question: rotate
+    secret: DB_PASSWORD
+  register: leaked
+
+- name: Get all secrets
+  keyfleet.infisical.infisical_fleet_info:
+    graph_file: fleet/graph.json
+    query: type=secret
+  register: secrets
+
+- name: Print the names of secrets that no host holds
+  ansible.builtin.debug:
+    msg: "{{ secrets.rows | selectattr('state', 'eq', 'unused') | map(attribute='name') }}"
 """
 
 RETURN = r"""
 rows:
-  description: The rows that fit, each a dictionary. Which keys they have hangs on what O(query) asks for.
+  description: The rows of the answer, each a dictionary. The guide lists their keys.
   returned: success
   type: list
   elements: dict
   sample:
-    - source: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d/prod/shop/DB_PASSWORD
-      target: web1/shop
+    - id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d/prod/shop/DB_PASSWORD
+      name: DB_PASSWORD
+      project: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
+      project_name: Shop
+      environment: prod
+      path: /shop
       host: web1
       job: shop
-      name: DB_PASSWORD
-      path: /shop
-      environment: prod
-      project: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
       version: 3
       current_version: 4
-      synced_at: "2026-01-12T08:15:00Z"
       state: behind
       behind_seconds: 5400
+      synced_at: "2026-01-12T08:15:00Z"
 problems:
-  description:
-    - What Infisical could not be asked for when the graph was last brought up to date, a sentence each; the same as the
-      task's warning. What an answer says of these may be old.
+  description: What Infisical did not list at the last update of the graph, in sentences. Answers about it may be old.
   returned: success
   type: list
   elements: str
   sample: []
 unknown_hosts:
   description:
-    - Hosts with a vault of which nobody knows what it holds, because they do not answer, or it cannot be opened. The
-      task warns of them too. They may have what O(query) asks for.
+    - Hosts with a vault whose content is unknown, because the host does not answer or the vault cannot be opened. Any
+      secret may be on them.
   returned: success
   type: list
   elements: str
   sample: []
 count:
-  description: How many there are.
+  description: The number of rows.
   returned: success
   type: int
   sample: 1
 time:
-  description: The time of the graph, in UTC. What is older than something is counted from now, not from then.
+  description: The time of the graph, in UTC. Ages and lateness are relative to the time of the task.
   returned: success
   type: str
   sample: "2026-01-15T10:30:00Z"
@@ -123,10 +145,10 @@ hint:
   description: What to do about the failure. Empty if the message says it all.
   returned: failure
   type: str
-  sample: Check project_id, environment and secret_path.
+  sample: Write it with infisical_fleet_report.
   version_added: 0.3.0
 http_status:
-  description: Always V(null), because Infisical is not asked.
+  description: Always V(null), because no request is sent.
   returned: failure
   type: int
   sample: null

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The metadata graph on the controller: its file read, brought up to date, written with its reports, and asked."""
+"""The metadata graph on the controller: read its file, update it, and write it with its reports."""
 
 from __future__ import annotations
 
@@ -19,9 +19,18 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import shown
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import format_time
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.collect import inquire
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import documents
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.collect import ask_server
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import (
+    Graph,
+    HostAnswer,
+    is_same,
+    locations_to_list,
+    merge_hosts,
+    merge_server,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import Snapshot
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.table import render_table
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import View, view
 
@@ -31,27 +40,23 @@ if TYPE_CHECKING:
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api
 
 
-_LONGEST = 64 << 20
-"""Characters of what one host tells, in JSON: more is not what an agent tells."""
-
-
 @dataclass
 class Collected:
-    """The graph as it was and as it is `now` (seconds since the epoch), and what could not be had for it."""
+    """The graph before and after an update at `now` (seconds since the epoch), and the problems during the update."""
 
-    before: fleet.Graph
-    after: fleet.Graph
+    before: Graph
+    after: Graph
     now: float
     problems: list[str] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
-        """Whether anything is new but the times at which was asked."""
-        return not fleet.same_facts(self.before, self.after)
+        """Whether anything but the times of answers has changed."""
+        return not is_same(self.before, self.after)
 
-    def counts(self, graph: fleet.Graph) -> dict[str, int]:
-        """How many there are of everything in one of the two."""
-        return dict(fleet_query.summary(graph, self.now))
+    def summarize(self, graph: Graph) -> dict[str, int]:
+        """The summary of one of the two graphs."""
+        return Snapshot(graph, self.now).summary()
 
     @cached_property
     def _view(self) -> View:
@@ -63,57 +68,55 @@ class Collected:
         return fleet_page.headline(self._view)
 
     def content(self, option: str) -> bytes:
-        """What the file that an option names is to hold."""
+        """The content of the file that an option names."""
         if option == "graph_file":
-            return json.dumps(fleet.document(self.after), separators=(",", ":")).encode("ascii") + b"\n"
+            return json.dumps(documents.render_graph(self.after), separators=(",", ":")).encode("ascii") + b"\n"
         if option == "csv_file":
-            return fleet_query.table(self.after, self.now)
+            return render_table(Snapshot(self.after, self.now))
         return fleet_page.page(self._view).encode("utf-8")
 
 
-def collect(before: fleet.Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:
-    """Bring the graph up to date with what hosts told ({name: metadata, or nothing where one did not answer}) and the
-    server tells. Raises InfisicalError."""
+def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:
+    """Update the graph with the metadata of hosts ({name: metadata, or nothing if it did not answer}) and the listings
+    of the server. Raises InfisicalError."""
     now = time.time()
     moment = format_time(now)
     problems: list[str] = []
-    answers = {str(host): _answer(str(host), told, moment, problems) for host, told in hosts.items()}
-    after = fleet.with_hosts(before, answers, moment, forget_absent=forget_absent)
-    if fleet.places_to_ask(after):
-        asked = api()
-        found = inquire(asked, after)
+    answers = {str(host): _answer(str(host), metadata, moment, problems) for host, metadata in hosts.items()}
+    after = merge_hosts(before, answers, moment, forget_absent=forget_absent)
+    if locations_to_list(after):
+        server = api()
+        found = ask_server(server, after)
         problems += found.warnings
-        after = fleet.with_server(after, asked.transport.settings.url, found.projects, found.listings, moment)
+        after = merge_server(after, server.transport.settings.url, found.projects, found.listings, moment)
     return Collected(before, after, now, list(map(shown, problems)))
 
 
-def _answer(host: str, told: Any, moment: str, problems: list[str]) -> fleet.HostAnswer | None:
-    """What a host told; what is no metadata is no answer, because hosts are not trusted to tell the right thing."""
-    if told is None or told == "":
+def _answer(host: str, metadata: Any, moment: str, problems: list[str]) -> HostAnswer | None:
+    """The answer of a host. Invalid metadata counts as no answer, because a host may be compromised."""
+    if metadata is None or metadata == "":
         return None
     try:
-        if isinstance(told, str) and len(told) > _LONGEST:
-            raise ConfigurationError("metadata", "is too long.")
-        return fleet.parsed_answer(_data(told, "metadata"), moment)
+        return documents.parse_host(_data(metadata, "metadata"), moment)
     except ConfigurationError as error:
         problems.append(f"The host {host} counts as one that did not answer: {error}")
         return None
 
 
-def graph_of(data: Any, where: str) -> fleet.Graph:
-    """The graph of a document, or of its JSON text; `where` names it in errors. Raises ConfigurationError."""
-    return fleet.parsed(_data(data, where), where)
+def parse_graph(data: Any, option: str) -> Graph:
+    """The graph of a document, or of its JSON text; `option` names it in errors. Raises ConfigurationError."""
+    return documents.parse_graph(_data(data, option), option)
 
 
-def _data(given: Any, where: str) -> Any:
+def _data(given: Any, option: str) -> Any:
     try:
         return json.loads(given) if isinstance(given, (str, bytes)) else _plain(given)
     except (ValueError, RecursionError):
-        raise ConfigurationError(where, "is no JSON.") from None
+        raise ConfigurationError(option, "must be valid JSON.") from None
 
 
 def _plain(given: Any) -> Any:
-    """Data without the types that Ansible gives to what it has read."""
+    """Data without the types that Ansible adds when it reads JSON or YAML."""
     if isinstance(given, Mapping):
         return {str(key): _plain(value) for key, value in given.items()}
     if isinstance(given, (list, tuple)):
@@ -123,32 +126,33 @@ def _plain(given: Any) -> Any:
     return next((kind(given) for kind in (str, int, float) if isinstance(given, kind)), given)
 
 
-def read(path: str, *, missing_is_empty: bool = False) -> fleet.Graph:
+def read(path: str, *, missing_is_empty: bool = False) -> Graph:
     """The graph in a file. Raises InfisicalError."""
     try:
         raw = files.read_regular(path)
     except FileNotFoundError:
         if missing_is_empty:
-            return fleet.Graph()
-        raise ConfigurationError("graph_file", f"'{path}' does not exist. infisical_fleet_report writes it.") from None
+            return Graph()
+        problem = f"'{path}' does not exist."
+        raise ConfigurationError("graph_file", problem, hint="Write it with infisical_fleet_report.") from None
     except OSError as error:
         raise files.explained(error, f"The graph {path} cannot be read", path) from None
     try:
-        return graph_of(raw, "graph_file")
+        return parse_graph(raw, "graph_file")
     except ConfigurationError as error:
-        raise ConfigurationError("graph_file", f"'{path}' {str(error).partition(': ')[2]}") from None
+        raise error.reworded(error.problem.replace(": ", f": '{path}' ", 1)) from None
 
 
 def make_folder(path: str) -> None:
-    """Make a folder for its owner only, where there is none; what it lies in must be there. Raises InfisicalError."""
+    """Create a folder for its owner only, if it does not exist; its parent must exist. Raises InfisicalError."""
     try:
         Path(path).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise files.explained(error, f"The folder {path} cannot be made", path) from None
+        raise files.explained(error, f"The folder {path} cannot be created", path) from None
 
 
 def mode_of(path: str) -> int | None:
-    """The mode of a file, None where there is none that can be looked at."""
+    """The mode of a file, or None if it does not exist or cannot be read."""
     try:
         return stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
@@ -156,13 +160,8 @@ def mode_of(path: str) -> int | None:
 
 
 def write(path: str, data: bytes, mode: int) -> None:
-    """Put `data` in place of a file. Raises InfisicalError."""
+    """Replace a file by `data`. Raises InfisicalError."""
     try:
         files.write_atomic(path, data, mode)
     except OSError as error:
         raise files.explained(error, f"{path} cannot be written", path) from None
-
-
-def ask(graph: fleet.Graph, query: str) -> list[dict[str, Any]]:
-    """The rows that fit a query now. Raises ConfigurationError."""
-    return fleet_query.ask(graph, query, time.time())

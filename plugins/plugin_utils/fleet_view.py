@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import (
-    AgentVault,
-    Graph,
-    parse_time,
-)
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import (
-    Facts,
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import parse_time
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import AgentVault, Graph
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import (
+    Snapshot,
     problems,
     unknown_hosts,
 )
@@ -115,11 +112,11 @@ class View:
 
 def view(graph: Graph, now: float) -> View:
     """What the page shows of a graph at `now` (seconds since the epoch); rows that need attention come first."""
-    facts = Facts(graph, now)
+    snapshot = Snapshot(graph, now)
     vaults: dict[str, list[AgentVault]] = defaultdict(list)
     for vault in graph.vaults.values():
         vaults[vault.host].append(vault)
-    hosts = [_host(facts, name, vaults[name]) for name in sorted(vaults, key=_natural)]
+    hosts = [_host(snapshot, name, vaults[name]) for name in sorted(vaults, key=_natural)]
     secrets = sorted(_secrets(graph, hosts), key=lambda one: (_natural(one.name), one[2:5]))
     return View(
         now=now,
@@ -133,37 +130,37 @@ def view(graph: Graph, now: float) -> View:
     )
 
 
-def _host(facts: Facts, name: str, vaults: Sequence[AgentVault]) -> Host:
+def _host(snapshot: Snapshot, name: str, vaults: Sequence[AgentVault]) -> Host:
     urgency = {code: number for number, code in enumerate(STATES)}
     cells: dict[str, str] = {}
     for vault in vaults:
-        for id_, code in _cells(facts, vault):
+        for id_, code in _cells(snapshot, vault):
             if id_ not in cells or urgency[code] < urgency[cells[id_]]:
                 cells[id_] = code
-    jobs = sorted((_job(facts, vault) for vault in vaults), key=lambda job: (URGENCY.index(job.state), job.name))
+    jobs = sorted((_job(snapshot, vault) for vault in vaults), key=lambda job: (URGENCY.index(job.state), job.name))
     return Host(_plain(name), jobs, cells, Counter(map(STATES.__getitem__, cells.values())))
 
 
-def _cells(facts: Facts, vault: AgentVault) -> Iterable[tuple[str, str]]:
-    is_unsure = vault.silent or vault.problem is not None or facts.is_late(vault)
+def _cells(snapshot: Snapshot, vault: AgentVault) -> Iterable[tuple[str, str]]:
+    is_unsure = vault.silent or vault.problem is not None or snapshot.is_late(vault)
     for hold in vault.holds:
-        state = facts.state_of_hold(hold)
+        state = snapshot.state_of_hold(hold)
         if state == "behind":
-            lag = facts.graph.secrets[hold.secret].version - hold.version
+            lag = snapshot.graph.secrets[hold.secret].version - hold.version
             yield hold.secret, LAGS[min(max(lag, 0), len(LAGS) - 1)]
         else:
             yield hold.secret, "s" if is_unsure and state == "current" else state[0]
-    for id_ in facts.missing(vault):
+    for id_ in snapshot.missing(vault):
         yield id_, "m"
 
 
-def _job(facts: Facts, vault: AgentVault) -> Job:
-    state, note = facts.state_of_vault(vault), ""
+def _job(snapshot: Snapshot, vault: AgentVault) -> Job:
+    state, note = snapshot.state_of_vault(vault), ""
     message = vault.problem or ("" if vault.conclusion == "ok" else vault.message)
     if state == "silent" and vault.answered_at:
-        note = f"last answer {duration(facts.age(vault.answered_at) or 0)} ago"
+        note = f"last answer {duration(snapshot.age(vault.answered_at) or 0)} ago"
     elif state == "stale":
-        note = f"last sync {facts.intervals_since(vault) or 0:,.0f} intervals ago"
+        note = f"last sync {snapshot.intervals_since(vault) or 0:,.0f} intervals ago"
     elif state == "never" and not vault.job:
         note, message = "no job", ""
     elif state == "failed" and vault.problem is not None:
@@ -181,13 +178,13 @@ def _secrets(graph: Graph, hosts: Iterable[Host]) -> Iterable[Secret]:
         for id_, code in host.cells.items():
             found[id_].setdefault(STATES[code], []).append(host.name)
     for id_, secret in graph.secrets.items():
-        place, project = secret.place, graph.projects.get(secret.place.project)
+        location, project = secret.location, graph.projects.get(secret.location.project_id)
         yield Secret(
             id=id_,
             name=_plain(secret.name),
-            project=_plain((project and (project.name or project.slug)) or place.project),
-            environment=_plain(place.environment),
-            path=_plain(place.path),
+            project=_plain((project and (project.name or project.slug)) or location.project_id),
+            environment=_plain(location.environment),
+            path=_plain(location.secret_path),
             version=secret.version,
             updated=parse_time(secret.updated_at) or 0,
             hosts=found[id_],

@@ -1,10 +1,9 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the metadata graph of a large fleet costs: from what hosts and the server told to the files of the report.
+"""Measures an update of the metadata graph of a large fleet, from the answers of hosts and server to the report.
 
-Each figure is of a process of its own. The second graph is the one that is usual: the first one is read and brought up
-to date.
+Each figure is measured in its own process. The second figure is the usual case: an existing graph is updated.
 """
 
 from __future__ import annotations
@@ -14,10 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import astuple
 from pathlib import Path
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import documents
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import rows as fleet_query
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import Snapshot
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.table import render_table
 from row import Row
 from simulated_fleet import NOW, SERVICE, Simulated
 
@@ -26,29 +29,28 @@ MOST_SECONDS, MOST_MEGABYTES = 10, 500
 
 
 def build(folder: Path) -> None:
-    """Bring the graph in `folder` up to date and write the table; print seconds of the processor, because others use
-    it too, and the peak of this process's memory in MB.
+    """Update the graph in `folder` and write the table; print the processor time in seconds and the peak memory in MB.
 
-    What the simulated hosts tell is read before, because it is Ansible that does that in a run.
+    The answers of the simulated hosts are read before, because Ansible does that in a run.
     """
     lines = (folder / "told.jsonl").read_text("utf-8").splitlines()
     listings = [
-        fleet.Listed(fleet.Place(*place), secrets=[fleet.ListedSecret(*row) for row in rows])
-        for place, rows in json.loads((folder / "listings.json").read_text("utf-8"))
+        fleet.FolderListing(Location(*location), secrets=[fleet.ListedSecret(*row) for row in rows])
+        for location, rows in json.loads((folder / "listings.json").read_text("utf-8"))
     ]
     graph_file = folder / "graph.json"
     started = time.process_time()
-    before = fleet.parsed(json.loads(graph_file.read_bytes())) if graph_file.exists() else fleet.Graph()
+    before = documents.parse_graph(json.loads(graph_file.read_bytes())) if graph_file.exists() else fleet.Graph()
     answers: dict[str, fleet.HostAnswer | None] = {}
     for line in lines:
         host, told = line.split("\t", 1)
-        answers[host] = fleet.parsed_answer(json.loads(told), "2027-01-15T08:00:00Z") if told else None
-    graph = fleet.with_hosts(before, answers, "2027-01-15T08:00:00Z")
-    graph = fleet.with_server(graph, SERVICE, [], listings, "2027-01-15T08:00:00Z")
-    graph_file.write_text(json.dumps(fleet.document(graph), separators=(",", ":")), "utf-8")
+        answers[host] = documents.parse_host(json.loads(told), "2027-01-15T08:00:00Z") if told else None
+    graph = fleet.merge_hosts(before, answers, "2027-01-15T08:00:00Z")
+    graph = fleet.merge_server(graph, SERVICE, [], listings, "2027-01-15T08:00:00Z")
+    graph_file.write_text(json.dumps(documents.render_graph(graph), separators=(",", ":")), "utf-8")
     built = time.process_time() - started
-    (folder / "report.csv").write_bytes(fleet_query.table(graph, NOW))
-    fleet_query.summary(graph, NOW)
+    (folder / "report.csv").write_bytes(render_table(Snapshot(graph, NOW)))
+    Snapshot(graph, NOW).summary()
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     print(built, time.process_time() - started, int(peak.split()[1]) / 1024)
 
@@ -61,7 +63,7 @@ def rows() -> list[Row]:
         simulated = Simulated(HOSTS, SECRETS)
         told = (f"{host}\t{'' if data is None else json.dumps(data)}" for host, data in simulated.answers().items())
         (folder / "told.jsonl").write_text("\n".join(told), "utf-8")
-        listings = [(one.place, one.secrets) for one in simulated.listings()]
+        listings = [(astuple(one.location), one.secrets) for one in simulated.listings()]
         (folder / "listings.json").write_text(json.dumps(listings), "utf-8")
         for which in ("a new graph", "a graph brought up to date"):
             command = [sys.executable, str(Path(__file__)), name]

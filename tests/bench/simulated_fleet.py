@@ -16,11 +16,14 @@ import random
 import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import parse_time
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import documents
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
 
 SERVICE = "https://infisical.example.com"
@@ -34,7 +37,7 @@ TEAMS = ("shop", "billing", "platform", "search", "mobile", "warehouse", "identi
 class Secret:
     """A secret of the simulated server."""
 
-    place: fleet.Place
+    location: Location
     name: str
     version: int
     updated_at: str
@@ -53,26 +56,25 @@ class Simulated:
         self.random = random.Random(seed)
         self.names = [f"{self.random.choice(('web', 'db', 'app', 'job'))}{number:04}" for number in range(1, hosts + 1)]
         self.projects = [
-            fleet.Project(str(uuid.UUID(int=number + 1, version=4)), team.title(), team, SERVICE)
+            fleet.KnownProject(str(uuid.UUID(int=number + 1, version=4)), team.title(), team, SERVICE)
             for number, team in enumerate(TEAMS)
         ]
         self.folders = [
-            fleet.Place(project.id, environment, f"/{project.slug}")
+            Location(project.id, environment, f"/{project.slug}")
             for project in self.projects
             for environment in ("prod", "staging")
         ]
         self.secrets = {folder: list(self._secrets(folder, secrets)) for folder in self.folders}
 
-    def _secrets(self, folder: fleet.Place, count: int) -> Iterator[Secret]:
+    def _secrets(self, folder: Location, count: int) -> Iterator[Secret]:
         for number in range(count):
             name = f"{self.random.choice(WORDS)}_{self.random.choice(KINDS)}_{number:03}"
             recent = self.random.random() < 0.01
             age = self.random.uniform(600, 90_000) if recent else self.random.uniform(1e5, 3e7)
-            place = (
-                folder if number % 3 else folder._replace(path=f"{folder.path}/{WORDS[number % len(WORDS)].lower()}")
-            )
+            below = "" if number % 3 else f"/{WORDS[number % len(WORDS)].lower()}"
+            location = replace(folder, secret_path=folder.secret_path + below)
             id_ = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
-            yield Secret(place, name, self.random.randint(2, 9), self.time(age), id_)
+            yield Secret(location, name, self.random.randint(2, 9), self.time(age), id_)
 
     def time(self, age: float) -> str:
         """The time of `age` seconds before now."""
@@ -89,32 +91,32 @@ class Simulated:
         interval = self.random.choice((15, 15, 15, 60))
         age = interval * 60 * self.random.uniform(3, 400) if stale or failed else interval * 60 * self.random.random()
         secrets = [] if never and not (stale or failed) else self.secrets[folder]
-        places = sorted({secret.place for secret in secrets})
+        places = sorted({secret.location for secret in secrets})
         rows = []
         for secret in secrets:
-            changed = fleet.parse_time(secret.updated_at) or 0.0
+            changed = parse_time(secret.updated_at) or 0.0
             fresh = changed < NOW - age
             if not fresh and self.random.random() < 0.1:
                 continue  # made since its last sync
             synced = max(changed, NOW - 1e7) if fresh else NOW - age - self.random.uniform(1e5, 1e6)
             version = secret.version if fresh else secret.version - 1
-            place = places.index(secret.place)
+            place = places.index(secret.location)
             rows.append([secret.name, place, None, version, self.time(NOW - synced), secret.id])
         never_synced = not secrets
         wrong = failed and not stale
         return {
-            "schema": fleet.METADATA_SCHEMA,
-            "version": fleet.VERSION,
+            "schema": documents.METADATA_SCHEMA,
+            "version": documents.VERSION,
             "host": self.names[number],
             "time": self.time(0),
             "agent": "0.3.0",
             "jobs": [
                 {
-                    "job": folder.path.strip("/"),
+                    "job": folder.secret_path.strip("/"),
                     "service": SERVICE,
-                    "project_ids": [folder.project],
+                    "project_ids": [folder.project_id],
                     "environment": folder.environment,
-                    "secret_path": folder.path,
+                    "secret_path": folder.secret_path,
                     "recursive": True,
                     "key_format": "{key}",
                     "normalize_names": False,
@@ -126,10 +128,10 @@ class Simulated:
                     "problem": None,
                     "generation": 0 if never_synced else self.random.randint(1, 400),
                     "files": [
-                        {"path": f"/run/infisical-sync{folder.path}/app.env", "format": "dotenv", "owner": "app",
+                        {"path": f"/run/infisical-sync{folder.secret_path}/app.env", "format": "dotenv", "owner": "app",
                          "names": []},
                     ],
-                    "places": [list(place) for place in places],
+                    "places": [list(astuple(place)) for place in places],
                     "secrets": rows,
                 }
             ],
@@ -139,14 +141,14 @@ class Simulated:
         """The documents of all hosts by their names."""
         return {name: self.metadata(number) for number, name in enumerate(self.names)}
 
-    def listings(self) -> list[fleet.Listed]:
+    def listings(self) -> list[fleet.FolderListing]:
         """What the server tells: one listing of each environment."""
         return [
-            fleet.Listed(
-                folder._replace(path="/"),
+            fleet.FolderListing(
+                fleet.root_of(folder),
                 secrets=[
                     *(
-                        fleet.ListedSecret(one.place.path, one.name, one.version, one.updated_at, one.id)
+                        fleet.ListedSecret(one.location.secret_path, one.name, one.version, one.updated_at, one.id)
                         for one in self.secrets[folder][:-1]
                     ),
                     fleet.ListedSecret("/archive", "OLD_LICENCE_KEY", 1, self.time(4e7), "old"),
@@ -160,15 +162,15 @@ def graph(simulated: Simulated) -> fleet.Graph:
     """The graph of a simulated fleet: of those that do not answer now, as it was a day before."""
     time, before = simulated.time(0), simulated.time(86_400)
     parsed = {
-        name: None if data is None else fleet.parsed_answer(data, time) for name, data in simulated.answers().items()
+        name: None if data is None else documents.parse_host(data, time) for name, data in simulated.answers().items()
     }
     silent = {
-        name: fleet.parsed_answer(simulated.metadata(number, always=True), before)
+        name: documents.parse_host(simulated.metadata(number, always=True), before)
         for number, name in enumerate(simulated.names)
         if parsed[name] is None
     }
-    found = fleet.with_hosts(fleet.with_hosts(fleet.Graph(), silent, before), parsed, time)
-    return fleet.with_server(found, SERVICE, simulated.projects, simulated.listings(), time)
+    found = fleet.merge_hosts(fleet.merge_hosts(fleet.Graph(), silent, before), parsed, time)
+    return fleet.merge_server(found, SERVICE, simulated.projects, simulated.listings(), time)
 
 
 def main(arguments: list[str]) -> int:
@@ -180,7 +182,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     found = graph(Simulated(given.hosts, given.secrets, given.seed))
-    given.output.write_text(json.dumps(fleet.document(found), separators=(",", ":")), "utf-8")
+    given.output.write_text(json.dumps(documents.render_graph(found), separators=(",", ":")), "utf-8")
     return 0
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import parsed
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.documents import parse_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import view
 from page.graphs import NOW, Graph
@@ -105,7 +105,7 @@ def show(open_file: Open, tmp_path: Path) -> Open:
 
     def show_graph(graph: Graph, scheme: str = "light") -> Watched:
         path = tmp_path / "fleet.html"
-        path.write_text(page(view(parsed(graph), NOW)), encoding="utf-8")
+        path.write_text(page(view(parse_graph(graph), NOW)), encoding="utf-8")
         return open_file(path, scheme)
 
     return show_graph

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import parsed
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.documents import parse_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import view
 from axe_playwright_python.sync_playwright import Axe
@@ -32,7 +32,7 @@ FLEETS: dict[str, Callable[[], Graph]] = {
 
 
 def html_of(graph: Graph) -> str:
-    return page(view(parsed(graph), NOW))
+    return page(view(parse_graph(graph), NOW))
 
 
 def texts(found: Locator) -> list[str]:

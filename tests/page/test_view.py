@@ -9,14 +9,14 @@ import json
 from collections import Counter
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import parsed
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.documents import parse_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import View, duration, view
 from page.graphs import INTERVAL, NOW, Graph, format_time, healthy, troubled
 
 
 def view_of(graph: Graph) -> View:
-    return view(parsed(graph), NOW)
+    return view(parse_graph(graph), NOW)
 
 
 def texts(graph: Graph) -> list[str]:

@@ -40,7 +40,7 @@ _ECMASCRIPT_SPACE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Location:
     """Where secrets lie: a folder (`secret_path`) of an environment (slug) of a project (id)."""
 

@@ -1,19 +1,17 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Infisical is asked for the metadata graph: names and versions of secrets, and names of projects; no value.
+"""Lists the names and versions of secrets and the names of projects in Infisical for the metadata graph.
 
-Values are asked to be hidden; those of a server that does not do that are dropped with its answer.
+The server hides the values. If it does not, they are dropped with its answer.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..client.api import Api
-from ..client.api import Project as ServerProject
+from ..client.api import Api, Project
 from ..client.remote import Remote
 from ..core.errors import (
     Forbidden,
@@ -30,241 +28,190 @@ from ..core.errors import (
     no_project,
 )
 from ..core.model import Location, Secret
-from .graph import Graph, Listed, ListedSecret, Place, Project, places_to_ask
+from .graph import (
+    FolderListing,
+    Graph,
+    KnownProject,
+    ListedSecret,
+    covers,
+    locations_to_list,
+    root_of,
+)
 
 _Rows = Sequence[ListedSecret]
 
-_OF_ONE = (Forbidden, ScopeMissing, RequestInvalid, ServerFailed, RateLimited, NotJson, RouteMissing)
-"""What concerns one question, so that the others are still asked. After anything else, none is."""
+_OF_ONE_REQUEST = (Forbidden, ScopeMissing, RequestInvalid, ServerFailed, RateLimited, NotJson, RouteMissing)
+"""Errors that concern a single request, so that the other locations are still listed."""
 
-_LISTS_NO_PROJECTS = (Forbidden, TokenRejected)
-"""How servers of 2024 refuse a machine identity the list of projects; each by its id they tell."""
+_CANNOT_LIST_PROJECTS = (Forbidden, TokenRejected)
+"""How servers of 2024 refuse to list the projects of a machine identity; they return each project by its id."""
 
-MOST_IN_VAIN = 50
-"""How many questions may be in vain that a host is the cause of, before nothing more is asked that it alone names."""
-
-_COST_OF_AN_ERROR = 25
-"""So many of them does an answer count that the server took a while to fail with."""
+_MOST_SERVER_ERRORS = 2
+"""After so many server errors no further request is sent, because each of them takes as long as its waits."""
 
 _MOST_WARNINGS = 20
 
 
 @dataclass
-class Inquiry:
-    """What the server told: for `fleet.with_server`, and what a person should know."""
+class ServerAnswer:
+    """What the server has listed, for `graph.merge_server`, and warnings."""
 
-    projects: list[Project] = field(default_factory=list)
-    listings: list[Listed] = field(default_factory=list)
+    projects: list[KnownProject] = field(default_factory=list)
+    listings: list[FolderListing] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def inquire(api: Api, graph: Graph) -> Inquiry:
-    """Ask the server for all that jobs pull and vaults hold.
+def ask_server(api: Api, graph: Graph) -> ServerAnswer:
+    """List everything that jobs pull and vaults hold.
 
-    What it cannot list, or an Infisical that is not reached, is a problem of the listing and a warning. Raises
-    InfisicalError for what is to be put right first: credentials, options, certificates.
+    A location that cannot be listed is a listing with a problem, and a warning. Raises InfisicalError if the
+    credentials, options or certificates are wrong.
     """
-    return _Inquiry(api, graph).run()
+    return _Lister(api, graph).run()
 
 
-class _Inquiry:
+class _Lister:
     def __init__(self, api: Api, graph: Graph) -> None:
         self.api = api
         self.graph = graph
-        self.done = Inquiry()
-        self.listed: list[tuple[Place, _Rows]] = []
+        self.answer = ServerAnswer()
+        self.listed: list[tuple[Location, _Rows]] = []
         self.stopped: InfisicalError | None = None
         self.server_errors = 0
-        self.in_vain: Counter[str] = Counter()
-        self.over = ScopeMissing(
-            f"It was not asked for, because the hosts that name it have named {MOST_IN_VAIN} other projects, "
-            "environments or folders, or more, of which Infisical has nothing, or nothing for this identity.",
-            hint="",
-        )
-        self.projects: dict[str, ServerProject | None] = {}
-        self.asks_for_each = False
+        self.projects: dict[str, Project | None] = {}
+        self.must_ask_for_each = False
         self.rejected: InfisicalError | None = None
-        self.held: set[Place] = set()
-        self.named: dict[Place, set[str]] = {}
-        self.told: set[Place] = set()
-        self._note_who_names_what()
+        secrets = graph.secrets
+        self.held = {secrets[hold.secret].location for vault in graph.vaults.values() for hold in vault.holds}
+        listed = {secret.location for secret in secrets.values() if secret.updated_at is not None}
+        self.listed_before = listed | {root_of(location) for location in listed}
 
-    def _note_who_names_what(self) -> None:
-        """The folders that vaults hold something of; the hosts that name each folder, environment and project; and
-        which of these the server has told of."""
-        secrets = self.graph.secrets
-        for vault in self.graph.vaults.values():
-            held = {secrets[hold.secret].place for hold in vault.holds}
-            self.held |= held
-            for place in held.union(vault.scope.places):
-                for wider in _and_around(place):
-                    self.named.setdefault(wider, set()).add(vault.host)
-        for secret in secrets.values():
-            if secret.updated_at is not None:
-                self.told.update(_and_around(secret.place))
+    def _in_order(self, locations: Iterable[Location]) -> list[Location]:
+        """Locations that the server has listed before come first, because a host may have invented the others."""
+        return sorted(locations, key=lambda location: (location not in self.listed_before, location))
 
-    def _in_order(self, places: Iterable[Place]) -> list[Place]:
-        """What the server has told of before comes first, then what most hosts name."""
-        return sorted(places, key=lambda place: (place not in self.told, -len(self.named[place]), place))
-
-    def run(self) -> Inquiry:
-        asked = places_to_ask(self.graph)
+    def run(self) -> ServerAnswer:
+        asked = locations_to_list(self.graph)
         if asked:
-            self._list_projects({root.project for root in asked})
+            self._list_projects({root.project_id for root in asked})
         for root in self._in_order(asked):
-            problem = self._problem_of(root)
+            problem = self._find_problem(root)
             if problem is not None:
-                self._failed(root, problem)
+                self._fail(root, problem)
             else:
-                self._environment(root, asked[root])
+                self._list_environment(root, asked[root])
         if self.rejected is not None and not self.listed and not any(self.projects.values()):
-            raise self.rejected  # not of one project, but all of the token
-        service = self.api.transport.settings.url
-        found = self.projects.values()
-        self.done.projects = [Project(one.id, one.name, one.slug, service) for one in found if one]
-        for place, rows in self.listed:
-            unseen = self._unseen(place, rows)
-            self.done.listings.append(Listed(place, True, rows, left_out=frozenset(one.path for one in unseen)))
+            raise self.rejected  # the server rejects the token for every project
+        self.answer.projects = [KnownProject(one.id, one.name, one.slug) for one in self.projects.values() if one]
+        for location, rows in self.listed:
+            unseen = self._find_unseen(location, rows)
+            left_out = frozenset(one.secret_path for one in unseen)
+            self.answer.listings.append(FolderListing(location, True, rows, left_out=left_out))
             for folder in unseen:
-                self._folder(folder, recursive=False)
-        left = len(self.done.warnings) - _MOST_WARNINGS
+                self._list_folder(folder, recursive=False)
+        left = len(self.answer.warnings) - _MOST_WARNINGS
         if left > 0:
-            self.done.warnings[_MOST_WARNINGS:] = [f"There are {left} more warnings like these."]
-        return self.done
+            self.answer.warnings[_MOST_WARNINGS:] = [f"There are {left} more warnings like these."]
+        return self.answer
 
     def _list_projects(self, ids: Iterable[str]) -> None:
-        """Learn which of these projects there are; where the server does not list them, each is asked for in time."""
+        """Find out which of these projects exist, if the server lists projects."""
         try:
             listed = {project.id: project for project in self.api.projects()}
             self.projects = {id_: listed.get(id_) for id_ in ids}
         except InfisicalError as error:
-            self.asks_for_each = isinstance(error, _LISTS_NO_PROJECTS)
-            if not self.asks_for_each:
+            self.must_ask_for_each = isinstance(error, _CANNOT_LIST_PROJECTS)
+            if not self.must_ask_for_each:
                 self._tolerate(error)
                 if error is not self.stopped:
-                    self.done.warnings.append(f"Names of projects stay as they were known: {error}")
+                    self.answer.warnings.append(f"The names of projects could not be updated: {error}")
 
-    def _ask_for_project(self, root: Place) -> None:
+    def _ask_for_project(self, id_: str) -> None:
         try:
-            self.projects[root.project] = self.api.project(root.project)
+            self.projects[id_] = self.api.project(id_)
         except InfisicalError as error:
-            # The same words mean a project that is none of this identity's, and a token that is none.
-            if not isinstance(error, _LISTS_NO_PROJECTS):
+            # The server answers alike for a project of others and for an invalid token.
+            if not isinstance(error, _CANNOT_LIST_PROJECTS):
                 raise
-            self.projects[root.project] = None
+            self.projects[id_] = None
             if isinstance(error, TokenRejected):
                 self.rejected = error
-        if self.projects[root.project] is None:
-            self._was_in_vain(Place(root.project, "", ""))
 
-    def _problem_of(self, root: Place) -> InfisicalError | None:
-        """Why there is nothing to list, as far as that is known without listing: it is hosts that name these places."""
-        if root.project not in self.projects and self.asks_for_each and self._may_not_ask(root) is None:
+    def _find_problem(self, root: Location) -> InfisicalError | None:
+        """Why an environment must not be listed: only what Infisical knows is listed, because hosts name these."""
+        if self.must_ask_for_each and root.project_id not in self.projects and self.stopped is None:
             try:
-                self._ask_for_project(root)
+                self._ask_for_project(root.project_id)
             except InfisicalError as error:
-                self._tolerate(error, root)
+                self._tolerate(error)
                 return error
-        if root.project in self.projects:
-            project = self.projects[root.project]
+        if root.project_id in self.projects:
+            project = self.projects[root.project_id]
             if project is None:
-                return no_project(root.project)
+                return no_project(root.project_id)
             slugs = [environment.slug for environment in project.environments]
             if slugs and root.environment not in slugs:
-                return no_environment(root.environment, root.project, slugs)
-        return self._may_not_ask(root)
-
-    def _may_not_ask(self, place: Place) -> InfisicalError | None:
-        """Why a place is not to be asked for."""
-        if self.stopped is None and all(self.in_vain[host] >= MOST_IN_VAIN for host in self.named[place]):
-            return self.over
+                return no_environment(root.environment, root.project_id, slugs)
         return self.stopped
 
-    def _environment(self, root: Place, places: Sequence[Place]) -> None:
-        """All of an environment, or where the identity may not see that, the folders of interest in it."""
+    def _list_environment(self, root: Location, folders: Sequence[Location]) -> None:
+        """List an environment, or only these folders if the identity has no access to its root."""
         try:
-            listing = Remote(self.api, Location(*root)).listing(recursive=True, view_values=False)
+            listing = Remote(self.api, root).listing(recursive=True, view_values=False)
             self.listed.append((root, _rows(listing.secrets)))
         except InfisicalError as error:
-            self._tolerate(error, root)
-            if not isinstance(error, Forbidden) or places == [root]:
-                self._failed(root, error)
+            self._tolerate(error)
+            if not isinstance(error, Forbidden) or folders == [root]:
+                self._fail(root, error)
                 return
-            for place in self._in_order(places):
-                if not any(other.covers(place, recursive=True) for other, _found in self.listed):
-                    self._folder(place, recursive=True)
+            for folder in self._in_order(folders):
+                if not any(covers(other, folder, recursive=True) for other, _rows in self.listed):
+                    self._list_folder(folder, recursive=True)
 
-    def _folder(self, place: Place, *, recursive: bool) -> None:
-        """A folder; one that does not exist has nothing in it."""
-        problem = self._may_not_ask(place)
-        if problem is not None:
-            self._failed(place, problem)
+    def _list_folder(self, folder: Location, *, recursive: bool) -> None:
+        """List a folder; one that does not exist is empty."""
+        if self.stopped is not None:
+            self._fail(folder, self.stopped)
             return
         rows: _Rows = ()
         try:
-            found = self.api.list_secrets(Location(*place), recursive=recursive, view_values=False)
-            rows = _rows(found.secrets)
-            if not rows:
-                self._was_in_vain(place)
+            rows = _rows(self.api.list_secrets(folder, recursive=recursive, view_values=False).secrets)
         except InfisicalError as error:
-            self._tolerate(error, place)
+            self._tolerate(error)
             if not isinstance(error, ScopeMissing):
-                self._failed(place, error)
+                self._fail(folder, error)
                 return
         if recursive:
-            self.listed.append((place, rows))
+            self.listed.append((folder, rows))
         else:
-            self.done.listings.append(Listed(place, False, rows))
+            self.answer.listings.append(FolderListing(folder, False, rows))
 
-    def _unseen(self, listed: Place, rows: _Rows) -> list[Place]:
-        """The folders whose secrets a listing may lack because the identity does not see them: servers leave these out
-        without a word. So folders of which it has nothing, and vaults something, are asked for by themselves."""
-        seen = {row.path for row in rows}
+    def _find_unseen(self, listed: Location, rows: _Rows) -> list[Location]:
+        """The folders that vaults hold secrets of, and a listing has none of. The identity may have no access to them,
+        which a listing does not show, so they are listed by themselves."""
+        seen = {listed.secret_path, *(row.path for row in rows)}
         return self._in_order(
-            place
-            for place in self.held
-            if place.path not in seen and place.path != listed.path and listed.covers(place, recursive=True)
+            location for location in self.held if location.secret_path not in seen and covers(listed, location, True)
         )
 
-    def _failed(self, place: Place, error: InfisicalError) -> None:
-        self.done.listings.append(Listed(place, problem=str(error)))
-        # One that concerns all is told once.
-        if error is self.over:
-            text = f"Some secrets stay as they were known: {error}"
-            if text not in self.done.warnings:
-                self.done.warnings.insert(0, text)
-        elif error is not self.stopped:
-            self.done.warnings.append(f"Secrets of {Location(*place)} stay as they were known: {error}")
+    def _fail(self, location: Location, error: InfisicalError) -> None:
+        self.answer.listings.append(FolderListing(location, problem=str(error)))
+        if error is not self.stopped:
+            self.answer.warnings.append(f"The secrets of {location} could not be updated: {error}")
 
-    def _tolerate(self, error: InfisicalError, place: Place | None = None) -> None:
-        """Go on after an error that concerns one question, and stop asking an Infisical that is not reached or has too
-        much to do; raise what else it is."""
-        if isinstance(error, Unreachable):
-            self._stop(error, "because Infisical is not reached")
-        elif not isinstance(error, _OF_ONE):
+    def _tolerate(self, error: InfisicalError) -> None:
+        """Continue after an error of a single request, and send no more requests if Infisical is unreachable or
+        overloaded. Raises any other error."""
+        if not isinstance(error, (Unreachable, *_OF_ONE_REQUEST)):
             raise error
-        failed = isinstance(error, ServerFailed)
-        # Each of these has waited already, and so would the next one. What a host has made up may be the cause.
-        self.server_errors += failed and (place is None or place in self.told)
-        if isinstance(error, RateLimited) or self.server_errors > 1:
-            self._stop(error, "because Infisical cannot answer now")
-        if place is not None:
-            self._was_in_vain(place, _COST_OF_AN_ERROR if failed else 1)
-
-    def _was_in_vain(self, place: Place, cost: int = 1) -> None:
-        for host in self.named[place]:
-            self.in_vain[host] += cost
-
-    def _stop(self, error: InfisicalError, reason: str) -> None:
-        if self.stopped is None:
+        self.server_errors += isinstance(error, ServerFailed)
+        overloaded = isinstance(error, RateLimited) or self.server_errors >= _MOST_SERVER_ERRORS
+        if self.stopped is None and (overloaded or isinstance(error, Unreachable)):
             self.stopped = error
-            text = f"Not all was asked for, {reason}; the rest stays as it was known: {error}"
-            self.done.warnings.insert(0, text)
-
-
-def _and_around(place: Place) -> tuple[Place, ...]:
-    """A place, its environment, and its project."""
-    return place, place._replace(path="/"), Place(place.project, "", "")
+            reason = "overloaded or fails" if overloaded else "unreachable"
+            self.answer.warnings.insert(
+                0, f"Infisical is {reason}, so the report shows some secrets as they were before: {error}"
+            )
 
 
 def _rows(secrets: Iterable[Secret]) -> _Rows:

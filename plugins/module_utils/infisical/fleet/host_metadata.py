@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host tells of its jobs for the metadata graph: names, versions, times; never a value, hash or fingerprint."""
+"""The metadata of a host's jobs for the graph: names, versions and times; never a value, hash or fingerprint."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ..core.version import VERSION
 from ..sync.pull import ALL
 from ..vault.state import StateFile
 from ..vault.store import Vault
-from .graph import METADATA_SCHEMA
-from .graph import VERSION as SCHEMA_VERSION
+from .documents import METADATA_SCHEMA
+from .documents import VERSION as SCHEMA_VERSION
 
 
 def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The document of this host, with the agent's version; the manual's guide to the fleet describes it."""
+    """The metadata document of this host, with the agent's version; the manual's guide to the fleet report describes it."""
     return {
         "schema": METADATA_SCHEMA,
         "version": SCHEMA_VERSION,
@@ -41,11 +41,10 @@ def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def of_host() -> str:
-    """What the host tells of its jobs for the metadata graph, as `infisical-sync metadata --json` does in one line; it
-    is run once for all jobs. Raises InfisicalError."""
+    """The output of `infisical-sync metadata --json` on this host: all its jobs, on one line. Raises InfisicalError."""
     if not config.installed_jobs():
         return json.dumps(document(VERSION, []))
-    # Nothing of the caller's environment is to stand in for what the jobs' own files say.
+    # The caller's environment must not override the configuration of the jobs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
     try:
         ended = systemd.run([units.COMMAND, "metadata", "--json"], environment=environment)
@@ -54,12 +53,12 @@ def of_host() -> str:
     except (systemd.CannotRun, ValueError):
         pass
     raise StorageFailed(
-        f"{units.COMMAND} does not tell the metadata of this host. Run the role scheduled_sync again.",
+        f"{units.COMMAND} did not print the metadata of this host.", hint="Run the role scheduled_sync again."
     )
 
 
 def of_job(job: str, settled: Settled, vault: Vault, state: StateFile) -> dict[str, Any]:
-    """What there is to tell of a job, whatever state it is in."""
+    """The metadata of a job in any state."""
     found = _configured(job, settled)
     try:
         head = state.head()
@@ -69,7 +68,7 @@ def of_job(job: str, settled: Settled, vault: Vault, state: StateFile) -> dict[s
     found["generation"] = head.get("generation", 0)
     found["environment_checked"] = head.get("environment_checked")
     found.update(_last(settled, head))
-    # Without a vault, nothing has been synced yet, or all of it was taken away.
+    # The vault does not exist before the first sync, or after its removal.
     if vault.exists():
         try:
             found.update(_held(job, vault))
@@ -79,7 +78,7 @@ def of_job(job: str, settled: Settled, vault: Vault, state: StateFile) -> dict[s
 
 
 def unknown(job: str, problem: str) -> dict[str, Any]:
-    """What there is to tell of a job whose configuration or vault cannot be read."""
+    """The metadata of a job whose configuration or vault cannot be read."""
     return {
         "job": job, "service": "", "project_ids": [], "environment": "", "secret_path": "/", "recursive": False,
         "key_format": "{key}", "normalize_names": False, "interval_minutes": 0, "last_sync": None,
@@ -89,7 +88,7 @@ def unknown(job: str, problem: str) -> dict[str, Any]:
 
 
 def _configured(job: str, settled: Settled) -> dict[str, Any]:
-    """What stands in the job's configuration; what is wrong there is the sync's to tell."""
+    """The metadata from the job's configuration. The sync reports what is wrong in it."""
     found = {**unknown(job, ""), "problem": None}
     given: Any = settled.first(("sync", "project_ids"), ("infisical", "project_id")) or ()
     ids = [given] if isinstance(given, str) else list(given)
@@ -114,11 +113,11 @@ def _configured(job: str, settled: Settled) -> dict[str, Any]:
 
 
 def _last(settled: Settled, head: dict[str, Any]) -> dict[str, Any]:
-    """How the last cycle went: from the agent's report, without one from the state file."""
+    """The result of the last cycle, from the agent's report or else from the state file."""
     last_sync = head.get("last_sync")
-    told = report.read(settled.first(("agent", "result_file")) or "")
-    if told.ended:
-        return {"last_sync": last_sync, "ended": told.ended, "conclusion": told.conclusion, "message": told.message}
+    last = report.read(settled.first(("agent", "result_file")) or "")
+    if last.ended:
+        return {"last_sync": last_sync, "ended": last.ended, "conclusion": last.conclusion, "message": last.message}
     error = head.get("last_error") or {}
     if str(error.get("time", "")) > str(last_sync or ""):
         message = str(error.get("message", ""))
@@ -127,7 +126,7 @@ def _last(settled: Settled, head: dict[str, Any]) -> dict[str, Any]:
 
 
 def _held(job: str, vault: Vault) -> dict[str, Any]:
-    """What the vault holds of the job. An entry that was put there by hand is no secret of Infisical's."""
+    """The job's secrets in the vault, without entries that were added by hand."""
     contents = vault.read()
     places: dict[tuple[str, str, str], int] = {}
     rows = []

@@ -1,0 +1,325 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two JSON documents: the graph, written and read, and the metadata of a host, read.
+
+The manual's guide to the fleet report describes both. A host may be compromised, so its document is checked like any
+other input, and limited in size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..core.errors import ConfigurationError
+from ..core.model import Location, is_text, shown
+from ..core.times import format_time, parse_time
+from .graph import (
+    AgentVault,
+    DeliveredFile,
+    Graph,
+    Hold,
+    HostAnswer,
+    JobScope,
+    KnownProject,
+    KnownSecret,
+    Source,
+    secret_id,
+)
+
+METADATA_SCHEMA, GRAPH_SCHEMA = "keyfleet.infisical/metadata", "keyfleet.infisical/fleet"
+VERSION = 1
+"""The version of both schemas. Readers refuse a higher one, and ignore unknown keys."""
+
+MOST_BYTES = 16 << 20
+"""The size of a host's document, and of the names that it adds to the report."""
+MOST_LOCATIONS = 2000
+"""How many locations (project, environment and path) a host's document may list, for its jobs and their secrets."""
+LONGEST_MESSAGE = 1000
+"""How many characters of a host's message are kept."""
+
+_INVALID = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
+
+
+def render_graph(graph: Graph) -> dict[str, Any]:
+    """The graph as plain data, for JSON."""
+    numbers = {id_: number for number, id_ in enumerate(graph.secrets)}
+    return {
+        "schema": GRAPH_SCHEMA,
+        "version": VERSION,
+        "time": graph.time,
+        "services": [{"id": service} for service in graph.services],
+        "projects": [project._asdict() for project in graph.projects.values()],
+        "secrets": [
+            {
+                "id": id_,
+                **_render_location(secret.location),
+                "name": secret.name,
+                "version": secret.version,
+                "updated_at": secret.updated_at,
+                "gone": secret.gone,
+                "infisical_id": secret.id,
+            }
+            for id_, secret in graph.secrets.items()
+        ],
+        "vaults": [
+            {
+                "id": id_,
+                **{name: value for name, value in vars(vault).items() if name not in ("scope", "files", "holds")},
+                "scope": {**vars(vault.scope), "project_ids": list(vault.scope.project_ids)},
+                "files": [{**file._asdict(), "names": list(file.names)} for file in vault.files],
+                "holds": [_render_hold(hold, numbers[hold.secret], graph.secrets[hold.secret]) for hold in vault.holds],
+            }
+            for id_, vault in graph.vaults.items()
+        ],
+        "sources": [
+            {**_render_location(source.location), "listed_at": source.listed_at, "problem": source.problem}
+            for source in graph.sources.values()
+        ],
+    }
+
+
+def _render_location(location: Location) -> dict[str, str]:
+    return {"project": location.project_id, "environment": location.environment, "path": location.secret_path}
+
+
+def _render_hold(hold: Hold, number: int, secret: KnownSecret) -> list[Any]:
+    other_id = [hold.id] if hold.id != secret.id else []
+    name = [hold.name] if hold.name is not None or other_id else []
+    return [number, hold.version, hold.synced_at, *name, *other_id]
+
+
+def parse_graph(data: Any, option: str = "graph") -> Graph:
+    """The graph of a document. Raises ConfigurationError, about `option`, if it is damaged, another document, or from a
+    later version."""
+    _check_schema(data, GRAPH_SCHEMA, option)
+    try:
+        secrets = [
+            KnownSecret(
+                _location(row), _text(row, "name"), _get(int, row, "version"), _optional(row, "updated_at"),
+                _get(bool, row, "gone"), _text(row, "infisical_id"),
+            )
+            for row in _objects(data, "secrets")
+        ]  # fmt: skip
+        ids = [secret_id(secret.location, secret.name) for secret in secrets]
+        projects = [
+            KnownProject(*(_text(row, name) for name in KnownProject._fields)) for row in _objects(data, "projects")
+        ]
+        vaults = [
+            replace(
+                _parse_job(row, row["scope"]),
+                host=_text(row, "host"),
+                agent=_text(row, "agent"),
+                answered_at=_optional(row, "answered_at"),
+                silent=_get(bool, row, "silent"),
+                holds=_parse_holds(_get(list, row, "holds"), ids, secrets),
+            )
+            for row in _objects(data, "vaults")
+        ]
+        sources = [
+            Source(_location(row), _optional(row, "listed_at"), _optional(row, "problem"))
+            for row in _objects(data, "sources")
+        ]
+        return Graph(
+            _text(data, "time"),
+            {project.id: project for project in projects},
+            dict(zip(ids, secrets)),
+            {vault.id: vault for vault in vaults},
+            {source.location: source for source in sources},
+        )
+    except _INVALID as error:
+        problem = f"is damaged: {_explain(error)}."
+        raise ConfigurationError(option, problem, hint="Move it away to start with a new one.") from None
+
+
+def parse_host(data: Any, time: str) -> HostAnswer:
+    """The answer in a host's metadata document, which arrived at `time`. Raises ConfigurationError like `parse_graph`.
+
+    A clock that is ahead must not make a sync look recent, so all times are moved back by the difference.
+    """
+    _check_schema(data, METADATA_SCHEMA, "metadata")
+    try:
+        # This also refuses half a character, which JSON can hold but no file can.
+        if len(json.dumps(data, ensure_ascii=False).encode("utf-8")) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
+        agent, jobs = _text(data, "agent"), _objects(data, "jobs")
+        if len({_text(row, "job") for row in jobs}) < len(jobs):
+            raise ValueError("two jobs have the same name")
+        if sum(len(row["places"]) + max(1, len(row["project_ids"])) for row in jobs) > MOST_LOCATIONS:
+            raise ValueError(f"it lists more than {MOST_LOCATIONS:,} locations")
+        written = parse_time(data["time"])
+        if written is None:
+            raise ValueError("'time' must be a time in ISO 8601")
+        ahead = max(0.0, written - (parse_time(time) or math.inf))
+        secrets: dict[str, KnownSecret] = {}
+        left, vaults = MOST_BYTES, []
+        for row in jobs:
+            vault = _parse_job(row, row)
+            holds = _parse_host_holds(row, secrets, ahead)
+            # Each of these rows repeats the names in it, so a short document could make a large report.
+            left -= sum(len(hold.secret) + len(vault.job) for hold in holds)
+            if left < 0:
+                raise ValueError("the names in it are too long")
+            # A sync in the future is from a clock that was wrong then: its time is unknown.
+            is_past = (parse_time(vault.last_sync) or 0) <= written
+            vaults.append(
+                replace(
+                    vault,
+                    agent=agent,
+                    message=_plain(vault.message),
+                    problem=None if vault.problem is None else _plain(vault.problem),
+                    last_sync=_earlier(vault.last_sync, ahead) if is_past else None,
+                    environment_checked=_earlier(vault.environment_checked, ahead),
+                    ended=_earlier(vault.ended, ahead),
+                    answered_at=time,
+                    holds=holds,
+                )
+            )
+        return HostAnswer(tuple(vaults), secrets)
+    except _INVALID as error:
+        problem = f"is not a valid metadata document: {_explain(error)}."
+        raise ConfigurationError("metadata", problem, hint="Run the role scheduled_sync on the host again.") from None
+
+
+def _parse_job(row: Mapping[str, Any], scope: Mapping[str, Any]) -> AgentVault:
+    """What both documents say about a job."""
+    return AgentVault(
+        host="",
+        job=_text(row, "job"),
+        service=_text(row, "service"),
+        scope=JobScope(
+            tuple(dict.fromkeys(_texts(scope, "project_ids"))),
+            _text(scope, "environment"),
+            _text(scope, "secret_path"),
+            _get(bool, scope, "recursive"),
+            _text(scope, "key_format"),
+            _get(bool, scope, "normalize_names"),
+        ),
+        interval_minutes=max(0, _get(int, row, "interval_minutes")),
+        last_sync=_optional(row, "last_sync"),
+        # Older agents do not report it.
+        environment_checked=_optional({"environment_checked": None, **row}, "environment_checked"),
+        ended=_optional(row, "ended"),
+        conclusion=_text(row, "conclusion"),
+        message=_text(row, "message"),
+        problem=_optional(row, "problem"),
+        generation=_get(int, row, "generation"),
+        files=tuple(
+            DeliveredFile(_text(file, "path"), _text(file, "format"), _text(file, "owner"), _texts(file, "names"))
+            for file in _objects(row, "files")
+        ),
+    )
+
+
+def _parse_holds(rows: list[Any], ids: Sequence[str], secrets: Sequence[KnownSecret]) -> tuple[Hold, ...]:
+    def hold(number: int, version: int, time: str, name: str | None = None, own_id: str | None = None) -> Hold:
+        return Hold(ids[number], version, time, name, secrets[number].id if own_id is None else own_id)
+
+    holds = tuple([hold(*row) for row in rows])
+    _check_columns("holds", [row[0] for row in rows], *list(zip(*holds))[1:])
+    return holds
+
+
+def _parse_host_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], ahead: float) -> tuple[Hold, ...]:
+    """The secrets in a job's vault, from a host whose clock is `ahead` by so many seconds; they are added to
+    `secrets`."""
+    locations = [_host_location(row) for row in _get(list, job, "places")]
+    rows = _get(list, job, "secrets")
+    names, numbers, keys, versions, times, own_ids = zip(*rows) if rows else [()] * 6
+    _check_columns("secrets", numbers, versions, times, keys, own_ids, names)
+    found = []
+    for name, number, key, version, time, own_id in rows:
+        location, own_name = locations[number], str(name if key is None else key)
+        id_ = secret_id(location, own_name)
+        if id_ not in secrets:
+            secrets[id_] = KnownSecret(location, own_name, id=str(own_id))
+        synced = _earlier(time, ahead) or "" if ahead else str(time)
+        found.append(Hold(id_, version, synced, None if key is None else str(name), str(own_id)))
+    return tuple(found)
+
+
+def _check_columns(where: str, numbers: Any = (), versions: Any = (), times: Any = (), names: Any = (),
+                   *texts: Any) -> None:  # fmt: skip
+    """Check the types of rows by column, because there are hundreds of thousands of rows."""
+    whole = [*numbers, *versions]
+    if (
+        not set(map(type, whole)) <= {int}
+        or min(whole, default=0) < 0
+        or not all(map(is_text, (times, *texts)))
+        or not set(map(type, names)) <= {str, type(None)}
+    ):
+        raise TypeError(f"'{where}' has an invalid row")
+
+
+def _host_location(row: Any) -> Location:
+    project, environment, path = row
+    if not is_text((project, environment, path)):
+        raise TypeError("'places' has an invalid row")
+    # Two spellings of one folder must not become two folders.
+    return Location(str(project), str(environment), "/" + "/".join(part for part in path.split("/") if part))
+
+
+def _plain(text: str) -> str:
+    """A host's message, shortened and without control characters."""
+    return shown(text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…")
+
+
+def _earlier(time: str | None, seconds: float) -> str | None:
+    """A time moved back by so many seconds, or None if it is not a time."""
+    then = parse_time(time)
+    if then is None or not seconds:
+        return None if then is None else time
+    return format_time(max(0.0, then - seconds))
+
+
+def _explain(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
+
+
+def _check_schema(data: Any, schema: str, option: str) -> None:
+    if not isinstance(data, Mapping) or data.get("schema") != schema:
+        raise ConfigurationError(option, f"must be a document with the schema {schema}.")
+    version = data.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ConfigurationError(option, "must have a version of its schema.")
+    if version > VERSION:
+        problem = f"has version {version} of its schema; the latest supported version is {VERSION}."
+        raise ConfigurationError(option, problem, hint="Update the collection keyfleet.infisical.")
+
+
+def _get(kind: type, data: Mapping[str, Any], name: str) -> Any:
+    value = data[name]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"'{name}' must be of type {kind.__name__}")
+    return value
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    # Ansible passes subclasses of str.
+    return str(_get(str, data, name))
+
+
+def _optional(data: Mapping[str, Any], name: str) -> str | None:
+    return None if data[name] is None else _text(data, name)
+
+
+def _texts(data: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    found = _get(list, data, name)
+    if not is_text(found):
+        raise TypeError(f"'{name}' must be a list of strings")
+    return tuple(map(str, found))
+
+
+def _objects(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = _get(list, data, name)
+    if not all(isinstance(row, Mapping) for row in rows):
+        raise TypeError(f"'{name}' must be a list of objects")
+    return rows
+
+
+def _location(row: Mapping[str, Any]) -> Location:
+    return Location(_text(row, "project"), _text(row, "environment"), _text(row, "path"))

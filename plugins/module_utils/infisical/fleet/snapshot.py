@@ -1,0 +1,181 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The states that follow from the graph at a point in time: which vault is late, which secret is behind or missing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from functools import cached_property
+
+from ..core.errors import ConfigurationError
+from ..core.model import Location, normalize_name, pluralize, shown
+from ..core.times import parse_time
+from .graph import AgentVault, Graph, Hold, JobScope, KnownSecret, covers, root_of
+
+LATE_INTERVALS = 2.0
+"""After how many intervals without a successful sync a vault is late."""
+_MOST_PROBLEMS = 3
+
+_NameInVault = tuple[str, str, str]
+
+
+class Snapshot:
+    """A graph at a point in time (seconds since the epoch)."""
+
+    def __init__(self, graph: Graph, now: float) -> None:
+        self.graph = graph
+        self.now = now
+        self._wanted: dict[JobScope, dict[str, _NameInVault]] = {}
+
+    @cached_property
+    def hosts_of(self) -> dict[str, set[str]]:
+        """The hosts that hold each secret, by its id."""
+        found: dict[str, set[str]] = {}
+        for vault in self.graph.vaults.values():
+            for hold in vault.holds:
+                found.setdefault(hold.secret, set()).add(vault.host)
+        return found
+
+    @cached_property
+    def unknown_vaults(self) -> dict[str, AgentVault]:
+        """The vaults with unknown content, by their ids: they may hold any secret."""
+        return {
+            id_: vault
+            for id_, vault in self.graph.vaults.items()
+            if not vault.holds and (vault.silent or vault.answered_at is None or vault.problem is not None)
+        }
+
+    @cached_property
+    def ages(self) -> dict[str, int | None]:
+        """The seconds since the current version of each secret was written, by its id."""
+        return {id_: self.age(secret.updated_at) for id_, secret in self.graph.secrets.items()}
+
+    @cached_property
+    def _by_environment(self) -> dict[Location, list[tuple[str, KnownSecret]]]:
+        found: dict[Location, list[tuple[str, KnownSecret]]] = {}
+        for id_, secret in self.graph.secrets.items():
+            if not secret.gone and secret.updated_at is not None:
+                found.setdefault(root_of(secret.location), []).append((id_, secret))
+        return found
+
+    def age(self, time: str | None) -> int | None:
+        """Whole seconds since a time, or None if it is unknown; 0 for a time in the future."""
+        seconds = parse_time(time)
+        return None if seconds is None else max(0, int(self.now - seconds))
+
+    def state_of_hold(self, hold: Hold) -> str:
+        """`current`; `behind` if Infisical has a newer version, or the secret was created again; `gone` if Infisical
+        has deleted it; `unknown` if Infisical has not listed this version."""
+        secret = self.graph.secrets[hold.secret]
+        if secret.gone:
+            return "gone"
+        is_listed = secret.updated_at is not None
+        created_again = is_listed and hold.id != secret.id and bool(hold.id and secret.id)
+        if hold.version < secret.version or created_again:
+            return "behind"
+        return "current" if is_listed and hold.version == secret.version else "unknown"
+
+    def state_of_secret(self, id_: str) -> str:
+        """`held` by a vault, `unused` by all known vaults, or `gone` from Infisical but held."""
+        if self.graph.secrets[id_].gone:
+            return "gone"
+        return "held" if id_ in self.hosts_of else "unused"
+
+    def state_of_vault(self, vault: AgentVault) -> str:
+        """The first of: `silent`, the host does not answer; `failed`; `never` synced; `stale`, late; `ok`."""
+        if vault.silent:
+            return "silent"
+        if vault.problem is not None or vault.conclusion not in ("", "ok"):
+            return "failed"
+        if vault.last_sync is None:
+            return "never"
+        return "stale" if self.is_late(vault) else "ok"
+
+    def is_late(self, vault: AgentVault) -> bool:
+        """Whether no sync has succeeded for LATE_INTERVALS, or ever, whatever the state of the vault."""
+        passed = self.intervals_since(vault)
+        return vault.last_sync is None or (passed is not None and passed > LATE_INTERVALS)
+
+    def intervals_since(self, vault: AgentVault) -> float | None:
+        """How many intervals ago the last sync succeeded, or None if that is unknown."""
+        age = self.age(vault.last_sync)
+        return None if age is None or vault.interval_minutes <= 0 else round(age / (60 * vault.interval_minutes), 2)
+
+    def missing(self, vault: AgentVault) -> list[str]:
+        """The ids of the secrets that Infisical lists in the job's scope and the vault lacks.
+
+        If several secrets get the same name in the vault, one of them is enough.
+        """
+        if vault.scope not in self._wanted:
+            self._wanted[vault.scope] = {
+                id_: _name_in_vault(vault.scope, secret)
+                for location in vault.scope.locations
+                for id_, secret in self._by_environment.get(root_of(location), ())
+                if covers(location, secret.location, vault.scope.recursive)
+            }
+        wanted = self._wanted[vault.scope]
+        held = {hold.secret for hold in vault.holds}
+        left = [id_ for id_ in wanted if id_ not in held]
+        if not left:
+            return []
+        taken = {_name_in_vault(vault.scope, self.graph.secrets[id_]) for id_ in held}
+        return [id_ for id_ in left if wanted[id_] not in taken]
+
+    def summary(self) -> dict[str, int]:
+        """The size of the graph, and how many vaults and secrets are in each state."""
+        graph = self.graph
+        counts = dict.fromkeys(
+            ("services", "projects", "secrets", "secrets_unused", "secrets_gone", "hosts", "vaults", "vaults_ok",
+             "vaults_failed", "vaults_stale", "vaults_never", "vaults_silent", "held", "behind", "gone", "unknown",
+             "missing"), 0
+        )  # fmt: skip
+        counts.update(services=len(graph.services), projects=len(graph.projects), secrets=len(graph.secrets),
+                      hosts=len({vault.host for vault in graph.vaults.values()}), vaults=len(graph.vaults))  # fmt: skip
+        for id_ in graph.secrets:
+            state = self.state_of_secret(id_)
+            if state != "held":
+                counts[f"secrets_{state}"] += 1
+        for vault in graph.vaults.values():
+            counts[f"vaults_{self.state_of_vault(vault)}"] += 1
+            counts["held"] += len(vault.holds)
+            counts["missing"] += len(self.missing(vault))
+            for hold in vault.holds:
+                state = self.state_of_hold(hold)
+                if state != "current":
+                    counts[state] += 1
+        return counts
+
+
+def _name_in_vault(scope: JobScope, secret: KnownSecret) -> _NameInVault:
+    """A key that is equal for secrets with the same name in a vault."""
+    name = secret.name
+    if scope.normalize_names:
+        with contextlib.suppress(ConfigurationError):
+            name = normalize_name(name)
+    return (
+        name,
+        secret.location.secret_path if "{path}" in scope.key_format else "",
+        secret.location.project_id if "{project}" in scope.key_format else "",
+    )
+
+
+def problems(graph: Graph) -> list[str]:
+    """Why Infisical does not list what it has listed before, with the number of locations, and how many locations it
+    has never listed. A host may have invented these, so their reasons are left out."""
+    reasons = Counter(source.problem for source in graph.sources.values() if source.problem and source.listed_at)
+    found = [
+        f"{shown(reason)} ({pluralize(count, 'location')})" for reason, count in reasons.most_common(_MOST_PROBLEMS)
+    ]
+    if len(reasons) > _MOST_PROBLEMS:
+        found.append(f"{pluralize(len(reasons) - _MOST_PROBLEMS, 'more reason')}")
+    never = sum(source.problem is not None and source.listed_at is None for source in graph.sources.values())
+    if never:
+        found.append(f"{pluralize(never, 'location')} never listed (the reasons are in the graph file, under sources)")
+    return found
+
+
+def unknown_hosts(graph: Graph) -> list[str]:
+    """The hosts with a vault whose content is unknown."""
+    return sorted({vault.host for vault in Snapshot(graph, 0.0).unknown_vaults.values()})

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report as a table in CSV, without anything that a spreadsheet would run as a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from .rows import held_rows, missing_rows
+from .snapshot import Snapshot
+
+COLUMNS = (
+    "host", "job", "vault_state", "project", "project_name", "environment", "path", "name", "version",
+    "current_version", "state", "behind_seconds", "synced_at", "last_sync",
+)  # fmt: skip
+
+_SIGNS = "=+@\uff1d\uff0b\uff20\uff0d-"
+"""The characters with which a formula can begin, also in full width."""
+_FORMULA = (*_SIGNS, "\t", "\r", "\n")
+_END_OF_CELL = ";,|\t\r\n"
+_BEFORE = r"\s\"';,|"
+_RUN_BEFORE_SIGN = re.compile(f"(?<![{_BEFORE}])[{_BEFORE}]+(?=[{_SIGNS}])")
+
+
+@lru_cache(maxsize=1 << 16)
+def escape(text: str) -> str:
+    """A text with an apostrophe before everything that a spreadsheet could take for a formula.
+
+    This includes formulas inside the text, because spreadsheets of many countries do not separate cells by commas.
+    """
+
+    def escape_run(run: re.Match[str]) -> str:
+        return run[0] + "'" if any(sign in run[0] for sign in _END_OF_CELL) else run[0]
+
+    text = _RUN_BEFORE_SIGN.sub(escape_run, text)
+    return "'" + text if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
+
+
+def render_table(snapshot: Snapshot) -> bytes:
+    """CSV (RFC 4180, UTF-8) with a row for each host, job and secret, held or missing.
+
+    A vault that neither holds nor lacks a secret has one row without a secret.
+    """
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, "utf-8", errors="replace", newline="")
+    writer = csv.writer(stream)
+    writer.writerow(COLUMNS)
+    for vault in snapshot.graph.vaults.values():
+        about: dict[str, Any] = {
+            "host": vault.host, "job": vault.job, "vault_state": snapshot.state_of_vault(vault),
+            "last_sync": vault.last_sync,
+        }  # fmt: skip
+        is_empty = True
+        for row in chain(held_rows(snapshot, vault), missing_rows(snapshot, vault)):
+            writer.writerow(_cells({**row, **about}))
+            is_empty = False
+        if is_empty:
+            writer.writerow(_cells(about))
+    stream.flush()
+    return raw.getvalue()
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    cells = map(row.get, COLUMNS)
+    return [escape(cell) if isinstance(cell, str) else cell for cell in cells]
