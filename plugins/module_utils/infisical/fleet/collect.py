@@ -127,6 +127,9 @@ class _Lister:
                     self.answer.warnings.append(f"The names of projects could not be updated: {error}")
 
     def _ask_for_project(self, id_: str) -> None:
+        if not id_.strip("."):  # it would change the path of the request
+            self.projects[id_] = None
+            return
         try:
             self.projects[id_] = self.api.project(id_)
         except InfisicalError as error:
