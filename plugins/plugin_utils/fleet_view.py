@@ -209,7 +209,7 @@ def _natural(name: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in the largest unit that is there at least twice: "90 s", "12 min", "3 d"."""
+    """A duration in the largest unit that fits at least twice: "90 s", "12 min", "3 d"."""
     seconds = max(0, int(seconds))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:

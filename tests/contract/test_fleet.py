@@ -27,7 +27,7 @@ CANARY = "Canary5b81f0"
 
 
 def graph_of(*scopes: JobScope, holds: tuple[tuple[str, str], ...] = ()) -> Graph:
-    """A host with a job for each scope, the first of which holds these (path, name)."""
+    """A host with a job for each scope. The first job holds these secrets (path, name)."""
     secrets = {}
     for path, name in holds:
         location = Location(PROJECT, ENVIRONMENT, path)

@@ -243,7 +243,7 @@ EVERY_MODULE = {
     "infisical_vault: {name: B, value: x}": "Entry B: created.",
     "infisical_vault_info": "52 secrets in",
     'infisical_fleet_report: {graph_file: graph.json, hosts: {web1: ""}}': "host",
-    "infisical_fleet_info: {graph_file: graph.json, query: relation=synced_to}": "0 rows.",
+    "infisical_fleet_info: {graph_file: graph.json, question: behind}": "0 rows.",
     "infisical_agent: {jobs: [{name: shop}]}": "",
     "infisical_agent_sync: {jobs: [shop]}": "1 job would sync.",
     "infisical_agent_info": "on this host.",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a fleet, from hosts with vaults of their own to the graph, the table and the answers to queries."""
+"""The fleet report, from hosts with their own vaults to the graph, the table and the answers to questions."""
 
 from __future__ import annotations
 
@@ -26,8 +26,15 @@ from integration.shop import PROFILES, PROJECT
 
 CHECKOUT = Path(str(infisical.__file__)).parents[3]
 SECRET = Canary("CanaryFleet4d8e1b")
-QUERIES = ("type=secret", "type=secret_project", f"relation=belongs_to target={PROJECT}")
-MANY_QUERIES = (*QUERIES, "type=service", "relation=synced_to", "relation=missing_on", "rotate=SHARED", "exposed=web1")
+ASKED = (
+    {"query": "type=secret"},
+    {"query": "type=secret_project"},
+    {"query": f"relation=belongs_to target={PROJECT}"},
+    {"question": "rotate", "secret": "SHARED"},
+    {"question": "held_by", "secret": "SHARED"},
+    {"question": "exposed", "host": "web1"},
+    *({"question": question} for question in ("behind", "missing", "late")),
+)
 HOSTS = ("web1", "web2")
 
 REPORT = """
@@ -53,7 +60,7 @@ REPORT = """
 
 
 class Fleet:
-    """Local hosts, each with a vault of its own that a job fills."""
+    """Local hosts, each with its own vault that a job fills."""
 
     def __init__(self, folder: Path, server: DevServer) -> None:
         self.folder = folder
@@ -76,7 +83,7 @@ class Fleet:
             self.command(host, "vault", "keygen", "--key-file", str(folder / host / "key"))
 
     def words(self, host: str, *words: str) -> list[str]:
-        return [sys.executable, "-m", infisical.__name__, *words, "--config", f"{self.folder}/{host}/job.ini"]
+        return [sys.executable, "-m", f"{infisical.__name__}.cli.main", *words, "--config", f"{self.folder}/{host}/job.ini"]
 
     def command(self, host: str, *words: str, code: int = 0) -> str:
         ended = subprocess.run(
@@ -97,7 +104,7 @@ class Fleet:
 
 @pytest.fixture
 def fleet(tmp_path_factory: pytest.TempPathFactory, server: DevServer) -> Fleet:
-    """Two hosts that hold what the server has, values being canaries."""
+    """Two hosts that hold the secrets of the server. The values are canaries."""
     made = Fleet(tmp_path_factory.mktemp("hosts"), server)
     for name in ("SHARED", "OTHER"):
         made.put(name, f"{name} {SECRET}")
@@ -121,51 +128,50 @@ def table(ansible: Controller) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
-def test_command_module_and_filter_agree_on_every_query(ansible: Controller, fleet: Fleet, profile: str) -> None:
+def test_module_and_filter_agree_with_the_metadata(ansible: Controller, fleet: Fleet, profile: str) -> None:
     run = reported(
         ansible,
         fleet,
         """
     - name: module
-      keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, query: "{{ item }}"}
-      loop: "{{ queries }}"
+      keyfleet.infisical.infisical_fleet_info: "{{ {'graph_file': 'fleet.json'} | combine(item) }}"
+      loop: "{{ asked }}"
       run_once: true
     - name: filter
       ansible.builtin.debug:
-        msg: "{{ lookup('ansible.builtin.file', playbook_dir ~ '/fleet.json') | keyfleet.infisical.fleet_query(item) }}"
-      loop: "{{ queries }}"
+        msg: "{{ lookup('ansible.builtin.file', playbook_dir ~ '/fleet.json')
+          | keyfleet.infisical.fleet_query(**item) }}"
+      loop: "{{ asked }}"
       run_once: true
     - name: filter on data
       ansible.builtin.debug:
         msg: "{{ lookup('ansible.builtin.file', playbook_dir ~ '/fleet.json') | from_json
-          | keyfleet.infisical.fleet_query(item) }}"
-      loop: "{{ queries }}"
+          | keyfleet.infisical.fleet_query(**item) }}"
+      loop: "{{ asked }}"
       run_once: true
     """,
-        extra={"queries": MANY_QUERIES},
+        extra={"asked": ASKED},
     )
     by_module = [item["rows"] for item in run.items("module")]
     assert [item["msg"] for item in run.items("filter")] == by_module
     assert [item["msg"] for item in run.items("filter on data")] == by_module
-    rows = dict(zip(MANY_QUERIES, by_module, strict=True))
-    told = json.loads(fleet.command("web1", "metadata", "--json"))
-    [job] = told["jobs"]
+    secrets, projects, belongs_to, rotate, held_by, exposed, behind, missing, late = by_module
+    [job] = json.loads(fleet.command("web1", "metadata", "--json"))["jobs"]
     held = {(name, version) for name, _place, _key, version, _time, _id in job["secrets"]}
     assert held == {("SHARED", 1), ("OTHER", 1)}
-    secrets = {row["id"]: row for row in rows["type=secret"]}
-    assert {(row["name"], row["version"]) for row in secrets.values() if row["state"] == "held"} == held
-    assert rows["type=secret_project"] == [
-        {"id": PROJECT, "name": "Shop", "slug": rows["type=secret_project"][0]["slug"], "service": fleet.server.url,
+    assert {(row["name"], row["version"]) for row in secrets if row["state"] == "held"} == held
+    assert projects == [
+        {"id": PROJECT, "name": "Shop", "slug": projects[0]["slug"], "service": fleet.server.url,
          "secrets": len(secrets), "vaults": 2}
     ]  # fmt: skip
-    assert {row["source"] for row in rows[QUERIES[2]]} == set(secrets)
-    assert [(row["host"], row["file"]) for row in rows["rotate=SHARED"]] == [
-        ("web1", "/run/shop/env"), ("web2", "/run/shop/env")
-    ]  # fmt: skip
-    assert {row["name"]: row["also_on"] for row in rows["exposed=web1"]} == {"SHARED": ["web2"], "OTHER": ["web2"]}
+    assert belongs_to == [{"source": row["id"], "target": PROJECT} for row in secrets]
+    assert [(row["host"], row["file"]) for row in rotate] == [("web1", "/run/shop/env"), ("web2", "/run/shop/env")]
+    assert [(row["host"], row["state"]) for row in held_by] == [("web1", "current"), ("web2", "current")]
+    assert {row["name"]: row["also_on"] for row in exposed} == {"SHARED": ["web2"], "OTHER": ["web2"]}
+    assert behind == missing == late == []
 
 
-def test_the_report_names_exactly_what_was_made_stale_and_changed(ansible: Controller, fleet: Fleet) -> None:
+def test_report_shows_exactly_what_is_behind_and_missing(ansible: Controller, fleet: Fleet) -> None:
     reported(ansible, fleet)
     fleet.put("OTHER", f"changed {SECRET}")
     fleet.put("NEW", f"new {SECRET}")
@@ -181,7 +187,7 @@ def test_the_report_names_exactly_what_was_made_stale_and_changed(ansible: Contr
     }  # fmt: skip
 
 
-def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet: Fleet) -> None:
+def test_check_mode_reports_the_same_and_writes_nothing(ansible: Controller, fleet: Fleet) -> None:
     paths = [ansible.folder / name for name in ("fleet.json", "fleet.csv", "fleet.html")]
 
     def states() -> list[bytes | None]:
@@ -209,7 +215,7 @@ def test_check_mode_tells_the_same_and_writes_nothing(ansible: Controller, fleet
     assert not changed()
 
 
-def test_a_run_waits_for_another_one_that_has_the_same_graph(ansible: Controller, fleet: Fleet) -> None:
+def test_run_waits_for_another_run_with_the_same_graph(ansible: Controller, fleet: Fleet) -> None:
     tasks = REPORT.replace(": fleet.", ": made/fleet.")
     graph = ansible.folder / "made" / "fleet.json"
     graph.parent.mkdir(mode=0o755)
@@ -223,7 +229,7 @@ def test_a_run_waits_for_another_one_that_has_the_same_graph(ansible: Controller
     assert graph.parent.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_folder_that_is_not_there_is_made_for_its_owner_only(ansible: Controller, fleet: Fleet) -> None:
+def test_missing_folder_is_created_for_its_owner_only(ansible: Controller, fleet: Fleet) -> None:
     ansible.tasks(REPORT.replace(": fleet.", ": new/fleet."), hosts=fleet.variables()).succeeded()
     assert (ansible.folder / "new").stat().st_mode & 0o777 == 0o700
     assert (ansible.folder / "new" / "fleet.html").exists()
@@ -238,12 +244,10 @@ def test_error_at_the_second_file_reports_the_first(ansible: Controller, fleet: 
     assert os.path.exists(written) and not (ansible.folder / "fleet.json").exists()
 
 
-def test_what_infisical_did_not_tell_stands_beside_every_answer(
-    ansible: Controller, fleet: Fleet, server: DevServer
-) -> None:
+def test_answers_come_with_what_infisical_did_not_list(ansible: Controller, fleet: Fleet, server: DevServer) -> None:
     ask = """
     - name: asked
-      keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, query: relation=synced_to state=behind}
+      keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, question: behind}
       run_once: true
     """
     assert reported(ansible, fleet, ask).result("asked")["problems"] == []
@@ -252,14 +256,14 @@ def test_what_infisical_did_not_tell_stands_beside_every_answer(
     [problem] = run.result("asked")["problems"]
     assert "Describe Secret" in problem
     assert run.result("asked")["rows"] == []
-    assert "Infisical did not tell all" in " ".join(run.text.split())
+    assert "Infisical did not list everything" in " ".join(run.text.split())
     assert "up to date" not in run.result("report")["headline"]
     server.disarm()
     assert reported(ansible, fleet, ask).result("asked")["problems"] == []
 
 
 @pytest.mark.core
-def test_what_a_host_says_reaches_no_terminal_as_it_is(ansible: Controller, fleet: Fleet) -> None:
+def test_control_characters_of_a_host_reach_no_terminal(ansible: Controller, fleet: Fleet) -> None:
     told = json.loads(fleet.command("web1", "metadata", "--json"))
     told["jobs"][0]["project_ids"] = ["\x1b[31mRED\x1b]0;title\x07\n[WARNING]: all is well"]
     variables = fleet.variables()
@@ -277,7 +281,7 @@ def test_a_difference_has_counts_only(ansible: Controller, fleet: Fleet) -> None
     assert all(isinstance(number, int) for part in diff.values() for number in part.values())
 
 
-def test_hosts_that_do_not_answer_keep_what_was_known_and_lies_are_no_answer(ansible: Controller, fleet: Fleet) -> None:
+def test_invalid_metadata_counts_as_no_answer(ansible: Controller, fleet: Fleet) -> None:
     reported(ansible, fleet)
     before = document(ansible)
     variables = fleet.variables()
@@ -290,7 +294,7 @@ def test_hosts_that_do_not_answer_keep_what_was_known_and_lies_are_no_answer(ans
         assert vault == {**known, "silent": True}
 
 
-def test_hosts_that_are_not_asked_stay_until_they_are_to_be_forgotten(ansible: Controller, fleet: Fleet) -> None:
+def test_absent_hosts_stay_unless_forgotten(ansible: Controller, fleet: Fleet) -> None:
     reported(ansible, fleet)
     reported(ansible, fleet, arguments=["--limit", "web2"])
     assert [vault["host"] for vault in document(ansible)["vaults"]] == ["web1", "web2"]
@@ -300,13 +304,13 @@ def test_hosts_that_are_not_asked_stay_until_they_are_to_be_forgotten(ansible: C
 
 
 def hashes_of(values: Mapping[str, str]) -> list[bytes]:
-    """Hashes that one might have made of values: of the value, and as the state file has it."""
+    """Hashes of values: of the value itself, and as in the state file."""
     texts = [text for name, value in values.items() for text in (value, f"{name}:{value}")]
     return [hashlib.sha256(text.encode()).hexdigest().encode() for text in texts]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_neither_a_value_nor_a_hash_is_in_anything_that_is_written(
+def test_no_output_contains_a_value_or_a_hash(
     ansible: Controller, fleet: Fleet, server: DevServer, profile: str
 ) -> None:
     server.clear_requests()
@@ -315,7 +319,7 @@ def test_neither_a_value_nor_a_hash_is_in_anything_that_is_written(
         fleet,
         """
     - name: asked
-      keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, query: relation=synced_to}
+      keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, question: held_by, secret: SHARED}
       run_once: true
     """,
         arguments=["-vvvv", "--diff"],
@@ -346,23 +350,26 @@ def test_a_canary_in_the_graph_would_be_found(ansible: Controller, fleet: Fleet)
 
 
 BAD = {
-    "a query that is none": ("infisical_fleet_info: {graph_file: fleet.json, query: type=x}", "no type 'x'"),
+    "an unknown query": ("infisical_fleet_info: {graph_file: fleet.json, query: type=x}", "must be type=secret, "),
+    "an unknown question": ("infisical_fleet_info: {graph_file: fleet.json, question: x}", "must be one of exposed"),
+    "no argument": ("infisical_fleet_info: {graph_file: fleet.json, question: exposed}", "host: must be set with"),
+    "a host in upper case": ("infisical_fleet_info: {graph_file: fleet.json, question: exposed, host: X}", "(got 'X')"),
     "no graph": ("infisical_fleet_info: {graph_file: no.json, query: type=secret}", "does not exist"),
-    "no query": ("infisical_fleet_info: {graph_file: fleet.json}", "query"),
-    "an option of no name": ("infisical_fleet_info: {graph_file: a, query: b, colour: c}", "colour"),
-    "hosts that are none": ("infisical_fleet_report: {graph_file: new.json, hosts: [a]}", "must be a mapping"),
+    "no query": ("infisical_fleet_info: {graph_file: fleet.json}", "question: must be set if query is not set"),
+    "an unknown option": ("infisical_fleet_info: {graph_file: a, query: b, colour: c}", "colour"),
+    "hosts as a list": ("infisical_fleet_report: {graph_file: new.json, hosts: [a]}", "must be a mapping"),
     "a mode for all": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0666'}", "mode"),
     "a mode without quotes": (
         "infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: 0640}",
         "a quoted string like",
     ),
     "a mode for nobody": ("infisical_fleet_report: {graph_file: new.json, hosts: {}, mode: '0044'}", "owner can read"),
-    "a graph that is none": (
+    "another file": (
         "infisical_fleet_report: {graph_file: play.yml, hosts: {web1: ''}}",
-        "play.yml' is no JSON",
+        "play.yml' must be valid JSON",
     ),
     "no hosts": ("infisical_fleet_report: {graph_file: new.json, hosts: {}}", "hosts: must have at least one host"),
-    "no name of a file": ("infisical_fleet_report: {graph_file: '', hosts: {}}", "graph_file: is empty"),
+    "no name of a file": ("infisical_fleet_report: {graph_file: '', hosts: {}}", "graph_file: must not be empty"),
     "one file twice": (
         "infisical_fleet_report: {graph_file: a, csv_file: ./a, hosts: {}}",
         "csv_file: must be another",
@@ -379,11 +386,14 @@ BAD = {
         "infisical_fleet_report: {graph_file: a, csv_file: ./a.lock, hosts: {}}",
         "csv_file: must be another file than the lock of graph_file (got '",
     ),
-    "a folder that is missing": ("infisical_fleet_report: {graph_file: no/no/new.json, hosts: {}}", "cannot be made"),
+    "a folder that is missing": (
+        "infisical_fleet_report: {graph_file: no/no/new.json, hosts: {}}",
+        "cannot be created",
+    ),
 }
 
 
-def test_what_is_wrong_is_told_in_a_sentence(ansible: Controller, fleet: Fleet) -> None:
+def test_invalid_options_are_named(ansible: Controller, fleet: Fleet) -> None:
     tasks = "".join(
         f"- name: {name}\n  keyfleet.infisical.{task}\n  run_once: true\n  ignore_errors: true\n"
         for name, (task, _said) in BAD.items()
@@ -419,7 +429,7 @@ def test_the_playbook_reports_hosts_that_cannot_be_reached(ansible: Controller, 
     assert [(row["host"], row["vault_state"]) for row in rows] == [("web1", "silent"), ("web2", "silent")]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may tell of the jobs of this machine")
-def test_without_root_a_host_does_not_tell_that_it_has_no_jobs(ansible: Controller) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read the jobs of this machine")
+def test_metadata_without_root_is_an_error(ansible: Controller) -> None:
     run = ansible.tasks("- name: told\n  keyfleet.infisical.infisical_agent_info: {metadata: true}")
     assert "Set become: true" in run.failure("told")["msg"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host tells of its jobs: all of them in one document, whatever state they are in, and no value."""
+"""The metadata of a host: all its jobs in one document, in any state, and no value."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import build
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import parse_time
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.version import VERSION
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import host_metadata as metadata
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.documents import parse_host
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
 from unit.programs import Programs
@@ -72,14 +73,14 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     return made
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+def document_of(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     assert cli.main(["metadata", "--json", *words]) == cli.OK
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    fleet.parsed_answer(found, SYNCED)
+    parse_host(found, SYNCED)
     return found
 
 
-def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_document_has_names_versions_and_times_of_all_jobs(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     shop = jobs.add("shop", "interval = 6h\n[file 1]\npath = /run/shop/env\nnames = DB_*\n", project_ids="p1, p2",
                     secret_path="/shop/", recursive="true", key_format="{path}_{key}")  # fmt: skip
     jobs.add("mail", project_ids="p1")
@@ -91,7 +92,7 @@ def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, caps
     )
     report.write(str(shop.parent / "result.json"),
                  report.Report(job="shop", ended=SYNCED, conclusion="forbidden", message="No."))  # fmt: skip
-    found = told(capsys)
+    found = document_of(capsys)
     assert (found["schema"], found["version"], found["agent"]) == ("keyfleet.infisical/metadata", 1, VERSION)
     mail, one = found["jobs"]
     assert (mail["job"], mail["secrets"], mail["last_sync"], mail["conclusion"], mail["problem"]) == (
@@ -102,7 +103,7 @@ def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, caps
         ("DB", ["p1", "prod", "/shop"], None, 3, "id"),
         ("OTHER", ["p2", "prod", "/shop/a"], "key", 1, "id"),
     ]
-    assert all(fleet.parse_time(row[4]) for row in rows)
+    assert all(parse_time(row[4]) for row in rows)
     del one["places"]
     assert one == {
         "job": "shop", "service": "https://infisical.example.com", "project_ids": ["p1", "p2"], "environment": "prod",
@@ -115,10 +116,10 @@ def test_all_jobs_make_one_document_of_names_versions_and_times(jobs: Jobs, caps
     assert CANARY not in json.dumps(found) + json.dumps(rows)
 
 
-def test_one_job_can_be_named_and_a_person_gets_lines(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_one_job_or_a_line_for_each(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.fill(jobs.add("shop"), Secret("DB", CANARY, project_id="p1"), job="shop")
     jobs.add("mail")
-    assert [job["job"] for job in told(capsys, "--job", "shop")["jobs"]] == ["shop"]
+    assert [job["job"] for job in document_of(capsys, "--job", "shop")["jobs"]] == ["shop"]
     assert cli.main(["metadata"]) == cli.OK
     assert capsys.readouterr().out.splitlines() == [
         "mail: 0 secrets (generation 0), last sync never",
@@ -126,9 +127,7 @@ def test_one_job_can_be_named_and_a_person_gets_lines(jobs: Jobs, capsys: pytest
     ]
 
 
-def test_a_job_that_cannot_be_read_is_told_with_why_and_hides_no_other(
-    jobs: Jobs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unreadable_job_has_a_problem_and_hides_no_other(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.fill(jobs.add("good"), Secret("DB", "x", project_id="p1"), job="good")
     jobs.add("broken", "colour = red\n")
     damaged = jobs.add("damaged")
@@ -136,7 +135,7 @@ def test_a_job_that_cannot_be_read_is_told_with_why_and_hides_no_other(
     damaged.write_bytes(damaged.read_bytes()[:-1])
     strange = jobs.add("strange", "[file 1]\npath = relative\n")
     jobs.fill(strange, Secret("DB", "x", project_id="p1"), job="strange")
-    found = {job["job"]: job for job in told(capsys)["jobs"]}
+    found = {job["job"]: job for job in document_of(capsys)["jobs"]}
     assert set(found) == {"good", "broken", "damaged", "strange"}
     assert (found["good"]["problem"], len(found["good"]["secrets"])) == (None, 1)
     assert "colour" in found["broken"]["problem"]
@@ -145,7 +144,7 @@ def test_a_job_that_cannot_be_read_is_told_with_why_and_hides_no_other(
     assert "absolute path" in found["strange"]["problem"]
 
 
-def test_an_unforeseen_error_of_one_job_hides_no_other(
+def test_unexpected_error_of_one_job_hides_no_other(
     jobs: Jobs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("good", "odd"):
@@ -158,15 +157,15 @@ def test_an_unforeseen_error_of_one_job_hides_no_other(
         return of_job(job, *rest)
 
     monkeypatch.setattr(metadata, "of_job", fail)
-    good, odd = told(capsys)["jobs"]
+    good, odd = document_of(capsys)["jobs"]
     assert (good["job"], good["problem"], len(good["secrets"])) == ("good", None, 1)
     assert odd["job"] == "odd" and "Unexpected RuntimeError" in odd["problem"] and "Canary" not in odd["problem"]
 
 
-def test_a_lost_key_is_a_problem_of_the_vault(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_key_is_a_problem_of_the_vault(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.fill(jobs.add("shop"), Secret("DB", CANARY, project_id="p1"), job="shop")
     jobs.key.unlink()
-    [job] = told(capsys)["jobs"]
+    [job] = document_of(capsys)["jobs"]
     assert (job["secrets"], bool(job["problem"])) == ([], True)
 
 
@@ -175,27 +174,27 @@ def test_entries_of_other_jobs_and_of_people_are_left_out(jobs: Jobs, capsys: py
     jobs.fill(vault, Secret("DB", "x", project_id="p1"), job="shop")
     jobs.fill(vault, Secret("THEIRS", "x", project_id="p1"), job="other")
     local.put(*local.open_vault(str(vault), KeyFile(str(jobs.key))), "BY_HAND", "x")
-    assert [row[0] for row in told(capsys)["jobs"][0]["secrets"]] == ["DB"]
+    assert [row[0] for row in document_of(capsys)["jobs"][0]["secrets"]] == ["DB"]
 
 
-def test_projects_that_are_not_named_are_those_of_the_last_sync(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_projects_means_the_projects_of_the_last_sync(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     vault = jobs.add("shop", project_ids="all")
     _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
     state.update(project_ids=["p7", "p8"], last_sync=SYNCED, environment_checked=SYNCED)
-    [job] = told(capsys)["jobs"]
+    [job] = document_of(capsys)["jobs"]
     assert (job["project_ids"], job["last_sync"], job["conclusion"]) == (["p7", "p8"], SYNCED, "ok")
     assert job["environment_checked"] == SYNCED
 
 
-def test_without_a_report_the_state_file_tells_of_a_failure(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_state_file_has_the_failure_if_the_report_is_missing(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     vault = jobs.add("shop")
     _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
     state.failed("No way.", SYNCED)
-    [job] = told(capsys)["jobs"]
+    [job] = document_of(capsys)["jobs"]
     assert (job["conclusion"], job["message"], job["ended"]) == ("failed", "No way.", SYNCED)
 
 
-def test_the_agents_configuration_says_how_often_a_job_runs(tmp_path: Path) -> None:
+def test_configuration_of_the_agent_has_the_interval(tmp_path: Path) -> None:
     job = spec.Job("shop", 360, {"environment": "prod"})
     context = units.UnitContext("", dict.fromkeys(config.CREDENTIALS, "/x"), False)
     text = spec.render_job(job, spec.Agent(Settings(url="https://x"), (job,)), context)
@@ -204,7 +203,7 @@ def test_the_agents_configuration_says_how_often_a_job_runs(tmp_path: Path) -> N
     assert config.Settled({}, {}, str(path)).first(("agent", "interval")) == "6h"
 
 
-def test_the_agent_is_asked_once_and_not_what_the_environment_says(
+def test_command_runs_once_and_ignores_the_environment(
     jobs: Jobs, programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs.add("shop")
@@ -217,9 +216,9 @@ def test_the_agent_is_asked_once_and_not_what_the_environment_says(
     assert metadata.of_host() == '{"jobs":[1]}'
     assert (tmp_path / "calls").read_text() == "metadata --json \n"
     program.write_text("#!/bin/sh\necho no JSON\n")
-    with pytest.raises(InfisicalError, match="does not tell the metadata"):
+    with pytest.raises(InfisicalError, match="did not print the metadata"):
         metadata.of_host()
 
 
-def test_a_host_without_jobs_says_that_it_has_none(jobs: Jobs) -> None:
+def test_host_without_jobs_has_an_empty_document(jobs: Jobs) -> None:
     assert json.loads(metadata.of_host())["jobs"] == []

@@ -190,8 +190,8 @@ class _Lister:
             self.answer.listings.append(FolderListing(folder, False, rows))
 
     def _find_unseen(self, listed: Location, rows: _Rows) -> list[Location]:
-        """The folders that vaults hold secrets of, and a listing has none of. The identity may have no access to them,
-        which a listing does not show, so they are listed by themselves."""
+        """The folders that vaults hold secrets from, although a listing is empty there. A listing does not show that the
+        identity has no access to a folder, so these are listed by themselves."""
         seen = {listed.secret_path, *(row.path for row in rows)}
         return self._in_order(
             location for location in self.held if location.secret_path not in seen and covers(listed, location, True)
