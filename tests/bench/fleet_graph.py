@@ -35,8 +35,8 @@ def build(folder: Path) -> None:
     """
     lines = (folder / "told.jsonl").read_text("utf-8").splitlines()
     listings = [
-        fleet.FolderListing(Location(*location), secrets=[fleet.ListedSecret(*row) for row in rows])
-        for location, rows in json.loads((folder / "listings.json").read_text("utf-8"))
+        fleet.FolderListing(Location(*root), secrets=[fleet.KnownSecret(Location(*row[0]), *row[1:]) for row in rows])
+        for root, rows in json.loads((folder / "listings.json").read_text("utf-8"))
     ]
     graph_file = folder / "graph.json"
     started = time.process_time()
@@ -63,7 +63,10 @@ def rows() -> list[Row]:
         simulated = Simulated(HOSTS, SECRETS)
         told = (f"{host}\t{'' if data is None else json.dumps(data)}" for host, data in simulated.answers().items())
         (folder / "told.jsonl").write_text("\n".join(told), "utf-8")
-        listings = [(astuple(one.location), one.secrets) for one in simulated.listings()]
+        listings = [
+            (astuple(one.location), [(astuple(secret.location), *secret[1:]) for secret in one.secrets])
+            for one in simulated.listings()
+        ]
         (folder / "listings.json").write_text(json.dumps(listings), "utf-8")
         for which in ("a new graph", "a graph brought up to date"):
             command = [sys.executable, str(Path(__file__)), name]

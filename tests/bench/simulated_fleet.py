@@ -148,10 +148,12 @@ class Simulated:
                 fleet.root_of(folder),
                 secrets=[
                     *(
-                        fleet.ListedSecret(one.location.secret_path, one.name, one.version, one.updated_at, one.id)
+                        fleet.KnownSecret(one.location, one.name, one.version, one.updated_at, id=one.id)
                         for one in self.secrets[folder][:-1]
                     ),
-                    fleet.ListedSecret("/archive", "OLD_LICENCE_KEY", 1, self.time(4e7), "old"),
+                    fleet.KnownSecret(
+                        replace(folder, secret_path="/archive"), "OLD_LICENCE_KEY", 1, self.time(4e7), id="old"
+                    ),
                 ],
             )
             for folder in self.folders

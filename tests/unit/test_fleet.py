@@ -19,7 +19,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
     FolderListing,
     Graph,
     KnownProject,
-    ListedSecret,
+    KnownSecret,
 )
 
 URL = "https://infisical.example.com"
@@ -52,11 +52,15 @@ def answer(*jobs: dict[str, Any], time: str = NOW) -> fleet.HostAnswer:
 
 
 def listed(*rows: tuple[Any, ...], **more: Any) -> FolderListing:
-    return FolderListing(**{"location": ROOT, "secrets": [ListedSecret(*row) for row in rows], **more})
+    secrets = [
+        KnownSecret(Location("p1", "prod", path), name, version, updated_at, id=id_)
+        for path, name, version, updated_at, id_ in rows
+    ]
+    return FolderListing(**{"location": ROOT, "secrets": secrets, **more})
 
 
 ON_SERVER = (
-    ("/shop", "DB_PASSWORD", 4, "2026-01-15T08:00:00.123Z", "id-1"),
+    ("/shop", "DB_PASSWORD", 4, "2026-01-15T08:00:00Z", "id-1"),
     ("/shop", "api-key", 1, "2026-01-01T00:00:00Z", "id-2"),
     ("/other", "UNUSED", 1, "2026-01-01T00:00:00Z", "id-3"),
 )
@@ -296,7 +300,7 @@ def test_highest_version_is_current_without_a_server() -> None:
 
 
 def test_newest_of_two_listed_secrets_counts(graph: Graph) -> None:
-    twice = (("/shop", "DB_PASSWORD", 9, "2025-01-01T00:00:00Z"), ON_SERVER[0])
+    twice = (("/shop", "DB_PASSWORD", 9, "2025-01-01T00:00:00Z", "id-1"), ON_SERVER[0])
     for rows in (twice, twice[::-1]):
         assert secret(asked(graph, listed(*rows)), "DB_PASSWORD").version == 4
 
@@ -326,7 +330,7 @@ HOSTILE = (
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_unchanged(name: str) -> None:
     found = answer(job(job=name, message=name, secrets=[[name, 0, name + "x", 1, SYNCED, "id"]]))
-    graph = asked(fleet.merge_hosts(Graph(), {name: found}, NOW), listed(("/shop", name + "x", 1, NOW)))
+    graph = asked(fleet.merge_hosts(Graph(), {name: found}, NOW), listed(("/shop", name + "x", 1, NOW, "id")))
     document = json.loads(json.dumps(documents.render_graph(graph)))
     assert documents.parse_graph(document) == graph
     assert document["vaults"][0]["host"] == name

@@ -28,17 +28,18 @@ from ..core.errors import (
     no_project,
 )
 from ..core.model import Location, Secret
+from ..core.times import normalize_time
 from .graph import (
     FolderListing,
     Graph,
     KnownProject,
-    ListedSecret,
+    KnownSecret,
     covers,
     locations_to_list,
     root_of,
 )
 
-_Rows = Sequence[ListedSecret]
+_Secrets = Sequence[KnownSecret]
 
 _OF_ONE_REQUEST = (Forbidden, ScopeMissing, RequestInvalid, ServerFailed, RateLimited, NotJson, RouteMissing)
 """Errors that concern a single request, so that the other locations are still listed."""
@@ -75,7 +76,7 @@ class _Lister:
         self.api = api
         self.graph = graph
         self.answer = ServerAnswer()
-        self.listed: list[tuple[Location, _Rows]] = []
+        self.listed: list[tuple[Location, _Secrets]] = []
         self.stopped: InfisicalError | None = None
         self.server_errors = 0
         self.projects: dict[str, Project | None] = {}
@@ -103,10 +104,10 @@ class _Lister:
         if self.rejected is not None and not self.listed and not any(self.projects.values()):
             raise self.rejected  # the server rejects the token for every project
         self.answer.projects = [KnownProject(one.id, one.name, one.slug) for one in self.projects.values() if one]
-        for location, rows in self.listed:
-            unseen = self._find_unseen(location, rows)
+        for location, secrets in self.listed:
+            unseen = self._find_unseen(location, secrets)
             left_out = frozenset(one.secret_path for one in unseen)
-            self.answer.listings.append(FolderListing(location, True, rows, left_out=left_out))
+            self.answer.listings.append(FolderListing(location, True, secrets, left_out=left_out))
             for folder in unseen:
                 self._list_folder(folder, recursive=False)
         left = len(self.answer.warnings) - _MOST_WARNINGS
@@ -161,14 +162,14 @@ class _Lister:
         """List an environment, or only these folders if the identity has no access to its root."""
         try:
             listing = Remote(self.api, root).listing(recursive=True, view_values=False)
-            self.listed.append((root, _rows(listing.secrets)))
+            self.listed.append((root, _without_values(root, listing.secrets)))
         except InfisicalError as error:
             self._tolerate(error)
             if not isinstance(error, Forbidden) or folders == [root]:
                 self._fail(root, error)
                 return
             for folder in self._in_order(folders):
-                if not any(covers(other, folder, recursive=True) for other, _rows in self.listed):
+                if not any(covers(other, folder, recursive=True) for other, _secrets in self.listed):
                     self._list_folder(folder, recursive=True)
 
     def _list_folder(self, folder: Location, *, recursive: bool) -> None:
@@ -176,23 +177,24 @@ class _Lister:
         if self.stopped is not None:
             self._fail(folder, self.stopped)
             return
-        rows: _Rows = ()
+        secrets: _Secrets = ()
         try:
-            rows = _rows(self.api.list_secrets(folder, recursive=recursive, view_values=False).secrets)
+            listing = self.api.list_secrets(folder, recursive=recursive, view_values=False)
+            secrets = _without_values(folder, listing.secrets)
         except InfisicalError as error:
             self._tolerate(error)
             if not isinstance(error, ScopeMissing):
                 self._fail(folder, error)
                 return
         if recursive:
-            self.listed.append((folder, rows))
+            self.listed.append((folder, secrets))
         else:
-            self.answer.listings.append(FolderListing(folder, False, rows))
+            self.answer.listings.append(FolderListing(folder, False, secrets))
 
-    def _find_unseen(self, listed: Location, rows: _Rows) -> list[Location]:
+    def _find_unseen(self, listed: Location, secrets: _Secrets) -> list[Location]:
         """The folders that vaults hold secrets from, although a listing is empty there. A listing does not show that the
         identity has no access to a folder, so these are listed by themselves."""
-        seen = {listed.secret_path, *(row.path for row in rows)}
+        seen = {listed.secret_path, *(secret.location.secret_path for secret in secrets)}
         return self._in_order(
             location for location in self.held if location.secret_path not in seen and covers(listed, location, True)
         )
@@ -217,5 +219,12 @@ class _Lister:
             )
 
 
-def _rows(secrets: Iterable[Secret]) -> _Rows:
-    return [ListedSecret(one.secret_path, one.key, one.version, one.updated_at, one.id) for one in secrets]
+def _without_values(listed: Location, secrets: Iterable[Secret]) -> _Secrets:
+    project, environment = listed.project_id, listed.environment
+    return [
+        KnownSecret(
+            Location(project, environment, one.secret_path), one.key, one.version,
+            normalize_time(one.updated_at) or "", id=one.id,
+        )
+        for one in secrets
+    ]  # fmt: skip

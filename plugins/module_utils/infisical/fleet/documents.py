@@ -42,6 +42,19 @@ MOST_LOCATIONS = 2000
 LONGEST_MESSAGE = 1000
 """How many characters of a host's message are kept."""
 
+# The types of fields in both documents.
+_OPTIONAL = (str, type(None))
+_PROJECT = dict.fromkeys(KnownProject._fields, str)
+_SECRET = {"name": str, "version": int, "updated_at": _OPTIONAL, "gone": bool}
+_SOURCE = {"listed_at": _OPTIONAL, "problem": _OPTIONAL}
+_FILE = {"path": str, "format": str, "owner": str}
+_SCOPE = {"environment": str, "secret_path": str, "recursive": bool, "key_format": str, "normalize_names": bool}
+_JOB = {
+    "job": str, "service": str, "interval_minutes": int, "last_sync": _OPTIONAL, "environment_checked": _OPTIONAL,
+    "ended": _OPTIONAL, "conclusion": str, "message": str, "problem": _OPTIONAL, "generation": int,
+}  # fmt: skip
+_VAULT = {"host": str, "agent": str, "answered_at": _OPTIONAL, "silent": bool}
+
 _INVALID = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
 
 
@@ -99,33 +112,19 @@ def parse_graph(data: Any, option: str = "graph") -> Graph:
     _check_schema(data, GRAPH_SCHEMA, option)
     try:
         secrets = [
-            KnownSecret(
-                _location(row), _text(row, "name"), _get(int, row, "version"), _optional(row, "updated_at"),
-                _get(bool, row, "gone"), _text(row, "infisical_id"),
-            )
+            KnownSecret(_location(row), id=_get(str, row, "infisical_id"), **_fields(row, _SECRET))
             for row in _objects(data, "secrets")
-        ]  # fmt: skip
+        ]
         ids = [secret_id(secret.location, secret.name) for secret in secrets]
-        projects = [
-            KnownProject(*(_text(row, name) for name in KnownProject._fields)) for row in _objects(data, "projects")
-        ]
+        projects = [KnownProject(**_fields(row, _PROJECT)) for row in _objects(data, "projects")]
         vaults = [
-            replace(
-                _parse_job(row, row["scope"]),
-                host=_text(row, "host"),
-                agent=_text(row, "agent"),
-                answered_at=_optional(row, "answered_at"),
-                silent=_get(bool, row, "silent"),
-                holds=_parse_holds(_get(list, row, "holds"), ids, secrets),
-            )
+            replace(_parse_job(row, row["scope"]), holds=_parse_holds(_get(list, row, "holds"), ids, secrets),
+                    **_fields(row, _VAULT))
             for row in _objects(data, "vaults")
-        ]
-        sources = [
-            Source(_location(row), _optional(row, "listed_at"), _optional(row, "problem"))
-            for row in _objects(data, "sources")
-        ]
+        ]  # fmt: skip
+        sources = [Source(_location(row), **_fields(row, _SOURCE)) for row in _objects(data, "sources")]
         return Graph(
-            _text(data, "time"),
+            _get(str, data, "time"),
             {project.id: project for project in projects},
             dict(zip(ids, secrets)),
             {vault.id: vault for vault in vaults},
@@ -146,8 +145,8 @@ def parse_host(data: Any, time: str) -> HostAnswer:
         # This also refuses half a character, which JSON can hold but no file can.
         if len(json.dumps(data, ensure_ascii=False).encode("utf-8")) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
-        agent, jobs = _text(data, "agent"), _objects(data, "jobs")
-        if len({_text(row, "job") for row in jobs}) < len(jobs):
+        agent, jobs = _get(str, data, "agent"), _objects(data, "jobs")
+        if len({_get(str, row, "job") for row in jobs}) < len(jobs):
             raise ValueError("two jobs have the same name")
         if sum(len(row["places"]) + max(1, len(row["project_ids"])) for row in jobs) > MOST_LOCATIONS:
             raise ValueError(f"it lists more than {MOST_LOCATIONS:,} locations")
@@ -186,32 +185,16 @@ def parse_host(data: Any, time: str) -> HostAnswer:
 
 
 def _parse_job(row: Mapping[str, Any], scope: Mapping[str, Any]) -> AgentVault:
-    """What both documents say about a job."""
+    """What both documents contain about a job."""
+    ids = tuple(dict.fromkeys(_texts(scope, "project_ids")))
     return AgentVault(
         host="",
-        job=_text(row, "job"),
-        service=_text(row, "service"),
-        scope=JobScope(
-            tuple(dict.fromkeys(_texts(scope, "project_ids"))),
-            _text(scope, "environment"),
-            _text(scope, "secret_path"),
-            _get(bool, scope, "recursive"),
-            _text(scope, "key_format"),
-            _get(bool, scope, "normalize_names"),
-        ),
-        interval_minutes=max(0, _get(int, row, "interval_minutes")),
-        last_sync=_optional(row, "last_sync"),
-        # Older agents do not report it.
-        environment_checked=_optional({"environment_checked": None, **row}, "environment_checked"),
-        ended=_optional(row, "ended"),
-        conclusion=_text(row, "conclusion"),
-        message=_text(row, "message"),
-        problem=_optional(row, "problem"),
-        generation=_get(int, row, "generation"),
+        scope=JobScope(ids, **_fields(scope, _SCOPE)),
         files=tuple(
-            DeliveredFile(_text(file, "path"), _text(file, "format"), _text(file, "owner"), _texts(file, "names"))
-            for file in _objects(row, "files")
+            DeliveredFile(names=_texts(file, "names"), **_fields(file, _FILE)) for file in _objects(row, "files")
         ),
+        # Older agents do not report environment_checked.
+        **_fields({"environment_checked": None, **row}, _JOB),
     )
 
 
@@ -291,20 +274,16 @@ def _check_schema(data: Any, schema: str, option: str) -> None:
         raise ConfigurationError(option, problem, hint="Update the collection keyfleet.infisical.")
 
 
-def _get(kind: type, data: Mapping[str, Any], name: str) -> Any:
+def _fields(data: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _get(kind, data, name) for name, kind in kinds.items()}
+
+
+def _get(kind: Any, data: Mapping[str, Any], name: str) -> Any:
     value = data[name]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"'{name}' must be of type {kind.__name__}")
-    return value
-
-
-def _text(data: Mapping[str, Any], name: str) -> str:
+        raise TypeError(f"'{name}' has the wrong type {type(value).__name__}")
     # Ansible passes subclasses of str.
-    return str(_get(str, data, name))
-
-
-def _optional(data: Mapping[str, Any], name: str) -> str | None:
-    return None if data[name] is None else _text(data, name)
+    return str(value) if isinstance(value, str) else value
 
 
 def _texts(data: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -322,4 +301,4 @@ def _objects(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def _location(row: Mapping[str, Any]) -> Location:
-    return Location(_text(row, "project"), _text(row, "environment"), _text(row, "path"))
+    return Location(*(_get(str, row, name) for name in ("project", "environment", "path")))

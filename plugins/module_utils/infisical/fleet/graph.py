@@ -12,7 +12,6 @@ from typing import NamedTuple, Optional
 from urllib.parse import quote
 
 from ..core.model import Location
-from ..core.times import normalize_time
 
 
 class KnownProject(NamedTuple):
@@ -150,16 +149,6 @@ class HostAnswer:
     secrets: Mapping[str, KnownSecret] = field(default_factory=dict)
 
 
-class ListedSecret(NamedTuple):
-    """A secret as a server lists it, without its value; `updated_at` in the server's own form."""
-
-    path: str
-    name: str
-    version: int
-    updated_at: str
-    id: str = ""
-
-
 @dataclass(frozen=True)
 class FolderListing:
     """A server's listing of a folder, with its subfolders if `recursive`; it is empty if there was a `problem`.
@@ -169,7 +158,7 @@ class FolderListing:
 
     location: Location
     recursive: bool = True
-    secrets: Sequence[ListedSecret] = ()
+    secrets: Sequence[KnownSecret] = ()
     problem: str | None = None
     left_out: frozenset[str] = frozenset()
 
@@ -262,7 +251,7 @@ def merge_server(
             sources[location] = Source(location, before.listed_at if before else None, listing.problem)
             continue
         sources[location] = Source(location, time)
-        found = _newest(listing)
+        found = _newest(listing.secrets)
         for id_ in by_environment.get(root, ()):
             other = secrets[id_].location
             complete = other.secret_path not in listing.left_out and covers(location, other, listing.recursive)
@@ -272,19 +261,10 @@ def merge_server(
     return _clean(replace(graph, time=time, projects=known_projects, secrets=secrets, sources=sources))
 
 
-def _newest(listing: FolderListing) -> dict[str, KnownSecret]:
+def _newest(secrets: Iterable[KnownSecret]) -> dict[str, KnownSecret]:
     """The secrets of a listing by id; the newest, if the server lists a secret twice."""
-    found: dict[str, KnownSecret] = {}
-    folders: dict[str, Location] = {}
-    for path, name, version, updated_at, own_id in listing.secrets:
-        root = listing.location
-        location = folders.get(path) or folders.setdefault(path, Location(root.project_id, root.environment, path))
-        secret = KnownSecret(location, name, version, normalize_time(updated_at) or "", False, own_id)
-        id_ = secret_id(location, name)
-        other = found.get(id_)
-        if other is None or (other.updated_at or "", other.version) < (secret.updated_at or "", version):
-            found[id_] = secret
-    return found
+    oldest_first = sorted(secrets, key=lambda secret: (secret.updated_at or "", secret.version))
+    return {secret_id(secret.location, secret.name): secret for secret in oldest_first}
 
 
 def _clean(graph: Graph) -> Graph:
