@@ -192,9 +192,7 @@ def test_invented_projects_hide_no_other_project(controlled: Controlled) -> None
     assert len(found.warnings) <= 21
     assert "more warnings like these" in found.warnings[-1]
     assert not [entry for entry in controlled.server.requests("/secrets") if "!" in str(entry["query"])]
-    assert problems(after) == [
-        f"{len(odd)} locations never listed (the reasons are in the graph file, under sources)"
-    ]
+    assert problems(after) == [f"{len(odd)} locations never listed (the reasons are in the graph file, under sources)"]
 
 
 @pytest.mark.kinds("2026-07")

@@ -83,7 +83,8 @@ class Fleet:
             self.command(host, "vault", "keygen", "--key-file", str(folder / host / "key"))
 
     def words(self, host: str, *words: str) -> list[str]:
-        return [sys.executable, "-m", f"{infisical.__name__}.cli.main", *words, "--config", f"{self.folder}/{host}/job.ini"]
+        command = f"{infisical.__name__}.cli.main"
+        return [sys.executable, "-m", command, *words, "--config", f"{self.folder}/{host}/job.ini"]
 
     def command(self, host: str, *words: str, code: int = 0) -> str:
         ended = subprocess.run(

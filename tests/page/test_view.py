@@ -99,7 +99,7 @@ def test_unused_secrets_and_unlisted_places_are_reported() -> None:
     ]
     assert texts(graph)[-2:] == [
         "1 secret is on no host",
-        "Infisical did not list everything, so more may be behind: forbidden (1 place)",
+        "Infisical did not list everything, so more may be behind: forbidden (1 location)",
     ]
     assert [secret.name for secret in view_of(graph).secrets if secret.state == "unused"] == ["SESSION_KEY"]
 
@@ -115,7 +115,7 @@ def test_an_unlisted_place_is_not_good_news() -> None:
     graph = healthy()
     place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": format_time(1)}
     graph["sources"] = [{**place, "problem": "forbidden"}]
-    assert texts(graph) == ["Infisical did not list everything, so more may be behind: forbidden (1 place)"]
+    assert texts(graph) == ["Infisical did not list everything, so more may be behind: forbidden (1 location)"]
     assert "up to date" not in fleet_page.page(view_of(graph))
     assert "up to date" in fleet_page.page(view_of(healthy()))
 

@@ -43,7 +43,8 @@ def job(**more: Any) -> dict[str, Any]:
 
 def metadata(*jobs: dict[str, Any]) -> dict[str, Any]:
     return {
-        "schema": documents.METADATA_SCHEMA, "version": 1, "host": "web", "time": NOW, "agent": "0.3.0", "jobs": list(jobs)
+        "schema": documents.METADATA_SCHEMA, "version": 1, "host": "web", "time": NOW, "agent": "0.3.0",
+        "jobs": list(jobs),
     }  # fmt: skip
 
 

@@ -192,8 +192,10 @@ class _Lister:
             self.answer.listings.append(FolderListing(folder, False, secrets))
 
     def _find_unseen(self, listed: Location, secrets: _Secrets) -> list[Location]:
-        """The folders that vaults hold secrets from, although a listing is empty there. A listing does not show that the
-        identity has no access to a folder, so these are listed by themselves."""
+        """The folders that vaults hold secrets from, although a listing has no secrets there.
+
+        A listing leaves out folders that the identity has no access to, so these are listed by themselves.
+        """
         seen = {listed.secret_path, *(secret.location.secret_path for secret in secrets)}
         return self._in_order(
             location for location in self.held if location.secret_path not in seen and covers(listed, location, True)

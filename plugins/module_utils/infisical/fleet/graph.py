@@ -132,7 +132,7 @@ class Graph:
 
     @property
     def services(self) -> list[str]:
-        """The addresses of the Infisical servers: of the projects, and of vaults whose projects no server has listed."""
+        """The addresses of the servers of projects, and of vaults whose projects no server has listed."""
         found = {project.service for project in self.projects.values() if project.service}
         for vault in self.vaults.values():
             known = [self.projects[id_].service for id_ in vault.scope.project_ids if id_ in self.projects]

@@ -29,7 +29,7 @@ from .documents import VERSION as SCHEMA_VERSION
 
 
 def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The metadata document of this host, with the agent's version; the manual's guide to the fleet report describes it."""
+    """The metadata document of this host, with the agent's version. The guide to the fleet report describes it."""
     return {
         "schema": METADATA_SCHEMA,
         "version": SCHEMA_VERSION,
