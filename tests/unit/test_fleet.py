@@ -397,6 +397,7 @@ def test_damaged_document_is_refused_with_a_hint(graph: Graph, path: list[Any], 
         (["time"], ...),
         (["jobs", 0, "secrets", 0, 5], None),
         (["jobs"], [job(), job()]),
+        (["jobs", 0, "job"], "x" * 501),
         (["time"], "soon"),
         (["jobs", 0, "places"], [["p1", "prod", "/shop"]] * documents.MOST_LOCATIONS),
         (["jobs", 0, "project_ids"], ["p"] * documents.MOST_LOCATIONS),
@@ -418,10 +419,10 @@ def test_invalid_metadata_is_refused(path: list[Any], value: Any) -> None:
 @pytest.mark.parametrize("long", ["path", "job", "twice"])
 def test_short_document_cannot_make_large_report(long: str) -> None:
     name = "\u4e00" * 2000
-    rows = [["S" if long == "twice" else f"S{number}", 0, None, 1, SYNCED, ""] for number in range(10_000)]
+    rows = [["S" if long == "twice" else f"S{number}", 0, None, 1, SYNCED, ""] for number in range(50_000)]
     place = ["p1", "prod", "/" if long == "job" else f"/{name}"]
     with pytest.raises(ConfigurationError, match="the names in it are too long"):
-        answer(job(job=name if long == "job" else "shop", places=[place], secrets=rows))
+        answer(job(job=name[:400] if long == "job" else "shop", places=[place], secrets=rows))
 
 
 def test_document_at_the_limit_of_locations_is_accepted() -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..core.errors import ConfigurationError
-from ..core.model import Location, is_text, shown
+from ..core.model import LONGEST_NAME, Location, is_text, shown
 from ..core.times import format_time, parse_time
 from .graph import (
     AgentVault,
@@ -146,8 +146,9 @@ def parse_host(data: Any, time: str) -> HostAnswer:
         if len(json.dumps(data, ensure_ascii=False).encode("utf-8")) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
         agent, jobs = _get(str, data, "agent"), _objects(data, "jobs")
-        if len({_get(str, row, "job") for row in jobs}) < len(jobs):
-            raise ValueError("two jobs have the same name")
+        names = {_get(str, row, "job") for row in jobs}
+        if len(names) < len(jobs) or max(map(len, names), default=0) > LONGEST_NAME:
+            raise ValueError("two jobs have the same name, or one has a name that is too long")
         if sum(len(row["places"]) + max(1, len(row["project_ids"])) for row in jobs) > MOST_LOCATIONS:
             raise ValueError(f"it lists more than {MOST_LOCATIONS:,} locations")
         written = parse_time(data["time"])
@@ -158,11 +159,13 @@ def parse_host(data: Any, time: str) -> HostAnswer:
         left, vaults = MOST_BYTES, []
         for row in jobs:
             vault = _parse_job(row, row)
-            holds = _parse_host_holds(row, secrets, ahead)
-            # Each of these rows repeats the names in it, so a short document could make a large report.
-            left -= sum(len(hold.secret) + len(vault.job) for hold in holds)
-            if left < 0:
-                raise ValueError("the names in it are too long")
+            holds = []
+            for hold in _parse_host_holds(row, secrets, ahead):
+                # The table repeats these names in each row, so a short document could make a large report.
+                left -= len(hold.secret) + len(vault.job)
+                if left < 0:
+                    raise ValueError("the names in it are too long")
+                holds.append(hold)
             # A sync in the future is from a clock that was wrong then: its time is unknown.
             is_past = (parse_time(vault.last_sync) or 0) <= written
             vaults.append(
@@ -175,7 +178,7 @@ def parse_host(data: Any, time: str) -> HostAnswer:
                     environment_checked=_earlier(vault.environment_checked, ahead),
                     ended=_earlier(vault.ended, ahead),
                     answered_at=time,
-                    holds=holds,
+                    holds=tuple(holds),
                 )
             )
         return HostAnswer(tuple(vaults), secrets)
@@ -207,22 +210,20 @@ def _parse_holds(rows: list[Any], ids: Sequence[str], secrets: Sequence[KnownSec
     return holds
 
 
-def _parse_host_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], ahead: float) -> tuple[Hold, ...]:
+def _parse_host_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], ahead: float) -> Iterator[Hold]:
     """The secrets in a job's vault, from a host whose clock is `ahead` by so many seconds; they are added to
     `secrets`."""
     locations = [_host_location(row) for row in _get(list, job, "places")]
     rows = _get(list, job, "secrets")
     names, numbers, keys, versions, times, own_ids = zip(*rows) if rows else [()] * 6
     _check_columns("secrets", numbers, versions, times, keys, own_ids, names)
-    found = []
     for name, number, key, version, time, own_id in rows:
         location, own_name = locations[number], str(name if key is None else key)
         id_ = secret_id(location, own_name)
         if id_ not in secrets:
             secrets[id_] = KnownSecret(location, own_name, id=str(own_id))
         synced = _earlier(time, ahead) or "" if ahead else str(time)
-        found.append(Hold(id_, version, synced, None if key is None else str(name), str(own_id)))
-    return tuple(found)
+        yield Hold(id_, version, synced, None if key is None else str(name), str(own_id))
 
 
 def _check_columns(where: str, numbers: Any = (), versions: Any = (), times: Any = (), names: Any = (),
