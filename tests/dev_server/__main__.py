@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts the test server, also as a folder: python3 tests/dev_server."""
+"""Starts the test server: python3 tests/dev_server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 if not __package__:
-    # Run as a folder, Python looks for modules inside of it; the package itself lies one folder up.
+    # Python looks for modules inside a folder that it runs; the package is one folder up.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 if sys.version_info < (3, 11):

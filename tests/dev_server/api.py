@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API's routes: which profile has which, and what each does with the store."""
+"""The routes of the API: which profiles have them, and what they do with the store."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def list_imports(call: Call) -> Answer:
     return Answer({"message": "Successfully fetched secret imports", "secretImports": shown})
 
 
-# --- what a plan has not --------------------------------------------------------------------------------------------
+# --- what the plan lacks --------------------------------------------------------------------------------------------
 
 
 def lease(call: Call) -> Answer:
@@ -229,7 +229,7 @@ def list_dynamic_secrets(call: Call) -> Answer:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where a request on secrets goes, as it was sent."""
+    """The project, environment and path of a request on secrets, exactly as sent."""
 
     project: str
     environment: str
@@ -246,7 +246,7 @@ def read_scope(call: Call, reader: Reader) -> Scope:
 
 
 def open_place(call: Call, scope: Scope, operation: str, *actions: str) -> Place:
-    """The folder of a scope, if the identity may do all of these actions there."""
+    """Return the folder of a scope, or refuse if the identity may not do all these actions there."""
     path = normal_path(scope.path)
     project = call.enter(scope.project, *actions, path=path)
     folder = project.find_folder(scope.environment, path)
@@ -263,7 +263,7 @@ def require_environment(call: Call, project: Project, slug: str) -> None:
 
 
 def check_read(reader: Reader) -> None:
-    """Refuse a read with the issues that there are."""
+    """Refuse a read if it has any issue."""
     if reader.issues:
         reader.refuse(Conclusion.INVALID_READ)
 
@@ -285,7 +285,7 @@ def list_secrets(call: Call) -> Answer:
     metadata = reader.text("metadataFilter", "") if call.profile.knows_metadata else ""
     check_read(reader)
     path = normal_path(scope.path)
-    # On servers of 2026, allowed anywhere is enough: what the identity may not see is left out without a word.
+    # On servers of 2026 a permission for any path is enough. The list silently omits what the identity may not see.
     where = None if call.profile.hides_values else path
     project = call.enter(scope.project, read_action(call), *(["read"] if view.values else []), path=where)
     require_environment(call, project, scope.environment)
@@ -329,7 +329,7 @@ def get_secret(call: Call) -> Answer:
     if scope.project in call.store.projects:
         require_environment(call, call.store.project(scope.project), scope.environment)
     place = open_place(call, scope, "GetSecretByName", read_action(call))
-    # The folder's own secret comes before imported ones; of several imports the last wins.
+    # The folder's own secret wins over imported secrets, and the last import over earlier imports.
     linked = [place.linked(*pair) for pair in place.project.imported(place.folder)] if imports else []
     for candidate in (place, *reversed(linked)):
         for secret in candidate.folder.named(key):
@@ -389,7 +389,7 @@ def create_batch(call: Call) -> Answer:
 
 
 def update_batch(call: Call) -> Answer:
-    """Change several secrets; with the mode `upsert` in several folders, if the secrets name them."""
+    """Change several secrets. In the mode `upsert`, each secret may name its own folder."""
     reader = Reader(call.body)
     scope = read_scope(call, reader)
     drafts = read_drafts(call, reader, needs_value=call.profile.update_needs_value)
@@ -438,7 +438,7 @@ def refuse_batch(conclusion: Conclusion, known: list[Draft], unknown: list[Draft
 
 
 def split(folder: Folder, drafts: list[Draft]) -> tuple[list[Draft], list[Draft]]:
-    """The drafts whose names the folder has, and those it has not."""
+    """Split drafts into those whose names exist in the folder and the others."""
     names = {secret.key for secret in folder.secrets}
     return [d for d in drafts if d.key in names], [d for d in drafts if d.key not in names]
 
@@ -466,7 +466,7 @@ def apply(
     updates: list[Draft] | None = None,
     deletes: list[str] | None = None,
 ) -> list[dict[str, Any]] | Answer:
-    """Store changes that were found possible, all of them, and show the secrets; or ask for approval and store none."""
+    """Store all changes and return the secrets, or store nothing and return a request for approval."""
     creates, updates, deletes = creates or [], updates or [], deletes or []
     if call.profile.batch_writes_a_name_once:
         creates, updates = (list({d.key: d for d in drafts}.values()) for drafts in (creates, updates))
@@ -481,7 +481,7 @@ def apply(
         return Answer({"approval": show_approval(approval)})
     now = call.store.clock()
     made = [folder.put(draft, now) for draft in creates]
-    # Of several secrets of one name the first is meant, as in get-one.
+    # If several secrets have this name, the first counts, as when one secret is read.
     by_name = {secret.key: secret for secret in reversed(folder.secrets)}
     for draft in updates:
         by_name[draft.key].update(draft, now)
@@ -495,7 +495,7 @@ def apply(
 
 
 def show_updated(call: Call, place: Place, secret: Secret, draft: Draft) -> dict[str, Any]:
-    """The answer to an update: real servers of 2026 show what was sent, and nothing for what was not."""
+    """Return the answer to an update. Real servers of 2026 show only the fields that were sent."""
     shown = show_secret(call, place, secret, View("update"))
     if call.profile.hides_values:
         shown["secretComment"] = draft.comment or ""
@@ -535,7 +535,7 @@ def read_draft(call: Call, reader: Reader, name: str, needs_value: bool, in_batc
 
 
 def find_tag(call: Call, tag_id: str) -> Tag:
-    """The tag of that id in any project; a tag of no project is refused when the project is known."""
+    """Return the tag with this id from any project, or a tag without a slug, which `require_tags` refuses."""
     tags = (tag for project in call.store.projects.values() for tag in project.tags)
     return next((tag for tag in tags if tag.id == tag_id), Tag(tag_id, "", ""))
 
@@ -549,7 +549,7 @@ def has_tag(secret: Secret, slugs: str) -> bool:
 
 
 def has_metadata(secret: Secret, wanted: str) -> bool:
-    """Whether the secret has every pair of a filter such as `key=owner,value=me|key=tier,value=1`."""
+    """Return whether the secret has every pair of a filter such as `key=owner,value=me|key=tier,value=1`."""
     pairs = [dict(part.partition("=")[::2] for part in pair.split(",")) for pair in wanted.split("|") if pair]
     return all(
         any(
@@ -600,7 +600,7 @@ def import_routes(root: str, project: str) -> tuple[Route, ...]:
 METHOD = "/api/v1/auth/universal-auth/identities/{identity}"
 TOKEN_METHOD = "/api/v1/auth/token-auth/identities/{identity}"
 
-# The first route that fits is taken, so the batch routes come before those with a name.
+# The first matching route is used, so batch routes come before routes with a name.
 ROUTES = (
     Route("GET", "/api/status", status, ALL, needs_token=False),
     Route("POST", "/api/v1/auth/universal-auth/login", logins.log_in, ALL, limit="login", needs_token=False),
@@ -633,7 +633,7 @@ ROUTES = (
     *folder_routes("/api/v2/folders", "projectId", CURRENT),
     *batch_routes("/api/v4/secrets/batch", "projectId", CURRENT),
     *secret_routes("/api/v4/secrets", "projectId", CURRENT | {"reference"}),
-    # The vendor's API pages have the batch of v3 at the first of these; the second is how our API notes read.
+    # The vendor's API pages put the v3 batch at the first of these paths; older descriptions use the second.
     *batch_routes("/api/v3/secrets/batch/raw", "workspaceId", REAL),
     *batch_routes("/api/v3/secrets/raw/batch", "workspaceId", REAL),
     *secret_routes("/api/v3/secrets/raw", "workspaceId", REAL),
@@ -641,7 +641,7 @@ ROUTES = (
 
 
 def find_route(profile: Profile, method: str, raw_path: str, raw_query: str = "") -> tuple[Route, dict[str, str]]:
-    """The route and the segments of its path; raises the refusal if the profile has none."""
+    """Return the route of a request and the segments of its path. Raises Refusal if the profile lacks the route."""
     for route in ROUTES:
         segments = route.match(method, raw_path) if profile.name in route.profiles else None
         if segments is not None:

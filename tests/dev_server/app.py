@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server: a request's way through log, faults, token, rate limit and route, to an answer in its profile's words."""
+"""The server: passes each request through log, faults, token check and rate limit to its route."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ MASKED = frozenset({"secretValue", "clientSecret", "accessToken"})
 
 @dataclass
 class Entry:
-    """One request in the log."""
-
     n: int
     method: str
     path: str
@@ -50,7 +48,7 @@ class Entry:
 
 @dataclass
 class Clock:
-    """The server's own time, in seconds since 1970; a test can move it."""
+    """The server's clock, in seconds since 1970; a test can advance it."""
 
     ahead: float = 0.0
 
@@ -66,7 +64,7 @@ class Meter:
     windows: dict[tuple[str, str, str], tuple[float, int]] = field(default_factory=dict)
 
     def count(self, key: tuple[str, str, str], window: int) -> tuple[int, int]:
-        """How many requests the window has seen with this one, and the seconds until the next one."""
+        """Count this request; return the number of requests in the window and the seconds until the next window."""
         now = self.clock()
         start, seen = self.windows.get(key, (now, 0))
         if now >= start + window:
@@ -76,7 +74,7 @@ class Meter:
 
 
 class Server:
-    """All that one process serves."""
+    """The state of one server process."""
 
     def __init__(self, profile: Profile, seed: Any) -> None:
         self.profile = profile
@@ -86,7 +84,7 @@ class Server:
         self.load(seed)
 
     def load(self, seed: Any) -> None:
-        """Replace everything by what a seed describes; raises `SeedError` and changes nothing if it is wrong."""
+        """Replace everything by the contents of a seed. Raises SeedError and changes nothing if the seed is wrong."""
         clock = Clock()
         self.world: World = build(seed, clock)
         self.seed, self.clock, self.meter = seed, clock, Meter(clock)
@@ -94,7 +92,7 @@ class Server:
         self.log.clear()
 
     def application(self) -> web.Application:
-        # No limit here: a body that is too large is read to its end, so that the client gets to see the answer.
+        # No limit here: an oversized body is read to its end, so that the client receives the answer.
         application = web.Application(client_max_size=0)
         application.router.add_route("*", "/{path:.*}", self.serve)
         return application
@@ -122,14 +120,14 @@ class Server:
         return response
 
     def render(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> web.Response:
-        # A lone surrogate has no UTF-8; its escape is what JSON writes instead.
+        # A lone surrogate cannot be encoded in UTF-8; JSON has an escape for it.
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
         return web.Response(status=status, body=text, headers=headers, content_type="application/json", charset="utf-8")
 
     def error(
         self, status: int, error: str, message: Any, headers: Mapping[str, str], named: bool = True, **more: Any
     ) -> web.Response:
-        """An error in the form of the profile; `named` has the request's id in it."""
+        """Return an error in the form of the profile, with the request's id if `named`."""
         body = {"statusCode": status, "message": message, "error": error, **more}
         if named and self.profile.names_requests:
             body["reqId"] = f"req-{new_id()[:13]}"
@@ -138,7 +136,7 @@ class Server:
 
 @dataclass
 class Exchange:
-    """One request and what the server makes of it."""
+    """Handles one request."""
 
     server: Server
     request: web.Request
@@ -240,7 +238,7 @@ class Exchange:
 
 
 def masked(body: bytes) -> Any:
-    """A request's body for the log, with stars for values, client secrets and tokens."""
+    """Return a request's body for the log, with asterisks for values, client secrets and tokens."""
 
     def mask(part: Any) -> Any:
         if isinstance(part, dict):

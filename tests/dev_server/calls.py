@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A request on its way through its route, and what an answer is made of."""
+"""Routes, the request that a route handles, and its answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_NAME_IN_A_PATH = 100
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and what goes into the JSON body."""
+    """The status and JSON body of a response."""
 
     body: dict[str, Any]
     status: int = 200
@@ -30,20 +30,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class Route:
-    """One endpoint; a name in braces in the template is a segment of the path."""
+    """One endpoint; a name in braces in the template stands for one segment of the path."""
 
     method: str
     template: str
     handler: Callable[[Call], Answer]
     profiles: frozenset[str]
-    # What the route calls a project's id.
+    # The route's parameter for the project's id.
     project: str = "projectId"
-    # The rate limit that counts it.
+    # The rate limit that counts requests to this route.
     limit: Literal["secrets", "login"] | None = None
     needs_token: bool = True
 
     def match(self, method: str, raw_path: str) -> dict[str, str] | None:
-        """The decoded segments of a raw path that fits; None if it does not, or if a segment is too long."""
+        """Return the decoded segments of a raw path; None if it does not match or a segment is too long."""
         if method != self.method:
             return None
         found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.template) + "/?", raw_path)
@@ -55,7 +55,7 @@ class Route:
 
 @dataclass
 class Call:
-    """One request on its way through its route."""
+    """One request with its route and identity."""
 
     profile: Profile
     store: Store
@@ -65,22 +65,22 @@ class Call:
     query: dict[str, str]
     body: Any
     identity: Identity | None = None
-    # Whether the answer holds a value, for the log.
+    # Whether the answer contains a value, for the log.
     returned_values: bool = field(default=False)
 
     def may(self, action: str, project: Project, path: str | None = None) -> bool:
-        """Whether the identity may do it at that path, or at any path at all."""
+        """Return whether the identity may do this at the path, or at any path if it is None."""
         return self.identity is not None and self.identity.may(action, project.id, path)
 
     def member(self, project_id: str) -> Project:
-        """The project, if it exists and the identity is its member."""
+        """Return the project if it exists and the identity is a member of it."""
         project = self.store.project(project_id)
         if self.identity is None or project_id not in self.identity.permissions:
             raise Refusal(Conclusion.NOT_A_MEMBER, project=project_id)
         return project
 
     def enter(self, project_id: str, *actions: str, subject: str = "secrets", path: str | None = None) -> Project:
-        """The project, if it holds secrets and the identity may do all of these actions at that path."""
+        """Return the project if it holds secrets and the identity may do all these actions at the path."""
         project = self.member(project_id)
         if project.type != "secret-manager" and self.profile.has_project_types:
             raise Refusal(Conclusion.OTHER_TYPE, type=project.type)
@@ -90,7 +90,7 @@ class Call:
         return project
 
     def forbid(self, action: str, subject: str = "secrets", project_id: str = "") -> NoReturn:
-        """Refuse an action, with the rules that allow it elsewhere as the details."""
+        """Refuse an action; the details list the rules that allow it at other paths."""
         word = self.profile.action_words.get(action, action)
         rules = self.identity.permissions.get(project_id, ()) if self.identity else ()
         details = [

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The test server as a test uses it: a process that is started, controlled and ended; standard library only."""
+"""Starts, controls and stops the test server as a process; uses the standard library only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SWITCH_SECONDS = 10.0
 
 
 def is_listening(url: str) -> bool:
-    """Whether anything takes connections at the address of a URL."""
+    """Return whether the address of a URL accepts connections."""
     place = urllib.parse.urlsplit(url)
     try:
         socket.create_connection((place.hostname or "", place.port or 0), timeout=2).close()
@@ -38,24 +38,25 @@ def is_listening(url: str) -> bool:
 
 
 def switch(send: Callable[[int], None], url: str, listen: bool) -> None:
-    """Have a server at a URL listen or not; `send` gives its process a signal. Raises `RuntimeError` if it does not."""
+    """Let the server at a URL accept or refuse connections; `send` sends a signal to its process."""
     if is_listening(url) == listen:
-        return  # two signals that are both under way may arrive in either order
+        return  # two pending signals may arrive in either order
     send(signal.SIGUSR2 if listen else signal.SIGUSR1)
     deadline = time.monotonic() + SWITCH_SECONDS
     while is_listening(url) != listen:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"the test server at {url} did not do as it was told")
+            raise RuntimeError(
+                f"the test server at {url} did not react to a signal within {SWITCH_SECONDS:.0f} seconds"
+            )
         time.sleep(0.02)
 
 
 class DevServer:
-    """A running test server; as a context manager it ends with its block.
+    """A running test server; as a context manager it stops at the end of the block.
 
-    `profile` is 2026-07, 2026-10, 2024 or reference; `seed` a seed as a mapping, None for the default one; `tls` makes
-    it speak HTTPS with a certificate that `ca_path` verifies; `python` is an interpreter that has aiohttp, by
-    default the one that `KEYFLEET_SERVER_PYTHON` names, else the running one; `arguments` are further ones of the
-    command line.
+    `profile` is 2026-07, 2026-10, 2024 or reference. `seed` is a mapping; None means the default seed. `tls` turns on
+    HTTPS, with a certificate that `ca_path` verifies. `python` is an interpreter with aiohttp; the default is
+    `KEYFLEET_SERVER_PYTHON` or else the running interpreter. `arguments` are appended to the server's command line.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class DevServer:
             self.stop()
             raise
         context = ssl.create_default_context(cafile=self.ca_path) if tls else None
-        # No proxy: control requests go to this machine, whatever the environment says.
+        # Control requests stay on this machine, even if the environment sets a proxy.
         handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)]
         self._opener = urllib.request.build_opener(*handlers)
 
@@ -111,7 +112,7 @@ class DevServer:
         self.stop()
 
     def stop(self) -> None:
-        """End the process and remove its files; a second call does nothing."""
+        """Stop the process and remove its files; a second call does nothing."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -122,15 +123,15 @@ class DevServer:
         self._directory.cleanup()
 
     def refuse(self) -> None:
-        """Refuse connections from now on, and cut those that there are; what is stored stays."""
+        """Close all connections and refuse new connections; keep the stored data."""
         switch(self.process.send_signal, self.url, listen=False)
 
     def listen(self) -> None:
-        """Take connections again, at the same address."""
+        """Accept connections again at the same address."""
         switch(self.process.send_signal, self.url, listen=True)
 
     def control(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """One control request; raises `ValueError` with the server's sentence if it is refused."""
+        """Send a control request. Raises ValueError with the server's message if the request is refused."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/_control{path}", data, method=method)
         try:
@@ -140,19 +141,19 @@ class DevServer:
             raise ValueError(json.load(error)["error"]) from None
 
     def seed(self, document: Mapping[str, Any]) -> None:
-        """Replace everything by what a seed describes; disarms the faults and clears the log too."""
+        """Replace everything by the contents of a seed; also disarm the faults and clear the log."""
         self.control("POST", "/seed", document)
 
     def reset(self) -> None:
-        """Back to the last seed; disarms the faults and clears the log too."""
+        """Load the last seed again; also disarm the faults and clear the log."""
         self.control("POST", "/reset")
 
     def state(self) -> dict[str, Any]:
-        """Everything stored, with values."""
+        """Return everything stored, including values."""
         return self.control("GET", "/state")
 
     def requests(self, path_regex: str | None = None) -> list[dict[str, Any]]:
-        """The logged requests, those whose raw path the expression finds."""
+        """Return the logged requests whose raw path matches the expression."""
         entries = self.control("GET", "/requests")["requests"]
         return [entry for entry in entries if path_regex is None or re.search(path_regex, entry["path"])]
 
@@ -160,41 +161,41 @@ class DevServer:
         self.control("DELETE", "/requests")
 
     def arm(self, kind: str, **fields: Any) -> None:
-        """Arm a fault for the next request that fits, or for `times` of them."""
+        """Arm a fault for the next matching request, or for the next `times` matching requests."""
         self.control("POST", "/faults", {"kind": kind, **fields})
 
     def disarm(self) -> None:
         self.control("DELETE", "/faults")
 
     def put_secret(self, project: str, environment: str, path: str, key: str, value: str, **fields: Any) -> None:
-        """Store a secret as another writer would; further fields as in a seed, and `repeat`."""
+        """Store a secret as another writer would. `fields` are fields of a secret in a seed, or `repeat`."""
         place = {"project": project, "environment": environment, "path": path}
         self.control("PUT", "/secret", {**place, "key": key, "value": value, **fields})
 
     def delete_secret(self, project: str, environment: str, path: str, key: str) -> int:
-        """Delete all secrets of that name; how many there were."""
+        """Delete all secrets with this name and return their number."""
         place = {"project": project, "environment": environment, "path": path}
         return int(self.control("DELETE", "/secret", {**place, "key": key})["deleted"])
 
     def delete_environment(self, project: str, environment: str, cached: bool = False) -> None:
-        """Delete an environment; with `cached`, lists of secrets answer as before, until a call without it."""
+        """Delete an environment. With `cached`, lists still return its secrets until a call without `cached`."""
         place = {"project": project, "environment": environment}
         self.control("POST", "/delete-environment", {**place, "cached": cached})
 
     def advance(self, seconds: float) -> None:
-        """Move the server's clock on."""
+        """Advance the server's clock."""
         self.control("POST", "/clock", {"advance": seconds})
 
     def revoke_tokens(self) -> None:
         self.control("POST", "/tokens/revoke")
 
     def use_profile(self, name: str) -> None:
-        """Answer as another kind of server from now on; what is stored stays."""
+        """Answer as another kind of server from now on; keep the stored data."""
         self.control("POST", "/profile", {"profile": name})
         self.profile = name
 
     def values(self, project: str, environment: str, path: str = "/") -> dict[str, list[str]]:
-        """The stored values of a folder by name, more than one where a name is there twice; empty if it is missing."""
+        """Return a folder's stored values by name, several if a name occurs twice; empty if the folder is missing."""
         found: dict[str, list[str]] = {}
         for one in self.state()["projects"]:
             for place in one["environments"]:

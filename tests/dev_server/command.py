@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line of the test server: its options, and the process's life."""
+"""The command line of the test server."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from .tls import self_signed
 
 
 class BadInput(Exception):
-    """Something on the command line that cannot be used; the message says what."""
+    """An error on the command line; its message names the option."""
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="dev_server", description="A test server that answers as an Infisical does.")
+    made = argparse.ArgumentParser(prog="dev_server", description="A test server that answers as Infisical does.")
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    made.add_argument("--port", type=int, default=8080, help="port, 0 for any free one (default: %(default)s)")
+    made.add_argument("--port", type=int, default=8080, help="port, or 0 for any free port (default: %(default)s)")
     made.add_argument(
         "--profile", choices=sorted(PROFILES), default="2026-07", help="kind of server (default: %(default)s)"
     )
-    made.add_argument("--seed", type=Path, metavar="FILE", help="JSON file with what the server holds at the start")
+    made.add_argument("--seed", type=Path, metavar="FILE", help="JSON file with the initial contents of the server")
     made.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for HTTPS")
     made.add_argument("--tls-key", type=Path, metavar="FILE", help="the certificate's key")
     made.add_argument(
-        "--self-signed", type=Path, metavar="DIR", help="make a CA and a certificate in DIR and use them, for HTTPS"
+        "--self-signed", type=Path, metavar="DIR", help="serve HTTPS with a new CA and certificate, made in DIR"
     )
-    made.add_argument("--ready-file", type=Path, metavar="FILE", help="JSON file written once the server listens")
+    made.add_argument("--ready-file", type=Path, metavar="FILE", help="JSON file to write when the server listens")
     return made
 
 
@@ -59,9 +59,9 @@ def read_seed(path: Path | None) -> Any:
 def tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     certificate, key = options.tls_cert, options.tls_key
     if options.self_signed and (certificate or key):
-        raise BadInput("--self-signed and --tls-cert exclude each other")
+        raise BadInput("--self-signed cannot be used with --tls-cert or --tls-key")
     if bool(certificate) != bool(key):
-        raise BadInput("--tls-cert and --tls-key go together")
+        raise BadInput("--tls-cert and --tls-key must be used together")
     if options.self_signed:
         try:
             certificate, key = self_signed(options.self_signed, options.host)
@@ -82,7 +82,7 @@ def tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
 
 
 def write_ready_file(path: Path, url: str, profile: str) -> None:
-    """Write the file as a whole: who waits for it never reads a half."""
+    """Write the file atomically, so that a waiting process never reads half of it."""
     document = {"url": url, "pid": os.getpid(), "profile": profile, "control_url": f"{url}/_control"}
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(document) + "\n", "utf-8")
@@ -92,7 +92,7 @@ def write_ready_file(path: Path, url: str, profile: str) -> None:
 async def outages_of(
     runner: web.AppRunner, site: web.TCPSite, context: ssl.SSLContext | None, switches: asyncio.Queue[bool]
 ) -> None:
-    """Refuse connections from each False in the queue to the next True; what the server holds stays."""
+    """Refuse connections after each False in the queue, accept them after each True; keep the stored data."""
     host, port = runner.addresses[0][:2]
     while True:
         wanted = await switches.get()
@@ -106,7 +106,7 @@ async def outages_of(
 
 
 async def run(server: Server, options: argparse.Namespace, context: ssl.SSLContext | None) -> None:
-    """Serve until SIGTERM or SIGINT; SIGUSR1 refuses connections, SIGUSR2 takes them again at the same port."""
+    """Serve until SIGTERM or SIGINT. SIGUSR1 refuses connections, SIGUSR2 accepts them again at the same port."""
     ended, switches = asyncio.Event(), asyncio.Queue[bool]()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -148,5 +148,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise BadInput(f"--seed {options.seed}: {error}") from None
         asyncio.run(run(server, options, tls_context(options)))
     except BadInput as error:
-        # Not parser.error: the usage would bury the sentence.
+        # Not parser.error, which would print the usage before the message.
         command.exit(2, f"{command.prog}: error: {error}\n")

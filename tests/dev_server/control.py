@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The control interface: seeds, state, log, faults, clock and profile, for tests; it asks for no token."""
+"""The control interface for tests: seeds, state, log, faults, clock and profile. It needs no token."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def show_folder(folder: Folder) -> dict[str, Any]:
 
 
 def put_secret(server: Server, node: Node) -> dict[str, Any]:
-    """Store one secret behind the API's back; `repeat` adds one even where the name is taken."""
+    """Store a secret without the API. With `repeat`, add it even if the name exists."""
     node.fields(FAULT_FIELDS["write_first"])
     project = chosen_project(server, node)
     seed_secret(node, project, server.clock(), replace=node.get("repeat").value is not True)
@@ -136,7 +136,7 @@ def drop_secret(server: Server, node: Node) -> dict[str, Any]:
 
 
 def delete_environment(server: Server, node: Node) -> dict[str, Any]:
-    """Delete an environment; `cached` lets lists of secrets go on answering as before, until it is deleted without."""
+    """Delete an environment. With `cached`, lists still return its secrets until a call without `cached`."""
     project = chosen_project(server, node.fields("project environment cached"))
     slug = node.known("environment", {**project.environments, **project.cached}, "environment")
     gone = project.environments.pop(slug, None) or project.cached[slug]
@@ -205,11 +205,11 @@ ROUTES: Mapping[tuple[str, str], Callable[[Server, Node], dict[str, Any]]] = {
 
 
 def serve(server: Server, method: str, raw_path: str, body: bytes) -> web.Response:
-    """The answer to a control request: 200, or 404 and 400 with one sentence in `error`."""
+    """Answer a control request with 200, or with 404 or 400 and a message in `error`."""
     handler = ROUTES.get((method, raw_path.removeprefix(PREFIX)))
     if handler is None:
         known = ", ".join(f"{verb} {PREFIX}{path}" for verb, path in ROUTES)
-        return server.render(404, {"error": f"no such control request (known: {known})"}, {})
+        return server.render(404, {"error": f"unknown control request (known: {known})"}, {})
     try:
         document = json.loads(body) if body else {}
     except ValueError as error:

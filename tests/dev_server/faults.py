@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults that a test arms: what goes wrong with the next requests that fit, and how."""
+"""Faults that a test arms: errors and delays for the next matching requests."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ HTML = "<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>This is 
 
 
 class Exchange(Protocol):
-    """One request as a fault sees it."""
+    """What a fault may do with a request."""
 
     request: web.Request
     with_etags: bool
 
     def handle(self) -> web.Response:
-        """The real answer; the request takes effect."""
+        """Carry out the request and return its real answer."""
 
     def refuse(self, status: int, error: str, message: str) -> web.Response:
-        """An error in the form of the profile; the request takes no effect."""
+        """Return an error in the form of the profile, without any effect."""
 
     def put_secret(self, secret: Node) -> None:
-        """What another writer stores."""
+        """Store a secret as another writer would."""
 
     def drop_secret(self, secret: Node) -> None:
-        """What another writer deletes."""
+        """Delete a secret as another writer would."""
 
 
 @dataclass
 class Fault:
-    """An armed fault; `left` counts the requests it still spoils, None means all until it is disarmed."""
+    """An armed fault; `left` is the number of requests it still affects, or None for no limit."""
 
     id: int
     kind: str
@@ -100,7 +100,7 @@ async def cut_middle(exchange: Exchange, fault: Fault) -> web.StreamResponse:
     response.content_length = len(body)
     await response.prepare(exchange.request)
     await response.write(body[: len(body) // 2])
-    # Not an abort: what is written must arrive before the connection ends.
+    # No abort here: the written bytes must arrive before the connection closes.
     if exchange.request.transport is not None:
         exchange.request.transport.close()
     return response
@@ -132,7 +132,7 @@ async def leave_out_etag(exchange: Exchange, fault: Fault) -> web.StreamResponse
 
 
 class Cut(web.Response):
-    """What is left of a response whose connection was cut before its first byte."""
+    """A response whose connection was closed before its first byte."""
 
 
 def body_of(response: web.Response) -> bytes:
@@ -164,18 +164,18 @@ FAULT_FIELDS = {
     "write_first": f"project {SECRET_FIELDS} repeat",
     "delete_first": "project environment path key",
 }
-"""What a control request says of a secret that it stores or deletes."""
+"""The fields of a control request that stores or deletes a secret."""
 
 
 class Faults:
-    """The armed faults, the oldest first."""
+    """The armed faults, oldest first."""
 
     def __init__(self) -> None:
         self.armed: list[Fault] = []
         self.ids = itertools.count(1)
 
     def arm(self, node: Node) -> Fault:
-        """Arm what a control request describes; raises `SeedError` naming the field that is wrong."""
+        """Arm the fault of a control request. Raises SeedError with the name of a wrong field."""
         node.fields("kind times status message error headers seconds method path secret after_handling")
         fault = Fault(next(self.ids), node.known("kind", KINDS, "kind"), 1)
         if node.has("times"):
@@ -188,7 +188,7 @@ class Faults:
         try:
             re.compile(fault.path)
         except re.error as error:
-            raise node.get("path").fail(f"is no regular expression: {error}") from None
+            raise node.get("path").fail(f"is not a valid regular expression: {error}") from None
         seconds, headers = node.get("seconds"), node.get("headers")
         if node.has("seconds"):
             if not isinstance(seconds.value, (int, float)) or seconds.value < 0:
@@ -206,7 +206,7 @@ class Faults:
         return fault
 
     def take(self, method: str, raw_path: str) -> Fault | None:
-        """The first fault that fits a request, counted down; None if the request is left alone."""
+        """Return the first fault that matches a request and count it down; None if none matches."""
         for fault in self.armed:
             if fault.fits(method, raw_path):
                 fault.left = None if fault.left is None else fault.left - 1

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may do what: machine identities, their logins, lock-outs and tokens."""
+"""Machine identities with their permissions, logins, lockouts and tokens."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ ACTIONS = frozenset({"describe", "read", "create", "edit", "delete"})
 
 @dataclass(frozen=True)
 class Grant:
-    """Actions that are allowed at some paths, each a path or a glob such as `/app/**`; without any: everywhere."""
+    """Actions allowed at paths or globs such as `/app/**`, or everywhere if there are no paths."""
 
     actions: frozenset[str]
     paths: tuple[str, ...] = ()
 
     def allows(self, action: str, path: str | None) -> bool:
-        """Whether the action is allowed at a path; None asks for any path at all."""
+        """Return whether the action is allowed at the path, or at any path if it is None."""
         return action in self.actions and (path is None or not self.paths or any(self.covers(path)))
 
     def covers(self, path: str) -> Iterator[bool]:
         for own in self.paths:
-            # As observed, `/app/**` does not cover `/app` itself.
+            # On a real server `/app/**` does not cover `/app` itself.
             yield path.startswith(own.removesuffix("**")) if own.endswith("/**") else path == own
 
 
@@ -41,7 +41,7 @@ ROLES: Mapping[str, tuple[Grant, ...]] = {
     "viewer": (Grant(frozenset({"describe", "read"})),),
     "writer": (Grant(frozenset({"create", "edit"})),),
     "names-only": (Grant(frozenset({"describe"})),),
-    # It may read, but nothing that is there: a list then hides the values, where a server refuses names-only.
+    # May read values only at a path that does not exist. Lists hide the values, while names-only is refused.
     "hidden": (Grant(frozenset({"describe"})), Grant(frozenset({"read"}), ("/readable",))),
     "no-access": (),
 }
@@ -55,7 +55,7 @@ class Lockout:
 
 @dataclass
 class ClientSecret:
-    """One of an identity's client secrets; a limit and a lifetime (in seconds) of 0 are none."""
+    """A client secret of an identity. A limit or lifetime (in seconds) of 0 means unlimited."""
 
     text: str
     created: float
@@ -73,12 +73,12 @@ class Identity:
     name: str
     client_id: str
     client_secrets: list[ClientSecret]
-    # Project id to what is allowed there; a project that is not here is one the identity is no member of.
+    # Project id to grants. The identity is a member of exactly these projects.
     permissions: dict[str, tuple[Grant, ...]]
     token_ttl: int
     token_max_ttl: int
     token_uses: int
-    # Whether it may manage the identities of the organisation.
+    # Whether the identity may manage the identities of the organisation.
     manages_identities: bool = False
     id: str = field(default_factory=new_id)
     method_id: str = field(default_factory=new_id)
@@ -88,7 +88,7 @@ class Identity:
     locked_until: float = 0.0
 
     def may(self, action: str, project: str, path: str | None = None) -> bool:
-        """Whether it may do that at a path of a project, or at any path at all."""
+        """Return whether the identity may do this at a path of a project, or at any path if it is None."""
         return any(grant.allows(action, path) for grant in self.permissions.get(project, ()))
 
 
@@ -112,21 +112,21 @@ def decode(text: str) -> bytes:
 
 @dataclass
 class Directory:
-    """The identities and their tokens; times are seconds of the given clock."""
+    """All identities and tokens; times are seconds of the given clock."""
 
     clock: Callable[[], float]
     lockout: Lockout | None = None
     identities: dict[str, Identity] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    # The id of the organisation that all belong to.
+    # The id of the organisation of all identities.
     organisation: str = field(default_factory=new_id)
 
     def add(self, identity: Identity) -> None:
         self.identities[identity.client_id] = identity
 
     def log_in(self, client_id: str, client_secret: str, locks_out: bool) -> Token:
-        """A new token, or the refusal. The lock is checked before the secret: a good one does not open it."""
+        """Return a new token. A locked identity is refused before its client secret is checked."""
         identity = self.identities.get(client_id)
         if identity is None:
             raise Refusal(Conclusion.BAD_CREDENTIALS)
@@ -150,7 +150,7 @@ class Directory:
         return self.issue(identity)
 
     def issue(self, identity: Identity, text: str | None = None) -> Token:
-        """A token of the identity; a given text is taken as it is, else it is a signed JWT."""
+        """Issue a token for the identity: the given text, or a signed JWT."""
         token = Token(text or "", identity, self.clock())
         if text is None:
             token.text = self.sign(token)
@@ -174,7 +174,7 @@ class Directory:
         return encode(hmac.new(self.key, signed.encode(), hashlib.sha256).digest())
 
     def check_form(self, text: str) -> None:
-        """Refuse what is no JWT of ours, in the order in which a JWT library looks."""
+        """Refuse a text that is not a JWT of this server, with checks in the order of a JWT library."""
         parts = text.split(".")
         if len(parts) != 3:
             raise Refusal(Conclusion.TOKEN_MALFORMED)
@@ -187,7 +187,7 @@ class Directory:
             raise Refusal(Conclusion.TOKEN_FORGED)
 
     def authenticate(self, text: str) -> Identity:
-        """The identity of a token, which is used once by this; or the refusal."""
+        """Return the identity of a token and count one use. Raises Refusal."""
         token = self.known(text)
         identity, age = token.identity, self.clock() - token.created
         if identity.token_max_ttl and age >= identity.token_max_ttl:
@@ -202,14 +202,14 @@ class Directory:
         return identity
 
     def known(self, text: str) -> Token:
-        """The token, whether or not it is still good; raises the refusal of one that was never given out."""
+        """Return a token even if it is no longer valid. Raises Refusal if it was never issued."""
         if text not in self.tokens:
             self.check_form(text)
             raise Refusal(Conclusion.TOKEN_REVOKED)
         return self.tokens[text]
 
     def revoke_all(self) -> int:
-        """Revoke every token; how many were valid."""
+        """Revoke all tokens and return how many were valid."""
         live = [token for token in self.tokens.values() if not token.revoked]
         for token in live:
             token.revoked = True

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The routes around universal auth and token auth: logins, tokens, client secrets and lock-outs."""
+"""The routes of universal auth and token auth: logins, tokens, client secrets and lockouts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def renew_token(call: Call) -> Answer:
 
 
 def revoke_token(call: Call) -> Answer:
-    """Revoke a token; once more does no harm, as recorded."""
+    """Revoke a token. As on the recorded server, a second call succeeds too."""
     call.directory.known(token_text(call)).revoked = True
     return Answer({"message": "Successfully revoked access token"})
 
@@ -62,7 +62,7 @@ def show_token(token: Token, **more: Any) -> Answer:
 
 
 def managed(call: Call, action: str) -> Identity:
-    """The identity that the path names, for an identity that may manage it."""
+    """Return the identity named in the path, if the caller may manage it."""
     if call.identity is None or not call.identity.manages_identities:
         call.forbid(action, "identity")
     wanted = call.segments["identity"]
@@ -113,7 +113,7 @@ def show_client_secret(identity: Identity, one: ClientSecret) -> dict[str, Any]:
 
 
 def attach_token_method(call: Call) -> Answer:
-    """Let an identity have tokens without a login; their limits stay those of the identity."""
+    """Turn on token auth for an identity. The limits of its tokens do not change."""
     identity, now = managed(call, "edit"), timestamp(call.store.clock())
     return Answer(
         {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kinds of server: what each can do, and how each says each conclusion."""
+"""The kinds of server: what each can do, and its words for each conclusion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ECMASCRIPT_SPACE = (
 
 @dataclass(frozen=True)
 class Wording:
-    """Status, `error` and `message` of one conclusion; the message names the facts of a refusal in braces."""
+    """Status, `error` and `message` of a conclusion; facts of the refusal replace names in braces."""
 
     status: int
     error: str
@@ -33,7 +33,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class NameRule:
-    """Which secret names a server accepts when it writes."""
+    """The names that a server accepts for a new secret."""
 
     pattern: re.Pattern[str]
     message: str
@@ -47,29 +47,29 @@ class Profile:
     wordings: Mapping[Conclusion, Wording]
     name_rule: NameRule
     imports_parameter: str = "include_imports"
-    # Whether a read includes imports and expands references unless it is told not to.
+    # Whether a read includes imports and expands references by default.
     reads_all_by_default: bool = False
     created_status: int = 200
-    # The body of a list whose folder or environment does not exist; None: refused.
+    # The body of a list of a missing folder or environment; None if the server refuses the request.
     list_of_nothing: Mapping[str, Any] | None = None
     always_lists_imports: bool = False
     deletes_by_query: bool = False
     trims_values: bool = True
     update_needs_value: bool = True
     batch_may_repeat: bool = False
-    # Whether a name that a batch has twice is written once, the last of it.
+    # Whether a name that occurs twice in a batch is written once, with its last value.
     batch_writes_a_name_once: bool = False
     batch_has_modes: bool = False
-    # Whether a batch that deletes one name twice is refused as such.
+    # Whether a batch that deletes a name twice is refused for this reason.
     deletes_a_name_once: bool = False
-    # Whether the folders of a path that does not exist are an empty list.
+    # Whether a list of the folders of a missing path is empty and not refused.
     lists_missing_folders: bool = False
-    # Whether a folder that exists cannot be made again.
+    # Whether the creation of an existing folder is refused.
     refuses_known_folders: bool = False
-    # Whether a read names the environment that is missing, and not the folder.
+    # Whether a read reports a missing environment as such, and not as a missing folder.
     names_missing_environments: bool = False
     has_project_types: bool = False
-    # Whether an unknown reference, a circle and a chain that is too long stay as they are written.
+    # Whether an unknown or circular reference, or a chain that is too long, stays in the value unresolved.
     keeps_unknown_references: bool = False
     knows_tags: bool = True
     knows_metadata: bool = False
@@ -79,16 +79,16 @@ class Profile:
     sends_limit_headers: bool = True
     lists_issues: bool = True
     names_requests: bool = False
-    # What the server calls an action, where that is not our word for it.
+    # The server's words for actions, if they differ from ours.
     action_words: Mapping[str, str] = field(default_factory=dict)
     folder_name: re.Pattern[str] = field(default=re.compile(r"[^/]+"))
 
     def wording(self, conclusion: Conclusion) -> Wording:
-        """How this server says it; what it has no words of its own for, it says as the more general conclusion."""
+        """Return this server's words for a conclusion, or its words for the more general conclusion."""
         return self.wordings.get(conclusion) or self.wording(MORE_GENERAL[conclusion])
 
     def stored_value(self, value: str) -> str:
-        """The value as this server stores it."""
+        """Return the value as this server stores it."""
         if not self.trims_values:
             return value
         return ecmascript_trim(value) + ("\n" if value.endswith("\n") else "")
@@ -110,12 +110,12 @@ MORE_GENERAL: Mapping[Conclusion, Conclusion] = {
 
 
 def ecmascript_trim(text: str) -> str:
-    """The text without the outer white space that ECMAScript knows."""
+    """Return the text without outer white space, as ECMAScript trims it."""
     return text.strip(ECMASCRIPT_SPACE)
 
 
 def plain(status: int, message: str) -> Wording:
-    """A wording whose `error` is the status's own phrase."""
+    """Return a wording with the standard phrase of the status as its `error`."""
     return Wording(status, HTTPStatus(status).phrase, message)
 
 
@@ -169,10 +169,10 @@ Y2024 = Profile(
         C.EXISTS: Wording(400, "BadRequest", "Secret already exist{listed}"),
         C.SECRET_MISSING: Wording(400, "BadRequest", "Secret not found"),
         C.SECRET_MISSING_ON_DELETE: Wording(404, "NotFound", "Secret not found"),
-        # The names that do exist, though the sentence says the contrary: so does the real server.
+        # As on real servers, lists the existing names, although the message says the opposite.
         C.MISSING_IN_BATCH: Wording(400, "BadRequest", "Secret not exist: {present}"),
         C.FOLDER_MISSING: Wording(400, "BadRequest", "Folder not found for the given environment slug & secret path"),
-        # Not recorded: the routes of that server delete every folder.
+        # Never used: the folder routes of this server delete every folder.
         C.FOLDER_HOLDS_SOMETHING: Wording(400, "BadRequest", "Folder is not empty"),
         C.PROJECT_MISSING: Wording(400, "BadRequest", "Project not found during bot lookup."),
         C.TAG_MISSING: Wording(400, "BadRequest", "Tag not found"),
@@ -199,14 +199,14 @@ Y2024 = Profile(
         C.SERVER_ERROR: plain(500, "Something went wrong"),
     },
     name_rule=NameRule(re.compile(r".+", re.DOTALL), "Required"),
-    # The `imports` key, which an existing folder has only when it is asked for, is the one tell.
+    # Only this `imports` key shows that the folder is missing; an existing folder has it only on request.
     list_of_nothing={"secrets": [], "imports": []},
     batch_may_repeat=True,
 )
 
 Y2026_07 = Profile(
     name="2026-07",
-    # Recorded, but for those that are marked as assumed.
+    # All recorded, except for the wordings marked as assumed.
     wordings={
         C.EXISTS: Wording(400, "BadRequest", "Secret already exists{listed}"),
         C.RENAMED_ONTO_ANOTHER: Wording(400, "BadRequest", "Secret with the new name already exists"),
@@ -214,7 +214,7 @@ Y2026_07 = Profile(
         C.SECRET_MISSING_ON_UPDATE: Wording(404, "NotFound", "Secret with name {name} not found"),
         C.SECRET_MISSING_ON_DELETE: Wording(404, "NotFound", "Secret not found"),
         C.MISSING_IN_BATCH: Wording(404, "NotFound", "Secret does not exist: {missing} in path {path}"),
-        # The names that do exist, though the sentence says the contrary: so does the real server.
+        # As on real servers, lists the existing names, although the message says the opposite.
         C.MISSING_IN_BATCH_ON_DELETE: Wording(404, "NotFound", "One or more secrets does not exist: {present}"),
         C.NAME_TOO_LONG: Wording(500, "Create", "Something went wrong"),
         C.FOLDER_MISSING: Wording(
@@ -250,7 +250,7 @@ Y2026_07 = Profile(
             "Are you sure you are using the correct project ID?",
         ),
         C.PROJECT_SLUG_MISSING: Wording(404, "NotFound", "Project with slug '{slug}' not found"),
-        # The sentence is observed, its `error` assumed.
+        # The message is observed, its `error` is assumed.
         C.OTHER_TYPE: Wording(
             400,
             "BadRequest",
@@ -263,7 +263,7 @@ Y2026_07 = Profile(
         C.ROUTE_MISSING: plain(404, "Route {route} not found"),
         C.NOT_FOR_IDENTITIES: Wording(403, "Forbidden access to {url}", "You are not allowed to access this resource"),
         C.TOKEN_MISSING: Wording(401, "UnauthorizedError", "Token missing"),
-        # Assumed for a token that is older than its TTL and younger than its maximum.
+        # Assumed for a token older than its TTL and younger than its maximum TTL.
         C.TOKEN_OUTLIVED: Wording(403, "TokenError", "Your token has expired. Please re-authenticate."),
         C.TOKEN_EXPIRED: Wording(403, "TokenError", "Your token has expired. Please re-authenticate."),
         C.TOKEN_REVOKED: Wording(401, "UnauthorizedError", "Failed to authorize: token has been revoked"),
@@ -297,7 +297,7 @@ Y2026_07 = Profile(
             "ForbiddenReadSecretError",
             "You do not have permission to view secret value on secret with name '{name}'",
         ),
-        # The sentence is from the tests of October 2026; assumed here.
+        # The message is from the vendor's tests of October 2026; assumed for this version.
         C.REFERENCE_FORBIDDEN: Wording(
             403,
             "ForbiddenError",
@@ -306,10 +306,13 @@ Y2026_07 = Profile(
         ),
         C.INVALID: Wording(422, "ValidationFailure", "{summary}"),
         C.NOT_JSON: Wording(500, "InternalServerError", "Something went wrong"),
-        C.NOT_DECLARED_JSON: plain(415, "Content-Type is not application/json"),  # assumed
-        # Nothing tells it from a failure but the size of the request.
+        C.NOT_DECLARED_JSON: plain(
+            415, "Content-Type is not application/json"
+        ),  # Assumed. Only the size of the request distinguishes this answer from a server error.
         C.TOO_LARGE: Wording(500, "InternalServerError", "Something went wrong"),
-        C.RATE_LIMITED: plain(429, "Rate limit exceeded, retry in {seconds} seconds"),  # assumed: of the cloud only
+        C.RATE_LIMITED: plain(
+            429, "Rate limit exceeded, retry in {seconds} seconds"
+        ),  # assumed: only the cloud has a limit
         C.SERVER_ERROR: Wording(500, "InternalServerError", "Something went wrong"),
     },
     name_rule=NameRule(re.compile(r"[^:/]+"), "Secret name cannot contain colon or forward slash."),
@@ -332,7 +335,7 @@ Y2026_07 = Profile(
     folder_name=re.compile(r"[A-Za-z0-9_-]+"),
 )
 
-# What the vendor's own tests of October 2026 assert; read, not observed. All else is assumed to be as before.
+# From the vendor's own tests of October 2026, not observed. Everything else is assumed unchanged.
 Y2026_10 = replace(
     Y2026_07,
     name="2026-10",

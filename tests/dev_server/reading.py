@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading the parameters of a request's query and body, with one issue for each that is wrong."""
+"""Reads the parameters of a query or body and collects an issue for each invalid parameter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLAGS = {"true": True, "false": False}
 
 
 def _type_of(value: Any) -> str:
-    """What JavaScript calls the type of a value."""
+    """Return JavaScript's name for the type of a value."""
     if value is _ABSENT:
         return "undefined"
     if value is None:
@@ -27,10 +27,9 @@ def _type_of(value: Any) -> str:
 
 
 class Reader:
-    """Takes parameters one by one, keeps what is wrong, and refuses all of it at once in `check`.
+    """Reads parameters one by one and collects their issues; `check` refuses the request with all of them.
 
-    What nobody asks for is ignored, as every server does. A parameter that is wrong reads as its empty
-    value until `check` is called.
+    Unknown parameters are ignored, as on real servers. An invalid parameter reads as an empty value.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Reader:
             self.wrong_type("object", source)
 
     def issue(self, code: str, message: str, name: str | None = None, **facts: Any) -> None:
-        """Note an issue, in the form of zod, as real servers answer it."""
+        """Add an issue in the format of zod, the validation library of real servers."""
         self.issues.append({"code": code, **facts, "path": [*self.path, *([name] if name else [])], "message": message})
 
     def wrong_type(self, expected: str, value: Any, name: str | None = None) -> None:
@@ -56,7 +55,7 @@ class Reader:
         self.issue("invalid_type", message, name, expected=expected, received=received)
 
     def _take(self, name: str, expected: str, required: bool) -> Any:
-        """The parameter, or `_ABSENT` with an issue if it should be there or has the wrong type."""
+        """Return the parameter, or `_ABSENT`; add an issue if it is required or has the wrong type."""
         value = self.source.get(name, _ABSENT)
         missing = value is _ABSENT and required and self.is_object
         if missing or (value is not _ABSENT and _type_of(value) != expected):
@@ -73,7 +72,7 @@ class Reader:
         return None if value is _ABSENT else value
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A boolean of a query: the words `true` and `false`, and no others."""
+        """Read a boolean of a query: `true` or `false`."""
         word = self._take(name, "string", False)
         if word is _ABSENT:
             return default
@@ -94,12 +93,12 @@ class Reader:
         return None if word is None else int(word)
 
     def whole(self, name: str) -> int:
-        """A number of a JSON body, 0 if it is not there."""
+        """Read a number of a JSON body, 0 by default."""
         value = self._take(name, "number", False)
         return 0 if value is _ABSENT else int(value)
 
     def one_of(self, name: str, words: tuple[str, ...]) -> str:
-        """One of the words; the first is the default."""
+        """Read one of the words; the first word is the default."""
         word = self.text(name, words[0])
         if word not in words:
             self.wrong_word(name, word, words)
@@ -115,7 +114,7 @@ class Reader:
         return tuple(values)
 
     def records(self, name: str, required: bool = False) -> list[Reader] | None:
-        """A reader for each object of a list; their issues are this reader's too."""
+        """Return a reader for each object of a list; they share the issues of this reader."""
         values = self._take(name, "array", required)
         if values is _ABSENT:
             return None
@@ -125,11 +124,11 @@ class Reader:
         return [Reader(value, self.issues, (*self.path, name, place)) for place, value in enumerate(values)]
 
     def boolean(self, name: str) -> bool:
-        """A boolean of a JSON body, false if it is not there."""
+        """Read a boolean of a JSON body, false by default."""
         return self.optional_boolean(name) or False
 
     def part(self, name: str) -> Reader:
-        """A reader for an object within; its issues are this reader's too."""
+        """Return a reader for a nested object; it shares the issues of this reader."""
         value = self._take(name, "object", True)
         return Reader({} if value is _ABSENT else value, self.issues, (*self.path, name))
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be wrong with a request, before a profile decides how to say it."""
+"""The reasons to refuse a request; a profile has the words for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Conclusion(enum.Enum):
-    """One thing that an answer may mean; `profiles.py` has the words for each."""
+    """A reason to refuse a request; `profiles.py` has the words for each kind of server."""
 
     EXISTS = "already exists"
     SECRET_MISSING = "secret missing"
@@ -67,7 +67,7 @@ class Conclusion(enum.Enum):
 
 
 class Refusal(Exception):
-    """A request that is not fulfilled: the conclusion, and what its message names (never a value)."""
+    """A refused request: its conclusion and the facts for its message, which are never values of secrets."""
 
     def __init__(self, conclusion: Conclusion, **facts: Any) -> None:
         super().__init__(conclusion.value)
@@ -76,7 +76,7 @@ class Refusal(Exception):
 
 
 class Issues(Refusal):
-    """An invalid request, with one issue for each parameter that is wrong."""
+    """An invalid request, with one issue for each invalid parameter."""
 
     def __init__(self, issues: list[dict[str, Any]], conclusion: Conclusion) -> None:
         summary = "; ".join(f"{'.'.join(map(str, issue['path']))}: {issue['message']}" for issue in issues)

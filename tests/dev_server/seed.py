@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The seed: what a server holds when it starts, how its JSON is checked, and the one it starts with by default."""
+"""The seed, which is a server's initial contents: checks its JSON, and has the default seed."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ DEFAULT_SEED: dict[str, Any] = {
 
 
 SECRET_FIELDS = "environment path key value comment tags metadata skip_multiline_encoding rotated"
-"""What a seed says of a secret."""
+"""The fields of a secret in a seed."""
 
 
 class SeedError(ValueError):
-    """A seed that cannot be used; the message begins with the key that is wrong."""
+    """An invalid seed; the message begins with the path of the wrong key."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A part of the seed, and the keys that lead to it."""
+    """A part of the seed and its path of keys."""
 
     value: Any
     where: str = ""
@@ -74,7 +74,7 @@ class Node:
         return SeedError(f"{self.where or 'the seed'}: {message}")
 
     def fields(self, known: str) -> Node:
-        """Itself, if it is an object with no keys but these."""
+        """Check that the node is an object with known keys only, and return it."""
         if not isinstance(self.value, dict):
             raise self.fail("must be an object")
         names = known.split()
@@ -114,7 +114,7 @@ class Node:
         return value
 
     def flag(self, key: str) -> bool:
-        """A boolean, false if it is not there."""
+        """Read a boolean, false by default."""
         node = self.get(key)
         if self.has(key) and not isinstance(node.value, bool):
             raise node.fail("must be true or false")
@@ -143,7 +143,7 @@ class Node:
 
 @dataclass(frozen=True)
 class RateLimits:
-    """Requests that one address may send to one route in a window of so many seconds."""
+    """The requests that one address may send to one route in a window of some seconds."""
 
     secrets: int
     login: int
@@ -152,7 +152,7 @@ class RateLimits:
 
 @dataclass
 class World:
-    """All that a seed makes."""
+    """Everything that a seed describes."""
 
     store: Store
     directory: Directory
@@ -160,7 +160,7 @@ class World:
 
 
 def build(document: Any, clock: Callable[[], float]) -> World:
-    """The world that a seed describes; raises `SeedError` naming the first key that is wrong."""
+    """Build the contents of a seed. Raises SeedError with the path of the first wrong key."""
     seed = Node(document).fields("projects identities tokens settings")
     world = World(Store(clock), Directory(clock, Lockout(3, 300)), None)
     for node in seed.each("projects"):
@@ -229,7 +229,7 @@ def seeded_environment(node: Node, project: Project) -> Environment:
 
 
 def put_secret(node: Node, project: Project, now: float, replace: bool = False) -> None:
-    """Add the secret that a node describes, and its folder; or replace those of its name."""
+    """Add the secret of a node and its folder; with `replace`, first remove all secrets with its name."""
     folder = seeded_environment(node, project).make(node.path("path", "/"))
     tags = {tag.slug: tag for tag in project.tags}
     slugs = node.each("tags")
@@ -300,5 +300,5 @@ def seeded_grant(node: Node) -> Grant:
 def seeded_actions(node: Node) -> frozenset[str]:
     if not isinstance(node.value, list) or not all(isinstance(word, str) and word in ACTIONS for word in node.value):
         raise node.fail(f"must be a role ({', '.join(ROLES)}) or a list of actions ({', '.join(sorted(ACTIONS))})")
-    # Who may read a value may also see that it is there.
+    # The permission to read a value includes the permission to see the secret.
     return frozenset(node.value) | (frozenset({"describe"}) if "read" in node.value else frozenset())

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What things look like in an answer; the servers of 2026 show more than those before, and each route its own part."""
+"""Builds the JSON of answers. Servers of 2026 show more than older servers, and routes differ in their fields."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HIDDEN = "<hidden-by-infisical>"
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that exists, and where it lies."""
+    """An existing folder with its project and environment."""
 
     project: Project
     environment: Environment
     folder: Folder
-    # Its path as it was asked for, if that was without the leading slash.
+    # The path in the request, if it lacks the leading slash.
     asked: str = ""
 
     @property
@@ -37,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True)
 class View:
-    """How secrets are to be shown: what kind of answer it is, with values or not, and references resolved or not."""
+    """How an answer shows secrets: its kind, whether with values, and whether references are resolved."""
 
     kind: str
     values: bool = True
@@ -46,7 +46,7 @@ class View:
 
 _NO_ROTATION = frozenset({"isRotatedSecret", "rotationId"})
 _LISTED = frozenset({"secretPath", "tags", "secretMetadata"})
-# What a 2026 server leaves out of a secret, as recorded.
+# The fields of a secret that a 2026 server omits in each kind of answer, as recorded.
 LEFT_OUT: Mapping[str, frozenset[str]] = {
     "list": frozenset(),
     "get": frozenset(),
@@ -66,11 +66,11 @@ def timestamp(seconds: float) -> str:
 
 
 def expand(call: Call, place: Place, secret: Secret, text: str) -> str:
-    """A secret's text with its references resolved.
+    """Return a secret's text with its references resolved.
 
-    A text of several lines that comes of it is quoted and escaped if the secret that refers has
-    `skipMultilineEncoding` (recorded with the flag at both ends). Servers of 2026 refuse the whole answer if the
-    identity may not read what is referred to.
+    A result of several lines is quoted and escaped if the referring secret has `skipMultilineEncoding` (recorded
+    with the flag set on both secrets). Servers of 2026 refuse the whole answer if the identity may not read a
+    referenced secret.
     """
 
     def check(environment: str, path: str, key: str) -> None:
@@ -90,7 +90,7 @@ def show_secret(
     project, environment, folder = place.project, place.environment, place.folder
     text = secret.value if value is None else value
     readable = call.may("read", project, folder.path)
-    # As recorded, the answer to the creation of one secret shows what was sent, whoever sent it.
+    # As recorded, the answer to the creation of a secret shows the sent value even without permission to read.
     hidden = call.profile.hides_values and not (view.values and (readable or view.kind == "create"))
     if view.expanded and not hidden:
         text = expand(call, place, secret, text)
@@ -141,12 +141,12 @@ def show_import(call: Call, place: Place, view: View) -> dict[str, Any]:
 
 
 def may_see(call: Call, place: Place) -> bool:
-    """Whether the identity sees what is in a folder; a list leaves out what it does not, without a word."""
+    """Return whether the identity sees the secrets of a folder; lists silently omit other folders."""
     return call.may(read_action(call), place.project, place.folder.path)
 
 
 def read_action(call: Call) -> str:
-    """The permission that a read needs: if values can be hidden, to describe is enough."""
+    """Return the permission needed to read: `describe` is enough if the server can hide values."""
     return "describe" if call.profile.hides_values else "read"
 
 
@@ -185,7 +185,7 @@ def show_tag(tag: Tag) -> dict[str, Any]:
 
 
 def show_project_tag(tag: Tag, project: Project) -> dict[str, Any]:
-    """A tag as the routes of tags of 2026 show it; only the one that is asked for by slug has its name."""
+    """Return a tag as the tag routes of 2026 show it, without its name, which only a read by slug shows."""
     return {
         "id": tag.id,
         "slug": tag.slug,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the server stores: projects, environments, folders, secrets, imports and references; knows no HTTP."""
+"""The stored data, without HTTP: projects, environments, folders, secrets, imports and references."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from .refusals import Conclusion, Refusal
 
 REFERENCE = re.compile(r"\$\{([A-Za-z0-9_.-]+)\}")
-# References may refer to each other in a circle; deeper than this, one is as good as unknown.
+# References may be circular; beyond this depth a reference counts as unknown.
 REFERENCE_DEPTH = 10
 
 
@@ -29,7 +29,7 @@ class Tag:
     name: str
     color: str = ""
     created: float = 0.0
-    # The identity that made it.
+    # The id of the identity that created the tag.
     creator: str = field(default_factory=new_id)
 
 
@@ -42,7 +42,7 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Draft:
-    """A secret as a writer sends it; what is None is left as it is."""
+    """A secret as a writer sends it; fields that are None stay unchanged."""
 
     key: str
     value: str | None = None
@@ -51,9 +51,9 @@ class Draft:
     metadata: tuple[Metadata, ...] | None = None
     skip_multiline_encoding: bool | None = None
     rotated: bool | None = None
-    # What the secret is to be called from now on.
+    # The new name of the secret.
     new_key: str | None = None
-    # Its folder, if a batch names one for it alone.
+    # The folder of this secret, if a batch names it.
     path: str | None = None
 
 
@@ -67,7 +67,7 @@ class Secret:
     tags: tuple[Tag, ...] = ()
     metadata: tuple[Metadata, ...] = ()
     skip_multiline_encoding: bool = False
-    # Written by a rotation of Infisical's own.
+    # Whether Infisical rotates the secret.
     rotated: bool = False
     id: str = field(default_factory=new_id)
     earlier_values: list[str] = field(default_factory=list)
@@ -77,12 +77,12 @@ class Secret:
         return len(self.earlier_values) + 1
 
     def value_of(self, version: int) -> str | None:
-        """The value of a version from 1 on; None if there was none."""
+        """Return the value of a version, counted from 1, or None if there is no such version."""
         values = [*self.earlier_values, self.value]
         return values[version - 1] if 1 <= version <= len(values) else None
 
     def update(self, draft: Draft, now: float) -> None:
-        """Take over what the draft says; the version goes up even when nothing differs."""
+        """Apply the draft and increase the version, even if nothing differs."""
         self.earlier_values.append(self.value)
         self.apply(draft)
         self.updated = now
@@ -120,18 +120,18 @@ class Folder:
         return self.path.rsplit("/", 1)[0] or "/"
 
     def named(self, key: str) -> list[Secret]:
-        """All secrets of that name: a folder can hold more than one."""
+        """Return all secrets with this name; a folder can hold several."""
         return [secret for secret in self.secrets if secret.key == key]
 
     def put(self, draft: Draft, now: float) -> Secret:
-        """Add one more secret, whether or not its name is taken."""
+        """Add a secret, even if its name exists."""
         secret = Secret(draft.key, "", now, now)
         secret.apply(draft)
         self.secrets.append(secret)
         return secret
 
     def drop(self, keys: Iterable[str]) -> list[Secret]:
-        """Remove all secrets of these names."""
+        """Remove all secrets with these names and return them."""
         names = set(keys)
         dropped = [secret for secret in self.secrets if secret.key in names]
         self.secrets = [secret for secret in self.secrets if secret.key not in names]
@@ -147,7 +147,7 @@ class Environment:
     protected_paths: list[str] = field(default_factory=list)
 
     def make(self, path: str, now: float = 0.0) -> Folder:
-        """The folder of that path, made with its parents where missing."""
+        """Return the folder at the path; create it and its parents if they are missing."""
         parts = [part for part in path.split("/") if part]
         for depth in range(len(parts)):
             parent = "/" + "/".join(parts[: depth + 1])
@@ -155,7 +155,7 @@ class Environment:
         return self.folders[normal_path(path)]
 
     def below(self, path: str) -> list[Folder]:
-        """The folder of that path and all below it."""
+        """Return the folder at the path and all folders below it."""
         return [folder for folder in self.folders.values() if lies_in(folder.path, path)]
 
     def children(self, path: str) -> list[Folder]:
@@ -174,19 +174,19 @@ class Project:
     type: str = "secret-manager"
     created: float = 0.0
     environments: dict[str, Environment] = field(default_factory=dict)
-    # Deleted environments that lists still answer from the server's cache; no other route knows them.
+    # Deleted environments that lists still show from the server's cache; other routes do not find them.
     cached: dict[str, Environment] = field(default_factory=dict)
     tags: list[Tag] = field(default_factory=list)
 
     def folder(self, environment: str, path: str) -> Folder:
-        """The folder; raises the refusal if it or its environment does not exist."""
+        """Return the folder. Raises Refusal if it or its environment does not exist."""
         found = self.find_folder(environment, path)
         if found is None:
             raise Refusal(Conclusion.FOLDER_MISSING, path=normal_path(path), environment=environment)
         return found
 
     def listed_environment(self, slug: str) -> Environment | None:
-        """The environment as a list of secrets knows it: one that was deleted lives on in the cache."""
+        """Return the environment as a list of secrets finds it, which includes deleted environments in the cache."""
         return self.environments.get(slug) or self.cached.get(slug)
 
     def find_folder(self, environment: str, path: str) -> Folder | None:
@@ -194,12 +194,12 @@ class Project:
         return known.folders.get(normal_path(path)) if known else None
 
     def imported(self, folder: Folder) -> list[tuple[Import, Folder]]:
-        """The folders that a folder imports, those that exist, in the order of import."""
+        """Return the existing folders that a folder imports, in the order of import."""
         found = ((link, self.find_folder(link.environment, link.path)) for link in folder.imports)
         return [(link, target) for link, target in found if target is not None]
 
     def referred(self, reference: str, environment: str, path: str) -> tuple[str, str, str]:
-        """Environment, path and key that a reference means in a secret that lies there."""
+        """Return environment, path and key of a reference in a secret of the given environment and path."""
         parts = reference.split(".")
         if len(parts) == 1:
             return environment, path, reference
@@ -214,9 +214,9 @@ class Project:
         check: Callable[[str, str, str], None],
         depth: int = 0,
     ) -> str:
-        """The value with its references resolved; one that leads to nothing is kept or becomes empty.
+        """Return the value with its references resolved. Unknown references are kept or become empty.
 
-        `check` gets environment, path and key of each secret that is referred to, and may refuse it.
+        `check` is called with environment, path and key of each referenced secret, and may refuse it.
         """
 
         def resolve(match: re.Match[str]) -> str:
@@ -233,7 +233,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Approval:
-    """A change that waits for a reviewer; nothing of it is stored."""
+    """A change that needs approval and is not stored yet."""
 
     project: str
     environment: str
@@ -246,7 +246,7 @@ class Approval:
 
 @dataclass
 class Store:
-    """All projects, and the clock that everything in the server lives by (seconds since 1970)."""
+    """All projects and the clock of the server (seconds since 1970)."""
 
     clock: Callable[[], float]
     projects: dict[str, Project] = field(default_factory=dict)
@@ -273,5 +273,5 @@ def lies_in(path: str, parent: str) -> bool:
 
 
 def shuffled(secrets: Iterable[Secret]) -> list[Secret]:
-    """The secrets in an order that means nothing but is the same each time, so that no client relies on one."""
+    """Return the secrets in a fixed but arbitrary order, so that no client relies on the order."""
     return sorted(secrets, key=lambda secret: hashlib.sha256(secret.key.encode("utf-8", "replace")).digest())

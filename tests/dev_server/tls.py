@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates for a test server: a CA of its own, and a certificate for this machine's loopback names."""
+"""Makes a CA and a certificate for the loopback names of this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def self_signed(directory: Path, host: str) -> tuple[Path, Path]:
-    """Make ca.pem, cert.pem and key.pem in a directory; the paths of the last two. Valid for a day."""
+    """Make ca.pem, cert.pem and key.pem, valid for a day, in a directory. Return the paths of the last two."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

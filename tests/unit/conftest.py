@@ -1,8 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the library share: other processes that run a piece of it, programs in place of the host's, and a
-directory that root alone may change."""
+"""Fixtures for tests of the library: other processes, fake programs, and a directory that only root can change."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start another Python process on a program text with arguments; its input and output are pipes of text."""
+    """Start a Python process with a program text and arguments; its input and output are text pipes."""
     started = []
 
     def start_process(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -45,7 +44,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
-    """Programs that stand in for the host's, and note how they were called."""
+    """Fake programs that record their calls in place of the host's programs."""
     folder = tmp_path / "programs"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -54,7 +53,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 
 @pytest.fixture
 def room(needs_root: None) -> Iterator[Path]:
-    """A directory that root alone can change, with all above it: below those of the tests everybody may write."""
+    """A directory that only root can change, and so are its parents, unlike the temporary folders of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="keyfleet-test-", dir="/var"))
     folder.chmod(0o755)
     yield folder

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The test server itself, as a real process: every row of "What an answer means", and how it is controlled."""
+"""Tests of the test server as a process: the meaning of its answers, and its control interface."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Reply:
 
 @dataclass
 class Talk:
-    """Speaks to the server in the spelling of the profile it is in."""
+    """A client that uses the routes and parameters of the server's current profile."""
 
     server: DevServer
     profile: str = "2026-07"
@@ -202,7 +202,7 @@ def server() -> Iterator[DevServer]:
 
 @pytest.fixture
 def talk(server: DevServer) -> Talk:
-    """The server in the profile 2026-07, fresh."""
+    """A reset server with the profile 2026-07."""
     server.seed(SEED)
     server.use_profile("2026-07")
     return Talk(server)
@@ -230,7 +230,7 @@ def names(reply: Reply) -> list[str]:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: a request that leads to its conclusion, and (status, error, message) by profile."""
+    """One row: a conclusion, a request that leads to it, and (status, error, message) by profile."""
 
     name: str
     act: Callable[[Talk], Reply]
@@ -623,7 +623,7 @@ ROWS = (
     ("row", "profile"),
     [pytest.param(row, profile, id=f"{row.name}, {profile}") for row in ROWS for profile in row.said],
 )
-def test_each_conclusion_is_said_as_the_table_says(row: Row, profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_each_conclusion_has_its_answer_in_each_profile(row: Row, profile: str, talk_to: Callable[[str], Talk]) -> None:
     status, error, message = row.said[profile]
     reply = row.act(talk_to(profile))
     assert reply.status == status
@@ -632,7 +632,7 @@ def test_each_conclusion_is_said_as_the_table_says(row: Row, profile: str, talk_
     assert message in (None, reply.message)
     assert isinstance(reply.body["error"], str)
     assert isinstance(reply.message, list if reply.body["error"] == "ValidationFailure" else str)
-    # As recorded: what is no route has no id either.
+    # As recorded, the answer for an unknown route lacks the request's id.
     assert ("reqId" in reply.body) == (profile.startswith("2026") and row.name != "no such route")
 
 
@@ -708,7 +708,7 @@ def test_values_are_trimmed_as_ecmascript_trims(sent: str, stored: str, talk_to:
 
 
 @each_profile("2024", "2026-07")
-def test_names_are_trimmed_and_free(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_names_are_trimmed_and_may_have_any_character(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.create("  Ünï.code-name 1 ").status == 200
     assert "Ünï.code-name 1" in talk.stored()
@@ -737,7 +737,7 @@ def test_name_over_100_characters_matches_no_route(profile: str, talk_to: Callab
 
 
 @each_profile("2024", "2026-07")
-def test_batches_reach_long_names_and_the_name_batch(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_batches_accept_long_names_and_the_name_batch(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.batch("POST", {"A" * 400: "long", "batch": "b"}).status == 200
     assert talk.stored()["A" * 400] == ["long"]
@@ -841,7 +841,7 @@ def test_a_recursive_list_gives_each_secret_with_its_path(profile: str, talk_to:
 
 
 @each_profile()
-def test_a_list_has_an_order_of_its_own_and_keeps_it(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_a_list_has_a_fixed_order_of_its_own(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     created = [f"K{number}" for number in range(8)]
     for name in created:
@@ -855,7 +855,7 @@ def test_a_list_has_an_order_of_its_own_and_keeps_it(profile: str, talk_to: Call
 @pytest.mark.parametrize(
     ("profile", "name"), [("reference", "includeImports"), ("2024", "include_imports"), ("2026-07", "includeImports")]
 )
-def test_imports_come_apart_and_each_server_has_its_own_spelling(
+def test_imports_are_listed_apart_in_each_servers_format(
     profile: str, name: str, talk_to: Callable[[str], Talk]
 ) -> None:
     talk = talk_to(profile)
@@ -867,7 +867,7 @@ def test_imports_come_apart_and_each_server_has_its_own_spelling(
         ("prod", "/", ["SHARED"]),
         ("prod", "/more", ["SHARED"]),
     ]
-    # Real servers of 2026 include imports unless they are told not to.
+    # Real servers of 2026 include imports by default.
     off = {name: "false"} if profile == "2026-07" else {}
     assert not talk.list(secretPath="/app", **{other.pop(): "true"}, **off).body.get("imports")
     assert talk.get("SHARED", secretPath="/app", **{name: "true"}).body["secret"]["secretValue"] == "from more"
@@ -944,7 +944,7 @@ def test_a_deleted_environment_is_listed_from_the_cache(talk: Talk) -> None:
         talk.server.delete_environment("shop", "dev")
 
 
-def test_a_folder_that_holds_something_is_deleted_by_force_only(talk: Talk) -> None:
+def test_a_folder_with_contents_is_deleted_by_force_only(talk: Talk) -> None:
     scope = {"projectId": "shop", "environment": "dev", "path": "/"}
     assert "forceDelete=true" in talk.call("DELETE", "/api/v2/folders/app", scope).message
     assert talk.stored("/app")["ONE"] == ["one in app"]
@@ -952,7 +952,7 @@ def test_a_folder_that_holds_something_is_deleted_by_force_only(talk: Talk) -> N
     assert talk.stored("/app") == {}
 
 
-def test_values_are_hidden_from_who_may_only_describe(talk_to: Callable[[str], Talk]) -> None:
+def test_describe_permission_alone_hides_values(talk_to: Callable[[str], Talk]) -> None:
     for talk, query in (
         (talk_to("2026-07").as_("hidden-token"), {}),
         (talk_to("2026-07").as_("names-only-token"), {"viewSecretValue": "false"}),
@@ -967,7 +967,7 @@ def test_values_are_hidden_from_who_may_only_describe(talk_to: Callable[[str], T
         assert talk_to(profile).as_("hidden-token").get("ONE").status == status
 
 
-def test_a_writer_writes_and_reads_nothing(talk: Talk) -> None:
+def test_a_writer_can_write_but_not_read(talk: Talk) -> None:
     writer = talk.as_("writer-token")
     assert writer.create("NEW", "hers").status == 200
     assert writer.update("ONE", "hers").body["secret"]["secretValueHidden"] is True
@@ -988,7 +988,7 @@ def test_a_reference_server_deletes_by_query_alone(talk_to: Callable[[str], Talk
     assert "ONE" not in talk.stored()
 
 
-def test_an_approval_policy_keeps_changes_back(talk_to: Callable[[str], Talk]) -> None:
+def test_an_approval_policy_holds_changes_back(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("2026-07")
     place = {"secretPath": "/guarded"}
     for reply in (
@@ -1109,7 +1109,7 @@ def test_a_current_server_has_the_deprecated_secret_routes(talk: Talk) -> None:
 
 
 @each_profile()
-def test_a_login_gives_a_token_that_works(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_a_login_returns_a_valid_token(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     reply = talk.log_in(" short-id\t", f"{NO_BREAK_SPACE}short-secret\n")
     assert reply.status == 200
@@ -1222,7 +1222,7 @@ def test_status_fault_answers_as_the_profile_for_n_requests(talk: Talk) -> None:
     assert [talk.list().status, talk.list().status] == [503, 200]
 
 
-def test_a_status_fault_may_name_its_message_and_take_effect(talk: Talk) -> None:
+def test_a_status_fault_can_set_a_message_and_take_effect(talk: Talk) -> None:
     talk.server.arm("status", status=400, error="BadRequest", message="no", method="POST", after_handling=True)
     assert talk.list().status == 200
     assert (talk.create("NEW").message, talk.stored()["NEW"]) == ("no", ["v"])
@@ -1289,7 +1289,7 @@ def test_held_request_gets_no_answer_and_delayed_one_does(talk: Talk) -> None:
     assert time.monotonic() - started >= 0.3
 
 
-def test_another_writer_can_be_quicker(talk: Talk) -> None:
+def test_a_fault_can_write_or_delete_before_the_request(talk: Talk) -> None:
     place = {"project": "shop", "environment": "dev", "path": "/"}
     talk.server.arm("write_first", method="POST", secret={**place, "key": "NEW", "value": "theirs"})
     assert talk.create("NEW", "ours").message == "Secret already exists"
@@ -1311,7 +1311,7 @@ def test_another_writer_can_be_quicker(talk: Talk) -> None:
         ({"kind": "status", "when": 1}, "when"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(fault: dict[str, Any], field: str, talk: Talk) -> None:
+def test_an_invalid_fault_is_refused(fault: dict[str, Any], field: str, talk: Talk) -> None:
     with pytest.raises(ValueError, match=f"^{field}: "):
         talk.server.control("POST", "/faults", fault)
     assert talk.list().status == 200
@@ -1346,7 +1346,7 @@ def test_a_path_is_logged_as_it_was_sent(talk: Talk) -> None:
     assert talk.server.requests()[-1]["path"] == "/api/v4/secrets/a%2Fb%20c"
 
 
-def test_state_seed_and_reset_concern_everything(talk: Talk) -> None:
+def test_state_seed_and_reset_cover_everything(talk: Talk) -> None:
     talk.create("NEW", "stored")
     talk.log_in("admin-id", "admin-secret")
     talk.server.advance(1000)
@@ -1363,7 +1363,7 @@ def test_state_seed_and_reset_concern_everything(talk: Talk) -> None:
     assert [project["id"] for project in talk.server.state()["projects"]] == ["p"]
 
 
-def test_secrets_are_changed_behind_the_apis_back(talk: Talk) -> None:
+def test_control_requests_change_secrets_without_the_api(talk: Talk) -> None:
     talk.server.put_secret("shop", "dev", "/", "ONE", " untrimmed ")
     talk.server.put_secret("shop", "dev", "/brand/new", "ONE", "a", comment="c", tags=["db"])
     talk.server.put_secret("shop", "dev", "/brand/new", "ONE", "b", repeat=True)
@@ -1376,7 +1376,7 @@ def test_secrets_are_changed_behind_the_apis_back(talk: Talk) -> None:
 
 
 def test_invalid_control_request_is_rejected(talk: Talk) -> None:
-    with pytest.raises(ValueError, match="no such control request"):
+    with pytest.raises(ValueError, match="unknown control request"):
         talk.server.control("GET", "/nothing")
     with pytest.raises(ValueError, match=r"^profile: "):
         talk.server.use_profile("1999")
@@ -1435,7 +1435,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
 
-def test_bad_input_ends_with_status_2_and_a_sentence(tmp_path: Path) -> None:
+def test_bad_input_ends_with_status_2_and_a_message(tmp_path: Path) -> None:
     broken, wrong = tmp_path / "broken.json", tmp_path / "wrong.json"
     broken.write_text("{")
     wrong.write_text('{"projects": [{}]}')
@@ -1444,7 +1444,7 @@ def test_bad_input_ends_with_status_2_and_a_sentence(tmp_path: Path) -> None:
         (("--seed", str(tmp_path / "none.json")), "cannot be read: No such file"),
         (("--seed", str(broken)), "is not JSON"),
         (("--seed", str(wrong)), "projects[0].id: is missing"),
-        (("--tls-cert", "x"), "--tls-cert and --tls-key go together"),
+        (("--tls-cert", "x"), "--tls-cert and --tls-key must be used together"),
         (("--tls-cert", str(broken), "--tls-key", str(broken)), f"--tls-cert {broken}"),
         (("--port", "99999"), "cannot listen on 127.0.0.1 port 99999"),
         (("--ready-file", str(tmp_path / "none" / "ready")), "--ready-file"),
@@ -1453,7 +1453,7 @@ def test_bad_input_ends_with_status_2_and_a_sentence(tmp_path: Path) -> None:
         assert (ended.returncode, sentence in ended.stderr, "Traceback" in ended.stderr) == (2, True, False), ended
 
 
-def test_the_server_listens_says_so_and_ends_on_sigterm(tmp_path: Path) -> None:
+def test_the_server_reports_its_url_and_ends_on_sigterm(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     command = [sys.executable, str(TESTS / "dev_server"), "--port", "0", "--ready-file", str(ready)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -1470,7 +1470,7 @@ def test_the_server_listens_says_so_and_ends_on_sigterm(tmp_path: Path) -> None:
         assert process.stderr.read() == ""
 
 
-def test_an_outage_refuses_connections_and_keeps_what_is_stored() -> None:
+def test_an_outage_refuses_connections_and_keeps_the_data() -> None:
     with DevServer() as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=5)
         connection.request("GET", "/api/status")
@@ -1498,7 +1498,7 @@ def test_the_default_seed_has_a_demo_project(tmp_path: Path) -> None:
         assert "DB_PASSWORD" in server.values("demo-project", "dev", "/app")
 
 
-def test_https_is_verified_by_the_ca_that_was_made() -> None:
+def test_https_is_verified_with_the_servers_own_ca() -> None:
     with DevServer(tls=True) as server:
         assert server.url.startswith("https://127.0.0.1:")
         server.arm("cut_middle")
@@ -1525,6 +1525,6 @@ def test_server_stops_while_a_request_is_held() -> None:
         connection.close()
 
 
-def test_a_server_that_does_not_start_says_why() -> None:
+def test_a_failed_start_reports_its_reason() -> None:
     with pytest.raises(RuntimeError, match=r"^the test server did not start: .*nothing: unknown key"):
         DevServer(seed={"nothing": 1})

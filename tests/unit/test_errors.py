@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an answer means: every row of the table of known answers, for each kind of server that has an entry."""
+"""The meaning of answers: every row of the table of known answers, for each kind of server."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("answer", "conclusion"), list(cases()))
-def test_an_answer_means_what_the_table_of_known_answers_says(answer: Answer, conclusion: type[InfisicalError]) -> None:
+def test_each_known_answer_has_the_meaning_in_the_table(answer: Answer, conclusion: type[InfisicalError]) -> None:
     assert answers.conclude(answer) is conclusion
 
 
@@ -192,8 +192,8 @@ def test_empty_listing_of_2024_is_a_success() -> None:
     assert answers.conclude(Answer(200, {}, b'{"secrets": [], "imports": []}', Op.LIST)) is None
 
 
-# (status, beginning of error and message): what a recorded error means, whatever group it is from. One of two
-# conclusions for what 500 means, because nothing but the size that was sent tells them apart.
+# (status, beginning of error and message): the meaning of recorded errors. A 500 has two possible conclusions, because
+# only the size of the request distinguishes them.
 RECORDED: dict[tuple[int, str], type[InfisicalError] | tuple[type[InfisicalError], type[InfisicalError]]] = {
     (400, "BadRequest: Additional privilege"): RequestInvalid,
     (400, "BadRequest: Failed to"): RequestInvalid,
@@ -247,7 +247,7 @@ BY_METHOD = {"GET": Op.GET, "POST": Op.CREATE, "PATCH": Op.UPDATE, "DELETE": Op.
 
 
 def operation_of(request: dict[str, Any]) -> Operation:
-    """What the client would call a recorded request."""
+    """Return the client's name for the operation of a recorded request."""
     path = request["path"]
     if path.endswith("/login"):
         return Op.LOGIN
@@ -264,7 +264,7 @@ def operation_of(request: dict[str, Any]) -> Operation:
 
 
 def size_of(request: dict[str, Any]) -> int:
-    """The size of a recorded request, of which the recording shortens long parts."""
+    """Return the size of a recorded request before the recording shortened its long parts."""
     long = re.findall(r"<(\d+) (?:characters|bytes)", json.dumps(request))
     return int(long[0]) if long else len(json.dumps(request))
 
@@ -306,9 +306,7 @@ HINTS = [
 
 
 @pytest.mark.parametrize(("conclusion", "said", "hint"), HINTS)
-def test_an_answer_with_a_cause_of_its_own_has_its_own_hint(
-    conclusion: type[InfisicalError], said: str, hint: str
-) -> None:
+def test_each_special_cause_has_its_own_hint(conclusion: type[InfisicalError], said: str, hint: str) -> None:
     assert hint in answers.hint_for(conclusion, Op.GET, said)
 
 
@@ -322,14 +320,14 @@ def test_quoted_name_changes_neither_hint_nor_conclusion(name: str) -> None:
 
 
 def test_a_long_message_is_searched_at_its_beginning_only() -> None:
-    # The time for some patterns grows with the square of the length: 38 seconds for 250 kB.
+    # Some patterns take quadratic time: 38 seconds for 250 kB.
     for place, found in ((4000, True), (5000, False)):
         text = "failed to " + "x" * place + " due to plan restriction"
         assert ("plan" in answers.hint_for(RequestInvalid, Op.LIST, text)) is found
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, NotJson), (400, RequestInvalid), (500, ServerFailed)])
-def test_half_a_character_spoils_a_success_and_no_refusal(status: int, expected: type[InfisicalError]) -> None:
+def test_a_lone_surrogate_invalidates_a_success_only(status: int, expected: type[InfisicalError]) -> None:
     content = b'{"message": "Something about \\ud83d"}'
     assert answers.conclude(Answer(status, {}, content, Op.LIST)) is expected
 
@@ -340,7 +338,7 @@ QUOTED = sorted({said.partition(": ")[2] for _conclusion, said, _hint in HINTS}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500])
-def test_no_words_that_a_message_quotes_change_its_conclusion(status: int) -> None:
+def test_quoted_words_do_not_change_the_conclusion(status: int) -> None:
     for operation in ALL:
         for quoted in QUOTED:
             found = [
@@ -425,13 +423,13 @@ def test_unknown_status_means_an_invalid_request(status: int) -> None:
     assert answers.conclude(Answer(status, {}, body(status, "Odd", "Odd"), Op.GET)) is RequestInvalid
 
 
-def test_a_header_is_found_whatever_the_case_of_its_name() -> None:
+def test_header_names_are_case_insensitive() -> None:
     answer = Answer(429, {"Retry-After": "5"}, b"")
     assert answer.header("retry-after") == "5"
     assert answer.header("x-none") == ""
 
 
-def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
+def test_server_words_are_error_and_message_in_one_line() -> None:
     assert Answer(400, {}, body(400, "BadRequest", "No")).text() == "BadRequest: No"
     assert Answer(422, {}, body(422, "V", [{"message": "Required"}])).text() == "V: Required"
     issues = [
@@ -460,7 +458,7 @@ def test_the_servers_own_words_are_error_and_message_in_one_line() -> None:
         ("", "'Read Value' on 'Secrets'"),
     ],
 )
-def test_the_permission_that_the_server_names_is_named(said: str, permission: str) -> None:
+def test_the_missing_permission_of_the_server_is_named(said: str, permission: str) -> None:
     assert f"Grant {permission} of this" in answers.hint_for(Forbidden, Operation.GET, said)
 
 
@@ -488,7 +486,7 @@ def test_every_error_has_a_hint_for_every_operation(conclusion: type[InfisicalEr
         (Op.PROJECT, "membership in the project"),
     ],
 )
-def test_a_missing_permission_is_named_with_where_to_grant_it(operation: Operation, permission: str) -> None:
+def test_missing_permission_error_names_where_to_grant_it(operation: Operation, permission: str) -> None:
     advice = answers.hint_for(Forbidden, operation)
     assert permission in advice
     assert "Access Control" in advice
@@ -507,7 +505,7 @@ def test_the_repr_of_an_answer_does_not_show_its_body() -> None:
     assert "SECRET-x" not in repr(Answer(200, {}, b"SECRET-x"))
 
 
-BODY = b'{"secrets": []'  # no JSON, so that whoever looks into it would notice
+BODY = b'{"secrets": []'  # not JSON, so that a parser would fail
 DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
@@ -546,14 +544,12 @@ def test_unchanged_answer_is_a_success_and_not_parsed(answer: Answer) -> None:
         (asked_again(206, Validator('"1"', DIGEST)), NotJson),
     ],
 )
-def test_an_answer_that_is_not_known_means_what_it_always_means(
-    answer: Answer, conclusion: type[InfisicalError]
-) -> None:
+def test_unknown_words_leave_the_usual_meaning(answer: Answer, conclusion: type[InfisicalError]) -> None:
     assert not answer.unchanged
     assert answers.conclude(answer) is conclusion
 
 
-def test_a_validator_is_of_the_answers_etag_and_body() -> None:
+def test_a_validator_combines_etag_and_body() -> None:
     assert asked_again(200, None).validator == Validator('"2"', DIGEST)
     assert Answer(200, {}, BODY).validator == Validator("", DIGEST)
     assert "2" not in repr(asked_again(200, None).validator)

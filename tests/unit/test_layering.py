@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The packages of the library: who may import whom, and that neither Ansible nor a library is needed to import it."""
+"""The direction of imports between the packages, and that the library imports with the standard library alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST_FILE = 500
 
 
 class Import(NamedTuple):
-    """An imported module: its name with the dots before it, and whether it is imported when the file is."""
+    """An imported module: its name with leading dots, and whether the file imports it outside of functions."""
 
     name: str
     at_once: bool
@@ -48,7 +48,7 @@ def imports(module: str) -> Iterator[Import]:
 
 
 def is_standard(name: str) -> bool:
-    """Return whether a module belongs to the Python that runs this, which says most on 3.9, the library's oldest."""
+    """Return whether a module is in the standard library of the running Python."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin in (None, "built-in", "frozen"):
         return spec is not None and spec.origin is not None
@@ -56,7 +56,7 @@ def is_standard(name: str) -> bool:
     return Path(sysconfig.get_path("stdlib")).resolve() in origin.parents and "site-packages" not in origin.parts
 
 
-def test_the_packages_are_these() -> None:
+def test_the_list_of_packages_is_complete() -> None:
     assert {path.name for path in LIBRARY.iterdir() if path.name != "__pycache__"} == {"__init__.py", *PACKAGES}
 
 
@@ -88,7 +88,7 @@ def test_imports_make_no_circle() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_library_is_imported_inside_functions_only(module: str) -> None:
+def test_third_party_imports_are_inside_functions(module: str) -> None:
     for name, at_once in imports(module):
         top = name.split(".")[0]
         if top and not is_standard(top):
@@ -96,7 +96,7 @@ def test_a_library_is_imported_inside_functions_only(module: str) -> None:
             assert not at_once, f"{module} imports {name} outside a function"
 
 
-def test_the_library_is_imported_without_any_other(tmp_path: Path) -> None:
+def test_the_library_imports_without_other_libraries(tmp_path: Path) -> None:
     names = (module[:-3].replace("/", ".") for module in MODULES)
     program = "import sys; sys.path.insert(0, sys.argv[1])\n" + "".join(f"import infisical.{name}\n" for name in names)
     (tmp_path / "infisical").symlink_to(LIBRARY)

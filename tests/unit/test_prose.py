@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The prose check finds wording that the style forbids in each kind of text, and passes correct English."""
+"""The prose check finds forbidden wording in each kind of text, and accepts correct English."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 @pytest.fixture
 def prose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # noqa: ANN201
-    """The tool's module, with an empty folder as its working directory."""
-    pytest.importorskip("yaml")  # modules run without it
+    """The module of the tool; the working directory is an empty folder."""
+    pytest.importorskip("yaml")  # modules run without PyYAML
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.chdir(tmp_path)
     import prose

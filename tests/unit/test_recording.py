@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The test server's profile 2026-07 against what a real server answered: the recording is replayed."""
+"""Replays the recorded requests against the profile 2026-07 and compares its answers with the real server's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from dev_server.client import DevServer  # noqa: E402
 
 RECORDING: dict[str, Any] = json.loads((TESTS / "recordings" / "server-2026-07.json").read_text("utf-8"))
 
-# Groups that the collection has no use for yet; they follow with the features that need them.
+# Groups of routes that the collection does not use yet.
 NOT_COVERED = (
     "privileges",
     "life of a secret",
@@ -41,7 +41,7 @@ NOT_COVERED = (
     "other logins",
 )
 
-# Facts that the recorded server chose and a test cannot: the name of its organisation, and the beginning of a secret.
+# Values that differ from the recorded server: the name of its organisation and the beginning of a secret.
 CHOSEN = frozenset({"clientSecretPrefix", "organization"})
 
 DAYS_30 = 2_592_000
@@ -72,7 +72,7 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "expired": {"client_secret_ttl": 1},
     "organisation": {"manages_identities": True},
 }
-# The client ids in the recording, and whose they are.
+# The client ids in the recording and their identities.
 CLIENT_IDS = {"<id-8>": "right", "<id-9>": "locked", "<id-12>": "spent", "<id-13>": "expired", "<id-18>": "hosts"}
 IDENTITY_IDS = {"<id-11>": "locked", "<id-14>": "hosts", "<id-35>": "admin"}
 
@@ -105,12 +105,12 @@ def seed() -> dict[str, Any]:
 
 
 class Difference(AssertionError):
-    """An answer that is not the recorded one."""
+    """An answer that differs from the recorded answer."""
 
 
 @dataclass
 class Replay:
-    """Sends the recorded requests to a server, and keeps which placeholder of the recording stands for what."""
+    """Sends the recorded requests to a server and keeps the values of the recording's placeholders."""
 
     server: DevServer
     seed: dict[str, Any] = field(default_factory=seed)
@@ -121,7 +121,7 @@ class Replay:
     made_secret: str = ""
 
     def prepare(self) -> None:
-        """Bring the server to where the recording begins: its identities, their tokens, and what has passed already."""
+        """Prepare the server's state at the start of the recording: identities, tokens and earlier requests."""
         self.server.seed(self.seed)
         identities = {identity["name"]: identity for identity in self.seed["identities"]}
         self.known = dict(zip((PROJECT, OTHER_PROJECT), (project["id"] for project in self.seed["projects"])))
@@ -153,10 +153,10 @@ class Replay:
         return response.status, response.headers, json.loads(text) if text else ""
 
     def run(self, exchange: Mapping[str, Any]) -> None:
-        """Send one recorded request; raises `Difference` if the answer is not the recorded one."""
+        """Send a recorded request. Raises Difference if the answer differs from the recorded answer."""
         request, expected = exchange["request"], exchange["response"]
         if exchange["name"] == "with the ETag of before a write":
-            # The recorder wrote, and did not record it.
+            # The recorder wrote this secret without recording the request.
             body = {"projectId": self.known[PROJECT], "environment": "dev", "secretValue": "value2"}
             admin = {"Authorization": f"Bearer {self.tokens['admin']}"}
             self.send("PATCH", "/api/v4/secrets/FIRST", json.dumps(body).encode(), admin)
@@ -180,7 +180,7 @@ class Replay:
         if "body" not in request:
             return None
         body = request["body"]
-        if isinstance(body, str):  # of so many bytes
+        if isinstance(body, str):  # a value of this number of bytes
             return json.dumps({"secrets": "x" * int(re.findall(r"\d+", body)[0])}).encode()
         body = self.real(body)
         if "accessToken" in body:
@@ -191,7 +191,7 @@ class Replay:
         return json.dumps(body).encode()
 
     def question(self, exchange: Mapping[str, Any]) -> str:
-        """What an ETag is of: who asked for what."""
+        """Return the identity and request that an ETag belongs to."""
         return json.dumps([exchange["as"], exchange["request"]["path"], exchange["request"].get("query")])
 
     def headers(self, exchange: Mapping[str, Any]) -> dict[str, str]:
@@ -205,7 +205,7 @@ class Replay:
         return headers
 
     def real(self, part: Any) -> Any:
-        """A part of a request with what its placeholders stand for."""
+        """Replace the placeholders in a part of a request by their values."""
         if isinstance(part, dict):
             return {name: self.real(item) for name, item in part.items()}
         if isinstance(part, list):
@@ -217,7 +217,7 @@ class Replay:
         return part
 
     def compare(self, where: str, expected: Any, found: Any) -> None:
-        """Compare names, types and values, deeply; an id must stand for the same thing throughout."""
+        """Compare names, types and values recursively; a placeholder must have the same value everywhere."""
         if isinstance(expected, dict):
             if not isinstance(found, dict) or expected.keys() != found.keys():
                 raise Difference(f"{where}: {sorted(expected)} expected, found {found}")
@@ -245,7 +245,7 @@ class Replay:
             self.known[f"<{name.replace('_', '-')}>"] = text
 
     def pattern(self, piece: str) -> str:
-        """The expression that a piece of a recorded text stands for; an id that is not known yet is found by it."""
+        """Return the regular expression for a piece of a recorded text; it captures the value of a new placeholder."""
         if piece in self.known:
             return re.escape(self.known[piece])
         if re.fullmatch(r"<id-\d+>", piece):
@@ -270,7 +270,7 @@ TOKENS = {
 
 
 def in_order(items: list[Any]) -> list[Any]:
-    """A list in an order that does not depend on the server's: by what names its items."""
+    """Sort a list by the names of its items, because the order of servers differs."""
 
     def key(item: Any) -> str:
         names = ("secretKey", "secretPath", "relativePath", "slug", "name", "clientSecretNumUses")
@@ -286,7 +286,7 @@ def server() -> Iterator[DevServer]:
 
 
 def replay(server: DevServer, exchanges: list[dict[str, Any]]) -> int:
-    """Replay what is covered, in order; how many exchanges were compared."""
+    """Replay the covered exchanges in order and return the number of compared exchanges."""
     run = Replay(server)
     run.prepare()
     covered = [exchange for exchange in exchanges if exchange["group"] not in NOT_COVERED]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A second reader of the vault's file, written from the manual's page vault_format alone, without the library."""
+"""A second reader of vault files, written from the manual's page vault_format alone, without the library."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
 class Unreadable(Exception):
-    """The conclusion of the page, in one word."""
+    """A vault that cannot be read; the message is the conclusion in the words of the page."""
 
 
 class Opened(NamedTuple):
-    """A vault as the page describes it; every key that it speaks of is here for the vectors."""
+    """A vault as the page describes it, with every key that the test vectors contain."""
 
     vault_id: bytes
     generation: int
@@ -32,13 +32,13 @@ class Opened(NamedTuple):
 
 
 def hkdf(key: bytes, salt: bytes, info: str, length: int) -> bytes:
-    """RFC 5869 with SHA-256, for at most 32 bytes: one step of the expansion."""
+    """Derive at most 32 bytes with HKDF-SHA256 (RFC 5869), which takes one step of its expansion."""
     extracted = hmac.digest(salt, key, hashlib.sha256)
     return hmac.digest(extracted, info.encode("ascii") + b"\x01", hashlib.sha256)[:length]
 
 
 def open_vault(path: Path, *, key: bytes = b"", passphrase: str = "") -> Opened:
-    """Open a vault's file. Raises Unreadable."""
+    """Open a vault file. Raises Unreadable."""
     data = path.read_bytes()
     if data[:8] != b"KFVAULT\n":
         raise Unreadable("not_a_vault")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small HTTP server of a test's own, which answers as the test says and keeps what it was sent."""
+"""A small HTTP server that sends the answer of a test and records requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """What was sent."""
+    """A recorded request."""
 
     path: str
     headers: Mapping[str, str]
@@ -28,8 +28,8 @@ class Request:
 
 
 class Web:
-    """The server; as a context manager it ends with its block. `status`, `document` and `headers` are its answer to
-    everything; they wait while `go_on` is clear."""
+    """The server; as a context manager it stops at the end of the block. It answers every request with `status`,
+    `document` and `headers`, but waits while the event `go_on` is not set."""
 
     def __init__(self) -> None:
         self.status, self.document, self.headers = 200, dict[str, Any](), dict[str, str]()
@@ -51,7 +51,7 @@ class Web:
                 self.wfile.write(answer)
 
             def log_message(self, *arguments: object) -> None:
-                """Nothing is written to the terminal."""
+                """Print nothing to the terminal."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
