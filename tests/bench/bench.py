@@ -1,11 +1,11 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the collection costs, as requests counted and as ratios to a floor that is measured in the same run.
+"""Measures the costs of the collection: numbers of requests, and times as a ratio to a floor from the same run.
 
 The floor of a listing is the bare GET and JSON parse; the floor of a playbook is the same playbook with a constant in
-place of the lookup, or with a module that does nothing. Each time is the best of several rounds, floor and subject in
-turn. The table goes to the terminal, and as JSON to the file that `--json` names.
+place of the lookup, or with a module that does nothing. Each time is the best of several rounds that
+alternate between the floor and the measured code. The table is printed, and written as JSON to the file in `--json`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PACKAGE = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical
 
 
 def best(rounds: int, *runs: Callable[[], object]) -> list[float]:
-    """The shortest time of each, run in turn so that all see the same machine."""
+    """Return the shortest time of each function; run them alternately so that all see the same load."""
     times: list[list[float]] = [[] for _round in runs]
     for _round in range(rounds):
         for place, run in enumerate(runs):
@@ -57,10 +57,10 @@ def best(rounds: int, *runs: Callable[[], object]) -> list[float]:
 
 
 class Static:
-    """A server that answers every GET with the same ready bytes, so that its own slowness hides nothing."""
+    """A server that answers every GET with the same bytes, so that its own time is negligible."""
 
     def __init__(self, number: int) -> None:
-        # About the 460 bytes a secret that real servers send.
+        # About 460 bytes for each secret, as on real servers.
         project = str(uuid.UUID(int=number))
         secrets = [
             {
@@ -87,7 +87,7 @@ class Static:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # Header and body in one piece: two small ones would wait for each other's acknowledgement.
+            # One write for header and body, because a second small packet would wait for an acknowledgement.
             wbufsize = -1
 
             def do_GET(self) -> None:
@@ -115,25 +115,25 @@ class Static:
         self._server.shutdown()
 
     def get_and_parse(self) -> Any:
-        """The floor of every listing."""
+        """Get and parse the list; this is the floor of every listing."""
         return json.loads(self.session.get(f"{self.url}/api/v4/secrets", timeout=30).content)
 
 
 def listing(static: Static) -> Row:
-    """A folder of many secrets, read through the library."""
+    """Measure the listing of a large folder by the library."""
     remote = Remote(connect(static.settings), Location("p", "dev"))
 
     def read() -> None:
         found = remote.listing()
         if found is None or len(merged(found).secrets) != LISTED:
-            sys.exit("bench: the library does not list what the server holds")
+            sys.exit("bench: the list of the library differs from the server's secrets")
 
     floor, measured = best(7, static.get_and_parse, read)
     return Row(f"list {LISTED:,} secrets through the library (floor: GET and JSON parse)", floor, measured, 1)
 
 
 def pulls(static: Static, folder: Path) -> list[Row]:
-    """Pulling many secrets: into a fresh vault, with nothing new, and with nothing new by the server's own word."""
+    """Measure pulls of many secrets: into a new vault, and unchanged, with and without an ETag."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     make_key_file(str(folder / "key"))
@@ -151,17 +151,17 @@ def pulls(static: Static, folder: Path) -> list[Row]:
     def pull_into(name: str, created: int) -> None:
         path = folder / name
         path.mkdir(exist_ok=True)
-        # With an API of its own, as each cycle of a host has one.
+        # With a new connection, as in each cycle of a host.
         outcome = pull(connect(static.settings), *open_vault(str(path / "vault"), KeyFile(str(folder / "key"))), job)
         if len(outcome.created) != created or outcome.unchanged != LISTED - created:
-            sys.exit(f"bench: a pull of {LISTED} says {outcome.summary()}")
+            sys.exit(f"bench: wrong result of a pull of {LISTED}: {outcome.summary()}")
 
     def first() -> None:
         fresh[0] += 1
         pull_into(f"fresh{fresh[0]}", LISTED)
 
     rows = []
-    static.etag = '"bench"'  # as real servers give one
+    static.etag = '"bench"'  # real servers send an ETag too
     times = best(9, floor, first)
     what = f"pull {LISTED:,} secrets into a fresh vault (floor: GET, JSON parse, one AES-GCM, one fsynced file)"
     rows.append(Row(what, *times, 1, 2.0))
@@ -175,7 +175,7 @@ def pulls(static: Static, folder: Path) -> list[Row]:
 
 
 def memory(static: Static, folder: Path) -> Row:
-    """The most memory that a process of its own needs for a pull."""
+    """Measure the peak memory of a process that pulls."""
     program = (
         "import re, sys\n"
         f"from {PACKAGE}.client import api\nfrom {PACKAGE}.core import model\n"
@@ -183,7 +183,7 @@ def memory(static: Static, folder: Path) -> Row:
         "settings = model.Settings(url=sys.argv[1], auth_method='token', token='t', api_version='v4')\n"
         "opened = local.open_vault(sys.argv[2], keys.KeyFile(sys.argv[3]))\n"
         "sync.pull(api.connect(settings), *opened, sync.Pull(project_ids=('p',), environment='dev'))\n"
-        # Of this program only: ru_maxrss would also count what the process held that has started it.
+        # VmHWM is for this program only; ru_maxrss would include the memory of the process before its exec.
         "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])\n"
     )
     command = [sys.executable, "-c", program, static.url, str(folder / "measured"), str(folder / "key")]
@@ -192,13 +192,13 @@ def memory(static: Static, folder: Path) -> Row:
 
 
 def vault_get(folder: Path) -> Row:
-    """One value out of a vault by the command, against a bare Python that imports what the command imports."""
+    """Measure `vault get` against a Python process with the same imports."""
     vault, state = open_vault(str(folder / "small"), KeyFile(str(folder / "key")), str(folder / "small.json"))
     put(vault, state, "KEY", "value")
     arguments = ["vault", "get", "KEY", "--vault", vault.path, "--key-file", str(folder / "key")]
     arguments += ["--state-file", state.path]
     command = [sys.executable, "-m", f"{PACKAGE}.cli.main", *arguments]
-    # Byte-compiled, as an installed command is.
+    # With byte-compiled modules, as for an installed command.
     variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     listing = (
         f"import runpy, sys\nsys.argv[1:] = {arguments!r}\n"
@@ -216,7 +216,7 @@ def vault_get(folder: Path) -> Row:
         "requests" in modules
         or subprocess.run(command, capture_output=True, text=True, check=True, env=variables).stdout.strip() != "value"
     ):
-        sys.exit("bench: vault get does not give the value")
+        sys.exit("bench: vault get does not print the value")
     times = best(
         15,
         lambda: subprocess.run([sys.executable, "-c", bare], check=True, capture_output=True, env=variables),
@@ -226,7 +226,7 @@ def vault_get(folder: Path) -> Row:
 
 
 def pushes() -> list[Row]:
-    """Requests that it takes to push many new secrets."""
+    """Count the requests of a push of many new secrets."""
     rows = []
     values = {f"KEY_{number}": f"value {number} {'x' * 60}" for number in range(PUSHED)}
     for profile in ("2024", "2026-07"):
@@ -234,14 +234,14 @@ def pushes() -> list[Row]:
             settings = Settings(url=server.url, client_id="demo-client-id", client_secret="demo-client-secret")
             outcome = push(connect(settings), Location("demo-project", "dev"), values, Push())
             if len(outcome.created) != PUSHED:
-                sys.exit(f"bench: a push of {PUSHED} says {outcome.summary()}")
+                sys.exit(f"bench: wrong result of a push of {PUSHED}: {outcome.summary()}")
             number = len(server.requests())
         rows.append(Row(f"push {PUSHED:,} new secrets to a server of kind {profile}", None, None, number, 12))
     return rows
 
 
 def playbook(server: DevServer, folder: Path, tasks: str, hosts: int) -> Callable[[], None]:
-    """A run of these tasks on so many hosts."""
+    """Return a function that runs tasks on a number of hosts."""
     path = folder / f"{abs(hash(tasks))}.yml"
     path.write_text(f"- hosts: all\n  gather_facts: false\n  connection: local\n  tasks:\n{tasks}", "utf-8")
     inventory = folder / "hosts"
@@ -318,7 +318,7 @@ def writes(server: DevServer, folder: Path) -> tuple[Row, Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="also write the table to this file")
+    parser.add_argument("--json", type=Path, help="also write the table as JSON to this file")
     options = parser.parse_args()
     static = Static(LISTED)
     rows = [listing(static)]
@@ -337,7 +337,7 @@ def main() -> None:
         print(f"{row.what:98} {floor:>8} {measured:>8} {ratio:>6} {at_most:>8} {number:>9}")
     if options.json:
         options.json.write_text(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2), "utf-8")
-        print(f"The same as JSON is in {options.json}")
+        print(f"Wrote the table as JSON to {options.json}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rollout to ten systemd hosts costs, and what a cycle of the agent costs on each of them.
+"""Measures a rollout to ten systemd hosts and a cycle of the agent on each of them.
 
-The floor of the rollout is a playbook of as many round trips that do nothing; that of a cycle is a bare Python that
-imports the same two libraries, logs in, lists, and opens AES-GCM.
+The floor of the rollout is a playbook with as many round trips that do nothing. The floor of a cycle is a Python
+process that imports the same two libraries, logs in, lists the secrets, and decrypts with AES-GCM.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SEED: dict[str, Any] = {
         }
     ],
 }
-# What a process and its children used, in seconds of CPU and MB at most at once; printed to the journal.
+# Runs a command and prints its CPU seconds and peak memory in MB to the journal.
 USED = """\
 import resource, subprocess, sys
 ended = subprocess.run(sys.argv[1:], check=False, capture_output=True)
@@ -80,14 +80,14 @@ AESGCM(key).decrypt(b"n" * 12, AESGCM(key).encrypt(b"n" * 12, json.dumps(answer.
 
 
 def rows() -> list[Row]:
-    """The lines of the table; none, with a sentence on the terminal, where this machine cannot boot hosts."""
+    """Return the rows of the table, or print why this machine cannot boot hosts and return none."""
     from hosts.group import Group, Wanted
     from hosts.machine import Process, missing
     from hosts.network import CONTROLLER
 
     reason = missing()
     if reason:
-        print(f"A rollout is not measured: {reason}.")
+        print(f"Skipping the rollout: {reason}.")
         return []
     names = [f"host{number}" for number in range(1, NUMBER + 1)]
     wanted = [Wanted(name, ("bookworm", "trixie")[number % 2]) for number, name in enumerate(names)]
@@ -128,7 +128,7 @@ class _Bench:
                     "infisical_client_secret": CLIENT_SECRET,
                     "infisical_project_id": PROJECT,
                     "infisical_environment": "prod",
-                    # A pace would be measured otherwise.
+                    # Without this, the pace of the rollout would be measured.
                     "scheduled_sync_rate_limit": 0,
                     "scheduled_sync_jobs": [{"name": "bench", "prune": True, "files": [{"format": "dotenv"}]}],
                 },
@@ -163,7 +163,7 @@ class _Bench:
         return _Ended(time.monotonic() - started, done.stdout)
 
     def cycle(self) -> list[Row]:
-        """Cycles that find nothing new, on all hosts at once; then one host's against the floor."""
+        """Measure unchanged cycles on all hosts at once, then a cycle of one host against the floor."""
         self.server.clear_requests()
         with ThreadPoolExecutor(NUMBER) as pool:
             for _cycle in range(CYCLES):
@@ -210,19 +210,19 @@ class _Ended:
 
 
 def _round_trips(text: str) -> int:
-    """How many commands ssh carried to the hosts, as Ansible tells at -vvv."""
+    """Return the number of ssh commands in Ansible's output with -vvv."""
     return len(re.findall(r"^<[^>]+> SSH: EXEC ", text, re.MULTILINE))
 
 
 def _tasks(text: str) -> int:
-    """How many tasks ran on the first host, and were not skipped."""
+    """Return the number of tasks that ran on the first host without being skipped."""
     found = re.search(r"^host1 +: ok=(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else 0
 
 
 def _least(text: str) -> tuple[float, float]:
-    """The least CPU and memory of what USED printed."""
+    """Return the lowest CPU time and memory in the output of USED."""
     used = [(float(cpu), float(memory)) for cpu, memory in re.findall(r"^used ([\d.]+) ([\d.]+)$", text, re.MULTILINE)]
     if not used:
-        sys.exit(f"bench: nothing was measured: {text[-1000:]}")
+        sys.exit(f"bench: no measurement in the output: {text[-1000:]}")
     return min(cpu for cpu, _memory in used), min(memory for _cpu, memory in used)

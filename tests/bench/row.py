@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A line of the bench's table."""
+"""A row of the benchmark's table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `floor` and `measured` in seconds, or in MB of memory where `what` says so.
+    """One row of the table; `floor` and `measured` are in seconds, or in MB if `what` says so.
 
-    `at_most` is what the ratio is meant to stay under, or the number of requests, MB or seconds where there is no
-    floor.
+    `at_most` is the limit of the ratio or, without a floor, of the requests, MB or seconds.
     """
 
     what: str

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: secrets are written, read in a template, and pulled into an encrypted vault, against a test server; and
-rolled out to two hosts, if this machine can boot them.
+"""A demo with a test server: writes secrets, reads them in a template and pulls them into an encrypted vault. If this
+machine can boot systemd hosts, it also rolls out the agent to two hosts.
 
-Each step says what it is to report, and the demo fails if it reports something else. It needs ansible-core, requests,
-cryptography and aiohttp in the Python that runs it.
+Each step has an expected result, and the demo fails if the result differs. The Python that runs it needs ansible-core,
+requests, cryptography and aiohttp.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FIRST = ("APP_NAME", "DB_HOST", "DB_PASSWORD", "DB_PORT", "FEATURE_FLAGS", "GREE
 
 
 class Demo:
-    """The steps, each with what it is to report; `folder` takes what is made."""
+    """The steps on this machine with their expected results; files are made in `folder`."""
 
     def __init__(self, server: DevServer, folder: Path) -> None:
         self.server = server
@@ -63,18 +63,18 @@ class Demo:
         self.vault = ["--vault", str(folder / "secrets.vault"), "--key-file", str(folder / "vault.key")]
 
     def run(self) -> None:
-        self.quickstart("Secrets are written and read in a template", changed=4)
+        self.quickstart("Write secrets and read them in a template", changed=4)
         requests = Counter(f"{entry['method']} {entry['path']}" for entry in self.server.requests())
         self.quickstart("The same again", changed=0)
-        self.sync("The folder is pulled into a new vault", created=FIRST)
+        self.sync("Pull the folder into a new vault", created=FIRST)
         self.sync("The same again", unchanged=6)
         self.change_the_server()
         plan = {"created": ["LOG_LEVEL"], "updated": ["GREETING"], "deleted": ["FEATURE_FLAGS"], "unchanged": 4}
-        self.sync("The plan of a pull with prune", "--check", "-e", "sync_prune=true", **plan)
-        self.sync("The pull with prune", "-e", "sync_prune=true", **plan)
+        self.sync("Plan a pull with prune", "--check", "-e", "sync_prune=true", **plan)
+        self.sync("Pull with prune", "-e", "sync_prune=true", **plan)
         self.sync("The same again", "-e", "sync_prune=true", unchanged=6)
         self.list_vault()
-        print("\nThe server saw in the first step:")
+        print("\nRequests of the first step:")
         for request, count in sorted(requests.items()):
             print(f"  {count:3} {request}")
         print(f"The vault, its key, the state file and the rendered template are in {self.folder}.")
@@ -102,13 +102,13 @@ class Demo:
         expect(step, "changed", changed_of(output), int(any((created, updated, deleted))))
 
     def change_the_server(self) -> None:
-        print("\n== At the server, GREETING is changed, FEATURE_FLAGS deleted and LOG_LEVEL added", flush=True)
+        print("\n== On the server: change GREETING, delete FEATURE_FLAGS, add LOG_LEVEL", flush=True)
         self.server.put_secret(PROJECT, ENVIRONMENT, SECRET_PATH, "GREETING", "Hello again")
         self.server.put_secret(PROJECT, ENVIRONMENT, SECRET_PATH, "LOG_LEVEL", "info")
         self.server.delete_secret(PROJECT, ENVIRONMENT, SECRET_PATH, "FEATURE_FLAGS")
 
     def list_vault(self) -> None:
-        step = "The command shows what the vault holds, and never a value"
+        step = "List the vault, which never shows values"
         print(f"\n== {step}", flush=True)
         package = "ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli.main"
         command = [sys.executable, "-m", package, "vault", "list", *self.vault]
@@ -118,22 +118,22 @@ class Demo:
         expect(step, "names", names, sorted({*FIRST, "LOG_LEVEL"} - {"FEATURE_FLAGS"}))
 
     def play(self, step: str, playbook: str, *options: str) -> str:
-        """Run a playbook on this machine, with the demo's login."""
+        """Run a playbook on this machine with the demo's login."""
         own = ["--diff", "-e", f"ansible_python_interpreter={sys.executable}"]
         about = {**login(self.server.url, SEED), "INFISICAL_ENVIRONMENT": ENVIRONMENT}
         return play(step, playbook, *own, *options, **about)
 
 
 def told(output: str, word: str) -> str:
-    """What the play sync.yml prints behind a word."""
+    """Return the text that the playbook sync.yml prints after a word."""
     found = re.search(rf'"{word}: ([^"]*)"', output)
     if found is None:
-        sys.exit(f"demo: the playbook does not say what was {word}")
+        sys.exit(f"demo: the output of the playbook lacks '{word}:'")
     return found[1]
 
 
 def find_collection() -> None:
-    """Have Ansible and Python use the collection that the demo belongs to."""
+    """Make Ansible and Python use the collection that contains the demo."""
     if COLLECTION.parts[-3:] == ("ansible_collections", "keyfleet", "infisical"):
         for name in ("ANSIBLE_COLLECTIONS_PATH", "PYTHONPATH"):
             before = [os.environ[name]] if os.environ.get(name) else []
@@ -142,8 +142,8 @@ def find_collection() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where the demo keeps what it makes (default: a temporary folder)")
-    parser.add_argument("--no-hosts", action="store_true", help="leave out the rollout on two systemd hosts")
+    parser.add_argument("--folder", type=Path, help="folder for the files of the demo (default: a temporary folder)")
+    parser.add_argument("--no-hosts", action="store_true", help="skip the rollout to two systemd hosts")
     arguments = parser.parse_args()
     needed = {"ansible": "ansible-core", "requests": "requests", "cryptography": "cryptography", "aiohttp": "aiohttp"}
     missing = [package for name, package in needed.items() if not importlib.util.find_spec(name)]
@@ -151,11 +151,11 @@ def main() -> None:
         sys.exit(f"demo: {sys.executable} lacks packages. Run: {sys.executable} -m pip install {' '.join(missing)}")
     find_collection()
     folder: Path = (arguments.folder or Path(tempfile.mkdtemp(prefix="infisical-demo-"))).resolve() / "made"
-    # A demo starts from nothing: what another version has left would be counted as changes.
+    # Start with an empty folder, because files of another version would change the results.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     with DevServer(seed=SEED) as server:
-        print(f"A test server answers as an Infisical at {server.url}.", flush=True)
+        print(f"The test server listens at {server.url}.", flush=True)
         Demo(server, folder).run()
     if not arguments.no_hosts:
         fleet.run(folder)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo's second part: two systemd hosts get the agent, and a secret that changes reaches their files."""
+"""The second part of the demo: install the agent on two systemd hosts, and change a secret."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ SEED: dict[str, Any] = {
 FILE = "/run/infisical-sync/shop/secrets.env"
 VARIABLES: dict[str, Any] = {
     "infisical_environment": "prod",
-    "infisical_allow_http": True,  # between this machine and the hosts that run on it
-    # A timer that came in between would be first.
+    "infisical_allow_http": True,  # only between this machine and its own hosts
+    # A long interval, so that no timer syncs before the playbook does.
     "scheduled_sync_jobs": [
         {"name": "shop", "interval": "1d", "secret_path": "/shop", "prune": True, "files": [{"format": "dotenv"}]}
     ],
@@ -54,17 +54,17 @@ VARIABLES: dict[str, Any] = {
 
 
 def run(folder: Path) -> None:
-    """Roll out, look, change a secret, look again. Says in one line why not where this machine cannot boot hosts."""
+    """Run this part, or print in one line why this machine cannot boot hosts."""
     try:
         from hosts.machine import missing
     except ImportError:
-        print("\nThe rollout on two hosts is left out: the programs that boot hosts are not installed with this.")
+        print("\nSkipping the rollout to two hosts: it needs a checkout of the repository.")
         return
     reason = missing()
     if reason:
-        print(f"\nThe rollout on two hosts is left out: {reason}.")
+        print(f"\nSkipping the rollout to two hosts: {reason}.")
         return
-    print("\n== Two hosts are booted, Debian 12 and 13; the first time, their disks are made", flush=True)
+    print("\n== Boot two hosts, Debian 12 and 13 (the first time, this makes their disks)", flush=True)
     try:
         inventory = _hosts("up", GROUP, *(f"{name}={suite}" for name, suite in HOSTS.items()))
         server = json.loads(_hosts("serve", GROUP, text=json.dumps(SEED)))
@@ -81,19 +81,19 @@ class _Rollout:
         self.server = server
 
     def run(self) -> None:
-        step = "The agent is rolled out: a canary first, then the other"
+        step = "Roll out the agent to one host first, then to the other"
         self.play(step, "keyfleet.infisical.rollout")
         for host in HOSTS:
             expect(step, f"secrets in the vault of {host}", self.status(host)["secrets"], 2)
             expect(step, f"lines in {FILE} of {host}", len(self.delivered(host)), 2)
         again = "The same again"
         expect(again, "changed", changed_of(self.play(again, "keyfleet.infisical.rollout")), 0)
-        print("\n== At the server, DB_PASSWORD is changed", flush=True)
+        print("\n== On the server: change DB_PASSWORD", flush=True)
         self.put("DB_PASSWORD", "second password")
-        report = "The report of the fleet names what is behind"
+        report = "Report the hosts that are behind"
         behind = f"{len(HOSTS)} of {len(HOSTS)} hosts are behind on DB_PASSWORD"
         expect(report, behind, behind in self.report(report), True)
-        now = "The hosts sync now; without this, their timers do it within a day"
+        now = "Sync the hosts now (their timers would do so within a day)"
         expect(now, "changed", changed_of(self.play(now, "keyfleet.infisical.sync_now")), len(HOSTS))
         for host in HOSTS:
             expect(now, f"generation of the vault of {host}", self.status(host)["generation"], 2)
@@ -103,11 +103,11 @@ class _Rollout:
                 'DB_PASSWORD="second password"' in self.delivered(host),
                 True,
             )
-        again = "The report has nothing to tell of any more"
+        again = "Report again: no host is behind"
         expect(again, behind, behind in self.report(again), False)
         print(f"\n== infisical-sync status on {next(iter(HOSTS))}")
         print(_hosts("enter", GROUP, next(iter(HOSTS)), "infisical-sync", "status"), end="")
-        print(f"The report of the fleet is {self.folder / 'fleet' / 'report.html'}.")
+        print(f"The fleet report is {self.folder / 'fleet' / 'report.html'}.")
 
     def play(self, step: str, playbook: str, *more: str) -> str:
         options = ["-i", str(self.folder / "hosts.json"), "-e", f"@{self.folder / 'rollout.json'}"]
@@ -134,9 +134,9 @@ class _Rollout:
 
 
 def _hosts(*words: str, text: str = "") -> str:
-    """Run tests/hosts and return what it prints. Exits where it fails."""
+    """Run tests/hosts and return its output. Exits if it fails."""
     command = [sys.executable, str(TESTS / "hosts"), *words]
-    # They end with this process, however it ends.
+    # The hosts end with this process, even if it is killed.
     variables = {**os.environ, "KEYFLEET_HOSTS_OWNER": str(os.getpid())}
     done = subprocess.run(command, input=text, text=True, stdout=subprocess.PIPE, check=False, env=variables)
     if done.returncode:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a demo: a playbook is run as a user would run it, and what it reports is compared."""
+"""Runs playbooks as a user would and compares their results with the expected results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def play(step: str, playbook: str, *options: str, **variables: str) -> str:
-    """Run a playbook with these environment variables, and return its output. Exits where it fails."""
+    """Run a playbook with these environment variables and return its output. Exits if it fails."""
     print(f"\n== {step}", flush=True)
     quiet = {
         "ANSIBLE_LOCALHOST_WARNING": "false",
@@ -30,19 +30,19 @@ def play(step: str, playbook: str, *options: str, **variables: str) -> str:
             sys.stdout.write(line)
             output.append(line)
     if process.returncode:
-        sys.exit(f"demo: {step}: {playbook} failed with {process.returncode}; its output stands above")
+        sys.exit(f"demo: {step}: {playbook} failed with {process.returncode}; see its output above")
     return "".join(output)
 
 
 def expect(step: str, what: str, reported: object, wanted: object) -> None:
-    """Exit where what is reported is not what is wanted."""
+    """Print a result, and exit if it is not the expected result."""
     if reported != wanted:
-        sys.exit(f"demo: {step}: {what} should be {wanted}, and is {reported}")
-    print(f"demo: {what}: {wanted}, as it should be")
+        sys.exit(f"demo: {step}: {what}: expected {wanted}, got {reported}")
+    print(f"demo: {what}: {wanted}, as expected")
 
 
 def login(url: str, seed: Mapping[str, list[dict[str, str]]]) -> dict[str, str]:
-    """The environment variables of the first identity and project of a seed."""
+    """Return environment variables with the first identity and project of a seed."""
     identity, project = seed["identities"][0], seed["projects"][0]
     return {
         "INFISICAL_URL": url,
@@ -53,8 +53,8 @@ def login(url: str, seed: Mapping[str, list[dict[str, str]]]) -> dict[str, str]:
 
 
 def changed_of(output: str) -> int:
-    """How many tasks a playbook's recap says it changed, on all hosts together."""
+    """Return the number of changed tasks on all hosts, from a playbook's recap."""
     found = re.findall(r"\bchanged=(\d+)", output)
     if not found:
-        sys.exit("demo: the playbook's summary has no changed=N")
+        sys.exit("demo: the recap of the playbook lacks changed=N")
     return sum(map(int, found))

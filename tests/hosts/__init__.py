@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real systemd hosts for tests, the demo and the bench: Debian booted by systemd-nspawn, reached over ssh.
 
-No container engine, and no systemd on the machine itself. `python3 tests/hosts --help` says how to use it by hand. In a
-program, with tests/ and tests/tools/ on its path:
+Needs neither a container engine nor systemd on the machine itself. `python3 tests/hosts --help` shows the commands.
+In a program with tests/ and tests/tools/ on its path:
 
     with Group(f"demo-{os.getpid()}") as group:
         inventory = group.up([Wanted("web1", "bookworm"), Wanted("web2", "trixie")], Process.of(os.getpid()))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line of the hosts, which Molecule's playbooks and people use."""
+"""The command line of the test hosts, for Molecule's playbooks and for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .machine import Process, in_host
 from .trees import SUITES, base_tree
 
 OWNER = "KEYFLEET_HOSTS_OWNER"
-# A regular expression that fits nothing.
+# A regular expression without any match.
 NONE = "(?!)"
 
 
@@ -36,45 +36,47 @@ def parser() -> argparse.ArgumentParser:
             added.add_argument("group", help="name of the group of hosts")
         return added
 
-    added = command("build", "make the base trees that are not there yet", group=False)
+    added = command("build", "make the missing base trees", group=False)
     added.add_argument("suites", nargs="*", metavar="SUITE", help=f"{' or '.join(SUITES)} (default: all)")
-    added = command("up", "boot the hosts of a group that are not there yet; print an inventory of Ansible's")
-    added.add_argument("hosts", nargs="+", metavar="NAME[=SUITE[=MACHINE_ID]]", help="what to boot")
+    added = command("up", "boot the missing hosts of a group; print an Ansible inventory")
+    added.add_argument("hosts", nargs="+", metavar="NAME[=SUITE[=MACHINE_ID]]", help="the hosts to boot")
     added = command("serve", "start the group's test server; print its url and control_url")
-    added.add_argument("--seed", default="-", metavar="FILE", help="what it holds, as JSON (default: standard input)")
-    added.add_argument("options", nargs="*", help="more options of the test server, after --")
-    command("refuse", "make the test server refuse connections; what it holds stays")
-    command("listen", "make the test server take connections again")
+    added.add_argument("--seed", default="-", metavar="FILE", help="initial contents as JSON (default: standard input)")
+    added.add_argument("options", nargs="*", help="options of the test server, after --")
+    command("refuse", "make the test server refuse connections; keep its data")
+    command("listen", "make the test server accept connections again")
     command("inventory", "print the inventory of a group")
-    added = command("enter", "run a command in a host, past ssh")
+    added = command("enter", "run a command in a host, without ssh")
     added.add_argument("host")
     added.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
-    command("disks", "print each path that hosts have changed on their disks, with a hash of what is there")
-    added = command("watch", "run a command and keep what could be seen of it: --printed=FILE --seen=FILE -- COMMAND")
-    added.add_argument("--printed", type=Path, required=True, metavar="FILE", help="for what it prints")
-    added.add_argument("--seen", type=Path, required=True, metavar="FILE", help="for arguments and environments")
-    added.add_argument("--apart", default=NONE, metavar="REGEX", help="control groups that are not looked at")
+    command("disks", "print each path that hosts changed on their disks, with a hash of its content")
+    added = command("watch", "run a command, and record its output, arguments and environments")
+    added.add_argument("--printed", type=Path, required=True, metavar="FILE", help="file for the output")
+    added.add_argument("--seen", type=Path, required=True, metavar="FILE", help="file for arguments and environments")
+    added.add_argument("--apart", default=NONE, metavar="REGEX", help="control groups to leave out")
     added.add_argument("words", nargs="+", metavar="COMMAND")
-    added = command("search", "print where canaries are on the hosts, in their memory and their journals")
-    added.add_argument("--canary", action="append", required=True, metavar="TEXT", help="letters and digits")
-    added.add_argument("--meant", default=NONE, metavar="REGEX", help="HOST:/PATH where one is meant to be")
-    added.add_argument("--file", action="append", default=[], type=Path, metavar="FILE", help="what else to search")
-    added = command("down", "remove a group, or the named hosts of it")
+    added = command("search", "search for canaries on the disks, in memory and in the journals of the hosts")
+    added.add_argument(
+        "--canary", action="append", required=True, metavar="TEXT", help="a planted secret, of letters and digits"
+    )
+    added.add_argument("--meant", default=NONE, metavar="REGEX", help="places (HOST:/PATH) that may hold a canary")
+    added.add_argument("--file", action="append", default=[], type=Path, metavar="FILE", help="another file to search")
+    added = command("down", "remove a group, or only the named hosts")
     added.add_argument("names", nargs="*", metavar="NAME")
     command("list", "print all groups and hosts", group=False)
-    added = command("sweep", "remove what dead runs have left", group=False)
-    added.add_argument("--all", action="store_true", help="and everything that is in use")
+    added = command("sweep", "remove the hosts of runs that have ended", group=False)
+    added.add_argument("--all", action="store_true", help="also remove hosts that are in use")
     return made
 
 
 def _owner() -> Process | None:
-    """The process whose end is the end of the hosts too, if the environment names one."""
+    """Return the process named in the environment, with which the hosts end; None without a name."""
     named = os.environ.get(OWNER)
     if not named:
         return None
     found = Process.of(int(named))
     if found is None:
-        raise Failure(f"the process {named} of {OWNER} has ended")
+        raise Failure(f"the process in {OWNER} has ended: {named}")
     return found
 
 
@@ -119,7 +121,7 @@ def inventory(options: argparse.Namespace) -> None:
 def enter(options: argparse.Namespace) -> None:
     leader = Group(options.group).host(options.host).cgroup.leader()
     if leader is None:
-        raise Failure(f"{options.host} does not run")
+        raise Failure(f"{options.host} is not running")
     command = in_host(leader, options.words or ["bash", "--login"])
     os.execv(command[0], command)
 
@@ -175,13 +177,13 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def keep(arguments: Sequence[str]) -> None:
-    """Keep one host, as its own process; `Host.boot` starts it."""
+    """Supervise one host; `Host.boot` starts this as a process."""
     group, name, *rest = arguments
     owner = Process(int(rest[0]), int(rest[1])) if rest else None
     host: Host = Group(group).host(name)
     host.keep(owner)
     if owner and not owner.alive():
-        # The first keeper that gets here removes the group, and with it the others.
+        # The first supervisor that gets here removes the whole group, with the other supervisors.
         Group(group).down()
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Groups of hosts, which are made and removed together: `up`, `down`, and `sweep` for what dead runs left."""
+"""Groups of hosts that are made and removed together; `sweep` removes the groups of dead runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = ROOM / ".key"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A host to make: its name, Debian release, and machine id (32 hexadecimal digits; None for a fresh one)."""
+    """A host to make: name, Debian release, and machine id (32 hexadecimal digits, or None for a random one)."""
 
     name: str
     suite: str
@@ -35,14 +35,14 @@ class Wanted:
 
 
 class Group:
-    """A group of hosts by its name, whether there is one or not.
+    """A group of hosts, which need not exist yet.
 
-    As a context manager it removes everything of the group at the end of the block.
+    As a context manager it removes the group at the end of the block.
     """
 
     def __init__(self, name: str) -> None:
         if not NAME.fullmatch(name):
-            raise Failure(f"a group of hosts cannot be called {name!r}")
+            raise Failure(f"the name of a group must match {NAME.pattern} (got {name!r})")
         self.name = name
         self.folder = ROOM / name
 
@@ -57,7 +57,7 @@ class Group:
         return GroupServer(self.folder / "server")
 
     def hosts(self) -> list[Host]:
-        """The hosts that there are, by name."""
+        """Return the existing hosts, sorted by name."""
         folders = sorted((self.folder / "hosts").glob("*"))
         return [found for found in map(Host.read, folders) if found]
 
@@ -65,12 +65,12 @@ class Group:
         for found in self.hosts():
             if found.name == name:
                 return found
-        raise Failure(f"there is no host {name!r} in {self.name!r}")
+        raise Failure(f"host {name!r} of group {self.name!r} does not exist")
 
     def up(self, wanted: Sequence[Wanted], owner: Process | None = None) -> dict[str, Any]:
-        """Boot the hosts that are not there yet, all at once; return an inventory of Ansible's with the whole group.
+        """Boot the missing hosts in parallel; return an Ansible inventory of the whole group.
 
-        Everything of the group ends with the process `owner`, if one is given. What fails leaves no host behind.
+        The group ends with the process `owner`, if given. If a host does not boot, all new hosts are removed.
         """
         reason = missing()
         if reason:
@@ -100,7 +100,7 @@ class Group:
             taken |= {int(label.removeprefix(host.LABEL)) for label in host.known_labels()}
             free = next((number for number in network.NUMBERS if number not in taken), None)
             if free is None:
-                raise Failure("there is no free address for another host")
+                raise Failure("all addresses for hosts are in use")
             made = Host(self.name, wanted.name, wanted.suite, free, wanted.machine_id or secrets.token_hex(16))
             made.folder.mkdir(parents=True)
             made.write()
@@ -112,13 +112,13 @@ class Group:
             return
         public = KEY.with_suffix(".pub").read_text("ascii")
         with ThreadPoolExecutor(len(new)) as pool:
-            # All are waited for: one that fails is removed together with the others.
+            # Wait for all, because one failure removes all of them.
             booting = [pool.submit(each.boot, trees[each.suite], public, owner) for each in new]
         for future in booting:
             future.result()
 
     def serve(self, seed: str, arguments: Sequence[str] = (), owner: Process | None = None) -> dict[str, Any]:
-        """Start the group's test server with a seed as JSON, if it does not run; return its `url` and `control_url`."""
+        """Start the group's test server with a seed as JSON unless it runs; return its `url` and `control_url`."""
         reason = missing()
         if reason:
             raise Failure(reason)
@@ -127,9 +127,9 @@ class Group:
 
     @contextmanager
     def _changing(self, owner: Process | None) -> Iterator[None]:
-        """Hold the group while it is changed, with the bridge and the key in place."""
+        """Lock the group for a change, and make its folder, the bridge and the ssh key."""
         if owner and not owner.alive():
-            raise Failure("the process that these hosts are for has ended")
+            raise Failure("the owner of these hosts has ended")
         with self._held():
             with held(LOCK):
                 (self.folder / "hosts").mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ class Group:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        # Beside the folder, which does not outlive the group.
+        # Beside the folder, because the lock is held while the folder is removed.
         lock = ROOM / f".{self.name}.lock"
         with held(lock):
             try:
@@ -157,14 +157,14 @@ class Group:
                     _tidy()
 
     def _leave(self) -> None:
-        """Remove the group if nothing is in it."""
+        """Remove the group if it has neither a host nor a running server."""
         with held(LOCK):
             process = self.server.process()
             if not self.hosts() and not (process and process.alive()):
                 remove(self.folder)
 
     def down(self, names: Sequence[str] = ()) -> None:
-        """Remove the group, or the named hosts of it, and every trace; what is not there is no fault."""
+        """Remove the group, or only the named hosts, without a trace. Missing hosts are ignored."""
         if not self.folder.exists():
             return
         with self._held():
@@ -180,7 +180,7 @@ class Group:
             self._leave()
 
     def _end_connections(self) -> None:
-        # Ansible's connections outlive a run for a minute, and would be taken for those of the next host there.
+        # Ansible keeps ssh connections open for a minute, and would use them for the next host at the same address.
         for path in (self.folder / "cp").glob("*"):
             command = ["ssh", "-o", f"ControlPath={path}", "-O", "exit", "host"]
             try:
@@ -192,11 +192,11 @@ class Group:
         return Process.read(self.folder / "owner")
 
     def inventory(self) -> dict[str, Any]:
-        """An inventory of Ansible's with all hosts of the group, as a mapping that json.dumps makes a file of."""
+        """Return an Ansible inventory of all hosts of the group, as a mapping for `json.dumps`."""
         return {"all": {"hosts": {found.name: self.variables(found) for found in self.hosts()}}}
 
     def variables(self, found: Host) -> dict[str, Any]:
-        """What Ansible must know to reach a host."""
+        """Return the variables with which Ansible reaches a host."""
         options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o IdentitiesOnly=yes -o LogLevel=ERROR"
         return {
             "ansible_host": found.address,
@@ -213,37 +213,37 @@ def _check(wanted: Sequence[Wanted]) -> None:
     names = [each.name for each in wanted]
     for each in wanted:
         if not NAME.fullmatch(each.name) or "_" in each.name:
-            raise Failure(f"a host cannot be called {each.name!r}")
+            raise Failure(f"the name of a host must match {NAME.pattern}, without an underscore (got {each.name!r})")
         if names.count(each.name) > 1:
-            raise Failure(f"two hosts of a group cannot both be called {each.name!r}")
+            raise Failure(f"two hosts of the group have the name {each.name!r}")
         if each.machine_id is not None and not (
             len(each.machine_id) == 32 and set(each.machine_id) <= set("0123456789abcdef")
         ):
-            raise Failure(f"{each.machine_id!r} is no machine id: it has 32 hexadecimal digits")
+            raise Failure(f"a machine id must have 32 hexadecimal digits (got {each.machine_id!r})")
 
 
 def _tidy() -> None:
-    """Remove what the groups share, once there is none left."""
+    """Remove the bridge, key and lock of the groups if no group is left."""
     with held(LOCK):
         if groups():
             return
         network.remove_bridge()
         for path in (KEY, KEY.with_suffix(".pub"), LOCK):
             path.unlink(missing_ok=True)
-        # Another lock may be waited for, whose owner comes here too.
+        # The lock of another group may still be here; its holder will remove the folder.
         with suppress(OSError):
             ROOM.rmdir()
 
 
 def groups() -> list[Group]:
-    """All groups that there are, of whichever checkout."""
+    """Return all groups of this machine, also those of other checkouts."""
     return [Group(path.name) for path in sorted(ROOM.glob("[!.]*")) if path.is_dir()]
 
 
 def sweep(everything: bool = False) -> list[str]:
-    """Remove the groups whose owner has ended, or all of them, and what is left of hosts that nobody remembers.
+    """Remove all groups whose owner has ended, or every group, and the remains of unknown hosts.
 
-    Returns the names of what was removed.
+    Returns the names of the removed groups and hosts.
     """
     gone = []
     for group in groups():

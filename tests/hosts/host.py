@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One host: its disk, its boot, the process that keeps it, and its end without a trace."""
+"""One host: its disk, boot, supervising process and removal."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from .trees import USER
 LABEL = "kfhost"
 NSPAWN = Path("/run/systemd/nspawn")
 SECONDS_TO_BOOT = 60.0
-# What systemd-nspawn ends with when its host asked for a reboot, which with --keep-unit is left to its caller.
+# The exit status of systemd-nspawn if the host asked for a reboot, which with --keep-unit is up to the caller.
 REBOOT = 133
-# Joins the control groups before --, then becomes what stands behind it.
+# Joins the control groups before --, then executes the command after it.
 JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host of a group: `number` is the last part of its address, `machine_id` 32 hexadecimal digits."""
+    """A host of a group. `number` is the last part of its address; `machine_id` has 32 hexadecimal digits."""
 
     group: str
     name: str
@@ -54,7 +54,7 @@ class Host:
 
     @property
     def root(self) -> Path:
-        """The host's disk as the host sees it; what it changed is in `upper` beside it."""
+        """The host's disk as the host sees it; `upper` beside it has only the changes."""
         return self.folder / "root"
 
     @property
@@ -66,16 +66,16 @@ class Host:
 
     @classmethod
     def read(cls, folder: Path) -> Host | None:
-        """The host of a folder; None where its making was cut off before anything of it was there."""
+        """Return the host of a folder, or None if its creation was interrupted."""
         try:
             return cls(**json.loads((folder / "host.json").read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def boot(self, tree: Path, key: str, owner: Process | None) -> None:
-        """Boot a new host from a base tree; returns when systemd says that all is running and ssh answers.
+        """Boot a new host from a base tree; return when all its units run and ssh answers.
 
-        `key` is the public key of whoever may log in; the host ends with the process `owner`, if one is given.
+        `key` is the public key that may log in. The host ends with the process `owner`, if given.
         """
         self._make_disk(tree, key)
         network.connect(self.label, self.number, self.folder / "netns")
@@ -86,7 +86,7 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
-                # A signal from the terminal is for whoever typed the command; it ends the hosts in its own order.
+                # Ctrl-C must reach only the caller, which ends the hosts in its own order.
                 start_new_session=True,
             )
         identity = Process.of(keeper.pid)
@@ -126,19 +126,19 @@ class Host:
         if state == "degraded":
             failed = self.run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
             raise Failure(f"{self.name} has booted with failed units: {failed}")
-        # Seen from inside all is well; whoever called is outside.
+        # All units run; now check that ssh answers from outside.
         if not until(lambda: network.answers(self.address), max(1.0, deadline - time.monotonic())):
-            raise Failure(f"{self.name} has booted, but nothing answers at {self.address}")
+            raise Failure(f"{self.name} has booted, but ssh does not answer at {self.address}")
 
     def run(self, *command: str) -> str:
-        """Run a command in the host as root, past ssh, and return what it printed."""
+        """Run a command in the host as root, without ssh, and return its output."""
         leader = self.cgroup.leader()
         if leader is None:
-            raise Failure(f"{self.name} does not run")
+            raise Failure(f"{self.name} is not running")
         return run(*in_host(leader, command))
 
     def keep(self, owner: Process | None) -> None:
-        """Run the host until it powers off, and boot it again as often as it asks; end it when its owner has ended."""
+        """Run the host until it powers off or its owner ends; reboot it when it asks for a reboot."""
         watched = owner.open() if owner else None
         if owner and watched is None:
             return
@@ -146,7 +146,7 @@ class Host:
         while True:
             cgroup.make()
             joined = [str(folder / "cgroup.procs") for folder in cgroup.folders]
-            # The new hierarchy, also on a machine that has the old one.
+            # Use the unified hierarchy even if the machine has the old one.
             variables = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
             nspawn = subprocess.Popen(["sh", "-c", JOIN, "sh", *joined, "--", *self._nspawn()], env=variables)
             if not _ends_before(nspawn.pid, watched):
@@ -154,7 +154,7 @@ class Host:
                 nspawn.wait()
                 return
             if nspawn.wait() != REBOOT:
-                # It is off, and everything of it stays until it is removed.
+                # The host has powered off. Keep its files until the owner ends.
                 if watched is not None:
                     select.select([watched], [], [])
                 return
@@ -168,7 +168,7 @@ class Host:
             f"--machine={self.label}",
             f"--hostname={self.name}",
             f"--network-namespace-path={self.folder / 'netns'}",
-            # Neither registered with a machine manager nor put into a unit of its own: there may be no systemd outside.
+            # No machine manager and no unit, because the machine itself may not run systemd.
             "--register=no",
             "--keep-unit",
             "--resolv-conf=off",
@@ -178,10 +178,10 @@ class Host:
         ]
 
     def remove(self) -> None:
-        """End the host and remove every trace of it, however far its making or its end had come."""
+        """Stop the host and remove every trace of it, also after an incomplete boot or removal."""
         keeper = Process.read(self.folder / "keeper")
         if keeper and keeper.alive() and keeper.pid != os.getpid():
-            # With it what has not joined the control group yet: the keeper leads a process group.
+            # Kill the whole process group, since a process may not have joined the control group yet.
             os.killpg(keeper.pid, signal.SIGKILL)
             until(lambda: not keeper.alive(), 5)
         self.cgroup.remove()
@@ -190,7 +190,7 @@ class Host:
         remove(self.folder)
 
     def _remove_files_of_nspawn(self) -> None:
-        """Remove what systemd-nspawn removes itself when it is not killed."""
+        """Remove the files that systemd-nspawn leaves behind when it is killed."""
         if self.root.is_dir():
             disk = self.root.stat()
             (NSPAWN / "locks" / f"inode-{disk.st_dev}:{disk.st_ino}").unlink(missing_ok=True)
@@ -199,7 +199,7 @@ class Host:
 
 
 def _ends_before(pid: int, other: int | None) -> bool:
-    """Wait for the end of a child process or of a watched one; whether the child was first."""
+    """Wait until a child process or a watched process ends; return whether the child ended first."""
     child = os.pidfd_open(pid)
     try:
         ready, _out, _err = select.select([child] if other is None else [child, other], [], [])
@@ -209,13 +209,13 @@ def _ends_before(pid: int, other: int | None) -> bool:
 
 
 def known_labels() -> set[str]:
-    """Labels of all hosts of which there is a control group or an interface, whether anybody remembers them or not."""
+    """Return the labels of all hosts with a control group or an interface, even without a folder."""
     interfaces = {path.name for path in Path("/sys/class/net").glob(f"{LABEL}[0-9]*")}
     return interfaces | set(Cgroup.all(f"{LABEL}[0-9]*"))
 
 
 def remove_forgotten(label: str) -> None:
-    """Remove what is left of a host whose folder is gone."""
+    """Remove the remains of a host whose folder no longer exists."""
     Cgroup(label).remove()
     network.disconnect(label)
     for leftover in NSPAWN.glob(f"*/{label}"):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine that the hosts run on: whether it can, its processes, its mounts, and where all that runs is kept."""
+"""The machine that runs the hosts: its requirements, processes, mounts, control groups and locks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pathlib import Path
 
 from failure import Failure
 
-# One place for all checkouts: a run that died is found by whoever comes next. A reboot empties it like all it is about.
+# One folder for all checkouts, so that the next run finds the remains of a dead run. A reboot empties it.
 ROOM = Path("/run/keyfleet-hosts")
 LOCK = ROOM / ".lock"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
-# What is needed, and Debian's package of it.
+# The required programs and their Debian packages.
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
@@ -36,25 +36,25 @@ SECONDS_TO_END = 15.0
 
 
 def missing() -> str | None:
-    """Say in one line why hosts cannot be made here; None where they can."""
+    """Return in one line why this machine cannot boot hosts, or None if it can."""
     if os.geteuid() != 0:
-        return "it boots systemd hosts, for which it must be run as root"
+        return "systemd hosts can be booted by root only"
     if not Path("/sys/fs/cgroup").is_dir() or not shutil.which("apt-get"):
-        return "it boots systemd hosts, which is written for Debian and what is made of it"
+        return "systemd hosts can be booted on Debian and its derivatives only"
     packages = [package for program, package in PROGRAMS.items() if not find(program)]
     packages += [] if KEYRING.exists() else ["debian-archive-keyring"]
     if packages:
-        return f"it boots systemd hosts, and these are missing: apt-get install {' '.join(packages)}"
+        return f"packages that boot systemd hosts are missing: apt-get install {' '.join(packages)}"
     return None
 
 
 def find(program: str) -> str | None:
-    # Root's tools are not on everybody's PATH.
+    # The PATH may lack the folders of root's programs.
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/bin:/bin")
 
 
 def run(*command: object, check: bool = True, text: str | None = None) -> str:
-    """Run a program to its end and return what it printed; raises Failure with what it says about an error."""
+    """Run a program and return its output. Raises Failure with its error output."""
     words = [str(word) for word in command]
     words[0] = find(words[0]) or words[0]
     done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
@@ -65,7 +65,7 @@ def run(*command: object, check: bool = True, text: str | None = None) -> str:
 
 
 def until(true: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool:
-    """Ask until it is true or the time is over; whether it became true."""
+    """Wait until a condition is true; return False after so many seconds."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
@@ -76,7 +76,7 @@ def until(true: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold a lock file, which its holder may remove: who waited for one that is gone takes the new one."""
+    """Hold a lock file. The holder may remove it; a waiting process then locks the new file."""
     while True:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -99,16 +99,16 @@ def _same(descriptor: int, path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that cannot be taken for another one: a number is used again, a number with its start is not."""
+    """A process, identified by pid and start time because pids are reused."""
 
     pid: int
     started: int
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """The process of that number, or None if it has ended."""
+        """Return the process with this pid, or None if it has ended."""
         try:
-            # The name in parentheses may hold anything.
+            # The name in parentheses may contain any character.
             fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
         except OSError:
             return None
@@ -116,7 +116,7 @@ class Process:
 
     @classmethod
     def read(cls, path: Path) -> Process | None:
-        """What `write` wrote there; None if there is nothing."""
+        """Return the process that `write` stored in a file, or None."""
         try:
             pid, started = path.read_text("ascii").split()
         except (OSError, ValueError):
@@ -130,7 +130,7 @@ class Process:
         return Process.of(self.pid) == self
 
     def open(self) -> int | None:
-        """A file descriptor that becomes readable at its end; None if it has ended."""
+        """Return a file descriptor that becomes readable when the process ends; None if it has ended."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except OSError:
@@ -151,7 +151,7 @@ class Process:
                 os.close(descriptor)
 
     def end(self, number: int = signal.SIGTERM, seconds: float = SECONDS_TO_END) -> None:
-        """Ask it to end, and kill it if it does not."""
+        """Send a signal, and kill the process if it does not end in time."""
         self.send(number)
         if not until(lambda: not self.alive(), seconds):
             self.send(signal.SIGKILL)
@@ -168,30 +168,30 @@ def _mounts_below(folder: Path) -> list[Path]:
 
 
 def remove(folder: Path) -> None:
-    """Unmount what is mounted in a folder and remove it, never what is mounted there."""
+    """Unmount everything in a folder and remove the folder, but never the contents of a mount."""
     for place in reversed(_mounts_below(folder)):
         run("umount", place, check=False)
         if place in _mounts_below(folder):
             run("umount", "--lazy", place, check=False)
     if _mounts_below(folder):
-        raise Failure(f"{folder} is still in use: something is mounted there that cannot be unmounted")
+        raise Failure(f"{folder} is still in use: a mount in it cannot be unmounted")
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        # A process that ended this very moment may have written a file meanwhile.
+        # A process that has just ended may have written a file in the meantime.
         shutil.rmtree(folder)
 
 
 class Cgroup:
-    """The control group that knows every process of one host, whoever has died in between."""
+    """The control group with every process of one host, also if a parent process has ended."""
 
     def __init__(self, label: str) -> None:
         roots = [Path("/sys/fs/cgroup", part) for part in ("unified", "systemd", "")]
-        # A hybrid machine has one for systemd's old hierarchy and one for the new, a unified one just that.
+        # A machine in hybrid mode has a folder in the old and one in the unified hierarchy.
         self.folders = [root / label for root in roots if (root / "cgroup.procs").exists()]
 
     @classmethod
     def all(cls, label: str) -> Iterator[str]:
-        """The names of all control groups that fit a pattern."""
+        """Return the names of all control groups that match a glob."""
         for root in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup"):
             yield from (path.name for path in Path(root).glob(label) if path.is_dir())
 
@@ -210,7 +210,7 @@ class Cgroup:
         return found
 
     def leader(self) -> int | None:
-        """The host's first process, as the machine counts; None before it is there."""
+        """Return the pid of the host's init on this machine; None before it runs."""
         for folder in self.folders:
             for path in (folder / "payload" / "init.scope" / "cgroup.procs", folder / "init.scope" / "cgroup.procs"):
                 try:
@@ -227,7 +227,7 @@ class Cgroup:
         return None
 
     def remove(self) -> None:
-        """Kill every process in it, and remove it."""
+        """Kill every process in the control group, and remove it."""
         if not until(self._killed, SECONDS_TO_END):
             raise Failure(f"these processes do not die: {self.processes()}")
         if not until(self._removed, SECONDS_TO_END):
@@ -260,5 +260,5 @@ class Cgroup:
 
 
 def in_host(leader: int, command: Sequence[str]) -> list[str]:
-    """A command line that runs a command inside of a host."""
+    """Return a command line that runs a command inside a host."""
     return [find("nsenter") or "nsenter", "--target", str(leader), "--all", "--wd", "--", *command]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bridge that all hosts are on, and each host's network namespace; there is no way from it to the internet."""
+"""The bridge of all hosts and the network namespace of each host, without access to the internet."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .machine import run
 BRIDGE = "kf-hosts"
 NETWORK = "10.213.0"
 CONTROLLER = f"{NETWORK}.1"
-# A hardware address belongs to each address for good, because neighbours remember it longer than a host lives. A bridge
-# without one of its own takes the lowest of its interfaces', another one whenever a host comes or goes.
+# Each IP address has a fixed hardware address, because neighbours remember it longer than a host lives. The bridge has
+# one too; otherwise it would take the lowest of its interfaces, which changes with the hosts.
 HARDWARE = "02:6b:66:00:00"
 CONTROLLER_MAC = f"{HARDWARE}:01"
-# The last part of a host's address; from it everything is named that a host has on the machine.
+# The last part of a host's address; it is also in the names of the host's interfaces and control groups.
 NUMBERS = range(11, 251)
 
 
@@ -30,10 +30,10 @@ def has_bridge() -> bool:
 
 
 def make_bridge() -> None:
-    """Make the bridge with the controller's address, if it is not there. The caller holds the lock."""
+    """Make the bridge with the controller's address if it is missing. The caller holds the lock."""
     if not has_bridge():
         for route in json.loads(run("ip", "-json", "-4", "route", "show", "root", f"{NETWORK}.0/24") or "[]"):
-            raise Failure(f"{NETWORK}.0/24 is what the hosts need, and {route.get('dev')} has it already")
+            raise Failure(f"the hosts need the network {NETWORK}.0/24, but {route.get('dev')} uses it already")
         run("ip", "link", "add", BRIDGE, "address", CONTROLLER_MAC, "type", "bridge")
     run("ip", "address", "replace", f"{CONTROLLER}/24", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
@@ -45,13 +45,13 @@ def remove_bridge() -> None:
 
 
 def connect(label: str, number: int, namespace: Path) -> None:
-    """Make a network namespace, mounted at a file, whose interface host0 is on the bridge."""
+    """Make a network namespace, mounted on a file, with an interface host0 on the bridge."""
     namespace.touch()
     run("unshare", f"--net={namespace}", "true")
     inside = ["nsenter", f"--net={namespace}", "ip"]
     peer = ["type", "veth", "peer", "name", label, "netns", os.getpid()]
     run(*inside, "link", "add", "host0", "address", f"{HARDWARE}:{number:02x}", *peer)
-    # A host of another version of this program, with another hardware address, may be remembered.
+    # Neighbours may remember another hardware address, from a host of another version of this program.
     run("ip", "neighbour", "flush", "dev", BRIDGE, "to", f"{NETWORK}.{number}")
     run("ip", "link", "set", label, "master", BRIDGE, "up")
     run(*inside, "link", "set", "lo", "up")
@@ -60,7 +60,7 @@ def connect(label: str, number: int, namespace: Path) -> None:
 
 
 def answers(address: str, port: int = 22) -> bool:
-    """Whether the controller reaches a host."""
+    """Return whether ssh answers at a host's address."""
     try:
         socket.create_connection((address, port), timeout=1).close()
     except OSError:

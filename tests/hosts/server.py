@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The test server of a group of hosts: the project's own, listening at the controller's address on the bridge."""
+"""Runs the project's test server for a group of hosts, at the controller's address on the bridge."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SECONDS_TO_START = 30.0
 
 
 class GroupServer:
-    """The server whose files are in a folder; it may not have been started yet."""
+    """The test server with its files in a folder; it may not run yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def start(self, seed: str, arguments: list[str]) -> dict[str, Any]:
-        """Start it with a seed as JSON, if it does not run; return its `url` and `control_url`."""
+        """Start the server with a seed as JSON unless it runs; return its `url` and `control_url`."""
         running = self.process()
         if running and running.alive():
             return self.description()
@@ -61,17 +61,17 @@ class GroupServer:
         return dict(json.loads((self.folder / "ready.json").read_text("utf-8")))
 
     def listen(self, wanted: bool) -> None:
-        """Make it refuse connections, or take them again at the same address; what it holds stays."""
+        """Make the server refuse connections, or accept them again at the same address; keep its data."""
         process = self.process()
         if process is None or not process.alive():
-            raise Failure("the test server does not run")
+            raise Failure("the test server is not running")
         try:
             switch(process.send, self.description()["url"], wanted)
         except RuntimeError as error:
             raise Failure(str(error)) from None
 
     def stop(self) -> None:
-        """End exactly the process that was started."""
+        """Stop the process of the server, and never another process with the same pid."""
         process = self.process()
         if process:
             process.end()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Base trees: what a host's disk holds before it boots, made once for each Debian release and kept in the cache."""
+"""Base trees: the initial disk of a host, made once for each Debian release and kept in the cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from failure import Failure
 from .machine import find, remove, run
 
 SUITES = ("bookworm", "trixie")
-# Hosts have no way to the internet: what the role would install is here already.
+# Hosts cannot reach the internet, so the packages that the role installs are here already.
 PACKAGES = (
     "systemd",
     "systemd-sysv",
@@ -37,9 +37,9 @@ PACKAGES = (
     "ca-certificates",
 )
 USER = "deploy"
-# What would work on its own at times that nobody expects.
+# Timers that would start at unexpected times.
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer")
-# All of it ends with the process that started it, and its mounts with it.
+# All its processes and mounts end with the process that started it.
 ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 HOOKS = (
     'rm -f "$1/etc/hostname" "$1/var/lib/systemd/random-seed" "$1/var/lib/systemd/credential.secret"',
@@ -47,22 +47,22 @@ HOOKS = (
     f'chroot "$1" useradd --create-home --shell /bin/bash {USER}',
     f'echo "{USER} ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/{USER}"',
     f'chroot "$1" systemctl mask --quiet {" ".join(MASKED)}',
-    # It waits for the name of the address that somebody comes from.
+    # Without this, sshd waits for the DNS name of each client.
     'echo "UseDNS no" > "$1/etc/ssh/sshd_config.d/hosts.conf"',
 )
 
 
 def base_tree(suite: str) -> Path:
-    """Return the folder of a release's base tree, and make it first if it is not there."""
+    """Return the folder of a release's base tree; make it if it is missing."""
     if suite not in SUITES:
-        raise Failure(f"there is no host of {suite!r}: it must be one of {', '.join(SUITES)}")
+        raise Failure(f"the release of a host must be one of {', '.join(SUITES)} (got {suite})")
     recipe = hashlib.sha256(repr((PACKAGES, USER, HOOKS, platform.machine())).encode()).hexdigest()[:12]
     rooms = cache_folder() / "hosts"
     made = rooms / f"{suite}-{recipe}"
     with locked(rooms / f"{suite}.lock"):
         if made.exists():
             return made
-        # An older recipe's tree may still be below a running host, so that only unfinished ones are removed.
+        # Remove unfinished trees only: a running host may still use the tree of an older recipe.
         unfinished = rooms / f"{suite}.unfinished"
         remove(unfinished)
         try:
@@ -79,7 +79,7 @@ def _build(suite: str, room: Path) -> None:
     print(f"Making the base tree of Debian's {suite} (first time only)", file=sys.stderr, flush=True)
     command = [find("mmdebstrap") or "mmdebstrap", "--mode=root", "--variant=minbase", "--include", ",".join(PACKAGES)]
     command += [f"--customize-hook={hook}" for hook in HOOKS]
-    # mmdebstrap knows a mirror of its own, which serves where the machine is not a Debian.
+    # Without a mirror of the machine, mmdebstrap uses its default.
     command += [suite, str(room / "tree"), *_mirrors()]
     temporary = room / "tmp"
     temporary.mkdir()
@@ -99,7 +99,7 @@ def _build(suite: str, room: Path) -> None:
 
 
 def _mirrors() -> list[str]:
-    """The mirror that the machine's own apt takes Debian from, if it does."""
+    """Return the Debian mirror in the apt configuration of this machine, if there is one."""
     targets = run(
         "apt-get", "indextargets", "--format", "$(ORIGIN)|$(COMPONENT)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be seen of hosts from outside: their disks, their memory, their journals, and the processes of a run."""
+"""Inspects hosts from outside: their disks, memory, journals and processes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LOOKS = 25
 
 
 def disk(host: Host) -> dict[str, str]:
-    """What the host has changed on its disk since it was made: each path with a hash of what is there."""
+    """Return each path that the host changed on its disk since it was made, with a hash of its content."""
     upper = host.folder / "upper"
     return {str(path.relative_to(upper)): hashlib.sha256(content).hexdigest() for path, content in _files(upper)}
 
 
 def places(host: Host) -> Iterator[tuple[str, bytes]]:
-    """All that could hold a value: the disk, what lies in memory, and the journal, whose files are compressed."""
+    """Yield each place that could hold a value: files on disk and in memory, and the unpacked journal."""
     for path, content in _files(host.folder / "upper"):
         yield f"{host.name}:/{path.relative_to(host.folder / 'upper')}", os.fsencode(path) + b"\n" + content
     root = Path(f"/proc/{host.cgroup.leader()}/root")
@@ -44,18 +44,18 @@ def _files(folder: Path) -> Iterator[tuple[Path, bytes]]:
             file = Path(path, name)
             try:
                 yield file, os.readlink(file).encode() if file.is_symlink() else _content(file)
-            except FileNotFoundError:  # it was removed meanwhile
+            except FileNotFoundError:  # it was removed in the meantime
                 continue
 
 
 def _content(file: Path) -> bytes:
-    # Not what would wait for somebody else: sockets, pipes, and the devices that stand for removed files.
+    # Skip sockets and pipes, which block, and the devices by which overlayfs marks removed files.
     return file.read_bytes() if file.is_file() else b""
 
 
 class Watch:
-    """Collects the arguments and environments of processes and all that they start, but for those in control groups
-    that fit `apart`."""
+    """Collects the arguments and environments of processes and their children, except in control groups that match
+    `apart`."""
 
     def __init__(self, processes: Iterable[int], apart: re.Pattern[bytes]) -> None:
         self.seen: set[bytes] = set()
@@ -72,7 +72,7 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._ended.wait(SECONDS_BETWEEN_LOOKS):
-            # One that has run for a while becomes no other program any more.
+            # Look at each process a limited number of times: after a while it no longer executes another program.
             looks = self._looks
             self._looks = {pid: looks.get(pid, 0) + 1 for root in self._roots for pid in _with_children(root)}
             for pid, number in self._looks.items():
@@ -100,8 +100,8 @@ def _with_children(pid: int) -> Iterator[int]:
 
 
 def watched(hosts: Sequence[Host], command: Sequence[str], printed: Path, seen: Path, apart: str) -> int:
-    """Run a command; keep what it printed, and what its processes and those of the hosts showed, in two files. Control
-    groups that fit the regular expression `apart` are not looked at. Returns the command's exit status."""
+    """Run a command and return its exit status. Write its output to one file, and the arguments and environments of its
+    processes and of the hosts' processes to another, except in control groups that match `apart`."""
     leaders = [leader for leader in (host.cgroup.leader() for host in hosts) if leader is not None]
     with printed.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -115,8 +115,8 @@ def watched(hosts: Sequence[Host], command: Sequence[str], printed: Path, seen: 
 
 
 def search(hosts: Iterable[Host], canaries: Iterable[str], meant: str, further: Iterable[Path]) -> dict[str, Any]:
-    """Where canaries are, which are letters and digits: `leaks` but for the places that fit the regular expression
-    `meant`, which are `HOST:/PATH`, and for further files just their path; and how many places were searched."""
+    """Search hosts and further files for canaries of letters and digits. Places are `HOST:/PATH` or the path of a file.
+    `leaks` omits the places that match the regular expression `meant`; `searched` is the number of all places."""
     from integration.leaks import Canary, leaks
 
     found = {str(path): path.read_bytes() for path in further}
@@ -127,6 +127,6 @@ def search(hosts: Iterable[Host], canaries: Iterable[str], meant: str, further: 
     return {
         "searched": len(found),
         "meant": sorted(allowed),
-        # What stands around it helps whoever looks for the leak.
+        # The surrounding text helps to find the cause of a leak.
         "leaks": {place: repr(around) for place, around in sorted(hits.items()) if place not in allowed},
     }

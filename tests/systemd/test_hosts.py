@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hosts of tests/hosts themselves: that they are real, and that nothing is left of them, however they end."""
+"""Tests of the systemd hosts themselves: they work, and leave nothing behind however they end."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def group() -> Iterator[Group]:
 
 @pytest.fixture
 def owner() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that hosts can be for."""
+    """A process that can own hosts."""
     with subprocess.Popen(["sleep", "600"]) as process:
         yield process
         process.kill()
 
 
 def traces(group: Group, hosts: list[Host]) -> list[str]:
-    """Everything on the machine that belongs to a group or its hosts."""
+    """Return everything on the machine that belongs to a group or its hosts."""
     labels = {host.label for host in hosts}
     found = [f"group {each.name}" for each in groups() if each.name == group.name]
     found += [f"control group or interface {label}" for label in labels & known_labels()]
@@ -82,7 +82,7 @@ def test_hosts_run_their_release_and_answer_ssh(group: Group) -> None:
         assert {name, release, "running", "root", "systemd"} <= set(answer)
 
 
-def test_neighbours_are_not_confused_when_hosts_come_and_go(group: Group) -> None:
+def test_hosts_stay_reachable_when_other_hosts_come_and_go(group: Group) -> None:
     def hardware_addresses() -> tuple[str, str]:
         bridge = Path("/sys/class/net", network.BRIDGE, "address").read_text("ascii").strip()
         return bridge, json.loads(group.host("one").run("ip", "-json", "link", "show", "host0"))[0]["address"]
@@ -115,7 +115,7 @@ def test_hosts_have_no_way_to_the_internet(group: Group) -> None:
     assert "default" not in group.host("one").run("ip", "route")
 
 
-def test_machine_ids_are_fresh_unless_they_are_given(group: Group) -> None:
+def test_machine_ids_are_random_unless_set(group: Group) -> None:
     cloned = "0123456789abcdef0123456789abcdef"
     group.up([*TWO, Wanted("three", "trixie", cloned), Wanted("four", "trixie", cloned)])
     ids = {host.name: host.run("cat", "/etc/machine-id").strip() for host in group.hosts()}
@@ -142,7 +142,7 @@ def test_a_host_comes_back_from_a_reboot_with_its_disk(group: Group) -> None:
     host.run("test", "-e", "/etc/kept")
 
 
-def test_up_adds_what_is_missing_and_leaves_the_rest_alone(group: Group) -> None:
+def test_up_boots_only_missing_hosts(group: Group) -> None:
     group.up(TWO[:1])
     leader = group.host("one").cgroup.leader()
     assert set(group.up(TWO)["all"]["hosts"]) == {"one", "two"}
@@ -157,14 +157,14 @@ def test_down_leaves_nothing(group: Group) -> None:
     assert traces(group, hosts) == []
 
 
-def test_what_does_not_boot_leaves_nothing(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_does_not_boot_leaves_nothing(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_module, "SECONDS_TO_BOOT", 0.0)
     with pytest.raises(Failure, match="did not boot"):
         group.up(TWO)
     assert traces(group, []) == []
 
 
-def test_hosts_end_with_the_process_they_are_for(group: Group, owner: subprocess.Popen[bytes]) -> None:
+def test_hosts_end_with_their_owner(group: Group, owner: subprocess.Popen[bytes]) -> None:
     group.up(TWO, Process.of(owner.pid))
     group.serve("{}", owner=Process.of(owner.pid))
     hosts = group.hosts()
@@ -173,7 +173,7 @@ def test_hosts_end_with_the_process_they_are_for(group: Group, owner: subprocess
     assert until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
 
 
-def test_a_sweep_finds_what_is_left_when_everything_was_killed(group: Group, owner: subprocess.Popen[bytes]) -> None:
+def test_a_sweep_removes_hosts_after_all_was_killed(group: Group, owner: subprocess.Popen[bytes]) -> None:
     group.up(TWO, Process.of(owner.pid))
     hosts = group.hosts()
     for host in hosts:
@@ -182,12 +182,12 @@ def test_a_sweep_finds_what_is_left_when_everything_was_killed(group: Group, own
         os.killpg(keeper.pid, signal.SIGKILL)
     owner.kill()
     owner.wait()
-    assert all(host.cgroup.leader() for host in hosts)  # systemd-nspawn is gone, its hosts are not
+    assert all(host.cgroup.leader() for host in hosts)  # systemd-nspawn has ended, its hosts have not
     assert group.name in sweep()
     assert traces(group, hosts) == []
 
 
-def test_hosts_of_a_process_that_lives_are_not_swept(group: Group, owner: subprocess.Popen[bytes]) -> None:
+def test_a_sweep_keeps_hosts_of_a_live_owner(group: Group, owner: subprocess.Popen[bytes]) -> None:
     group.up(TWO[:1], Process.of(owner.pid))
     assert group.name not in sweep()
     assert group.host("one").cgroup.leader()
@@ -195,7 +195,7 @@ def test_hosts_of_a_process_that_lives_are_not_swept(group: Group, owner: subpro
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 0.9])
-def test_an_up_that_is_interrupted_leaves_nothing(
+def test_an_interrupted_up_leaves_nothing(
     group: Group, owner: subprocess.Popen[bytes], number: signal.Signals, seconds: float
 ) -> None:
     command = [*COMMAND, "up", group.name, "one=bookworm", "two=trixie"]
@@ -213,14 +213,14 @@ def test_an_up_that_is_interrupted_leaves_nothing(
     assert until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
 
 
-def test_the_command_says_in_one_line_what_is_wrong() -> None:
+def test_the_command_reports_an_error_in_one_line() -> None:
     for words, sentence in (
-        (["up", "Not a name", "one"], "a group of hosts cannot be called 'Not a name'"),
-        (["up", "test-wrong", "one=potato"], "there is no host of 'potato': it must be one of bookworm, trixie"),
-        (["up", "test-wrong", "one=trixie=12"], "'12' is no machine id: it has 32 hexadecimal digits"),
-        (["up", "test-wrong", "one", "one"], "two hosts of a group cannot both be called 'one'"),
-        (["enter", "test-wrong", "one"], "there is no host 'one' in 'test-wrong'"),
-        (["refuse", "test-wrong"], "the test server does not run"),
+        (["up", "Not a name", "one"], "the name of a group must match [a-z0-9][a-z0-9_-]{0,40} (got 'Not a name')"),
+        (["up", "test-wrong", "one=potato"], "the release of a host must be one of bookworm, trixie (got potato)"),
+        (["up", "test-wrong", "one=trixie=12"], "a machine id must have 32 hexadecimal digits (got '12')"),
+        (["up", "test-wrong", "one", "one"], "two hosts of the group have the name 'one'"),
+        (["enter", "test-wrong", "one"], "host 'one' of group 'test-wrong' does not exist"),
+        (["refuse", "test-wrong"], "the test server is not running"),
     ):
         ended = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
         assert (ended.returncode, ended.stderr) == (1, f"hosts: {sentence}\n")

@@ -16,12 +16,12 @@ from targets import TARGETS
 
 
 def main(arguments: list[str]) -> int:
-    """Run the target that is named first; return the exit status."""
+    """Run the target in the first argument and return the exit status."""
     if not arguments or arguments[0] not in TARGETS:
-        sys.stderr.write(f"one of these targets is needed: {' '.join(TARGETS)}\n")
+        sys.stderr.write(f"name one of these targets: {' '.join(TARGETS)}\n")
         return 2
     name, *rest = arguments
-    # A run is ended the same way by a signal and by Ctrl-C, also if the shell that started it ignores Ctrl-C.
+    # SIGTERM and SIGINT end a run as Ctrl-C does, even if the shell that started it ignores Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:

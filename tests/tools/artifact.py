@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks an installed artifact of the collection: its files, and that ansible-doc shows every plugin completely."""
+"""Checks the files of an installed artifact, and that ansible-doc shows every plugin completely."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from failure import Failure
 
-# All that an installed collection has: what is only for development stays out.
+# The files of an installed collection, without files for development.
 SHIPPED: dict[str, set[str]] = {
     ".": {
         "CHANGELOG.rst",
@@ -33,18 +33,18 @@ SHIPPED: dict[str, set[str]] = {
         "tests",
     },
     "extensions": set(),
-    # config.yml is what ansible-test reads, which an Automation Hub may run on an upload.
+    # config.yml is for ansible-test, which Automation Hub may run on an upload.
     "tests": {"config.yml", "demo", "dev_server"},
 }
 TYPES = ("module", "lookup", "filter")
 
 
 def check(installed: Path, ansible_doc: Path, variables: dict[str, str]) -> None:
-    """Raise Failure with all that is wrong with the collection in a folder."""
+    """Raise Failure with all faults of the collection in a folder."""
     wrong = []
     for place, shipped in SHIPPED.items():
         names = {path.name for path in (installed / place).iterdir()}
-        wrong += [f"{place}/{name} is not in the artifact" for name in sorted(shipped - names)]
+        wrong += [f"{place}/{name} is missing from the artifact" for name in sorted(shipped - names)]
         wrong += [f"{place}/{name} must not be in the artifact" for name in sorted(names - shipped)]
     count = 0
     for kind in TYPES:
@@ -53,7 +53,7 @@ def check(installed: Path, ansible_doc: Path, variables: dict[str, str]) -> None
             count += 1
             wrong += _documentation(kind, source.stem, ansible_doc, variables)
     if not count:
-        wrong.append("there is no plugin in the artifact")
+        wrong.append("the artifact has no plugin")
     if wrong:
         raise Failure("\n  ".join(["the installed artifact is wrong:", *wrong]))
     print(f"ansible-doc shows all {count} plugins of the installed artifact completely")
@@ -73,10 +73,10 @@ def _documentation(kind: str, name: str, ansible_doc: Path, variables: dict[str,
     }
     wrong = [f"{kind} {name}: {part} is missing" for part, text in parts.items() if not text]
     names = [*(described.get("options") or {}), *(plugin.get("return") or {})]
-    return wrong + [f"{kind} {name}: {each} is not on the page" for each in names if each not in page]
+    return wrong + [f"{kind} {name}: {each} is missing from the page" for each in names if each not in page]
 
 
 def _shown(command: list[str | Path], variables: dict[str, str]) -> str:
     answer = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    # A plugin without documentation is a warning and an empty answer with status 0.
+    # For a plugin without documentation ansible-doc prints a warning and an empty result, with status 0.
     return answer.stdout if answer.returncode == 0 and answer.stdout.strip() not in ("", "{}") else ""

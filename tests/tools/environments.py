@@ -22,7 +22,7 @@ from interpreters import Interpreter
 
 @dataclass(frozen=True)
 class Environment:
-    """A complete virtual environment: its folder, and the Python it was made from."""
+    """A complete virtual environment: its folder and its base Python."""
 
     folder: Path
     interpreter: Interpreter
@@ -32,12 +32,12 @@ class Environment:
         return self.folder / "bin" / "python"
 
     def tool(self, name: str) -> Path:
-        """Return the path of one of the environment's commands."""
+        """Return the path of a command in the environment."""
         return self.folder / "bin" / name
 
 
 def cache_folder() -> Path:
-    """Return the folder of all environments, which outlives the checkout."""
+    """Return the cache folder of all environments, which is outside the checkout."""
     chosen = os.environ.get("KEYFLEET_CACHE")
     if chosen:
         return Path(chosen)
@@ -46,7 +46,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at path, so that two runs of make do not build the same thing at once."""
+    """Hold a lock file, so that two runs of make do not build the same environment at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -77,12 +77,12 @@ def _starts(python: Path) -> bool:
 
 
 def environment(requirements: Path, interpreter: Interpreter) -> Environment:
-    """Return the environment of a requirements file on an interpreter, and make it first if it is not there."""
+    """Return the environment of a requirements file for an interpreter; make it if it is missing."""
     name = f"{requirements.stem}-py{interpreter.version}-{_fingerprint(requirements, interpreter)}"
     made = Environment(cache_folder() / name, interpreter)
     with locked(cache_folder() / f"{name}.lock"):
-        # The mark is written last: an install that was killed leaves none. A folder cannot be renamed
-        # into place instead, because the commands in it carry its path.
+        # The mark is written last, so an interrupted install has no mark. The folder cannot be renamed
+        # into place, because the commands in it contain its path.
         complete = made.folder / "complete"
         if not complete.exists() or not _starts(made.python):
             shutil.rmtree(made.folder, ignore_errors=True)
@@ -107,7 +107,7 @@ def install(made: Environment, requirements: Path) -> None:
 
 
 def _quietly(command: list[str | Path], failure: str) -> None:
-    """Run a command and show what it says only if it fails."""
+    """Run a command and show its output only if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stdout)

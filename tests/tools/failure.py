@@ -10,8 +10,8 @@ UNAVAILABLE = 3
 
 
 class Failure(Exception):
-    """A target failed; the message says what to do, or names the step whose output stands above."""
+    """A target failed; the message is a remedy or the name of the failed step."""
 
 
 class Unavailable(Failure):
-    """A target cannot run on this machine; the message says in one line what it lacks."""
+    """A target cannot run on this machine; the message names the missing requirement."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks an artifact of the collection as Galaxy does on an upload, and that ansible-builder can use it."""
+"""Checks an artifact as Galaxy does on an upload, and checks its requirements with ansible-builder."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from failure import Failure
 
 
 def check(used: Environment, built: Path, variables: Mapping[str, str]) -> None:
-    """Raise Failure if galaxy-importer refuses the artifact or has a remark, or if its requirements do not install."""
+    """Raise Failure if galaxy-importer reports anything, or if the requirements cannot be installed."""
     with tempfile.TemporaryDirectory(prefix="keyfleet-galaxy-") as name:
         folder = Path(name)
-        # Without the way to the staged collection, with which ansible-galaxy takes the artifact for installed.
+        # Without this path, because ansible-galaxy would find the staged collection and skip the artifact.
         own = {**variables, "ANSIBLE_COLLECTIONS_PATH": name, "PYTHONPATH": ""}
-        # The importer's own ansible-lint run takes minutes, and make ansible-lint has the stricter settings.
+        # The importer's ansible-lint run takes minutes, and make ansible-lint is stricter.
         own["GALAXY_IMPORTER_RUN_ANSIBLE_LINT"] = "false"
         output = _output([used.python, "-m", "galaxy_importer.main", built], folder, own)
         if re.search(r"^(WARNING|ERROR|CRITICAL): ", output, re.MULTILINE):
-            raise Failure(f"galaxy-importer has remarks:\n{output}")
+            raise Failure(f"galaxy-importer reports problems:\n{output}")
         print(output.splitlines()[-1])
         _check_requirements(used, built, folder, own)
 
 
 def _check_requirements(used: Environment, built: Path, folder: Path, variables: Mapping[str, str]) -> None:
-    """Install what ansible-builder finds: from the collection's file as its definition, and from the collection."""
+    """Install the requirements that ansible-builder finds in the collection and its execution environment file."""
     galaxy, builder = used.tool("ansible-galaxy"), used.tool("ansible-builder")
     _output([galaxy, "collection", "install", "--offline", "-p", folder, built], folder, variables)
     definition = folder / "ansible_collections/keyfleet/infisical/meta/execution-environment.yml"
@@ -45,7 +45,7 @@ def _check_requirements(used: Environment, built: Path, folder: Path, variables:
 
 
 def _output(command: Sequence[str | Path], folder: Path, variables: Mapping[str, str]) -> str:
-    """Run a program and return what it prints. Raises Failure with that if it fails."""
+    """Run a program and return its output. Raises Failure with the output."""
     done = subprocess.run(
         command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

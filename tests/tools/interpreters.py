@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds Python interpreters of a wanted version: on PATH those that really start, then through pyenv."""
+"""Finds Python interpreters by version, first on PATH and then in pyenv, and checks that they start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBE = (
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that starts: its minor version ("3.11"), full version ("3.11.7") and real executable."""
+    """A working Python: its minor version ("3.11"), full version ("3.11.7") and real executable."""
 
     version: str
     release: str
@@ -32,7 +32,7 @@ class Interpreter:
 
 
 def _start(command: str) -> Interpreter | None:
-    # A name on PATH proves nothing: a version manager puts a stand-in there for every Python it knows.
+    # A name on PATH is not enough, because version managers put stubs there that may not start.
     try:
         answer = subprocess.run([command, "-c", PROBE], capture_output=True, text=True, timeout=60, check=True)
         version, release, executable = answer.stdout.splitlines()
@@ -73,7 +73,7 @@ def find(version: str) -> Interpreter | None:
 
 
 def find_first(versions: tuple[str, ...]) -> Interpreter | None:
-    """Return the interpreter that runs this script if its version is wanted, else the first that is found."""
+    """Return the running interpreter if its version is in the list, else the first interpreter found."""
     running = f"{sys.version_info[0]}.{sys.version_info[1]}"
     ordered = sorted(versions, key=lambda version: version != running)
     return next((found for found in map(find, ordered) if found), None)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Installs the Debian packages that the tests need, as root; otherwise names those that are missing."""
+"""Installs the Debian packages for the tests if it runs as root, or else prints the missing packages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ sys.path.append(str(CHECKOUT / "tests"))
 
 from hosts.machine import KEYRING, PROGRAMS, find
 
-# The command that shows that a package is there, and the packages that bring it.
+# A command of each package, to check whether it is installed, and the packages to install.
 OTHERS = {
     "git": ("git",),
     "shellcheck": ("shellcheck",),
@@ -28,7 +28,7 @@ OTHERS = {
 
 
 def missing_packages() -> list[str]:
-    """Return the Debian packages that the tests need and that this machine lacks."""
+    """Return the Debian packages for the tests that are missing on this machine."""
     needed = {**OTHERS, **{program: (package,) for program, package in PROGRAMS.items()}}
     packages = [package for program, all_of_it in needed.items() if not find(program) for package in all_of_it]
     packages += [] if KEYRING.exists() else ["debian-archive-keyring"]
@@ -37,7 +37,7 @@ def missing_packages() -> list[str]:
 
 
 def prepare() -> None:
-    """Install what is missing, if root can do so with apt-get; print what is missing after that.
+    """Install missing packages if run as root with apt-get; print the packages that are still missing.
 
     Raises Failure if something is missing and REQUIRE_ALL is 1.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prints a random sample of the project's prose for a reader who has never seen it: reading.py SEED."""
+"""Prints a random sample of the project's prose for a blind reading: reading.py SEED."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prose import Item, collect
 
 SAMPLE = {"manual": 40, "option": 30, "message": 30, "test": 20, "docstring": 20}
 FOLDERS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "roles", "plugins", "tests")
-# Markup that a reader of the finished manual does not see.
+# Markup that is invisible in the rendered manual.
 MARKUP = [
     (re.compile(r":[a-z:]+:`([^`<]*?)\s*<[^`>]*>`"), r"\1"),
     (re.compile(r":[a-z:]+:`([^`]*)`"), r"\1"),
@@ -30,7 +30,7 @@ def _plain(text: str) -> str:
 
 
 def sentences(item: Item) -> list[Item]:
-    """Split a paragraph of the manual into its sentences; headings and cells of a word or two are left out."""
+    """Split a paragraph of the manual into sentences; omit headings and cells of a word or two."""
     found = re.finditer(r"\S.*?(?:[.!?:](?=\s+[A-Z`*])|$)", item.text, re.DOTALL)
     lines = [(match.group(), item.line + item.text.count("\n", 0, match.start())) for match in found]
     return [
@@ -41,16 +41,16 @@ def sentences(item: Item) -> list[Item]:
 
 
 def draw(items: list[Item], seed: str) -> list[Item]:
-    """Return the sample of a seed: as many items of each kind as SAMPLE says, or all there are."""
+    """Return the sample for a seed: the number of items in SAMPLE for each kind, or all items of the kind."""
     chooser = random.Random(seed)
     chosen: list[Item] = []
     for kind, count in SAMPLE.items():
-        # Messages and docstrings are of the product; tests and tools have some of both.
+        # Take messages and docstrings from the product, and not from tests and tools.
         of_kind = [
             item for item in items if item.kind == kind and (kind == "test" or not item.path.startswith("tests"))
         ]
         if kind == "message":
-            # Whole sentences: a part of one says little to a reader.
+            # Take whole sentences, because parts are hard to judge.
             of_kind = [item for item in of_kind if re.search(r"(\S+\s+){3}.*[.!?]$", item.text, re.DOTALL)]
         if kind == "manual":
             of_kind = [sentence for item in of_kind for sentence in sentences(item)]
@@ -59,7 +59,7 @@ def draw(items: list[Item], seed: str) -> list[Item]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the sample, each item numbered, with its kind and place."""
+    """Print the numbered items of the sample with kind and place."""
     if len(arguments) != 1:
         sys.stderr.write("usage: reading.py SEED\n")
         return 2

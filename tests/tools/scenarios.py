@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs Molecule's scenarios on real systemd hosts, several at once, and leaves nothing of them behind."""
+"""Runs Molecule's scenarios in parallel on real systemd hosts, and removes the hosts at the end."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from hosts.machine import Process, missing
 from hosts.trees import SUITES, base_tree
 
 ROOM = BUILD / "molecule"
-# Ends with the process that started it, also where that is killed.
+# Ends the process when its parent ends, even if the parent is killed.
 BOUND = ("setpriv", "--pdeathsig", "KILL")
 
 
 def check_machine() -> None:
-    """Make the base trees, and remove what dead runs left; raises Unavailable where hosts cannot be made."""
+    """Make the base trees and remove the hosts of dead runs. Raises Unavailable if hosts cannot be booted."""
     reason = missing()
     if reason:
         raise Unavailable(reason)
@@ -42,7 +42,7 @@ def check_machine() -> None:
 
 
 def run_molecule(molecule: Path, staged: Path, variables: Mapping[str, str], arguments: Sequence[str]) -> None:
-    """Test scenarios: those named with -s, else all. Or run one of Molecule's commands, after which the hosts stay.
+    """Test all scenarios or those named with -s. Or run one of Molecule's commands and keep the hosts.
 
     Raises Failure with the scenarios that failed.
     """
@@ -71,14 +71,14 @@ def _remove_old_rooms() -> None:
 
 
 class _Run:
-    """One use of Molecule: a name that its groups of hosts begin with, and a room for its files."""
+    """One run of Molecule, with a prefix for its groups of hosts and a folder for its files."""
 
     def __init__(self, name: str, molecule: Path, staged: Path, variables: Mapping[str, str]) -> None:
         self.name = name
         self.molecule = molecule
         self.staged = staged
         self.room = ROOM / name
-        # Molecule finds its own files by the name of the checkout's folder alone, which is the same for all.
+        # Molecule names its files after the folder of the checkout, which is the same for all runs.
         own = {"KEYFLEET_MOLECULE_RUN": name, "ANSIBLE_HOME": str(self.room), "MOLECULE_COMMAND_BORDERS": "false"}
         self.variables = {**variables, **own}
         self._running: list[subprocess.Popen[bytes]] = []
@@ -86,11 +86,11 @@ class _Run:
     def command(self, words: Sequence[str]) -> None:
         status = subprocess.run([self.molecule, *words], cwd=self.staged, env=self.variables, check=False).returncode
         if status:
-            raise Failure(f"molecule {words[0]} ended with {status}; its output stands above")
+            raise Failure(f"molecule {words[0]} ended with {status}; see its output above")
 
     def test(self, scenarios: Sequence[str], options: Sequence[str]) -> None:
-        # Hosts wait for their timers most of the time, so that there may be more scenarios than processor cores.
-        # Molecule's own --workers would make all of them share the hosts of one.
+        # One scenario more than there are cores, because hosts mostly wait for their timers. Molecule's own --workers
+        # would make all scenarios share the same hosts.
         self.room.mkdir(parents=True, exist_ok=True)
         failed: list[str] = []
         with ThreadPoolExecutor(min(len(scenarios), (os.cpu_count() or 1) + 1)) as pool:
@@ -110,7 +110,7 @@ class _Run:
                     process.kill()
                 raise
         if failed:
-            raise Failure(f"these scenarios failed: {', '.join(sorted(failed))}; their output stands above")
+            raise Failure(f"these scenarios failed: {', '.join(sorted(failed))}; see their output above")
 
     def _test(self, scenario: str, options: Sequence[str], alone: bool) -> tuple[int, float]:
         started = time.monotonic()
@@ -130,7 +130,7 @@ class _Run:
         return self.room / f"{scenario}.log"
 
     def end(self) -> None:
-        """Remove what is left of its hosts, and its files."""
+        """Remove the remaining hosts and files of the run."""
         for group in groups.groups():
             if group.name.startswith(f"{self.name}-"):
                 group.down()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Puts the collection where Ansible looks for it: …/ansible_collections/keyfleet/infisical."""
+"""Copies the collection to a path where Ansible finds it: …/ansible_collections/keyfleet/infisical."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from failure import Failure
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLACE = Path("ansible_collections", "keyfleet", "infisical")
 BUILD = CHECKOUT / ".build"
-# What tools write into the staged copy; the rest that is not in the checkout is removed.
+# Files that tools write into the copy. Other files that are not in the checkout are removed.
 LEFT_ALONE = (".git", ".ansible", "tests/output")
 
 
 def stage() -> Path:
-    """Return the collection's folder below an ansible_collections tree, up to date with the checkout.
+    """Update the copy of the checkout below an ansible_collections folder, and return its path.
 
-    What git tracks and what it would track is copied, changed files only.
+    Copies the changed files among those that git tracks or would track.
     """
     staged = BUILD / PLACE
     with locked(BUILD / "staging.lock"):
@@ -31,7 +31,7 @@ def stage() -> Path:
         for name in wanted:
             _copy(CHECKOUT / name, staged / name)
         _remove_vanished(staged, set(wanted))
-        # A repository of its own: ansible-test and ansible-lint ask git for the files,
+        # A repository of its own, because ansible-test and ansible-lint get the files from git,
         # and the checkout's git ignores everything here.
         if not (staged / ".git").exists():
             subprocess.run(["git", "init", "--quiet", staged], check=True)
@@ -40,7 +40,7 @@ def stage() -> Path:
 
 def _files() -> list[str]:
     if not shutil.which("git"):
-        raise Failure("git is missing: it says which files belong to the collection")
+        raise Failure("git is missing: it lists the files of the collection")
     listing = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=CHECKOUT,
@@ -50,7 +50,7 @@ def _files() -> list[str]:
     )
     if listing.returncode:
         raise Failure(f"this is not a git checkout: {listing.stderr.strip()}")
-    # A file that was deleted but is still tracked is listed too.
+    # git also lists tracked files that were deleted.
     return [name for name in listing.stdout.split("\0") if name and (CHECKOUT / name).is_file()]
 
 
@@ -61,7 +61,7 @@ def _copy(source: Path, target: Path) -> None:
         if (here.st_size, here.st_mtime_ns, here.st_mode) == (there.st_size, there.st_mtime_ns, there.st_mode):
             return
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed into place, so that a test that runs meanwhile never reads half a file.
+    # Renamed into place, so that a running test never reads half a file.
     unfinished = target.with_name(f"{target.name}.staging")
     shutil.copy2(source, unfinished)
     unfinished.replace(target)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs every one of several targets, whatever fails, and reports at the end how long each took and which failed."""
+"""Runs several targets, continues after failures, and reports the times and failures at the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS_TO_END = 60.0
 
 
 class Result(NamedTuple):
-    """How a target ended; `log` is its output if that was not shown while it ran."""
+    """The result of a target; `log` is its output if it was not shown during the run."""
 
     name: str
     status: int
@@ -31,13 +31,13 @@ class Result(NamedTuple):
 
 
 class Runner:
-    """Starts targets as processes of their own, and can end all that run."""
+    """Runs targets as processes, and can interrupt all of them."""
 
     def __init__(self) -> None:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def show(self, name: str) -> Result:
-        """Run a target and show its output meanwhile."""
+        """Run a target and show its output during the run."""
         print(f"=== {name}", flush=True)
         return self._run(name, None)
 
@@ -47,7 +47,7 @@ class Runner:
 
     def _run(self, name: str, log: IO[bytes] | None) -> Result:
         started = time.monotonic()
-        # In a session of its own, so that Ctrl-C reaches it once, through `end`.
+        # In a session of its own, so that Ctrl-C reaches it only once, through `end`.
         process = subprocess.Popen(
             [sys.executable, str(Path(__file__).parent), name],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -56,7 +56,7 @@ class Runner:
         return Result(name, process.wait(), time.monotonic() - started, log)
 
     def end(self) -> None:
-        """Interrupt what runs, as Ctrl-C would, and wait until it has removed what it made."""
+        """Interrupt the running targets as Ctrl-C would, and wait for their cleanup."""
         running = [process for process in self._running if process.poll() is None]
         for process in running:
             os.killpg(process.pid, signal.SIGINT)
@@ -68,9 +68,9 @@ class Runner:
 
 
 def run_steps(names: Sequence[str], beside: Sequence[str] = ()) -> None:
-    """Run targets one after another, and those of `beside` at the same time, also one after another.
+    """Run the targets in `names` in order and, in parallel to them, the targets in `beside` in order.
 
-    What those of `beside` print appears as a whole, between the others. Raises Failure with the targets that failed.
+    The output of each target in `beside` is printed when it has ended. Raises Failure with the failed targets.
     """
     runner, results = Runner(), []
     with ThreadPoolExecutor(1) as lane:
@@ -89,7 +89,7 @@ def run_steps(names: Sequence[str], beside: Sequence[str] = ()) -> None:
     print("\n".join(["", *map(_line, results)]), flush=True)
     failed = [result.name for result in results if _word(result) == "FAILED"]
     if failed:
-        raise Failure(f"{', '.join(failed)} failed; the output of each stands above")
+        raise Failure(f"{', '.join(failed)} failed; see their output above")
 
 
 def _print(result: Result) -> Result:

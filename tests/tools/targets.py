@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each target of the Makefile runs, and in which environment."""
+"""The commands of each target of the Makefile, and their environments."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from steps import run_steps
 
 REQUIREMENTS = CHECKOUT / "requirements"
 TOOLS = Path("tests", "tools")
-# What a caller may have set for work of their own, and what would change what is tested here.
+# Variables of the caller that would affect the tests.
 FOREIGN_VARIABLES = ("ANSIBLE_", "INFISICAL_", "PYTEST_", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-# The controller's Python versions that each supported ansible-core runs on, the preferred one first.
+# The Python versions of a controller for each supported ansible-core, the preferred version first.
 CORES = {
     "2.18": ("3.11", "3.12", "3.13"),
     "2.19": ("3.11", "3.12", "3.13"),
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.13", "3.12", "3.14"),
 }
-# What everything but the matrix uses: the first of these that a Python is found for.
+# All targets except matrix and cores use the first of these versions with a Python on this machine.
 MAIN_CORES = ("2.19", "2.21")
 TOOLS_PYTHON = ("3.11", "3.12", "3.13", "3.14")
 OLDEST_MODULE_PYTHON = "3.9"
 
 Arguments = list[str]
 
-# On all processor cores: some tests start Ansible, others wait for a server, or kill processes at many instants.
+# Run tests on all processor cores.
 PARALLEL = ["-n", "auto", "--dist", "worksteal"]
 ALL_INTEGRATION = [*PARALLEL, "tests/integration"]
 
 
 def _main_core() -> str:
-    """Return the ansible-core ("2.19") of all targets but the matrix."""
+    """Return the ansible-core version ("2.19") of all targets except matrix and cores."""
     for core in MAIN_CORES:
         if interpreters.find_first(CORES[core]):
             return core
@@ -56,12 +56,12 @@ def _main_core() -> str:
 
 
 def _newest_core() -> str:
-    """Return the newest ansible-core that a Python is found for."""
+    """Return the newest ansible-core version with a Python on this machine."""
     return [core for core, versions in CORES.items() if interpreters.find_first(versions)][-1]
 
 
 def _controller() -> Environment:
-    """Return the environment of a controller for tests, playbooks and the demo."""
+    """Return the environment of tests, playbooks and the demo."""
     return _on_core(_main_core())
 
 
@@ -92,7 +92,7 @@ def _missing(versions: tuple[str, ...]) -> Failure:
 
 
 def _variables(used: Environment, staged: Path, **more: str) -> dict[str, str]:
-    """Return the environment variables of a tool: the caller's own settings of Ansible and Infisical stay out."""
+    """Return the environment variables of a tool, without the caller's settings of Ansible and Infisical."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
     collections = staged.parents[2]
     kept["PATH"] = os.pathsep.join([str(used.folder / "bin"), kept.get("PATH", os.defpath)])
@@ -106,17 +106,17 @@ def _run(command: Sequence[object], folder: Path, variables: dict[str, str]) -> 
         try:
             status = process.wait()
         except KeyboardInterrupt:
-            process.wait()  # the tool got Ctrl-C too, and may have something to remove
+            process.wait()  # the tool got Ctrl-C too, and may still clean up
             raise
     if status:
         tool = " ".join(Path(str(word)).name for word in command[:3])
-        raise Failure(f"{tool} … ended with {status}; its output stands above")
+        raise Failure(f"{tool} … ended with {status}; see its output above")
 
 
 def _pytest(used: Environment, folder: str, arguments: Arguments, **more: str) -> None:
-    """Run the tests of a folder; modules run with the tests' own Python unless another is named.
+    """Run the tests of a folder. Modules run with the Python of the tests unless `more` names another.
 
-    Ansible's discovery of an interpreter would take the newest name on PATH, which has no libraries or does not start.
+    Without this, Ansible would choose the newest Python on PATH, which lacks the libraries or does not start.
     """
     staged = stage()
     more = {"KEYFLEET_MODULE_PYTHON": str(used.python), **more}
@@ -124,14 +124,14 @@ def _pytest(used: Environment, folder: str, arguments: Arguments, **more: str) -
         print(f"{folder} does not exist: nothing to run")
         return
     cache = f"cache_dir={BUILD / 'pytest'}"
-    # A short path: ansible-core 2.21 puts a socket below it, and the path of one has at most 107 bytes.
+    # A short path, because ansible-core 2.21 puts a socket below it, whose path may have 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="kf-") as room:
         command = [used.python, "-m", "pytest", "-o", cache, "--basetemp", f"{room}/t", *(arguments or [folder])]
         _run(command, staged, _variables(used, staged, **more))
 
 
 def _script(path: str, arguments: Arguments) -> None:
-    """Run one of the collection's own programs with the Python of the controller."""
+    """Run a program of the collection with the Python of the controller."""
     used, staged = _controller(), stage()
     if not (staged / path).exists():
         raise Failure(f"{path} does not exist")
@@ -171,14 +171,14 @@ def _integration(used: Environment, arguments: Arguments, **more: str) -> None:
 
 
 def page(arguments: Arguments) -> None:
-    """Test the report's page in the machine's Chromium; screenshots are kept."""
+    """Test the report's page in the machine's Chromium and keep screenshots."""
     all_tests = [*PARALLEL, "tests/page"]
     _pytest(_tools("page"), "tests/page", arguments or all_tests, KEYFLEET_BUILD=str(BUILD))
 
 
 def contract(arguments: Arguments) -> None:
     real_server = {name: value for name, value in os.environ.items() if name.startswith("INFISICAL_")}
-    # A real server is asked by one test after the other: it has a rate limit, and locks out who logs in too often.
+    # Run serially against a real server, which has a rate limit and locks out frequent logins.
     all_tests = [] if real_server else [*PARALLEL, "tests/contract"]
     _pytest(_controller(), "tests/contract", arguments or all_tests, **real_server)
 
@@ -191,7 +191,7 @@ def style(arguments: Arguments) -> None:
 
 
 def repair(arguments: Arguments) -> None:
-    """Let ruff repair what it can, in the checkout itself."""
+    """Let ruff repair the style in the checkout itself."""
     used = _tools("lint")
     variables = _variables(used, stage(), RUFF_CACHE_DIR=str(BUILD / "ruff"))
     _run([used.tool("ruff"), "check", "--fix-only", *arguments], CHECKOUT, variables)
@@ -201,19 +201,19 @@ def repair(arguments: Arguments) -> None:
 def types(arguments: Arguments) -> None:
     used, staged = _tools("lint"), stage()
     variables = _variables(used, staged, MYPY_CACHE_DIR=str(BUILD / "mypy"))
-    # Each of these trees imports by names that start elsewhere.
+    # Each of these trees has another root for its imports.
     plugins = ["--package", "ansible_collections.keyfleet.infisical.plugins"]
     for path, files in (
         (f"{staged.parents[2]}", plugins),
         ("tests", ["tests/dev_server"]),
-        # The hosts share the cache and its locks with the tools.
+        # tests/hosts imports modules of tests/tools.
         (f"{TOOLS}:tests", ["tests/tools", "tests/hosts"]),
     ):
         _run([used.tool("mypy"), *files, *arguments], staged, {**variables, "MYPYPATH": path})
 
 
 def prose(arguments: Arguments) -> None:
-    """Check spelling and wording; without folders, in the folders that are clean."""
+    """Check spelling and wording; without arguments, in the folders that are clean."""
     _tool_of_lint("prose.py", arguments or ["check"])
 
 
@@ -242,7 +242,7 @@ def changelog(arguments: Arguments) -> None:
     used, staged = _tools("docs"), stage()
     tool, variables = used.tool("antsibull-changelog"), _variables(used, staged)
     if arguments:
-        # What writes the changelog writes it into the checkout.
+        # These commands write into the checkout.
         _run([tool, *arguments], CHECKOUT, variables)
         return
     _run([tool, "lint"], staged, variables)
@@ -271,7 +271,7 @@ def _sanity(used: Environment, arguments: Arguments) -> None:
     staged = stage()
     _place_pip_bootstrap(used, staged)
     variables = _variables(used, staged)
-    # Its own virtual environments are made from the Python it finds on PATH, which must be a real one.
+    # ansible-test makes virtual environments from the Python on PATH, which must not be in an environment itself.
     variables["PATH"] = os.pathsep.join([str(used.interpreter.executable.parent), variables["PATH"]])
     del variables["PYTHONPATH"]
     options = ["--venv", "--python", used.interpreter.version, "--color", "no"]
@@ -279,7 +279,7 @@ def _sanity(used: Environment, arguments: Arguments) -> None:
 
 
 def _place_pip_bootstrap(used: Environment, staged: Path) -> None:
-    """Put our bootstrap of pip where ansible-test caches the one that it would download, if none is there."""
+    """Put our bootstrap script of pip into the download cache of ansible-test, unless the cache has one."""
     question = (
         "import types, ansible_test._internal.python_requirements as r;"
         f"print(r.get_venv_packages(types.SimpleNamespace(version='{used.interpreter.version}'))['pip'])"
@@ -306,7 +306,7 @@ def artifact_of(staged: Path, folder: Path) -> Path:
 
 
 def install(arguments: Arguments) -> None:
-    """Build the artifact, install it elsewhere, look at the result as a user would, and run the demo there."""
+    """Build the artifact, install it into a temporary folder, check it, and run the demo there."""
     used, staged = _controller(), stage()
     built = artifact_of(staged, BUILD / "artifact")
     with tempfile.TemporaryDirectory(prefix="keyfleet-install-") as folder:
@@ -332,14 +332,14 @@ def dev(arguments: Arguments) -> None:
 
 
 def matrix(arguments: Arguments) -> None:
-    """Run all integration tests on every supported ansible-core and the oldest Python, and sanity on two cores."""
+    """Run all integration tests on each supported ansible-core and the oldest Python, and sanity on two of them."""
     _matrix(tuple(CORES), arguments or ALL_INTEGRATION, arguments or ALL_INTEGRATION)
     for core in sorted({_main_core(), _newest_core()}):
         _sanity(_on_core(core), [])
 
 
 def cores(arguments: Arguments) -> None:
-    """Run what depends on the version of ansible-core, or on the Python of a host, where `integration` did not run."""
+    """Run the tests that depend on ansible-core or on a host's Python, on the versions that `integration` left out."""
     others = tuple(core for core in CORES if core != _main_core())
     _matrix(others, *([*ALL_INTEGRATION, "-m", f"{mark} and not older_server"] for mark in ("core", "oldest")))
 
@@ -353,11 +353,11 @@ def _matrix(chosen: tuple[str, ...], tests: Arguments, tests_of_oldest: Argument
         raise Failure("tests failed on the versions named above")
     skipped = [line for line in lines if line.startswith("skipped")]
     if len(skipped) == len(lines) or (skipped and os.environ.get("REQUIRE_ALL") == "1"):
-        raise Failure("not every version could be tested: install the Python versions that were skipped")
+        raise Failure("some versions were skipped: install the missing Python versions")
 
 
 def _line_of(name: str, versions: tuple[str, ...], run: Callable[[], None]) -> str:
-    """Run tests if one of the Python versions was found, and return their line of the summary."""
+    """Run tests if one of the Python versions is found, and return a line for the summary."""
     found = interpreters.find_first(versions)
     if not found:
         return f"skipped  {name}: none of Python {', '.join(versions)} was found"
@@ -386,7 +386,7 @@ def lint(arguments: Arguments) -> None:
 
 
 CHECK = ["style", "types", "prose", "changelog", "docs-lint", "ansible-lint", "unit", "contract"]
-# Molecule's hosts mostly wait, and the others of this lane use one processor core: beside them, tests use the rest.
+# These steps need little or one processor core, so the tests can run in parallel to them.
 BESIDE = ["molecule", "demo", "ansible-lint", "types", "docs-lint", "docs", "sanity", "install", "galaxy"]
 ALL = ["style", "prose", "changelog", "unit", "contract", "page", "integration", "cores"]
 
