@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests share: the way to the collection for plain pytest, and tests that need root."""
+"""Shared by all tests: where plain pytest finds the collection, and the tests that need root."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pytest
 
 NEEDS_ROOT = "needs root"
 
-# Here, because the other conftest.py files import what such a Python does not find.
+# Here and not later, because the other conftest.py files import the collection.
 if find_spec("ansible_collections") is None or find_spec("dev_server") is None:
-    pytest.exit("This Python does not find the collection. Run: python3 tests/tools dev; .venv/bin/pytest", 4)
-# Ansible is to look where Python does.
+    pytest.exit("This Python cannot find the collection. Run: python3 tests/tools dev; .venv/bin/pytest", 4)
+# Ansible must find the same collection as Python.
 os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", sysconfig.get_path("purelib"))
 
 
 @pytest.fixture(scope="session")
 def needs_root() -> None:
-    """Mark each test that takes this fixture, or a fixture that takes it, as `root`."""
+    """Mark each test that uses this fixture, also through another fixture, as `root`."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `root` for everybody else."""
+    """Skip tests marked `root` if the user is not root."""
     for item in items:
         if "needs_root" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.root)
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests were skipped because only root can run them."""
+    """Print how many tests were skipped because they need root."""
     count = sum(NEEDS_ROOT in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
     if count:
         terminalreporter.write_line(f"{count} tests were skipped because they need root")

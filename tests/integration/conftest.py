@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One test server for all tests, seeded anew for each, and a controller that is set up to use it."""
+"""One test server for all tests, reset before each, and a controller that uses it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _process() -> Iterator[DevServer]:
 
 @pytest.fixture
 def server(_process: DevServer, request: pytest.FixtureRequest) -> DevServer:
-    """The test server as the seed says, of the profile that the test is parametrized with, else `2026-07`."""
+    """The test server with its seed, in the profile of the test's parameter, by default `2026-07`."""
     _process.use_profile(request.node.callspec.params.get("profile", "2026-07") if _has_params(request) else "2026-07")
     _process.seed(SEED)
     return _process
@@ -36,7 +36,7 @@ def _has_params(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def seeded(server: DevServer) -> Callable[..., None]:
-    """Seed the server with more: `seeded(secrets=[…], imports=[…])` adds to the project's lists, `settings` too."""
+    """Extend the seed: `seeded(secrets=[…], imports=[…])` adds to the project's lists; `settings` are added too."""
 
     def seed(settings: Mapping[str, Any] | None = None, **more: list[Any]) -> None:
         document = copy.deepcopy(SEED)
@@ -51,7 +51,7 @@ def seeded(server: DevServer) -> Callable[..., None]:
 
 @pytest.fixture
 def shop(server: DevServer) -> dict[str, Any]:
-    """The variables of hosts that use the server as its administrator, with waits that a test can afford."""
+    """The variables of hosts that log in as the administrator, with short waits."""
     return {
         "infisical_url": server.url,
         "infisical_project_id": PROJECT,

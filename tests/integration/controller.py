@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real runs of ansible-playbook and ansible, and what can be seen of them."""
+"""Runs ansible-playbook and ansible, and records their output and processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS_BETWEEN_LOOKS = 0.01
 
 @dataclass(frozen=True)
 class Event:
-    """One result as callbacks are shown it: `status` is ok, failed, skipped, unreachable, item or retry."""
+    """A result as callbacks receive it; `status` is ok, failed, skipped, unreachable, item or retry."""
 
     status: str
     host: str
@@ -38,7 +38,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended: `text` is everything printed, `seen` what stood in arguments and environments."""
+    """A finished run: `text` is its output, `seen` the arguments and environments of its processes."""
 
     rc: int
     text: str
@@ -48,7 +48,7 @@ class Run:
     seen: frozenset[bytes] = field(default=frozenset(), repr=False)
 
     def results(self, task: str, host: str = "") -> list[dict[str, Any]]:
-        """The results of the tasks of that name, on one host or all, without items and retries."""
+        """Return the results of tasks with this name, on one host or all, without items and retries."""
         return [
             event.result
             for event in self.events
@@ -56,13 +56,13 @@ class Run:
         ]
 
     def result(self, task: str, host: str = "") -> dict[str, Any]:
-        """The result of the one task of that name."""
+        """Return the only result of a task with this name."""
         found = self.results(task, host)
         assert len(found) == 1, f"{len(found)} results of '{task}':\n{self.text}"
         return found[0]
 
     def failure(self, task: str, host: str = "") -> dict[str, Any]:
-        """The result of the one task of that name, which must have failed."""
+        """Return the only result of a task with this name, which must have failed."""
         result = self.result(task, host)
         assert any(event.result is result and event.status == "failed" for event in self.events), (
             f"'{task}' did not fail:\n{self.text}"
@@ -70,24 +70,24 @@ class Run:
         return result
 
     def items(self, task: str) -> list[dict[str, Any]]:
-        """The results of the items of a task with a loop."""
+        """Return the results of the items of a loop."""
         return [event.result for event in self.events if event.task == task and event.status == "item"]
 
     def succeeded(self) -> Run:
-        """Itself, after a look that it did."""
+        """Return the run after a check that it succeeded."""
         assert self.rc == 0, f"ended with {self.rc}:\n{self.text}"
         return self
 
     @property
     def changed(self) -> int:
-        """How many tasks changed something, on all hosts together."""
+        """Return the number of changed tasks on all hosts."""
         return sum(host["changed"] for host in self.recap.values())
 
 
 class Controller:
-    """Ansible in a folder of its own: its home, temporary files, inventory and playbooks all lie there.
+    """Ansible with a folder for its home, temporary files, inventory and playbooks.
 
-    `variables` are those of all hosts of the inventory.
+    `variables` apply to all hosts of the inventory.
     """
 
     def __init__(self, folder: Path, variables: Mapping[str, Any]) -> None:
@@ -98,12 +98,12 @@ class Controller:
             (folder / name).mkdir()
 
     def tasks(self, tasks: str, **options: Any) -> Run:
-        """Run a list of tasks, given as YAML, on all hosts; `options` are those of `play`."""
+        """Run a list of tasks in YAML on all hosts; takes the options of `play`."""
         play = "- hosts: all\n  gather_facts: false\n  tasks:\n"
         return self.play(play + textwrap.indent(textwrap.dedent(tasks).strip("\n"), "    "), **options)
 
     def play(self, playbook: str, *, arguments: Sequence[str] = (), **options: Any) -> Run:
-        """Run a playbook, given as YAML; `options` are those of `run`."""
+        """Run a playbook in YAML; takes the options of `run`."""
         (self.folder / "play.yml").write_text(textwrap.dedent(playbook) + "\n", "utf-8")
         return self.run("ansible-playbook", ["play.yml", *arguments], **options)
 
@@ -121,8 +121,8 @@ class Controller:
     ) -> Run:
         """Run one of Ansible's programs.
 
-        `hosts`: how many, their names, or {name: variables}; `variables`: of the inventory, in place of the usual
-        ones; `extra`: as by --extra-vars; `config`: more of ansible.cfg; `watch`: look at arguments and environments.
+        `hosts`: their number, names, or {name: variables}; `variables`: replace the controller's variables;
+        `extra`: for --extra-vars; `config`: added to ansible.cfg; `watch`: record arguments and environments.
         """
         (self.folder / "inventory.json").write_text(self._inventory(hosts, variables), "utf-8")
         (self.folder / "ansible.cfg").write_text(config, "utf-8")
@@ -151,7 +151,7 @@ class Controller:
         return Run(process.returncode, output.decode("utf-8", "replace"), results, recap, lines, seen)
 
     def left(self) -> list[Path]:
-        """All files that are there now except for what was put there for the run."""
+        """Return all files in the folder except for the inputs of the run."""
         own = ("play.yml", "inventory.json", "ansible.cfg", "extra.json", "record.jsonl")
         return [path for path in self.folder.rglob("*") if path.is_file() and path.name not in own]
 
@@ -184,11 +184,11 @@ class Controller:
 
 
 class Watcher:
-    """Collects the arguments and environments of new processes that have a mark in their environment."""
+    """Collects the arguments and environments of new processes with a mark in their environment."""
 
     def __init__(self, mark: bytes) -> None:
         self._mark = mark
-        # To read the environment of every process of a machine takes much of its time.
+        # Reading the environment of every process takes long.
         self._older = set(os.listdir("/proc"))
         self._seen: set[bytes] = set()
         self._stop = threading.Event()
@@ -196,7 +196,7 @@ class Watcher:
         self._thread.start()
 
     def end(self) -> frozenset[bytes]:
-        """Stop looking; what has been seen."""
+        """Stop, and return the collected arguments and environments."""
         self._stop.set()
         self._thread.join()
         return frozenset(self._seen)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Planted secrets, and a search for them in everything that a run prints, shows or leaves behind."""
+"""Makes planted secrets (canaries) and searches for them in everything that a run prints or leaves behind."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from integration.controller import Controller, Run
 
 TOKEN_OF_THE_SERVER = rb"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"
-"""What an access token of the test server looks like, as every JSON web token does."""
+"""The pattern of the test server's access tokens, which are JSON web tokens."""
 SECONDS_OF_ASYNC_WRAPPER = 15
 AROUND = 300
-"""Characters that are shown on both sides of a leak."""
+"""The number of characters to show on each side of a leak."""
 
 
 @dataclass(frozen=True)
 class Canary:
-    """A secret with a core of letters and digits, which every way to quote or escape the whole leaves as it is."""
+    """A secret with a core of letters and digits, which no quoting or escaping changes."""
 
     core: str
 
@@ -31,19 +31,19 @@ class Canary:
 
     @property
     def plain(self) -> str:
-        """One that fits into a header."""
+        """Make a canary that is valid in a header."""
         return f"{self.core}.plain"
 
     def spellings(self) -> set[bytes]:
-        """The core as it stands in text, in base64 at each of three offsets, and in hexadecimal digits."""
+        """Return the core as text, in base64 at each of three offsets, and in hexadecimal digits."""
         raw = self.core.encode("ascii")
         encoded = (base64.b64encode(b"-" * offset + raw).rstrip(b"=") for offset in range(3))
-        # The first and last characters depend on what stands around.
+        # The first and last characters depend on the surrounding text.
         return {raw, raw[::-1], raw.hex().encode(), *(text[4:-2] for text in encoded)}
 
 
 def leaks(canaries: Iterable[Canary], places: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The places that hold a spelling of a canary or a token of the test server, with what stands around the first."""
+    """Return the places with a spelling of a canary or token, and the text around the first occurrence."""
     spellings = [re.escape(spelling) for canary in canaries for spelling in canary.spellings()]
     pattern = re.compile(b"|".join([*spellings, TOKEN_OF_THE_SERVER]))
     hits = {place: pattern.search(content) for place, content in places.items()}
@@ -53,9 +53,9 @@ def leaks(canaries: Iterable[Canary], places: Mapping[str, bytes]) -> dict[str, 
 
 
 def places(ansible: Controller, run: Run) -> dict[str, bytes]:
-    """Everything to search after a watched run with ANSIBLE_LOG_PATH in the controller's folder."""
+    """Return everything to search after a watched run whose ANSIBLE_LOG_PATH is in the controller's folder."""
     assert run.seen, "the run was not watched"
-    # Ansible's wrapper of async tasks looks every 5 seconds whether its module has ended, and then removes its files.
+    # Ansible's wrapper of async tasks checks every 5 seconds for the end of its module, and then removes its files.
     remote, deadline = ansible.folder / "remote", time.monotonic() + SECONDS_OF_ASYNC_WRAPPER
     while remote.exists() and any(remote.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the test server holds for these tests: a shop's project, and an identity for each role."""
+"""The seed of these tests: the project of a shop, and an identity for each role."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 PROJECT = "shop-project"
 PROFILES = (
-    # What differs between servers is the same on every ansible-core.
+    # Differences between servers do not depend on the version of ansible-core.
     pytest.param("2024", marks=pytest.mark.older_server),
     "2026-07",
 )
@@ -48,5 +48,5 @@ SEED: dict[str, Any] = {
 
 
 def login_of(role: str) -> dict[str, str]:
-    """The variables of an identity of the seed."""
+    """Return the login variables of an identity of the seed."""
     return {"infisical_client_id": f"{role}-id", "infisical_client_secret": f"{role}-client-secret"}

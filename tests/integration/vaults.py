@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vault on the host of a test, its key and its state file."""
+"""A vault on a test host, with its key and state file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOKUP = "keyfleet.infisical.infisical_vault"
 
 @dataclass(frozen=True)
 class LocalVault:
-    """A vault in a folder of its own. Nothing is there before something makes it."""
+    """A vault in a folder of its own. Its files do not exist until a run creates them."""
 
     folder: Path
 
@@ -37,24 +37,24 @@ class LocalVault:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of a host that uses it."""
+        """Return the variables of a host that uses the vault."""
         return {"infisical_vault_path": str(self.path), "infisical_key_file": str(self.key)}
 
     @property
     def arguments(self) -> str:
-        """The same as arguments of a task, to put between the braces of a YAML mapping."""
+        """Return the same as arguments of a task, for the inside of a YAML mapping in braces."""
         return f"vault_path: {self.path}, key_file: {self.key}"
 
     def open(self) -> Vault:
-        """The vault, as the library opens it."""
+        """Open the vault with the library."""
         return local.open_vault(str(self.path), KeyFile(str(self.key)))[0]
 
     def values(self) -> dict[str, str | None]:
-        """All that it holds."""
+        """Return the contents of the vault."""
         return {name: secret.value for name, secret in self.open().read().secrets.items()}
 
     def hold(self, values: Mapping[str, str], job: str = "") -> LocalVault:
-        """Make it hold these values, beside what it holds; itself."""
+        """Add these values to the vault and return it."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         make_key_file(str(self.key))
         with self.open().writing(create=True) as draft:
@@ -63,5 +63,5 @@ class LocalVault:
         return self
 
     def state(self) -> dict[str, Any]:
-        """What the state file holds."""
+        """Return the contents of the state file."""
         return dict(json.loads((self.folder / STATE_FILE).read_text("utf-8")))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine's Chromium, and pages in it that are watched."""
+"""The machine's Chromium, and pages in it whose console, requests and errors are recorded."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 @dataclass
 class Watched:
-    """A page in the browser, and what it did that it should not."""
+    """A page in the browser, with a record of its forbidden actions."""
 
     tab: Page
     harm: list[str] = field(default_factory=list)
 
     def harm_done(self) -> list[str]:
-        """Messages on the console, exceptions, dialogs, requests, and violations of its policy."""
+        """The page's console messages, exceptions, dialogs, requests and violations of its policy."""
         return [*self.harm, *self.tab.evaluate("window.violations")]
 
     def filter(self, text: str) -> None:
         self.tab.locator("#filter").fill(text)
 
     def hosts(self) -> list[str]:
-        """The hosts whose rows can be seen, from above."""
+        """The hosts with visible rows, from top to bottom."""
         return self._names("#hosts")
 
     def secrets(self) -> list[str]:
-        """The secrets whose rows can be seen, from above."""
+        """The secrets with visible rows, from top to bottom."""
         return self._names("#secrets")
 
     def row(self, table: str, name: str) -> Locator:
-        """The row of a host or secret in a table: hosts, secrets or matrix."""
+        """Return the row of a host or secret in the table `hosts`, `secrets` or `matrix`."""
         return self.tab.locator(f"#{table} tbody tr", has=self.tab.get_by_text(name, exact=True)).first
 
     def _names(self, table: str) -> list[str]:
@@ -68,7 +68,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail(reason)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        # As root there is no sandbox; the pages are our own.
+        # Chromium cannot use its sandbox as root; the pages are our own.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False)
         yield browser
         browser.close()
@@ -76,7 +76,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_file(browser: Browser) -> Iterator[Open]:
-    """Open a file in a window of its own."""
+    """Open a file in a new window."""
     contexts = []
 
     def open_watched(path: Path, scheme: str = "light") -> Watched:
@@ -101,7 +101,7 @@ def open_file(browser: Browser) -> Iterator[Open]:
 
 @pytest.fixture
 def show(open_file: Open, tmp_path: Path) -> Open:
-    """Make the page of a graph and open it."""
+    """Render the page of a graph and open it."""
 
     def show_graph(graph: Graph, scheme: str = "light") -> Watched:
         path = tmp_path / "fleet.html"
@@ -113,7 +113,7 @@ def show(open_file: Open, tmp_path: Path) -> Open:
 
 @pytest.fixture(scope="session")
 def artefacts() -> Path:
-    """Where screenshots are kept for people to look at."""
+    """The folder of screenshots, for people to look at."""
     folder = Path(os.environ.get("KEYFLEET_BUILD") or ".build") / "page"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

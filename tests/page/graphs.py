@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Graph documents of fleets of any size, with trouble that the tests know of."""
+"""Makes graph documents of fleets of any size, with known problems."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def secret(number: int, project: str, path: str, age: float = 20 * 86400, versio
 
 
 def vault(host: str, secrets: list[dict[str, Any]], projects: list[str], age: float = 120) -> dict[str, Any]:
-    """A vault that holds the current version of all secrets and synced `age` seconds ago."""
+    """Return a vault with the current version of all secrets, synced `age` seconds ago."""
     return {
         "id": f"{host}/shop",
         "host": host,
@@ -70,7 +70,7 @@ def vault(host: str, secrets: list[dict[str, Any]], projects: list[str], age: fl
 
 
 def healthy(hosts: int = 10, secrets: int = 12) -> Graph:
-    """A fleet with nothing to do; beyond 20 secrets it has four projects."""
+    """Return a fleet without problems; with more than 20 secrets it has four projects."""
     projects = [f"project-{number}" for number in range(4 if secrets > 20 else 1)]
     paths = ("/shop", "/shop/web", "/jobs", "/common")
     known = [
@@ -94,9 +94,12 @@ def healthy(hosts: int = 10, secrets: int = 12) -> Graph:
 
 
 def troubled(hosts: int = 10, secrets: int = 12) -> Graph:
-    """The same with: web1 to web3 behind on DB_PASSWORD for 2 hours, web5 stale for 5 intervals, web7 forbidden, web8
-    without API_KEY, web9 silent for 3 days, and SMTP_PASSWORD gone but on web1 and web2. Large fleets have a few more
-    hosts behind."""
+    """Return the same fleet with problems.
+
+    web1 to web3 are behind on DB_PASSWORD for 2 hours, web5 is stale for 5 intervals, web7 is forbidden, web8 lacks
+    API_KEY, web9 is silent for 3 days, and SMTP_PASSWORD is deleted but still on web1 and web2. In large fleets, more
+    hosts are behind.
+    """
     graph = healthy(hosts, secrets)
     vaults = graph["vaults"]
     graph["secrets"][0]["updated_at"] = format_time(NOW - 2 * 3600 - 60)
@@ -134,7 +137,7 @@ HOSTILE = (
 
 
 def hostile() -> Graph:
-    """A troubled fleet whose names are attempts to be more than text."""
+    """Return a fleet with problems whose names try to inject markup."""
     graph = troubled()
     for one, name in zip(graph["vaults"], HOSTILE):
         one.update(host=name, job=f"{HOSTILE[0]} job", message=HOSTILE[2], id=name)

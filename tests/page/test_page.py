@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report page in a real Chromium: no request, its policy, mouse, keyboard and paper."""
+"""The report page in a real Chromium: requests, policy, mouse, keyboard and print."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def html_of(graph: Graph) -> str:
 
 
 def texts(found: Locator) -> list[str]:
-    """The texts of elements, also of those that the browser does not render because they are far from the window."""
+    """Return the texts of elements, including elements that are too far from the window to be rendered."""
     return [" ".join(text.split()) for text in found.all_text_contents()]
 
 
 def use_everything(page: Watched) -> None:
-    """Touch every kind of control."""
+    """Use every kind of control."""
     tab = page.tab
     for text in ('"*1*" e(', "</script>", ""):
         page.filter(text)
@@ -62,7 +62,7 @@ def use_everything(page: Watched) -> None:
 @pytest.mark.parametrize("fleet", FLEETS)
 def test_page_makes_no_request_and_obeys_its_policy(fleet: str, scheme: str, show: Open, artefacts: Path) -> None:
     page = show(FLEETS[fleet](), scheme)
-    page.tab.set_viewport_size({"width": 1280, "height": 2600})  # so that all rows that are visible are rendered
+    page.tab.set_viewport_size({"width": 1280, "height": 2600})  # so that all visible rows are rendered
     page.tab.screenshot(path=artefacts / f"{fleet}-{scheme}.png", full_page=True)
     use_everything(page)
     page.tab.emulate_media(media="print")
@@ -81,13 +81,13 @@ def test_page_makes_no_request_and_obeys_its_policy(fleet: str, scheme: str, sho
         ("<script>alert(1)</script>", "script-src-elem inline"),
     ],
 )
-def test_harm_on_a_page_is_noticed(harm: str, noticed: str, open_file: Open, tmp_path: Path) -> None:
+def test_forbidden_actions_of_a_page_are_recorded(harm: str, noticed: str, open_file: Open, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
     path.write_text(html_of(healthy()).replace("<main>", f"<main>{harm}"), encoding="utf-8")
     assert any(noticed in one for one in open_file(path).harm_done())
 
 
-def test_policy_allows_only_its_own_style_and_script() -> None:
+def test_policy_allows_only_the_pages_own_style_and_script() -> None:
     html = html_of(troubled())
     policy = html.split('Content-Security-Policy" content="')[1].split('"')[0].replace("&#39;", "'")
     names = [rule.split()[0] for rule in policy.split("; ")]
@@ -101,7 +101,7 @@ def test_policy_allows_only_its_own_style_and_script() -> None:
 
 def test_hostile_names_stay_text(show: Open) -> None:
     page = show(hostile())
-    # Half a character is replaced, and what would turn the text around is spelled out.
+    # A lone surrogate is replaced, and a character that reverses the direction of text is shown as its code.
     names = {name.replace("\ud800", "\ufffd").replace("\u202e", "\\u202e") for name in HOSTILE}
     assert set(page.hosts()) == names
     assert names <= set(page.secrets())
@@ -119,7 +119,7 @@ def test_hostile_names_stay_text(show: Open) -> None:
     assert page.tab.locator("*").evaluate_all(handlers) == []
 
 
-def test_summary_names_what_needs_attention_and_finds_it(show: Open) -> None:
+def test_summary_links_to_rows_that_need_attention(show: Open) -> None:
     page = show(troubled())
     assert page.tab.locator("#attention li > bdi").all_inner_texts() == [
         "3 of 10 hosts are behind on DB_PASSWORD for 2 h: web1, web2, web3",
@@ -203,7 +203,7 @@ def test_a_secret_that_was_created_again_is_behind(show: Open) -> None:
     assert page.row("matrix", "web4").locator(".mark").first.get_attribute("data-lag") == "↻"
 
 
-def test_details_give_the_place_of_secrets_with_one_name(show: Open) -> None:
+def test_details_show_the_place_of_secrets_with_equal_names(show: Open) -> None:
     graph = troubled()
     graph["secrets"].append({**graph["secrets"][0], "path": "/elsewhere"})
     for vault in graph["vaults"]:
@@ -302,7 +302,7 @@ def test_details_hide_with_their_row(show: Open) -> None:
 def test_a_click_on_a_heading_sorts(table: str, column: str, first: list[str], last: str, show: Open) -> None:
     page = show(troubled())
     rows = getattr(page, table)
-    # By name before, because rows that are equal keep their order.
+    # First by name, because equal rows keep their order.
     page.tab.locator(f"#{table} thead button").first.click()
     heading = page.tab.locator(f"#{table} thead th", has_text=column).first
     if column not in ("Host", "Secret"):
@@ -369,7 +369,7 @@ def test_without_a_script_the_rows_are_shown(browser: Browser, tmp_path: Path) -
     context.close()
 
 
-def test_the_theme_is_that_of_the_system(show: Open) -> None:
+def test_the_theme_follows_the_system(show: Open) -> None:
     page = show(healthy(), "dark")
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = page.tab.evaluate(ground)
@@ -377,7 +377,7 @@ def test_the_theme_is_that_of_the_system(show: Open) -> None:
     assert page.tab.evaluate(ground) != dark
 
 
-def test_paper_has_all_rows_and_no_controls(show: Open) -> None:
+def test_print_has_all_rows_and_no_controls(show: Open) -> None:
     page = show(troubled(60, 12), "dark")
     page.filter("web")
     page.tab.emulate_media(media="print")
@@ -388,7 +388,7 @@ def test_paper_has_all_rows_and_no_controls(show: Open) -> None:
       (one) => one.scrollHeight > one.clientHeight || one.scrollWidth > one.clientWidth).length"""
     assert page.tab.locator(".box").evaluate_all(cut) == 0
     assert page.tab.locator("#shown").inner_text() == "3 of 12 secrets, 60 of 60 hosts"
-    # The hosts of a sentence are printed, although its details are closed.
+    # The hosts of a summary line are printed, although its details are closed.
     closed = page.tab.locator("details:not([open])", has_text="more secrets")
     assert (closed.bounding_box() or {})["height"] > (closed.locator("summary").bounding_box() or {})["height"]
 
@@ -427,7 +427,7 @@ def test_a_large_fleet_fits_and_the_filter_answers_at_once(show: Open) -> None:
       return Math.max(...["", text].map((value) =>
         Math.min(...times.filter(([of]) => of === value).map(([, time]) => time))));
     }"""
-    # The best of five: other tests use the processors too.
+    # The best of five, because other tests use the processors too.
     slowest = {text: shown.tab.evaluate(took, text) for text in ("web1", "_KEY", "behind")}
     print(f"{size} bytes, made and loaded in {time.monotonic() - started:.2f} s, loaded in {loaded:.0f} ms, {slowest}")
     assert max(slowest.values()) < SLOWEST_FILTER
@@ -439,7 +439,7 @@ def test_a_large_fleet_fits_and_the_filter_answers_at_once(show: Open) -> None:
     assert shown.hosts() == ["web1000"]
 
 
-def test_secrets_that_a_host_made_up_do_not_swell_the_page() -> None:
+def test_secrets_invented_by_a_host_do_not_grow_the_page() -> None:
     graph = healthy(10, 6000)
     for vault in graph["vaults"][1:]:
         vault["holds"] = vault["holds"][:10]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the page is made from: the states of secrets and hosts, and the summary; no browser is needed."""
+"""The data of the page, without a browser: the states of secrets and hosts, and the summary."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def texts(graph: Graph) -> list[str]:
 
 
 def counts(graph: Graph) -> Counter[str]:
-    """How many pairs of a host and a secret have which state."""
+    """Count the pairs of a host and a secret by state."""
     found: Counter[str] = Counter()
     for host in view_of(graph).hosts:
         found.update(host.counts)
@@ -38,7 +38,7 @@ def test_a_fleet_without_trouble_is_up_to_date() -> None:
     assert {one.state for one in [*shown.hosts, *shown.secrets]} == {"ok"}
 
 
-def test_each_cell_has_the_state_that_fits() -> None:
+def test_each_cell_has_its_state() -> None:
     assert counts(troubled()) == {"behind": 3, "missing": 1, "gone": 2, "stale": 22, "current": 84}
 
 
@@ -104,14 +104,14 @@ def test_unused_secrets_and_unlisted_places_are_reported() -> None:
     assert [secret.name for secret in view_of(graph).secrets if secret.state == "unused"] == ["SESSION_KEY"]
 
 
-def test_an_unlisted_version_is_neither_current_nor_good_news() -> None:
+def test_an_unlisted_version_does_not_count_as_current() -> None:
     graph = healthy(2, 3)
     graph["secrets"][0]["updated_at"] = None
     assert counts(graph) == {"unknown": 2, "current": 4}
     assert texts(graph) == ["1 secret has a version unknown to Infisical"]
 
 
-def test_an_unlisted_place_is_not_good_news() -> None:
+def test_an_unlisted_place_is_not_reported_as_up_to_date() -> None:
     graph = healthy()
     place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": format_time(1)}
     graph["sources"] = [{**place, "problem": "forbidden"}]
@@ -120,7 +120,7 @@ def test_an_unlisted_place_is_not_good_news() -> None:
     assert "up to date" in fleet_page.page(view_of(healthy()))
 
 
-def test_contents_of_a_vault_that_cannot_be_opened_are_stale() -> None:
+def test_contents_of_an_unreadable_vault_are_stale() -> None:
     graph = healthy(1, 1)
     graph["vaults"][0]["problem"] = "The key is not there."
     assert counts(graph) == {"stale": 1}
@@ -224,5 +224,5 @@ def test_the_same_graph_gives_the_same_page() -> None:
     ("seconds", "text"),
     [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172800, "2 d")],
 )
-def test_durations_have_at_least_two_of_their_unit(seconds: float, text: str) -> None:
+def test_a_duration_is_at_least_two_of_its_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text

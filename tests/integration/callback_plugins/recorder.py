@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A callback that writes what callbacks are shown, a JSON line for each event, to the file $KEYFLEET_RECORD."""
+"""A callback that writes each event as a line of JSON to the file $KEYFLEET_RECORD."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ name: recorder
 type: aggregate
 short_description: Write results as JSON lines
 description:
-  - Writes every result that callbacks are shown.
+  - Writes every result that callbacks receive.
 """
 
 
@@ -63,5 +63,5 @@ class CallbackModule(CallbackBase):
 
 
 def _part(result: Any, name: str) -> Any:
-    # ansible-core 2.18 has these with a leading underscore only.
+    # ansible-core 2.18 has only these attributes with a leading underscore.
     return getattr(result, name) if hasattr(result, name) else getattr(result, f"_{name}")
