@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shared by all tests: where plain pytest finds the collection, and the tests that need root."""
+"""Shared by all tests: how plain pytest finds the collection, and which tests need root."""
 
 from __future__ import annotations
 

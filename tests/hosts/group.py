@@ -236,7 +236,7 @@ def _tidy() -> None:
 
 
 def groups() -> list[Group]:
-    """Return all groups of this machine, also those of other checkouts."""
+    """Return all groups on this machine, including the groups of other checkouts."""
     return [Group(path.name) for path in sorted(ROOM.glob("[!.]*")) if path.is_dir()]
 
 

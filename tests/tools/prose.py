@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Collects the project's prose with its places, and checks its spelling and wording: prose.py check [FOLDER ...]."""
+"""Collects the project's prose, and checks its spelling and wording: prose.py check [FOLDER or FILE ...]."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from pathlib import Path
 
 import yaml
 
-# What make check reads; add a folder when it is clean.
-CLEAN = ("docs/docsite", "extensions", "playbooks", "requirements", "roles")
+# The folders and files that make check reads; add a folder when it is clean.
+CLEAN = (
+    *("docs/docsite", "extensions", "playbooks", "requirements", "roles", "meta", "changelogs/fragments", ".github"),
+    *("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "README.md", "galaxy.yml", "Makefile", "pyproject.toml"),
+    *("tests/dev_server", "tests/hosts", "tests/tools", "tests/demo", "tests/page", "tests/systemd", "tests/conftest.py"),
+    *("tests/bench/bench.py", "tests/bench/rollout.py", "tests/bench/row.py", "tests/integration/callback_plugins"),
+)
 # Pattern, better wording. A blank in a pattern matches a line break too.
 PATTERNS = [
     (r"(?<!there )\b(is|are|was|were) no (?!longer|more|less|later|earlier|fewer|better|worse|different)", "is not a"),
@@ -39,7 +44,7 @@ PATTERNS = [
     (r"\b(is|was|are) meant(?=[.,;:])|\bthat (is|was) meant\b", "intended"),
 ]
 RULES = [(re.compile(pattern, re.IGNORECASE), better) for pattern, better in PATTERNS]
-# Files with words of correct English that a pattern finds there.
+# (file, words) of correct English that a pattern finds.
 ALLOWED: set[tuple[str, str]] = set()
 SKIPPED = {".git", ".build", ".cache", "recordings", "__pycache__", "output", "prose.py"}
 LICENCE = re.compile(r"Copyright \(c\)|GNU General Public|SPDX-License|noqa|type: ignore")
