@@ -81,16 +81,16 @@ AESGCM(key).decrypt(b"n" * 12, AESGCM(key).encrypt(b"n" * 12, json.dumps(answer.
 
 def rows() -> list[Row]:
     """Return the rows of the table, or print why this machine cannot boot hosts and return none."""
-    from hosts.group import Group, Wanted
-    from hosts.machine import Process, missing
+    from hosts.group import Group, HostSpec
+    from hosts.machine import Process, find_obstacle
     from hosts.network import CONTROLLER
 
-    reason = missing()
+    reason = find_obstacle()
     if reason:
         print(f"Skipping the rollout: {reason}.")
         return []
     names = [f"host{number}" for number in range(1, NUMBER + 1)]
-    wanted = [Wanted(name, ("bookworm", "trixie")[number % 2]) for number, name in enumerate(names)]
+    wanted = [HostSpec(name, ("bookworm", "trixie")[number % 2]) for number, name in enumerate(names)]
     owner = Process.of(os.getpid())
     with Group(f"bench-{os.getpid()}") as group, tempfile.TemporaryDirectory(prefix="bench_") as folder:
         inventory = group.up(wanted, owner)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import fleet
 from dev_server.client import DevServer
-from steps import changed_of, expect, login, play
+from steps import count_changed, expect, login, play
 
 COLLECTION = Path(__file__).resolve().parents[2]
 PROJECT, ENVIRONMENT, SECRET_PATH = "demo-project", "dev", "/quickstart"
@@ -82,7 +82,7 @@ class Demo:
     def quickstart(self, step: str, *, changed: int) -> None:
         rendered = self.folder / "quickstart.env"
         output = self.play(step, "keyfleet.infisical.quickstart", "-e", f"quickstart_file={rendered}")
-        expect(step, "changed", changed_of(output), changed)
+        expect(step, "changed", count_changed(output), changed)
         expect(step, "secrets in the template", len(rendered.read_text("utf-8").splitlines()), len(FIRST))
 
     def sync(
@@ -97,9 +97,9 @@ class Demo:
         place = ["-e", f"sync_folder={self.folder}", "-e", f"sync_path={SECRET_PATH}"]
         output = self.play(step, "keyfleet.infisical.sync", *place, *options)
         for word, names in (("created", created), ("updated", updated), ("deleted", deleted)):
-            expect(step, word, told(output, word).split(), sorted(names))
-        expect(step, "unchanged", told(output, "unchanged"), str(unchanged))
-        expect(step, "changed", changed_of(output), int(any((created, updated, deleted))))
+            expect(step, word, find_result(output, word).split(), sorted(names))
+        expect(step, "unchanged", find_result(output, "unchanged"), str(unchanged))
+        expect(step, "changed", count_changed(output), int(any((created, updated, deleted))))
 
     def change_the_server(self) -> None:
         print("\n== On the server: change GREETING, delete FEATURE_FLAGS, add LOG_LEVEL", flush=True)
@@ -124,7 +124,7 @@ class Demo:
         return play(step, playbook, *own, *options, **about)
 
 
-def told(output: str, word: str) -> str:
+def find_result(output: str, word: str) -> str:
     """Return the text that the playbook sync.yml prints after a word."""
     found = re.search(rf'"{word}: ([^"]*)"', output)
     if found is None:

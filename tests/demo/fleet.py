@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from steps import changed_of, expect, login, play
+from steps import count_changed, expect, login, play
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "tools")]
@@ -56,11 +56,11 @@ VARIABLES: dict[str, Any] = {
 def run(folder: Path) -> None:
     """Run this part, or print in one line why this machine cannot boot hosts."""
     try:
-        from hosts.machine import missing
+        from hosts.machine import find_obstacle
     except ImportError:
         print("\nSkipping the rollout to two hosts: it needs a checkout of the repository.")
         return
-    reason = missing()
+    reason = find_obstacle()
     if reason:
         print(f"\nSkipping the rollout to two hosts: {reason}.")
         return
@@ -87,14 +87,14 @@ class _Rollout:
             expect(step, f"secrets in the vault of {host}", self.status(host)["secrets"], 2)
             expect(step, f"lines in {FILE} of {host}", len(self.delivered(host)), 2)
         again = "The same again"
-        expect(again, "changed", changed_of(self.play(again, "keyfleet.infisical.rollout")), 0)
+        expect(again, "changed", count_changed(self.play(again, "keyfleet.infisical.rollout")), 0)
         print("\n== On the server: change DB_PASSWORD", flush=True)
         self.put("DB_PASSWORD", "second password")
         report = "Report the hosts that are behind"
         behind = f"{len(HOSTS)} of {len(HOSTS)} hosts are behind on DB_PASSWORD"
         expect(report, behind, behind in self.report(report), True)
         now = "Sync the hosts now (their timers would do so within a day)"
-        expect(now, "changed", changed_of(self.play(now, "keyfleet.infisical.sync_now")), len(HOSTS))
+        expect(now, "changed", count_changed(self.play(now, "keyfleet.infisical.sync_now")), len(HOSTS))
         for host in HOSTS:
             expect(now, f"generation of the vault of {host}", self.status(host)["generation"], 2)
             expect(

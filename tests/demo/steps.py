@@ -52,7 +52,7 @@ def login(url: str, seed: Mapping[str, list[dict[str, str]]]) -> dict[str, str]:
     }
 
 
-def changed_of(output: str) -> int:
+def count_changed(output: str) -> int:
     """Return the number of changed tasks on all hosts, from a playbook's recap."""
     found = re.findall(r"\bchanged=(\d+)", output)
     if not found:

@@ -30,7 +30,7 @@ from .shapes import (
     show_tag,
     timestamp,
 )
-from .store import Approval, Draft, Folder, Import, Metadata, Project, Secret, Tag, new_id, normal_path, shuffled
+from .store import Approval, Draft, Folder, Import, Metadata, Project, Secret, Tag, new_id, normal_path, shuffle
 
 LONGEST_NAME = 500
 
@@ -304,7 +304,7 @@ def list_secrets(call: Call) -> Answer:
             show_secret(call, place, secret, view)
             for place in places
             if may_see(call, place)
-            for secret in shuffled(place.folder.secrets)
+            for secret in shuffle(place.folder.secrets)
             if has_tag(secret, slugs) and has_metadata(secret, metadata)
         ]
     }
@@ -312,7 +312,7 @@ def list_secrets(call: Call) -> Answer:
         body["imports"] = [
             show_import(call, place.linked(link, target), view)
             for place in (places if imports else [])
-            for link, target in project.imported(place.folder)
+            for link, target in project.find_imports(place.folder)
         ]
     return Answer(body, with_etag=True)
 
@@ -330,7 +330,7 @@ def get_secret(call: Call) -> Answer:
         require_environment(call, call.store.project(scope.project), scope.environment)
     place = open_place(call, scope, "GetSecretByName", read_action(call))
     # The folder's own secret wins over imported secrets, and the last import over earlier imports.
-    linked = [place.linked(*pair) for pair in place.project.imported(place.folder)] if imports else []
+    linked = [place.linked(*pair) for pair in place.project.find_imports(place.folder)] if imports else []
     for candidate in (place, *reversed(linked)):
         for secret in candidate.folder.named(key):
             value = secret.value if version is None else secret.value_of(version)

@@ -20,7 +20,7 @@ from aiohttp import web
 from . import control
 from .api import find_route
 from .calls import Answer, Call, Route
-from .faults import KINDS, Cut, Fault, Faults, body_of
+from .faults import KINDS, Cut, Fault, Faults, get_body
 from .profiles import Profile
 from .refusals import Conclusion, Refusal
 from .seed import Node, World, build
@@ -104,7 +104,7 @@ class Server:
         body = await request.read()
         if raw_path.startswith(control.PREFIX):
             return control.serve(self, request.method, raw_path, body)
-        entry = Entry(len(self.log) + 1, request.method, raw_path, query, masked(body))
+        entry = Entry(len(self.log) + 1, request.method, raw_path, query, mask_body(body))
         self.log.append(entry)
         exchange = Exchange(self, request, entry, body)
         fault = self.faults.take(request.method, raw_path)
@@ -152,7 +152,7 @@ class Exchange:
             return self.say(refusal, headers)
         response = self.server.render(answer.status, answer.body, headers)
         if answer.with_etag and self.with_etags:
-            etag = '"' + hashlib.sha256(body_of(response)).hexdigest()[:32] + '"'
+            etag = '"' + hashlib.sha256(get_body(response)).hexdigest()[:32] + '"'
             if self.request.headers.get("If-None-Match") in (etag, f"W/{etag}"):
                 self.entry.returned_values = False
                 response = web.Response(status=304, headers=headers)
@@ -174,7 +174,7 @@ class Exchange:
             route,
             segments,
             self.entry.query,
-            self.parsed_body(),
+            self.parse_body(),
             identity,
         )
         answer = route.handler(call)
@@ -204,7 +204,7 @@ class Exchange:
                 headers["retry-after"] = str(seconds)
             raise Refusal(Conclusion.RATE_LIMITED, seconds=seconds)
 
-    def parsed_body(self) -> Any:
+    def parse_body(self) -> Any:
         if len(self.body) > BODY_LIMIT:
             raise Refusal(Conclusion.TOO_LARGE)
         if not self.body or self.entry.method == "GET":
@@ -237,7 +237,7 @@ class Exchange:
         control.drop_secret(self.server, secret)
 
 
-def masked(body: bytes) -> Any:
+def mask_body(body: bytes) -> Any:
     """Return a request's body for the log, with asterisks for values, client secrets and tokens."""
 
     def mask(part: Any) -> Any:

@@ -56,7 +56,7 @@ def read_seed(path: Path | None) -> Any:
         raise BadInput(f"--seed {path}: is not JSON: {error}") from None
 
 
-def tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+def load_tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     certificate, key = options.tls_cert, options.tls_key
     if options.self_signed and (certificate or key):
         raise BadInput("--self-signed cannot be used with --tls-cert or --tls-key")
@@ -89,7 +89,7 @@ def write_ready_file(path: Path, url: str, profile: str) -> None:
     draft.replace(path)
 
 
-async def outages_of(
+async def run_outages(
     runner: web.AppRunner, site: web.TCPSite, context: ssl.SSLContext | None, switches: asyncio.Queue[bool]
 ) -> None:
     """Refuse connections after each False in the queue, accept them after each True; keep the stored data."""
@@ -128,7 +128,7 @@ async def run(server: Server, options: argparse.Namespace, context: ssl.SSLConte
         if options.ready_file:
             write_ready_file(options.ready_file, url, server.profile.name)
         print(f"Listening on {url} (profile {server.profile.name})", flush=True)
-        outages = asyncio.create_task(outages_of(runner, site, context, switches))
+        outages = asyncio.create_task(run_outages(runner, site, context, switches))
         await ended.wait()
         outages.cancel()
     except OSError as error:
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             server = Server(PROFILES[options.profile], seed)
         except SeedError as error:
             raise BadInput(f"--seed {options.seed}: {error}") from None
-        asyncio.run(run(server, options, tls_context(options)))
+        asyncio.run(run(server, options, load_tls_context(options)))
     except BadInput as error:
         # Not parser.error, which would print the usage before the message.
         command.exit(2, f"{command.prog}: error: {error}\n")

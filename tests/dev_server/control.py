@@ -122,14 +122,14 @@ def show_folder(folder: Folder) -> dict[str, Any]:
 def put_secret(server: Server, node: Node) -> dict[str, Any]:
     """Store a secret without the API. With `repeat`, add it even if the name exists."""
     node.fields(FAULT_FIELDS["write_first"])
-    project = chosen_project(server, node)
+    project = find_project(server, node)
     seed_secret(node, project, server.clock(), replace=node.get("repeat").value is not True)
     return {}
 
 
 def drop_secret(server: Server, node: Node) -> dict[str, Any]:
     node.fields(FAULT_FIELDS["delete_first"])
-    project = chosen_project(server, node)
+    project = find_project(server, node)
     environment = node.known("environment", project.environments, "environment")
     folder = project.find_folder(environment, node.path("path", "/"))
     return {"deleted": len(folder.drop([node.filled("key")])) if folder else 0}
@@ -137,7 +137,7 @@ def drop_secret(server: Server, node: Node) -> dict[str, Any]:
 
 def delete_environment(server: Server, node: Node) -> dict[str, Any]:
     """Delete an environment. With `cached`, lists still return its secrets until a call without `cached`."""
-    project = chosen_project(server, node.fields("project environment cached"))
+    project = find_project(server, node.fields("project environment cached"))
     slug = node.known("environment", {**project.environments, **project.cached}, "environment")
     gone = project.environments.pop(slug, None) or project.cached[slug]
     project.cached.pop(slug, None)
@@ -146,7 +146,7 @@ def delete_environment(server: Server, node: Node) -> dict[str, Any]:
     return {}
 
 
-def chosen_project(server: Server, node: Node) -> Project:
+def find_project(server: Server, node: Node) -> Project:
     projects = server.world.store.projects
     return projects[node.known("project", projects, "project")]
 

@@ -83,7 +83,7 @@ async def answer_redirect(exchange: Exchange, fault: Fault) -> web.StreamRespons
 
 async def answer_malformed(exchange: Exchange, fault: Fault) -> web.StreamResponse:
     whole = exchange.handle()
-    half = body_of(whole)[: len(body_of(whole)) // 2]
+    half = get_body(whole)[: len(get_body(whole)) // 2]
     return web.Response(status=fault.status or whole.status, body=half, content_type="application/json")
 
 
@@ -95,7 +95,7 @@ async def cut_before(exchange: Exchange, fault: Fault) -> web.StreamResponse:
 
 async def cut_middle(exchange: Exchange, fault: Fault) -> web.StreamResponse:
     whole = exchange.handle()
-    body = body_of(whole)
+    body = get_body(whole)
     response = web.StreamResponse(status=whole.status, headers={"Content-Type": "application/json"})
     response.content_length = len(body)
     await response.prepare(exchange.request)
@@ -135,7 +135,7 @@ class Cut(web.Response):
     """A response whose connection was closed before its first byte."""
 
 
-def body_of(response: web.Response) -> bytes:
+def get_body(response: web.Response) -> bytes:
     return response.body if isinstance(response.body, bytes) else b""
 
 

@@ -61,7 +61,7 @@ def show_token(token: Token, **more: Any) -> Answer:
     )
 
 
-def managed(call: Call, action: str) -> Identity:
+def find_managed(call: Call, action: str) -> Identity:
     """Return the identity named in the path, if the caller may manage it."""
     if call.identity is None or not call.identity.manages_identities:
         call.forbid(action, "identity")
@@ -73,7 +73,7 @@ def managed(call: Call, action: str) -> Identity:
 
 
 def create_client_secret(call: Call) -> Answer:
-    identity = managed(call, "create")
+    identity = find_managed(call, "create")
     reader = Reader(call.body)
     description, uses, ttl = reader.text("description", ""), reader.whole("numUsesLimit"), reader.whole("ttl")
     reader.check()
@@ -84,12 +84,12 @@ def create_client_secret(call: Call) -> Answer:
 
 
 def list_client_secrets(call: Call) -> Answer:
-    identity = managed(call, "read")
+    identity = find_managed(call, "read")
     return Answer({"clientSecretData": [show_client_secret(identity, one) for one in identity.client_secrets]})
 
 
 def revoke_client_secret(call: Call) -> Answer:
-    identity = managed(call, "delete")
+    identity = find_managed(call, "delete")
     for one in identity.client_secrets:
         if one.id == call.segments["secret"]:
             one.revoked, one.updated = True, call.store.clock()
@@ -114,7 +114,7 @@ def show_client_secret(identity: Identity, one: ClientSecret) -> dict[str, Any]:
 
 def attach_token_method(call: Call) -> Answer:
     """Turn on token auth for an identity. The limits of its tokens do not change."""
-    identity, now = managed(call, "edit"), timestamp(call.store.clock())
+    identity, now = find_managed(call, "edit"), timestamp(call.store.clock())
     return Answer(
         {
             "identityTokenAuth": {
@@ -133,7 +133,7 @@ def attach_token_method(call: Call) -> Answer:
 
 
 def create_token(call: Call) -> Answer:
-    identity = managed(call, "create")
+    identity = find_managed(call, "create")
     reader = Reader(call.body)
     name = reader.text("name", "")
     reader.check()
@@ -160,7 +160,7 @@ def create_token(call: Call) -> Answer:
 
 
 def show_method(call: Call) -> Answer:
-    identity = managed(call, "read")
+    identity = find_managed(call, "read")
     lockout = call.directory.lockout
     return Answer(
         {
@@ -186,7 +186,7 @@ def show_method(call: Call) -> Answer:
 
 
 def clear_lockouts(call: Call) -> Answer:
-    identity = managed(call, "edit")
+    identity = find_managed(call, "edit")
     locked = identity.locked_until > call.store.clock()
     identity.locked_until, identity.bad_secrets = 0.0, 0
     return Answer({"deleted": int(locked)})

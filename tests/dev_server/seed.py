@@ -209,28 +209,28 @@ def build_project(node: Node, now: float) -> Project:
         slug = item.fields("slug name color").filled("slug")
         project.tags.append(Tag(new_id(), slug, item.text("name", slug), item.text("color", ""), now))
     for item in node.each("folders"):
-        seeded_environment(item.fields("environment path"), project).make(item.path("path"))
+        find_environment(item.fields("environment path"), project).make(item.path("path"))
     for item in node.each("secrets"):
         item.fields(SECRET_FIELDS)
         put_secret(item, project, now)
     for item in node.each("imports"):
         item.fields("environment path from_environment from_path")
-        folder = seeded_environment(item, project).make(item.path("path", "/"))
+        folder = find_environment(item, project).make(item.path("path", "/"))
         source = item.known("from_environment", project.environments, "environment")
         folder.imports.append(Import(source, item.path("from_path", "/"), now))
     for item in node.each("approvals"):
         item.fields("environment path")
-        seeded_environment(item, project).protected_paths.append(item.path("path", "/"))
+        find_environment(item, project).protected_paths.append(item.path("path", "/"))
     return project
 
 
-def seeded_environment(node: Node, project: Project) -> Environment:
+def find_environment(node: Node, project: Project) -> Environment:
     return project.environments[node.known("environment", project.environments, "environment")]
 
 
 def put_secret(node: Node, project: Project, now: float, replace: bool = False) -> None:
     """Add the secret of a node and its folder; with `replace`, first remove all secrets with its name."""
-    folder = seeded_environment(node, project).make(node.path("path", "/"))
+    folder = find_environment(node, project).make(node.path("path", "/"))
     tags = {tag.slug: tag for tag in project.tags}
     slugs = node.each("tags")
     for slug in slugs:
@@ -241,7 +241,7 @@ def put_secret(node: Node, project: Project, now: float, replace: bool = False) 
         node.text("value"),
         node.text("comment", "") if node.has("comment") else None,
         tuple(tags[slug.value] for slug in slugs) if node.has("tags") else None,
-        tuple(seeded_metadata(item) for item in node.each("metadata")) if node.has("metadata") else None,
+        tuple(read_metadata(item) for item in node.each("metadata")) if node.has("metadata") else None,
         node.flag("skip_multiline_encoding") if node.has("skip_multiline_encoding") else None,
         node.flag("rotated") if node.has("rotated") else None,
     )
@@ -251,7 +251,7 @@ def put_secret(node: Node, project: Project, now: float, replace: bool = False) 
         folder.put(draft, now)
 
 
-def seeded_metadata(node: Node) -> Metadata:
+def read_metadata(node: Node) -> Metadata:
     return Metadata(node.fields("key value encrypted").filled("key"), node.text("value"), node.flag("encrypted"))
 
 
@@ -271,7 +271,7 @@ def build_identity(node: Node, store: Store, now: float) -> Identity:
         node.text("name", client_id),
         client_id,
         [client_secret],
-        {project: seeded_grants(permissions, project, store) for project in permissions.value},
+        {project: read_grants(permissions, project, store) for project in permissions.value},
         node.number("token_ttl", 7200),
         node.number("token_max_ttl", 7200),
         node.number("token_uses", 0),
@@ -280,7 +280,7 @@ def build_identity(node: Node, store: Store, now: float) -> Identity:
     )
 
 
-def seeded_grants(permissions: Node, project: str, store: Store) -> tuple[Grant, ...]:
+def read_grants(permissions: Node, project: str, store: Store) -> tuple[Grant, ...]:
     node = permissions.get(project)
     if project not in store.projects:
         raise node.fail(f"project {project!r} does not exist")
@@ -288,16 +288,16 @@ def seeded_grants(permissions: Node, project: str, store: Store) -> tuple[Grant,
         return ROLES[node.value]
     items = permissions.each(project) if isinstance(node.value, list) else []
     if items and all(isinstance(item.value, dict) for item in items):
-        return tuple(seeded_grant(item) for item in items)
-    return (Grant(seeded_actions(node)),)
+        return tuple(read_grant(item) for item in items)
+    return (Grant(read_actions(node)),)
 
 
-def seeded_grant(node: Node) -> Grant:
+def read_grant(node: Node) -> Grant:
     node.fields("actions paths")
-    return Grant(seeded_actions(node.get("actions")), tuple(str(item.value) for item in node.each("paths")))
+    return Grant(read_actions(node.get("actions")), tuple(str(item.value) for item in node.each("paths")))
 
 
-def seeded_actions(node: Node) -> frozenset[str]:
+def read_actions(node: Node) -> frozenset[str]:
     if not isinstance(node.value, list) or not all(isinstance(word, str) and word in ACTIONS for word in node.value):
         raise node.fail(f"must be a role ({', '.join(ROLES)}) or a list of actions ({', '.join(sorted(ACTIONS))})")
     # The permission to read a value includes the permission to see the secret.

@@ -12,7 +12,7 @@ from typing import Any
 
 from .calls import Call
 from .refusals import Conclusion, Refusal
-from .store import Approval, Environment, Folder, Import, Project, Secret, Tag, new_id, shuffled
+from .store import Approval, Environment, Folder, Import, Project, Secret, Tag, new_id, shuffle
 
 HIDDEN = "<hidden-by-infisical>"
 
@@ -131,7 +131,7 @@ def show_secret(
 
 
 def show_import(call: Call, place: Place, view: View) -> dict[str, Any]:
-    secrets = shuffled(place.folder.secrets) if may_see(call, place) else []
+    secrets = shuffle(place.folder.secrets) if may_see(call, place) else []
     return {
         "secretPath": place.folder.path,
         "environment": place.environment.slug,

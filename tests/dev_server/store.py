@@ -193,12 +193,12 @@ class Project:
         known = self.environments.get(environment)
         return known.folders.get(normal_path(path)) if known else None
 
-    def imported(self, folder: Folder) -> list[tuple[Import, Folder]]:
+    def find_imports(self, folder: Folder) -> list[tuple[Import, Folder]]:
         """Return the existing folders that a folder imports, in the order of import."""
         found = ((link, self.find_folder(link.environment, link.path)) for link in folder.imports)
         return [(link, target) for link, target in found if target is not None]
 
-    def referred(self, reference: str, environment: str, path: str) -> tuple[str, str, str]:
+    def split_reference(self, reference: str, environment: str, path: str) -> tuple[str, str, str]:
         """Return environment, path and key of a reference in a secret of the given environment and path."""
         parts = reference.split(".")
         if len(parts) == 1:
@@ -220,7 +220,7 @@ class Project:
         """
 
         def resolve(match: re.Match[str]) -> str:
-            where, folder_path, key = self.referred(match[1], environment, path)
+            where, folder_path, key = self.split_reference(match[1], environment, path)
             folder = self.find_folder(where, folder_path)
             found = folder.named(key) if folder else []
             if not found or depth >= REFERENCE_DEPTH:
@@ -272,6 +272,6 @@ def lies_in(path: str, parent: str) -> bool:
     return path == parent or path.startswith(parent.rstrip("/") + "/")
 
 
-def shuffled(secrets: Iterable[Secret]) -> list[Secret]:
+def shuffle(secrets: Iterable[Secret]) -> list[Secret]:
     """Return the secrets in a fixed but arbitrary order, so that no client relies on the order."""
     return sorted(secrets, key=lambda secret: hashlib.sha256(secret.key.encode("utf-8", "replace")).digest())

@@ -7,7 +7,7 @@ Needs neither a container engine nor systemd on the machine itself. `python3 tes
 In a program with tests/ and tests/tools/ on its path:
 
     with Group(f"demo-{os.getpid()}") as group:
-        inventory = group.up([Wanted("web1", "bookworm"), Wanted("web2", "trixie")], Process.of(os.getpid()))
+        inventory = group.up([HostSpec("web1", "bookworm"), HostSpec("web2", "trixie")], Process.of(os.getpid()))
         with DevServer(seed=SEED, arguments=("--host", CONTROLLER)) as server:
             ...  # json.dumps(inventory) is a file for ansible-playbook -i
 """

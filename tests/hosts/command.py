@@ -16,7 +16,7 @@ from failure import Failure
 
 from . import group as groups
 from . import witness
-from .group import Group, Wanted
+from .group import Group, HostSpec
 from .host import Host
 from .machine import Process, in_host
 from .trees import SUITES, base_tree
@@ -93,7 +93,7 @@ def up(options: argparse.Namespace) -> None:
     wanted = []
     for text in options.hosts:
         name, suite, machine_id = (*text.split("=", 2), "", "")[:3]
-        wanted.append(Wanted(name, suite or SUITES[0], machine_id or None))
+        wanted.append(HostSpec(name, suite or SUITES[0], machine_id or None))
     _print(Group(options.group).up(wanted, _owner()))
 
 
@@ -132,7 +132,7 @@ def disks(options: argparse.Namespace) -> None:
 
 def watch(options: argparse.Namespace) -> None:
     hosts = Group(options.group).hosts()
-    status = witness.watched(hosts, options.words, options.printed, options.seen, options.apart)
+    status = witness.run_watched(hosts, options.words, options.printed, options.seen, options.apart)
     if status:
         raise SystemExit(status)
 

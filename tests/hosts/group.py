@@ -18,7 +18,7 @@ from failure import Failure
 
 from . import host, network
 from .host import Host
-from .machine import LOCK, NAME, ROOM, Process, held, missing, remove, run
+from .machine import LOCK, NAME, ROOM, Process, find_obstacle, hold_lock, remove, run
 from .server import GroupServer
 from .trees import USER, base_tree
 
@@ -26,7 +26,7 @@ KEY = ROOM / ".key"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class HostSpec:
     """A host to make: name, Debian release, and machine id (32 hexadecimal digits, or None for a random one)."""
 
     name: str
@@ -67,12 +67,12 @@ class Group:
                 return found
         raise Failure(f"host {name!r} of group {self.name!r} does not exist")
 
-    def up(self, wanted: Sequence[Wanted], owner: Process | None = None) -> dict[str, Any]:
+    def up(self, wanted: Sequence[HostSpec], owner: Process | None = None) -> dict[str, Any]:
         """Boot the missing hosts in parallel; return an Ansible inventory of the whole group.
 
         The group ends with the process `owner`, if given. If a host does not boot, all new hosts are removed.
         """
-        reason = missing()
+        reason = find_obstacle()
         if reason:
             raise Failure(reason)
         _check(wanted)
@@ -94,8 +94,8 @@ class Group:
                 raise
         return self.inventory()
 
-    def _reserve(self, wanted: Wanted) -> Host:
-        with held(LOCK):
+    def _reserve(self, wanted: HostSpec) -> Host:
+        with hold_lock(LOCK):
             taken = {found.number for group in groups() for found in group.hosts()}
             taken |= {int(label.removeprefix(host.LABEL)) for label in host.known_labels()}
             free = next((number for number in network.NUMBERS if number not in taken), None)
@@ -119,7 +119,7 @@ class Group:
 
     def serve(self, seed: str, arguments: Sequence[str] = (), owner: Process | None = None) -> dict[str, Any]:
         """Start the group's test server with a seed as JSON unless it runs; return its `url` and `control_url`."""
-        reason = missing()
+        reason = find_obstacle()
         if reason:
             raise Failure(reason)
         with self._changing(owner):
@@ -131,7 +131,7 @@ class Group:
         if owner and not owner.alive():
             raise Failure("the owner of these hosts has ended")
         with self._held():
-            with held(LOCK):
+            with hold_lock(LOCK):
                 (self.folder / "hosts").mkdir(parents=True, exist_ok=True)
                 (self.folder / "cp").mkdir(exist_ok=True)
                 if owner:
@@ -148,7 +148,7 @@ class Group:
     def _held(self) -> Iterator[None]:
         # Beside the folder, because the lock is held while the folder is removed.
         lock = ROOM / f".{self.name}.lock"
-        with held(lock):
+        with hold_lock(lock):
             try:
                 yield
             finally:
@@ -158,7 +158,7 @@ class Group:
 
     def _leave(self) -> None:
         """Remove the group if it has neither a host nor a running server."""
-        with held(LOCK):
+        with hold_lock(LOCK):
             process = self.server.process()
             if not self.hosts() and not (process and process.alive()):
                 remove(self.folder)
@@ -209,7 +209,7 @@ class Group:
         }
 
 
-def _check(wanted: Sequence[Wanted]) -> None:
+def _check(wanted: Sequence[HostSpec]) -> None:
     names = [each.name for each in wanted]
     for each in wanted:
         if not NAME.fullmatch(each.name) or "_" in each.name:
@@ -224,7 +224,7 @@ def _check(wanted: Sequence[Wanted]) -> None:
 
 def _tidy() -> None:
     """Remove the bridge, key and lock of the groups if no group is left."""
-    with held(LOCK):
+    with hold_lock(LOCK):
         if groups():
             return
         network.remove_bridge()
@@ -253,7 +253,7 @@ def sweep(everything: bool = False) -> list[str]:
             gone.append(group.name)
     if not ROOM.exists() and not host.known_labels():
         return gone
-    with held(LOCK):
+    with hold_lock(LOCK):
         remembered = {found.label for group in groups() for found in group.hosts()}
         for label in sorted(host.known_labels() - remembered):
             host.remove_forgotten(label)

@@ -18,7 +18,7 @@ from pathlib import Path
 from failure import Failure
 
 from . import network
-from .machine import ROOM, Cgroup, Process, find, in_host, remove, run, until
+from .machine import ROOM, Cgroup, Process, find, in_host, remove, run, wait_until
 from .trees import USER
 
 LABEL = "kfhost"
@@ -127,7 +127,7 @@ class Host:
             failed = self.run("systemctl", "list-units", "--failed", "--plain", "--no-legend")
             raise Failure(f"{self.name} has booted with failed units: {failed}")
         # All units run; now check that ssh answers from outside.
-        if not until(lambda: network.answers(self.address), max(1.0, deadline - time.monotonic())):
+        if not wait_until(lambda: network.answers(self.address), max(1.0, deadline - time.monotonic())):
             raise Failure(f"{self.name} has booted, but ssh does not answer at {self.address}")
 
     def run(self, *command: str) -> str:
@@ -183,7 +183,7 @@ class Host:
         if keeper and keeper.alive() and keeper.pid != os.getpid():
             # Kill the whole process group, since a process may not have joined the control group yet.
             os.killpg(keeper.pid, signal.SIGKILL)
-            until(lambda: not keeper.alive(), 5)
+            wait_until(lambda: not keeper.alive(), 5)
         self.cgroup.remove()
         network.disconnect(self.label)
         self._remove_files_of_nspawn()

@@ -35,7 +35,7 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SECONDS_TO_END = 15.0
 
 
-def missing() -> str | None:
+def find_obstacle() -> str | None:
     """Return in one line why this machine cannot boot hosts, or None if it can."""
     if os.geteuid() != 0:
         return "systemd hosts can be booted by root only"
@@ -64,7 +64,7 @@ def run(*command: object, check: bool = True, text: str | None = None) -> str:
     return done.stdout
 
 
-def until(true: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool:
+def wait_until(true: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool:
     """Wait until a condition is true; return False after so many seconds."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -75,7 +75,7 @@ def until(true: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold a lock file. The holder may remove it; a waiting process then locks the new file."""
     while True:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,9 +153,9 @@ class Process:
     def end(self, number: int = signal.SIGTERM, seconds: float = SECONDS_TO_END) -> None:
         """Send a signal, and kill the process if it does not end in time."""
         self.send(number)
-        if not until(lambda: not self.alive(), seconds):
+        if not wait_until(lambda: not self.alive(), seconds):
             self.send(signal.SIGKILL)
-            until(lambda: not self.alive(), seconds)
+            wait_until(lambda: not self.alive(), seconds)
 
 
 def _mounts_below(folder: Path) -> list[Path]:
@@ -228,9 +228,9 @@ class Cgroup:
 
     def remove(self) -> None:
         """Kill every process in the control group, and remove it."""
-        if not until(self._killed, SECONDS_TO_END):
+        if not wait_until(self._killed, SECONDS_TO_END):
             raise Failure(f"these processes do not die: {self.processes()}")
-        if not until(self._removed, SECONDS_TO_END):
+        if not wait_until(self._removed, SECONDS_TO_END):
             raise Failure(f"these control groups cannot be removed: {[str(path) for path in self.folders]}")
 
     def _killed(self) -> bool:

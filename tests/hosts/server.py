@@ -14,7 +14,7 @@ from typing import Any
 from dev_server.client import switch
 from failure import Failure
 
-from .machine import Process, until
+from .machine import Process, wait_until
 from .network import CONTROLLER
 
 SECONDS_TO_START = 30.0
@@ -48,7 +48,7 @@ class GroupServer:
         identity = Process.of(process.pid)
         if identity:
             identity.write(self.folder / "process")
-        until(lambda: ready.exists() or process.poll() is not None, SECONDS_TO_START)
+        wait_until(lambda: ready.exists() or process.poll() is not None, SECONDS_TO_START)
         if not ready.exists():
             self.stop()
             raise Failure(f"the test server did not start: {errors.read_text('utf-8', 'replace').strip()}")

@@ -99,7 +99,7 @@ def _with_children(pid: int) -> Iterator[int]:
             yield from _with_children(int(child))
 
 
-def watched(hosts: Sequence[Host], command: Sequence[str], printed: Path, seen: Path, apart: str) -> int:
+def run_watched(hosts: Sequence[Host], command: Sequence[str], printed: Path, seen: Path, apart: str) -> int:
     """Run a command and return its exit status. Write its output to one file, and the arguments and environments of its
     processes and of the hosts' processes to another, except in control groups that match `apart`."""
     leaders = [leader for leader in (host.cgroup.leader() for host in hosts) if leader is not None]

@@ -22,15 +22,15 @@ from failure import Failure  # noqa: E402
 from hosts import host as host_module  # noqa: E402
 from hosts import network  # noqa: E402
 from hosts.command import OWNER  # noqa: E402
-from hosts.group import Group, Wanted, groups, sweep  # noqa: E402
+from hosts.group import Group, HostSpec, groups, sweep  # noqa: E402
 from hosts.host import Host, known_labels  # noqa: E402
-from hosts.machine import Process, missing, run, until  # noqa: E402
+from hosts.machine import Process, find_obstacle, run, wait_until  # noqa: E402
 
-reason = missing()
+reason = find_obstacle()
 if reason:
     pytest.skip(reason, allow_module_level=True)
 
-TWO = [Wanted("one", "bookworm"), Wanted("two", "trixie")]
+TWO = [HostSpec("one", "bookworm"), HostSpec("two", "trixie")]
 COMMAND = [sys.executable, str(TESTS / "hosts")]
 SECONDS_TO_VANISH = 10.0
 
@@ -107,7 +107,7 @@ def test_reused_address_does_not_delay_ssh(group: Group) -> None:
     run("ip", "neighbour", "replace", address, *wrong, "dev", network.BRIDGE)
     group.up(TWO)
     assert network.answers(group.host("one").address)
-    assert until(lambda: "02:00:00:00:00:99" not in run("ip", "neighbour", "show", address), 5)
+    assert wait_until(lambda: "02:00:00:00:00:99" not in run("ip", "neighbour", "show", address), 5)
 
 
 def test_hosts_have_no_way_to_the_internet(group: Group) -> None:
@@ -117,7 +117,7 @@ def test_hosts_have_no_way_to_the_internet(group: Group) -> None:
 
 def test_machine_ids_are_random_unless_set(group: Group) -> None:
     cloned = "0123456789abcdef0123456789abcdef"
-    group.up([*TWO, Wanted("three", "trixie", cloned), Wanted("four", "trixie", cloned)])
+    group.up([*TWO, HostSpec("three", "trixie", cloned), HostSpec("four", "trixie", cloned)])
     ids = {host.name: host.run("cat", "/etc/machine-id").strip() for host in group.hosts()}
     assert ids["one"] != ids["two"]
     assert ids["three"] == ids["four"] == cloned
@@ -138,7 +138,7 @@ def test_a_host_comes_back_from_a_reboot_with_its_disk(group: Group) -> None:
         except Failure:
             return False
 
-    assert until(is_back, 30)
+    assert wait_until(is_back, 30)
     host.run("test", "-e", "/etc/kept")
 
 
@@ -170,7 +170,7 @@ def test_hosts_end_with_their_owner(group: Group, owner: subprocess.Popen[bytes]
     hosts = group.hosts()
     owner.kill()
     owner.wait()
-    assert until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
+    assert wait_until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
 
 
 def test_a_sweep_removes_hosts_after_all_was_killed(group: Group, owner: subprocess.Popen[bytes]) -> None:
@@ -210,7 +210,7 @@ def test_an_interrupted_up_leaves_nothing(
         owner.kill()
         owner.wait()
         sweep()
-    assert until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
+    assert wait_until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
 
 
 def test_the_command_reports_an_error_in_one_line() -> None:

@@ -21,7 +21,15 @@ import yaml
 CLEAN = (
     *("docs/docsite", "extensions", "playbooks", "requirements", "roles", "meta", "changelogs/fragments", ".github"),
     *("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "README.md", "galaxy.yml", "Makefile", "pyproject.toml"),
-    *("tests/dev_server", "tests/hosts", "tests/tools", "tests/demo", "tests/page", "tests/systemd", "tests/conftest.py"),
+    *(
+        "tests/dev_server",
+        "tests/hosts",
+        "tests/tools",
+        "tests/demo",
+        "tests/page",
+        "tests/systemd",
+        "tests/conftest.py",
+    ),
     *("tests/bench/bench.py", "tests/bench/rollout.py", "tests/bench/row.py", "tests/integration/callback_plugins"),
 )
 # Pattern, better wording. A blank in a pattern matches a line break too.

@@ -23,7 +23,7 @@ sys.path.append(str(CHECKOUT / "tests"))
 
 from hosts import group as groups
 from hosts.command import OWNER
-from hosts.machine import Process, missing
+from hosts.machine import Process, find_obstacle
 from hosts.trees import SUITES, base_tree
 
 ROOM = BUILD / "molecule"
@@ -33,7 +33,7 @@ BOUND = ("setpriv", "--pdeathsig", "KILL")
 
 def check_machine() -> None:
     """Make the base trees and remove the hosts of dead runs. Raises Unavailable if hosts cannot be booted."""
-    reason = missing()
+    reason = find_obstacle()
     if reason:
         raise Unavailable(reason)
     groups.sweep()
