@@ -341,7 +341,13 @@ http_status:
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import pull as sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, pull
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import (
+    Push,
+    open_state,
+    push,
+    read_source,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
     VAULT_OPTIONS,
@@ -373,45 +379,43 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "state_hash": {"type": "str", "choices": [SHA256, HMAC], "default": SHA256},
 }
 
-
+PULL_OPTIONS = (
+    "job", "recursive", "include_imports", "expand_references", "key_format", "normalize_names", "prune",
+    "prune_scope", "max_delete_percent", "allow_empty", "state_hash",
+)  # fmt: skip
+PUSH_OPTIONS = (
+    "normalize_names", "create_path", "prune", "max_delete_percent", "allow_empty", "overwrite_rotated",
+)  # fmt: skip
 SOURCES = ("secrets", "source_file", "from_vault")
-"""Of which a push has one."""
 
 
 def is_given(value: object) -> bool:
-    """Whether a source is named: an empty mapping is one."""
+    """Return whether an option is set; an empty mapping of secrets is."""
     return value is not None and value is not False
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Pull or push."""
-    options = module.params
-    of_the_other = ("project_ids",) if options["direction"] == "push" else SOURCES
-    for name in of_the_other:
-        if is_given(options[name]):
-            raise ConfigurationError(name, f"has no meaning with direction: {options['direction']}.")
-    return push(module) if options["direction"] == "push" else pull(module)
+    direction = module.params["direction"]
+    for name in ("project_ids",) if direction == "push" else SOURCES:
+        if is_given(module.params[name]):
+            raise ConfigurationError(name, f"has no meaning with direction: {direction}.")
+    return push_secrets(module) if direction == "push" else pull_secrets(module)
 
 
-def pull(module: InfisicalModule) -> dict[str, Any]:
+def pull_secrets(module: InfisicalModule) -> dict[str, Any]:
     """Bring the vault to what Infisical holds."""
     options, settings = module.params, module.settings()
-    job = sync.Pull(
-        project_ids=projects(options["project_ids"], settings.project_id),
+    job = Pull(
+        project_ids=choose_projects(options["project_ids"], settings.project_id),
         environment=settings.environment,
         secret_path=settings.secret_path,
         precedence=tuple(options["precedence"]),
-        **{
-            name: options[name]
-            for name in (
-                "job", "recursive", "include_imports", "expand_references", "key_format", "normalize_names", "prune",
-                "prune_scope", "max_delete_percent", "allow_empty", "state_hash",
-            )
-        },
-    )  # fmt: skip
+        **{name: options[name] for name in PULL_OPTIONS},
+    )
     vault, state, key_created = opened(module, options["state_file"], create_key=True)
     with after_key(module, key_created):
-        outcome = sync.pull(module.api(), vault, state, job, check=module.check_mode, lock_wait=options["lock_wait"])
+        outcome = pull(module.api(), vault, state, job, check=module.check_mode, lock_wait=options["lock_wait"])
     return {
         **outcome.as_result(),
         "changed": outcome.changed or key_created,
@@ -420,67 +424,56 @@ def pull(module: InfisicalModule) -> dict[str, Any]:
     }
 
 
-def projects(project_ids: list[str] | None, project_id: str) -> tuple[str, ...]:
-    """The projects to pull from; none for all that the identity can see."""
+def choose_projects(project_ids: list[str] | None, project_id: str) -> tuple[str, ...]:
+    """Return the projects to pull from; none for every project that the identity can see."""
     if project_ids is None:
         return (project_id,) if project_id else ()
     if not project_ids:
-        raise ConfigurationError("project_ids", "is an empty list. Name the projects, or [all] for all of them.")
+        raise ConfigurationError(
+            "project_ids", "must not be an empty list.", hint="Set it to project ids, or to [all] for every project."
+        )
     return tuple(project_ids)
 
 
-def push(module: InfisicalModule) -> dict[str, Any]:
+def push_secrets(module: InfisicalModule) -> dict[str, Any]:
     """Bring a folder of Infisical to what the source holds."""
     options, scope = module.params, module.scope()
     given = [name for name in SOURCES if is_given(options[name])]
     if len(given) != 1:
-        said = " and ".join(given) + " are given" if given else "none of them is given, and null counts as not given"
-        raise ConfigurationError("secrets", f"a push has one source: secrets, source_file or from_vault: true; {said}.")
+        raise ConfigurationError(
+            "secrets",
+            "a push must have exactly one of the sources secrets, source_file and from_vault: true (got "
+            f"{' and '.join(given) or 'none'}; null counts as not given).",
+        )
     vault, vault_state = None, None
     if options["from_vault"] or options["state_hash"] == HMAC:
-        # The state file of a push is another one than the vault's.
+        # A push has its own state file, not the vault's.
         vault, vault_state, _key_created = opened(module, None)
     if options["source_file"] is not None:
-        source = sync.read_source(options["source_file"])
+        source = read_source(options["source_file"])
     elif options["secrets"] is not None:
-        source = mapping(options["secrets"])
+        source = options["secrets"]
+        if not isinstance(source, dict):
+            raise ConfigurationError("secrets", f"must be a mapping of names to strings, not {type(source).__name__}.")
     else:
         source = {name: secret.value or "" for name, secret in vault.read().secrets.items()} if vault else {}
-    job = sync.Push(
-        **{
-            name: options[name]
-            for name in (
-                "normalize_names", "create_path", "prune", "max_delete_percent", "allow_empty", "overwrite_rotated",
-            )
-        }
-    )  # fmt: skip
-    state = sync.scope_state(
-        options["state_file"] or "", scope, state_hash=options["state_hash"], vault=vault, warn=module.warn
-    )
-    outcome = sync.push(
+    outcome = push(
         module.api(),
         scope,
         source,
-        job,
-        state=state,
+        Push(**{name: options[name] for name in PUSH_OPTIONS}),
+        state=open_state(
+            options["state_file"] or "", scope, state_hash=options["state_hash"], vault=vault, warn=module.warn
+        ),
         vault_state=vault_state if options["from_vault"] else None,
         check=module.check_mode,
     )
     return {**outcome.as_result(), "key_created": False, "msg": f"Push: {outcome.summary()}."}
 
 
-def mapping(secrets: object) -> dict[str, str]:
-    """The option `secrets`; sync.push checks what it holds."""
-    if not isinstance(secrets, dict):
-        raise ConfigurationError("secrets", f"must be a mapping of names to strings, not {type(secrets).__name__}.")
-    return secrets
-
-
 def main() -> None:
     """Run the module."""
-    module = InfisicalModule(
-        argument_spec={**OPTIONS, **VAULT_OPTIONS, **WRITE_OPTIONS},
-    )
+    module = InfisicalModule(argument_spec={**OPTIONS, **VAULT_OPTIONS, **WRITE_OPTIONS})
     module.run(work)
 
 

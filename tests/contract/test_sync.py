@@ -23,8 +23,14 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import pull as sync
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Outcome, Pull, Push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.outcome import Outcome
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, pull
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import (
+    Push,
+    open_state,
+    push,
+    read_source,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import state
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
@@ -53,7 +59,7 @@ class Site:
         return local.open_vault(self.path, KeyFile(self.key), state_file, warn=self.warnings.append, lock_wait=2)
 
     def pull(self, job: Pull = JOB, who: str = "", api: Api | None = None, **options: Any) -> Outcome:
-        return sync.pull(api or self.controlled.api(who), *self.opened(job.job), job, **options)
+        return pull(api or self.controlled.api(who), *self.opened(job.job), job, **options)
 
     def pull_error(self, job: Pull = JOB, who: str = "", **options: Any) -> InfisicalError:
         return error_of(self.pull, job, who, **options)
@@ -265,7 +271,7 @@ def test_emptying_ten_entries_or_more_takes_both_options_and_the_refusal_says_so
     for name in names:
         site.delete(name)
     job = replace(JOB, prune=True, allow_empty=True)
-    assert "max_delete_percent counts all the same" in str(site.pull_error(replace(job, allow_empty=False)))
+    assert "max_delete_percent still applies" in str(site.pull_error(replace(job, allow_empty=False)))
     assert site.pull_error(job).conclusion == "guard"
     assert len(site.values()) == 10
     assert site.pull(replace(job, max_delete_percent=100)).deleted == tuple(names)
@@ -423,11 +429,11 @@ def test_a_state_file_belongs_to_one_vault_and_one_job(site: Site) -> None:
     second = local.open_vault(str(site.folder / "second"), KeyFile(site.key))
     error = error_of(local.put, *second, "B", "two")
     assert error.conclusion == "configuration" and site.path in str(error)
-    assert error_of(sync.pull, site.controlled.api(), *second, JOB).conclusion == "configuration"
-    error = error_of(sync.pull, site.controlled.api(), *site.opened(), replace(JOB, job="app"))
+    assert error_of(pull, site.controlled.api(), *second, JOB).conclusion == "configuration"
+    error = error_of(pull, site.controlled.api(), *site.opened(), replace(JOB, job="app"))
     assert error.conclusion == "configuration" and "job 'default'" in str(error)
     assert site.state()["error_count"] == 0  # whoever took the wrong file, its owner has not failed
-    error = error_of(pushed, site, {"A": "x"}, state=sync.scope_state(str(site.state_path), SCOPE))
+    error = error_of(pushed, site, {"A": "x"}, state=open_state(str(site.state_path), SCOPE))
     assert error.conclusion == "configuration" and "of a vault" in str(error)
 
 
@@ -578,7 +584,7 @@ def test_count_of_a_push_that_is_not_kept_names_the_push(site: Site, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(files, "write_atomic", full)
-    error = error_of(sync.push, site.controlled.api(), site.controlled.scope, {"B": "two"}, Push(),
+    error = error_of(push, site.controlled.api(), site.controlled.scope, {"B": "two"}, Push(),
                      vault_state=vault_state)  # fmt: skip
     assert "Wrote 1 change to" in str(error)
     assert error.details["counts"]["created"] == 1
@@ -594,7 +600,7 @@ def test_refused_secret_is_named_though_the_count_is_lost(site: Site, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(files, "write_atomic", full)
-    error = error_of(sync.push, site.controlled.api(), site.controlled.scope, {"B": "two", "C:D": "three"}, Push(),
+    error = error_of(push, site.controlled.api(), site.controlled.scope, {"B": "two", "C:D": "three"}, Push(),
                      vault_state=vault_state)  # fmt: skip
     assert site.controlled.kind == "2024" or "not written: C:D" in str(error)
 
@@ -616,7 +622,7 @@ def test_vault_path_may_be_spelled_in_several_ways(site: Site) -> None:
     site.store({"A": "one"})
     for n, folder in enumerate((f"{site.folder}//", f"{site.folder}/./", f"{site.folder}/link/", f"{site.folder}/")):
         opened = local.open_vault(f"{folder}secrets.vault", KeyFile(site.key))
-        assert sync.pull(site.controlled.api(), *opened, JOB).changed is (n == 0)
+        assert pull(site.controlled.api(), *opened, JOB).changed is (n == 0)
         local.put(*opened, f"B{n}", "x")
     assert len(site.values()) == 5
 
@@ -1147,7 +1153,7 @@ VALUES_REFUSED = {
 
 def pushed(site: Site, values: Mapping[str, str], job: Push | None = None, who: str = "", **options: Any) -> Outcome:
     scope = options.pop("scope", SCOPE)
-    return sync.push(site.controlled.api(who), scope, values, job or Push(), **options)
+    return push(site.controlled.api(who), scope, values, job or Push(), **options)
 
 
 def test_a_push_writes_what_differs_and_again_changes_nothing(site: Site) -> None:
@@ -1218,7 +1224,7 @@ def test_a_push_that_stops_on_its_way_says_what_is_written_and_the_next_one_does
 
 def test_an_identity_that_may_not_read_pushes_what_the_state_file_does_not_know(site: Site) -> None:
     def state() -> Any:
-        return sync.scope_state(str(site.folder / "pushed.json"), SCOPE)
+        return open_state(str(site.folder / "pushed.json"), SCOPE)
 
     values = {"A": "one", "B": "two"}
     first = pushed(site, values, who="writer", state=state())
@@ -1266,7 +1272,7 @@ def test_unread_push_from_a_vault_is_counted(site: Site, fails: bool) -> None:
 @pytest.mark.kinds("2026-07")
 def test_hidden_values_are_compared_by_the_state_file(site: Site) -> None:
     def state() -> Any:
-        return sync.scope_state(str(site.folder / "pushed.json"), SCOPE)
+        return open_state(str(site.folder / "pushed.json"), SCOPE)
 
     values = {"A": "one", "B": "two"}
     pushed(site, values, who="hidden", state=state())
@@ -1282,7 +1288,7 @@ def test_a_push_without_read_permission_takes_names_and_batches(site: Site, with
     def push_blindly(job: Push | None = None, **options: Any) -> Outcome:
         server.clear_requests()
         server.arm("status", **VALUES_REFUSED, path="/secrets$")
-        state = sync.scope_state(str(site.folder / "pushed.json"), SCOPE) if with_state else None
+        state = open_state(str(site.folder / "pushed.json"), SCOPE) if with_state else None
         return pushed(site, values, job, who="hidden", state=state, **options)
 
     assert len(push_blindly().created) == 50
@@ -1328,21 +1334,21 @@ def test_a_source_file_that_is_wrong_is_refused_without_a_word_of_its_values(
 ) -> None:
     path = site.folder / "source.json"
     path.write_text(text)
-    error = error_of(sync.read_source, str(path))
+    error = error_of(read_source, str(path))
     assert problem in str(error) and "canary" not in str(error)
 
 
 @pytest.mark.kinds("2026-07")
 def test_sources_are_json_or_dotenv(site: Site) -> None:
     (site.folder / "source.json").write_text('{"A": "one", "B": "two\\n"}')
-    assert sync.read_source(str(site.folder / "source.json")) == {"A": "one", "B": "two\n"}
+    assert read_source(str(site.folder / "source.json")) == {"A": "one", "B": "two\n"}
     (site.folder / "source.json").write_text('\ufeff{"A": "one"}', "utf-8")
-    assert sync.read_source(str(site.folder / "source.json")) == {"A": "one"}
+    assert read_source(str(site.folder / "source.json")) == {"A": "one"}
     (site.folder / ".env").write_text("\ufeffA=one\n", "utf-8")
-    assert sync.read_source(str(site.folder / ".env")) == {"A": "one"}
+    assert read_source(str(site.folder / ".env")) == {"A": "one"}
     (site.folder / ".env").write_text('# comment\nA=one\nexport B="t\\"wo"\n')
-    assert sync.read_source(str(site.folder / ".env")) == {"A": "one", "B": 't"wo'}
-    assert error_of(sync.read_source, str(site.folder / "missing")).conclusion == "configuration"
+    assert read_source(str(site.folder / ".env")) == {"A": "one", "B": 't"wo'}
+    assert error_of(read_source, str(site.folder / "missing")).conclusion == "configuration"
 
 
 @pytest.mark.kinds("2026-07")
@@ -1356,6 +1362,6 @@ def test_source_is_a_pipe_only_if_a_person_names_it(site: Site) -> None:
         os.mkfifo(path)
         threading.Thread(target=write, args=(path,), daemon=True).start()
         if may_be_pipe:
-            assert sync.read_source(str(path), may_be_pipe=True) == {"A": "one"}
+            assert read_source(str(path), may_be_pipe=True) == {"A": "one"}
         else:
-            assert "it is not a regular file" in str(error_of(sync.read_source, str(path)))
+            assert "it is not a regular file" in str(error_of(read_source, str(path)))

@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync import pull as sync
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, pull
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 
 KILLS = 300
 SECRETS = 500
-JOB = sync.Pull(project_ids=("p",), environment="dev", prune=True, max_delete_percent=100)
+JOB = Pull(project_ids=("p",), environment="dev", prune=True, max_delete_percent=100)
 
 # Lists another set with every request: the round's number is every value, and the names differ by the round's parity.
 SERVER = f"""
@@ -77,7 +77,7 @@ def test_a_sync_killed_at_any_instant_leaves_all_of_the_old_or_all_of_the_new(tm
 
     def cycle() -> None:
         opened = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(key))
-        sync.pull(api.connect(settings), *opened, JOB)
+        pull(api.connect(settings), *opened, JOB)
 
     started = time.monotonic()
     for _round in range(3):

@@ -24,7 +24,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     InfisicalError,
     PartialFailure,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Outcome
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.outcome import Outcome
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from unit.programs import Programs

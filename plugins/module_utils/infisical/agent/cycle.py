@@ -19,7 +19,7 @@ from ..core.times import format_time
 from . import report as reports
 
 if TYPE_CHECKING:
-    from ..sync.pull import Outcome
+    from ..sync.outcome import Outcome
     from ..vault.state import StateFile
     from ..vault.store import Vault
     from .deliver import Delivery, File, Record

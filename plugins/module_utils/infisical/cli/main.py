@@ -38,7 +38,7 @@ from ..core.model import shown
 from ..core.version import VERSION
 
 if TYPE_CHECKING:
-    from ..sync.pull import Outcome
+    from ..sync.outcome import Outcome
     from ..vault.keys import KeySource
     from ..vault.state import StateFile
     from ..vault.store import Vault
@@ -333,7 +333,7 @@ def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Ou
     from ..client.api import connect
     from ..client.auth import Login
     from ..core.model import Settings
-    from ..sync import pull as sync
+    from ..sync.pull import Pull, pull
 
     options = settled.server("sync")
     _require_login(settled, options)
@@ -343,7 +343,7 @@ def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Ou
     project_ids = settled.first(("sync", "project_ids"), ("infisical", "project_id")) or ()
     project_ids = (project_ids,) if isinstance(project_ids, str) else project_ids
     job["project_ids"] = project_ids
-    pull = sync.Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
+    pulled = Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
     login_file = settled.first(("agent", "login_file"))
     api = connect(
         settings,
@@ -352,7 +352,7 @@ def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Ou
         rate_limit_jitter=settled.first(("agent", "rate_limit_jitter")) or 0.0,
     )
     vault, state = _opened(settled, say)
-    return sync.pull(api, vault, state, pull, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log)
+    return pull(api, vault, state, pulled, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log)
 
 
 def _require_login(settled: Settled, options: Mapping[str, Any]) -> None:
@@ -363,7 +363,7 @@ def _require_login(settled: Settled, options: Mapping[str, Any]) -> None:
 def _push(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     from ..client.api import connect
     from ..core.model import Settings
-    from ..sync import pull as sync
+    from ..sync.push import Push, open_state, push
     from ..vault.state import HMAC, SHA256
 
     options = settled.server("push")
@@ -371,7 +371,7 @@ def _push(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     _required(settled, options, ["project_id", "environment"])
     settings = Settings.from_options(options)
     elsewhere = ("project_id", "environment", "secret_path", "state_file", "state_hash")
-    push = sync.Push(**{name: value for name, value in settled.section("push").items() if name not in elsewhere})
+    job = Push(**{name: value for name, value in settled.section("push").items() if name not in elsewhere})
     api = connect(settings, log=say.log)
     # A source of root's is read before root becomes the vault's owner.
     source = {} if arguments.source == "vault" else _source(arguments.source)
@@ -383,16 +383,16 @@ def _push(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
         source = _values(vault)
     else:
         vault_state = None
-    state = sync.scope_state(path or "", settings.scope(), state_hash=state_hash, vault=vault, warn=say.warn)
-    outcome = sync.push(
-        api, settings.scope(), source, push, state=state, vault_state=vault_state, check=arguments.check, log=say.log
+    state = open_state(path or "", settings.scope(), state_hash=state_hash, vault=vault, warn=say.warn)
+    outcome = push(
+        api, settings.scope(), source, job, state=state, vault_state=vault_state, check=arguments.check, log=say.log
     )
     _report(say, outcome, arguments.check)
     return OK
 
 
 def _source(source: str) -> dict[str, str]:
-    from ..sync.pull import parse_source, read_source
+    from ..sync.push import parse_source, read_source
 
     if source == "-":
         return parse_source(_text(_stdin(), "from"), "standard input")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Callable, Literal, NamedTuple
 
-from .errors import GuardStopped
+from .errors import ConfigurationError, GuardStopped
 from .model import Secret, same_value, trim
 
 Action = Literal["create", "update", "delete"]
@@ -103,27 +103,30 @@ def build(
     return Plan(tuple(changes), tuple(unchanged))
 
 
-def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) -> None:
-    """Refuse a plan that deletes too large a share of the `deletable` entries (a number) in `where` (words).
+def check_percent(percent: float) -> None:
+    """Raise ConfigurationError if `max_delete_percent` is out of range."""
+    if not 0 <= percent <= 100:
+        raise ConfigurationError("max_delete_percent", f"must be between 0 and 100 (got {percent:g}).")
 
-    Raises InfisicalError (GUARD) with the counts and the option that overrides it.
-    """
+
+def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) -> None:
+    """Raise GuardStopped if a plan deletes too large a share of the `deletable` (a number) entries in `where` (words)."""
     deleted = [change.key for change in plan.changes if change.action == "delete"]
     if deletable >= FEW and len(deleted) * 100 > max_delete_percent * deletable:
         raise GuardStopped(
             f"Nothing was changed: prune would delete {len(deleted)} of {deletable} entries in {where} "
-            f"({named(deleted)}), more than max_delete_percent, which is {max_delete_percent:g}. Check that the source "
-            "is the one that is meant; if it is, set a larger max_delete_percent for this run.",
+            f"({named(deleted)}), more than max_delete_percent ({max_delete_percent:g}).",
+            hint="Check that this is the right source; if it is, set a larger max_delete_percent for this run.",
         )
 
 
 def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -> None:
-    """Refuse to delete because a source (words) holds nothing at all; as `guard` otherwise."""
+    """Raise GuardStopped if something would be deleted because a source (words) holds nothing at all."""
     if deletable and not allow_empty:
         raise GuardStopped(
-            f"Nothing was changed: {source} holds no secrets, and for that prune would delete {deletable} entries of "
-            f"{where}. Check environment, secret_path and the identity's permissions; if it is really meant to be "
-            "empty, set allow_empty: true for this run. max_delete_percent counts all the same.",
+            f"Nothing was changed: {source} holds no secrets, so prune would delete {deletable} entries of {where}.",
+            hint="Check environment, secret_path and the identity's permissions. If the source is empty on purpose, "
+            "set allow_empty: true for this run; max_delete_percent still applies.",
         )
 
 

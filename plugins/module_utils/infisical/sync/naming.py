@@ -1,0 +1,135 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The names of secrets in the vault, and which secret gets a name that several could have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from ..client.api import Listing, Project
+from ..client.remote import listed
+from ..core.errors import Ambiguous, ConfigurationError
+from ..core.model import Location, Secret, normalize_name
+
+KEY_FORMAT = "{key}"
+"""The default of the option `key_format`."""
+
+
+@cache
+def parse_key_format(key_format: str) -> dict[str, str]:
+    """Return the fields of a key format in order, each with the text before it; the text after the last is under "".
+
+    Raises ConfigurationError if it is not a valid key format.
+    """
+    parts = re.split(r"\{(key|path|project)\}", key_format)
+    texts, fields = parts[::2], parts[1::2]
+    if "key" not in fields or len(set(fields)) < len(fields) or re.search(r"[{}]", "".join(texts)):
+        raise ConfigurationError(
+            "key_format",
+            "must contain {key}, may contain {path} and {project}, each at most once, and must not contain other "
+            f"braces (got '{key_format}').",
+        )
+    return dict(zip([*fields, ""], texts))
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The options that decide about names in the vault.
+
+    `precedence` lists project ids and secret paths: a secret that matches an earlier entry wins.
+    """
+
+    key_format: str = KEY_FORMAT
+    normalize_names: bool = False
+    precedence: tuple[str, ...] = ()
+
+    def name(self, secret: Secret, project: Project) -> str:
+        """Return the name of a secret in the vault.
+
+        `{path}` has no outer slashes. If it is empty, the text between it and the next field is left out too.
+        """
+        values = {
+            "key": secret.key,
+            "path": secret.secret_path.strip("/"),
+            "project": project.slug or project.name or project.id,
+        }
+        name, after_empty = "", False
+        for part, text in parse_key_format(self.key_format).items():
+            name += "" if after_empty else text
+            name += values.get(part, "")
+            after_empty = part == "path" and not values["path"]
+        return normalize_name(name, "key_format") if self.normalize_names else name
+
+    def rank(self, secret: Secret) -> int:
+        """Return the position of the first entry of `precedence` that matches, or the length of it."""
+        for rank, entry in enumerate(self.precedence):
+            below = secret.secret_path == entry or secret.secret_path.startswith(entry.rstrip("/") + "/")
+            if entry == secret.project_id or (entry.startswith("/") and below):
+                return rank
+        return len(self.precedence)
+
+    def choose(self, name: str, secrets: Sequence[Secret]) -> Secret:
+        """Return the secret that gets the name. Raises Ambiguous if several with different values could."""
+        if len(secrets) == 1:
+            return secrets[0]
+        best = min(map(self.rank, secrets))
+        first, *others = [secret for secret in secrets if self.rank(secret) == best]
+        for other in others:
+            if other.value != first.value:
+                raise Ambiguous(
+                    f"Nothing was changed: two secrets with different values would both be named '{name}' in the "
+                    f"vault: {describe(first)}, and {describe(other)}.",
+                    hint="Add {path} or {project} to key_format, or list the one that wins first in precedence.",
+                )
+        return min([first, *others], key=lambda secret: (secret.project_id, secret.secret_path, secret.key))
+
+
+def name_secrets(naming: Naming, read: Sequence[tuple[Project, Listing]]) -> tuple[dict[str, Secret], list[str]]:
+    """Return the secrets of all listings by their names in the vault, and warnings. Raises Ambiguous.
+
+    In each project, the folder's own secrets win over imported ones, and the last import over earlier ones.
+    """
+    warnings = [text for _project, listing in read for text in listing.warnings]
+    if naming.key_format == KEY_FORMAT and not naming.normalize_names:
+        every = [secret for _project, listing in read for secrets in group(listing) for secret in secrets]
+        by_key = {secret.key: secret for secret in every}
+        if len(by_key) == len(every):  # the usual case
+            return by_key, warnings
+    found: dict[str, list[Secret]] = {}
+    for project, listing in read:
+        names: dict[str, list[Secret]] = {}
+        for secrets in group(listing):
+            newest = listed(Listing(secrets))
+            warnings += [text for text in newest.warnings if text not in warnings]
+            tier: dict[str, list[Secret]] = {}
+            for secret in newest.secrets:
+                tier.setdefault(naming.name(secret, project), []).append(secret)
+            names = {**tier, **names}
+        for name, candidates in names.items():
+            found.setdefault(name, []).extend(candidates)
+    return {name: naming.choose(name, secrets) for name, secrets in found.items()}, warnings
+
+
+def group(listing: Listing) -> Iterator[tuple[Secret, ...]]:
+    """Yield the secrets of a listing in the order in which they win: the folder's own, then the last import first."""
+    yield listing.secrets
+    yield from (imported.secrets for imported in reversed(listing.imports))
+
+
+def locate(secret: Secret) -> Location:
+    """Return the folder that a secret comes from."""
+    return Location(secret.project_id, secret.environment, secret.secret_path)
+
+
+def locate_all(listing: Listing) -> Iterable[Location]:
+    """Return the folders that the secrets of a listing come from."""
+    return {locate(secret) for secrets in group(listing) for secret in secrets}
+
+
+def describe(secret: Secret) -> str:
+    """Return the key and the location of a secret in words."""
+    return f"'{secret.key}' of {locate(secret)}"

@@ -1,0 +1,130 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a sync did, or in check mode would do, and the errors of a sync that did only a part."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.errors import InfisicalError, PartialFailure
+from ..core.plan import Action, Plan, named
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sync did, or in check mode would do: names, versions (before, after) and counts, never a value.
+
+    `generation` is that of the vault after a pull. `failed` gives the reason for each project id that could not be
+    read. `approvals` are the ids of pending approvals. `not_modified` is true if the server reported no news.
+    """
+
+    direction: str
+    created: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    unchanged: int = 0
+    versions: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    generation: int = 0
+    projects: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+    approvals: tuple[str, ...] = ()
+    not_modified: bool = False
+
+    @classmethod
+    def from_plan(cls, direction: str, plan: Plan, **more: Any) -> Outcome:
+        """Return the outcome of applying a plan; `more` are further fields."""
+        names: dict[Action, list[str]] = {"create": [], "update": [], "delete": []}
+        versions: dict[str, tuple[int | None, int | None]] = {}
+        for action, key, before, after in plan.changes:
+            names[action].append(key)
+            versions[key] = (None if before is None else before.version, None if after is None else after.version)
+        created, updated, deleted = map(tuple, names.values())
+        return cls(direction, created, updated, deleted, len(plan.unchanged), versions, **more)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.created or self.updated or self.deleted)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {
+            "created": len(self.created),
+            "updated": len(self.updated),
+            "deleted": len(self.deleted),
+            "unchanged": self.unchanged,
+        }
+
+    def summary(self) -> str:
+        """Return the counts in words."""
+        return ", ".join(f"{number} {word}" for word, number in self.counts.items())
+
+    def as_result(self) -> dict[str, Any]:
+        """Return the outcome as plain data, for a module's result and the command's JSON."""
+        versions = sorted(self.versions.items())
+        return {
+            "changed": self.changed,
+            "direction": self.direction,
+            "counts": self.counts,
+            "created": list(self.created),
+            "updated": list(self.updated),
+            "deleted": list(self.deleted),
+            "generation": self.generation,
+            "projects": list(self.projects),
+            "failed_projects": dict(self.failed),
+            "approvals": list(self.approvals),
+            "warnings": list(self.warnings),
+            "diff": {
+                "before": {name: before for name, (before, _after) in versions if before is not None},
+                "after": {name: after for name, (_before, after) in versions if after is not None},
+            },
+        }
+
+
+def partial_pull(outcome: Outcome, failed: Mapping[str, InfisicalError], *, check: bool) -> PartialFailure:
+    """Return the error of a pull that could not read the `failed` projects (by id) and has pulled the others."""
+    were, was = ("would be", "would be") if check else ("were", "was")
+    reasons = " ".join(f"Project {project_id}: {error.problem}" for project_id, error in failed.items())
+    error = PartialFailure(
+        f"{len(failed)} of {len(outcome.projects)} projects could not be read, so nothing {was} pruned. The others "
+        f"{were} pulled ({outcome.summary()}). {reasons}",
+        hint=" ".join(dict.fromkeys(error.hint for error in failed.values() if error.hint)),
+        status=next(iter(failed.values())).status,
+    )
+    error.details = outcome.as_result()
+    return error
+
+
+def partial_push(
+    cause: InfisicalError,
+    outcome: Outcome,
+    written: Collection[str],
+    not_written: Collection[str],
+    failed: Mapping[str, str],
+    *,
+    check: bool,
+) -> InfisicalError:
+    """Return the error of a push that `cause` stopped or that left out `failed` secrets ({name: message})."""
+    were, prefix = ("would be", "would ") if check else ("were", "")
+    total = sum(len(names) for names in (outcome.created, outcome.updated, outcome.deleted, not_written))
+    problem = f"{len(written)} of {total} changes {were} written" + (f" ({named(written)})" if written else "")
+    if outcome.approvals:
+        problem += f", {len(outcome.approvals)} approvals are pending"
+    if not_written:
+        problem += f", {prefix}not {'be ' if check else ''}written: {named(not_written)}"
+    problem += f". {cause.problem}"
+    hint = " ".join(filter(None, (cause.hint, "Run it again to do the rest." if not_written and not check else "")))
+    if written:
+        error: InfisicalError = PartialFailure(problem, hint=hint, status=cause.status)
+    else:
+        error = cause.reworded(problem, hint)
+    error.details = {
+        **outcome.as_result(),
+        "written": list(written),
+        "not_written": list(not_written),
+        "errors": dict(failed),
+    }
+    return error

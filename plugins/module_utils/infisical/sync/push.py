@@ -1,0 +1,294 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a source to Infisical: read the source and the folder, plan, guard, write, and count what was written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Callable
+
+from ..client.api import Api, Listing
+from ..client.remote import UNREADABLE, Applied, Remote, merged
+from ..core import dotenv, files
+from ..core.errors import (
+    Ambiguous,
+    ConfigurationError,
+    Forbidden,
+    InfisicalError,
+    RequestInvalid,
+    ScopeMissing,
+    TooLarge,
+    after_writing,
+)
+from ..core.model import Location, Secret, check_name, check_value, normalize_name, pluralize
+from ..core.plan import Change, Plan, build, check_percent, guard, guard_empty, named
+from ..vault.state import HMAC, SHA256, StateFile
+from ..vault.store import Vault
+from .outcome import Outcome, partial_push
+
+
+@dataclass(frozen=True)
+class Push:
+    """How a push writes; the fields are the options of the same names."""
+
+    normalize_names: bool = False
+    create_path: bool = False
+    prune: bool = False
+    max_delete_percent: float = 30.0
+    allow_empty: bool = False
+    overwrite_rotated: bool = False
+
+
+def open_state(
+    path: str,
+    location: Location,
+    *,
+    state_hash: str = SHA256,
+    vault: Vault | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> StateFile | None:
+    """Return the state file of what is pushed to a location, None if `path` is empty. Raises ConfigurationError."""
+    if not path:
+        return None
+    if state_hash == HMAC and vault is None:
+        raise ConfigurationError(
+            "state_hash", f"{HMAC} needs a vault, which holds its key.", hint=f"Set vault_path, or use {SHA256}."
+        )
+    hash_key = vault.read().hash_key if state_hash == HMAC and vault is not None else None
+    return StateFile(path, location, warn, hash_key=hash_key)
+
+
+def read_source(path: str, *, may_be_pipe: bool = False) -> dict[str, str]:
+    """Return the secrets of a file: a JSON object of strings, or dotenv if it does not begin like JSON.
+
+    The file must be a regular one or, if `may_be_pipe`, a pipe. Raises ConfigurationError, which never quotes a value.
+    """
+    try:
+        opener = None if may_be_pipe else files.open_regular
+        with open(path, encoding="utf-8", newline="", opener=opener) as stream:
+            text = stream.read()
+    except UnicodeDecodeError:
+        raise ConfigurationError("source_file", f"'{path}' is not valid UTF-8.") from None
+    except OSError as error:
+        raise ConfigurationError("source_file", f"'{path}' cannot be read: {error.strerror}.") from None
+    return parse_source(text, path)
+
+
+def parse_source(text: str, path: str) -> dict[str, str]:
+    """Return the secrets in the text of a file, as `read_source` does; `path` is for messages."""
+    text = text[1:] if text.startswith("\ufeff") else text  # editors on Windows write a byte-order mark
+    if not text.lstrip().startswith(("{", "[")):
+        return dotenv.parse(text)
+    try:
+        # Objects become tuples of pairs, because a dict would silently drop the first of two equal names.
+        pairs = json.loads(text, object_pairs_hook=tuple)
+    except (ValueError, RecursionError):
+        raise ConfigurationError("source_file", f"'{path}' begins like JSON, but is not valid JSON.") from None
+    if not isinstance(pairs, tuple):
+        raise ConfigurationError(
+            "source_file", f"'{path}' must hold one JSON object of names and strings, or dotenv (got a JSON list)."
+        )
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _value in pairs]
+        twice = named(name for name in found if names.count(name) > 1)
+        raise ConfigurationError("source_file", f"'{path}' holds {twice} more than once.")
+    return {
+        name: check_value({} if isinstance(value, tuple) else value, f"source_file: {name}")
+        for name, value in found.items()
+    }
+
+
+def push(
+    api: Api,
+    location: Location,
+    source: Mapping[str, str],
+    job: Push,
+    *,
+    state: StateFile | None = None,
+    vault_state: StateFile | None = None,
+    check: bool = False,
+    log: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Bring a location of Infisical to what `source` ({name: value}) holds; check mode only plans.
+
+    `state` holds what was pushed before, for identities that may not read. `vault_state` is the state file of the
+    vault that is the source: it counts what is pushed.
+
+    Raises InfisicalError. If a part was written before, it is PartialFailure with `details`, and a second push does
+    the rest.
+    """
+    check_percent(job.max_delete_percent)
+    desired = _desire(source, job.normalize_names)
+    remote = Remote(api, location, create_path=job.create_path, overwrite_rotated=job.overwrite_rotated, state=state)
+    if state is not None:
+        state.check()
+    try:
+        listing = _list(remote)
+    except Forbidden:
+        if job.prune:
+            raise
+        plan, applied, warnings = _write_unseen(remote, desired, check)
+    else:
+        plan, applied, warnings = _write(remote, listing, desired, job, check, log or (lambda text: None))
+    done = {*applied.written, *applied.pending}
+    outcome = Outcome.from_plan(
+        "push",
+        replace(plan, changes=tuple(change for change in plan.changes if change.key in done)),
+        projects=(location.project_id,),
+        warnings=tuple(warnings),
+        approvals=applied.approvals,
+    )
+    count = len(applied.written)
+    try:
+        if vault_state is not None and count and not check:
+            written = f"Wrote {pluralize(count, 'change')} to {location}. Only the count of pushes was not saved."
+            with after_writing(written, **outcome.as_result()):
+                vault_state.pushed(count)
+    except InfisicalError:
+        if applied.error is None:
+            raise  # otherwise the secrets that were not written matter more than the count
+    if applied.error is None:
+        return outcome
+    if not done and not applied.failed:
+        raise applied.error  # nothing was written, and the error is not about a single secret
+    left = sorted({*applied.failed, *applied.left})
+    raise partial_push(applied.error, outcome, applied.written, left, applied.failed, check=check)
+
+
+def _desire(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
+    """Return the desired secrets by name. Raises Ambiguous if two names become the same."""
+    desired: dict[str, Secret] = {}
+    given: dict[str, str] = {}
+    for name, value in source.items():
+        option = f"secrets, the name {name!r}"
+        key = check_name(name, option)
+        key = normalize_name(key, option) if normalize else key
+        if key in desired:
+            raise Ambiguous(
+                f"Nothing was changed: '{given[key]}' and '{name}' would both be written as '{key}'.",
+                hint="Rename one of them" + (", or turn normalize_names off." if normalize else "."),
+            )
+        given[key] = name
+        desired[key] = Secret(key, check_value(value, f"secrets: {name}"))
+    return desired
+
+
+def _list(remote: Remote) -> Listing | None:
+    """Return what the folder holds, None if it is missing and will be created.
+
+    An empty listing is not investigated: the writes that follow report a missing environment or folder, and every
+    request counts if the identity's tokens allow few uses.
+    """
+    try:
+        return remote.stored(explain=False)
+    except ScopeMissing as error:
+        if not remote.create_path:
+            raise remote.problem() or error from None
+        return None
+
+
+def _write(
+    remote: Remote,
+    listing: Listing | None,
+    desired: Mapping[str, Secret],
+    job: Push,
+    check: bool,
+    log: Callable[[str], None],
+) -> tuple[Plan, Applied, list[str]]:
+    """Write the difference between a listing and the desired secrets; return the plan, its result and warnings."""
+    scope, state = remote.scope, remote.state
+    stored = merged(listing or Listing(()))
+    current, warnings = _recall(stored.secrets, desired, state), list(stored.warnings)
+    if state is None and any(stored.secrets[key].hidden for key in desired if key in stored.secrets):
+        warnings.append(UNREADABLE)
+    if job.prune and not desired:
+        guard_empty(len(current), "the source", str(scope), allow_empty=job.allow_empty)
+    plan = build(current, desired, prune=job.prune)
+    guard(plan, len(current), str(scope), max_delete_percent=job.max_delete_percent)
+    remote.guard_rotated(plan.changes)
+    plan = replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
+    if check or not plan.changes:
+        if not current:
+            _check_location(remote)
+        applied = Applied(written=tuple(change.key for change in plan.changes))
+    else:
+        applied = remote.apply(
+            plan,
+            log=lambda done, total: log(f"Wrote {done} of {total} changes to {scope}"),
+            make_path=listing is None,
+        )
+    return _set_versions(plan, applied.versions), applied, warnings
+
+
+def _check_location(remote: Remote) -> None:
+    """Raise the error about a missing project, environment or folder, because no write will report it."""
+    path = "/" if remote.create_path else remote.scope.secret_path
+    problem = Remote(remote.api, replace(remote.scope, secret_path=path)).problem()
+    if problem is not None:
+        raise problem
+
+
+def _recall(stored: Mapping[str, Secret], desired: Mapping[str, Secret], state: StateFile | None) -> dict[str, Secret]:
+    """Return the stored secrets; a hidden value is filled in if the state file proves that it is the desired one."""
+    if state is None:
+        return dict(stored)
+    return {
+        key: secret._replace(value=desired[key].value, hidden=False)
+        if secret.hidden and key in desired and state.holds(key, desired[key].value, secret.version)
+        else secret
+        for key, secret in stored.items()
+    }
+
+
+def _set_versions(plan: Plan, versions: Mapping[str, int]) -> Plan:
+    """Return the plan with the versions that the server returned, or else the next ones."""
+
+    def set_version(change: Change) -> Change:
+        if change.after is None:
+            return change
+        expected = (change.before.version if change.before is not None else 0) + 1
+        return change._replace(after=change.after._replace(version=versions.get(change.key, expected)))
+
+    return replace(plan, changes=tuple(map(set_version, plan.changes)))
+
+
+def _write_unseen(remote: Remote, desired: Mapping[str, Secret], check: bool) -> tuple[Plan, Applied, list[str]]:
+    """Write one by one, for an identity that may write but not even see names; return the same as `_write`."""
+    changes: list[Change] = []
+    unchanged: list[str] = []
+    approvals: list[str] = []
+    warnings: list[str] = []
+    failed: dict[str, InfisicalError] = {}
+    pending: set[str] = set()
+    fatal: InfisicalError | None = None
+    for key, secret in sorted(desired.items()):
+        try:
+            report = remote.put(secret, check=check)
+        except (RequestInvalid, TooLarge) as error:
+            failed[key] = error
+            continue
+        except InfisicalError as error:
+            fatal = error
+            break
+        warnings += [text for text in report.warnings if text not in warnings]
+        if report.approval_id:
+            approvals.append(report.approval_id)
+            pending.add(key)
+        if report.action is None:
+            unchanged.append(key)
+        else:
+            changes.append(Change(report.action, key, report.before, report.after))
+    changed = {change.key for change in changes}
+    applied = Applied(
+        tuple(sorted(changed - pending)),
+        tuple(sorted(pending)),
+        tuple(approvals),
+        {name: str(error) for name, error in failed.items()},
+        tuple(sorted(set(desired) - changed - set(unchanged) - set(failed))),
+        fatal or next(iter(failed.values()), None),
+    )
+    return Plan(tuple(changes), tuple(unchanged)), applied, warnings
