@@ -341,9 +341,9 @@ http_status:
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, pull
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Pull, Push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import pull
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import (
-    Push,
     open_state,
     push,
     read_source,

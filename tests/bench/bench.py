@@ -31,8 +31,9 @@ import rollout
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, merged
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, pull
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import Push, push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Pull, Push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import pull
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import push
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.session import open_vault, put
 from dev_server.client import DevServer
@@ -180,10 +181,10 @@ def memory(static: Static, folder: Path) -> Row:
     program = (
         "import re, sys\n"
         f"from {PACKAGE}.client import api\nfrom {PACKAGE}.core import model\n"
-        f"from {PACKAGE}.sync.pull import Pull, pull\nfrom {PACKAGE}.vault import keys, session as local\n"
+        f"from {PACKAGE}.sync import job, pull\nfrom {PACKAGE}.vault import keys, session as local\n"
         "settings = model.Settings(url=sys.argv[1], auth_method='token', token='t', api_version='v4')\n"
         "opened = local.open_vault(sys.argv[2], keys.KeyFile(sys.argv[3]))\n"
-        "pull(api.connect(settings), *opened, Pull(project_ids=('p',), environment='dev'))\n"
+        "pull.pull(api.connect(settings), *opened, job.Pull(project_ids=('p',), environment='dev'))\n"
         # VmHWM is for this program only; ru_maxrss would include the memory of the process before its exec.
         "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])\n"
     )

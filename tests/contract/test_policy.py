@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import Push, push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import push
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of, identity
 
 A = Secret("A", "one")

@@ -23,10 +23,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Pull, Push
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.outcome import Outcome
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, pull
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import pull
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import (
-    Push,
     open_state,
     push,
     read_source,

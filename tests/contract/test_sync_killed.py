@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import api
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, pull
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Pull
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import pull
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 

@@ -333,7 +333,8 @@ def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Ou
     from ..client.api import connect
     from ..client.auth import Login
     from ..core.model import Settings
-    from ..sync.pull import Pull, pull
+    from ..sync.job import Pull
+    from ..sync.pull import pull
 
     options = settled.server("sync")
     _require_login(settled, options)
@@ -363,7 +364,8 @@ def _require_login(settled: Settled, options: Mapping[str, Any]) -> None:
 def _push(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     from ..client.api import connect
     from ..core.model import Settings
-    from ..sync.push import Push, open_state, push
+    from ..sync.job import Push
+    from ..sync.push import open_state, push
     from ..vault.state import HMAC, SHA256
 
     options = settled.server("push")

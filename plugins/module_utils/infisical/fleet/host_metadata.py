@@ -21,7 +21,7 @@ from ..core.errors import InfisicalError, StorageFailed
 from ..core.model import check_path, check_url, parse_json
 from ..core.times import format_time
 from ..core.version import VERSION
-from ..sync.pull import ALL
+from ..sync.job import ALL
 from ..vault.state import StateFile
 from ..vault.store import Vault
 from .documents import METADATA_SCHEMA

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -123,11 +123,6 @@ def group(listing: Listing) -> Iterator[tuple[Secret, ...]]:
 def locate(secret: Secret) -> Location:
     """Return the folder that a secret comes from."""
     return Location(secret.project_id, secret.environment, secret.secret_path)
-
-
-def locate_all(listing: Listing) -> Iterable[Location]:
-    """Return the folders that the secrets of a listing come from."""
-    return {locate(secret) for secrets in group(listing) for secret in secrets}
 
 
 def describe(secret: Secret) -> str:

@@ -11,12 +11,13 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable
 
 from ..client.api import Api, Listing, Project
 from ..client.preflight import visible_projects
-from ..client.remote import Remote, needs_batch
+from ..client.remote import Remote
 from ..core import files
 from ..core.answers import Operation, Validator, hint_for
 from ..core.errors import (
@@ -24,11 +25,9 @@ from ..core.errors import (
     ConfigurationError,
     CredentialsRejected,
     Forbidden,
-    GuardStopped,
     InfisicalError,
     LockedOut,
     ScopeMissing,
-    SecretMissing,
     TokenRejected,
     Unreachable,
     ValueHidden,
@@ -36,86 +35,22 @@ from ..core.errors import (
     no_environment,
     no_project,
 )
-from ..core.model import Location, Secret, check_path
-from ..core.plan import Plan, build, check_percent, differs_in_vault, guard, guard_empty, named
+from ..core.model import Location, Secret
+from ..core.plan import Plan, build, differs_in_vault, guard, named
 from ..core.times import now, parse_time
 from ..vault.session import STATE_BEHIND
-from ..vault.state import HMAC, SHA256, StateFile
+from ..vault.state import HMAC, StateFile
 from ..vault.store import Contents, Vault
-from .naming import KEY_FORMAT, Naming, describe, group, locate, locate_all, name_secrets, parse_key_format
+from .guards import PruneGuard
+from .job import Pull
+from .naming import describe, group, name_secrets, parse_key_format
 from .outcome import Outcome, partial_pull
-
-ALL = "all"
-"""The value of `project_ids` that means every project that the identity can see."""
 
 _CHECK_EVERY = 3600.0
 """Seconds between two checks that the environment of an unchanged listing still exists."""
 
 _FOR_ALL = (Unreachable, CredentialsRejected, LockedOut, TokenRejected)
 """Errors that other projects would cause too, after long waits or one more failed login each."""
-
-
-@dataclass(frozen=True)
-class Pull:
-    """What a job pulls, and into which names; the fields are the options of the same names.
-
-    `project_ids` empty, or `all` alone, means every project that the identity can see. `max_delete_percent` is the
-    share of the job's entries that pruning may delete.
-    """
-
-    job: str = "default"
-    project_ids: tuple[str, ...] = ()
-    environment: str = ""
-    secret_path: str = "/"
-    recursive: bool = False
-    include_imports: bool = True
-    expand_references: bool = False
-    key_format: str = KEY_FORMAT
-    normalize_names: bool = False
-    precedence: tuple[str, ...] = ()
-    prune: bool = False
-    prune_scope: str = "job"
-    max_delete_percent: float = 30.0
-    allow_empty: bool = False
-    state_hash: str = SHA256
-
-    def check(self) -> Pull:
-        """Return the job with `secret_path` and `project_ids` in one spelling. Raises ConfigurationError."""
-        if not self.environment:
-            raise ConfigurationError(
-                "environment",
-                "must be set. It has no default, so that nobody pulls from production by accident.",
-                hint="Set it to the slug of an environment.",
-            )
-        if not self.job:
-            raise ConfigurationError("job", "must not be empty: the vault keeps it with every entry of the job.")
-        check_percent(self.max_delete_percent)
-        parse_key_format(self.key_format)
-        if ALL in self.project_ids and len(self.project_ids) > 1:
-            raise ConfigurationError("project_ids", f"must be either '{ALL}' or project ids (got both).")
-        project_ids = () if self.project_ids == (ALL,) else self.project_ids
-        return replace(self, project_ids=project_ids, secret_path=check_path(self.secret_path))
-
-    def locate(self, project_id: str) -> Location:
-        """Return the location in one of the projects."""
-        return Location(project_id, self.environment, self.secret_path)
-
-    def lists(self, location: Location) -> bool:
-        """Return whether the job lists a folder itself, rather than importing it."""
-        below = self.recursive and location.secret_path.startswith(self.secret_path.rstrip("/") + "/")
-        return location.environment == self.environment and (below or location.secret_path == self.secret_path)
-
-    def owns(self, entry: Secret) -> bool:
-        """Return whether pruning may delete an entry of the vault."""
-        return self.prune_scope == "vault" or entry.job == self.job
-
-    def source(self) -> dict[str, Any]:
-        """Return where the job pulls from, as the vault keeps it."""
-        return {
-            "environment": self.environment,
-            "secret_path": self.secret_path,
-            "project_ids": sorted(self.project_ids),
-        }
 
 
 def pull(
@@ -135,7 +70,8 @@ def pull(
     another sync of this vault runs longer than `lock_wait` seconds, the vault is unchanged.
     """
     job = job.check()
-    with _lock_out_others(vault.path, lock_wait, check), _pause_collector():
+    lock = contextlib.nullcontext() if check else _lock_out_others(vault.path, lock_wait)
+    with lock, _pause_collector():
         try:
             return _Cycle(api, vault, state, job, check, log or (lambda text: None)).run()
         except InfisicalError as error:
@@ -146,19 +82,14 @@ def pull(
             raise
 
 
-@contextlib.contextmanager
-def _lock_out_others(path: str, lock_wait: float, check: bool) -> Iterator[None]:
-    """Keep other syncs of this vault out. Check mode writes nothing, so it takes no lock."""
-    if check:
-        yield
-        return
+def _lock_out_others(path: str, lock_wait: float) -> AbstractContextManager[None]:
+    """Keep other syncs of this vault out."""
     busy = (
         f"Another sync of {path} is running, and did not end within {lock_wait:g} seconds, so this one did not start. "
         "Let it finish, or set a longer lock_wait."
     )
     cannot = f"The vault {path} cannot be locked for a sync"
-    with files.held(path + ".cycle.lock", lock_wait, busy, cannot, owner=files.owner_of(path)):
-        yield
+    return files.held(path + ".cycle.lock", lock_wait, busy, cannot, owner=files.owner_of(path))
 
 
 @contextlib.contextmanager
@@ -184,6 +115,7 @@ class _Cycle:
     job: Pull
     check: bool
     log: Callable[[str], None]
+    guards: PruneGuard = field(init=False)
     projects: list[Project] = field(default_factory=list)
     listings: dict[str, Listing] = field(default_factory=dict)
     failed: dict[str, InfisicalError] = field(default_factory=dict)
@@ -191,12 +123,14 @@ class _Cycle:
     lacking: dict[str, InfisicalError] = field(default_factory=dict)
     """The projects without the environment or path, by id, if the job pulls from all projects."""
     warnings: list[str] = field(default_factory=list)
-    unseen: dict[Location, str] = field(default_factory=dict)
-    """The answers of `_explain_unseen`: the plan is made before the vault is locked and again under the lock."""
     shares: bool = False
     """Whether another job holds entries that this job would hold too."""
     checks: dict[str, str] = field(default_factory=dict)
     """When the environment was looked for and found, for the state file."""
+
+    def __post_init__(self) -> None:
+        of_job = f" (job {self.job.job})" if self.job.prune_scope == "job" else ""
+        self.guards = PruneGuard(self.api, self.job, self.listings, f"the vault {self.vault.path}{of_job}")
 
     def run(self) -> Outcome:
         if not self.check:
@@ -224,9 +158,8 @@ class _Cycle:
             raise next(iter(self.failed.values()))
         if self.lacking and len(self.lacking) == len(self.projects):
             raise next(iter(self.lacking.values()))
-        naming = Naming(self.job.key_format, self.job.normalize_names, self.job.precedence)
         read = [(project, self.listings[project.id]) for project in self.projects if project.id in self.listings]
-        desired, warnings = name_secrets(naming, read)
+        desired, warnings = name_secrets(self.job.naming(), read)
         self.warnings += warnings
         if self.check:
             plan = self._plan(before, desired)
@@ -363,17 +296,16 @@ class _Cycle:
             desired = self._leave_to_others(current, desired)
         deletable = [entry for entry in current.values() if job.owns(entry)] if job.prune and not failed else []
         if deletable:
-            self._guard_empty(deletable)
+            self.guards.check_empty(deletable)
 
         def differs(stored: Secret, wanted: Secret) -> bool:
             return stored.job != job.job or differs_in_vault(stored, wanted)
 
         plan = build(current, desired, prune=job.owns if deletable else False, differs=differs)
-        guard(plan, len(deletable), self._describe_target(), max_delete_percent=job.max_delete_percent)
-        deleted = [change.key for change in plan.changes if change.action == "delete"]
-        if contents is not None and deleted and job.max_delete_percent != 100:
-            self._guard_moved(deleted, contents.jobs.get(job.job, {}).get("source"))
-            self._guard_unseen({name: current[name] for name in deleted})
+        guard(plan, len(deletable), self.guards.target, max_delete_percent=job.max_delete_percent)
+        if contents is not None:
+            deleted = {change.key: current[change.key] for change in plan.changes if change.action == "delete"}
+            self.guards.check_deleted(deleted, contents.jobs.get(job.job, {}).get("source"))
         return replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
 
     def _leave_to_others(self, current: Mapping[str, Secret], desired: Mapping[str, Secret]) -> Mapping[str, Secret]:
@@ -394,85 +326,6 @@ class _Cycle:
             text = f"Entries made by hand are replaced by pulled secrets: {named(replaced)}."
             self.warnings += [text] if text not in self.warnings else []
         return {name: secret for name, secret in desired.items() if name not in others} if others else desired
-
-    def _guard_empty(self, deletable: list[Secret]) -> None:
-        """Refuse to prune if a project came back empty."""
-        full = {id_ for id_, listing in self.listings.items() if any(group(listing))}
-        empty = [id_ for id_ in self.listings if id_ not in full]
-        if not self.job.project_ids:  # a project that the identity no longer sees has no listing
-            empty += sorted({entry.project_id for entry in deletable if entry.job} - set(self.listings))
-        for project_id in empty:
-            held = sum(entry.project_id == project_id for entry in deletable)
-            guard_empty(
-                held if full else len(deletable),
-                str(self.job.locate(project_id)),
-                self._describe_target(),
-                allow_empty=self.job.allow_empty,
-            )
-
-    def _guard_moved(self, deleted: list[str], source: dict[str, Any] | None) -> None:
-        """Refuse to prune if the job pulled from elsewhere before: it may be two jobs with the same name."""
-        new = self.job.source()
-        if source is None:
-            return
-        ids, new_ids = set(source["project_ids"]), set(new["project_ids"])
-        moved = bool(ids and new_ids) and not ids & new_ids
-        if moved or any(source[name] != new[name] for name in ("environment", "secret_path")):
-            raise GuardStopped(
-                f"Nothing was changed: the job '{self.job.job}' last pulled from {_describe_source(source)}, and now "
-                f"pulls from {_describe_source(new)}. Prune would delete {len(deleted)} entries ({named(deleted)}).",
-                hint="If these are two jobs, give each its own name in job. If the job has moved, set "
-                "max_delete_percent: 100 for this run.",
-            )
-
-    def _guard_unseen(self, deleted: Mapping[str, Secret]) -> None:
-        """Refuse to delete all entries from a folder unless one of their secrets is really gone.
-
-        A server silently leaves out of a listing what the identity may not read (assumed of imports, which may then
-        be listed without secrets, or not at all). This sends one request for each such folder.
-        """
-        gone: dict[Location, str] = {}
-        for entry in deleted.values():
-            location = locate(entry)
-            if entry.job == self.job.job and (location not in gone or needs_batch(gone[location])):
-                gone[location] = entry.key
-        if not gone:
-            return
-        imported: set[Location] = set()
-        for id_, listing in self.listings.items():
-            imported |= {Location(id_, one.environment, one.secret_path) for one in listing.imports}
-            for location in locate_all(listing):
-                gone.pop(location, None)
-        for location, key in gone.items():
-            is_listed = location in imported or self.job.lists(location)
-            if location.project_id not in self.listings or not (is_listed or self.job.include_imports):
-                continue
-            if location not in self.unseen:
-                self.unseen[location] = self._explain_unseen(location, key, is_listed)
-            if self.unseen[location]:
-                raise GuardStopped(
-                    f"Nothing was changed: prune would delete {len(deleted)} entries of {self._describe_target()}, "
-                    f"among them all of {location}, which {self.unseen[location]}.",
-                    hint="Grant the identity 'Read Value' there, or set max_delete_percent: 100 for this run to delete "
-                    "these entries.",
-                )
-
-    def _explain_unseen(self, location: Location, key: str, is_listed: bool) -> str:
-        """Return why a secret that is in no listing may exist, "" if it does not.
-
-        If its folder is not listed, it may exist: it is no longer imported.
-        """
-        try:
-            # Servers check the permission before the secret, so any name shows whether the folder may be read.
-            self.api.get_secret(location, "A" if needs_batch(key) else key)
-        except (SecretMissing, ScopeMissing):
-            return ""
-        except Forbidden:
-            return "the identity may not read"
-        return "is still there, although the list leaves it out" if is_listed else ""
-
-    def _describe_target(self) -> str:
-        return f"the vault {self.vault.path}" + (f" (job {self.job.job})" if self.job.prune_scope == "job" else "")
 
     # Recording
 
@@ -537,14 +390,11 @@ class _Cycle:
         }
 
     def _touch_state(self, contents: Contents) -> None:
-        """Write the times only, if the rest of the state file is up to date."""
-        head, about = self.state.head(), self._make_head(contents)
-        times = {"last_sync": about.pop("last_sync"), **self.checks}
-        generation = about.pop("generation")
-        known = {"state_hash": self.job.state_hash, **about}
-        same = all(head.get(name) == value for name, value in known.items() if name not in times)
-        if same and self.state.newest(contents.vault_id) >= generation and self.state.is_whole():
-            self.state.update(**times)
+        """Leave the entries of the state file as they are, if they are up to date and whole."""
+        head, job = self.state.head(), self.job
+        same = (head.get("job"), head.get("state_hash")) == (job.job, job.state_hash)
+        if same and self.state.newest(contents.vault_id) >= contents.generation and self.state.is_whole():
+            self.state.update(**self._make_head(contents))
         else:
             self._write_state(contents, 0)
 
@@ -584,8 +434,3 @@ def _refuse_hidden(listing: Listing, location: Location) -> None:
             f"The server hides values in {location} ({named(hidden)}). Hidden values are never stored.",
             hint=hint_for(Forbidden, Operation.LIST),
         )
-
-
-def _describe_source(source: Mapping[str, Any]) -> str:
-    projects = ", ".join(source["project_ids"]) or "all that it saw"
-    return f"environment {source['environment']}, path {source['secret_path']}, projects {projects}"

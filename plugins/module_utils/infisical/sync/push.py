@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Callable
 
 from ..client.api import Api, Listing
@@ -27,19 +27,8 @@ from ..core.model import Location, Secret, check_name, check_value, normalize_na
 from ..core.plan import Change, Plan, build, check_percent, guard, guard_empty, named
 from ..vault.state import HMAC, SHA256, StateFile
 from ..vault.store import Vault
+from .job import Push
 from .outcome import Outcome, partial_push
-
-
-@dataclass(frozen=True)
-class Push:
-    """How a push writes; the fields are the options of the same names."""
-
-    normalize_names: bool = False
-    create_path: bool = False
-    prune: bool = False
-    max_delete_percent: float = 30.0
-    allow_empty: bool = False
-    overwrite_rotated: bool = False
 
 
 def open_state(

@@ -1,0 +1,118 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refuse to prune a vault because of a listing that is probably incomplete, or from another place than before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..client.api import Api, Listing
+from ..client.remote import needs_batch
+from ..core.errors import Forbidden, GuardStopped, ScopeMissing, SecretMissing
+from ..core.model import Location, Secret
+from ..core.plan import guard_empty, named
+from .job import Pull
+from .naming import group, locate
+
+
+@dataclass
+class PruneGuard:
+    """The checks of one pull before it prunes; each raises GuardStopped. `target` is the vault in words."""
+
+    api: Api
+    job: Pull
+    listings: Mapping[str, Listing]
+    target: str
+    unseen: dict[Location, str] = field(default_factory=dict)
+    """The answers of `_explain_unseen`: the plan is made before the vault is locked and again under the lock."""
+
+    def check_empty(self, deletable: list[Secret]) -> None:
+        """Refuse to prune if a project came back empty."""
+        full = {id_ for id_, listing in self.listings.items() if any(group(listing))}
+        empty = [id_ for id_ in self.listings if id_ not in full]
+        if not self.job.project_ids:  # a project that the identity no longer sees has no listing
+            empty += sorted({entry.project_id for entry in deletable if entry.job} - set(self.listings))
+        for project_id in empty:
+            held = sum(entry.project_id == project_id for entry in deletable) if full else len(deletable)
+            guard_empty(held, str(self.job.locate(project_id)), self.target, allow_empty=self.job.allow_empty)
+
+    def check_deleted(self, deleted: Mapping[str, Secret], old: dict[str, Any] | None) -> None:
+        """Refuse to delete these entries by name, if the job pulled from `old` before and from elsewhere now, or if
+        the server left out a folder."""
+        if not deleted or self.job.max_delete_percent == 100:
+            return
+        new = self.job.source()
+        if old is not None and _has_moved(old, new):
+            raise GuardStopped(
+                f"Nothing was changed: the job '{self.job.job}' last pulled from {_describe(old)}, and now pulls from "
+                f"{_describe(new)}. Prune would delete {len(deleted)} entries ({named(deleted)}).",
+                hint="If these are two jobs, give each its own name in job. If the job has moved, set "
+                "max_delete_percent: 100 for this run.",
+            )
+        for location, key in self._find_gone(deleted.values()).items():
+            if location not in self.unseen:
+                self.unseen[location] = self._explain_unseen(location, key)
+            if self.unseen[location]:
+                raise GuardStopped(
+                    f"Nothing was changed: prune would delete {len(deleted)} entries of {self.target}, among them all "
+                    f"of {location}, which {self.unseen[location]}.",
+                    hint="Grant the identity 'Read Value' there, or set max_delete_percent: 100 for this run to delete "
+                    "these entries.",
+                )
+
+    def _find_gone(self, deleted: Iterable[Secret]) -> dict[Location, str]:
+        """Return the folders from which no secret is left, each with the key of one that is deleted."""
+        gone: dict[Location, str] = {}
+        for entry in deleted:
+            location = locate(entry)
+            if entry.job == self.job.job and (location not in gone or needs_batch(gone[location])):
+                gone[location] = entry.key
+        if gone:
+            for listing in self.listings.values():
+                for location in {locate(secret) for secrets in group(listing) for secret in secrets}:
+                    gone.pop(location, None)
+        return gone
+
+    def _explain_unseen(self, location: Location, key: str) -> str:
+        """Return why a secret that is in no listing may still exist, "" if it does not.
+
+        A server silently leaves out of a listing what the identity may not read (assumed of imports, which may then
+        be listed without secrets, or not at all). This sends one request.
+        """
+        listing, job = self.listings.get(location.project_id), self.job
+        if listing is None:
+            return ""
+        inside = job.recursive and location.secret_path.startswith(job.secret_path.rstrip("/") + "/")
+        is_listed = (
+            location.environment == job.environment and (inside or location.secret_path == job.secret_path)
+        ) or any(
+            (one.environment, one.secret_path) == (location.environment, location.secret_path)
+            for one in listing.imports
+        )
+        if not is_listed and not job.include_imports:
+            return ""
+        try:
+            # Servers check the permission before the secret, so any name shows whether the folder may be read.
+            self.api.get_secret(location, "A" if needs_batch(key) else key)
+        except (SecretMissing, ScopeMissing):
+            return ""
+        except Forbidden:
+            return "the identity may not read"
+        # A folder that is not listed is no longer imported, and its secrets may exist.
+        return "is still there, although the list leaves it out" if is_listed else ""
+
+
+def _has_moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Return whether two sources have no project in common, or differ in environment or path."""
+    ids, new_ids = set(old["project_ids"]), set(new["project_ids"])
+    if ids and new_ids and not ids & new_ids:
+        return True
+    return any(old[name] != new[name] for name in ("environment", "secret_path"))
+
+
+def _describe(source: Mapping[str, Any]) -> str:
+    projects = ", ".join(source["project_ids"]) or "all that it saw"
+    return f"environment {source['environment']}, path {source['secret_path']}, projects {projects}"

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a sync is asked to do: the options of a pull and of a push, and the rules for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core.errors import ConfigurationError
+from ..core.model import Location, Secret, check_path
+from ..core.plan import check_percent
+from ..vault.state import SHA256
+from .naming import KEY_FORMAT, Naming, parse_key_format
+
+ALL = "all"
+"""The value of `project_ids` that means every project that the identity can see."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What a job pulls, and into which names; the fields are the options of the same names.
+
+    `project_ids` empty, or `all` alone, means every project that the identity can see. `max_delete_percent` is the
+    share of the job's entries that pruning may delete.
+    """
+
+    job: str = "default"
+    project_ids: tuple[str, ...] = ()
+    environment: str = ""
+    secret_path: str = "/"
+    recursive: bool = False
+    include_imports: bool = True
+    expand_references: bool = False
+    key_format: str = KEY_FORMAT
+    normalize_names: bool = False
+    precedence: tuple[str, ...] = ()
+    prune: bool = False
+    prune_scope: str = "job"
+    max_delete_percent: float = 30.0
+    allow_empty: bool = False
+    state_hash: str = SHA256
+
+    def check(self) -> Pull:
+        """Return the job with `secret_path` and `project_ids` in one spelling. Raises ConfigurationError."""
+        if not self.environment:
+            raise ConfigurationError(
+                "environment",
+                "must be set. It has no default, so that nobody pulls from production by accident.",
+                hint="Set it to the slug of an environment.",
+            )
+        if not self.job:
+            raise ConfigurationError("job", "must not be empty: the vault keeps it with every entry of the job.")
+        check_percent(self.max_delete_percent)
+        parse_key_format(self.key_format)
+        if ALL in self.project_ids and len(self.project_ids) > 1:
+            raise ConfigurationError("project_ids", f"must be either '{ALL}' or project ids (got both).")
+        project_ids = () if self.project_ids == (ALL,) else self.project_ids
+        return replace(self, project_ids=project_ids, secret_path=check_path(self.secret_path))
+
+    def naming(self) -> Naming:
+        return Naming(self.key_format, self.normalize_names, self.precedence)
+
+    def locate(self, project_id: str) -> Location:
+        return Location(project_id, self.environment, self.secret_path)
+
+    def owns(self, entry: Secret) -> bool:
+        """Return whether pruning may delete an entry of the vault."""
+        return self.prune_scope == "vault" or entry.job == self.job
+
+    def source(self) -> dict[str, Any]:
+        """Return where the job pulls from, as the vault keeps it."""
+        return {
+            "environment": self.environment,
+            "secret_path": self.secret_path,
+            "project_ids": sorted(self.project_ids),
+        }
+
+
+@dataclass(frozen=True)
+class Push:
+    """How a push writes; the fields are the options of the same names."""
+
+    normalize_names: bool = False
+    create_path: bool = False
+    prune: bool = False
+    max_delete_percent: float = 30.0
+    allow_empty: bool = False
+    overwrite_rotated: bool = False
