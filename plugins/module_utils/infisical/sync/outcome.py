@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import InfisicalError, PartialFailure
+from ..core.model import pluralize
 from ..core.plan import Action, Plan, named
 
 
@@ -108,23 +109,17 @@ def partial_push(
     check: bool,
 ) -> InfisicalError:
     """Return the error of a push that `cause` stopped or that left out `failed` secrets ({name: message})."""
-    were, prefix = ("would be", "would ") if check else ("were", "")
     total = sum(len(names) for names in (outcome.created, outcome.updated, outcome.deleted, not_written))
-    problem = f"{len(written)} of {total} changes {were} written" + (f" ({named(written)})" if written else "")
+    problem = f"{len(written)} of {total} changes {'would be' if check else 'were'} written"
+    if written:
+        problem += f" ({named(written)})"
     if outcome.approvals:
-        problem += f", {len(outcome.approvals)} approvals are pending"
+        problem += f", {pluralize(len(outcome.approvals), 'approval')} pending"
     if not_written:
-        problem += f", {prefix}not {'be ' if check else ''}written: {named(not_written)}"
+        problem += f", not written: {named(not_written)}"
     problem += f". {cause.problem}"
     hint = " ".join(filter(None, (cause.hint, "Run it again to do the rest." if not_written and not check else "")))
-    if written:
-        error: InfisicalError = PartialFailure(problem, hint=hint, status=cause.status)
-    else:
-        error = cause.reworded(problem, hint)
-    error.details = {
-        **outcome.as_result(),
-        "written": list(written),
-        "not_written": list(not_written),
-        "errors": dict(failed),
-    }
+    error = PartialFailure(problem, hint=hint, status=cause.status) if written else cause.reworded(problem, hint)
+    error.details = {**outcome.as_result(), "written": list(written), "not_written": list(not_written)}
+    error.details["errors"] = dict(failed)
     return error

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Callable
 
 from ..client.api import Api, Listing
-from ..client.remote import UNREADABLE, Applied, Remote, merged
+from ..client.remote import UNREADABLE, Applied, Remote, Report, merged
 from ..core import dotenv, files
 from ..core.errors import (
     Ambiguous,
@@ -131,15 +132,12 @@ def push(
         warnings=tuple(warnings),
         approvals=applied.approvals,
     )
-    count = len(applied.written)
-    try:
-        if vault_state is not None and count and not check:
-            written = f"Wrote {pluralize(count, 'change')} to {location}. Only the count of pushes was not saved."
-            with after_writing(written, **outcome.as_result()):
-                vault_state.pushed(count)
-    except InfisicalError:
-        if applied.error is None:
-            raise  # otherwise the secrets that were not written matter more than the count
+    if vault_state is not None and applied.written and not check:
+        count = len(applied.written)
+        written = f"Wrote {pluralize(count, 'change')} to {location}. Only the count of pushes was not saved."
+        lesser = () if applied.error is None else (InfisicalError,)  # what was not written matters more than the count
+        with contextlib.suppress(*lesser), after_writing(written, **outcome.as_result()):
+            vault_state.pushed(count)
     if applied.error is None:
         return outcome
     if not done and not applied.failed:
@@ -247,37 +245,27 @@ def _set_versions(plan: Plan, versions: Mapping[str, int]) -> Plan:
 
 def _write_unseen(remote: Remote, desired: Mapping[str, Secret], check: bool) -> tuple[Plan, Applied, list[str]]:
     """Write one by one, for an identity that may write but not even see names; return the same as `_write`."""
-    changes: list[Change] = []
-    unchanged: list[str] = []
-    approvals: list[str] = []
-    warnings: list[str] = []
+    reports: dict[str, Report] = {}
     failed: dict[str, InfisicalError] = {}
-    pending: set[str] = set()
     fatal: InfisicalError | None = None
     for key, secret in sorted(desired.items()):
         try:
-            report = remote.put(secret, check=check)
+            reports[key] = remote.put(secret, check=check)
         except (RequestInvalid, TooLarge) as error:
             failed[key] = error
-            continue
         except InfisicalError as error:
             fatal = error
             break
-        warnings += [text for text in report.warnings if text not in warnings]
-        if report.approval_id:
-            approvals.append(report.approval_id)
-            pending.add(key)
-        if report.action is None:
-            unchanged.append(key)
-        else:
-            changes.append(Change(report.action, key, report.before, report.after))
-    changed = {change.key for change in changes}
+    changes = [Change(one.action, key, one.before, one.after) for key, one in reports.items() if one.action]
+    pending = {key: one.approval_id for key, one in reports.items() if one.approval_id}
     applied = Applied(
-        tuple(sorted(changed - pending)),
-        tuple(sorted(pending)),
-        tuple(approvals),
+        tuple(change.key for change in changes if change.key not in pending),
+        tuple(pending),
+        tuple(pending.values()),
         {name: str(error) for name, error in failed.items()},
-        tuple(sorted(set(desired) - changed - set(unchanged) - set(failed))),
+        tuple(sorted(set(desired) - set(reports) - set(failed))),
         fatal or next(iter(failed.values()), None),
     )
-    return Plan(tuple(changes), tuple(unchanged)), applied, warnings
+    warnings = list(dict.fromkeys(text for one in reports.values() for text in one.warnings))
+    unchanged = tuple(key for key, one in reports.items() if not one.action)
+    return Plan(tuple(changes), unchanged), applied, warnings
