@@ -11,145 +11,150 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.2.0
 short_description: Sync secrets between Infisical and a local vault
 description:
-  - With O(direction=pull), brings an encrypted vault on the task's host to what Infisical holds, as one step. Readers
-    of the vault see all of the old or all of the new, and a pull without news writes nothing.
-  - With O(direction=push), brings a folder of Infisical to what a mapping, a file or the vault holds.
-  - In check mode the complete plan is made and nothing is changed, neither in the vault nor in Infisical.
-  - The result has names, versions and counts, never values.
+  - With O(direction=pull), updates an encrypted vault on the task's host from Infisical. Readers of the vault see
+    either all old or all new secrets. A pull without changes writes nothing.
+  - With O(direction=push), updates a folder of Infisical from a mapping, a file or the vault.
+  - Check mode makes the complete plan, and changes neither the vault nor Infisical.
+  - The result contains names, versions and counts, never values.
 options:
   direction:
     description:
-      - Which way to sync.
+      - The direction of the sync.
     type: str
     choices: [pull, push]
     default: pull
   job:
     description:
-      - The name of this pull. The vault notes with each entry which job has put it there, so that several jobs share
-        a vault and prune their own entries only.
-      - Each job needs a O(state_file) of its own. Only with O(direction=pull).
+      - The name of this pull. The vault keeps it with each entry, so that several jobs can share a vault and each
+        prunes its own entries only.
+      - Each job needs its own O(state_file). Only with O(direction=pull).
     type: str
     default: default
   project_ids:
     description:
-      - Projects to pull from. Where this is given, O(project_id) is not used.
-      - V([all]) means every project that the identity can see, and so does leaving out both. Servers of 2024 do not
-        list projects to machine identities.
+      - The projects to pull from. If this is set, O(project_id) is ignored.
+      - V([all]) means every project that the identity can see. If neither this nor O(project_id) is set, the meaning is
+        the same. Servers of 2024 do not list projects to machine identities.
       - Only with O(direction=pull).
     type: list
     elements: str
   recursive:
     description:
-      - Whether to pull the folders below O(secret_path) too. Only with O(direction=pull).
+      - Pull the folders below O(secret_path) too. Only with O(direction=pull).
     type: bool
     default: false
   include_imports:
     description:
-      - Whether to pull what the folder imports from other folders too.
-      - A secret of the folder itself comes before an imported one of the same name, and of several imports the last
-        one comes first. Only with O(direction=pull).
+      - Pull the secrets that the folder imports from other folders too.
+      - The folder's own secret wins over an imported secret of the same name, and the last import wins over earlier
+        imports. Only with O(direction=pull).
     type: bool
     default: true
   expand_references:
     description:
-      - Whether the server replaces references such as V(${OTHER_SECRET}) in values with what they refer to. A reference
-        to something that does not exist becomes empty then. Only with O(direction=pull).
-      - Servers of late 2026 leave such a reference as it is, which is warned of. A text of several lines that arrives
-        quoted, because of its multi-line encoding in Infisical, is restored with a warning.
+      - Let the server replace references in values, such as V(${OTHER_SECRET}), with the referenced values. Only with
+        O(direction=pull).
+      - If the referenced secret does not exist, most servers insert an empty text. Servers of late 2026 keep the
+        reference, and the module warns.
+      - If the server returns a referenced text of several lines in quotes, because of its multi-line encoding in
+        Infisical, the module restores the text and warns.
     type: bool
     default: false
   key_format:
     description:
-      - How names in the vault are made, of V({key}), V({path}) and V({project}), such as V({path}/{key}). The path has
-        no outer slashes, and of a project it is the slug.
-      - Two secrets with different values that would get one name are an error that names both. Only with
+      - The format of names in the vault, made of V({key}), V({path}) and V({project}), such as V({path}/{key}).
+        V({path}) has no outer slashes, and V({project}) is the slug of the project.
+      - The task fails if two secrets with different values would get the same name, and names both. Only with
         O(direction=pull).
     type: str
     default: "{key}"
   normalize_names:
     description:
-      - Whether to write names in upper case, and to make every run of characters outside of C([A-Z0-9_]) one
-        underscore. Two names that become one are an error, and nothing is changed.
+      - Convert names to upper case, and replace every run of characters outside of C([A-Z0-9_]) with one underscore.
+        The task fails and changes nothing if two names become the same.
     type: bool
     default: false
   precedence:
     description:
-      - Ids of projects, and paths, in the order in which they come first where secrets with different values would get
-        one name. A path holds for the folders below it too. Only with O(direction=pull).
+      - Project ids and paths, most important first. They decide which secret is used if several secrets with different
+        values would get the same name. A path includes the folders below it. Only with O(direction=pull).
     type: list
     elements: str
     default: []
   prune:
     description:
-      - Whether to delete what the source does not have. With O(direction=pull) this deletes entries of this O(job) from
-        the vault; with O(direction=push) it deletes secrets from the folder in Infisical.
-      - Nothing is pruned where a project could not be read, where the source came back empty, or where the share of
-        O(max_delete_percent) would be exceeded. The task fails then.
+      - Delete what the source does not hold. With O(direction=pull), this deletes entries of this O(job) from the
+        vault. With O(direction=push), it deletes secrets from the folder in Infisical.
+      - The task fails and deletes nothing if a project could not be read, if the source is empty, or if
+        O(max_delete_percent) would be exceeded.
     type: bool
     default: false
   prune_scope:
     description:
-      - With V(job), a pull prunes entries of its own O(job) only.
-      - With V(vault), it prunes whatever it does not find in Infisical, also what other jobs and people have put into
-        the vault. Only with O(direction=pull).
+      - The entries that O(prune) may delete from the vault. Only with O(direction=pull).
+      - V(job) means the entries of this O(job).
+      - V(vault) means all entries that Infisical does not hold, including entries of other jobs and entries made by
+        hand.
     type: str
     choices: [job, vault]
     default: job
   max_delete_percent:
     description:
-      - How much of what could be deleted O(prune) may delete, in per cent. Where fewer than ten entries could be
-        deleted, the share is not asked for.
+      - Fail if O(prune) would delete more than this percentage of the entries that it may delete. Ignored if it may
+        delete fewer than ten entries.
     type: float
     default: 30.0
   allow_empty:
     description:
-      - Whether O(prune) may delete because the source is empty. Real servers answer a mistyped environment or path with
-        an empty list. O(max_delete_percent) counts all the same, so that emptying ten entries or more takes both.
+      - Allow O(prune) to delete entries if the source is empty. Real servers return an empty list for a mistyped
+        environment or path. O(max_delete_percent) still applies, so deleting all of ten or more entries needs both
+        options.
     type: bool
     default: false
   overwrite_rotated:
     description:
-      - Whether a push may replace or delete secrets that Infisical rotates by itself, which breaks the rotation.
-      - Without it, the task fails with RV(conclusion=guard), names the secrets and changes nothing.
+      - Allow a push to replace or delete secrets whose values Infisical rotates. This breaks the rotation.
+      - Otherwise, the task fails with RV(conclusion=guard), names the secrets and changes nothing.
     type: bool
     default: false
     version_added: 0.3.0
   secrets:
     description:
-      - The source of a push, a mapping of names to values. Values must be strings, so quote them.
-      - With O(direction=push), exactly one of this, O(source_file) and O(from_vault=true) is required. V(null), which a
-        variable that is not defined may come to, counts as not given; an empty mapping is a source of nothing.
+      - The source of a push, as a mapping of names to values. Values must be strings, so quote them.
+      - With O(direction=push), exactly one of O(secrets), O(source_file) and O(from_vault=true) is required. V(null),
+        for example from an undefined variable, counts as not given. An empty mapping is an empty source.
     type: raw
   source_file:
     description:
-      - The source of a push, a file on the task's host. It holds a JSON object of strings, or lines C(NAME="value") as
-        dotenv files do.
+      - The source of a push, as a file on the task's host. It contains a JSON object of strings, or lines
+        C(NAME="value") in dotenv format.
       - Only with O(direction=push).
     type: path
   from_vault:
     description:
-      - Whether the source of a push is the vault, with all that it holds, also what other jobs and people have put
-        there. Only with O(direction=push).
+      - Use the vault as the source of a push, with all of its entries, including entries of other jobs and entries
+        made by hand. Only with O(direction=push).
     type: bool
     default: false
   create_path:
     description:
-      - Whether a push makes the folder of O(secret_path), and those above it, where they are missing. Otherwise a
-        missing folder is an error. Only with O(direction=push).
+      - Create the folder O(secret_path) and its parents before a push if they do not exist. Otherwise, the task fails
+        if the folder does not exist. Only with O(direction=push).
     type: bool
     default: false
   state_file:
     description:
-      - An absolute path on the task's host, for hashes, versions and times of what was synced.
-      - A pull keeps one in any case, by default C(infisical_sync_state.json) beside the vault. It also notices an
-        older vault that was put back. One file belongs to one vault and one O(job).
-      - A push keeps one only if this is given. An identity that may not read values then needs not write all of them
-        on every run. One file belongs to one project, environment and path, and is another one than that of a pull.
+      - The absolute path of a file on the task's host for hashes, versions and times of synced secrets.
+      - A pull always keeps one, by default C(infisical_sync_state.json) in the folder of the vault. With it, a pull
+        notices if an older vault was restored. A file belongs to one vault and one O(job).
+      - A push keeps one only if this option is set. With it, an identity that may not read values writes only the
+        changed ones, instead of all values on every run. A file belongs to one project, environment and path. It must
+        not be the state file of a pull.
     type: path
   state_hash:
     description:
-      - How values are hashed in the state file.
-      - With V(sha256), whoever can read the file can guess weak values. With V(hmac-sha256), the hash needs a key from
+      - The hash of values in the state file.
+      - With V(sha256), anyone who can read the file can guess weak values. V(hmac-sha256) prevents this with a key from
         the vault.
     type: str
     choices: [sha256, hmac-sha256]
@@ -162,10 +167,10 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 notes:
-  - The options of the vault are looked up like the shared ones, so that C(infisical_vault_path) and
-    C(infisical_key_file) may stand in the inventory. Their paths are on the task's host.
+  - The options of the vault can be set as variables like the shared options, for example C(infisical_vault_path) and
+    C(infisical_key_file) in the inventory. Their paths are on the task's host.
   - A push with O(secrets) or O(source_file) needs no vault, unless O(state_hash=hmac-sha256).
-  - A push from the vault writes its entries under the names that they have there.
+  - A push from the vault uses the names that the entries have in the vault.
 seealso:
   - module: keyfleet.infisical.infisical_vault
   - module: keyfleet.infisical.infisical_vault_info
@@ -174,7 +179,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Host's vault holds what the application needs
+- name: Pull the secrets of the application into the host's vault
   keyfleet.infisical.infisical_sync:
     project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
     environment: prod
@@ -185,7 +190,7 @@ EXAMPLES = r"""
     prune: true
   become: true
 
-- name: What a pull would change is known
+- name: Show what a pull would change
   keyfleet.infisical.infisical_sync:
     environment: prod
     vault_path: /var/lib/infisical-sync/secrets.vault
@@ -194,7 +199,7 @@ EXAMPLES = r"""
   diff: true
   register: planned
 
-- name: Two projects share a vault
+- name: Pull two projects into one vault
   keyfleet.infisical.infisical_sync:
     project_ids:
       - 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
@@ -206,7 +211,7 @@ EXAMPLES = r"""
     key_credential: infisical_vault_key
     state_hash: hmac-sha256
 
-- name: Infisical has these settings and no others
+- name: Push these settings and delete all others
   keyfleet.infisical.infisical_sync:
     direction: push
     environment: prod
@@ -217,14 +222,14 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Settings of an old application move to Infisical
+- name: Move the settings of an old application to Infisical
   keyfleet.infisical.infisical_sync:
     direction: push
     environment: prod
     source_file: /etc/old-app/environment
     normalize_names: true
 
-- name: Infisical has what this host's vault holds
+- name: Push all entries of this host's vault
   keyfleet.infisical.infisical_sync:
     direction: push
     environment: prod
@@ -238,101 +243,102 @@ EXAMPLES = r"""
 
 RETURN = r"""
 direction:
-  description: Which way it went.
+  description: The direction of the sync.
   returned: success
   type: str
   sample: pull
 counts:
-  description: How many entries were or would be created, updated and deleted, and how many stay as they are.
+  description: The number of created, updated, deleted and unchanged entries. Check mode returns the plan.
   returned: success
   type: dict
   sample: {created: 3, updated: 1, deleted: 0, unchanged: 96}
 created:
-  description: The names that were created, or in check mode would be.
+  description: The names of created entries. Check mode returns the plan.
   returned: success
   type: list
   elements: str
   sample: [API_KEY]
 updated:
-  description: The names that were updated, or in check mode would be.
+  description: The names of updated entries. Check mode returns the plan.
   returned: success
   type: list
   elements: str
   sample: [DB_PASSWORD]
 deleted:
-  description: The names that were deleted, or in check mode would be.
+  description: The names of deleted entries. Check mode returns the plan.
   returned: success
   type: list
   elements: str
   sample: [API_KEY_OLD]
 generation:
-  description: The generation of the vault after a pull, V(0) for a push or where there is no vault yet.
+  description: The generation of the vault after a pull. V(0) after a push, or if the vault does not exist yet.
   returned: success
   type: int
   sample: 12
 projects:
-  description: The ids of the projects that took part.
+  description: The ids of the projects of this sync.
   returned: success
   type: list
   elements: str
   sample: [7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d]
 failed_projects:
   description:
-    - Why projects could not be read, by their id. The others were pulled all the same, and nothing was pruned.
-    - Where this is not empty the task has failed.
-  returned: always, once a sync has begun to write
+    - The error of each project that could not be read, by project id. The other projects were pulled, and nothing was
+      pruned.
+    - The task fails if this is not empty.
+  returned: success, and failure after a part was synced
   type: dict
   sample: {}
 approvals:
-  description: The ids of approval requests that secrets of a push wait for. Nothing of these is stored yet.
+  description: The ids of pending approval requests after a push. Their secrets are not stored yet.
   returned: success
   type: list
   elements: str
   sample: []
 key_created:
-  description: Whether O(key_file) was made, or in check mode would be.
-  returned: success, and if it was made before a failure
+  description: Whether O(key_file) was created; in check mode, whether it would be.
+  returned: success, and if it was created before a failure
   type: bool
   sample: false
 diff:
-  description: The version of each name that changed, before and after. By-hand entries of a vault have version V(0).
+  description: The version of each changed entry before and after. Entries made by hand have version V(0).
   returned: success
   type: dict
   sample:
     before: {DB_PASSWORD: 2}
     after: {API_KEY: 1, DB_PASSWORD: 3}
 written:
-  description: The names that were written before a push failed on its way. A second run does the rest.
+  description: The names that a partly failed push has written. Run the task again to write the rest.
   returned: when a push has failed after some secrets were written
   type: list
   elements: str
   sample: [A, B]
 not_written:
-  description: The names that were not written when a push failed on its way.
+  description: The names that a partly failed push has not written.
   returned: when a push has failed after some secrets were written
   type: list
   elements: str
   sample: [C]
 errors:
-  description: Why single names were not written.
+  description: The errors of single secrets that were not written, by name.
   returned: when a push has failed after some secrets were written
   type: dict
   sample: {}
 conclusion:
   description:
-    - What went wrong, in one word. The guide to errors lists all of them.
-    - With V(partial), the other return values say what was done.
+    - The kind of error in one word. The guide to errors lists all of them.
+    - With V(partial), the other return values describe what was done.
   returned: failure
   type: str
   sample: guard
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: What to do about the failure. Empty if the message is sufficient.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: The status of the server's answer, V(null) where there was none.
+  description: The HTTP status of the server's answer, V(null) if there was none.
   returned: failure
   type: int
   sample: 403

@@ -120,7 +120,7 @@ def put_other(controlled: Controlled, key: str, value: str) -> None:
 # Pull
 
 
-def test_a_fresh_vault_takes_everything_and_a_second_pull_changes_nothing(site: Site) -> None:
+def test_fresh_vault_is_filled_and_the_next_pull_changes_nothing(site: Site) -> None:
     site.store({"A": "one", "B": "two\n", "C": ""})
     first = site.pull()
     assert (first.created, first.unchanged, first.generation, first.changed) == (("A", "B", "C"), 0, 1, True)
@@ -131,7 +131,7 @@ def test_a_fresh_vault_takes_everything_and_a_second_pull_changes_nothing(site: 
     assert site.identity() == before
 
 
-def test_changes_at_the_server_are_taken_as_one_generation(site: Site) -> None:
+def test_changes_on_the_server_become_one_generation(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     site.store({"A": "other", "C": "three"})
@@ -142,7 +142,7 @@ def test_changes_at_the_server_are_taken_as_one_generation(site: Site) -> None:
     assert site.values() == {"A": "other", "B": "two", "C": "three"}
 
 
-def test_an_etag_saves_the_listing(site: Site) -> None:
+def test_etag_saves_the_listing(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.listings()
@@ -150,7 +150,7 @@ def test_an_etag_saves_the_listing(site: Site) -> None:
     assert site.listings() == [304]
 
 
-def test_an_entry_deleted_by_hand_comes_back_although_the_server_has_nothing_new(site: Site) -> None:
+def test_entry_deleted_by_hand_comes_back_without_news(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     local.remove(*site.opened(), "A")
@@ -160,7 +160,7 @@ def test_an_entry_deleted_by_hand_comes_back_although_the_server_has_nothing_new
     assert site.values() == {"A": "one", "B": "two"}
 
 
-def test_an_entry_changed_by_hand_is_set_right(site: Site) -> None:
+def test_entry_changed_by_hand_is_corrected(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.put("A", "by hand")
@@ -168,7 +168,7 @@ def test_an_entry_changed_by_hand_is_set_right(site: Site) -> None:
     assert site.values() == {"A": "one"}
 
 
-def test_an_entry_of_ones_own_costs_no_etag(site: Site) -> None:
+def test_manual_entry_keeps_the_etag_valid(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.put("MINE", "by hand")
@@ -176,7 +176,7 @@ def test_an_entry_of_ones_own_costs_no_etag(site: Site) -> None:
     assert site.values() == {"A": "one", "MINE": "by hand"}
 
 
-def test_another_configuration_of_the_job_reads_everything_again(site: Site) -> None:
+def test_changed_job_options_cause_a_full_read(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     site.delete("B")
@@ -185,7 +185,7 @@ def test_another_configuration_of_the_job_reads_everything_again(site: Site) -> 
     assert outcome.deleted == ("B",)
 
 
-def test_check_mode_tells_the_whole_plan_and_changes_nothing(site: Site) -> None:
+def test_check_mode_returns_the_plan_and_changes_nothing(site: Site) -> None:
     site.store({"A": "one"})
     planned = site.pull(check=True)
     assert (planned.created, planned.changed) == (("A",), True)
@@ -198,7 +198,7 @@ def test_check_mode_tells_the_whole_plan_and_changes_nothing(site: Site) -> None
     assert (site.identity(), site.state()) == (before, state)
 
 
-def test_pruning_leaves_what_a_person_or_another_job_put_there(site: Site) -> None:
+def test_pruning_keeps_entries_of_people_and_other_jobs(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.store({"X": "x"}, "/app/db")
     site.pull()
@@ -212,7 +212,7 @@ def test_pruning_leaves_what_a_person_or_another_job_put_there(site: Site) -> No
     assert outcome.deleted == ("MINE", "X")
 
 
-def test_pruning_needs_to_be_asked_for(site: Site) -> None:
+def test_nothing_is_pruned_by_default(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     site.delete("B")
@@ -221,7 +221,7 @@ def test_pruning_needs_to_be_asked_for(site: Site) -> None:
 
 
 @pytest.mark.parametrize("deleted, refused", [(3, False), (4, True)])
-def test_too_large_a_share_is_not_pruned(site: Site, deleted: int, refused: bool) -> None:
+def test_too_large_share_is_not_pruned(site: Site, deleted: int, refused: bool) -> None:
     names = [f"KEY_{number}" for number in range(10)]
     site.store(dict.fromkeys(names, "value"))
     site.pull()
@@ -244,7 +244,7 @@ def test_too_large_a_share_is_not_pruned(site: Site, deleted: int, refused: bool
         (replace(JOB, secret_path="/ap"), "app, guarded"),
     ],
 )
-def test_a_mistyped_scope_deletes_nothing_and_says_what_exists(site: Site, job: Pull, said: str) -> None:
+def test_mistyped_location_error_lists_what_exists(site: Site, job: Pull, said: str) -> None:
     site.store({"A": "one"})
     site.pull()
     error = site.pull_error(replace(job, prune=True))
@@ -253,7 +253,7 @@ def test_a_mistyped_scope_deletes_nothing_and_says_what_exists(site: Site, job: 
     assert site.values() == {"A": "one"}
 
 
-def test_an_empty_answer_prunes_nothing_unless_that_is_meant(site: Site) -> None:
+def test_empty_listing_prunes_nothing_without_allow_empty(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.delete("A")
@@ -264,7 +264,7 @@ def test_an_empty_answer_prunes_nothing_unless_that_is_meant(site: Site) -> None
     assert site.pull(replace(JOB, prune=True, allow_empty=True)).deleted == ("A",)
 
 
-def test_emptying_ten_entries_or_more_takes_both_options_and_the_refusal_says_so(site: Site) -> None:
+def test_emptying_ten_entries_needs_both_options(site: Site) -> None:
     names = [f"A{number}" for number in range(10)]
     site.store(dict.fromkeys(names, "one"))
     site.pull()
@@ -278,7 +278,7 @@ def test_emptying_ten_entries_or_more_takes_both_options_and_the_refusal_says_so
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_hidden_value_is_never_stored_and_prunes_nothing(site: Site) -> None:
+def test_hidden_value_is_never_stored_and_prunes_nothing(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     site.delete("B")
@@ -288,7 +288,7 @@ def test_a_hidden_value_is_never_stored_and_prunes_nothing(site: Site) -> None:
     assert site.values() == {"A": "one", "B": "two"}
 
 
-def test_a_project_that_fails_is_reported_and_the_others_are_pulled_without_pruning(site: Site) -> None:
+def test_failed_project_is_reported_and_nothing_is_pruned(site: Site) -> None:
     two_projects(site.controlled)
     both = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT), prune=True)
     site.store({"A": "one", "B": "two"})
@@ -306,7 +306,7 @@ def test_a_project_that_fails_is_reported_and_the_others_are_pulled_without_prun
     assert site.pull(both).deleted == ("B",)
 
 
-def test_after_a_failure_in_part_no_etag_of_before_counts(site: Site) -> None:
+def test_old_etags_are_dropped_after_a_partial_pull(site: Site) -> None:
     two_projects(site.controlled)
     both = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT))
     site.store({"A": "one"})
@@ -319,7 +319,7 @@ def test_after_a_failure_in_part_no_etag_of_before_counts(site: Site) -> None:
     assert set(site.listings()) == {200}
 
 
-def test_all_projects_that_the_identity_can_see_are_pulled(site: Site) -> None:
+def test_pull_of_all_projects_reads_every_visible_project(site: Site) -> None:
     if site.controlled.kind == "2024":
         error = site.pull_error(replace(JOB, project_ids=()))
         assert error.conclusion == "forbidden"
@@ -335,7 +335,7 @@ def test_all_projects_that_the_identity_can_see_are_pulled(site: Site) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_of_all_projects_not_every_one_need_have_the_environment(site: Site) -> None:
+def test_projects_without_the_environment_are_skipped(site: Site) -> None:
     two_projects(site.controlled, environments=[{"slug": "prod", "name": "Production"}])
     site.store({"A": "one"})
     everything = replace(JOB, project_ids=(), prune=True)
@@ -347,7 +347,7 @@ def test_of_all_projects_not_every_one_need_have_the_environment(site: Site) -> 
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_project_that_lost_its_environment_is_not_pruned(site: Site) -> None:
+def test_project_without_its_environment_is_not_pruned(site: Site) -> None:
     two_projects(site.controlled)
     everything = replace(JOB, project_ids=(), prune=True)
     site.store({"A": "one"})
@@ -360,7 +360,7 @@ def test_a_project_that_lost_its_environment_is_not_pruned(site: Site) -> None:
     assert site.values() == {"A": "one", "X": "x"}
 
 
-def test_two_values_for_one_name_are_refused_unless_there_is_an_order(site: Site) -> None:
+def test_two_values_for_one_name_need_precedence(site: Site) -> None:
     two_projects(site.controlled)
     both = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT))
     site.store({"A": "one"})
@@ -376,7 +376,7 @@ def test_two_values_for_one_name_are_refused_unless_there_is_an_order(site: Site
     assert site.values() == {"A": "one"}
 
 
-def test_two_jobs_of_one_name_do_not_prune_each_other(site: Site) -> None:
+def test_two_jobs_with_one_name_do_not_prune_each_other(site: Site) -> None:
     site.store({"A": "one"})
     site.store({"X": "x"}, "/app/db")
     other = replace(JOB, secret_path="/app/db", prune=True)
@@ -390,7 +390,7 @@ def test_two_jobs_of_one_name_do_not_prune_each_other(site: Site) -> None:
     assert site.pull(replace(other)).changed is False
 
 
-def test_a_job_does_not_take_what_another_job_holds(site: Site) -> None:
+def test_job_does_not_take_entries_of_another_job(site: Site) -> None:
     site.store({"A": "one", "SAME": "same"})
     site.store({"A": "other", "SAME": "same", "X": "x"}, "/app/db")
     site.pull(replace(JOB, prune=True))
@@ -415,7 +415,7 @@ def test_a_job_does_not_take_what_another_job_holds(site: Site) -> None:
     assert site.pull(replace(other, prune_scope="vault", max_delete_percent=100)).deleted == ("A", "SAME")
 
 
-def test_what_a_person_put_there_is_replaced_with_a_warning(site: Site) -> None:
+def test_manual_entry_is_replaced_with_a_warning(site: Site) -> None:
     site.put("A", "by hand")
     site.store({"A": "one"})
     outcome = site.pull()
@@ -423,7 +423,7 @@ def test_what_a_person_put_there_is_replaced_with_a_warning(site: Site) -> None:
     assert any("by hand" in text and "A" in text for text in outcome.warnings)
 
 
-def test_a_state_file_belongs_to_one_vault_and_one_job(site: Site) -> None:
+def test_state_file_belongs_to_one_vault_and_one_job(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     second = local.open_vault(str(site.folder / "second"), KeyFile(site.key))
@@ -438,7 +438,7 @@ def test_a_state_file_belongs_to_one_vault_and_one_job(site: Site) -> None:
 
 
 @pytest.mark.parametrize("text", ["\0" * 800, "garbage", '{"project_ids": null, "secrets": {}}', '{"environment": 7}'])
-def test_whatever_stands_in_the_state_file_a_pull_makes_it_anew(site: Site, text: str) -> None:
+def test_pull_rebuilds_a_damaged_state_file(site: Site, text: str) -> None:
     site.store({"A": "one"})
     site.pull()
     whole = site.state()
@@ -449,7 +449,7 @@ def test_whatever_stands_in_the_state_file_a_pull_makes_it_anew(site: Site, text
     assert site.state()["secrets"] == whole["secrets"]
 
 
-def test_an_entry_that_was_damaged_in_the_state_file_is_mended_although_nothing_is_new(site: Site) -> None:
+def test_damaged_state_entry_is_rebuilt_without_news(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     whole = site.state_path.read_text()
@@ -469,7 +469,7 @@ def test_the_generation_in_the_state_file_only_grows(site: Site) -> None:
     assert site.state()["generation"] == 2
 
 
-def test_what_was_put_there_by_hand_goes_with_the_scope_vault_although_nothing_is_new(site: Site) -> None:
+def test_prune_scope_vault_prunes_manual_entries_without_news(site: Site) -> None:
     site.store({"A": "one"})
     whole = replace(JOB, prune=True, prune_scope="vault", max_delete_percent=100)
     site.pull(whole)
@@ -478,7 +478,7 @@ def test_what_was_put_there_by_hand_goes_with_the_scope_vault_although_nothing_i
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_project_that_is_seen_no_more_is_not_pruned(site: Site) -> None:
+def test_project_that_is_no_longer_visible_is_not_pruned(site: Site) -> None:
     two_projects(site.controlled)
     everything = replace(JOB, project_ids=(), prune=True)
     site.store({"A": "one"})
@@ -490,7 +490,7 @@ def test_a_project_that_is_seen_no_more_is_not_pruned(site: Site) -> None:
     assert site.values() == {"A": "one", "X": "x"}
 
 
-def test_a_lost_vault_is_not_replaced_while_the_generation_before_is_there(site: Site) -> None:
+def test_lost_vault_is_not_replaced_if_a_previous_one_exists(site: Site) -> None:
     site.put("HAND", "precious")
     site.store({"A": "one"})
     site.pull()
@@ -502,7 +502,7 @@ def test_a_lost_vault_is_not_replaced_while_the_generation_before_is_there(site:
     assert site.pull().created == ("A",)
 
 
-def test_the_counts_are_of_what_the_source_has(site: Site) -> None:
+def test_counts_cover_only_what_the_source_holds(site: Site) -> None:
     site.put("MINE", "by hand")
     site.store({"A": "one", "B": "two"})
     site.pull()
@@ -512,7 +512,7 @@ def test_the_counts_are_of_what_the_source_has(site: Site) -> None:
 
 
 @pytest.mark.root
-def test_a_root_that_works_with_anothers_vault_leaves_nothing_of_its_own(site: Site) -> None:
+def test_root_leaves_all_files_to_the_owner_of_the_vault(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     for name in os.listdir(site.folder):
@@ -525,12 +525,12 @@ def test_a_root_that_works_with_anothers_vault_leaves_nothing_of_its_own(site: S
     assert {os.stat(site.folder / name).st_uid for name in os.listdir(site.folder)} == {4711}
 
 
-def test_all_projects_stand_alone(site: Site) -> None:
+def test_all_projects_cannot_be_combined_with_ids(site: Site) -> None:
     error = site.pull_error(replace(JOB, project_ids=("all", PROJECT)))
     assert error.conclusion == "configuration"
 
 
-def test_a_state_file_that_cannot_be_used_keeps_the_vault_as_it_is(site: Site) -> None:
+def test_unusable_state_file_keeps_the_vault_unchanged(site: Site) -> None:
     site.put("A", "one")
     vault, _state = site.opened()
     unusable = local.open_vault(site.path, KeyFile(site.key), str(site.folder / "nowhere" / "state.json"))[1]
@@ -539,7 +539,7 @@ def test_a_state_file_that_cannot_be_used_keeps_the_vault_as_it_is(site: Site) -
     assert site.values() == {"A": "one"}
 
 
-def test_a_state_file_that_cannot_follow_the_vault_is_told_with_what_was_pulled(
+def test_state_file_error_after_a_pull_reports_what_was_pulled(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.1)
@@ -575,7 +575,7 @@ def test_state_file_error_after_a_write_names_the_write(
     assert (len(controlled.stored("A")), len(controlled.stored("B"))) == (0, 1)
 
 
-def test_count_of_a_push_that_is_not_kept_names_the_push(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_push_count_error_reports_the_push(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.store({"A": "one"})
     site.pull()
     vault_state = site.opened()[1]
@@ -591,7 +591,7 @@ def test_count_of_a_push_that_is_not_kept_names_the_push(site: Site, monkeypatch
     assert len(site.controlled.stored("B")) == 1
 
 
-def test_refused_secret_is_named_though_the_count_is_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_secret_is_reported_even_if_the_count_is_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.store({"A": "one"})
     site.pull()
     vault_state = site.opened()[1]
@@ -634,7 +634,7 @@ ONE = r"/secrets(/raw)?/X$"
 
 
 def emptied(site: Site) -> None:
-    """A folder of which the listing has nothing any more."""
+    """Pull a folder and then delete all of its secrets."""
     site.store({"A": "one"})
     site.store({"X": "x", "Y": "y"}, "/app/db")
     site.pull(WHOLE)
@@ -686,7 +686,7 @@ def test_folder_that_the_listing_leaves_out_is_not_pruned(site: Site) -> None:
 
 @REAL_KINDS
 @pytest.mark.parametrize("folder", [True, False], ids=["empty folder", "no folder"])
-def test_emptied_folder_is_pruned_after_one_question(site: Site, folder: bool) -> None:
+def test_emptied_folder_is_pruned_after_one_request(site: Site, folder: bool) -> None:
     emptied(site)
     if not folder:
         site.controlled.remote(path="/app/db").remove_folder(force=True)
@@ -729,7 +729,7 @@ IMPORTING = replace(WHOLE, secret_path="/importing", recursive=False)
 
 
 def importing(site: Site, **project: Any) -> None:
-    """Seed anew: /importing imports /app/db, which the viewer may not read."""
+    """Seed the server: /importing imports /app/db, which the viewer may not read."""
     identities = list(SEED["identities"])
     grant = {"actions": ["describe", "read"], "paths": ["/", "/importing"]}
     identities[1] = {**identities[1], "permissions": {PROJECT: [grant]}}
@@ -758,7 +758,7 @@ def test_imports_that_may_not_be_read_are_not_pruned(site: Site, gone: bool, rec
 
 @REAL_KINDS
 @pytest.mark.parametrize("way", ["emptied", "imported no longer", "folder deleted"])
-def test_imports_that_are_gone_are_pruned_after_one_question(site: Site, way: str) -> None:
+def test_deleted_imports_are_pruned_after_one_request(site: Site, way: str) -> None:
     importing(site)
     site.pull(IMPORTING)
     if way == "emptied":
@@ -774,7 +774,7 @@ def test_imports_that_are_gone_are_pruned_after_one_question(site: Site, way: st
 
 
 @REAL_KINDS
-def test_prune_within_an_import_asks_nothing_more(site: Site) -> None:
+def test_prune_within_an_import_sends_no_extra_request(site: Site) -> None:
     importing(site)
     site.pull(IMPORTING)
     site.delete("C", "/app/db")
@@ -784,7 +784,7 @@ def test_prune_within_an_import_asks_nothing_more(site: Site) -> None:
 
 
 @REAL_KINDS
-def test_prune_within_a_folder_asks_nothing_more(site: Site) -> None:
+def test_prune_within_a_folder_sends_no_extra_request(site: Site) -> None:
     site.store({"X": "x", "Y": "y"}, "/app/db")
     site.pull(WHOLE)
     site.delete("Y", "/app/db")
@@ -827,7 +827,7 @@ def test_deleted_environment_is_noticed_behind_the_cache(site: Site, prune: bool
 
 
 @pytest.mark.kinds("2026-07")
-def test_change_of_the_vault_alone_is_no_look_for_the_environment(site: Site) -> None:
+def test_change_of_the_vault_does_not_prove_the_environment(site: Site) -> None:
     job = replace(JOB, prune=True, prune_scope="vault")
     site.store({"A": "one"})
     site.pull(job)
@@ -859,7 +859,7 @@ def test_environment_is_checked_once_an_hour_by_one_request(site: Site) -> None:
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("fault", [{"status": 403, "error": "PermissionDenied"}, {"status": 422}])
-def test_refused_check_fails_no_pull_and_waits_an_hour(site: Site, fault: dict[str, Any]) -> None:
+def test_refused_environment_check_does_not_fail_the_pull(site: Site, fault: dict[str, Any]) -> None:
     site.store({"A": "one"})
     site.pull()
     later(site)
@@ -886,7 +886,7 @@ def test_pull_of_all_projects_notices_a_deleted_environment(site: Site) -> None:
 
 
 @pytest.mark.kinds("2024")
-def test_server_without_that_cache_is_not_asked_more(site: Site) -> None:
+def test_server_without_a_cache_gets_no_extra_request(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     later(site)
@@ -896,7 +896,7 @@ def test_server_without_that_cache_is_not_asked_more(site: Site) -> None:
 
 
 @REAL_KINDS
-def test_the_key_format_gives_secrets_of_several_paths_and_projects_names_of_their_own(site: Site) -> None:
+def test_key_format_separates_paths_and_projects(site: Site) -> None:
     two_projects(site.controlled)
     site.store({"A": "root"})
     site.store({"A": "db"}, "/app/db")
@@ -914,14 +914,14 @@ def test_the_key_format_gives_secrets_of_several_paths_and_projects_names_of_the
 @pytest.mark.parametrize(
     "key_format", ["{key", "{name}", "PREFIX", "{key!r}", "{key:>9}", "{key}{key}", "{}", "x{{{key}}}y"]
 )
-def test_a_key_format_that_is_none_is_refused(site: Site, key_format: str) -> None:
+def test_invalid_key_format_is_refused(site: Site, key_format: str) -> None:
     error = site.pull_error(replace(JOB, key_format=key_format))
     assert error.conclusion == "configuration"
     assert str(error).startswith("key_format")
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_own_secrets_come_before_imported_ones_and_the_last_import_first(site: Site) -> None:
+def test_own_secrets_win_over_imports_and_the_last_import_wins(site: Site) -> None:
     [project] = SEED["projects"]
     imports = [
         {"environment": "dev", "path": "/importing", "from_environment": "dev", "from_path": source}
@@ -942,7 +942,7 @@ def test_own_secrets_come_before_imported_ones_and_the_last_import_first(site: S
 
 
 @pytest.mark.kinds("2024")
-def test_of_two_rows_of_one_key_the_newest_is_taken_with_a_warning(site: Site) -> None:
+def test_newest_of_two_rows_with_one_key_is_used_with_a_warning(site: Site) -> None:
     site.store({"A": "older"})
     site.controlled.server.advance(60)
     site.store({"A": "newer"}, repeat=True)
@@ -952,7 +952,7 @@ def test_of_two_rows_of_one_key_the_newest_is_taken_with_a_warning(site: Site) -
         assert site.values() == {"A": "newer"}
 
 
-def test_a_new_version_of_the_same_value_is_noted(site: Site) -> None:
+def test_new_version_of_the_same_value_is_an_update(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     remote = site.controlled.remote()
@@ -962,7 +962,7 @@ def test_a_new_version_of_the_same_value_is_noted(site: Site) -> None:
     assert outcome.versions == {"A": (1, 2)}
 
 
-def test_another_writer_of_the_vault_during_a_cycle_loses_nothing(site: Site) -> None:
+def test_write_by_hand_during_a_pull_is_kept(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.store({"B": "two"})
@@ -971,7 +971,7 @@ def test_another_writer_of_the_vault_during_a_cycle_loses_nothing(site: Site) ->
     assert site.values() == {"A": "one", "B": "two", "MINE": "by hand"}
 
 
-def test_a_second_cycle_waits_and_then_says_that_one_is_running(site: Site) -> None:
+def test_second_pull_waits_and_then_reports_busy(site: Site) -> None:
     site.store({"A": "one"})
     with files.locked(site.path + ".cycle.lock", 1):
         error = site.pull_error(lock_wait=0.1)
@@ -990,7 +990,7 @@ def test_a_second_cycle_waits_and_then_says_that_one_is_running(site: Site) -> N
     ],
     ids=lambda fault: str(fault.get("status", fault["kind"])),
 )
-def test_a_server_in_trouble_leaves_the_vault_as_it_is_and_counts_an_error(site: Site, fault: dict[str, Any]) -> None:
+def test_server_failure_keeps_the_vault_and_counts_an_error(site: Site, fault: dict[str, Any]) -> None:
     site.store({"A": "one"})
     site.pull()
     before = site.identity()
@@ -1007,7 +1007,7 @@ def test_a_server_in_trouble_leaves_the_vault_as_it_is_and_counts_an_error(site:
     assert site.pull().updated == ("A",)
 
 
-def test_an_infisical_that_is_away_leaves_the_vault_as_it_is(site: Site) -> None:
+def test_unreachable_server_keeps_the_vault_unchanged(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     away = site.controlled.api(url="http://127.0.0.1:9")
@@ -1016,7 +1016,7 @@ def test_an_infisical_that_is_away_leaves_the_vault_as_it_is(site: Site) -> None
     assert site.values() == {"A": "one"}
 
 
-def test_an_older_generation_put_back_is_noticed(site: Site) -> None:
+def test_restored_older_generation_is_noticed(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     shutil.copy2(site.path, site.folder / "backup")
@@ -1031,7 +1031,7 @@ def test_an_older_generation_put_back_is_noticed(site: Site) -> None:
 # State
 
 
-def test_the_hash_of_the_state_file_agrees_with_sha256sum(site: Site) -> None:
+def test_state_file_hash_equals_sha256sum(site: Site) -> None:
     site.store({"KEY": "the value $with 'quotes'"})
     site.pull()
     state = site.state()
@@ -1043,7 +1043,7 @@ def test_the_hash_of_the_state_file_agrees_with_sha256sum(site: Site) -> None:
     assert (state["pull_count"], state["push_count"], state["error_count"]) == (1, 0, 0)
 
 
-def test_with_hmac_no_hash_in_the_state_can_be_guessed(site: Site) -> None:
+def test_hmac_hashes_in_the_state_file_cannot_be_guessed(site: Site) -> None:
     site.store({"KEY": "value"})
     site.pull()
     guessable = site.state()["secrets"]["KEY"]["hash"]
@@ -1056,7 +1056,7 @@ def test_with_hmac_no_hash_in_the_state_can_be_guessed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:40], lambda text: text.replace("{", "", 1), lambda text: ""])
-def test_a_damaged_state_file_is_moved_aside_and_rebuilt_from_the_vault(
+def test_damaged_state_file_is_moved_aside_and_rebuilt(
     site: Site, damage: Callable[[str], str]
 ) -> None:
     site.store({"A": "one", "B": "two"})
@@ -1073,18 +1073,19 @@ def test_a_damaged_state_file_is_moved_aside_and_rebuilt_from_the_vault(
     assert any("damaged" in warning for warning in site.warnings)
 
 
-def test_an_unchanged_pull_notes_its_time_and_leaves_the_entries(site: Site) -> None:
+def test_unchanged_pull_updates_the_times_only(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     state = site.state()
     state_of_then = json.dumps({**state, "last_sync": "2026-01-01T00:00:00Z"})
     site.state_path.write_text(state_of_then)
     site.pull()
-    assert site.state() == {**state, "last_sync": site.state()["last_sync"]}
+    times = ("last_sync", "environment_checked", "environment_asked")
+    assert site.state() == {**state, **{name: site.state()[name] for name in times if name in state}}
     assert site.state()["last_sync"] > "2026-01-01T00:00:00Z"
 
 
-def test_the_status_tells_counts_times_and_the_last_error(site: Site) -> None:
+def test_status_returns_counts_times_and_the_last_error(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.controlled.server.arm("status", status=500, times=2, path="/secrets")
@@ -1098,7 +1099,7 @@ def test_the_status_tells_counts_times_and_the_last_error(site: Site) -> None:
     assert broken["problem"] and broken["last_sync"] == found["last_sync"]
 
 
-def test_no_value_gets_out_of_a_cycle(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_pull_leaks_no_value(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     canary = "canary-4711"
     site.store({"A": canary, "B": "plain"})
     said: list[str] = []
@@ -1125,7 +1126,7 @@ SCOPE = Location(PROJECT, ENVIRONMENT, "/")
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("prune", [True, False])
 @pytest.mark.parametrize("check", [True, False])
-def test_a_push_that_would_break_a_rotation_changes_nothing(site: Site, prune: bool, check: bool) -> None:
+def test_push_that_would_break_a_rotation_changes_nothing(site: Site, prune: bool, check: bool) -> None:
     site.store({"A": "one", "B": "two"})
     site.controlled.put("ROTATED", "theirs", rotated=True)
     values = {"A": "new", "B": "two"} if prune else {"A": "new", "ROTATED": "ours"}
@@ -1139,7 +1140,7 @@ def test_a_push_that_would_break_a_rotation_changes_nothing(site: Site, prune: b
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_push_of_the_same_leaves_a_rotated_secret_alone(site: Site) -> None:
+def test_push_of_the_same_value_skips_a_rotated_secret(site: Site) -> None:
     site.controlled.put("ROTATED", "same", rotated=True)
     assert pushed(site, {"ROTATED": "same", "A": "one"}).created == ("A",)
 
@@ -1156,7 +1157,7 @@ def pushed(site: Site, values: Mapping[str, str], job: Push | None = None, who: 
     return push(site.controlled.api(who), scope, values, job or Push(), **options)
 
 
-def test_a_push_writes_what_differs_and_again_changes_nothing(site: Site) -> None:
+def test_push_writes_differences_and_then_changes_nothing(site: Site) -> None:
     site.store({"A": "one", "B": "two", "OTHER": "x"})
     values = {"A": "one", "B": "new", "C": " blanks \n"}
     planned = pushed(site, values, check=True)
@@ -1169,7 +1170,7 @@ def test_a_push_writes_what_differs_and_again_changes_nothing(site: Site) -> Non
     assert not pushed(site, values).changed
 
 
-def test_names_are_normalized_on_request_and_two_that_become_one_are_refused(site: Site) -> None:
+def test_normalized_names_must_stay_distinct(site: Site) -> None:
     outcome = pushed(site, {"my_key": "one", "db-host": "two"}, Push(normalize_names=True))
     assert outcome.created == ("DB_HOST", "MY_KEY")
     site.controlled.server.clear_requests()
@@ -1179,7 +1180,7 @@ def test_names_are_normalized_on_request_and_two_that_become_one_are_refused(sit
     assert site.controlled.methods() == []
 
 
-def test_a_push_prunes_with_the_same_guard(site: Site) -> None:
+def test_push_prunes_with_the_same_guard(site: Site) -> None:
     names = [f"KEY_{number}" for number in range(12)]
     pushed(site, dict.fromkeys(names, "value"))
     few = dict.fromkeys(names[:6], "value")
@@ -1193,7 +1194,7 @@ def test_a_push_prunes_with_the_same_guard(site: Site) -> None:
 
 
 @REAL_KINDS
-def test_a_missing_folder_is_made_on_request(site: Site) -> None:
+def test_missing_folder_is_created_on_request(site: Site) -> None:
     deep = replace(SCOPE, secret_path="/new/deep")
     assert error_of(pushed, site, {"A": "one"}, scope=deep).conclusion == "scope_missing"
     assert pushed(site, {"A": "one"}, Push(create_path=True), scope=deep, check=True).created == ("A",)
@@ -1203,7 +1204,7 @@ def test_a_missing_folder_is_made_on_request(site: Site) -> None:
     assert error_of(pushed, site, {"A": "x"}, Push(create_path=True), scope=nowhere).conclusion == "scope_missing"
 
 
-def test_a_push_that_stops_on_its_way_says_what_is_written_and_the_next_one_does_the_rest(site: Site) -> None:
+def test_partial_push_reports_progress_and_the_next_completes(site: Site) -> None:
     number = 1500
     values = {f"KEY_{place:04}": "v" * 900 for place in range(number)}
     server = site.controlled.server
@@ -1222,7 +1223,7 @@ def test_a_push_that_stops_on_its_way_says_what_is_written_and_the_next_one_does
     assert len(server.values(PROJECT, ENVIRONMENT)) == number
 
 
-def test_an_identity_that_may_not_read_pushes_what_the_state_file_does_not_know(site: Site) -> None:
+def test_unreadable_secrets_are_compared_by_the_state_file(site: Site) -> None:
     def state() -> Any:
         return open_state(str(site.folder / "pushed.json"), SCOPE)
 
@@ -1281,7 +1282,7 @@ def test_hidden_values_are_compared_by_the_state_file(site: Site) -> None:
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("with_state", [True, False])
-def test_a_push_without_read_permission_takes_names_and_batches(site: Site, with_state: bool) -> None:
+def test_push_without_read_permission_uses_names_and_batches(site: Site, with_state: bool) -> None:
     values = {f"KEY_{number}": f"value {number}" for number in range(50)}
     server = site.controlled.server
 
@@ -1329,7 +1330,7 @@ def test_a_push_without_read_permission_takes_names_and_batches(site: Site, with
         (' ["canary-1234"', "begins like JSON"),
     ],
 )
-def test_a_source_file_that_is_wrong_is_refused_without_a_word_of_its_values(
+def test_error_about_a_source_file_quotes_no_value(
     site: Site, text: str, problem: str
 ) -> None:
     path = site.folder / "source.json"
@@ -1352,7 +1353,7 @@ def test_sources_are_json_or_dotenv(site: Site) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_source_is_a_pipe_only_if_a_person_names_it(site: Site) -> None:
+def test_source_may_be_a_pipe_only_if_allowed(site: Site) -> None:
     def write(path: Path) -> None:
         with contextlib.suppress(BrokenPipeError):
             path.write_text("A=one\n")

@@ -65,7 +65,7 @@ def document() -> dict[str, Any]:
 
 @pytest.fixture
 def vault(ansible: Controller, server: DevServer) -> LocalVault:
-    """Where the hosts' variables say that their vault is; nothing is there. The server holds `document`."""
+    """Return the vault that the hosts' variables name; it does not exist yet. The server holds `document`."""
     server.seed(document())
     place = LocalVault(ansible.folder / "vault")
     place.folder.mkdir(mode=0o700)
@@ -81,7 +81,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
 @pytest.mark.oldest
-def test_a_fresh_vault_is_planned_filled_and_then_left_alone(
+def test_fresh_vault_is_planned_filled_and_then_unchanged(
     ansible: Controller, server: DevServer, vault: LocalVault, profile: str
 ) -> None:
     run = ansible.tasks(
@@ -246,7 +246,7 @@ GUARDED = f"""
 """
 
 
-def test_the_guard_refuses_and_nothing_is_deleted(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
+def test_guard_refuses_and_nothing_is_deleted(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     run = ansible.tasks(GUARDED.replace("- name:", "- ignore_errors: true\n      name:")).succeeded()
 
     names = [line.split("name: ")[1] for line in GUARDED.splitlines() if line.startswith("    - name: ")]
@@ -277,7 +277,7 @@ def test_the_guard_refuses_and_nothing_is_deleted(ansible: Controller, server: D
     assert server.values(PROJECT, "dev", "/many") == {name: [value] for name, value in MANY.items()}
 
 
-def test_a_push_that_fails_on_its_way_names_what_was_written_and_a_second_one_does_the_rest(
+def test_partial_push_reports_progress_and_the_next_completes(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     server.use_profile("reference")  # it has no batches
@@ -303,7 +303,7 @@ def test_a_push_that_fails_on_its_way_names_what_was_written_and_a_second_one_do
 
 
 @pytest.mark.oldest
-def test_an_identity_that_may_not_read_pushes_with_a_state_file(
+def test_identity_without_read_permission_pushes_by_state_file(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     ansible.variables |= login_of("writer")
@@ -336,7 +336,7 @@ def test_an_identity_that_may_not_read_pushes_with_a_state_file(
     assert by_key["secrets"]["NEW"]["hash"] != by_itself["secrets"]["NEW"]["hash"]
 
 
-def test_a_vault_that_others_are_using_is_busy_after_the_wait_and_can_be_read(
+def test_locked_vault_is_busy_after_lock_wait_and_readable(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     vault.hold(MINE)
@@ -366,7 +366,7 @@ def test_a_vault_that_others_are_using_is_busy_after_the_wait_and_can_be_read(
     assert vault.values() == MINE
 
 
-def test_a_pushed_secret_is_looked_up_anew_and_a_pull_makes_no_listing_stale(
+def test_push_makes_cached_listings_stale_and_pull_does_not(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     look = f"ansible.builtin.debug: {{msg: \"{{{{ lookup('{LOOKUP}', 'DB_USER', secret_path='/app') }}}}\"}}"
@@ -397,31 +397,31 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
     ("direction: push, secrets: {A: 012}", "configuration", "secrets: A: must be a string, not int"),
     ("direction: push, secrets: {A: {B: c}}", "configuration", "secrets: A: must be a string, not dict"),
     ("direction: push, secrets: A=b", "configuration", "secrets: must be a mapping of names to strings, not "),
-    ("direction: push, secrets: {A: b}, source_file: /x", "configuration", "secrets and source_file are given"),
+    ("direction: push, secrets: {A: b}, source_file: /x", "configuration", "(got secrets and source_file;"),
     ("direction: push, source_file: /not/there", "configuration", "'/not/there' cannot be read"),
     ("direction: push, secrets: {A: b}, secret_path: /not/there", "scope_missing", "no folder '/not/there'"),
     ("direction: push, from_vault: true", "vault_missing", "secrets.vault"),
-    ("direction: push, prune: true", "configuration", "secrets, source_file or from_vault: true; none of them"),
+    ("direction: push, prune: true", "configuration", "secrets, source_file and from_vault: true (got none;"),
     ("direction: push, prune: true, secrets: null", "configuration", "null counts as not given"),
-    ("direction: push, prune: true, secrets: '{{ undefined_ | default(omit) }}'", "configuration", "none of them"),
-    ("direction: push, prune: true, from_vault: false", "configuration", "none of them"),
-    ("direction: push, source_file: /x, from_vault: true", "configuration", "source_file and from_vault are given"),
-    ("direction: push, secrets: {A: b}, from_vault: true", "configuration", "secrets and from_vault are given"),
+    ("direction: push, prune: true, secrets: '{{ undefined_ | default(omit) }}'", "configuration", "(got none;"),
+    ("direction: push, prune: true, from_vault: false", "configuration", "(got none;"),
+    ("direction: push, source_file: /x, from_vault: true", "configuration", "(got source_file and from_vault;"),
+    ("direction: push, secrets: {A: b}, from_vault: true", "configuration", "(got secrets and from_vault;"),
     ("from_vault: true", "configuration", "from_vault: has no meaning with direction: pull"),
-    ("project_ids: []", "configuration", "project_ids: is an empty list"),
+    ("project_ids: []", "configuration", "project_ids: must not be an empty list"),
     ("create_key: true, key_file: null, passphrase: long enough", "configuration", "create_key: makes a key file"),
     ("key_file: /not/there/key", "configuration", "/not/there/key"),
     ("vault_path: relative.vault, create_key: true", "configuration", "must be an absolute path"),
     ("vault_path: /not/there/vault, create_key: true", "storage", "/not/there"),
     ("key_format: '{name}'", "configuration", "key_format"),
-    ("max_delete_percent: 101", "configuration", "max_delete_percent: 101"),
+    ("max_delete_percent: 101", "configuration", "max_delete_percent: must be between 0 and 100 (got 101)"),
     ("lock_wait: -1", "configuration", "lock_wait: -1"),
     ("job: ''", "configuration", "job: must not be empty"),
     ("direction: sideways", "configuration", "value of direction must be one of: pull, push"),
 )
 
 
-def test_bad_input_is_refused_by_option_and_nothing_is_made(
+def test_bad_input_error_names_the_option_and_changes_nothing(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     del ansible.variables["infisical_key_file"]
@@ -460,7 +460,7 @@ def test_failure_reports_the_key_that_was_made(ansible: Controller, vault: Local
         assert (failure["changed"], failure["key_created"]) == (True, True)
 
 
-def test_a_lost_key_is_not_made_anew_beside_a_vault(ansible: Controller, vault: LocalVault) -> None:
+def test_lost_key_is_not_replaced_beside_a_vault(ansible: Controller, vault: LocalVault) -> None:
     vault.hold(MINE)
     vault.key.rename(vault.folder / "saved")
     run = ansible.tasks(f"""

@@ -18,7 +18,7 @@ from ..core.plan import Action, Plan, named
 class Outcome:
     """What a sync did, or in check mode would do: names, versions (before, after) and counts, never a value.
 
-    `generation` is that of the vault after a pull. `failed` gives the reason for each project id that could not be
+    `generation` is the vault's generation after a pull. `failed` gives the reason for each project id that could not be
     read. `approvals` are the ids of pending approvals. `not_modified` is true if the server reported no news.
     """
 

@@ -246,8 +246,7 @@ class _Cycle:
             raise no_environment(self.job.environment, project.id, slugs, "Set environment to one of these slugs.")
 
     def _check_environment(self) -> None:
-        """Raise ScopeMissing if an unchanged listing is that of a deleted environment, which servers of 2026 keep
-        answering from a cache.
+        """Raise ScopeMissing if an environment was deleted, although servers of 2026 still answer from a cache.
 
         This sends at most one request an hour, unless the environment is missing. It sends none if this cycle has read
         the projects, or the server is too old to have that cache. Other errors of the request do not fail the pull.
