@@ -539,9 +539,7 @@ def test_unusable_state_file_keeps_the_vault_unchanged(site: Site) -> None:
     assert site.values() == {"A": "one"}
 
 
-def test_state_file_error_after_a_pull_reports_what_was_pulled(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_state_file_error_after_a_pull_reports_what_was_pulled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.1)
     site.store({"A": "one"})
     with files.locked(f"{site.state_path}.lock", 1):
@@ -1056,9 +1054,7 @@ def test_hmac_hashes_in_the_state_file_cannot_be_guessed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:40], lambda text: text.replace("{", "", 1), lambda text: ""])
-def test_damaged_state_file_is_moved_aside_and_rebuilt(
-    site: Site, damage: Callable[[str], str]
-) -> None:
+def test_damaged_state_file_is_moved_aside_and_rebuilt(site: Site, damage: Callable[[str], str]) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     whole = site.state()
@@ -1330,9 +1326,7 @@ def test_push_without_read_permission_uses_names_and_batches(site: Site, with_st
         (' ["canary-1234"', "begins like JSON"),
     ],
 )
-def test_error_about_a_source_file_quotes_no_value(
-    site: Site, text: str, problem: str
-) -> None:
+def test_error_about_a_source_file_quotes_no_value(site: Site, text: str, problem: str) -> None:
     path = site.folder / "source.json"
     path.write_text(text)
     error = error_of(read_source, str(path))

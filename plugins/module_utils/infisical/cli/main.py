@@ -344,7 +344,7 @@ def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Ou
     project_ids = settled.first(("sync", "project_ids"), ("infisical", "project_id")) or ()
     project_ids = (project_ids,) if isinstance(project_ids, str) else project_ids
     job["project_ids"] = project_ids
-    pulled = Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
+    wanted = Pull(environment=settings.environment, secret_path=settings.secret_path, **job)
     login_file = settled.first(("agent", "login_file"))
     api = connect(
         settings,
@@ -353,7 +353,7 @@ def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Ou
         rate_limit_jitter=settled.first(("agent", "rate_limit_jitter")) or 0.0,
     )
     vault, state = _opened(settled, say)
-    return pull(api, vault, state, pulled, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log)
+    return pull(api, vault, state, wanted, check=arguments.check, lock_wait=_lock_wait(settled), log=say.log)
 
 
 def _require_login(settled: Settled, options: Mapping[str, Any]) -> None:

@@ -110,7 +110,7 @@ def check_percent(percent: float) -> None:
 
 
 def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) -> None:
-    """Raise GuardStopped if a plan deletes too large a share of the `deletable` (a number) entries in `where` (words)."""
+    """Raise GuardStopped if a plan deletes too large a share of the `deletable` (number) entries in `where` (words)."""
     deleted = [change.key for change in plan.changes if change.action == "delete"]
     if deletable >= FEW and len(deleted) * 100 > max_delete_percent * deletable:
         raise GuardStopped(
