@@ -1200,6 +1200,14 @@ def test_missing_folder_is_created_on_request(site: Site) -> None:
     assert error_of(pushed, site, {"A": "x"}, Push(create_path=True), scope=nowhere).conclusion == "scope_missing"
 
 
+def test_push_that_wrote_nothing_reports_the_server_error(site: Site) -> None:
+    fault = {"status": 403, "error": "PermissionDenied", "message": "not allowed"}
+    site.controlled.server.arm("status", method="POST", path="/secrets", times=None, **fault)
+    error = error_of(pushed, site, {"A": "one", "B": "two"})
+    assert error.conclusion == "forbidden"
+    assert "of 2 changes" not in str(error) and "Run it again" not in str(error)
+
+
 def test_partial_push_reports_progress_and_the_next_completes(site: Site) -> None:
     number = 1500
     values = {f"KEY_{place:04}": "v" * 900 for place in range(number)}
