@@ -293,7 +293,7 @@ import os
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File, checked
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File, check_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, gather_facts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import parse_interval
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job
@@ -420,7 +420,7 @@ def make_file(given: dict[str, Any], name: str) -> File:
         options["mode"] = int(options["mode"], 8)
     except ValueError:
         raise ConfigurationError("jobs", f"{name}: mode must be an octal number (got '{options['mode']}').") from None
-    return checked(File(**options))
+    return check_file(File(**options))
 
 
 def describe(changes: Changes, module: InfisicalModule) -> dict[str, Any]:

@@ -157,7 +157,7 @@ class Host:
         return dict(json.loads((self.folder / "run" / job / "result.json").read_text("utf-8")))
 
     def calls(self) -> list[str]:
-        """How systemctl was called since the last time this was asked."""
+        """Return the calls of systemctl since the last call of this method."""
         path = self.folder / "calls"
         if not path.exists():
             return []
@@ -187,9 +187,7 @@ def host(server: DevServer, hooks: Hooks) -> Iterator[Host]:
     shutil.rmtree(folder)
 
 
-def test_a_secret_goes_from_the_server_to_the_files_of_an_application_which_is_told_once(
-    host: Host, server: DevServer
-) -> None:
+def test_secret_is_delivered_and_its_unit_restarted_once(host: Host, server: DevServer) -> None:
     assert "there is no vault yet" in host.run("deliver")
     waiting = host.start("ready")
     host.run("sync")
@@ -199,7 +197,7 @@ def test_a_secret_goes_from_the_server_to_the_files_of_an_application_which_is_t
     assert waiting.wait(20) == 0
     assert host.value("DB_USER") == "shop" and host.value("DB_PASSWORD") == "seeded password"
     assert (host.folder / "srv" / "app.env").read_text() == 'DB_PASSWORD="seeded password"\nDB_USER="shop"\n'
-    assert f"written: {host.folder}/srv/values/DB_USER" in said and "told: app.service" in said
+    assert f"written: {host.folder}/srv/values/DB_USER" in said and "notified: app.service" in said
     assert host.calls() == ["--no-block try-restart -- app.service"]
 
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", "another")
@@ -211,7 +209,7 @@ def test_a_secret_goes_from_the_server_to_the_files_of_an_application_which_is_t
     assert len(host.calls()) == 1
 
     said = host.cycle()
-    assert "nothing has changed" in said and "nothing to tell" in said
+    assert "nothing has changed" in said and "no notification needed" in said
     assert host.calls() == [] and host.hooks.sent == []
     assert (host.report()["conclusion"], host.report()["counts"]["unchanged"]) == ("ok", 2)
     metrics = (host.folder / "metrics" / "infisical_sync_shop.prom").read_text()
@@ -241,7 +239,7 @@ def test_environment_of_a_caller_changes_nothing_of_a_job(host: Host, server: De
     host.run("sync")
 
 
-def test_an_outage_leaves_everything_and_is_told_once_and_its_end_too(host: Host, server: DevServer) -> None:
+def test_outage_sends_one_failure_and_one_recovery(host: Host, server: DevServer) -> None:
     host.cycle()
     before = host.value("DB_PASSWORD")
     host.calls()
@@ -261,7 +259,7 @@ def test_an_outage_leaves_everything_and_is_told_once_and_its_end_too(host: Host
     assert "last_error" not in (host.folder / "metrics" / "infisical_sync_shop.prom").read_text()
 
 
-def test_after_a_boot_one_is_still_told_when_a_sync_last_succeeded(host: Host) -> None:
+def test_last_success_is_reported_after_a_boot(host: Host) -> None:
     host.cycle()
     synced = json.loads(host.run("status", "--json"))["last_sync"]
     (host.folder / "run" / "shop" / "result.json").unlink()  # it lies in memory
@@ -270,9 +268,7 @@ def test_after_a_boot_one_is_still_told_when_a_sync_last_succeeded(host: Host) -
     assert [(sent["event"], sent["last_success"]) for sent in host.hooks.sent] == [("failure", synced)]
 
 
-def test_wrong_credentials_make_one_login_for_all_jobs_of_a_host_until_they_change(
-    host: Host, server: DevServer
-) -> None:
+def test_wrong_credentials_make_one_login_for_each_host(host: Host, server: DevServer) -> None:
     host.configure("till")
     host.private("client_secret", CLIENT_SECRET.plain.encode())
     for _cycle in range(3):
@@ -288,12 +284,12 @@ def test_wrong_credentials_make_one_login_for_all_jobs_of_a_host_until_they_chan
     assert host.value("DB_USER") == "shop"
 
 
-def test_a_file_that_cannot_be_written_is_told_with_those_that_were(host: Host) -> None:
+def test_failed_file_is_reported_with_the_written_files(host: Host) -> None:
     host.wanted = host.wanted.replace("[file 2]", "[file 2]\nowner = no-such-user")
     host.configure()
     host.run("sync")
     said = host.run("deliver", code=2)
-    assert f"written: {host.folder}/srv/app.env" in said and "told: app.service" in said
+    assert f"written: {host.folder}/srv/app.env" in said and "notified: app.service" in said
     assert "no user 'no-such-user'" in said
     host.run("notify")
     assert [sent["conclusion"] for sent in host.hooks.sent] == ["configuration"]
@@ -305,23 +301,23 @@ def test_a_file_that_cannot_be_written_is_told_with_those_that_were(host: Host) 
     host.wanted = host.wanted.replace("owner = no-such-user", "owner = root")
     host.configure()
     delivered = json.loads(host.run("deliver", "--json"))
-    assert delivered["changed"] and delivered["told"] == ["app.service"]
+    assert delivered["changed"] and delivered["notified"] == ["app.service"]
     assert waiting.wait(20) == 0
     host.cycle()
     assert [sent["event"] for sent in host.hooks.sent] == ["failure", "recovery"]
 
 
-def test_hostile_names_keep_a_file_as_it_is_and_the_job_says_so(host: Host, server: DevServer) -> None:
+def test_unsafe_names_keep_a_file_and_are_reported(host: Host, server: DevServer) -> None:
     host.cycle()
     server.put_secret(PROJECT, "dev", "/app", "DB_x;$(touch pwned)", str(VALUE))
     server.put_secret(PROJECT, "dev", "/app", "LD_PRELOAD", str(VALUE))
     said = host.cycle(deliver=8)
-    assert "DB_x;$(touch pwned)" in said and "stays as it is" in said
+    assert "DB_x;$(touch pwned)" in said and "refusing to write" in said
     assert sorted(path.name for path in (host.folder / "srv" / "values").iterdir()) == ["DB_PASSWORD", "DB_USER"]
     assert host.hooks.sent[-1]["conclusion"] == "partial"
 
 
-def test_a_job_is_named_where_a_host_has_several_and_status_tells_of_all(host: Host) -> None:
+def test_commands_need_a_job_if_the_host_has_several(host: Host) -> None:
     host.configure("till", secret_path="/")
     for command in ("sync", "deliver", "notify", "ready"):
         assert "job: this host has several: shop, till. Name one with --job." in host.run(command, code=2)
@@ -370,16 +366,14 @@ def test_status_of_several_jobs_survives_one_bad_job(
     [("deliver", "[deliver]", "record_file"), ("ready", "[deliver]", "runtime_directory"),
      ("notify", "[notify]", "state_file")],
 )  # fmt: skip
-def test_what_a_job_has_not_configured_is_named(host: Host, command: str, section: str, option: str) -> None:
+def test_missing_configuration_is_named(host: Host, command: str, section: str, option: str) -> None:
     path = host.folder / "jobs" / "shop.ini"
     kept = [line for line in path.read_text().splitlines() if not line.startswith(f"{option} =")]
     path.write_text("\n".join(kept).replace("[notify]\n", "[notify]\nreminder = 1\n"))
     assert f"{option}: not given under {section}" in host.run(command, code=2)
 
 
-def test_nothing_shows_a_value_a_client_secret_or_a_webhooks_url_but_the_delivered_files(
-    host: Host, server: DevServer
-) -> None:
+def test_only_delivered_files_contain_secrets(host: Host, server: DevServer) -> None:
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", str(VALUE))
     server.put_secret(PROJECT, "dev", "/app", "SHORT", VALUE.core)
     host.cycle()
@@ -411,7 +405,7 @@ def test_nothing_shows_a_value_a_client_secret_or_a_webhooks_url_but_the_deliver
     assert leaks(canaries, {**places, "printed": host.printed, "told": told}) == {}
 
 
-def test_a_sync_that_was_killed_is_reported_as_systemd_saw_it(host: Host) -> None:
+def test_killed_sync_is_reported_by_systemd(host: Host) -> None:
     host.cycle()
     environment = {"INVOCATION_ID": "b" * 32, "SERVICE_RESULT": "oom-kill", "EXIT_STATUS": "KILL"}
     ended = subprocess.run(

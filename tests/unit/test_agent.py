@@ -37,7 +37,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
     File,
     Record,
     deliver,
-    recorded,
+    open_record,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, HostFacts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job, check_agent
@@ -146,7 +146,7 @@ class Host:
         vault, state = local.open_vault(f"{units.STATE}/{job}/secrets.vault", credentials.HeldKey(key))
         local.put(vault, state, "A", "CANARY-value")
         (self.path(f"run/infisical-agent/{job}")).mkdir(parents=True, exist_ok=True)
-        report.write(units.report_file(job), report.Report(job, ended="2026-01-15T10:30:00Z"))
+        report.write(units.report_file(job), report.CycleReport(job, ended="2026-01-15T10:30:00Z"))
 
     def key(self) -> bytes:
         encrypted = self.path("etc/credstore.encrypted/infisical_vault_key")
@@ -683,12 +683,12 @@ def test_a_format_that_changes_at_a_path_makes_way(host: Host, name: str, before
     old, new = host.path("srv/x"), host.path(path)
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(old), before),)),)))
     host.fill()
-    with recorded(f"{units.DELIVERIES}/shop.json") as record:
+    with open_record(f"{units.DELIVERIES}/shop.json") as record:
         assert not deliver({"A": "1"}, [File(str(old), before)], record).problems
     wanted = replace(AGENT, jobs=(SHOP._replace(name=name, files=(File(str(new), after),)),))
     host.same_in_check_mode(wanted)
     assert new.is_dir() == (after == "files") and not new.is_file()
-    with recorded(f"{units.DELIVERIES}/{name}.json") as record:
+    with open_record(f"{units.DELIVERIES}/{name}.json") as record:
         assert not deliver({"A": "1"}, [File(str(new), after)], record).problems
     if name == "shop":
         host.settled(wanted)
@@ -698,7 +698,7 @@ def test_full_disk_reports_the_files_that_were_removed(host: Host, monkeypatch: 
     path = host.path("srv/x")
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path)),)),)))
     host.fill()
-    with recorded(f"{units.DELIVERIES}/shop.json") as record:
+    with open_record(f"{units.DELIVERIES}/shop.json") as record:
         assert not deliver({"A": "1"}, [File(str(path))], record).problems
 
     def full(*arguments: object, **names: object) -> None:
@@ -714,7 +714,7 @@ def test_format_that_cannot_change_removes_nothing(host: Host) -> None:
     path = host.path("srv/x")
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "files"),)),)))
     host.fill()
-    with recorded(f"{units.DELIVERIES}/shop.json") as record:
+    with open_record(f"{units.DELIVERIES}/shop.json") as record:
         assert not deliver({"A": "1"}, [File(str(path), "files")], record).problems
     (path / "FOREIGN").write_text("x")
     wanted = replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "dotenv"),)),))
@@ -729,7 +729,7 @@ def delivered(host: Host, *formats: str) -> tuple[Path, ...]:
     wanted = [File(str(host.path(f"srv/{number}/x")), each) for number, each in enumerate(formats)]
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=tuple(wanted)),)))
     host.fill()
-    with recorded(f"{units.DELIVERIES}/shop.json") as record:
+    with open_record(f"{units.DELIVERIES}/shop.json") as record:
         assert not deliver({"A": "1", "B": "2"}, wanted, record).problems
     return tuple(Path(file.path) for file in wanted)
 
@@ -1029,7 +1029,7 @@ def refusal(wanted: Agent) -> ConfigurationError:
         ("python", {"python": "/usr/bin/my python"}, "must be an absolute path"),
         ("python", {"python": "/usr/bin/python3\n"}, "must be an absolute path"),
         ("notify_webhook_url", {"notify_webhook_url": "https://CANARY\nx"}, "must be a single line"),
-        ("notify_command", {"notify_command": "tell 'us"}, "never closed"),
+        ("notify_command", {"notify_command": "tell 'us"}, "unclosed quote"),
         ("notify_command", {"notify_command": "tell\nus"}, "must be a single line"),
         ("notify_reminder", {"notify_reminder": -1.0}, "0 or more"),
         ("notify_reminder", {"notify_reminder": float("nan")}, "0 or more"),
@@ -1144,10 +1144,10 @@ def test_a_sync_without_report_is_explained_by_systemd(host: Host) -> None:
 def test_a_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
 
-    def one_of_them(job: str) -> report.Report:
+    def one_of_them(job: str) -> report.CycleReport:
         if job == "shop":
             raise StorageFailed("The program systemctl did not end in time.")
-        return report.Report(job, ended="2026-01-15T10:30:00Z", counts={"created": 1})
+        return report.CycleReport(job, ended="2026-01-15T10:30:00Z", counts={"created": 1})
 
     monkeypatch.setattr(agent_jobs, "sync_now", one_of_them)
     with pytest.raises(InfisicalError, match=r"shop \(storage\). The program systemctl") as refused:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Around a sync: its report, what systemd knows where there is none, the delivery from a real vault, and waiting."""
+"""The steps around a sync: report, report from systemd, delivery from a real vault, and waiting."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import cycle, report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.cycle import Delivering
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.cycle import DeliveryPaths
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import DELIVERED, File
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.notify import Channel, Told, read
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.notify import (
+    Channel,
+    NotificationRecord,
+    notify,
+    read,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import CycleReport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import times
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     ConfigurationError,
@@ -43,7 +48,7 @@ def result(tmp_path: Path) -> str:
 def test_a_failure_is_reported_and_raised(result: str) -> None:
     error = PartialFailure("One project failed.")
     error.details = {"counts": {"updated": 3}, "generation": 8}
-    with pytest.raises(InfisicalError) as raised, cycle.reported(result, "shop", {"INVOCATION_ID": THIS}):
+    with pytest.raises(InfisicalError) as raised, cycle.report_cycle(result, "shop", {"INVOCATION_ID": THIS}):
         raise error
     assert raised.value is error
     found = report.read(result)
@@ -52,16 +57,16 @@ def test_a_failure_is_reported_and_raised(result: str) -> None:
     assert times.parse_time(found.ended) is not None and found.seconds >= 0
 
 
-def test_when_nobody_logs_in_before_is_reported(result: str) -> None:
+def test_time_of_the_next_login_is_reported(result: str) -> None:
     error = CredentialsRejected("Rejected.")
     error.details = {"next_login": "2026-01-15T11:30:00Z"}
-    with pytest.raises(InfisicalError), cycle.reported(result, "shop", {}):
+    with pytest.raises(InfisicalError), cycle.report_cycle(result, "shop", {}):
         raise error
     assert report.read(result).next_login == "2026-01-15T11:30:00Z"
 
 
-def test_what_nobody_foresaw_is_reported_without_its_text(result: str) -> None:
-    with pytest.raises(RuntimeError), cycle.reported(result, "shop", {}):
+def test_unexpected_error_is_reported_without_its_text(result: str) -> None:
+    with pytest.raises(RuntimeError), cycle.report_cycle(result, "shop", {}):
         raise RuntimeError("CANARY")
     found = report.read(result)
     assert found.conclusion == "unexpected" and "RuntimeError" in found.message
@@ -69,33 +74,33 @@ def test_what_nobody_foresaw_is_reported_without_its_text(result: str) -> None:
 
 
 def test_an_interrupt_leaves_no_report_of_a_success(result: str) -> None:
-    with pytest.raises(KeyboardInterrupt), cycle.reported(result, "shop", {}):
+    with pytest.raises(KeyboardInterrupt), cycle.report_cycle(result, "shop", {}):
         raise KeyboardInterrupt
-    assert report.read(result) == Report()
+    assert report.read(result) == CycleReport()
 
 
-def test_without_a_file_for_it_nothing_is_reported(tmp_path: Path) -> None:
-    with cycle.reported("", "shop", {}):
+def test_empty_path_writes_no_report(tmp_path: Path) -> None:
+    with cycle.report_cycle("", "shop", {}):
         pass
     assert not list(tmp_path.iterdir())
 
 
-def test_where_the_report_cannot_be_written_the_failure_counts_and_a_success_is_none(tmp_path: Path) -> None:
+def test_unwritable_report_fails_a_successful_sync(tmp_path: Path) -> None:
     path = str(tmp_path / "missing" / "result.json")
-    with pytest.raises(InfisicalError, match="One project failed"), cycle.reported(path, "shop", {}):
+    with pytest.raises(InfisicalError, match="One project failed"), cycle.report_cycle(path, "shop", {}):
         raise PartialFailure("One project failed.")
-    with pytest.raises(InfisicalError, match=r"^The report .* cannot be written"), cycle.reported(path, "shop", {}):
+    with pytest.raises(InfisicalError, match=r"^The report .* cannot be written"), cycle.report_cycle(path, "shop", {}):
         pass  # the command moved syncs nothing
     with (
-        pytest.raises(InfisicalError, match=r"^The sync is done\. The report .* cannot be written"),
-        cycle.reported(path, "shop", {}) as reporter,
+        pytest.raises(InfisicalError, match=r"^The sync succeeded\. The report .* cannot be written"),
+        cycle.report_cycle(path, "shop", {}) as reporter,
     ):
         reporter.outcome = Outcome("pull", created=("A",))
 
 
 def test_the_counts_of_a_success_are_reported(result: str) -> None:
     outcome = Outcome("pull", created=("A", "B"), unchanged=4, generation=3)
-    with cycle.reported(result, "shop", {}) as reporter:
+    with cycle.report_cycle(result, "shop", {}) as reporter:
         reporter.outcome = outcome
     found = report.read(result)
     assert (found.conclusion, found.counts, found.generation) == ("ok", outcome.counts, 3)
@@ -108,8 +113,8 @@ def ended(result: str, status: str = "1") -> dict[str, str]:
     return {"INVOCATION_ID": THIS, "SERVICE_RESULT": result, "EXIT_STATUS": status}
 
 
-def test_the_report_of_the_very_run_stays(result: str) -> None:
-    written = Report("shop", THIS, "2026-01-15T10:45:00Z", 1.0, "unreachable", "No answer.")
+def test_report_of_this_run_is_kept(result: str) -> None:
+    written = CycleReport("shop", THIS, "2026-01-15T10:45:00Z", 1.0, "unreachable", "No answer.")
     report.write(result, written)
     assert cycle.finish(result, "shop", ended("exit-code", "4")) == written
     assert report.read(result) == written
@@ -119,20 +124,20 @@ def test_the_report_of_the_very_run_stays(result: str) -> None:
     ("how", "status"),
     [("timeout", "15"), ("oom-kill", "9"), ("core-dump", "11"), ("signal", "KILL"), ("exit-code", "1")],
 )
-def test_a_run_that_left_no_report_is_reported_as_systemd_knows_it(result: str, how: str, status: str) -> None:
-    report.write(result, Report("shop", OTHER, "2026-01-15T10:30:00Z", counts={"updated": 3}))
+def test_run_without_a_report_is_reported_by_systemd(result: str, how: str, status: str) -> None:
+    report.write(result, CycleReport("shop", OTHER, "2026-01-15T10:30:00Z", counts={"updated": 3}))
     cycle.finish(result, "shop", ended(how, status))
     found = report.read(result)
     assert (found.conclusion, found.invocation_id, found.job, found.counts) == (how, THIS, "shop", {})
-    assert f"'{how}'" in found.message and f"'{status}'" in found.message and "journal" in found.message
+    assert f"systemd: {how}, status {status}" in found.message and "journalctl" in found.message
     assert times.parse_time(found.ended) is not None
 
 
-def test_after_a_boot_nobody_is_told_of_a_recovery_before_there_was_a_cycle(tmp_path: Path, result: str) -> None:
+def test_no_recovery_is_sent_before_the_first_cycle(tmp_path: Path, result: str) -> None:
     told = tmp_path / "told.json"
-    told.write_text('{"since": "2026-01-15T10:30:00Z", "told_at": {"unreachable": "2026-01-15T10:30:00Z"}}')
-    assert cycle.notify(str(told), report.read(result), Channel()) == ""
-    assert read(str(told)) == Told("2026-01-15T10:30:00Z", {"unreachable": "2026-01-15T10:30:00Z"})
+    told.write_text('{"since": "2026-01-15T10:30:00Z", "notified_at": {"unreachable": "2026-01-15T10:30:00Z"}}')
+    assert notify(str(told), "web1", report.read(result), Channel()) == ""
+    assert read(str(told)) == NotificationRecord("2026-01-15T10:30:00Z", {"unreachable": "2026-01-15T10:30:00Z"})
 
 
 # Delivery
@@ -146,7 +151,7 @@ class Job:
         self._open(bytes(range(32)))
         (room / "run").mkdir()
         (room / "metrics").mkdir()
-        self.work = Delivering(
+        self.work = DeliveryPaths(
             [File(str(room / "app.env"))], str(room / "record.json"), str(room / "run"), str(room / "metrics"),
             str(room / "result.json"),
         )  # fmt: skip
@@ -182,13 +187,13 @@ def job(room: Path) -> Job:
     return Job(room)
 
 
-def test_what_the_vault_holds_is_delivered_and_marked_with_its_generation(job: Job) -> None:
+def test_delivery_is_marked_with_the_generation(job: Job) -> None:
     job.put("A", "1")
     assert job.deliver() == {
         "changed": True,
         "written": [str(job.room / "app.env")],
         "removed": [],
-        "told": [],
+        "notified": [],
         "unknown": [],
     }
     assert (job.room / "app.env").read_text() == 'A="1"\n'
@@ -207,18 +212,18 @@ def test_error_of_the_mark_reports_what_was_written(job: Job) -> None:
     assert failed.value.details["written"] == [str(job.room / "app.env")]
 
 
-def test_without_a_vault_nothing_is_touched_and_nothing_marked(job: Job) -> None:
+def test_missing_vault_changes_and_marks_nothing(job: Job) -> None:
     (job.room / "app.env").write_text("of before\n")
     assert not job.deliver()["changed"]
     assert (job.room / "app.env").read_text() == "of before\n"
     assert not job.mark.exists()
 
 
-def test_a_vault_that_cannot_be_opened_keeps_the_files_and_tells_the_metrics(job: Job) -> None:
+def test_unreadable_vault_keeps_files_and_updates_metrics(job: Job) -> None:
     job.put("A", "1")
     job.deliver()
     job.lose_key()
-    report.write(job.work.result_file, Report("shop", THIS, "2026-01-15T10:45:00Z", conclusion="wrong_key"))
+    report.write(job.work.result_file, CycleReport("shop", THIS, "2026-01-15T10:45:00Z", conclusion="wrong_key"))
     with pytest.raises(InfisicalError) as caught:
         job.deliver()
     assert caught.value.conclusion == "wrong_key"
@@ -226,10 +231,10 @@ def test_a_vault_that_cannot_be_opened_keeps_the_files_and_tells_the_metrics(job
     assert 'conclusion="wrong_key"} 1' in job.metrics and "_secrets{" not in job.metrics
 
 
-def test_a_delivery_that_fails_is_reported_unless_the_sync_had_failed_before(job: Job) -> None:
+def test_failed_delivery_does_not_replace_a_failed_sync(job: Job) -> None:
     job.put("A", "1")
     bad = [File(str(job.room / "b.env"), owner="no-such-user")]
-    sync = Report("shop", THIS, "2026-01-15T10:45:00Z", 1.5, counts={"updated": 1}, generation=1)
+    sync = CycleReport("shop", THIS, "2026-01-15T10:45:00Z", 1.5, counts={"updated": 1}, generation=1)
     report.write(job.work.result_file, sync)
     with pytest.raises(InfisicalError):
         job.deliver(files=bad)
@@ -250,7 +255,7 @@ def test_metrics_can_be_read_by_everybody(job: Job) -> None:
     assert 'infisical_sync_secrets{sync_job="shop"} 1\n' in job.metrics and "CANARY" not in job.metrics
 
 
-def test_a_report_of_half_a_character_keeps_no_metrics_away(job: Job) -> None:
+def test_invalid_report_does_not_block_metrics(job: Job) -> None:
     job.put("A", "1")
     Path(job.work.result_file).write_text('{"job": "x", "ended": "2026-01-15T10:45:00Z", "conclusion": "\\ud800"}')
     job.deliver()
@@ -258,7 +263,7 @@ def test_a_report_of_half_a_character_keeps_no_metrics_away(job: Job) -> None:
     assert 'infisical_sync_secrets{sync_job="shop"} 1' in job.metrics
 
 
-def test_a_directory_for_metrics_that_is_missing_keeps_no_application_waiting(job: Job) -> None:
+def test_missing_metrics_directory_does_not_block_delivery(job: Job) -> None:
     job.put("A", "1")
     with pytest.raises(
         InfisicalError, match=r"^Files written: 1, removed: 0\. The metrics .* cannot be written"
@@ -287,7 +292,7 @@ def test_metrics_are_not_written_where_others_may_place_links(job: Job, how: str
     assert (job.room / "app.env").exists() and job.mark.exists()
 
 
-def test_a_lost_key_is_told_before_missing_metrics(job: Job) -> None:
+def test_lost_key_takes_precedence_over_missing_metrics(job: Job) -> None:
     job.put("A", "1")
     job.lose_key()
     with pytest.raises(InfisicalError) as caught:
@@ -295,14 +300,14 @@ def test_a_lost_key_is_told_before_missing_metrics(job: Job) -> None:
     assert caught.value.conclusion == "wrong_key"
 
 
-def test_one_problem_is_told_as_it_is_and_several_as_partial_with_what_was_done(job: Job) -> None:
+def test_several_problems_become_a_partial_failure(job: Job) -> None:
     job.put("A", "1")
     bad = [File(str(job.room / name), owner="no-such-user") for name in ("b.env", "c.env")]
     with pytest.raises(InfisicalError) as one:
         job.deliver(files=[*job.work.files, bad[0]])
     assert one.value.conclusion == "configuration"
     assert one.value.details == {
-        "changed": True, "written": [str(job.room / "app.env")], "removed": [], "told": [], "unknown": []
+        "changed": True, "written": [str(job.room / "app.env")], "removed": [], "notified": [], "unknown": []
     }  # fmt: skip
     assert not job.mark.exists()
     with pytest.raises(InfisicalError) as several:
@@ -313,7 +318,7 @@ def test_one_problem_is_told_as_it_is_and_several_as_partial_with_what_was_done(
     assert job.mark.exists()
 
 
-def test_units_are_told_once_for_a_value_that_changed_once(job: Job, programs: Programs) -> None:
+def test_units_are_notified_once_for_each_change(job: Job, programs: Programs) -> None:
     programs.put("systemctl")
     wanted = [File(str(job.room / "app.env"), restart=("app.service",))]
     for value in ("1", "1", "2", "2"):
@@ -338,7 +343,7 @@ def test_waiting_ends_with_the_first_delivery(tmp_path: Path) -> None:
     assert len(waits) == 3 and all(0 < seconds <= 1 for seconds in waits)
 
 
-def test_a_directory_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+def test_missing_directory_is_waited_for(tmp_path: Path) -> None:
     waiting = threading.Thread(target=cycle.wait_for_delivery, args=(str(tmp_path / "run"),))
     waiting.start()
     waiting.join(0.2)
@@ -349,7 +354,7 @@ def test_a_directory_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None
     assert not waiting.is_alive()
 
 
-def test_without_a_directory_nobody_waits_for_ever() -> None:
+def test_waiting_without_a_directory_is_refused() -> None:
     with pytest.raises(ConfigurationError) as refused:
         cycle.wait_for_delivery("")
     assert refused.value.option == "runtime_directory"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cycle came to: the report's file, what it says where it is missing or damaged, and the text of the metrics."""
+"""The report of a cycle: its file, missing and damaged files, and the metrics."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import report
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import metrics, report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.report import CycleReport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import times
 
-GOOD = Report("shop", "a" * 32, "2026-01-15T10:30:00Z", 1.25, counts={"created": 2, "unchanged": 10}, generation=7)
-BAD = Report("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No answer.", next_login="")
+GOOD = CycleReport("shop", "a" * 32, "2026-01-15T10:30:00Z", 1.25, counts={"created": 2, "unchanged": 10}, generation=7)
+BAD = CycleReport("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No answer.", next_login="")
 
 
-def test_a_report_is_read_as_it_was_written_and_is_its_owners(tmp_path: Path) -> None:
+def test_report_is_private_and_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     report.write(str(path), GOOD)
     assert report.read(str(path)) == GOOD
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_no_report_is_an_empty_one(tmp_path: Path) -> None:
-    assert report.read(str(tmp_path / "none")) == report.read("") == report.read(str(tmp_path)) == Report()
+def test_missing_report_is_empty(tmp_path: Path) -> None:
+    assert report.read(str(tmp_path / "none")) == report.read("") == report.read(str(tmp_path)) == CycleReport()
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_no_report_is_an_empty_one(tmp_path: Path) -> None:
         '{"generation": {}}', '{"ended": "2026"}' + " " * (1 << 20), "\xff",
     ],
 )  # fmt: skip
-def test_a_damaged_report_is_an_empty_one(tmp_path: Path, text: str) -> None:
+def test_damaged_report_is_empty(tmp_path: Path, text: str) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(text.encode("latin-1"))
-    assert report.read(str(path)) == Report()
+    assert report.read(str(path)) == CycleReport()
 
 
 @pytest.mark.parametrize(
@@ -54,34 +54,34 @@ def test_a_damaged_report_is_an_empty_one(tmp_path: Path, text: str) -> None:
     ],
     ids=lambda field: str(field)[:40].encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
-def test_report_with_a_wrong_field_is_an_empty_one(tmp_path: Path, field: dict[str, Any]) -> None:
+def test_report_with_an_invalid_field_is_empty(tmp_path: Path, field: dict[str, Any]) -> None:
     path = tmp_path / "result.json"
     whole = {"job": "shop", "ended": GOOD.ended, "nobody": "knows"}
     path.write_text(json.dumps(whole))
-    assert report.read(str(path)) == Report("shop", ended=GOOD.ended)
+    assert report.read(str(path)) == CycleReport("shop", ended=GOOD.ended)
     path.write_text(json.dumps({**whole, **field}))
-    assert report.read(str(path)) == Report()
+    assert report.read(str(path)) == CycleReport()
 
 
-def test_report_with_a_field_twice_is_an_empty_one(tmp_path: Path) -> None:
+def test_report_with_a_duplicate_field_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text('{"job": "a", "job": "b"}')
-    assert report.read(str(path)) == Report()
+    assert report.read(str(path)) == CycleReport()
 
 
-def test_report_of_what_is_not_unicode_can_be_read(tmp_path: Path) -> None:
+def test_report_with_invalid_unicode_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    report.write(str(path), Report("shop", message="No \udcff."))
+    report.write(str(path), CycleReport("shop", message="No \udcff."))
     assert report.read(str(path)).message == "No ?."
 
 
-def test_a_link_is_not_read(tmp_path: Path) -> None:
+def test_symbolic_link_is_not_read(tmp_path: Path) -> None:
     report.write(str(tmp_path / "real"), GOOD)
     os.symlink(tmp_path / "real", tmp_path / "result.json")
-    assert report.read(str(tmp_path / "result.json")) == Report()
+    assert report.read(str(tmp_path / "result.json")) == CycleReport()
 
 
-def test_a_link_in_place_of_the_directory_leads_no_report_elsewhere(tmp_path: Path) -> None:
+def test_report_is_not_written_through_a_linked_directory(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")
     with pytest.raises(OSError):
@@ -90,7 +90,7 @@ def test_a_link_in_place_of_the_directory_leads_no_report_elsewhere(tmp_path: Pa
 
 
 @pytest.mark.root
-def test_a_report_that_root_writes_stays_the_agents(tmp_path: Path) -> None:
+def test_report_written_by_root_keeps_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     os.chown(tmp_path, 65534, 65534)
     for each in (GOOD, BAD):
@@ -98,7 +98,7 @@ def test_a_report_that_root_writes_stays_the_agents(tmp_path: Path) -> None:
         assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (65534, 65534, 0o600)
 
 
-def test_times_are_read_back_as_they_were_written() -> None:
+def test_times_are_read_as_written() -> None:
     assert times.format_time(1_800_000_000.9) == "2027-01-15T08:00:00Z"
     assert times.parse_time("2027-01-15T08:00:00Z") == 1_800_000_000
     for text in ("", "yesterday", "2027-01-15", "2027-13-15T08:00:00Z"):
@@ -108,30 +108,30 @@ def test_times_are_read_back_as_they_were_written() -> None:
 def test_metrics_after_a_success() -> None:
     head = {"last_sync": GOOD.ended, "pull_count": 47, "push_count": 12}
     assert (
-        report.metrics(GOOD, head, 12, 7)
+        metrics.render_metrics(GOOD, head, 12, 7)
         == """\
-# HELP infisical_sync_last_success_timestamp_seconds When a cycle last did what it should.
+# HELP infisical_sync_last_success_timestamp_seconds Time of the last successful sync.
 # TYPE infisical_sync_last_success_timestamp_seconds gauge
 infisical_sync_last_success_timestamp_seconds{sync_job="shop"} 1768473000
-# HELP infisical_sync_last_cycle_timestamp_seconds When the last cycle ended.
+# HELP infisical_sync_last_cycle_timestamp_seconds Time of the end of the last cycle.
 # TYPE infisical_sync_last_cycle_timestamp_seconds gauge
 infisical_sync_last_cycle_timestamp_seconds{sync_job="shop"} 1768473000
 # HELP infisical_sync_last_cycle_failed Whether the last cycle failed.
 # TYPE infisical_sync_last_cycle_failed gauge
 infisical_sync_last_cycle_failed{sync_job="shop"} 0
-# HELP infisical_sync_duration_seconds How long the last cycle took.
+# HELP infisical_sync_duration_seconds Duration of the last cycle.
 # TYPE infisical_sync_duration_seconds gauge
 infisical_sync_duration_seconds{sync_job="shop"} 1.25
-# HELP infisical_sync_secrets Entries in the vault.
+# HELP infisical_sync_secrets Number of entries in the vault.
 # TYPE infisical_sync_secrets gauge
 infisical_sync_secrets{sync_job="shop"} 12
 # HELP infisical_sync_generation Generation of the vault.
 # TYPE infisical_sync_generation gauge
 infisical_sync_generation{sync_job="shop"} 7
-# HELP infisical_sync_pulled_total Secrets that were pulled.
+# HELP infisical_sync_pulled_total Number of secrets pulled.
 # TYPE infisical_sync_pulled_total counter
 infisical_sync_pulled_total{sync_job="shop"} 47
-# HELP infisical_sync_pushed_total Secrets that were pushed.
+# HELP infisical_sync_pushed_total Number of secrets pushed.
 # TYPE infisical_sync_pushed_total counter
 infisical_sync_pushed_total{sync_job="shop"} 12
 """
@@ -142,8 +142,8 @@ def values(text: str) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))  # type: ignore[arg-type]
 
 
-def test_metrics_after_a_failure_name_its_kind() -> None:
-    found = values(report.metrics(BAD, {"last_sync": GOOD.ended}, None, 0))
+def test_metrics_after_a_failure_have_its_conclusion() -> None:
+    found = values(metrics.render_metrics(BAD, {"last_sync": GOOD.ended}, None, 0))
     assert found == {
         'infisical_sync_last_success_timestamp_seconds{sync_job="shop"}': "1768473000",
         'infisical_sync_last_cycle_timestamp_seconds{sync_job="shop"}': "1768473900",
@@ -153,21 +153,21 @@ def test_metrics_after_a_failure_name_its_kind() -> None:
     }
 
 
-def test_metrics_before_the_first_cycle_say_only_what_is_known() -> None:
-    assert report.metrics(Report(job="shop"), {}, None, 0) == ""
-    assert values(report.metrics(Report(job="shop"), {"pull_count": 0}, 0, 1)) == {
+def test_metrics_before_the_first_cycle_omit_unknown_values() -> None:
+    assert metrics.render_metrics(CycleReport(job="shop"), {}, None, 0) == ""
+    assert values(metrics.render_metrics(CycleReport(job="shop"), {"pull_count": 0}, 0, 1)) == {
         'infisical_sync_secrets{sync_job="shop"}': "0",
         'infisical_sync_generation{sync_job="shop"}': "1",
         'infisical_sync_pulled_total{sync_job="shop"}': "0",
     }
 
 
-def test_a_hostile_report_adds_no_line_to_the_metrics() -> None:
-    hostile = Report(
+def test_hostile_report_adds_no_line_to_the_metrics() -> None:
+    hostile = CycleReport(
         job='a"} 1\nb{c="\\', ended="x", conclusion='e"\ninfisical_sync_secrets 99\\', seconds=float("inf")
     )
     head = {"last_sync": [], "pull_count": "1\n2", "push_count": 10**400}
-    lines = report.metrics(hostile, head, 3, 4).splitlines()
+    lines = metrics.render_metrics(hostile, head, 3, 4).splitlines()
     assert all(
         line.startswith(("# HELP infisical_sync_", "# TYPE infisical_sync_", "infisical_sync_")) for line in lines
     )

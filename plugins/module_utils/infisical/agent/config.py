@@ -281,7 +281,7 @@ class Settled:
 
     def files(self) -> list[File]:
         """The files that a job delivers, from its configuration file alone. Raises ConfigurationError."""
-        from .deliver import File, checked
+        from .deliver import File, check_file
 
         sections: dict[str, dict[str, str]] = {}
         for (section, name), value in self._file.items():
@@ -297,7 +297,7 @@ class Settled:
                 given["mode"] = int(given.get("mode", "0400"), 8)
             except ValueError:
                 raise ConfigurationError("files", f"[{section}]: the mode is no octal number.") from None
-            found.append(checked(File(**{"path": "", **given})))
+            found.append(check_file(File(**{"path": "", **given})))
         return found
 
 

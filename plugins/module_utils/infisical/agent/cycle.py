@@ -1,78 +1,73 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the agent does around a sync: report it, deliver files, tell who wants to know, wait for a first delivery."""
+"""The steps around a sync on a host: report it, deliver files and metrics, wait for the first delivery."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable
 
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
 from ..core.redact import unexpected
-from ..core.times import format_time
+from ..core.times import now
 from . import report as reports
+from .report import CycleReport
 
 if TYPE_CHECKING:
     from ..sync.outcome import Outcome
     from ..vault.state import StateFile
     from ..vault.store import Vault
-    from .deliver import Delivery, File, Record
-    from .notify import Channel
-    from .report import Report
+    from .deliver import Delivery, File
 
 _POLL = 0.5
-"""Seconds between two looks for a first delivery."""
+"""Seconds between two checks for the first delivery."""
 
 
 class Reporter:
-    """Takes the outcome of a sync, for the report."""
+    """Receives the outcome of a sync for the report."""
 
     outcome: Outcome | None = None
 
 
 @contextlib.contextmanager
-def reported(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Reporter]:
-    """Write the report of what happens inside to the file `path`, also where it fails; no file for an empty path.
+def report_cycle(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Reporter]:
+    """Write a report of the sync inside to the file `path`, unless that is empty.
 
-    `environ` has the invocation id that systemd gives a service. Where the report cannot be written, what happened
-    counts; after a success it is raised as InfisicalError (STORAGE).
+    `environ` contains systemd's id of this run of the service. If the report cannot be written, an error of the sync is
+    still raised; after a successful sync, the error of the report is raised.
     """
     reporter, started = Reporter(), time.monotonic()
-    about = reports.Report(job=job, invocation_id=environ.get("INVOCATION_ID", ""))
+    report = CycleReport(job=job, invocation_id=environ.get("INVOCATION_ID", ""))
     try:
         yield reporter
     except Exception as error:
-        failed = replace(about, conclusion="unexpected", message=unexpected(error))
+        report = replace(report, conclusion="unexpected", message=unexpected(error))
         if isinstance(error, InfisicalError):
-            counts, generation = error.details.get("counts", {}), error.details.get("generation", 0)
-            failed = replace(
-                about, conclusion=error.conclusion, message=str(error), counts=counts, generation=generation,
-                next_login=error.details.get("next_login", ""),
-            )  # fmt: skip
-        with contextlib.suppress(OSError, InfisicalError):
-            _write(path, failed, started)
+            about = {
+                name: error.details[name] for name in ("counts", "generation", "next_login") if name in error.details
+            }
+            report = replace(report, conclusion=error.conclusion, message=str(error), **about)
+        with contextlib.suppress(InfisicalError):
+            _write(path, report, started)
         raise
-    outcome = reporter.outcome
-    if outcome is not None:
-        about = replace(about, counts=outcome.counts, generation=outcome.generation)
-    done, details = ("", {}) if outcome is None else ("The sync is done.", outcome.as_result())
+    done, details = "", {}
+    if reporter.outcome is not None:
+        report = replace(report, counts=reporter.outcome.counts, generation=reporter.outcome.generation)
+        done, details = "The sync succeeded.", reporter.outcome.as_result()
     with after_writing(done, **details):
-        _write(path, about, started)
+        _write(path, report, started)
 
 
-def _write(path: str, report: Report, started: float) -> None:
+def _write(path: str, report: CycleReport, started: float) -> None:
     if not path:
         return
-    ended = format_time(time.time())
     try:
-        seconds = round(time.monotonic() - started, 3)
-        reports.write(path, replace(report, ended=ended, seconds=seconds), durable=False)
+        reports.write(path, replace(report, ended=now(), seconds=round(time.monotonic() - started, 3)), durable=False)
     except OSError as error:
         from ..core import files
 
@@ -80,8 +75,8 @@ def _write(path: str, report: Report, started: float) -> None:
 
 
 @dataclass(frozen=True)
-class Delivering:
-    """What `deliver` works with: where it keeps its record, says that it is done, and leaves metrics (or not)."""
+class DeliveryPaths:
+    """What a job delivers, and the paths of its record and, unless empty, its mark, metrics and report."""
 
     files: list[File]
     record_file: str
@@ -90,38 +85,43 @@ class Delivering:
     result_file: str = ""
 
 
-def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Delivery:
-    """Bring the job's files and metrics to what the vault holds. Without a vault, files stay as they are.
+def deliver(vault: Vault, state: StateFile, job: str, paths: DeliveryPaths) -> Delivery:
+    """Update the files and metrics of a job from its vault. If the vault does not exist, the files stay unchanged.
 
-    Raises InfisicalError where the vault cannot be opened, or where files or metrics could not be written: PARTIAL with
-    what was done in `details`. The report of the cycle then says so too, unless the sync had failed before.
+    Raises InfisicalError if the vault cannot be opened, or if a file cannot be written; `details` is the delivery. An
+    error replaces the report of a successful sync.
     """
-    from .deliver import DELIVERED, Delivery, after_delivery, recorded
+    from .deliver import DELIVERED, Delivery, after_delivery, open_record
+    from .deliver import deliver as deliver_files
+    from .metrics import metrics_file, render_metrics
 
-    report = replace(reports.read(work.result_file), job=job)
+    report = replace(reports.read(paths.result_file), job=job)
     secrets, generation, done, problem = None, 0, Delivery(), None
     try:
         if vault.exists():
-            with recorded(work.record_file) as record:
+            with open_record(paths.record_file) as record:
                 contents = vault.read()
                 secrets, generation = contents.count, contents.generation
                 values = {name: secret.value or "" for name, secret in contents.secrets.items()}
-                done = _delivered(values, work.files, record)
-            if work.runtime_directory:
+                done = deliver_files(values, paths.files, record)
+                failure = done.failure()
+                if failure:
+                    failure.details = done.as_result()
+                    raise failure
+            if paths.runtime_directory:
                 with after_delivery(done):
-                    _published(os.path.join(work.runtime_directory, DELIVERED), f"{generation}\n")
+                    _publish(os.path.join(paths.runtime_directory, DELIVERED), f"{generation}\n")
     except InfisicalError as error:
         problem = error
-        if work.result_file and not report.failed:
-            ended = format_time(time.time())
-            report = replace(report, conclusion=error.conclusion, message=str(error), ended=ended)
+        if paths.result_file and not report.failed:
+            report = replace(report, conclusion=error.conclusion, message=str(error), ended=now())
             with contextlib.suppress(OSError):
-                reports.write(work.result_file, report, durable=False)
-    if work.metrics_directory:
+                reports.write(paths.result_file, report, durable=False)
+    if paths.metrics_directory:
         try:
             with after_delivery(done):
-                text = reports.metrics(report, state.head(), secrets, generation)
-                _published(reports.metrics_file(work.metrics_directory, job), text, "The metrics ")
+                text = render_metrics(report, state.head(), secrets, generation)
+                _publish(metrics_file(paths.metrics_directory, job), text, "The metrics ")
         except InfisicalError as error:
             problem = problem or error
     if problem is not None:
@@ -129,20 +129,8 @@ def deliver(vault: Vault, state: StateFile, job: str, work: Delivering) -> Deliv
     return done
 
 
-def _delivered(values: Mapping[str, str], wanted: Sequence[File], record: Record) -> Delivery:
-    from .deliver import deliver
-
-    done = deliver(values, wanted, record)
-    failure = done.failure()
-    if failure:
-        failure.details = done.as_result()
-        raise failure
-    return done
-
-
-def _published(path: str, text: str, what: str = "") -> None:
-    """Put text in place of a file that everybody may read, in a directory that root alone may change; `what` it is, for
-    a message. Raises InfisicalError."""
+def _publish(path: str, text: str, what: str = "") -> None:
+    """Write a file that everybody can read to a directory of root; `what` begins the message of an error."""
     from ..core import files
 
     folder, name = os.path.split(path)
@@ -154,7 +142,7 @@ def _published(path: str, text: str, what: str = "") -> None:
 
 
 def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until the job's files have been delivered since the last boot, however long it takes."""
+    """Wait without a limit until the job's files have been delivered since the last boot."""
     from .deliver import DELIVERED
 
     if not directory:
@@ -163,26 +151,18 @@ def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.slee
         sleep(_POLL)
 
 
-def finish(path: str, job: str, environ: Mapping[str, str]) -> Report:
-    """The report of the run of the service that has just ended, made of what systemd knows (systemd.exec(5),
-    $SERVICE_RESULT) where it left none: it was killed, or ran out of time or memory."""
+def finish(path: str, job: str, environ: Mapping[str, str]) -> CycleReport:
+    """Return the report of the run of the service that has just ended. If the run was terminated before it could write
+    one, write one from systemd's variables, such as $SERVICE_RESULT (systemd.exec(5))."""
     found = reports.read(path)
     invocation = environ.get("INVOCATION_ID", "")
     if found.ended and found.invocation_id == invocation:
         return found
     result, status = environ.get("SERVICE_RESULT", "unknown"), environ.get("EXIT_STATUS", "")
-    report = reports.Report(
-        job=job, invocation_id=invocation, conclusion=result,
-        message=f"The sync left no report: the result of its service is '{result}', its exit status '{status}'. See "
-        "its journal.",
-    )  # fmt: skip
+    message = (
+        f"The sync ended without a report (systemd: {result}, status {status}). "
+        f"See: journalctl -u infisical-sync@{job}.service"
+    )
+    report = CycleReport(job=job, invocation_id=invocation, conclusion=result, message=message)
     _write(path, report, time.monotonic())
     return report
-
-
-def notify(state_file: str, report: Report, channel: Channel, last_success: str = "") -> str:
-    """Tell what there is to tell of the report, and when a sync last succeeded; the event, empty for none. Raises
-    InfisicalError."""
-    from .notify import tell
-
-    return tell(state_file, socket.gethostname(), report, channel, last_success)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files for applications: rendered from a vault as root, only where they differ, and the units to tell about it."""
+"""Delivers secrets from a vault to files as root: writes the files that differ, and reloads or restarts units."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, St
 from ..core.model import parse_json
 
 FORMATS = ("dotenv", "env_file", "json", "files")
-"""Of `File.format`: lines for `sh` and EnvironmentFile=, lines without quotes for `docker run --env-file`, one JSON
-object, or a directory with one value a file."""
+"""Values of `File.format`: lines for `sh` and EnvironmentFile=, lines without quotes for `docker run --env-file`, one
+JSON object, or a directory with one file for each value."""
 
 DELIVERED = ".delivered"
-"""The file in a job's runtime directory that says that everything has been delivered since the last boot."""
+"""The file in a job's runtime directory that marks the first complete delivery since the last boot."""
 
 LOCK = ".lock"
-"""What the name of a record's lock ends with."""
+"""The suffix of a record's lock file."""
 
 _LOCK_WAIT = 120.0
-"""Seconds to wait for another delivery, which waits for systemctl at most."""
+"""Seconds to wait for another delivery. The longest part of a delivery is waiting for systemctl."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z")
 _LONGEST_FILE_NAME = 237
-"""Bytes of a file's name: a file system takes 255, and the temporary file's name is longer than that by 18."""
+"""Bytes in the name of a file. A file system allows 255, and the name of the temporary file has 18 more."""
 
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(service|socket|target|timer|path|slice|mount)\Z")
 
+_NO_SUCH_UNIT = 5
+"""The exit status of systemctl for an unknown unit."""
+
 
 class File(NamedTuple):
-    """What one application gets: a file, or with the format `files` a directory of them.
+    """A file for an application, or with the format `files` a directory of files.
 
-    `names` are patterns as a shell's (`DB_*`), all names where there are none. `allow` are names that a dotenv file or
-    env_file may hold although they are dangerous in an environment. `mode` is of each file. The units in `reload` are
-    reloaded, or restarted where they cannot reload, the ones in `restart` restarted, after a change and only if they
-    run.
+    `names` are shell patterns (`DB_*`); without any, all names are delivered. `allow` are unsafe names that an
+    environment file may contain anyway. `mode` applies to each file. After a change, the running units in `restart` are
+    restarted, and those in `reload` are reloaded, or restarted if they cannot reload.
     """
 
     path: str
@@ -63,90 +65,101 @@ class File(NamedTuple):
 
     @property
     def directory(self) -> str:
-        """The directory that what is written lies in."""
+        """The directory to write to."""
         return self.path if self.format == "files" else os.path.dirname(self.path)
 
-    def replaces(self, entry: Mapping[str, Any] | None) -> bool:
-        """Whether a record's entry of this path is a directory where this is a file, or the reverse."""
-        return entry is not None and (entry["format"] == "files") != (self.format == "files")
 
-
-def checked(file: File) -> File:
-    """The same with its path in one spelling. Raises ConfigurationError naming what is wrong."""
+def check_file(file: File) -> File:
+    """Return the file with a normalized path. Raise ConfigurationError if a field is wrong."""
     path = file.path
     if not path.startswith("/") or os.path.normpath(path) in ("/", "//") or "\0" in path or "\n" in path:
-        raise ConfigurationError("files", f"the path '{path}' must be absolute, and not the root directory.")
+        raise ConfigurationError("files", f"the path '{path}' must be absolute, and must not be the root directory.")
     if file.format not in FORMATS:
-        raise ConfigurationError("files", f"{path}: the format '{file.format}' is not one of {', '.join(FORMATS)}.")
+        raise ConfigurationError("files", f"{path}: format must be one of {', '.join(FORMATS)} (got '{file.format}').")
     if not 0 <= file.mode <= 0o777 or file.mode & 0o002:
         raise ConfigurationError("files", f"{path}: the mode {file.mode:04o} must not let everybody write.")
     for unit in (*file.reload, *file.restart):
         if not _UNIT_NAME.match(unit):
-            raise ConfigurationError("files", f"{path}: '{unit}' is no name of a unit, such as app.service.")
+            raise ConfigurationError(
+                "files", f"{path}: '{unit}' is not a unit name.", hint="Use a full name, such as app.service."
+            )
     return file._replace(path="/" + os.path.normpath(path).lstrip("/"))
 
 
 @dataclass
 class Delivery:
-    """What came of it: the paths that were written and removed, the units that were told, those that systemd does not
-    know, because an application may be installed after its secrets, and problems by path."""
+    """The result of a delivery: paths written and removed, units notified, unknown units, and problems by path or unit.
+
+    An unknown unit is not a problem, because an application may be installed after its secrets.
+    """
 
     written: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    notified: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     problems: dict[str, InfisicalError] = field(default_factory=dict)
 
     def as_result(self) -> dict[str, Any]:
-        """What was delivered, as plain data."""
+        """Return the delivery without its problems as plain data."""
         return {"changed": bool(self.written or self.removed), "written": self.written, "removed": self.removed,
-                "told": self.told, "unknown": self.unknown}  # fmt: skip
+                "notified": self.notified, "unknown": self.unknown}  # fmt: skip
 
     def failure(self) -> InfisicalError | None:
-        """All problems as one error, None if there is none."""
+        """Return all problems as one error, or None."""
         if len(self.problems) < 2:
             return next(iter(self.problems.values()), None)
         return PartialFailure(" ".join(str(problem) for problem in self.problems.values()))
 
-
-Untold = dict[str, list[str]]
-"""Units by what they are to be told: `reload` or `restart`."""
+    @contextlib.contextmanager
+    def catch(self, path: str, verb: str) -> Iterator[None]:
+        """Turn an error into the problem of a path; `verb` says what failed, such as `written`."""
+        try:
+            yield
+        except InfisicalError as error:
+            self.problems[path] = error
+        except OSError as error:
+            self.problems[path] = files.explained(error, f"{path} cannot be {verb}", path)
 
 
 class Record:
-    """What has been delivered before, in a file of root's: {path of a File: {"format", "names"}}, and the units that a
-    delivery was to tell and may not have told. A damaged record is an empty one."""
+    """What a job has delivered, in a file of root: {path of a File: {"format", "names"}}, and the pending units,
+    {unit: "reload" or "restart"}, that may not have been notified yet. A damaged record is empty."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self.files: dict[str, dict[str, Any]] = {}
-        self.untold: Untold = {"reload": [], "restart": []}
-        try:
+        self.pending: dict[str, str] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             found = parse_json(files.read_private(path, "record of deliveries", most=1 << 24))
-            self.files = {str(name): _sound(entry) for name, entry in found["files"].items()}
-            self.untold = {verb: [str(unit) for unit in found["untold"][verb]] for verb in self.untold}
-        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
-            return
+            pending = {str(unit): verb for unit, verb in found["pending"].items() if verb in _COMMANDS}
+            self.files = {str(name): _check_entry(entry) for name, entry in found["files"].items()}
+            self.pending = pending
+
+    def names(self, file: File) -> list[str]:
+        """Return the names of the files that were delivered to the directory of a File before."""
+        entry = self.files.get(file.path)
+        is_same_kind = entry is not None and (entry["format"] == "files") == (file.format == "files")
+        return entry["names"] if entry is not None and is_same_kind else []
 
     def write(self) -> None:
-        """Keep it. Raises InfisicalError."""
-        document = json.dumps({"files": self.files, "untold": self.untold}, indent=2, sort_keys=True) + "\n"
+        """Raise InfisicalError if the record cannot be written."""
+        document = json.dumps({"files": self.files, "pending": self.pending}, indent=2, sort_keys=True) + "\n"
         try:
             files.write_atomic(self._path, document.encode("utf-8"))
         except OSError as error:
             raise files.explained(error, f"The record {self._path} cannot be written", self._path) from None
 
 
-def _sound(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {"format": str(entry["format"]), "names": [str(name) for name in entry["names"]]}
+def _check_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    names = [str(name) for name in entry["names"]]
+    return {"format": str(entry["format"]), "names": [name for name in names if "/" not in name]}
 
 
 @contextlib.contextmanager
-def recorded(path: str) -> Iterator[Record]:
-    """The record at `path`, while no other delivery of the job has it: two at once would lose what one has noted, and
-    could put older values in the place of newer ones.
+def open_record(path: str) -> Iterator[Record]:
+    """Lock and read a job's record. Two deliveries at once could lose entries, or replace newer values with older ones.
 
-    Raises InfisicalError, BUSY where another one does not end.
+    Raises Busy if another delivery does not end in time, and other InfisicalErrors.
     """
     busy = f"Another delivery of this job did not end within {_LOCK_WAIT:g} seconds."
     with files.held(path + LOCK, _LOCK_WAIT, busy, f"The record {path} cannot be locked"):
@@ -155,118 +168,79 @@ def recorded(path: str) -> Iterator[Record]:
 
 
 def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -> Delivery:
-    """Bring the files to what `values` ({name: value}) hold, remove what `record` knows and nobody wants any more, and
-    tell the units. Only root can.
+    """Write `values` ({name: value}) to the `wanted` files, remove other files of the record, and notify units.
 
-    A file that cannot be written is a problem of its own, and stays as it was while the others are written. Raises
-    InfisicalError if the record cannot be written: before any file is written or removed, or with the result so far.
+    Only root can do this. A file that cannot be written keeps its content and becomes a problem of the result; the
+    others are still written. Raises InfisicalError if the record cannot be written, either before any file changes or
+    with the result in `details`.
     """
     done = Delivery()
-    plans = [_planned(values, file, record, done) for file in wanted]
-    work = [plan for plan in plans if plan is not None and plan.changes]
+    plans = [plan for file in wanted if (plan := _plan(values, file, record, done)) and (plan.write or plan.remove)]
     gone = {path: entry for path, entry in record.files.items() if path not in {file.path for file in wanted}}
-    kept = dict(record.untold)
-    record.untold = _units(wanted, record.untold)
-    untold = record.untold
-    if work or gone:
-        # Known before it is done, so that a file is removed and a unit told some day whatever comes in between.
-        record.untold = _units([plan.file for plan in work], untold, every=True)
-        in_place = [plan for plan in work if not plan.replaces]
-        _note(in_place, record)
-        replacing = [plan for plan in work if plan.replaces and _make_way(plan, record, done)]
-        if replacing:
-            with after_delivery(done):
-                _note(replacing, record)
-        changed = [plan.file for plan in (*in_place, *replacing) if _apply(plan, record, done) or plan.replaces]
-        record.untold = _units(changed, untold, every=True)
+    before, named = record.pending, _add_units({}, wanted)
+    pending = record.pending = {unit: verb for unit, verb in before.items() if unit in named}
+    if plans or gone:
+        # Written first, so that no file and no unit is forgotten if the delivery is interrupted.
+        record.pending = _add_units(pending, [plan.file for plan in plans])
+        for plan in plans:
+            names = sorted({*record.names(plan.file), *plan.contents})
+            record.files[plan.file.path] = {"format": plan.file.format, "names": names}
+        record.write()
+        record.pending = _add_units(pending, [plan.file for plan in plans if _apply(plan, record, done)])
         for path, entry in gone.items():
             _remove(path, entry, record, done)
-    _tell(record, done)
-    if work or gone or record.untold != kept:
+    _notify_units(record, done)
+    if plans or gone or record.pending != before:
         with after_delivery(done):
             record.write()
     return done
 
 
 def after_delivery(done: Delivery) -> AbstractContextManager[None]:
-    """`after_writing` for what is written after a delivery: its error reports the delivery, and the problems of it."""
+    """Let errors of a later write begin with the files written and removed, and the problems."""
     counts = f"Files written: {len(done.written)}, removed: {len(done.removed)}."
     return after_writing(" ".join([counts, *map(str, done.problems.values())]), **done.as_result())
 
 
-def _note(work: Sequence[_Work], record: Record) -> None:
-    """Write the record with all that these plans may leave."""
-    for plan in work:
-        before = record.files.get(plan.file.path, {}).get("names", [])
-        record.files[plan.file.path] = {"format": plan.file.format, "names": sorted({*before, *plan.contents})}
-    record.write()
-
-
-def _units(wanted: Iterable[File], untold: Untold, *, every: bool = False) -> Untold:
-    """The units of `untold` that are still wanted, or with `every` all of them and those of the files `wanted`."""
-    wanted = tuple(wanted)
-    found: Untold = {}
-    for verb, before in untold.items():
-        units = [unit for file in wanted for unit in getattr(file, verb)]
-        found[verb] = list(dict.fromkeys([*before, *units])) if every else [unit for unit in before if unit in units]
-    return found
+def _add_units(pending: Mapping[str, str], changed: Iterable[File]) -> dict[str, str]:
+    """Return the pending units with the units of changed files. If a unit has both verbs, it is restarted."""
+    changed = tuple(changed)
+    reloads = {unit: "reload" for file in changed for unit in file.reload}
+    return {**reloads, **pending, **{unit: "restart" for file in changed for unit in file.restart}}
 
 
 def withdraw(record: Record, paths: Iterable[str]) -> Delivery:
-    """Remove what was delivered at these paths of the record, which is not written."""
+    """Remove the files delivered to these paths of the record. The caller writes the record."""
     done = Delivery()
     for path in paths:
         _remove(path, record.files[path], record, done)
     return done
 
 
-class _Work(NamedTuple):
-    """The work on one File: `contents` ({name: bytes}) of the files below `directory`, the names of those to write and
-    to remove, and whether it `replaces` a directory with a file or a file with a directory."""
+class _Plan(NamedTuple):
+    """The changes for one File: `contents` ({name: bytes}) of its directory, and the names to write and to remove."""
 
     file: File
-    directory: str
     contents: dict[str, bytes]
     owner: tuple[int, int]
-    write: tuple[str, ...]
-    remove: tuple[str, ...]
-    replaces: bool
-
-    @property
-    def changes(self) -> bool:
-        return bool(self.write or self.remove or self.replaces)
+    write: list[str]
+    remove: list[str]
 
 
-def _planned(values: Mapping[str, str], file: File, record: Record, done: Delivery) -> _Work | None:
-    try:
-        contents = _rendered(dotenv.matching(values, file.names), file)
-        owner = _owner(file)
-        directory = file.directory
-        gone: list[str] = []
-        with contextlib.ExitStack() as stack:
-            before = record.files.get(file.path)
-            opened: int | None = None
-            if file.replaces(before):
-                check_all_delivered(file.path, before)
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    opened = stack.enter_context(files.directory_of_root(directory))
-            write = [
-                name for name, data in contents.items() if opened is None or not _is(opened, name, data, owner, file)
-            ]
-            if before is not None and before["format"] == file.format == "files" and opened is not None:
-                gone = [name for name in before["names"] if name not in contents and _is_there(opened, name)]
-        return _Work(file, directory, contents, owner, tuple(write), tuple(gone), file.replaces(before))
-    except InfisicalError as error:
-        done.problems[file.path] = error
-    except OSError as error:
-        done.problems[file.path] = files.explained(error, f"{file.path} cannot be read", file.path)
+def _plan(values: Mapping[str, str], file: File, record: Record, done: Delivery) -> _Plan | None:
+    with done.catch(file.path, "read"):
+        contents, owner = _render(dotenv.matching(values, file.names), file), _owner(file)
+        write, remove = list(contents), []
+        with contextlib.suppress(FileNotFoundError), files.directory_of_root(file.directory) as directory:
+            write = [name for name, data in contents.items() if not _is_current(directory, name, data, owner, file)]
+            remove = [name for name in record.names(file) if name not in contents and _exists(directory, name)]
+        return _Plan(file, contents, owner, write, remove)
     return None
 
 
-def check_all_delivered(path: str, entry: Mapping[str, Any] | None) -> None:
-    """Raise InfisicalError if a directory that is to become a file holds what was not delivered there."""
-    if entry is None or entry["format"] != "files":
+def check_all_delivered(path: str, entry: Mapping[str, Any]) -> None:
+    """Raise InfisicalError if a delivered directory that will become a file contains other files."""
+    if entry["format"] != "files":
         return
     try:
         with files.directory_of_root(path) as directory:
@@ -275,44 +249,33 @@ def check_all_delivered(path: str, entry: Mapping[str, Any] | None) -> None:
         return
     if others:
         raise UnsafeFile(
-            f"{path} is not written: the directory there holds files that were not delivered, such as '{others[0]}'. "
-            "Move them away, or name another path.",
+            f"Refusing to replace the directory {path}: it contains files that were not delivered, such as "
+            f"'{others[0]}'.",
+            hint="Move them away, or set another path.",
         )
 
 
-def _make_way(plan: _Work, record: Record, done: Delivery) -> bool:
-    """Remove the directory that is to become a file, or the reverse; whether the path is free."""
-    _remove(plan.file.path, record.files[plan.file.path], record, done)
-    return plan.file.path not in done.problems
-
-
-def _rendered(values: Mapping[str, str], file: File) -> dict[str, bytes]:
-    """The files below the File's directory, {name: bytes}. Raises ConfigurationError for names that are refused."""
+def _render(values: Mapping[str, str], file: File) -> dict[str, bytes]:
+    """Return the contents of the File's directory, {name: bytes}. Raise ConfigurationError for unsafe names."""
     name = os.path.basename(file.path)
     if file.format == "json":
         return {name: (json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8")}
-    if file.format in ("dotenv", "env_file"):
-        refused = dotenv.refused(values, file.allow)
-        if refused:
-            raise _refused(
-                file, refused, "Choose the names by patterns in names, allow each in allow, or use the format json"
-            )
-        dump = dotenv.dump if file.format == "dotenv" else dotenv.dump_env_file
-        return {name: dump(values).encode("utf-8")}
-    bad = {key: "it is no name of a file: that has letters, digits, '.', '_' and '-', begins with none of '.-', and is "
-           f"not longer than {_LONGEST_FILE_NAME}"
-           for key in values if not _FILE_NAME.match(key) or len(key) > _LONGEST_FILE_NAME}  # fmt: skip
+    if file.format == "files":
+        bad = [key for key in values if not _FILE_NAME.match(key) or len(key) > _LONGEST_FILE_NAME]
+        hint = 'Leave it out with "names", rename it in Infisical, or use the format json.'
+        _refuse_names(file, dict.fromkeys(bad, "not a safe file name"), hint)
+        return {key: value.encode("utf-8") for key, value in values.items()}
+    unsafe = dotenv.refused(values, file.allow)
+    _refuse_names(file, unsafe, 'Add it to "allow", leave it out with "names", or use the format json.')
+    dump = dotenv.dump if file.format == "dotenv" else dotenv.dump_env_file
+    return {name: dump(values).encode("utf-8")}
+
+
+def _refuse_names(file: File, bad: Mapping[str, str], hint: str) -> None:
     if bad:
-        raise _refused(file, bad, "Leave it out by names, rename it in Infisical, or use the format json")
-    return {key: value.encode("utf-8") for key, value in values.items()}
-
-
-def _refused(file: File, refused: Mapping[str, str], remedy: str) -> ConfigurationError:
-    reason = "; ".join(f"'{name}', because {why}" for name, why in sorted(refused.items())[:5])
-    more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
-    return ConfigurationError(
-        "files", f"{file.path} stays as it is, because it is not to hold {reason}{more}. {remedy}."
-    )  # fmt: skip
+        names = ", ".join(f"'{name}' ({why})" for name, why in sorted(bad.items())[:5])
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise ConfigurationError("files", f"refusing to write {file.path} with unsafe names: {names}{more}.", hint=hint)
 
 
 def _owner(file: File) -> tuple[int, int]:
@@ -328,16 +291,16 @@ def _owner(file: File) -> tuple[int, int]:
         raise ConfigurationError("files", f"{file.path}: there is no group '{file.group}' on this host.") from None
 
 
-def _is(directory: int, name: str, data: bytes, owner: tuple[int, int], file: File) -> bool:
-    """Whether a file is what it should be already."""
+def _is_current(directory: int, name: str, data: bytes, owner: tuple[int, int], file: File) -> bool:
+    """Whether a file already has this content, owner and mode."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
     if stat.S_ISDIR(found.st_mode):
         raise UnsafeFile(
-            f"{file.path} is not written: '{name}' is a directory. For one value a file, set the format files; else "
-            "name a file in it.",
+            f"Refusing to write {file.path}: '{name}' is a directory.",
+            hint="Use the format files for one file for each value, or set a path in this directory.",
         )
     same = (found.st_uid, found.st_gid) == owner and stat.S_IMODE(found.st_mode) == file.mode
     if not stat.S_ISREG(found.st_mode) or not same or found.st_size != len(data):
@@ -345,107 +308,71 @@ def _is(directory: int, name: str, data: bytes, owner: tuple[int, int], file: Fi
     return files.read_regular(name, directory=directory) == data
 
 
-def _is_there(directory: int, name: str) -> bool:
+def _exists(directory: int, name: str) -> bool:
     try:
         return not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except OSError:
         return False
 
 
-def _apply(plan: _Work, record: Record, done: Delivery) -> bool:
-    """Write and remove what the plan says; whether anything has changed."""
-    file, before = plan.file, (len(done.written), len(done.removed))
-    # What lies in memory is gone with the power anyway.
-    durable = not plan.directory.startswith("/run/")
-    try:
-        with files.directory_of_root(plan.directory, create=True) as directory:
-            _sweep(plan.directory, record.files[file.path]["names"])
-            for name in plan.write:
-                files.write_atomic(
-                    name, plan.contents[name], file.mode, owner=plan.owner, durable=durable, directory=directory
-                )
-                done.written.append(os.path.join(plan.directory, name))
-            for name in plan.remove:
-                os.unlink(name, dir_fd=directory)
-                done.removed.append(os.path.join(plan.directory, name))
-    except InfisicalError as error:
-        done.problems[file.path] = error
-    except OSError as error:
-        what = f"{file.path} cannot be written"
-        if plan.replaces:
-            what += ", and the files of its former format are removed"
-        done.problems[file.path] = files.explained(error, what, file.path)
-    else:
+def _apply(plan: _Plan, record: Record, done: Delivery) -> bool:
+    """Write and remove files; return whether any has changed."""
+    file, before = plan.file, len(done.written) + len(done.removed)
+    durable = not file.directory.startswith("/run/")  # which is in memory
+    with done.catch(file.path, "written"), files.directory_of_root(file.directory, create=True) as directory:
+        _sweep(file.directory, record.names(file))
+        for name in plan.write:
+            files.write_atomic(
+                name, plan.contents[name], file.mode, owner=plan.owner, durable=durable, directory=directory
+            )
+            done.written.append(os.path.join(file.directory, name))
+        for name in plan.remove:
+            os.unlink(name, dir_fd=directory)
+            done.removed.append(os.path.join(file.directory, name))
         record.files[file.path]["names"] = sorted(plan.contents)
-    return (len(done.written), len(done.removed)) != before
+    return len(done.written) + len(done.removed) > before
 
 
 def _sweep(directory: str, names: Iterable[str]) -> None:
-    # A delivery that was killed, or lost its power, leaves a value in clear under a name that nobody looks for.
-    files.sweep(*(os.path.join(directory, name) for name in names if "/" not in name))
+    """Remove the temporary files, with values in clear text, of a delivery that was killed."""
+    files.sweep(*(os.path.join(directory, name) for name in names))
 
 
 def _remove(path: str, entry: Mapping[str, Any], record: Record, done: Delivery) -> None:
-    """Remove what was delivered at `path`, and its directory where that was made for it and is empty."""
+    """Remove the delivered files of a path. If it is a directory and empty then, remove it too."""
     is_directory = entry["format"] == "files"
-    try:
-        with (
-            contextlib.suppress(FileNotFoundError),
-            files.directory_of_root(path if is_directory else os.path.dirname(path)) as directory,
-        ):
+    folder = path if is_directory else os.path.dirname(path)
+    with done.catch(path, "removed"):
+        with contextlib.suppress(FileNotFoundError), files.directory_of_root(folder) as directory:
             for name in entry["names"]:
-                if "/" not in name and _is_there(directory, name):
+                if _exists(directory, name):
                     os.unlink(name, dir_fd=directory)
-                    done.removed.append(os.path.join(path, name) if is_directory else path)
-            _sweep(path if is_directory else os.path.dirname(path), entry["names"])
-        if is_directory:
-            try:
+                    done.removed.append(os.path.join(folder, name))
+            _sweep(folder, entry["names"])
+        try:
+            if is_directory:
                 os.rmdir(path)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EACCES, errno.EROFS):
-                    raise
-    except InfisicalError as error:
-        done.problems[path] = error
-    except OSError as error:
-        done.problems[path] = files.explained(error, f"{path} cannot be removed", path)
-    else:
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EACCES, errno.EROFS):
+                raise
         record.files.pop(path, None)
 
 
-_VERBS = (("restart", "try-restart"), ("reload", "try-reload-or-restart"))
+_COMMANDS = {"restart": "try-restart", "reload": "try-reload-or-restart"}
 
 
-def _tell(record: Record, done: Delivery) -> None:
-    """Reload or restart the units of the record, each once, without waiting for it: a unit that is ordered after this
-    delivery would wait for its end."""
-    for verb, command in _VERBS:
-        left = []
-        for unit in record.untold[verb]:
-            if unit in (*done.told, *done.unknown):
-                continue
-            problem, is_known = _problem_of(["systemctl", "--no-block", command, "--", unit])
-            if not is_known:
-                done.unknown.append(unit)
-            elif problem:
-                left.append(unit)
-                done.problems[unit] = StorageFailed(
-                    f"The unit {unit} could not be told to {verb}: {problem}. It is told with the next delivery."
-                )
-            else:
-                done.told.append(unit)
-        record.untold[verb] = left
-
-
-_NO_SUCH_UNIT = 5
-"""What systemctl ends with where no unit is of this name."""
-
-
-def _problem_of(command: Sequence[str]) -> tuple[str, bool]:
-    """Why a unit could not be told, empty where it was; and whether systemd knows it."""
-    try:
-        ended = systemd.run(command)
-    except systemd.CannotRun as error:
-        return f"{command[0]} {error}", True
-    if ended.status == 0:
-        return "", True
-    return f"{command[0]} says: {ended.said or 'no reason given'}", ended.status != _NO_SUCH_UNIT
+def _notify_units(record: Record, done: Delivery) -> None:
+    """Restart or reload the pending units without waiting: a unit may be ordered after the end of this delivery."""
+    for unit, verb in sorted(record.pending.items(), key=lambda item: item[1] != "restart"):
+        try:
+            ended = systemd.run(["systemctl", "--no-block", _COMMANDS[verb], "--", unit])
+            problem = f"systemctl failed: {ended.said or 'no reason given'}" if ended.status else ""
+        except systemd.CannotRun as error:
+            ended, problem = None, f"systemctl {error}"
+        if problem and (ended is None or ended.status != _NO_SUCH_UNIT):
+            done.problems[unit] = StorageFailed(
+                f"Could not {verb} {unit}: {problem}.", hint="The next delivery tries it again."
+            )
+            continue
+        del record.pending[unit]
+        (done.unknown if problem else done.notified).append(unit)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from ..core import files, systemd
 from ..core.errors import ConfigurationError, InfisicalError, StorageFailed, WrongUse, after_writing
 from ..core.plan import named
-from . import config, credentials, library, report, units
-from .deliver import LOCK, Record, check_all_delivered, recorded, withdraw
+from . import config, credentials, library, metrics, report, units
+from .deliver import LOCK, Record, check_all_delivered, open_record, withdraw
 from .host import Changes, Host, HostFacts
 from .jobs import list_jobs
 from .spec import Agent, Job, check_agent, render_job
@@ -270,7 +270,7 @@ def _find_metrics_file(job: str) -> str:
         directory = config.Settled({}, {}, config.job_file(job)).first(("deliver", "metrics_directory"))
     except ConfigurationError:
         return ""
-    return report.metrics_file(directory, job) if directory else ""
+    return metrics.metrics_file(directory, job) if directory else ""
 
 
 def _make_way(host: Host, jobs: Sequence[Job]) -> None:
@@ -302,7 +302,7 @@ def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
     if host.check or not paths:
         _note_withdrawn(host, paths)
         return
-    with recorded(units.record_file(job)) as record:
+    with open_record(units.record_file(job)) as record:
         done = withdraw(record, [path for path in paths if path in record.files])
         _note_withdrawn(
             host, [path for path in paths if path not in done.problems

@@ -72,7 +72,7 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def sync_now(job: str) -> report.Report:
+def sync_now(job: str) -> report.CycleReport:
     """Run a cycle of a job and its delivery as root, wait for both, and return the report of the cycle.
 
     Raises InfisicalError if the job does not exist or no cycle could run.
@@ -114,11 +114,11 @@ def _check_job(job: str) -> None:
         )
 
 
-def _try_sync(job: str) -> report.Report:
+def _try_sync(job: str) -> report.CycleReport:
     try:
         return sync_now(job)
     except InfisicalError as error:
-        return report.Report(job, conclusion=error.conclusion, message=str(error))
+        return report.CycleReport(job, conclusion=error.conclusion, message=str(error))
 
 
 def read_status() -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def read_status() -> list[dict[str, Any]]:
             errors.append(error)
             status = {"failed": True, "conclusion": error.conclusion, "message": str(error), "hint": error.hint}
         if status["failed"]:
-            cycle = report.Report(job, conclusion=status["conclusion"], message=status["message"])
+            cycle = report.CycleReport(job, conclusion=status["conclusion"], message=status["message"])
             status = {**dict.fromkeys(_STATUS), "projects": [], "last_cycle": asdict(cycle), **status}
         found.append({"name": job, **status})
     if errors and len(errors) == len(found):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When the agent may log in: what was refused is not tried again and again, since that locks out the whole fleet."""
+"""Delays logins after a rejected one, because repeated failures lock the identity for the whole fleet."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from typing import Any
 from ..client.auth import Login, Token
 from ..client.transport import Transport
 from ..core import files
-from ..core.errors import Busy, CredentialsRejected, InfisicalError, LockedOut, error_class
+from ..core.errors import CredentialsRejected, InfisicalError, LockedOut, error_class
 from ..core.model import is_whole, parse_json
 from ..core.times import format_time
 
 _HOUR = 3600.0
 _LONGEST = 24 * _HOUR
 LOCK_OUT = 300.0
-"""Seconds that a lock-out of the identity lasts on servers as they come; as many again are waited at random."""
+"""Default duration of a lock-out on the server in seconds. The wait adds up to as many at random."""
 
 _LOCK_WAIT = 900.0
-"""Seconds to wait for another job of this host that is logging in, which a rate limit may hold up for minutes."""
-
+"""Seconds to wait while another job of this host logs in, which a rate limit may delay for minutes."""
 
 _NOTHING = b"{}"
 _LARGEST = 1 << 20
-"""Bytes that are read of what is known of logins."""
+"""The largest size of the file in bytes."""
 
 
 @dataclass(frozen=True)
-class _Refused:
-    """What is known of the last login that was refused; `until` in seconds since the epoch."""
+class _Rejection:
+    """The last rejected login; `until` is in seconds since the epoch."""
 
     credential: str
     salt: str
@@ -47,12 +46,12 @@ class _Refused:
     count: int
 
 
-class GatedLogin(Login):
-    """The login of all jobs of a host: refused credentials are not sent again before they change or 1, 2, 4 … 24 hours
-    have passed, and a lock-out is waited out.
+class BackoffLogin(Login):
+    """The login of all jobs of a host, with a delay after a rejection.
 
-    Three wrong logins, from whichever hosts, lock the identity for everybody. `path` is the file that remembers it,
-    with a salted hash of the credentials, which the jobs of a host share.
+    Rejected credentials are not sent again before they change or 1, 2, 4 … 24 hours have passed. A lock-out is waited
+    out. Three failed logins, from any hosts, lock the identity for everybody. The file `path` contains the rejection,
+    with a salted hash of the credentials, for all jobs of the host.
     """
 
     def __init__(self, transport: Transport, path: str) -> None:
@@ -60,85 +59,73 @@ class GatedLogin(Login):
         self._path = path
 
     def _authenticate(self) -> Token:
-        try:
-            with files.locked(self._path + ".lock", _LOCK_WAIT):
-                return self._authenticate_alone()
-        except files.LockTimeout:
-            raise Busy(f"Another job of this host did not end its login within {_LOCK_WAIT:g} seconds.") from None
-        except OSError as error:
-            raise files.explained(error, f"What is known of logins ({self._path}) cannot be used", self._path) from None
+        busy = f"Another job of this host did not finish its login within {_LOCK_WAIT:g} seconds."
+        with files.held(self._path + ".lock", _LOCK_WAIT, busy, f"The login record {self._path} cannot be locked"):
+            now, before = self._transport.clock.time(), self._read()
+            # A later time than the longest delay means that the clock was set back.
+            if before is not None and now < before.until <= now + _LONGEST:
+                raise _refuse(before)
+            try:
+                token = super()._authenticate()
+            except (CredentialsRejected, LockedOut) as error:
+                self._note(error, 0 if before is None else before.count, now)
+                raise
+            self._forget()
+            return token
 
-    def _authenticate_alone(self) -> Token:
-        now = self._transport.clock.time()
-        refused = self._refused()
-        # A clock that was set back must not make a day of it.
-        if refused is not None and now < refused.until <= now + _LONGEST:
-            raise _still(refused)
-        try:
-            token = super()._authenticate()
-        except InfisicalError as error:
-            if isinstance(error, (CredentialsRejected, LockedOut)):
-                self._note(error, refused, now)
-            raise
-        self._forget()
-        return token
-
-    def _refused(self) -> _Refused | None:
-        """The last login, if it was refused with these credentials."""
+    def _read(self) -> _Rejection | None:
+        """Return the last login, if it was rejected with these credentials."""
         try:
             found: dict[str, Any] = parse_json(files.read_regular(self._path, most=_LARGEST))
-            refused = _Refused(**found)
-            known = refused.credential == self._hashed(refused.salt)
-            numbers = type(refused.until) in (int, float) and is_whole(refused.count)
-            sound = (
-                numbers
-                and isinstance(refused.message, str)
-                and error_class(refused.conclusion) in (CredentialsRejected, LockedOut)
+            rejection = _Rejection(**found)
+            is_valid = (
+                rejection.credential == self._hash(rejection.salt)
+                and type(rejection.until) in (int, float)
+                and is_whole(rejection.count)
+                and isinstance(rejection.message, str)
+                and error_class(rejection.conclusion) in (CredentialsRejected, LockedOut)
             )
-            return refused if known and sound else None
+            return rejection if is_valid else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def _note(self, error: InfisicalError, before: _Refused | None, now: float) -> None:
-        rejected = isinstance(error, CredentialsRejected)
-        count = (before.count if before is not None else 0) + rejected
-        wait = min(_LONGEST, _HOUR * 2 ** min(count - 1, 5)) if rejected else LOCK_OUT * random.uniform(1, 2)  # noqa: S311
+    def _note(self, error: InfisicalError, count: int, now: float) -> None:
+        if isinstance(error, CredentialsRejected):
+            count += 1
+            wait = min(_LONGEST, _HOUR * 2 ** min(count - 1, 5))
+        else:
+            wait = LOCK_OUT * random.uniform(1, 2)  # noqa: S311
         salt = os.urandom(16).hex()
-        noted = {
-            "credential": self._hashed(salt), "salt": salt, "conclusion": error.conclusion,
-            "message": str(error), "until": now + wait, "count": count,
-        }  # fmt: skip
         error.details = {**error.details, "next_login": format_time(now + wait)}
-        self._write(noted)
+        self._write({
+            "credential": self._hash(salt), "salt": salt, "conclusion": error.conclusion,
+            "message": str(error), "until": now + wait, "count": count,
+        })  # fmt: skip
 
     def _forget(self) -> None:
-        # The file stays: it is room for what is to be remembered when the disk is full.
+        # The file is kept to reserve space for a later rejection on a full disk.
         with contextlib.suppress(OSError):
             if files.read_regular(self._path) == _NOTHING:
                 return
         self._write({})
 
     def _write(self, noted: Mapping[str, Any]) -> None:
-        # A full disk must not hide why the login failed, nor that it did not.
+        # On a full disk, the result of the login is still reported.
         with contextlib.suppress(OSError):
             files.write_note(self._path, json.dumps(noted, indent=2).encode("utf-8"))
 
-    def _hashed(self, salt: str) -> str:
+    def _hash(self, salt: str) -> str:
         settings = self._transport.settings
         text = "\0".join((salt, settings.url, settings.client_id, settings.client_secret))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _still(refused: _Refused) -> InfisicalError:
-    after = format_time(refused.until)
-    changed = (
-        "as soon as other ones are rolled out" if refused.conclusion == CredentialsRejected.conclusion
-        else "by then the lock-out should have ended"
-    )  # fmt: skip
-    error = error_class(refused.conclusion)(
-        f"Did not log in again, so that the identity is not locked for the whole fleet: these credentials are tried "
-        f"again after {after}; {changed}. The answer before was: {refused.message}",
-        hint="",
+def _refuse(before: _Rejection) -> InfisicalError:
+    after, kind = format_time(before.until), error_class(before.conclusion)
+    error = kind(
+        f"Login skipped until {after}, to avoid locking the identity for the whole fleet. "
+        f"The last login failed: {before.message}",
+        hint="Roll out new credentials; they are tried at once." if kind is CredentialsRejected else "",
     )
     error.details = {"next_login": after}
     return error

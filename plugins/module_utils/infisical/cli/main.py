@@ -312,7 +312,7 @@ def _report_names(say: Console, result: Mapping[str, Any]) -> None:
 
 
 def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
-    from ..agent.cycle import reported
+    from ..agent.cycle import report_cycle
 
     job, result_file = settled.first(("sync", "job")) or "default", settled.first(("agent", "result_file")) or ""
     if result_file and not settled.group("infisical", ("client_id", "client_id_file")):
@@ -322,14 +322,14 @@ def _sync(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
             f"the credentials of the agent's job '{job}' are for its service alone. Run as root: systemctl start "
             f"infisical-sync@{job}.service",
         )
-    with reported("" if arguments.check else result_file, job, os.environ) as reporter:
+    with report_cycle("" if arguments.check else result_file, job, os.environ) as reporter:
         reporter.outcome = _pulled(settled, arguments, say)
     _report(say, reporter.outcome, arguments.check)
     return OK
 
 
 def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Outcome:
-    from ..agent.login_backoff import GatedLogin
+    from ..agent.login_backoff import BackoffLogin
     from ..client.api import connect
     from ..client.auth import Login
     from ..core.model import Settings
@@ -348,7 +348,7 @@ def _pulled(settled: Settled, arguments: argparse.Namespace, say: Console) -> Ou
     login_file = settled.first(("agent", "login_file"))
     api = connect(
         settings,
-        tokens=(lambda transport: GatedLogin(transport, login_file)) if login_file else Login,
+        tokens=(lambda transport: BackoffLogin(transport, login_file)) if login_file else Login,
         log=say.log,
         rate_limit_jitter=settled.first(("agent", "rate_limit_jitter")) or 0.0,
     )
@@ -585,7 +585,7 @@ def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> i
     record_file = settled.first(("deliver", "record_file"))
     if not record_file:
         raise ConfigurationError("record_file", "not given under [deliver] in the configuration file.")
-    work = cycle.Delivering(
+    work = cycle.DeliveryPaths(
         settled.files(),
         record_file,
         settled.first(("deliver", "runtime_directory")) or "",
@@ -605,17 +605,17 @@ def _deliver(settled: Settled, arguments: argparse.Namespace, say: Console) -> i
 
 
 def _report_delivery(say: Console, done: Mapping[str, Any]) -> None:
-    for word in ("written", "removed", "told", "unknown"):
+    for word in ("written", "removed", "notified", "unknown"):
         for name in done.get(word, ()):
             say.out(f"{word}: {shown(name)}")
 
 
 def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
+    import socket
     from dataclasses import replace
 
-    from ..agent import cycle
     from ..agent import report as reports
-    from ..agent.notify import Channel
+    from ..agent.notify import Channel, notify
 
     job, state_file = settled.first(("sync", "job")) or "default", settled.first(("notify", "state_file"))
     if not state_file:
@@ -633,8 +633,8 @@ def _notify(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
         allow_http=bool(settled.first(("infisical", "allow_http"))),
     )
     report = replace(reports.read(settled.first(("agent", "result_file")) or ""), job=job)
-    kind = cycle.notify(state_file, report, channel, _last_sync(settled))
-    say.out(f"told: {kind}" if kind else "nothing to tell")
+    kind = notify(state_file, socket.gethostname(), report, channel, _last_sync(settled))
+    say.out(f"notification sent: {kind}" if kind else "no notification needed")
     return OK
 
 
@@ -659,10 +659,10 @@ def _finish(settled: Settled, arguments: argparse.Namespace, say: Console) -> in
 
 def _moved(settled: Settled, arguments: argparse.Namespace, say: Console) -> int:
     """Say that this is another machine than the one the agent was installed on, in the report and to who is told."""
-    from ..agent.cycle import reported
+    from ..agent.cycle import report_cycle
     from ..core.systemd import refuse_other_machine
 
-    with reported(settled.first(("agent", "result_file")) or "", settled.first(("sync", "job")) or "", os.environ):
+    with report_cycle(settled.first(("agent", "result_file")) or "", settled.first(("sync", "job")) or "", os.environ):
         refuse_other_machine()
     return OK
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When the agent may log in: one login for refused credentials, then after hours; and a lock-out is waited out."""
+"""Delays of logins after rejected credentials and after a lock-out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import login_backoff as gate
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.login_backoff import GatedLogin
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import login_backoff
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.login_backoff import BackoffLogin
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Clock, Transport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
@@ -49,7 +49,7 @@ class Time(Clock):
 
 
 class Fleet:
-    """Cycles of one host against a server, each as a process of its own would log in."""
+    """Cycles of one host against a server, each with a login object of its own."""
 
     def __init__(self, web: Web, path: Path) -> None:
         self.web, self.path, self.clock = web, path, Time()
@@ -58,13 +58,13 @@ class Fleet:
     def answer(self, answer: tuple[int, dict[str, Any]]) -> None:
         self.web.status, self.web.document = answer
 
-    def login(self) -> GatedLogin:
+    def login(self) -> BackoffLogin:
         waits = {"rate_limit_wait": 0.0, "server_error_wait": 0.0, "connection_wait": 0.0}
         settings = Settings.from_options({"url": self.web.url, **waits, **self.given})
-        return GatedLogin(Transport(settings, clock=self.clock), str(self.path))
+        return BackoffLogin(Transport(settings, clock=self.clock), str(self.path))
 
     def cycle(self) -> str:
-        """The token, or the conclusion of what was refused."""
+        """Return the token, or the conclusion of the error."""
         try:
             return self.login().current()
         except InfisicalError as error:
@@ -74,7 +74,7 @@ class Fleet:
 
     @property
     def logins(self) -> int:
-        """How many logins the server has seen since the last time this was asked."""
+        """The number of logins on the server since the last call."""
         found, self.web.requests = len(self.web.requests), []
         return found
 
@@ -85,14 +85,14 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(web, tmp_path / "login.json")
 
 
-def test_a_login_that_is_accepted_leaves_nothing_behind_but_room_for_what_comes(fleet: Fleet) -> None:
+def test_accepted_login_leaves_an_empty_record(fleet: Fleet) -> None:
     fleet.answer(GOOD)
     assert [fleet.cycle(), fleet.cycle()] == ["CANARY-token"] * 2
     assert fleet.logins == 2
     assert json.loads(fleet.path.read_text()) == {}
 
 
-def test_refused_credentials_are_sent_once_and_then_after_1_2_4_and_at_last_every_24_hours(fleet: Fleet) -> None:
+def test_rejected_login_is_retried_after_1_2_4_to_24_hours(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     waited = []
     for _turn in range(8):
@@ -103,7 +103,7 @@ def test_refused_credentials_are_sent_once_and_then_after_1_2_4_and_at_last_ever
         for there in (1.0, (until - sent_at) / 2, until - sent_at - 1):
             fleet.clock.now = sent_at + there
             assert fleet.cycle() == "credentials_rejected"
-            assert "Did not log in again" in str(fleet.error) and "Invalid credentials" in str(fleet.error)
+            assert "Login skipped until" in str(fleet.error) and "Invalid credentials" in str(fleet.error)
             assert fleet.error.details["next_login"] in str(fleet.error)
         assert fleet.logins == 0
         waited.append((until - sent_at) / HOUR)
@@ -111,7 +111,7 @@ def test_refused_credentials_are_sent_once_and_then_after_1_2_4_and_at_last_ever
     assert waited == [1, 2, 4, 8, 16, 24, 24, 24]
 
 
-def test_a_day_of_cycles_with_wrong_credentials_makes_five_logins(fleet: Fleet) -> None:
+def test_day_of_cycles_with_wrong_credentials_makes_five_logins(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     for _cycle in range(24 * 4):
         fleet.cycle()
@@ -137,7 +137,7 @@ def test_another_server_is_tried_at_once(fleet: Fleet) -> None:
     assert fleet.cycle() == "CANARY-token"
 
 
-def test_wrong_credentials_after_others_begin_with_an_hour(fleet: Fleet) -> None:
+def test_other_wrong_credentials_wait_one_hour(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     for _turn in range(3):
         fleet.cycle()
@@ -147,7 +147,7 @@ def test_wrong_credentials_after_others_begin_with_an_hour(fleet: Fleet) -> None
     assert parse_time(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
 
 
-def test_after_a_good_login_the_hours_begin_anew(fleet: Fleet) -> None:
+def test_accepted_login_resets_the_delay(fleet: Fleet) -> None:
     for _turn in range(2):
         fleet.answer(REJECTED)
         fleet.cycle()
@@ -157,7 +157,7 @@ def test_after_a_good_login_the_hours_begin_anew(fleet: Fleet) -> None:
         assert fleet.cycle() == "CANARY-token"
 
 
-def test_a_lock_out_is_waited_out_with_a_random_part(fleet: Fleet) -> None:
+def test_lock_out_delay_has_a_random_part(fleet: Fleet) -> None:
     fleet.answer(LOCKED)
     waits = set()
     for _turn in range(20):
@@ -165,17 +165,17 @@ def test_a_lock_out_is_waited_out_with_a_random_part(fleet: Fleet) -> None:
         until = parse_time(fleet.error.details["next_login"])
         assert until is not None
         wait = until - fleet.clock.now
-        assert gate.LOCK_OUT - 1 <= wait <= 2 * gate.LOCK_OUT
+        assert login_backoff.LOCK_OUT - 1 <= wait <= 2 * login_backoff.LOCK_OUT
         fleet.clock.now = until - 1
         assert fleet.cycle() == "locked_out"
-        assert "the lock-out should have ended" in str(fleet.error)
+        assert "Login skipped until" in str(fleet.error)
         assert fleet.logins == 1
         waits.add(wait)
         fleet.clock.now = until + 1
     assert len(waits) > 10
 
 
-def test_a_lock_out_in_between_does_not_make_the_hours_fewer(fleet: Fleet) -> None:
+def test_lock_out_does_not_shorten_the_delay(fleet: Fleet) -> None:
     waits = []
     for answer in (REJECTED, REJECTED, LOCKED, REJECTED):
         fleet.answer(answer)
@@ -187,7 +187,7 @@ def test_a_lock_out_in_between_does_not_make_the_hours_fewer(fleet: Fleet) -> No
     assert (waits[0], waits[1], waits[3]) == (1, 2, 4)
 
 
-def test_a_clock_that_was_set_back_by_a_year_keeps_nobody_from_logging_in(fleet: Fleet) -> None:
+def test_clock_set_back_by_a_year_does_not_block_logins(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()
     fleet.clock.now -= 365 * 24 * HOUR
@@ -196,7 +196,7 @@ def test_a_clock_that_was_set_back_by_a_year_keeps_nobody_from_logging_in(fleet:
 
 
 @pytest.mark.parametrize("answer", [(500, {}), (429, {}), (404, {"message": "Route GET:/x not found"}), (200, {})])
-def test_other_failures_are_tried_with_the_next_cycle(fleet: Fleet, answer: tuple[int, dict[str, Any]]) -> None:
+def test_other_failures_are_retried_in_the_next_cycle(fleet: Fleet, answer: tuple[int, dict[str, Any]]) -> None:
     fleet.answer(answer)
     fleet.cycle()
     assert "next_login" not in fleet.error.details
@@ -205,7 +205,7 @@ def test_other_failures_are_tried_with_the_next_cycle(fleet: Fleet, answer: tupl
     assert fleet.cycle() == "CANARY-token"
 
 
-def test_a_login_that_fails_otherwise_does_not_forget_the_refusal(fleet: Fleet) -> None:
+def test_other_failure_keeps_the_rejection(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()
     fleet.clock.now += HOUR
@@ -216,7 +216,7 @@ def test_a_login_that_fails_otherwise_does_not_forget_the_refusal(fleet: Fleet) 
     assert parse_time(fleet.error.details["next_login"]) == fleet.clock.now + 2 * HOUR
 
 
-def test_one_process_asks_once_however_often_it_wants_a_token(fleet: Fleet) -> None:
+def test_one_process_logs_in_once(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     login = fleet.login()
     for _turn in range(3):
@@ -251,16 +251,14 @@ def test_two_jobs_at_the_same_time_make_one_login(fleet: Fleet) -> None:
     assert fleet.logins == 1
 
 
-def test_a_job_that_logs_in_for_too_long_keeps_another_waiting_and_is_told(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate, "_LOCK_WAIT", 0.1)
+def test_waiting_for_the_login_of_another_job_times_out(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_backoff, "_LOCK_WAIT", 0.1)
     with files.locked(f"{fleet.path}.lock", 1):
         assert fleet.cycle() == "busy"
     assert fleet.logins == 0
 
 
-def test_what_is_kept_has_no_credential_and_is_for_its_owner_only(fleet: Fleet) -> None:
+def test_record_is_private_and_has_no_credential(fleet: Fleet) -> None:
     fleet.answer((401, {"message": "Invalid credentials CANARY-secret"}))
     fleet.cycle()
     kept = fleet.path.read_text("utf-8")
@@ -282,7 +280,7 @@ def test_what_is_kept_has_no_credential_and_is_for_its_owner_only(fleet: Fleet) 
     ],
     ids=lambda damage: str(damage)[:40].encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
-def test_a_damaged_file_counts_as_none_and_is_replaced(fleet: Fleet, damage: Any) -> None:
+def test_damaged_record_is_replaced(fleet: Fleet, damage: Any) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()
     kept = json.loads(fleet.path.read_text())
@@ -294,9 +292,7 @@ def test_a_damaged_file_counts_as_none_and_is_replaced(fleet: Fleet, damage: Any
     assert fleet.logins == 0
 
 
-def test_a_full_disk_hides_neither_why_a_login_failed_nor_that_it_did_not(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_does_not_hide_the_result_of_a_login(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object, **names: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -307,9 +303,9 @@ def test_a_full_disk_hides_neither_why_a_login_failed_nor_that_it_did_not(
     assert fleet.cycle() == "CANARY-token"
 
 
-def test_a_directory_that_is_not_there_is_explained_and_nothing_sent(fleet: Fleet) -> None:
+def test_missing_directory_sends_no_login(fleet: Fleet) -> None:
     fleet.path = fleet.path.parent / "missing" / "login.json"
     fleet.answer(GOOD)
     assert fleet.cycle() == "storage"
-    assert "What is known of logins" in str(fleet.error)
+    assert "The login record" in str(fleet.error)
     assert fleet.logins == 0

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The metrics of a job, for the textfile collector of Prometheus' node exporter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.times import parse_time
+
+if TYPE_CHECKING:
+    from .report import CycleReport
+
+_METRICS = (
+    ("last_success_timestamp_seconds", "gauge", "Time of the last successful sync."),
+    ("last_cycle_timestamp_seconds", "gauge", "Time of the end of the last cycle."),
+    ("last_cycle_failed", "gauge", "Whether the last cycle failed."),
+    ("last_error", "gauge", "1 with the conclusion of the last cycle, if it failed."),
+    ("duration_seconds", "gauge", "Duration of the last cycle."),
+    ("secrets", "gauge", "Number of entries in the vault."),
+    ("generation", "gauge", "Generation of the vault."),
+    ("pulled_total", "counter", "Number of secrets pulled."),
+    ("pushed_total", "counter", "Number of secrets pushed."),
+)
+
+
+def metrics_file(directory: str, job: str) -> str:
+    """Return the path of a job's metrics."""
+    return os.path.join(directory, f"infisical_sync_{job}.prom")
+
+
+def render_metrics(report: CycleReport, head: Mapping[str, Any], secrets: int | None, generation: int) -> str:
+    """Return the metrics of a report, the head of a state file, and a vault with this number of secrets and generation.
+
+    Unknown values are left out.
+    """
+    known: dict[str, Any] = {
+        "last_success_timestamp_seconds": parse_time(str(head.get("last_sync"))),
+        "last_cycle_timestamp_seconds": parse_time(report.ended),
+        "last_cycle_failed": int(report.failed) if report.ended else None,
+        "last_error": 1 if report.failed else None,
+        "duration_seconds": report.seconds if report.ended else None,
+        "secrets": secrets,
+        "generation": generation or None,
+        "pulled_total": head.get("pull_count"),
+        "pushed_total": head.get("push_count"),
+    }
+    lines = []
+    for name, kind, help_ in _METRICS:
+        value = _format_number(known[name])
+        if value:
+            cause = f',conclusion="{_escape(report.conclusion)}"' if name == "last_error" else ""
+            lines += [
+                f"# HELP infisical_sync_{name} {help_}",
+                f"# TYPE infisical_sync_{name} {kind}",
+                f'infisical_sync_{name}{{sync_job="{_escape(report.job)}"{cause}}} {value}',
+            ]
+    return "".join(line + "\n" for line in lines)
+
+
+def _format_number(value: Any) -> str:
+    """Return a number as text, or an empty text: the files of other users may contain anything."""
+    try:
+        return f"{value:.15g}"
+    except (TypeError, ValueError, OverflowError):
+        return ""
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
