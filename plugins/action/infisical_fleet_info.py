@@ -28,7 +28,7 @@ class ActionModule(InfisicalAction):
     shared = False
 
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        given = self.checked_options(OPTIONS)
+        given = self.validate_options(OPTIONS)
         graph = fleet_graph.read(self.controller_path(given.pop("graph_file")))
         rows = ask(graph, time.time(), **given)
         incomplete, unknown = problems(graph), unknown_hosts(graph)

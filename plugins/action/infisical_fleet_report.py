@@ -43,7 +43,7 @@ class ActionModule(InfisicalAction):
     _supports_async = False
 
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        given = self.checked_options(OPTIONS)
+        given = self.validate_options(OPTIONS)
         hosts, mode = given["hosts"], _mode(given["mode"])
         if not isinstance(hosts, Mapping):
             raise ConfigurationError("hosts", "must be a mapping of the names of hosts to their metadata.")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module infisical_secret if something has to be written, as far as the run knows what is stored."""
+"""Runs the module infisical_secret only if the run does not know that the secret is unchanged."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import K
 from ansible_collections.keyfleet.infisical.plugins.modules.infisical_secret import (
     ARGUMENTS,
     REQUIRED_IF,
-    desired_secret,
-    result_of,
+    build_desired,
+    build_result,
 )
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
@@ -37,7 +37,7 @@ SPECIFICATION = {**SHARED_OPTIONS, **ARGUMENTS}
 
 @dataclass(frozen=True)
 class Desired:
-    """The state that a task describes: `secret` has no value if it is to be absent."""
+    """The desired state of a task; `secret` has no value if it must be absent."""
 
     scope: Location
     secret: Secret
@@ -45,15 +45,15 @@ class Desired:
     overwrite_rotated: bool
 
     def target(self, before: Secret | None) -> Secret:
-        """What is written if `before` is stored."""
+        """Return the secret to write if `before` is stored."""
         keeps_value = before is not None and self.update_value == "on_create"
         return self.secret._replace(value=None) if keeps_value else self.secret
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction. Decides by itself that a secret is unchanged; else tells the module what is stored.
+    """See InfisicalAction. Returns the result of an unchanged secret itself; else passes what it knows to the module.
 
-    The module never gets a stored value. It is run as if nothing was known where the run cannot find out.
+    The module never gets a stored value. If the run knows nothing, the module reads the secret.
     """
 
     writes = True
@@ -62,31 +62,28 @@ class ActionModule(InfisicalAction):
     def _execute_shared(
         self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
     ) -> dict[str, Any]:
-        options = _validated(arguments)
+        options, desired = _build_desired(arguments, settings)
         cache = run_cache.RunCache(settings)
         reachable = settings.auth_method == "token" or cache.token() is not None
-        if wrap_async or options is None or not reachable:
+        if wrap_async or desired is None or not reachable:
             return super()._execute_shared(arguments, settings, task_vars, wrap_async)
-        desired = Desired(
-            settings.scope(), desired_secret(options), options["update_value"], options["overwrite_rotated"]
-        )
-        # To write one secret, a whole folder is not listed.
-        lists = self._task.loop is not None or cache.begun(desired.scope)
+        # A folder is not listed for a single secret.
+        lists = self._task.loop is not None or cache.note_task(desired.scope)
         report = self._unchanged(cache, desired, self._known(cache, desired, lists))
         if report is None:
             with self._alone(cache, desired):
-                known = self._known(cache, desired, lists)  # another task may have written it meanwhile
+                known = self._known(cache, desired, lists)  # another task may have written it by now
                 report = self._unchanged(cache, desired, known)
                 if report is None:
                     return self._write(arguments, cache, desired, known, task_vars)
-        result = result_of(report, desired.scope, desired.secret.key, check=self._task.check_mode)
+        result = build_result(report, desired.scope, desired.secret.key, check=self._task.check_mode)
         result["invocation"] = invocation(SPECIFICATION, options)
         return {name: value for name, value in result.items() if name != "warnings" or value}
 
     def _known(self, cache: run_cache.RunCache, desired: Desired, lists: bool) -> Known | None:
         known = cache.known(desired.scope, desired.secret.key, lists=lists, check=self._task.check_mode)
         if known is None or (known.secret is None and desired.secret.value is None):
-            return None  # that a listing lacks a secret does not prove that it is gone
+            return None  # a secret missing in a listing may exist
         return known
 
     def _unchanged(self, cache: run_cache.RunCache, desired: Desired, known: Known | None) -> Report | None:
@@ -108,19 +105,19 @@ class ActionModule(InfisicalAction):
         known: Known | None,
         task_vars: dict[str, Any],
     ) -> dict[str, Any]:
-        """Run the module, and note what is stored then for the tasks that follow."""
-        told: dict[str, Any] = {}
+        """Run the module, and note the stored secret for later tasks."""
+        added: dict[str, Any] = {}
         if known is not None:
-            told["api_version"] = cache.api().version or cache.settings.api_version
+            added["api_version"] = cache.api().version or cache.settings.api_version
             if not _needs_value(desired, known):
-                told[KNOWN] = {"secret": _without_values(desired, known).row()}
+                added[KNOWN] = {"secret": _without_values(desired, known).row()}
         if self._task.check_mode:
-            return self._execute_with_token({**arguments, **told}, cache.settings, task_vars, wrap_async=False)
+            return self._execute_with_token({**arguments, **added}, cache.settings, task_vars, wrap_async=False)
         scope, key = desired.scope, desired.secret.key
         generation = cache.note_secret(scope, key, None)
         result: dict[str, Any] = {}
         try:
-            result = self._execute_with_token({**arguments, **told}, cache.settings, task_vars, wrap_async=False)
+            result = self._execute_with_token({**arguments, **added}, cache.settings, task_vars, wrap_async=False)
         finally:  # also after a timeout or a lost connection: something may have been written
             cache.note_secret(scope, key, _stored_after(result, desired, known, cache), generation)
             if result.get("failed") or result.get("changed", True):
@@ -128,23 +125,22 @@ class ActionModule(InfisicalAction):
         return result
 
 
-def _validated(arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """The options as the module gets them, None if it will refuse them."""
-    checked = ArgumentSpecValidator(SPECIFICATION, required_if=REQUIRED_IF).validate(arguments)
-    if checked.error_messages:
-        return None
-    options: dict[str, Any] = checked.validated_parameters
+def _build_desired(arguments: dict[str, Any], settings: Settings) -> tuple[dict[str, Any], Desired | None]:
+    """Return the options of the module and the desired state, None if the module will refuse them."""
+    result = ArgumentSpecValidator(SPECIFICATION, required_if=REQUIRED_IF).validate(arguments)
+    options: dict[str, Any] = result.validated_parameters
+    if result.error_messages:
+        return options, None
     try:
-        desired_secret(options)
-        Settings.from_options(options).scope()
+        secret, scope = build_desired(options), settings.scope()
     except ConfigurationError:
-        return None
-    return options
+        return options, None
+    return options, Desired(scope, secret, options["update_value"], options["overwrite_rotated"])
 
 
 def _needs_value(desired: Desired, known: Known) -> bool:
-    """Whether the module needs the stored value: to write it back, as servers want it that know no metadata, or to
-    compare it, because a value that Infisical rotates may stay only as it is."""
+    """Whether the module needs the stored value: to write it back to servers without metadata, or to compare it with a
+    value that Infisical rotates and that must not change."""
     if known.secret is not None and known.secret.rotated:
         return True
     keeps_value = desired.secret.value is not None and desired.target(known.secret).value is None
@@ -152,7 +148,7 @@ def _needs_value(desired: Desired, known: Known) -> bool:
 
 
 def _without_values(desired: Desired, known: Known) -> Known:
-    """What is known without anything secret, but for what the task itself has given to the module."""
+    """Remove secret values, except for those that the task itself passes to the module."""
     secret = known.secret
     if secret is None:
         return known
@@ -167,7 +163,7 @@ def _without_values(desired: Desired, known: Known) -> Known:
 def _stored_after(
     result: dict[str, Any], desired: Desired, known: Known | None, cache: run_cache.RunCache
 ) -> Known | None:
-    """What is stored after the module has run, None if its result leaves that open."""
+    """Return the secret stored by the module, None if it is unknown."""
     if result.get("failed") or "action" not in result:
         return None
     if result.get("approval_pending"):
@@ -175,17 +171,19 @@ def _stored_after(
     if desired.secret.value is None:
         return Known(None)
     before = None if known is None else known.secret
-    told = result.get("secret")
+    stored = result.get("secret")
     as_planned = known is not None and result["action"] == ("create" if before is None else "update")
-    if not as_planned or not isinstance(told, dict) or not isinstance(told.get("version"), int) or not told["version"]:
+    if not as_planned or not isinstance(stored, dict) or not isinstance(stored.get("version"), int):
+        return None
+    if not stored["version"]:
         return None
     after = Remote(cache.api(), desired.scope).expected(before, desired.target(before))
     after = after._replace(
-        version=told["version"],
-        id=str(told.get("id") or ""),
-        metadata=None if told.get("metadata") is None else after.metadata or (),
-        created_at=str(told.get("created_at") or ""),
-        updated_at=str(told.get("updated_at") or ""),
+        version=stored["version"],
+        id=str(stored.get("id") or ""),
+        metadata=None if stored.get("metadata") is None else after.metadata or (),
+        created_at=str(stored.get("created_at") or ""),
+        updated_at=str(stored.get("updated_at") or ""),
     )
     if after.value is None and before is not None:
         after = after._replace(value=before.value, hidden=before.hidden)

@@ -13,8 +13,8 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 class ActionModule(InfisicalAction):
     """See InfisicalAction."""
 
-    def refusal(self, problem: dict[str, Any]) -> dict[str, Any]:
-        """What the controller alone can tell is reported, like everything else that keeps one from Infisical."""
+    def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
+        """Return the error in the result of the module, which does not fail."""
         return {
             "changed": False,
             "api_url": "",

@@ -19,5 +19,5 @@ class ActionModule(InfisicalAction):
     texts = ("name", "value")
 
     def connects(self, arguments: dict[str, Any]) -> bool:
-        """Without push, the vault is all that is touched."""
+        """Only a push connects to Infisical."""
         return bool(boolean(arguments.get("push") or False, strict=False))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documentation of what all modules have in common: action group, action plugin, platform, async."""
+"""The documentation of the attributes of all modules: action group, action plugin, platform, async."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ attributes:
     description: Has an action plugin of the same name, which runs on the controller.
     support: full
     details:
-      - The action looks up the options that are not given as arguments. The work is done on the task's host.
+      - The action plugin looks up options that are not set as arguments. The module runs on the task's host.
   action_group:
     description:
-      - Use C(group/keyfleet.infisical.infisical) in C(module_defaults) to set options for all modules. A module takes
-        those that it has.
+      - Use C(group/keyfleet.infisical.infisical) in C(module_defaults) to set options for all modules. A module ignores
+        options of other modules.
     support: full
     membership:
       - keyfleet.infisical.infisical
@@ -28,7 +28,7 @@ attributes:
     description: Can be used with the C(async) keyword.
     support: full
   platform:
-    description: The operating systems on which the module can run.
+    description: The operating systems of the hosts on which the module runs.
     support: full
     platforms: posix
 """
@@ -37,17 +37,17 @@ attributes:
 options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and tell what would be changed, without changing it.
+    description: Can run in C(check_mode) and return the planned changes without applying them.
     support: full
     details:
-      - The module changes nothing, and does the same in check mode.
+      - The module changes nothing, so check mode makes no difference.
   diff_mode:
-    description: Tells what was changed, or in check mode would be, when in diff mode.
+    description: Returns the difference in diff mode, also in check mode.
     support: N/A
     details:
       - The module changes nothing.
   idempotent:
-    description: Run again with the same options, the module changes nothing more.
+    description: Changes nothing if it runs again with the same options.
     support: full
     details:
       - The module changes nothing.
@@ -57,14 +57,14 @@ attributes:
 options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and tell what would be changed, without changing it.
+    description: Can run in C(check_mode) and return the planned changes without applying them.
     support: full
   diff_mode:
-    description: Tells what was changed, or in check mode would be, when in diff mode.
+    description: Returns the difference in diff mode, also in check mode.
     support: full
     details:
       - The difference shows names, paths and versions, never values.
   idempotent:
-    description: Run again with the same options, the module changes nothing more.
+    description: Changes nothing if it runs again with the same options.
     support: full
 """

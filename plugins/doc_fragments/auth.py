@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documentation of the options that say which Infisical to talk to, and how to log in."""
+"""The documentation of the options for the connection and the login to Infisical."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ VENDOR_VARIABLES: dict[str, str] = {
     "client_id": "INFISICAL_UNIVERSAL_AUTH_CLIENT_ID",
     "client_secret": "INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET",
 }
-"""Environment variables of Infisical's own tools, read where ours are not set."""
+"""Environment variables of Infisical's own tools, read if ours are not set."""
 
 UNTYPED = frozenset(("client_secret", "token", "proxy", "passphrase"))
-"""Options that may hold a credential: the error of a wrong type would quote it."""
+"""Options that may contain a credential. They have no type, because the error of a wrong type would quote it."""
 
 
 def plugin_options(documentation: str) -> str:
-    """The same options as plugins document them: each with its variable, ini key and environment variables."""
+    """Return the options with the variable, ini key and environment variables of each, as plugins document them."""
     options = yaml_load(documentation)["options"]
     for name, option in options.items():
         if name in UNTYPED:
             del option["type"]
         option["vars"] = [{"name": f"infisical_{name}"}]
         option["ini"] = [{"section": "infisical", "key": name}]
-        # Ansible takes the last one that is set.
+        # Ansible uses the last one that is set.
         variables = (VENDOR_VARIABLES.get(name), f"INFISICAL_{name.upper()}")
         option["env"] = [{"name": variable} for variable in variables if variable]
     return json.dumps({"options": options})
@@ -41,15 +41,15 @@ options:
   url:
     description:
       - The address of the Infisical server, such as V(https://infisical.example.com).
-      - Behind a gateway that puts the server below a path, with this path, as in V(https://example.com/infisical).
-        V(/api) at its end is accepted and ignored.
-      - It is required, here or by one of the other ways to set it.
+      - If a gateway serves it below a path, include the path, as in V(https://example.com/infisical). A trailing
+        V(/api) is ignored.
+      - Required, as an argument or by another source of options.
     type: str
   auth_method:
     description:
-      - How to log in.
-      - With V(universal_auth), by O(client_id) and O(client_secret) of a machine identity.
-      - With V(token), by an access token that you already have.
+      - The login method.
+      - V(universal_auth) uses O(client_id) and O(client_secret) of a machine identity.
+      - V(token) uses an existing access token.
     type: str
     choices: [universal_auth, token]
     default: universal_auth
@@ -60,8 +60,7 @@ options:
   client_secret:
     description:
       - A client secret of the machine identity's universal auth. Required if O(auth_method=universal_auth).
-      - A login that is rejected is not tried again, because some servers lock the identity for everybody after three
-        failures.
+      - A rejected login is not repeated, because some servers lock the identity after three failures.
     type: str
   token:
     description:
@@ -69,79 +68,79 @@ options:
     type: str
   ca_path:
     description:
-      - A file with the certificate authorities to trust in PEM form, or a directory of such files, on the host that
-        connects. Use an absolute path.
-      - Without it, those that come with the Python library requests are trusted.
+      - A PEM file with trusted certificate authorities, or a directory of such files. An absolute path on the host that
+        connects to Infisical.
+      - If not set, the authorities of the Python library requests are trusted.
     type: path
   validate_certs:
     description:
-      - Whether the server's certificate must verify.
-      - V(false) lets anybody in between read the secrets. Set O(ca_path) instead.
+      - Verify the certificate of the server.
+      - With V(false), anyone between host and server can read the secrets. Prefer O(ca_path).
     type: bool
     default: true
   proxy:
     description:
-      - The URL of a proxy to connect through.
-      - Proxies in the environment, such as E(https_proxy), are not used.
+      - The URL of a proxy.
+      - Proxies set in the environment, such as E(https_proxy), are ignored.
     type: str
   allow_http:
     description:
-      - Whether O(url) may begin with V(http://) for a host that is not this machine itself.
-      - Secrets then pass the network unencrypted.
+      - Allow an O(url) with V(http://) for other hosts than the local one.
+      - Secrets are then sent unencrypted.
     type: bool
     default: false
   timeout:
     description:
-      - Seconds to wait for a connection, and for a whole answer.
+      - The timeout in seconds for the connection, and for the whole answer.
     type: float
     default: 30.0
   api_version:
     description:
-      - The version of the server's routes for secrets.
-      - With V(auto), V(v4) is tried, and V(v3) used where the server does not have it.
+      - The version of the server's API for secrets.
+      - V(auto) tries V(v4) first, and uses V(v3) if the server does not support it.
     type: str
     choices: [auto, v3, v4]
     default: auto
   rate_limit_wait:
     description:
-      - Seconds to wait before the one repeat of a request that the server's rate limit has stopped, where its answer
-        does not say how long.
+      - The delay in seconds before a request is repeated after the server's rate limit was reached. Used if the answer
+        contains no delay.
+      - A request is repeated once.
     type: float
     default: 60.0
   server_error_wait:
     description:
-      - Seconds to wait before the one repeat of a request at which the server failed.
+      - The delay in seconds before a request is repeated after a server error. A request is repeated once.
     type: float
     default: 30.0
   connection_wait:
     description:
-      - Seconds to wait before the one repeat of a request whose connection was refused, cut or timed out.
+      - The delay in seconds before a request is repeated after its connection failed. A request is repeated once.
     type: float
     default: 10.0
   max_wait:
     description:
-      - The longest time in seconds to wait where the server's answer says how long.
+      - The longest delay in seconds that is accepted from the server.
     type: float
     default: 300.0
   max_response_size:
     description:
-      - The largest answer in MiB that is read, counted after it is unpacked.
-      - A larger answer is an error, so that neither a broken nor a hostile server can fill the memory. Ten thousand
-        secrets are about 5 MiB.
+      - The maximum size of an answer in MiB, after decompression. A larger answer is an error.
+      - This protects the memory from broken or hostile servers. Ten thousand secrets need about 5 MiB.
     type: float
     default: 64.0
 notes:
-  - Each of the options that all modules of the collection share is taken from the first of these that has it. The
-    task's argument (also by C(module_defaults)); the Ansible variable C(infisical_<option>), as
-    in C(infisical_project_id); an environment variable of the controller, as in E(INFISICAL_PROJECT_ID); the
-    key C(<option>) under C([infisical]) in C(ansible.cfg). They are looked up on the controller, never on the task's
-    host. E(INFISICAL_UNIVERSAL_AUTH_CLIENT_ID) and E(INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET) are read too, after
-    E(INFISICAL_CLIENT_ID) and E(INFISICAL_CLIENT_SECRET).
-  - The module connects to the server from the task's host. Where the hosts have no Python library requests or no
-    way to the server, use C(delegate_to) with V(localhost).
+  - The first source with a value sets a shared option. The sources are the arguments of the task (also from
+    C(module_defaults)), Ansible variables such as C(infisical_project_id), environment variables such as
+    E(INFISICAL_PROJECT_ID), and keys such as C(project_id) under C([infisical]) in C(ansible.cfg), in this order.
+  - Options are looked up on the controller, never on the task's host. E(INFISICAL_UNIVERSAL_AUTH_CLIENT_ID) and
+    E(INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET) are used if E(INFISICAL_CLIENT_ID) and E(INFISICAL_CLIENT_SECRET) are not
+    set.
+  - The task's host connects to the server. If the hosts lack the Python library requests or a connection to the server,
+    set C(delegate_to) to V(localhost).
 requirements:
   - requests >= 2.25.1
 """
 
-    # With its type, because ansible-test's yamllint takes a plain assignment for a literal.
+    # Typed, because the yamllint of ansible-test reads an untyped assignment as a literal.
     PLUGINS: str = plugin_options(DOCUMENTATION)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documentation of the options that say where secrets lie: project, environment and path."""
+"""The documentation of the options for the location of secrets: project, environment and path."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class ModuleDocFragment:
 options:
   project_id:
     description:
-      - The id of the project, as its settings page shows it. Not its name or slug.
+      - The id of the project from its settings page, not its name or slug.
     type: str
   environment:
     description:
       - The slug of the environment, such as V(dev) or V(prod).
-      - There is no default, so that nobody writes to production by accident.
+      - There is no default, to prevent accidental changes in production.
     type: str
   secret_path:
     description:
-      - The path of the folder, beginning with a slash.
+      - The path of the folder, starting with a slash.
     type: str
     default: /
 """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documentation of the options that say which local vault to open, with which key, and how to write to it."""
+"""The documentation of the options for a local vault, its key, and writing to it."""
 
 from __future__ import annotations
 
@@ -9,35 +9,34 @@ from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import pl
 
 
 class ModuleDocFragment:
-    """For modules `keyfleet.infisical.vault`, for those that write `.write` too, for plugins `.plugins`."""
+    """For modules `keyfleet.infisical.vault`, with `.write` if they write; for plugins `.plugins`."""
 
     DOCUMENTATION = r"""
 options:
   vault_path:
     description:
       - The absolute path of the vault, an encrypted file. Its directory must exist and belong to the user who opens it.
-      - It is required, here or by one of the other ways to set it.
+      - Required, as an argument or by another source of options.
     type: path
   key_file:
     description:
-      - A file with the vault's key, 32 random bytes that nobody else may read.
-      - One of O(key_file), O(key_credential), O(passphrase) and O(passphrase_file) is required. Where a task or
-        lookup names one of them itself, the others are not looked up anywhere else.
+      - A file with the key of the vault, 32 random bytes. Other users must not be able to read it.
+      - One of O(key_file), O(key_credential), O(passphrase) and O(passphrase_file) is required. If an argument sets one
+        of them, the other sources of options are not searched for the rest.
     type: path
   key_credential:
     description:
-      - The name of a systemd credential that holds the vault's key. It is taken from the directory that
-        E(CREDENTIALS_DIRECTORY) names; as root otherwise from C(/etc/credstore.encrypted) by C(systemd-creds).
+      - The name of a systemd credential with the key of the vault. It is read from E(CREDENTIALS_DIRECTORY), or by root
+        from C(/etc/credstore.encrypted) with C(systemd-creds).
     type: str
   passphrase:
     description:
-      - The vault's passphrase. A new vault needs at least 8 characters. A key file is quicker to open, and no weaker
-        than its 32 bytes.
+      - The passphrase of the vault, for a new vault at least 8 characters. A key file opens the vault faster.
     type: str
   passphrase_file:
     description:
-      - A file with the vault's passphrase that nobody else may read. One newline at its end does not count. Every other
-        byte does, also a byte-order mark, so write the file without one.
+      - A file with the passphrase of the vault. Other users must not be able to read it.
+      - One newline at its end is ignored. All other bytes count, so the file must not start with a byte-order mark.
     type: path
 requirements:
   - cryptography >= 3.4.8
@@ -47,15 +46,15 @@ requirements:
 options:
   create_key:
     description:
-      - Whether to make the O(key_file) where it is missing, as long as there is no vault either. The key of a vault
-        that is there is never made anew, because nothing would open the vault then.
-      - Keep a copy of the key elsewhere if the vault holds what Infisical does not.
+      - Create a missing O(key_file). If the vault already exists, a missing key is an error, because no other key can
+        open the vault.
+      - Keep a copy of the key elsewhere if the vault contains entries that Infisical does not have.
     type: bool
     default: false
   lock_wait:
     description:
-      - Seconds to wait for another process that is writing to the vault. After that the task fails, and has changed
-        nothing.
+      - The time in seconds to wait for another process that writes to the vault. After that, the task fails without a
+        change.
     type: float
     default: 30.0
 """

@@ -10,72 +10,69 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
 short_description: Read secrets from Infisical
 description:
-  - Reads the values of secrets from one folder of an Infisical project, on the controller.
-  - In one run of Ansible, the login and the listing of a folder are requested once, however many tasks, hosts and
-    lookups need them. A secret that a task of the same run wrote with M(keyfleet.infisical.infisical_secret) is read
-    again.
-  - Values come out byte for byte as they are stored, also those that look like a template, JSON, a list, a number or
-    a boolean.
+  - Reads the values of secrets from a folder of an Infisical project, on the controller.
+  - One run of Ansible logs in once and lists a folder once for all its tasks, hosts and lookups. After a task of the
+    run has written to the project with M(keyfleet.infisical.infisical_secret), the folder is listed again.
+  - Values are returned exactly as they are stored, even if they look like a template, JSON, a list, a number or a
+    boolean.
 options:
   _terms:
     description:
-      - Names of secrets. They are case-sensitive.
-      - Without a name, the result is one mapping of all names to their values. An empty list of names gives nothing.
+      - The names of secrets. They are case-sensitive.
+      - Without a name, the lookup returns one mapping of all names to values. An empty list of names returns an empty
+        list.
     type: list
     elements: str
   fetch:
     description:
-      - V(list) requests a whole folder at once and picks the names from it, which takes one request for any number of
-        names.
-      - V(one) requests each name by itself, for identities that may read single secrets only, and for an audit log
-        that says which secrets have been read.
+      - V(list) requests the whole folder once, for any number of names.
+      - V(one) requests each name separately, for identities that can read only single secrets, or for an audit log of
+        the secrets that were read.
     type: str
     choices: [list, one]
     default: list
   recursive:
     description:
-      - Also read the folders below O(secret_path).
-      - A name that has different values in several folders is an error where it is asked for, or all names are.
-      - Only with O(fetch=list).
+      - Include the folders below O(secret_path). Only used with O(fetch=list).
+      - If a requested name has different values in several folders, the lookup fails.
     type: bool
     default: false
   include_imports:
     description:
-      - Also read what the folder imports from other folders.
-      - A secret of the folder itself comes before an imported one, and of several imports the last one comes first.
+      - Include secrets that the folder imports.
+      - If a name occurs more than once, the folder's own secret takes precedence, followed by the last import.
     type: bool
     default: true
   expand_references:
     description:
-      - Let the server replace references such as V(${OTHER_SECRET}) in a value with what they refer to.
-      - A reference to something that does not exist becomes empty then, which is why this is off unless asked for. A
-        value that holds the characters V(${) for another reason would be damaged.
-      - Servers of late 2026 leave such a reference as it is, which is warned of. A text of several lines that arrives
-        quoted, because of its multi-line encoding in Infisical, is restored with a warning.
+      - Let the server replace references such as V(${OTHER_SECRET}) in values.
+      - A reference to a missing secret becomes empty, and a value that contains V(${) for another reason is damaged.
+        Therefore this is off by default.
+      - Servers of late 2026 keep a reference to a missing secret, and the lookup prints a warning. If such a server
+        returns a multi-line value in quotes, the quotes are removed with a warning.
     type: bool
     default: false
   on_missing:
     description:
-      - What to do about a name that does not exist.
-      - V(error) fails, V(warn) leaves it out with a warning, and V(skip) leaves it out.
-      - Not used where O(default) is given.
+      - The action for a name that does not exist. V(error) fails, V(warn) omits the name and prints a warning, and
+        V(skip) omits it.
+      - Not used if O(default) is set.
     type: str
     choices: [error, warn, skip]
     default: error
   default:
     description:
-      - The value of a name that does not exist.
+      - The value for a name that does not exist.
     type: raw
   cache:
     description:
       - How long listings are kept.
-      - V(run) shares them among all tasks and hosts of this run of Ansible, in files in Ansible's own temporary folder
-        that are sealed with a key made from the credentials and are gone when the run ends. What somebody else changes
-        in Infisical is not seen before the next run, unless a task of this run writes to the same project.
-      - With V(run), a refusal, such as for a missing permission or folder, is kept for one minute only.
+      - V(run) shares them between all tasks and hosts of this run, in encrypted files in Ansible's temporary folder,
+        which is removed at the end of the run. Changes by others are not seen before the next run, unless a task of
+        this run writes to the same project. Errors such as a missing permission or folder are kept for one minute.
       - V(task) keeps them in memory for one task on one host.
-      - V(none) keeps nothing and requests a listing each time.
-      - The login is shared by the whole run in every case.
+      - V(none) requests a listing each time.
+      - The login is always shared by the whole run.
     type: str
     choices: [run, task, none]
     default: run
@@ -84,23 +81,22 @@ extends_documentation_fragment:
   - keyfleet.infisical.scope.plugins
 requirements:
   - requests >= 2.25.1 on the controller
-  - cryptography >= 3.4.8 on the controller, which ansible-core has anyway
+  - cryptography >= 3.4.8 on the controller, which ansible-core requires too
 notes:
-  - On ansible-core 2.18, a value stays as it is in templates, arguments and variables, but M(ansible.builtin.set_fact)
-    makes a boolean of V(true), V(false), V(yes) and V(no) unless C(jinja2_native) is set. From 2.19 on, values stay as
-    they are everywhere.
-  - A value that is looked up in C(vars) is looked up again each time the variable is used. That costs no request with
-    O(cache=run).
-  - What a task does with a value is up to the task. Set C(no_log) on tasks whose output would show it.
+  - On ansible-core 2.18, M(ansible.builtin.set_fact) converts V(true), V(false), V(yes) and V(no) to booleans unless
+    C(jinja2_native) is set. Templates, arguments and variables keep such values, and newer versions keep them
+    everywhere.
+  - A lookup in C(vars) is evaluated each time the variable is used. With O(cache=run), this sends no more requests.
+  - Set C(no_log) on tasks whose output would show a value.
 seealso:
   - module: keyfleet.infisical.infisical_secret_info
   - module: keyfleet.infisical.infisical_secret
 """
 
 EXAMPLES = r"""
-- name: Configuration is rendered with two secrets
+- name: Render a configuration with a secret
   ansible.builtin.template:
-    src: app.conf.j2 # holds {{ lookup('keyfleet.infisical.infisical_secret', 'DB_PASSWORD') }}
+    src: app.conf.j2 # contains {{ lookup('keyfleet.infisical.infisical_secret', 'DB_PASSWORD') }}
     dest: /etc/app/app.conf
     mode: "0600"
   no_log: true
@@ -109,17 +105,17 @@ EXAMPLES = r"""
     infisical_project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
     infisical_environment: prod
 
-- name: Several secrets in the order of their names
+- name: Read several secrets, in the order of their names
   ansible.builtin.set_fact:
     credentials: "{{ query('keyfleet.infisical.infisical_secret', 'DB_USER', 'DB_PASSWORD', secret_path='/app') }}"
   no_log: true
 
-- name: All secrets of a folder as a mapping
+- name: Read all secrets of a folder as a mapping
   ansible.builtin.set_fact:
     settings: "{{ lookup('keyfleet.infisical.infisical_secret', secret_path='/app') }}"
   no_log: true
 
-- name: A secret that may not be there yet
+- name: Read a secret with a default
   ansible.builtin.debug:
     msg: "{{ lookup('keyfleet.infisical.infisical_secret', 'FEATURE_FLAG', default='off') }}"
 """
@@ -153,7 +149,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache impor
 
 
 class LookupModule(InfisicalLookup):
-    """Values of secrets in the order of their names, or a mapping of all."""
+    """Returns values in the order of the names, or a mapping of all."""
 
     def find(self, terms: list[Any]) -> list[Any]:
         names = [check_name(term, "_terms") for term in terms]
@@ -174,9 +170,9 @@ class LookupModule(InfisicalLookup):
 
     def _each(self, cache: RunCache, scope: Location, names: list[str]) -> Merged:
         if not names:
-            raise ConfigurationError("fetch", "'one' needs the names of the secrets. Use 'list' to read them all.")
+            raise ConfigurationError("fetch", "'one' needs the names of the secrets.", hint="Use 'list' to read all.")
         if self.get_option("recursive"):
-            raise ConfigurationError("recursive", "needs fetch: list, because a name alone does not say which folder.")
+            raise ConfigurationError("recursive", "needs fetch: list, because a name does not identify a folder.")
         found = [cache.secret(scope, name, **self._reading()) for name in dict.fromkeys(names)]
         secrets = {key: secret for one in found for key, secret in one.secrets.items()}
         return Merged(secrets, tuple(dict.fromkeys(warning for one in found for warning in one.warnings)))
@@ -188,14 +184,14 @@ class LookupModule(InfisicalLookup):
         if secret is not None:
             return [_value(secret, scope)]
         return self.missing(
-            f"There is no secret '{name}' in {scope}. Check the name (names are case-sensitive) and secret_path, or "
-            "set on_missing or default."
+            f"There is no secret '{name}' in {scope}.",
+            "Check the name (names are case-sensitive) and secret_path, or set on_missing or default.",
         )
 
 
 def _value(secret: Secret, scope: Location) -> str:
     if secret.value is None:
         raise ValueHidden(
-            f"The server hides the value of '{secret.key}' in {scope}. {hint_for(Forbidden, Operation.GET)}",
+            f"The server hides the value of '{secret.key}' in {scope}.", hint=hint_for(Forbidden, Operation.GET)
         )
     return secret.value

@@ -11,44 +11,45 @@ version_added: 0.2.0
 short_description: Read secrets from a local vault
 description:
   - Reads values from an encrypted vault on the controller, which M(keyfleet.infisical.infisical_sync) fills.
-  - Infisical is not asked, so that playbooks keep running while it is away.
-  - Values come out byte for byte as they are stored, also those that look like a template, JSON, a list, a number or
-    a boolean.
+  - The lookup does not connect to Infisical, so playbooks work during an outage.
+  - Values are returned exactly as they are stored, even if they look like a template, JSON, a list, a number or a
+    boolean.
 options:
   _terms:
     description:
-      - Names in the vault. They are case-sensitive.
-      - Without a name, the result is one mapping of all names to their values. An empty list of names gives nothing.
+      - The names of entries. They are case-sensitive.
+      - Without a name, the lookup returns one mapping of all names to values. An empty list of names returns an empty
+        list.
     type: list
     elements: str
   on_missing:
     description:
-      - What to do about a name that does not exist.
-      - V(error) fails, V(warn) leaves it out with a warning, and V(skip) leaves it out.
-      - Not used where O(default) is given. A vault that is missing or cannot be opened is an error in any case.
+      - The action for a name that does not exist. V(error) fails, V(warn) omits the name and prints a warning, and
+        V(skip) omits it.
+      - Not used if O(default) is set. A vault that is missing or cannot be opened is always an error.
     type: str
     choices: [error, warn, skip]
     default: error
   default:
     description:
-      - The value of a name that does not exist.
+      - The value for a name that does not exist.
     type: raw
   state_file:
     description:
-      - The state file of the vault's job, where it is not C(infisical_sync_state.json) beside the vault. It tells an
-        older vault that was put back.
+      - The absolute path of the job's state file on the controller. It reveals an older copy of the vault.
+      - If not set, the path is C(infisical_sync_state.json) in the directory of the vault.
     type: str
 extends_documentation_fragment:
   - keyfleet.infisical.vault.plugins
 notes:
-  - The vault, its key and the state file are on the controller, and the user who runs Ansible opens them. For a vault
-    on a managed host, use M(keyfleet.infisical.infisical_vault_info).
-  - The vault is opened once for each time that the lookup is evaluated. With a passphrase that takes about a tenth of
-    a second, with a key a few milliseconds.
-  - On ansible-core 2.18, a value stays as it is in templates, arguments and variables, but M(ansible.builtin.set_fact)
-    makes a boolean of V(true), V(false), V(yes) and V(no) unless C(jinja2_native) is set. From 2.19 on, values stay as
-    they are everywhere.
-  - What a task does with a value is up to the task. Set C(no_log) on tasks whose output would show it.
+  - The vault, its key and the state file are on the controller, and the user who runs Ansible must be able to read
+    them. For a vault on a managed host, use M(keyfleet.infisical.infisical_vault_info).
+  - Each evaluation of the lookup opens the vault. This takes about a tenth of a second with a passphrase, and a few
+    milliseconds with a key.
+  - On ansible-core 2.18, M(ansible.builtin.set_fact) converts V(true), V(false), V(yes) and V(no) to booleans unless
+    C(jinja2_native) is set. Templates, arguments and variables keep such values, and newer versions keep them
+    everywhere.
+  - Set C(no_log) on tasks whose output would show a value.
 seealso:
   - module: keyfleet.infisical.infisical_sync
   - module: keyfleet.infisical.infisical_vault_info
@@ -57,7 +58,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Controller's vault holds the secrets of production
+- name: Fill a vault on the controller
   keyfleet.infisical.infisical_sync:
     environment: prod
     vault_path: /home/deploy/infisical/prod.vault
@@ -66,9 +67,9 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Configuration is rendered with two secrets
+- name: Render a configuration with a secret
   ansible.builtin.template:
-    src: app.conf.j2 # holds {{ lookup('keyfleet.infisical.infisical_vault', 'DB_PASSWORD') }}
+    src: app.conf.j2 # contains {{ lookup('keyfleet.infisical.infisical_vault', 'DB_PASSWORD') }}
     dest: /etc/app/app.conf
     mode: "0600"
   no_log: true
@@ -76,7 +77,7 @@ EXAMPLES = r"""
     infisical_vault_path: /home/deploy/infisical/prod.vault
     infisical_key_file: /home/deploy/infisical/prod.key
 
-- name: Several values in the order of their names
+- name: Read several values, in the order of their names
   ansible.builtin.set_fact:
     credentials: "{{ query('keyfleet.infisical.infisical_vault', 'DB_USER', 'DB_PASSWORD', vault_path=path) }}"
   no_log: true
@@ -84,7 +85,7 @@ EXAMPLES = r"""
     path: /home/deploy/infisical/prod.vault
     infisical_key_file: /home/deploy/infisical/prod.key
 
-- name: An entry that may not be there
+- name: Read an entry with a default
   ansible.builtin.debug:
     msg: "{{ lookup('keyfleet.infisical.infisical_vault', 'FEATURE_FLAG', default='off') }}"
 """
@@ -113,7 +114,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import I
 
 
 class LookupModule(InfisicalLookup):
-    """Values of entries in the order of their names, or a mapping of all."""
+    """Returns values in the order of the names, or a mapping of all."""
 
     definitions = options.VAULT
 
@@ -134,8 +135,8 @@ class LookupModule(InfisicalLookup):
         if secret is not None:
             return [secret.value]
         return self.missing(
-            f"There is no entry '{name}' in the vault {path}. Check the name (names are case-sensitive), or set "
-            "on_missing or default."
+            f"There is no entry '{name}' in the vault {path}.",
+            "Check the name (names are case-sensitive), or set on_missing or default.",
         )
 
     @staticmethod

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules that open a vault have in common: their options, the vault itself, and its entries in results."""
+"""Options and results of the modules that open a vault, and opening it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VAULT_OPTIONS: dict[str, dict[str, Any]] = {
     "passphrase_file": {"type": "path", "no_log": False},
     "state_file": {"type": "path"},
 }
-"""Which vault, with which key; the action looks these up on the controller, but for the state file."""
+"""The vault and its key. The action plugin looks these up on the controller, except for the state file."""
 
 WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     "create_key": {"type": "bool", "default": False, "no_log": False},
@@ -37,22 +37,20 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def opened(
+def open_local(
     module: InfisicalModule, state_file: str | None, *, create_key: bool = False
 ) -> tuple[Vault, StateFile, bool]:
-    """The vault that the options name, its state file, and whether its key file was made, or in check mode would be.
+    """Return the vault of the options, its state file, and whether its key file was created, also in check mode.
 
-    The state file is `state_file`, where that is given, else the one beside the vault.
-
-    The key file is made if `create_key` and the option of that name ask for it, and neither it nor the vault is there.
-    Nothing is read yet. Raises InfisicalError.
+    By default, the state file is in the directory of the vault. A key file is created if `create_key` and the option of
+    this name are true, and neither the key file nor the vault exists. Nothing is read. Raises InfisicalError.
     """
     options = module.params
     path, lock_wait = options["vault_path"], options.get("lock_wait", 30.0)
     if not path:
         raise NotGiven("vault_path", "an absolute path on the task's host")
     if not 0 <= lock_wait <= LONGEST_WAIT:
-        raise ConfigurationError("lock_wait", f"{lock_wait:g} is no number of seconds between 0 and {LONGEST_WAIT:g}.")
+        raise ConfigurationError("lock_wait", f"must be between 0 and {LONGEST_WAIT:g} seconds (got {lock_wait:g}).")
     keys = key_source(**{name: options[name] or "" for name in KEY_OPTIONS})
 
     def with_keys(used: KeySource) -> tuple[Vault, StateFile]:
@@ -62,27 +60,27 @@ def opened(
     if not create_key or not options["create_key"]:
         return vault, state, False
     if not options["key_file"]:
-        raise ConfigurationError("create_key", "makes a key file, so that it needs key_file.")
+        raise ConfigurationError("create_key", "needs key_file, the path of the key file to create.")
     if os.path.lexists(options["key_file"]):
         return vault, state, False
     if vault.exists():
         raise WrongKey(
-            f"The vault {path} is there and its key file {options['key_file']} is not. Nothing but the key that it was "
-            "made with opens it: put that one back, or move the vault away to begin anew.",
+            f"The vault {path} exists, but its key file {options['key_file']} is missing.",
+            hint="Restore the key file. If it is lost, move the vault aside and sync again.",
         )
     if module.check_mode:
-        return (*with_keys(_KeyThatWouldBeMade()), True)
+        return (*with_keys(_PlannedKey()), True)
     return vault, state, make_key_file(options["key_file"])
 
 
 def after_key(module: InfisicalModule, key_created: bool) -> AbstractContextManager[None]:
-    """`after_writing` for what comes after `opened`: its error reports the key file if that was made."""
-    made = key_created and not module.check_mode
-    return after_writing(f"The key file {module.params['key_file']} was made." if made else "", key_created=True)
+    """Let errors after `open_local` begin with the created key file, if there is one."""
+    created = key_created and not module.check_mode
+    return after_writing(f"The key file {module.params['key_file']} was created." if created else "", key_created=True)
 
 
-class _KeyThatWouldBeMade:
-    """A key for the plan of a vault that would be made with a key that would be made."""
+class _PlannedKey:
+    """A random key for check mode, in place of the key that would be created."""
 
     kind: Literal["key"] = "key"
 
@@ -90,8 +88,8 @@ class _KeyThatWouldBeMade:
         return os.urandom(KEY_BYTES)
 
 
-def described_entry(secret: Secret | None, name: str) -> dict[str, Any] | None:
-    """An entry of a vault as modules return it: everything but the value."""
+def describe_entry(secret: Secret | None, name: str) -> dict[str, Any] | None:
+    """Return an entry of a vault for a result, without its value."""
     if secret is None:
         return None
     return {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one file that knows AnsibleModule: the shared argument spec, exceptions made failures, results kept whole."""
+"""The base of all modules: shared options, errors as failures, and results without secret values."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ SHARED_OPTIONS: dict[str, dict[str, Any]] = {
     "max_wait": {"type": "float", "default": 300.0},
     "max_response_size": {"type": "float", "default": 64.0},
 }
-"""Every module takes all of them, else `module_defaults` of the action group would fail for some."""
+"""All modules have all of these, so that `module_defaults` of the action group work."""
 
 KNOWN = "_known"
-"""The argument by which an action gives its module what the controller has found out; no option, and never a value."""
+"""An internal argument: what the action plugin knows about the secret, without its value."""
 
 _MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 class InfisicalModule(AnsibleModule):
-    """An AnsibleModule that leaves by `run` alone, with results that are whole and hold no secret.
+    """An AnsibleModule that ends in `run`, with results that contain no secret and are not censored.
 
-    AnsibleModule censors every occurrence of a secret's text in a result: a secret `1` would blank counts, a secret
-    `prod` names. Results are built without values instead, so that censoring is turned off, and `invocation` is made
-    here from the options that the argument spec knows. With `shared` false, the module never talks to Infisical.
-    `known` is what the action has found out already, None if it has not.
+    AnsibleModule replaces each occurrence of a secret's text in a result: a secret `1` would change counts, a secret
+    `prod` would change names. So results are built without values, and censoring is off. With `shared` false, the
+    module does not connect to Infisical. `known` is what the action plugin knows about the secret, or None.
     """
 
     def __init__(self, argument_spec: dict[str, dict[str, Any]], *, shared: bool = True, **kwargs: Any) -> None:
         self._specification = {**(SHARED_OPTIONS if shared else {}), **argument_spec}
+        self._settings: Settings | None = None
         super().__init__(argument_spec=self._specification, supports_check_mode=True, **kwargs)
 
     def _load_params(self) -> None:
@@ -64,10 +64,7 @@ class InfisicalModule(AnsibleModule):
         self.known: dict[str, Any] | None = self.params.pop(KNOWN, None)
 
     def run(self, work: Callable[[InfisicalModule], dict[str, Any]]) -> None:
-        """Do the work and leave with its result, or with what went wrong and what was done before.
-
-        `warnings` in a result become the task's. No exception gets out.
-        """
+        """Exit with the result of `work`, or fail with its error. `warnings` of the result become the task's."""
         failure: dict[str, Any] = {}
         result: dict[str, Any] = {}
         try:
@@ -80,56 +77,53 @@ class InfisicalModule(AnsibleModule):
                 "hint": error.hint,
                 "http_status": error.status,
             }
-        except Exception as error:  # its text may hold a secret
+        except Exception as error:  # its text may contain a secret
             failure = {"msg": unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
         for text in (failure or result).pop("warnings", ()):
             self.warn(text)
-        # Outside of the handlers: fail_json adds the traceback of an exception that is being handled.
+        # Outside of the handlers, because fail_json adds the traceback of the current exception.
         if failure:
             self.fail_json(**failure)
         self.exit_json(**result)
 
     def exit_json(self, **kwargs: Any) -> None:
-        """AnsibleModule.exit_json with the result kept whole."""
-        super().exit_json(**self._whole(kwargs))
+        """Exit with an uncensored result."""
+        super().exit_json(**self._uncensor(kwargs))
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
-        """AnsibleModule.fail_json with the result kept whole; it comes here by itself with options that it refuses."""
-        super().fail_json(
-            msg, **self._whole({"conclusion": "configuration", "hint": "", "http_status": None, **kwargs})
-        )
+        """Fail with an uncensored result. AnsibleModule calls this for invalid options too."""
+        failure = {"conclusion": "configuration", "hint": "", "http_status": None, **kwargs}
+        super().fail_json(msg, **self._uncensor(failure))
 
-    def _whole(self, result: dict[str, Any]) -> dict[str, Any]:
+    def _uncensor(self, result: dict[str, Any]) -> dict[str, Any]:
         self.no_log_values: set[str] = set()
         return {"invocation": invocation(self._specification, getattr(self, "params", None) or {}), **result}
 
     def settings(self) -> Settings:
-        """The shared options, checked."""
-        return Settings.from_options(self.params)
+        """Return the validated shared options. Raises ConfigurationError."""
+        if self._settings is None:
+            self._settings = Settings.from_options(self.params)
+        return self._settings
 
     def scope(self) -> Location:
-        """The scope that the shared options name."""
+        """Return the project, environment and path of the shared options."""
         return self.settings().scope()
 
     def api(self) -> Api:
-        """The API; every wait becomes a warning of the task."""
+        """Return the API. Each wait becomes a warning of the task."""
         return connect(self.settings(), log=self.warn)
 
 
 def invocation(specification: dict[str, dict[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result shows of the arguments that an argument specification knows."""
-    return {"module_args": {name: _shown(specification[name], given[name]) for name in specification if name in given}}
+    """Return the arguments of the specification for a result, with secret ones masked."""
+    masked = {name for name in given if specification.get(name, {}).get("no_log") and given[name] is not None}
+    return {
+        "module_args": {name: _MASKED if name in masked else given[name] for name in specification if name in given}
+    }
 
 
-def _shown(option: dict[str, Any], value: Any) -> Any:
-    return _MASKED if option.get("no_log") and value is not None else value
-
-
-def described(secret: Secret | None, scope: Location, *, values: bool = False) -> dict[str, Any] | None:
-    """A secret as modules return it: everything but the value; None where the server does not tell something.
-
-    Encrypted metadata have their values only if `values` are returned.
-    """
+def describe(secret: Secret | None, scope: Location, *, values: bool = False) -> dict[str, Any] | None:
+    """Return a secret for a result, without its value, and without encrypted metadata unless `values` is true."""
     if secret is None:
         return None
     hidden = () if values else secret.encrypted_metadata
@@ -152,15 +146,15 @@ def described(secret: Secret | None, scope: Location, *, values: bool = False) -
 
 
 def summary(what: str, action: str | None, *, check: bool) -> str:
-    """What became of something, for `msg`; `action` is create, update, delete or None for nothing."""
+    """Return a message about a change; `action` is create, update, delete or None."""
     done = f"{'would be ' if check else ''}{action}d" if action else "unchanged"
     return f"{what}: {done}."
 
 
 def difference(before: Secret | None, after: Secret | None) -> dict[str, dict[str, Any]]:
-    """Two states of a secret for `--diff`: name, path and version, never the value; nothing where there is none."""
-    return {"before": _identified(before), "after": _identified(after)}
-
-
-def _identified(secret: Secret | None) -> dict[str, Any]:
-    return {} if secret is None else {"name": secret.key, "path": secret.secret_path, "version": secret.version}
+    """Return two states of a secret for `--diff`, without the value."""
+    states = {"before": before, "after": after}
+    return {
+        when: {} if secret is None else {"name": secret.key, "path": secret.secret_path, "version": secret.version}
+        for when, secret in states.items()
+    }

@@ -9,24 +9,24 @@ DOCUMENTATION = r"""
 module: infisical_folder
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
-short_description: Keep a folder in Infisical
+short_description: Manage a folder in Infisical
 description:
-  - Makes one folder of an environment present, with the folders above it, or absent.
+  - Creates a folder of an environment and its parents, or deletes the folder.
 options:
   secret_path:
     description:
-      - The path of the folder, beginning with a slash. V(/) itself is always there and cannot be managed.
+      - The path of the folder, starting with a slash. The root folder V(/) always exists and cannot be managed.
   state:
     description:
-      - Whether the folder is there.
+      - Whether the folder must exist.
     type: str
     choices: [present, absent]
     default: present
   force:
     description:
-      - Whether to delete a folder that still holds secrets or folders. All of them are deleted with it, also secrets
-        that Infisical rotates by itself, and this ends their rotation. Nothing in the folder is read before.
-      - Only used if O(state=absent).
+      - Delete the folder even if it contains secrets or folders. They are deleted too, including secrets that
+        Infisical rotates, which ends their rotation.
+      - Only used with O(state=absent).
     type: bool
     default: false
 extends_documentation_fragment:
@@ -39,12 +39,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Folder of the application is there
+- name: Create the folder of the application
   keyfleet.infisical.infisical_folder:
     environment: prod
     secret_path: /app/database
 
-- name: Folder of the old application is gone, with all its secrets
+- name: Delete the folder of the old application with all its secrets
   keyfleet.infisical.infisical_folder:
     environment: prod
     secret_path: /old-app
@@ -59,25 +59,25 @@ path:
   type: str
   sample: /app/database
 diff:
-  description: Path and state before and after.
+  description: The path and state before and after the task.
   returned: success
   type: dict
   sample:
     before: {path: /app/database, state: absent}
     after: {path: /app/database, state: present}
 conclusion:
-  description: What went wrong, in one word. The guide to errors lists all of them.
+  description: The kind of error in one word. See the guide to errors for all of them.
   returned: failure
   type: str
   sample: forbidden
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: What to do about the error. Empty if C(msg) says it all.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: The status of the server's answer, V(null) where there was none.
+  description: The HTTP status of the server's answer, V(null) without an answer.
   returned: failure
   type: int
   sample: 403
@@ -90,7 +90,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Bring the folder to the state that is wanted."""
+    """Create or delete the folder."""
     state, scope = module.params["state"], module.scope()
     remote = Remote(module.api(), scope)
     if state == "absent":

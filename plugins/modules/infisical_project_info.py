@@ -9,10 +9,11 @@ DOCUMENTATION = r"""
 module: infisical_project_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
-short_description: Tell which Infisical projects and environments can be seen
+short_description: List projects and environments of Infisical
 description:
-  - Lists the projects that the machine identity can see, with their environments, or the one that O(project_id) names.
-  - Some older servers do not list projects to machine identities. O(project_id) is required there.
+  - Lists the projects that the machine identity can access, with their environments. With O(project_id), lists only
+    this project.
+  - Some older servers do not list projects for machine identities. They need O(project_id).
 extends_documentation_fragment:
   - keyfleet.infisical.auth
   - keyfleet.infisical.scope
@@ -21,23 +22,23 @@ extends_documentation_fragment:
 options:
   environment:
     description:
-      - Not used. It is accepted so that C(module_defaults) of the action group work.
+      - Not used. Accepted for C(module_defaults) of the action group.
   secret_path:
     description:
-      - Not used. It is accepted so that C(module_defaults) of the action group work.
+      - Not used. Accepted for C(module_defaults) of the action group.
 seealso:
   - module: keyfleet.infisical.infisical_status_info
 """
 
 EXAMPLES = r"""
-- name: Projects are known
+- name: List the projects
   keyfleet.infisical.infisical_project_info:
     url: https://infisical.example.com
     client_id: "{{ my_client_id }}"
     client_secret: "{{ my_client_secret }}"
   register: infisical
 
-- name: Environments of each project
+- name: Print the environments of each project
   ansible.builtin.debug:
     msg: "{{ item.name }}: {{ item.environments | map(attribute='slug') | join(', ') }}"
   loop: "{{ infisical.projects }}"
@@ -51,51 +52,45 @@ projects:
   returned: success
   type: list
   elements: dict
+  sample:
+    - id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
+      name: Web shop
+      slug: web-shop
+      environments: [{slug: prod, name: Production}]
   contains:
     id:
-      description: The id, which is what O(project_id) of all modules takes.
-      returned: success
+      description: The id, for the option O(project_id) of all modules.
       type: str
-      sample: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
     name:
       description: The name.
-      returned: success
       type: str
-      sample: Web shop
     slug:
-      description: The slug, empty where the server does not tell it.
-      returned: success
+      description: The slug, empty if the server does not return it.
       type: str
-      sample: web-shop
     environments:
       description: The environments, in the server's order.
-      returned: success
       type: list
       elements: dict
       contains:
         slug:
-          description: The slug, which is what O(environment) of all modules takes.
-          returned: success
+          description: The slug, for the option O(environment) of all modules.
           type: str
-          sample: prod
         name:
           description: The name.
-          returned: success
           type: str
-          sample: Production
 conclusion:
-  description: What went wrong, in one word. The guide to errors lists all of them.
+  description: The kind of error in one word. See the guide to errors for all of them.
   returned: failure
   type: str
   sample: forbidden
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: What to do about the error. Empty if C(msg) says it all.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: The status of the server's answer, V(null) where there was none.
+  description: The HTTP status of the server's answer, V(null) without an answer.
   returned: failure
   type: int
   sample: 403

@@ -9,93 +9,89 @@ DOCUMENTATION = r"""
 module: infisical_secret
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
-short_description: Keep a secret in Infisical
+short_description: Manage a secret in Infisical
 description:
-  - Makes one secret of an Infisical project present, with the value that is given, or absent.
-  - The value is never shown, neither in results nor with C(--diff).
-  - A server that keeps values without outer white space is told nothing new by a value that differs in that only, so
-    that nothing is reported as changed.
-  - On a path under an approval policy the server stores nothing before somebody has approved. The result then has
+  - Creates, updates or deletes one secret of an Infisical project.
+  - The value never appears in results or with C(--diff).
+  - If the server strips white space around values, a difference in such white space is not a change.
+  - If the path has an approval policy, the server stores the change only after its approval. The result then contains
     RV(approval_pending=true).
 options:
   name:
     description:
       - The name of the secret. Names are case-sensitive.
-      - Names of more than 100 characters, and the name V(batch), need a server with batch routes.
+      - Names longer than 100 characters, and the name V(batch), need a server with batch routes.
     type: raw
     required: true
   value:
     description:
-      - The value. It must be a string. YAML turns V(0123), V(1e3), V(yes) and the like into something else, so quote
-        it.
+      - The value, which must be a string. Quote values such as V(0123), V(1e3) or V(yes), because YAML converts them.
       - Required if O(state=present).
     type: raw
   state:
     description:
-      - Whether the secret is there.
+      - Whether the secret must exist.
     type: str
     choices: [present, absent]
     default: present
   comment:
     description:
-      - A comment for whoever looks at the secret. Left as it is where not given.
+      - A comment for readers of the secret. If not set, the comment is kept.
     type: str
   tags:
     description:
-      - Slugs of tags. The secret has exactly these tags then, and V([]) takes all away. Left as they are where not
-        given.
+      - The slugs of all tags of the secret; V([]) removes all tags. If not set, the tags are kept.
       - The tags must exist in the project.
     type: list
     elements: str
   metadata:
     description:
-      - Keys and values, all of them strings. The secret has exactly these then. Left as they are where not given.
-      - Older servers keep no metadata. A warning says so.
+      - All metadata of the secret, as keys with string values. If not set, the metadata are kept.
+      - Older servers do not support metadata. The task then prints a warning.
       - A value that is encrypted in Infisical stays encrypted.
     type: dict
   encrypted_metadata:
     description:
-      - Keys of O(metadata) with values that Infisical is to keep encrypted. They are never shown.
-      - A value that is encrypted already stays so without this. To make it plain again, write O(metadata) without the
-        key first.
+      - The keys of O(metadata) whose values Infisical must encrypt. These values never appear in results.
+      - Encrypted values stay encrypted if this is not set. To decrypt one, remove its key from O(metadata) in a first
+        task and add it again in a second one.
     type: list
     elements: str
     version_added: 0.3.0
   update_value:
     description:
-      - With V(always), a stored value that differs is replaced.
-      - With V(on_create), the value is stored when the secret is created and left alone after that, which is right for
-        generated passwords.
+      - V(always) replaces a stored value that differs.
+      - V(on_create) sets the value only when the secret is created, for example for generated passwords.
     type: str
     choices: [always, on_create]
     default: always
   create_path:
     description:
-      - Whether to make the folder of O(secret_path), and those above it, where they are missing. Otherwise a missing
-        folder is an error.
+      - Create the folder of O(secret_path) and its parents if they are missing. Otherwise, a missing folder is an
+        error.
     type: bool
     default: false
   overwrite_rotated:
     description:
-      - Whether to replace or delete a secret that Infisical rotates by itself, which breaks the rotation.
-      - Without it, the task fails with RV(conclusion=guard), names the secrets and changes nothing.
+      - Allow the task to replace or delete a secret that Infisical rotates. This breaks the rotation.
+      - Otherwise, the task fails with RV(conclusion=guard) and changes nothing.
     type: bool
     default: false
     version_added: 0.3.0
   normalize_name:
     description:
-      - Whether to write O(name) in upper case, and to make every run of characters outside of C([A-Z0-9_]) one
-        underscore.
+      - Convert O(name) to upper case, and replace each run of characters outside of C([A-Z0-9_]) with one underscore.
     type: bool
     default: false
   state_file:
     description:
-      - An absolute path on the task's host, for an identity that may write secrets but not read them.
-      - The file keeps a hash of what was last written, which tells whether a value is a new one. Without it such an
-        identity writes the secret on every run.
-      - If the identity may see names (C(Describe Secret)), a comment, tags and metadata are compared too, and a value
-        that somebody else has changed is written again.
-      - One file belongs to one project, environment and path. Its directory must exist.
+      - A state file for an identity that can write secrets but not read them. An absolute path on the task's host, in
+        an existing directory.
+      - The file stores a hash of the last written value, so that an unchanged value is not written again. Without it,
+        such an identity writes the secret on each run.
+      - If the identity can see names (C(Describe Secret)), comment, tags and metadata are compared too, and values
+        changed by others are written again.
+      - Use one file for each project, environment and path.
     type: path
 extends_documentation_fragment:
   - keyfleet.infisical.auth
@@ -103,13 +99,13 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 notes:
-  - In one run of Ansible, the controller lists a folder once for all tasks that write to it, from the second such task
-    on, and at once for a task with a loop. A secret that the listing shows to be unchanged costs no request and no
-    module run on the host. A secret that differs is written without being read before.
-  - The run knows what its own tasks have written. It does not see what somebody else changes after the listing, unless
-    that conflicts with a write. The next run does.
-  - The listing is not used by tasks with C(async), nor if the controller cannot reach the server. A secret that it
-    lacks is looked for by itself before O(state=absent) reports that nothing has changed.
+  - The controller lists a folder once for all tasks of a run that write to it, starting with the second such task or
+    the first one with a loop. If the listing shows that a secret is unchanged, the task sends no request and does not
+    run the module on the host.
+  - A run knows its own changes. Changes by others after the listing are detected only if they conflict with a write;
+    otherwise, the next run detects them.
+  - Tasks with C(async), and tasks whose controller cannot reach the server, do not use the listing. If the listing
+    lacks a secret, O(state=absent) reads that secret before it reports that nothing changed.
 seealso:
   - module: keyfleet.infisical.infisical_secret_info
   - module: keyfleet.infisical.infisical_folder
@@ -118,7 +114,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: API key is stored
+- name: Store an API key
   keyfleet.infisical.infisical_secret:
     url: https://infisical.example.com
     client_id: "{{ my_client_id }}"
@@ -129,7 +125,7 @@ EXAMPLES = r"""
     value: "{{ api_key }}"
     comment: Key of the payment service
 
-- name: Secrets of the application are managed
+- name: Manage the secrets of an application
   hosts: app_servers
   module_defaults:
     group/keyfleet.infisical.infisical:
@@ -138,7 +134,7 @@ EXAMPLES = r"""
       environment: prod
       secret_path: /app
   tasks:
-    - name: Password is generated once and then left alone
+    - name: Generate a password once
       keyfleet.infisical.infisical_secret:
         name: DB_PASSWORD
         value: "{{ lookup('ansible.builtin.password', '/dev/null', length=32) }}"
@@ -147,23 +143,23 @@ EXAMPLES = r"""
       delegate_to: localhost
       run_once: true
 
-    - name: Settings are stored
+    - name: Store the settings
       keyfleet.infisical.infisical_secret:
         name: "{{ item }}"
         value: "{{ app_settings[item] }}"
         tags: [app]
-      loop: "{{ app_settings.keys() | list }}" # names alone, because Ansible shows the items of a loop
+      loop: "{{ app_settings.keys() | list }}" # only names, because Ansible prints the items of a loop
       delegate_to: localhost
       run_once: true
 
-    - name: Old key is gone
+    - name: Delete the old key
       keyfleet.infisical.infisical_secret:
         name: API_KEY_OLD
         state: absent
       delegate_to: localhost
       run_once: true
 
-    - name: Host's own key is stored by an identity that may not read
+    - name: Store a key of each host with an identity that cannot read
       keyfleet.infisical.infisical_secret:
         name: "{{ inventory_hostname }}_host_key"
         normalize_name: true
@@ -173,109 +169,98 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done, or in check mode would be. V(null) where nothing had to be.
+  description: The change, also in check mode. V(null) if nothing changed.
   returned: success
   type: str
   sample: update
 secret:
-  description: The secret as it is stored now, or in check mode would be. V(null) where it is absent.
+  description: The secret after the task, also in check mode. V(null) if it is absent.
   returned: success
   type: dict
+  sample:
+    name: DB_PASSWORD
+    version: 3
+    id: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11
+    project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
+    environment: prod
+    path: /app
+    comment: Written by Ansible
+    tags: [database]
+    metadata: {owner: platform, pin: null}
+    encrypted_metadata: [pin]
+    created_at: "2026-01-15T10:30:00.000Z"
+    updated_at: "2026-01-15T10:30:00.000Z"
   contains:
     name:
       description: The name of the secret.
-      returned: success
       type: str
-      sample: DB_PASSWORD
     version:
-      description: The version, which every write raises by one. V(0) where it is not known.
-      returned: success
+      description: The version, which increases by one with each write. V(0) if unknown.
       type: int
-      sample: 3
     id:
       description: The id of the secret.
-      returned: success
       type: str
-      sample: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11
     project_id:
       description: The id of the project.
-      returned: success
       type: str
-      sample: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
     environment:
       description: The slug of the environment.
-      returned: success
       type: str
-      sample: prod
     path:
       description: The path of the folder.
-      returned: success
       type: str
-      sample: /app
     comment:
       description: The comment.
-      returned: success
       type: str
-      sample: Written by Ansible
     tags:
-      description: The slugs of the tags, V(null) where the server does not tell them.
-      returned: success
+      description: The slugs of the tags, V(null) if the server does not return them.
       type: list
       elements: str
-      sample: [database]
     metadata:
       description:
-        - The metadata, V(null) where the server does not keep any.
-        - A value that is encrypted in Infisical is V(null).
-      returned: success
+        - The metadata, V(null) if the server does not support metadata.
+        - Values that are encrypted in Infisical are V(null).
       type: dict
-      sample: {owner: platform, pin: null}
     encrypted_metadata:
-      description: The keys of RV(secret.metadata) with values that are encrypted in Infisical.
-      returned: success
+      description: The keys of RV(secret.metadata) whose values are encrypted in Infisical.
       type: list
       elements: str
-      sample: [pin]
     created_at:
-      description: When the secret was created, as the server says it.
-      returned: success
+      description: When the secret was created.
       type: str
-      sample: "2026-01-15T10:30:00.000Z"
     updated_at:
-      description: When the secret was last written, as the server says it.
-      returned: success
+      description: When the secret was last written.
       type: str
-      sample: "2026-01-15T10:30:00.000Z"
 approval_pending:
-  description: Whether the change waits for an approval in Infisical. Nothing is stored yet then.
+  description: Whether the change waits for an approval in Infisical. Until then, nothing is stored.
   returned: success
   type: bool
   sample: false
 approval_id:
-  description: The id of the approval request, V(null) where there is none.
+  description: The id of the approval request, V(null) without one.
   returned: success
   type: str
   sample: 5b9f9f6e-3f2b-4c39-8f07-0d2b1c4e6a11
 diff:
-  description: Name, path and version before and after. Empty where the secret is not there.
+  description: The name, path and version before and after the task. Empty if the secret does not exist.
   returned: success
   type: dict
   sample:
     before: {name: DB_PASSWORD, path: /app, version: 2}
     after: {name: DB_PASSWORD, path: /app, version: 3}
 conclusion:
-  description: What went wrong, in one word. The guide to errors lists all of them.
+  description: The kind of error in one word. See the guide to errors for all of them.
   returned: failure
   type: str
   sample: forbidden
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: What to do about the error. Empty if C(msg) says it all.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: The status of the server's answer, V(null) where there was none.
+  description: The HTTP status of the server's answer, V(null) without an answer.
   returned: failure
   type: int
   sample: 403
@@ -297,7 +282,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
     InfisicalModule,
-    described,
+    describe,
     difference,
     summary,
 )
@@ -323,8 +308,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 REQUIRED_IF = [("state", "present", ("value",))]
 
 
-def desired_secret(options: Mapping[str, Any]) -> Secret:
-    """The secret that the options describe; its value is None if it is to be absent. Raises ConfigurationError."""
+def build_desired(options: Mapping[str, Any]) -> Secret:
+    """Return the desired secret, without a value if it must be absent. Raises ConfigurationError."""
     name = check_name(options["name"])
     if options["normalize_name"]:
         name = normalize_name(name)
@@ -344,7 +329,7 @@ def desired_secret(options: Mapping[str, Any]) -> Secret:
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Bring the secret to its desired state."""
     options, scope = module.params, module.scope()
-    desired = desired_secret(options)
+    desired = build_desired(options)
     known = None if module.known is None else Known.from_row(module.known["secret"])
     state = StateFile(options["state_file"], scope, module.warn) if options["state_file"] else None
     remote = Remote(
@@ -358,15 +343,15 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         report = remote.remove(desired.key, check=module.check_mode, known=known)
     else:
         report = remote.put(desired, update_value=options["update_value"], check=module.check_mode, known=known)
-    return result_of(report, scope, desired.key, check=module.check_mode)
+    return build_result(report, scope, desired.key, check=module.check_mode)
 
 
-def result_of(report: Report, scope: Location, name: str, *, check: bool) -> dict[str, Any]:
-    """The task's result; its `warnings` are to be shown."""
+def build_result(report: Report, scope: Location, name: str, *, check: bool) -> dict[str, Any]:
+    """Return the result of the task."""
     return {
         "changed": report.action is not None,
         "action": report.action,
-        "secret": described(report.after, scope),
+        "secret": describe(report.after, scope),
         "approval_pending": bool(report.approval_id),
         "approval_id": report.approval_id or None,
         "msg": summary(f"Secret {name}", report.action, check=check),

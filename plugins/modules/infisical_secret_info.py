@@ -9,43 +9,42 @@ DOCUMENTATION = r"""
 module: infisical_secret_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
-short_description: Tell which secrets Infisical has
+short_description: List secrets of Infisical
 description:
   - Lists the secrets of a folder of an Infisical project, or one of them, with version, path, comment, tags and
     metadata.
-  - Values are read on request only, with O(read_values=true). The output of the task is hidden then, and a registered
-    variable holds them.
+  - Values are returned only with O(read_values=true). Ansible then hides the output of the task, but a registered
+    variable contains the values.
 options:
   name:
     description:
-      - The name of one secret. Without it, all are listed.
-      - A name that does not exist is an empty list, not an error.
+      - The name of one secret. If not set, all secrets are listed.
+      - A name that does not exist returns an empty list and is not an error.
     type: raw
   recursive:
     description:
-      - Whether to list the folders below O(secret_path) too. A name may come once for each folder then.
+      - Include the folders below O(secret_path). A name can then occur once in each folder.
     type: bool
     default: false
   include_imports:
     description:
-      - Whether to list what the folder imports from other folders too. The path and environment of an imported secret
-        are those of the folder that it comes from.
-      - A secret of the folder itself comes before an imported one of the same name, and of several imports the last
-        one comes first. With O(recursive=true), all of them are listed.
+      - Include secrets that the folder imports. They have the path and environment of the folder that contains them.
+      - If a name occurs more than once, the folder's own secret takes precedence, followed by the last import. With
+        O(recursive=true), all of them are listed.
     type: bool
     default: false
   expand_references:
     description:
-      - Whether the server replaces references such as V(${OTHER_SECRET}) in values with what they refer to. A reference
-        to something that does not exist becomes empty then.
-      - Servers of late 2026 leave such a reference as it is, which is warned of. A text of several lines that arrives
-        quoted, because of its multi-line encoding in Infisical, is restored with a warning.
+      - Let the server replace references such as V(${OTHER_SECRET}) in values. A reference to a missing secret becomes
+        empty.
+      - Servers of late 2026 keep such a reference, and the task prints a warning. If such a server returns a multi-line
+        value in quotes, the quotes are removed with a warning.
     type: bool
     default: false
   read_values:
     description:
-      - Whether to read the values too, those of encrypted metadata among them.
-      - Newer servers are otherwise asked not to send them. Older ones send them all the same, and they are dropped.
+      - Return the values, including the values of encrypted metadata.
+      - Otherwise, newer servers do not send values, and the values from older servers are discarded.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -57,7 +56,7 @@ attributes:
   async:
     support: partial
     details:
-      - O(read_values=true) is refused, because Ansible would keep the values in a file that other users can read.
+      - O(read_values=true) is refused, because Ansible would store the values in a file that other users can read.
 seealso:
   - module: keyfleet.infisical.infisical_secret
   - plugin: keyfleet.infisical.infisical_secret
@@ -66,21 +65,21 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Secrets of the application are known
+- name: List the secrets of the application
   keyfleet.infisical.infisical_secret_info:
     environment: prod
     secret_path: /app
     recursive: true
   register: app_secrets
 
-- name: Each secret's path, name and version
+- name: Print path, name and version of each secret
   ansible.builtin.debug:
     msg: "{{ item.path }} {{ item.name }} version {{ item.version }}"
   loop: "{{ app_secrets.secrets }}"
   loop_control:
     label: "{{ item.name }}"
 
-- name: Certificate is read once for all hosts
+- name: Read a certificate once for all hosts
   keyfleet.infisical.infisical_secret_info:
     environment: prod
     name: TLS_CERTIFICATE
@@ -89,12 +88,12 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Certificate is in place
+- name: Install the certificate
   ansible.builtin.copy:
     content: "{{ certificate.secrets[0].value }}"
     dest: /etc/ssl/certs/app.pem
     mode: "0644"
-  no_log: true # else --diff shows it
+  no_log: true # otherwise, --diff prints it
 """
 
 RETURN = r"""
@@ -103,94 +102,81 @@ secrets:
   returned: success
   type: list
   elements: dict
+  sample:
+    - name: DB_PASSWORD
+      version: 3
+      id: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11
+      project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
+      environment: prod
+      path: /app
+      comment: Written by Ansible
+      tags: [database]
+      metadata: {owner: platform, pin: null}
+      encrypted_metadata: [pin]
+      created_at: "2026-01-15T10:30:00.000Z"
+      updated_at: "2026-01-15T10:30:00.000Z"
   contains:
     name:
       description: The name of the secret.
-      returned: success
       type: str
-      sample: DB_PASSWORD
     version:
-      description: The version, which every write raises by one. V(0) where it is not known.
-      returned: success
+      description: The version, which increases by one with each write. V(0) if unknown.
       type: int
-      sample: 3
     id:
       description: The id of the secret.
-      returned: success
       type: str
-      sample: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11
     project_id:
       description: The id of the project.
-      returned: success
       type: str
-      sample: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
     environment:
       description: The slug of the environment.
-      returned: success
       type: str
-      sample: prod
     path:
       description: The path of the folder.
-      returned: success
       type: str
-      sample: /app
     comment:
       description: The comment.
-      returned: success
       type: str
-      sample: Written by Ansible
     tags:
-      description: The slugs of the tags, V(null) where the server does not tell them.
-      returned: success
+      description: The slugs of the tags, V(null) if the server does not return them.
       type: list
       elements: str
-      sample: [database]
     metadata:
       description:
-        - The metadata, V(null) where the server does not keep any.
-        - A value that is encrypted in Infisical is V(null) unless O(read_values=true).
-      returned: success
+        - The metadata, V(null) if the server does not support metadata.
+        - Values that are encrypted in Infisical are V(null) unless O(read_values=true).
       type: dict
-      sample: {owner: platform, pin: null}
     encrypted_metadata:
-      description: The keys of RV(secrets[].metadata) with values that are encrypted in Infisical.
-      returned: success
+      description: The keys of RV(secrets[].metadata) whose values are encrypted in Infisical.
       type: list
       elements: str
-      sample: [pin]
     created_at:
-      description: When the secret was created, as the server says it.
-      returned: success
+      description: When the secret was created.
       type: str
-      sample: "2026-01-15T10:30:00.000Z"
     updated_at:
-      description: When the secret was last written, as the server says it.
-      returned: success
+      description: When the secret was last written.
       type: str
-      sample: "2026-01-15T10:30:00.000Z"
     value:
-      description: The value, V(null) where the server hides it from this identity.
+      description: The value, V(null) if the server hides it from this identity.
       returned: if O(read_values=true)
       type: str
-      sample: correct horse battery staple
     value_hidden:
       description: Whether the server hides the value from this identity.
       returned: if O(read_values=true)
       type: bool
-      sample: false
 conclusion:
-  description: What went wrong, in one word. The guide to errors lists all of them.
+  description: The kind of error in one word. See the guide to errors for all of them.
   returned: failure
   type: str
   sample: forbidden
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: What to do about the error. Empty if C(msg) says it all.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: The status of the server's answer, V(null) where there was none.
+  description: The HTTP status of the server's answer, V(null) without an answer.
   returned: failure
   type: int
   sample: 403
@@ -200,7 +186,7 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_name, pluralize
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, described
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, describe
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -218,7 +204,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     secrets = []
     for secret in overview.secrets:
         values = {"value": secret.value, "value_hidden": secret.hidden} if options["read_values"] else {}
-        secrets.append({**(described(secret, scope, values=options["read_values"]) or {}), **values})
+        secrets.append({**(describe(secret, scope, values=options["read_values"]) or {}), **values})
     return {"changed": False, "secrets": secrets, "msg": f"{pluralize(len(secrets), 'secret')} in {scope}."}
 
 

@@ -9,12 +9,12 @@ DOCUMENTATION = r"""
 module: infisical_status_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
-short_description: Tell whether Infisical answers and accepts the login
+short_description: Check the connection and the login to Infisical
 description:
-  - Asks the server for its status, then logs in. With O(auth_method=token) the token is tried instead.
-  - It reports and does not fail, whatever it finds. Use C(failed_when) to fail.
-  - An attempt that is worth repeating is repeated once, after the wait that the options say. Set O(connection_wait),
-    O(server_error_wait) and O(rate_limit_wait) low for a quick answer.
+  - Requests the status of the server and logs in. With O(auth_method=token), checks the token instead.
+  - The task reports errors in its result and does not fail. Use C(failed_when) to make it fail.
+  - A request that fails for a temporary reason is repeated once. For a quick answer, set low values for
+    O(connection_wait), O(server_error_wait) and O(rate_limit_wait).
 extends_documentation_fragment:
   - keyfleet.infisical.auth
   - keyfleet.infisical.scope
@@ -23,24 +23,24 @@ extends_documentation_fragment:
 options:
   project_id:
     description:
-      - Only used to try a token with. It is accepted so that C(module_defaults) of the action group work.
+      - A project to check a token with. Otherwise not used, but accepted for C(module_defaults) of the action group.
   environment:
     description:
-      - Not used. It is accepted so that C(module_defaults) of the action group work.
+      - Not used. Accepted for C(module_defaults) of the action group.
   secret_path:
     description:
-      - Not used. It is accepted so that C(module_defaults) of the action group work.
+      - Not used. Accepted for C(module_defaults) of the action group.
 seealso:
   - module: keyfleet.infisical.infisical_project_info
 """
 
 EXAMPLES = r"""
-- name: Infisical answers, and the login is accepted
+- name: Check the login to Infisical
   keyfleet.infisical.infisical_status_info:
   register: infisical
   failed_when: not infisical.login_accepted
 
-- name: Infisical is up again after maintenance
+- name: Wait until Infisical is available after maintenance
   keyfleet.infisical.infisical_status_info:
     connection_wait: 0
     server_error_wait: 0
@@ -52,43 +52,43 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reachable:
-  description: Whether an Infisical has answered at RV(api_url) and said that it is up.
+  description: Whether an Infisical server at RV(api_url) has reported that it is available.
   returned: success
   type: bool
   sample: true
 status_message:
-  description: What the server says of itself, empty where it was not reached.
+  description: The status message of the server, empty if it was not reached.
   returned: success
   type: str
   sample: Ok
 login_accepted:
-  description: Whether the server has accepted the login, or the token.
+  description: Whether the server accepted the login or the token.
   returned: success
   type: bool
   sample: true
 api_url:
-  description: The address that was tried, empty where O(url) is missing or wrong.
+  description: The address of the request, empty if O(url) is missing or invalid.
   returned: success
   type: str
   sample: https://infisical.example.com
 conclusion:
-  description: What is wrong, in one word. V(null) where all is well. The guide to errors lists all of them.
+  description: The kind of error in one word, V(null) without an error. See the guide to errors for all of them.
   returned: always
   type: str
   sample: credentials_rejected
 http_status:
-  description: The status of the answer that RV(conclusion) is drawn from, V(null) where there was none.
+  description: The HTTP status of the answer that RV(conclusion) is based on, V(null) without an answer.
   returned: always
   type: int
   sample: 401
 msg:
-  description: The same as RV(message), or a sentence that all is well. It is what a task with C(failed_when) prints.
+  description: The same as RV(message), or a success message. A task with C(failed_when) prints it.
   returned: always
   type: str
   sample: https://infisical.example.com is up and has accepted the login.
   version_added: 0.3.0
 message:
-  description: What was tried, what came back and what to do. Empty where all is well.
+  description: The error and its remedy, empty without an error.
   returned: success
   type: str
   sample: ""
@@ -101,7 +101,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Report how far one gets."""
+    """Check the connection and the login."""
     found = probe(module.params, log=module.warn)
     return {
         "changed": False,
@@ -109,7 +109,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "status_message": found.status_message,
         "login_accepted": found.login_accepted,
         "api_url": found.api_url,
-        "conclusion": None if found.conclusion is None else found.conclusion,
+        "conclusion": found.conclusion,
         "http_status": found.http_status,
         "message": found.problem,
         "msg": found.problem or f"{found.api_url} is up and has accepted the login.",

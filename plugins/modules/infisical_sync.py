@@ -359,7 +359,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault imp
     VAULT_OPTIONS,
     WRITE_OPTIONS,
     after_key,
-    opened,
+    open_local,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
@@ -419,7 +419,7 @@ def pull_secrets(module: InfisicalModule) -> dict[str, Any]:
         precedence=tuple(options["precedence"]),
         **{name: options[name] for name in PULL_OPTIONS},
     )
-    vault, state, key_created = opened(module, options["state_file"], create_key=True)
+    vault, state, key_created = open_local(module, options["state_file"], create_key=True)
     with after_key(module, key_created):
         outcome = pull(module.api(), vault, state, job, check=module.check_mode, lock_wait=options["lock_wait"])
     return {
@@ -454,7 +454,7 @@ def push_secrets(module: InfisicalModule) -> dict[str, Any]:
     vault, vault_state = None, None
     if options["from_vault"] or options["state_hash"] == HMAC:
         # A push has its own state file, not the vault's.
-        vault, vault_state, _key_created = opened(module, None)
+        vault, vault_state, _key_created = open_local(module, None)
     if options["source_file"] is not None:
         source = read_source(options["source_file"])
     elif options["secrets"] is not None:

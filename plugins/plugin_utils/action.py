@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all our modules do on the controller: resolve the options, share the run's login, hide what is secret."""
+"""The base of all action plugins: resolves the options, shares the run's login, and hides secret values."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache
 
 _GROUP = "group/keyfleet.infisical.infisical"
-"""Under which name `module_defaults` holds what is set for our action group."""
+"""The key of our action group in `module_defaults`."""
 
 
 class InfisicalAction(ActionBase):
-    """Runs the module of the same name with the options that the controller knows.
+    """Runs the module of the same name with the resolved options.
 
-    Check mode, diff, become, async and delegation go through untouched.
+    Check mode, diff, become, async and delegation work as in any module.
     """
 
     _supports_check_mode = True
     _supports_async = True
 
     writes = False
-    """Whether the module writes to Infisical, so that what lookups of this run have cached is stale after it."""
+    """Whether the module writes to Infisical and makes the cached listings of this run stale."""
     shared = True
-    """Whether the module takes the shared options."""
+    """Whether the module has the shared options."""
     hands_over = False
-    """Whether the module gets the client id and secret themselves, because the host is to log in by itself later."""
+    """Whether the module gets the client id and secret, because the host logs in by itself later."""
     vault = False
-    """Whether the module takes the options of a vault, which are looked up on the controller too."""
+    """Whether the module has the options of a vault."""
     values_option = ""
-    """The option that makes the module return values, which are then hidden from the output."""
+    """The option that makes the module return values. The output is then hidden."""
     texts: tuple[str, ...] = ()
-    """Own options that must be strings, checked here because JSON makes a string of a date on the way to the module."""
+    """Own options that must be strings. JSON would convert a date to a string on the way to the module."""
     mappings: tuple[str, ...] = ()
-    """Own options that must be mappings to strings, checked here for the same reason."""
+    """Own options that must be mappings to strings."""
 
     own: options.Definitions
-    """The module's own options as they are documented: each module's action sets them."""
+    """The documented options of the module, except the shared ones."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Read the documentation of the module of the same name once for a run."""
+        """Read the documentation of the module of the same name once for each run."""
         super().__init_subclass__(**kwargs)
-        cls.own = options.documented(cls.__module__.rpartition(".")[2])
+        cls.own = options.load_definitions(cls.__module__.rpartition(".")[2])
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -76,33 +76,35 @@ class InfisicalAction(ActionBase):
             }
         except AnsibleError:
             raise
-        except Exception as error:  # its text may hold a secret
+        except Exception as error:  # its text may contain a secret
             problem = {"msg": unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
         if problem:
-            result.update(self.refusal(problem))
+            result.update(self.build_failure(problem))
         return result
 
-    def refusal(self, problem: dict[str, Any]) -> dict[str, Any]:
-        """The result where the module was not reached: `problem` has `msg`, `conclusion` and `http_status`, and
-        what was done before it."""
+    def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
+        """Return the result for an error on the controller.
+
+        `problem` contains `msg`, `conclusion`, `hint`, `http_status` and the changes before the error.
+        """
         return {"failed": True, **problem}
 
     def connects(self, arguments: dict[str, Any]) -> bool:
-        """Whether the module talks to Infisical when it has these arguments; else nobody logs in for it."""
+        """Whether the module connects to Infisical with these arguments."""
         return self.shared
 
     def is_writing(self, arguments: dict[str, Any]) -> bool:
-        """Whether the module writes to Infisical when it has these arguments."""
+        """Whether the module writes to Infisical with these arguments."""
         return self.writes
 
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        arguments = self._checked()
+        arguments = self._check_arguments()
         if self.vault:
             arguments.update(options.resolve(arguments, task_vars, self._templar.template, options.VAULT))
         wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
         self._refuse_shown_values(arguments, wrap_async)
         if not self.connects(arguments):
-            # What module_defaults set for the others of the group stays here, a client secret above all.
+            # Shared options from module_defaults, such as a client secret, stay on the controller.
             own = {name: value for name, value in arguments.items() if not (self.shared and name in options.NAMES)}
             return self._execute(own, task_vars, wrap_async)
         shared = options.resolve(arguments, task_vars, self._templar.template)
@@ -115,7 +117,7 @@ class InfisicalAction(ActionBase):
     def _execute_shared(
         self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
     ) -> dict[str, Any]:
-        """Run the module with what the run shares, and make stale what it shares if the module writes."""
+        """Run the module with the run's login, and make the cached listings stale if it writes."""
         try:
             return self._execute_with_token(arguments, settings, task_vars, wrap_async)
         finally:  # also after a timeout or a lost connection: something may have been written
@@ -123,16 +125,16 @@ class InfisicalAction(ActionBase):
                 run_cache.forget(settings.project_id, volatile_for=float(self._task.async_val) if wrap_async else 0.0)
 
     def _arguments(self) -> dict[str, Any]:
-        """The task's arguments, without what `module_defaults` of our action group set for other modules of it."""
+        """Return the task's arguments without those that `module_defaults` set for other modules of the group."""
         given = dict(self._task.args)
         defaults = {name for each in self._task.module_defaults or () for name in each.get(_GROUP) or ()}
         foreign = defaults & set(given) - set(self.own) - (options.NAMES if self.shared else frozenset())
         if foreign:
-            foreign &= {name for path in options.MODULES.glob("*.py") for name in options.documented(path.stem)}
+            foreign &= {name for path in options.MODULES.glob("*.py") for name in options.load_definitions(path.stem)}
         return {name: value for name, value in given.items() if name not in foreign}
 
-    def _checked(self) -> dict[str, Any]:
-        """The task's arguments, with those that must be text made sure of."""
+    def _check_arguments(self) -> dict[str, Any]:
+        """Return the task's arguments after a check of their types."""
         own = self._arguments()
         options.check_types(own, self.own)
         for name in self.texts:
@@ -143,14 +145,11 @@ class InfisicalAction(ActionBase):
                 own[name] = options.as_texts(name, own[name])
         return own
 
-    def checked_options(self, specification: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """The task's own arguments, of the types of an argument specification, for an action that has no module to run.
-
-        Raises ConfigurationError.
-        """
+    def validate_options(self, specification: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Return the task's own arguments with the types of a specification, for an action plugin without a module."""
         own = {name: value for name, value in self._arguments().items() if not (self.shared and name in options.NAMES)}
         options.check_types(own, self.own)
-        # Not copied and looked through, because it may be large.
+        # Raw values may be large, so they are neither copied nor searched.
         raw = {name: own.pop(name) for name in list(own) if specification.get(name, {}).get("type") == "raw"}
         typed = {name: {**one, "required": False} if name in raw else one for name, one in specification.items()}
         checked = ArgumentSpecValidator(typed).validate(own)
@@ -159,7 +158,7 @@ class InfisicalAction(ActionBase):
         return {**checked.validated_parameters, **raw}
 
     def controller_path(self, path: str) -> str:
-        """A path on the controller; one that is relative begins at the playbook's folder."""
+        """Return an absolute path on the controller. Relative paths start in the folder of the playbook."""
         return str(self._loader.path_dwim(os.path.expanduser(path)))
 
     def _execute_with_token(
@@ -167,9 +166,9 @@ class InfisicalAction(ActionBase):
     ) -> dict[str, Any]:
         """Run the module with the run's token, so that the credentials stay on the controller.
 
-        They go to the host only where the controller has no way to the server. If the token is rejected, the module
-        runs once more with another one, and never with the credentials: whether it was rejected is the host's word,
-        which must not be enough to get them.
+        The host gets the credentials only if the controller cannot reach the server. If the host reports a rejected
+        token, the module runs again with another token, but never with the credentials: a compromised host could
+        report anything.
         """
         cache = run_cache.RunCache(settings)
         token = cache.token()
@@ -191,17 +190,18 @@ class InfisicalAction(ActionBase):
         if wrap_async and self._returns_values(arguments):
             raise ConfigurationError(
                 self.values_option,
-                "values cannot be hidden in a task with async: Ansible keeps what it returns in a file that others on "
-                "the host can read, and async_status shows it. Run the task without async.",
+                "values cannot be hidden in a task with async, because Ansible stores the result in a file that other "
+                "users can read.",
+                hint="Run the task without async.",
             )
 
     def _returns_values(self, arguments: Mapping[str, Any]) -> bool:
         return bool(self.values_option) and boolean(arguments.get(self.values_option, False), strict=False)
 
     def _parse_returned_data(self, res: dict[str, Any], *profile: Any) -> dict[str, Any]:
-        """As ActionBase does it, which however prints what follows a module's result in a warning."""
+        """Parse the result as ActionBase does, but without its warning that quotes output after the result."""
         if self._returns_values(self._task.args):
-            with contextlib.suppress(ValueError):  # without a result, the next step decides what is shown
+            with contextlib.suppress(ValueError):  # without a result, _without_values hides the output
                 res = {**res, "stdout": _filter_non_json_lines(res.get("stdout", ""), objects_only=True)[0]}
         parsed: dict[str, Any] = super()._parse_returned_data(res, *profile)
         return parsed
@@ -209,8 +209,8 @@ class InfisicalAction(ActionBase):
     def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
         returns_values = self._returns_values(arguments)
         if returns_values:
-            # The ssh connection prints what a module returned at -vvv, unless its play context forbids it. That is a
-            # copy made for this task alone.
+            # At -vvv, the ssh connection prints the result of a module, unless its play context, a copy for this task,
+            # has no_log.
             self._connection._play_context.no_log = True
         result: dict[str, Any] = self._execute_module(
             module_name=self._task.resolved_action or self._task.action,
@@ -233,9 +233,9 @@ _OF_FAILURES = ("failed", "changed", "msg", "conclusion", "hint", "http_status",
 
 
 def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
-    """The failure of a module that may return values, made of what cannot hold one.
+    """Return the failure of a module that returns values, without values.
 
-    A failure that the module has not reported itself holds its output, and so perhaps every value.
+    A failure that the module did not report itself contains its output, and possibly values.
     """
     conclusion = str(result.get("conclusion"))
     if error_class(conclusion).conclusion == conclusion and not {"module_stdout", "module_stderr"} & set(result):
@@ -244,8 +244,8 @@ def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
     ended = f" (exit code {code})" if isinstance(code, int) else ""
     return {
         "failed": True,
-        "msg": f"The output of the module is not a valid result{ended}. It is hidden, because it may hold values. Run "
-        f"the task with {option}: false to see the output.",
+        "msg": f"The output of the module is not a valid result{ended}. It is hidden, because it may contain values. "
+        f"Run the task with {option}: false to see the output.",
         "conclusion": "unexpected",
         "hint": f"Run the task with {option}: false to see the output.",
         "http_status": None,

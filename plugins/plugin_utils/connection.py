@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's way to Infisical: one login for all processes of a run, and what they read for its cache."""
+"""The controller's connection to Infisical: one login for all processes of a run, and reading for the run cache."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Callable
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Login, Token, method_for
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, merged
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    ScopeMissing,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ScopeMissing
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Merged, Settings
 
 if TYPE_CHECKING:
@@ -21,69 +19,69 @@ if TYPE_CHECKING:
         TokenSource,
         Transport,
     )
-    from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import SealedFiles
+    from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import SealedFiles
 
 
-def connected(settings: Settings, kept: SealedFiles, log: Callable[[str], None] | None) -> Api:
-    """The API with the run's login. Raises ConfigurationError."""
+def connect_shared(settings: Settings, shared: SealedFiles, log: Callable[[str], None] | None) -> Api:
+    """Return the API with the run's login. Raises ConfigurationError."""
 
     def login(transport: Transport) -> TokenSource:
-        return Login(transport) if settings.auth_method == "token" else _SharedLogin(kept, transport)
+        return Login(transport) if settings.auth_method == "token" else _SharedLogin(shared, transport)
 
     return connect(settings, tokens=login, log=log)
 
 
 def read_all(api: Api, scope: Location, **reading: bool) -> Merged:
-    """All secrets of a scope by name, as `Remote.listing` gives them. Raises InfisicalError."""
+    """Return all secrets of a folder by name, as `Remote.listing` does."""
     return merged(Remote(api, scope).listing(**reading))
 
 
 def read_one(api: Api, scope: Location, key: str, **reading: bool) -> Merged:
-    """One secret by name, as `Remote.find` gives it. Raises InfisicalError."""
+    """Return one secret by name, as `Remote.find` does."""
     remote = Remote(api, scope)
     found = remote.find(key, **reading)
     return Merged({} if found is None else {key: found}, tuple(remote.warnings))
 
 
 def read_stored(api: Api, scope: Location) -> Merged:
-    """All secrets of a folder as they are stored. A folder that does not exist has none. Raises InfisicalError."""
+    """Return all secrets of a folder as they are stored, without any for a missing folder."""
     try:
         return merged(Remote(api, scope).stored(explain=False))
     except ScopeMissing:
-        return Merged({})  # older servers answer so
+        return Merged({})  # the answer of older servers to a missing folder
 
 
 class _SharedLogin:
-    """The token of a run: the first process that needs one logs in, the others wait for it and take the same."""
+    """The token of a run: the first process that needs one logs in, and the others wait for it."""
 
-    def __init__(self, kept: SealedFiles, transport: Transport) -> None:
-        self._kept = kept
+    def __init__(self, shared: SealedFiles, transport: Transport) -> None:
+        self._shared = shared
         self._transport = transport
         self._method = method_for(transport.settings)
         self._token: Token | None = None
 
     def current(self) -> str:
-        """The token to use now."""
+        """Return a usable token."""
         if self._token is None or not self._token.usable(self._transport.clock.time()):
-            self._token = self._kept.once("token", self._held, self._log_in)
+            self._token = self._shared.once("token", self._find, self._log_in)
         return self._token.value
 
     def renew(self, rejected: str) -> str | None:
-        """Another token: one that another process has got meanwhile, else a new one."""
+        """Return a token other than `rejected`, from another process or from a new login."""
 
-        def held() -> Token | None:
-            token = self._held()
+        def find() -> Token | None:
+            token = self._find()
             return None if token is None or token.value == rejected else token
 
-        self._token = self._kept.once("token", held, self._log_in)
+        self._token = self._shared.once("token", find, self._log_in)
         return self._token.value
 
-    def _held(self) -> Token | None:
-        entry = self._kept.recall("token")
+    def _find(self) -> Token | None:
+        entry = self._shared.recall("token")
         token = None if entry is None else Token(entry["value"], entry["expires_at"])
         return token if token is not None and token.usable(self._transport.clock.time()) else None
 
     def _log_in(self) -> Token:
         token = self._method.authenticate(self._transport)
-        self._kept.note("token", asdict(token))
+        self._shared.note("token", asdict(token))
         return token

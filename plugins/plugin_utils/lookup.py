@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all our lookups do: resolve the options, refuse unknown ones, and give values exactly as they are."""
+"""The base of all lookups: resolves and checks the options, and returns exact values."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ except ImportError:
 
 
 class InfisicalLookup(LookupBase):
-    """A lookup whose `find` does the work; `self.shared` holds its `definitions` that are set, by name.
+    """A lookup implemented by `find`.
 
-    They are the options that are looked up in variables, the environment and ansible.cfg too, and have the names of
-    the same options of the modules. The lookup's own ones come by `get_option`; `on_missing` and `default` are among
-    them.
+    `self.shared` contains the options of `definitions`, by name, which can be set by variables, the environment and
+    ansible.cfg too. Other options, such as `on_missing` and `default`, are read with `get_option`.
     """
 
     definitions: options.Definitions = options.SHARED
@@ -41,66 +40,64 @@ class InfisicalLookup(LookupBase):
         problem = ""
         found: list[Any] = []
         try:
-            kwargs.pop("wantlist", None)  # ansible-core 2.18 hands it on where the lookup is used as `with_…`
+            kwargs.pop("wantlist", None)  # passed by ansible-core 2.18 for `with_…`
             self._check_names(kwargs)
             self.shared = options.resolve(kwargs, variables or {}, self._templar.template, self.definitions)
-            # With defaults, or Ansible would look the others up once more, and refuse one that is set to nothing.
+            # With defaults, because Ansible would look up missing options again, and refuse an empty one.
             defaults = {name: definition.get("default") for name, definition in self.definitions.items()}
             self.set_options(direct={**defaults, **kwargs, **self.shared, **self._own(kwargs)})
             names = [options.as_text("_terms", term) for term in self._flatten(terms)]
-            # An empty list of names, as a variable may hold it, asks for nothing; no terms at all ask for everything.
+            # An empty list of names, for example from a variable, returns nothing. No terms at all return everything.
             found = [_exact(value) for value in self.find(names)] if names or not terms else []
         except NotGiven as error:
             problem = str(error.of_lookup())
         except InfisicalError as error:
             problem = str(error)
-        except (AnsibleError, UndefinedError):  # the latter on ansible-core 2.18, for a variable that does not exist
+        except (AnsibleError, UndefinedError):  # UndefinedError on ansible-core 2.18, for an undefined variable
             raise
-        except Exception as error:  # its text may hold a secret
+        except Exception as error:  # its text may contain a secret
             problem = unexpected(error)
-        # Outside of the handlers, so that the first exception does not hang on this one.
+        # Outside of the handlers, so that the error has no cause with a secret.
         if problem:
             raise AnsibleLookupError(problem)
         return found
 
     def find(self, terms: list[Any]) -> list[Any]:
-        """What the lookup returns for its terms. May raise InfisicalError."""
+        """Return the result for the terms. May raise InfisicalError."""
         raise NotImplementedError
 
-    def missing(self, problem: str) -> list[Any]:
-        """What stands in place of a name that does not exist, as the options `default` and `on_missing` want it.
-
-        Raises InfisicalError with `problem`, where that is what they want.
-        """
+    def missing(self, problem: str, hint: str) -> list[Any]:
+        """Return the result for a missing name, or raise SecretMissing, according to `default` and `on_missing`."""
         default = self.get_option("default")
         if default is not None:
             return [default]
         if self.get_option("on_missing") == "error":
-            raise SecretMissing(problem, hint="")
+            raise SecretMissing(problem, hint=hint)
         if self.get_option("on_missing") == "warn":
-            self.warn(problem)
+            self.warn(f"{problem} {hint}")
         return []
 
     def warn(self, text: str) -> None:
-        """Tell whoever runs the playbook."""
+        """Print a warning."""
         Display().warning(text)
 
     def log(self, text: str) -> None:
-        """Tell whoever runs the playbook why it takes so long."""
+        """Print a message at verbosity 1, such as the reason for a wait."""
         Display().v(text)
 
     def _own(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The lookup's own options, checked: Ansible would take any text for a boolean `false`."""
-        definitions = self.option_definitions
-        checked = (
-            set(given) - set(self.definitions) - {name for name in given if definitions[name].get("type") == "raw"}
-        )
-        return {name: options.converted(name, definitions[name], given[name]) for name in checked}
+        """Return the lookup's own options, converted here because Ansible reads any text as a boolean `false`."""
+        definitions = {name: self.option_definitions[name] for name in given if name not in self.definitions}
+        return {
+            name: options.convert(name, definition, given[name])
+            for name, definition in definitions.items()
+            if definition.get("type") != "raw"
+        }
 
     def _check_names(self, given: dict[str, Any]) -> None:
         known = {name for name in self.option_definitions if not name.startswith("_")}
         for name in sorted(set(given) - known):
-            raise ConfigurationError(name, f"no such option. The options are: {', '.join(sorted(known))}.")
+            raise ConfigurationError(name, "no such option.", hint=f"The options are: {', '.join(sorted(known))}.")
 
 
 def _exact(value: Any) -> Any:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shared options and those of a vault: from arguments, Ansible variables, the environment and ansible.cfg."""
+"""Resolves options from arguments, Ansible variables, the environment and ansible.cfg, and checks their types."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NULL
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KEY_OPTIONS
 
-try:  # from ansible-core 2.19 on, what comes from YAML has types of Ansible's own
+try:  # from ansible-core 2.19 on, values from YAML have types of Ansible's own
     from ansible.module_utils.datatag import native_type_name as _type_name
 
     _HINT = ""
 except ImportError:
-    _HINT = " Where a template gives text that looks like that, this ansible-core makes it that: add the filter string."
+    _HINT = " If the value comes from a template, add the filter string, because this ansible-core converts the result."
 
     def _type_name(value: object) -> str:
         return type(value).__name__
@@ -35,29 +35,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CONFIG = ("lookup", "keyfleet.infisical.shared_options")
-"""Under which name Ansible's configuration manager knows our definitions; no plugin is called so."""
+"""The name of our definitions in Ansible's configuration manager. No plugin has this name."""
 
 MODULES = Path(__file__).parents[1] / "modules"
-"""Where our modules are, whose documentation says of which types their options are."""
+"""The directory of our modules, whose documentation contains the types of their options."""
 
 Definitions = dict[str, dict[str, Any]]
-"""Options by name, as the doc fragments for plugins have them: what is documented is what is done."""
+"""Options by name, from the documentation fragments for plugins."""
 
 SHARED: Definitions = {**yaml_load(AuthFragment.PLUGINS)["options"], **yaml_load(ScopeFragment.PLUGINS)["options"]}
-"""Which Infisical, which login, and where in it."""
+"""The options for the connection, the login, and the location of secrets."""
 VAULT: Definitions = yaml_load(VaultFragment.PLUGINS)["options"]
-"""Which vault, and with which key."""
+"""The options for the vault and its key."""
 NAMES = frozenset(SHARED)
-"""The names of all shared options."""
+"""The names of the shared options."""
 
 _SOURCES: dict[str, list[dict[str, Any]]] = {
-    # The manager takes the last entry that is there. Each is needed by itself, because an empty one does not count.
+    # The manager uses the last entry that is set. Each one is a source of its own here, because an empty value counts
+    # as not set.
     name: [{kind: [entry]} for kind in ("vars", "env", "ini") for entry in reversed(definition.get(kind, ()))]
     for name, definition in {**SHARED, **VAULT}.items()
 }
-"""Where an option is looked for but in the arguments, the first that is not empty counts."""
+"""The sources of each option except the arguments. The first value that is not empty is used."""
 
-# Without type and choices, because the manager takes any text for a boolean `false`, and quotes what it refuses.
+# Without type and choices, because the manager reads any text as a boolean `false`, and quotes invalid values.
 C.config.initialize_plugin_configuration_definitions(
     *_CONFIG,
     {
@@ -76,17 +77,16 @@ def resolve(
     template: Callable[[Any], Any],
     definitions: Definitions = SHARED,
 ) -> dict[str, Any]:
-    """The options of `definitions` that are set anywhere, {name: value}, of the types documented; None counts as not
-    set, and so does empty text but in `direct`, since CI systems export variables that have no value. A key of a vault
-    that is named in `direct` keeps the other keys from being looked up elsewhere.
+    """Return the options of `definitions` that are set, {name: value}, with their documented types.
 
-    First come `direct` (a task's or lookup's own arguments), then Ansible variables, which are templated by
-    `template`, then the controller's environment and ansible.cfg, which are taken as they are. Raises
-    ConfigurationError naming the option, and whatever `template` raises.
+    Sources are `direct` (the arguments of a task or lookup), Ansible variables (templated by `template`), the
+    environment of the controller, and ansible.cfg, in this order. None means not set. An empty text means not set too,
+    except in `direct`, because CI systems export empty variables. If `direct` contains a key of a vault, other keys are
+    not looked up. Raises ConfigurationError, and the errors of `template`.
     """
     resolved = {}
     chosen = any(direct.get(name) is not None for name in KEY_OPTIONS)
-    # An identity that a task names is one to log in with, whatever the environment says of another way.
+    # An identity in the arguments is used to log in, even if the environment sets another auth_method.
     by_identity = any(direct.get(name) is not None for name in _IDENTITY)
     by_variables = any(
         not _is_empty(variables.get(entry["name"]))
@@ -102,20 +102,20 @@ def resolve(
             templated = {key: template(variables[key]) for key in known if key in variables}
             if name == "auth_method" and by_variables and all(map(_is_empty, templated.values())):
                 continue
-            value, origin = _looked_up(name, templated)
+            value, origin = _look_up(name, templated)
             if value is not None and _is_empty(value):
-                sources = (_looked_up(f"{name} {number}", templated) for number in range(len(_SOURCES[name])))
+                sources = (_look_up(f"{name} {number}", templated) for number in range(len(_SOURCES[name])))
                 value, origin = next((found for found in sources if not _is_empty(found[0])), (None, ""))
         if value is not None:
-            resolved[name] = converted(name, definition, value, origin)
+            resolved[name] = convert(name, definition, value, origin)
     return resolved
 
 
 _IDENTITY = ("client_id", "client_secret")
 
 
-def _looked_up(name: str, variables: Mapping[str, Any]) -> tuple[Any, str]:
-    """The value of an option, and where it comes from in Ansible's words, such as `env: INFISICAL_TIMEOUT`."""
+def _look_up(name: str, variables: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the value of an option, and its source as named by Ansible, such as `env: INFISICAL_TIMEOUT`."""
     value, origin = C.config.get_config_value_and_origin(
         name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1], variables=variables
     )
@@ -133,32 +133,31 @@ _TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
 _NUMBERS = ("int", "float")
 
 
-def converted(name: str, definition: Mapping[str, Any], value: Any, origin: str = "") -> Any:
-    """An option's value as its documentation has it: true or false, a number, or else a string. `origin` is where it
-    comes from if not from a task or lookup.
+def convert(name: str, definition: Mapping[str, Any], value: Any, origin: str = "") -> Any:
+    """Return the value of an option with its documented type: bool, float or str. `origin` is its source, for errors.
 
-    Paths stay as they are written, because `~` is for the host that opens them. Raises ConfigurationError for another
-    type or choice; a value that may be secret is not quoted.
+    Paths are not expanded, because `~` depends on the host that opens them. Raises ConfigurationError for another type
+    or choice, without quoting a secret.
     """
     wanted = definition.get("type", "str")
     if wanted in _TYPES:
-        convert, meaning = _TYPES[wanted]
+        check, meaning = _TYPES[wanted]
         try:
             if wanted == "bool" or not isinstance(value, bool):
-                return convert(value)
+                return check(value)
         except (TypeError, ValueError):
             pass
         raise ConfigurationError(name, f"must be {meaning}{f' (set by {origin})' if origin else ''}.")
     text = as_text(name, value)
     choices = definition.get("choices")
     if choices and text not in choices:
-        raise ConfigurationError(name, f"'{text}' is not one of {', '.join(choices)}.")
+        raise ConfigurationError(name, f"must be one of {', '.join(choices)} (got '{text}').")
     return text
 
 
-def documented(module: str) -> Definitions:
-    """The options of one of our modules but the shared ones, by name, as they are documented."""
-    # Not imported, which takes twenty times as long for a module that brings the whole library.
+def load_definitions(module: str) -> Definitions:
+    """Return the documented options of a module, except the shared ones."""
+    # Parsed, because importing a module with the whole library takes twenty times as long.
     documentation = read_docstring(str(MODULES / f"{module}.py"))["doc"]
     found: Definitions = dict(documentation.get("options") or {})
     for fragment, text in (("vault", VaultFragment.DOCUMENTATION), ("vault.write", VaultFragment.WRITE)):
@@ -168,10 +167,10 @@ def documented(module: str) -> Definitions:
 
 
 def check_types(given: Mapping[str, Any], definitions: Definitions, within: str = "") -> None:
-    """Refuse what YAML has made of text that was not quoted, before Ansible makes text of it again: 0644 would arrive
-    as 420, `no` as False, 1:30 as 90, a date in another spelling.
+    """Refuse unquoted values that YAML has converted, before Ansible converts them to text: 0644 would become 420, `no`
+    False, 1:30 90, and a date another format.
 
-    `within` is the option that has `given` as a part. Raises ConfigurationError without quoting a value.
+    `within` is the name of the option that contains `given`. Raises ConfigurationError without quoting a value.
     """
     for name, value in given.items():
         definition = definitions.get(name)
@@ -186,7 +185,7 @@ def _check_type(label: str, definition: Mapping[str, Any], value: Any) -> None:
     elif wanted in _NUMBERS and isinstance(value, bool):
         raise ConfigurationError(label, "must be a number, not true or false.")
     elif wanted == "list":
-        # Ansible takes text with commas for a list, and a single thing for a list of one.
+        # Ansible splits text at commas, and converts a single value to a list.
         of_one = not isinstance(value, Sequence) or isinstance(value, str)
         for entry in [value] if of_one else value:
             _check_type(label, {**definition, "type": definition.get("elements", "raw")}, entry)
@@ -203,7 +202,7 @@ def _check_type(label: str, definition: Mapping[str, Any], value: Any) -> None:
 
 
 def _check_tree(label: str, value: Any) -> None:
-    """Refuse what JSON would make text of without a word, such as a date, anywhere in a value."""
+    """Refuse values that JSON would silently convert to text, such as a date, at any depth."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             _check_tree(f"{label} (a key)", name)
@@ -216,11 +215,9 @@ def _check_tree(label: str, value: Any) -> None:
 
 
 def as_text(name: str, value: Any) -> str:
-    """An option's value that must be a string, for YAML turns 0123 and 2026-01-01 into something else.
-
-    Raises ConfigurationError without quoting it.
-    """
-    if getattr(value, "__ENCRYPTED__", False):  # ansible-vault on ansible-core 2.18; newer ones hand over text
+    """Return the value of an option if it is a string. Raise ConfigurationError without quoting it for another type,
+    because YAML converts unquoted values such as 0123 and 2026-01-01."""
+    if getattr(value, "__ENCRYPTED__", False):  # ansible-vault on ansible-core 2.18; later versions pass text
         value = str(value)
     if isinstance(value, str):
         return value
@@ -228,14 +225,11 @@ def as_text(name: str, value: Any) -> str:
         raise ConfigurationError(name, f"must be a quoted string like '0644' (got the number {value}).")
     if value is None:
         raise ConfigurationError(name, NULL)
-    raise ConfigurationError(name, f"must be a string, not {_type_name(value)}: quote it in YAML.{_HINT}")
+    raise ConfigurationError(name, f"must be a string, not {_type_name(value)}.", hint=f"Quote it in YAML.{_HINT}")
 
 
 def as_texts(name: str, value: Any) -> dict[str, str]:
-    """An option's value that must be a mapping of names to strings.
-
-    Raises ConfigurationError without quoting a value.
-    """
+    """Return the value of an option if it maps names to strings. Raise ConfigurationError without quoting a value."""
     if not isinstance(value, Mapping):
         raise ConfigurationError(name, f"must be a mapping of names to strings, not {_type_name(value)}.")
     return {

@@ -186,7 +186,7 @@ def test_what_yaml_makes_of_unquoted_text_is_refused_and_not_stored(ansible: Con
     """)
     for task, option in (("date", "value"), ("time", "value"), ("name", "name"), ("slug", "environment")):
         assert run.failure(task)["msg"].startswith(f"{option}: must be a string, not ")
-        assert "quote it" in run.failure(task)["msg"]
+        assert "Quote it" in run.failure(task)["msg"]
     assert "A" not in server.values(PROJECT, "dev")
 
 

@@ -456,7 +456,7 @@ def test_failure_reports_the_key_that_was_made(ansible: Controller, vault: Local
     """)
     for name in ("pull", "entry"):
         failure = run.failure(name)
-        assert failure["msg"].startswith(f"The key file {key} was made. "), failure["msg"]
+        assert failure["msg"].startswith(f"The key file {key} was created. "), failure["msg"]
         assert (failure["changed"], failure["key_created"]) == (True, True)
 
 

@@ -209,7 +209,7 @@ def test_names_that_are_missing_and_what_the_lookup_does_about_them(ansible: Con
     assert "There is no entry 'X' in the vault" in run.text.partition("TASK [warn]")[2].partition("TASK [no names]")[0]
     for name, said in {
         "error": f"There is no entry 'X' in the vault {alone.path}",
-        "wrong choice": "on_missing: 'ignore' is not one of error, warn, skip",
+        "wrong choice": "on_missing: must be one of error, warn, skip (got 'ignore')",
         "shared option": "url: no such option. The options are: default, key_credential, key_file,",
         "number": "_terms: must be a string",
         "no such vault": "/not/there",

@@ -24,7 +24,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     Secret,
     Settings,
 )
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache, sealed_files
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, forget
 from cryptography.exceptions import InvalidTag
 from dev_server.client import DevServer
@@ -223,9 +223,9 @@ def test_processes_that_wait_for_one_that_fails_fail_with_it(
 def test_an_identity_does_not_wait_for_the_login_of_another(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_cache, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(sealed_files, "LOCK_TIMEOUT", 0.2)
     other = replace(settings, client_id="another", client_secret="another")
-    with run_cache.SealedFiles(other, tmp_path).lock("token"):
+    with sealed_files.SealedFiles(other, tmp_path).lock("token"):
         assert _outcome(other, tmp_path) == "unreachable", "one of the same identity waits"
         assert _password(settings, tmp_path) == CANARY
 
@@ -246,7 +246,7 @@ def test_a_rejected_token_is_replaced_for_all(server: DevServer, settings: Setti
 def test_an_expired_token_is_replaced_before_it_is_sent(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     assert RunCache(settings, directory=tmp_path).token() is not None
     [kept] = tmp_path.glob("token-*.sealed")
-    sealed = run_cache.SealedFiles(settings, tmp_path)
+    sealed = sealed_files.SealedFiles(settings, tmp_path)
     sealed.note("token", {**sealed.recall("token"), "expires_at": 1.0})
     assert kept.exists()
     assert _password(settings, tmp_path) == CANARY

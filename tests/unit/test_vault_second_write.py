@@ -114,12 +114,12 @@ def test_pushed_entry_says_that_the_vault_has_it(tmp_path: Path, monkeypatch: py
         broken.setattr(state, "update", fail)
         with pytest.raises(InfisicalError) as caught:
             local.put(made, state, "A", "1")
-    told = infisical_vault.half_done(pushed, "A", caught.value)
+    told = infisical_vault.as_partial_failure(pushed, "A", caught.value)
     assert "changed in Infisical (create)" in str(told)
     assert "'A' is in the vault" in str(told)
-    assert "could not follow" not in str(told)
-    lost = infisical_vault.half_done(pushed, "A", StorageFailed("The vault cannot be written."))
-    assert "could not follow" in str(lost)
+    assert "vault was not changed" not in str(told)
+    lost = infisical_vault.as_partial_failure(pushed, "A", StorageFailed("The vault cannot be written."))
+    assert "vault was not changed" in str(lost)
 
 
 def test_details_of_both_writes_are_kept() -> None:

@@ -1,0 +1,160 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Encrypted files that all processes of a run of Ansible share, and locks between these processes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    CredentialsRejected,
+    InfisicalError,
+    LockedOut,
+    MissingLibrary,
+    Unreachable,
+    error_class,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+LOCK_TIMEOUT = 900.0
+"""Seconds to wait for a lock: longer than all waits of the requests under it. Waiting processes share the result."""
+
+FINAL = (CredentialsRejected, LockedOut)
+"""After these errors, no task of the run logs in again: three failures lock the identity for everybody."""
+
+_NONCE = 12
+"""Bytes of an AES-GCM nonce (NIST SP 800-38D, 8.2.1)."""
+
+_OPENED: dict[str, tuple[tuple[int, int, int], Any]] = {}
+"""Decrypted files by path, with the inode, time and size of each."""
+
+_T = TypeVar("_T")
+
+
+class SealedFiles:
+    """JSON documents by name, in files that only the credentials of one identity can decrypt."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        identity = json.dumps(
+            [settings.url, settings.auth_method, settings.client_id, settings.client_secret, settings.token]
+        )
+        self._directory = directory
+        self._cipher = _make_cipher(identity)
+        self.tag = make_tag(identity)
+
+    def recall(self, name: str) -> Any:
+        """Return the document of this name, or None."""
+        path = self._path(name)
+        try:
+            status = path.stat()
+            version = (status.st_ino, status.st_mtime_ns, status.st_size)
+            opened = _OPENED.get(str(path))
+            if opened is not None and opened[0] == version:
+                return opened[1]
+            sealed = files.read_regular(str(path))
+        except OSError:
+            return None
+        content = json.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], path.name.encode()))
+        _OPENED[str(path)] = (version, content)
+        return content
+
+    def note(self, name: str, content: Any) -> None:
+        """Write the document of this name."""
+        if self.recall(name) == content:
+            return
+        make_private(self._directory)
+        path = self._path(name)
+        nonce = secrets.token_bytes(_NONCE)
+        sealed = nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), path.name.encode())
+        files.write_atomic(str(path), sealed, durable=False)
+
+    def once(self, name: str, look: Callable[[], _T | None], fetch: Callable[[], _T]) -> _T:
+        """Return the result of `look`, or else of `fetch`. One process fetches; the others wait and look again.
+
+        An error is raised in the waiting processes too, and a final error in all later ones.
+        """
+        asked = time.time()
+        found = look()
+        if found is not None:
+            return found
+        with self.lock(name):
+            found = look()
+            if found is not None:
+                return found
+            self.raise_final(name, asked)
+            try:
+                return fetch()
+            except InfisicalError as error:
+                self.note_failure(name, error)
+                raise
+
+    def raise_final(self, name: str, asked: float = math.inf) -> None:
+        """Raise the error noted under this name if it is final, or newer than `asked`."""
+        failed = self.recall(f"{name}-failure")
+        if failed is not None and (failed["final"] or failed["at"] >= asked):
+            raise error_from_row(failed)
+
+    def note_failure(self, name: str, error: InfisicalError) -> None:
+        """Note an error for the processes that wait for this name, and a final one for all later processes."""
+        failure = {**error_row(error), "at": time.time(), "final": isinstance(error, FINAL)}
+        self.note(f"{name}-failure", failure)
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        make_private(self._directory)
+        try:
+            with files.locked(f"{self._path(name)}.lock", LOCK_TIMEOUT):
+                yield
+        except files.LockTimeout:
+            raise Unreachable(
+                f"Another task of this run has waited for Infisical for more than {LOCK_TIMEOUT:g} seconds.",
+                hint="Check that the server is available, and the configured timeouts and waits.",
+            ) from None
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}-{self.tag}.sealed"
+
+
+def error_row(error: InfisicalError) -> dict[str, Any]:
+    """Return an error as JSON data."""
+    return {"conclusion": error.conclusion, "message": error.problem, "hint": error.hint, "status": error.status}
+
+
+def error_from_row(row: dict[str, Any]) -> InfisicalError:
+    """Return the error of `error_row`."""
+    return error_class(row["conclusion"])(row["message"], hint=row["hint"], status=row["status"])
+
+
+def make_private(directory: Path) -> None:
+    """Create a directory that only its owner can open."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def make_tag(*parts: str) -> str:
+    """Return a short hash for the name of a file."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _make_cipher(identity: str) -> AESGCM:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    except ImportError:
+        raise MissingLibrary("cryptography") from None
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"keyfleet.infisical run cache")
+    return AESGCM(kdf.derive(identity.encode()))
