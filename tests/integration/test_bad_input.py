@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad input: one clear message that names the option or the thing to do, and nothing changed at the server."""
+"""Bad input: a message that names the option or the remedy, and no change on the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_AN_ADDRESS = "http://127.0.0.1:9"
 """The discard port, on which nothing listens."""
 
 EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    # what is wrong: the options that say it, and the words that the message has
+    # name: options, and words of the message
     "empty url": ({"url": ""}, ("url: not given", "INFISICAL_URL")),
     "empty client id": ({"client_id": ""}, ("client_id: not given", "infisical_client_id")),
     "empty client secret": ({"client_secret": " "}, ("client_secret: not given", "[infisical]")),
@@ -163,7 +163,7 @@ def test_lookups_refuse_bad_input(ansible: Controller, server: DevServer) -> Non
 
 
 CHANGED_BY_YAML: dict[str, tuple[str, str]] = {
-    # what YAML changes: the task, and the message
+    # name: the task, and its message
     "mode of a file of a job": (
         "infisical_agent: {jobs: [{name: shop, files: [{path: /etc/shop.env, mode: 0644}]}]}",
         "jobs: shop: files: /etc/shop.env: mode: must be a quoted string like '0644' (got the number 420).",
@@ -205,7 +205,7 @@ CHANGED_BY_YAML: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.core
-def test_what_yaml_changes_is_refused(ansible: Controller, server: DevServer) -> None:
+def test_values_converted_by_yaml_are_refused(ansible: Controller, server: DevServer) -> None:
     before = _secrets(server)
     tasks = [
         f"- name: {name}\n  keyfleet.infisical.{task}\n  ignore_errors: true"
@@ -274,7 +274,7 @@ def test_every_result_has_a_message_for_failed_when(ansible: Controller, server:
 
 
 @pytest.mark.core
-def test_a_failed_task_ends_the_run_with_another_status(ansible: Controller, server: DevServer) -> None:
+def test_failed_task_changes_the_exit_status(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("- keyfleet.infisical.infisical_secret: {name: X, value: 12}")
     assert run.rc == 2 and run.recap["host1"]["failures"] == 1
     lookup = ansible.tasks(f"- ansible.builtin.debug: {{msg: \"{{{{ lookup('{LOOKUP}', 'NOT_THERE') }}}}\"}}")
@@ -282,7 +282,7 @@ def test_a_failed_task_ends_the_run_with_another_status(ansible: Controller, ser
 
 
 @pytest.mark.core
-def test_options_that_are_not_given_at_all(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
+def test_missing_options_are_named(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
     hosts = {}
     for name in ("url", "client_id", "client_secret", "project_id", "environment"):
         hosts[name] = {key: value for key, value in shop.items() if key != f"infisical_{name}"}
@@ -308,7 +308,7 @@ def test_options_that_are_not_given_at_all(ansible: Controller, server: DevServe
 
 
 @pytest.mark.oldest
-def test_a_certificate_that_does_not_verify(ansible: Controller, shop: dict[str, Any]) -> None:
+def test_untrusted_certificate_is_refused(ansible: Controller, shop: dict[str, Any]) -> None:
     started = time.monotonic()
     with DevServer(tls=True) as server:
         shop |= {"infisical_url": server.url, "infisical_project_id": "demo-project", "ca": server.ca_path}
@@ -342,7 +342,7 @@ def test_a_certificate_that_does_not_verify(ansible: Controller, shop: dict[str,
 @pytest.mark.parametrize("missing", ("requests", "cryptography"))
 @pytest.mark.core
 @pytest.mark.oldest
-def test_a_missing_library_is_named_with_the_python_that_lacks_it(
+def test_missing_library_error_names_library_and_python(
     ansible: Controller, server: DevServer, tmp_path_factory: pytest.TempPathFactory, missing: str
 ) -> None:
     library = tmp_path_factory.mktemp("library")
@@ -368,7 +368,7 @@ def test_a_missing_library_is_named_with_the_python_that_lacks_it(
         assert not run.result("module").get("failed"), "a module has no need of it"
 
 
-def test_an_identity_that_may_not_write_is_told_the_permission(ansible: Controller, server: DevServer) -> None:
+def test_missing_write_permission_is_named(ansible: Controller, server: DevServer) -> None:
     ansible.variables |= login_of("viewer")
     before = _secrets(server)
     run = ansible.tasks("""

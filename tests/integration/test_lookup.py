@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup in real playbooks: what it gives for names, folders, imports and references, and that bytes stay."""
+"""The lookup in real playbooks: names, folders, imports, references and exact values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXACT = (
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
-def test_names_give_values_in_order_and_no_name_gives_a_mapping(ansible: Controller, profile: str) -> None:
+def test_names_return_values_in_order_and_no_name_a_mapping(ansible: Controller, profile: str) -> None:
     run = ansible.tasks(f"""
         - name: order
           ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', 'DB_USER', 'DB_PASSWORD', secret_path='/app') }}}}"}}
@@ -102,7 +102,7 @@ def test_recursion_imports_and_references(ansible: Controller, seeded: Callable[
 
 
 @pytest.mark.parametrize("fetch", ["list", "one"])
-def test_reference_that_stays_in_a_value_is_warned_of(ansible: Controller, server: DevServer, fetch: str) -> None:
+def test_unresolved_reference_prints_a_warning(ansible: Controller, server: DevServer, fetch: str) -> None:
     server.use_profile("2026-10")
     for name in ("BROKEN_1", "BROKEN_2"):
         server.put_secret(PROJECT, "dev", "/app", name, "${NONE}")
@@ -118,7 +118,7 @@ def test_reference_that_stays_in_a_value_is_warned_of(ansible: Controller, serve
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
-def test_a_missing_name_is_an_error_a_warning_nothing_or_the_default(ansible: Controller, profile: str) -> None:
+def test_missing_name_follows_on_missing_and_default(ansible: Controller, profile: str) -> None:
     run = ansible.tasks(f"""
         - name: error
           ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'NOT_THERE') }}}}"}}
@@ -155,7 +155,7 @@ MADE_BOOLEAN = ("true", "false", "yes", "no")
 
 @pytest.mark.parametrize("native", ("false", "true"))
 @pytest.mark.core
-def test_values_come_out_byte_for_byte(ansible: Controller, server: DevServer, native: str) -> None:
+def test_values_are_exact(ansible: Controller, server: DevServer, native: str) -> None:
     if native == "true" and CORE >= (2, 19):
         pytest.skip("from ansible-core 2.19 on, templates are always native")
     for number, value in enumerate(EXACT):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets are nowhere in what a run prints, shows or leaves behind, at -vvvv --diff, also when things go wrong."""
+"""A run leaks no secret in output, results and files with -vvvv --diff, even if it fails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOUD = ("-vvvv", "--diff")
 
 @pytest.fixture
 def planted(server: DevServer, shop: dict[str, Any]) -> dict[str, Any]:
-    """A server that holds canaries; the variables with which hosts use it."""
+    """Start a server with canaries; return the variables of hosts that use it."""
     document: dict[str, Any] = copy.deepcopy(SEED)
     project, admin = document["projects"][0], document["identities"][0]
     project["secrets"] += [
@@ -54,7 +54,7 @@ def planted(server: DevServer, shop: dict[str, Any]) -> dict[str, Any]:
         **shop,
         "infisical_client_secret": CLIENT_SECRET.plain,
         "infisical_secret_path": "/canary",
-        # As a value that a vault file or another lookup gives: whoever writes the task never sees it.
+        # As a value of a vault file or another lookup, which is not in the task.
         "secret_parts": [SECRET.core[:9], SECRET.core[9:]],
         "secret": str(SECRET).replace(SECRET.core, "{{ secret_parts | join }}").replace("{{ end", "{{ '{{ end' }}"),
         "given_token": TOKEN.plain,
@@ -194,7 +194,9 @@ def _loud(ansible: Controller, tasks: str, variables: dict[str, Any], **options:
 
 @pytest.mark.core
 @pytest.mark.oldest
-def test_nothing_leaks_and_results_stay_whole(ansible: Controller, planted: dict[str, Any], server: DevServer) -> None:
+def test_nothing_leaks_and_results_are_complete(
+    ansible: Controller, planted: dict[str, Any], server: DevServer
+) -> None:
     run = _loud(ansible, EVERYTHING, planted)
 
     assert leaks(CANARIES, places(ansible, run)) == {}
@@ -214,7 +216,7 @@ def test_nothing_leaks_and_results_stay_whole(ansible: Controller, planted: dict
     assert (run.result("projects")["projects"][0]["environments"][1]) == {"slug": "prod", "name": "Production"}
 
 
-def test_results_stay_whole_where_values_are_short_words(ansible: Controller, planted: dict[str, Any]) -> None:
+def test_short_values_do_not_censor_results(ansible: Controller, planted: dict[str, Any]) -> None:
     planted |= {"infisical_secret_path": "/short", "infisical_environment": "prod", "infisical_timeout": 1}
     run = ansible.tasks(
         """
@@ -333,7 +335,7 @@ def test_an_unexpected_exception_leaks_nothing(
 
 
 def _python_with(library: Path, ansible: Controller) -> str:
-    """A Python for modules that finds what lies in `library` first."""
+    """Return a Python for modules that imports from `library` first."""
     python = library / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={library} exec {ansible.python} "$@"\n', "utf-8")
     python.chmod(0o755)
@@ -412,7 +414,7 @@ def syslog(*arguments):
 
 @pytest.mark.core
 @pytest.mark.oldest
-def test_the_system_log_of_the_host_holds_no_secret(
+def test_system_log_of_the_host_has_no_secret(
     ansible: Controller, planted: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     library, log = tmp_path_factory.mktemp("library"), ansible.folder / "system_log"
@@ -432,7 +434,7 @@ def test_the_system_log_of_the_host_holds_no_secret(
     assert leaks(CANARIES, {"system log": written}) == {}
 
 
-def test_the_search_finds_a_leak_wherever_it_is(ansible: Controller, planted: dict[str, Any]) -> None:
+def test_search_finds_a_leak_in_each_place(ansible: Controller, planted: dict[str, Any]) -> None:
     run = _loud(
         ansible,
         f"""
@@ -460,7 +462,7 @@ def test_the_search_finds_a_leak_wherever_it_is(ansible: Controller, planted: di
 
 @pytest.fixture
 def ssh(needs_root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The variables of a host that is this machine, reached through a real sshd with keys of its own."""
+    """Return the variables of a host: this machine, through a real sshd with its own keys."""
     programs = [shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("sshd", "ssh", "ssh-keygen")]
     if not all(programs):
         pytest.skip("a connection by ssh takes sshd and ssh")

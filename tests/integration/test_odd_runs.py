@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in which something is odd: credentials that are rejected, empty lists, dates, addresses with two names."""
+"""Unusual runs: rejected credentials, empty lists, dates, and one server with two addresses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_wrong_credentials_are_tried_once_by_five_hosts(ansible: Controller, ser
     assert logins(server) == 1
 
 
-def test_status_info_reports_what_is_wrong_with_options_and_login(ansible: Controller, server: DevServer) -> None:
+def test_status_info_reports_option_and_login_errors(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - {name: well, keyfleet.infisical.infisical_status_info: }
         - {name: timeout, keyfleet.infisical.infisical_status_info: {timeout: abc}}
@@ -57,13 +57,13 @@ def test_status_info_reports_what_is_wrong_with_options_and_login(ansible: Contr
     assert (run.result("secret")["reachable"], run.result("secret")["login_accepted"]) == (True, False)
 
 
-def test_a_server_that_fails_once_does_not_make_every_host_log_in(ansible: Controller, server: DevServer) -> None:
+def test_one_server_error_does_not_repeat_the_login(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=503, path=LOGIN, times=1)
     ansible.tasks("- keyfleet.infisical.infisical_secret_info:", hosts=6).succeeded()
     assert logins(server) == 2
 
 
-def test_a_revoked_token_is_replaced_once_for_all_hosts(ansible: Controller, server: DevServer) -> None:
+def test_revoked_token_is_replaced_once_for_all_hosts(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         """
         - {keyfleet.infisical.infisical_secret_info: {name: SECRET_1}}
@@ -77,9 +77,7 @@ def test_a_revoked_token_is_replaced_once_for_all_hosts(ansible: Controller, ser
     assert {result["invocation"]["module_args"]["auth_method"] for result in run.results("after")} == {"token"}
 
 
-def test_a_host_that_calls_every_token_rejected_does_not_get_the_credentials(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_host_that_rejects_all_tokens_gets_no_credentials(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=403, error="TokenError", message="rejected", path="/secrets", times=20)
     run = ansible.tasks("- {name: refused, keyfleet.infisical.infisical_secret_info: {name: SECRET_1}}")
     failure = run.failure("refused")
@@ -90,7 +88,7 @@ def test_a_host_that_calls_every_token_rejected_does_not_get_the_credentials(
 
 
 def seed_few(server: DevServer, uses: int) -> None:
-    """The shop, with tokens of so many uses."""
+    """Return the shop with tokens of this number of uses."""
     server.seed({**SEED, "identities": [{**SEED["identities"][0], "token_uses": uses}]})
 
 
@@ -105,7 +103,7 @@ PUSH = """
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_push_ends_well_with_tokens_of_three_uses(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_push_succeeds_with_tokens_of_three_uses(ansible: Controller, server: DevServer, profile: str) -> None:
     seed_few(server, 3)
     run = ansible.tasks(PUSH).succeeded()
     assert run.result("push")["changed"]
@@ -113,7 +111,7 @@ def test_a_push_ends_well_with_tokens_of_three_uses(ansible: Controller, server:
     assert server.values(PROJECT, "dev", "/new") == {"A": ["one"], "B": ["two"], "C": ["three"]}
 
 
-def test_a_push_with_tokens_of_one_use_says_so(ansible: Controller, server: DevServer) -> None:
+def test_push_with_tokens_of_one_use_reports_the_reason(ansible: Controller, server: DevServer) -> None:
     seed_few(server, 1)
     failure = ansible.tasks(PUSH).failure("push")
     assert failure["conclusion"] == "token_rejected"
@@ -122,9 +120,7 @@ def test_a_push_with_tokens_of_one_use_says_so(ansible: Controller, server: DevS
     assert logins(server) == 2
 
 
-def test_a_lookup_is_not_stale_after_a_write_that_timed_out_or_ran_on_by_itself(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_lookup_is_current_after_an_uncertain_write(ansible: Controller, server: DevServer) -> None:
     look = f"{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"
     server.arm("delay", method="PATCH", seconds=3, times=2)
     run = ansible.tasks(f"""
@@ -155,7 +151,7 @@ def test_a_lookup_is_not_stale_after_a_write_that_timed_out_or_ran_on_by_itself(
 
 
 @pytest.mark.core
-def test_a_variable_that_does_not_exist_is_named(ansible: Controller) -> None:
+def test_undefined_variable_is_named(ansible: Controller) -> None:
     run = ansible.tasks(f"""
         - {{name: undefined, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'A', environment=nope) }}}}"}}}}
     """)
@@ -163,7 +159,7 @@ def test_a_variable_that_does_not_exist_is_named(ansible: Controller) -> None:
 
 
 @pytest.mark.core
-def test_an_empty_list_of_names_gives_nothing_and_no_name_everything(ansible: Controller) -> None:
+def test_empty_list_of_names_returns_an_empty_list(ansible: Controller) -> None:
     run = ansible.tasks(f"""
         - {{name: empty, ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', []) }}}}"}}}}
         - {{name: all, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}') | length }}}}"}}}}
@@ -177,7 +173,7 @@ def test_an_empty_list_of_names_gives_nothing_and_no_name_everything(ansible: Co
 
 
 @pytest.mark.core
-def test_what_yaml_makes_of_unquoted_text_is_refused_and_not_stored(ansible: Controller, server: DevServer) -> None:
+def test_unquoted_values_are_refused_and_not_stored(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - {name: date, keyfleet.infisical.infisical_secret: {name: A, value: 2026-01-01}, ignore_errors: true}
         - {name: time, keyfleet.infisical.infisical_secret: {name: A, value: 2026-01-01 10:00:00}, ignore_errors: true}
@@ -192,9 +188,7 @@ def test_what_yaml_makes_of_unquoted_text_is_refused_and_not_stored(ansible: Con
 
 @pytest.mark.parametrize("poll", [0, 1])
 @pytest.mark.core
-def test_values_of_an_async_task_are_refused_because_others_can_read_the_file_that_ansible_keeps_them_in(
-    ansible: Controller, server: DevServer, poll: int
-) -> None:
+def test_async_task_with_values_is_refused(ansible: Controller, server: DevServer, poll: int) -> None:
     run = ansible.tasks(f"""
         - {{name: kept, keyfleet.infisical.infisical_secret_info: {{read_values: true}}, async: 30, poll: {poll}}}
     """)
@@ -202,9 +196,7 @@ def test_values_of_an_async_task_are_refused_because_others_can_read_the_file_th
     assert server.requests() == []
 
 
-def test_a_lookup_finds_what_a_module_wrote_through_another_address_of_the_server(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_lookup_sees_writes_through_another_address(ansible: Controller, server: DevServer) -> None:
     look = f"{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"
     run = ansible.tasks(
         f"""
@@ -218,14 +210,14 @@ def test_a_lookup_finds_what_a_module_wrote_through_another_address_of_the_serve
     assert (run.result("before")["msg"], run.result("after")["msg"]) == ("value 1", "new")
 
 
-def test_an_option_of_the_lookup_that_is_no_boolean_is_refused(ansible: Controller) -> None:
+def test_invalid_boolean_of_the_lookup_is_refused(ansible: Controller) -> None:
     run = ansible.tasks(f"""
         - {{name: typo, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', recursive='ture') }}}}"}}}}
     """)
     assert "recursive: must be true or false" in str(run.failure("typo"))
 
 
-def test_a_file_that_is_no_state_file_is_left_alone_and_nothing_is_sent(ansible: Controller, server: DevServer) -> None:
+def test_foreign_file_as_state_file_is_kept(ansible: Controller, server: DevServer) -> None:
     other = ansible.folder / "app.json"
     other.write_text('{"my": "config"}', "utf-8")
     run = ansible.tasks(f"""
@@ -241,9 +233,7 @@ def test_a_file_that_is_no_state_file_is_left_alone_and_nothing_is_sent(ansible:
     assert "A" not in server.values(PROJECT, "dev")
 
 
-def test_an_identity_that_may_not_read_is_told_what_check_mode_cannot_see(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_check_mode_without_read_access_prints_a_warning(ansible: Controller, server: DevServer) -> None:
     state = ansible.folder / "state.json"
     write = f"keyfleet.infisical.infisical_secret: {{name: A, value: b, state_file: '{state}'"
     run = ansible.tasks(
@@ -272,9 +262,7 @@ def quickstart(ansible: Controller, *arguments: str) -> dict[str, int]:
     return dict(run.succeeded().recap["localhost"])
 
 
-def test_the_quick_start_is_unchanged_the_second_time_and_removes_what_it_made(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_quick_start_is_idempotent_and_cleans_up(ansible: Controller, server: DevServer) -> None:
     quickstart(ansible, "--check", "--diff")
     assert not (ansible.folder / "quickstart.env").exists()
     assert server.values(PROJECT, "dev", "/quickstart") == {}

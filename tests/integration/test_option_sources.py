@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where options come from: argument, Ansible variable, the controller's environment, ansible.cfg; on any host."""
+"""Sources of options: argument, Ansible variable, environment of the controller, ansible.cfg."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WHICH_BY_ARGUMENT = f"""
 
 @pytest.fixture
 def with_sources(server: DevServer) -> DevServer:
-    """The server with an environment for each source, whose secret WHICH says which one it is."""
+    """The server with an environment for each source. Its secret WHICH is the name of the source."""
     document: dict[str, Any] = copy.deepcopy(SEED)
     project = document["projects"][0]
     project["environments"] += [{"slug": source} for source in SOURCES]
@@ -51,9 +51,7 @@ def with_sources(server: DevServer) -> DevServer:
 
 
 @pytest.mark.core
-def test_argument_then_variable_then_environment_then_ini(
-    ansible: Controller, with_sources: DevServer, shop: dict[str, Any]
-) -> None:
+def test_precedence_of_option_sources(ansible: Controller, with_sources: DevServer, shop: dict[str, Any]) -> None:
     del shop["infisical_environment"]
     hosts = {"has_variable": {"infisical_environment": "variable"}, "has_none": {}}
     config = "[infisical]\nenvironment = ini\n"
@@ -89,7 +87,7 @@ def test_empty_sources_count_as_not_given(ansible: Controller, with_sources: Dev
         assert run.result("module")["secrets"][0]["environment"] == run.result("lookup")["msg"] == "ini"
 
 
-def test_everything_from_the_environment_and_everything_from_ini(ansible: Controller, server: DevServer) -> None:
+def test_all_options_from_environment_or_ini(ansible: Controller, server: DevServer) -> None:
     options = {
         "url": server.url + "/api/",
         "client_id": "admin-id",
@@ -117,7 +115,7 @@ def test_everything_from_the_environment_and_everything_from_ini(ansible: Contro
 
 
 @pytest.mark.core
-def test_variables_are_templated_and_decrypted_and_the_environment_is_not(
+def test_only_variables_are_templated_and_decrypted(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
     del shop["infisical_client_secret"], shop["infisical_environment"]
@@ -165,7 +163,7 @@ MISLEADING = "INFISICAL_URL=http://127.0.0.1:9 INFISICAL_PROJECT_ID=wrong INFISI
 
 @pytest.fixture
 def home_of_other(needs_root: None) -> Iterator[Path]:
-    """A folder of another user, with a Python that this user can run and whose environment names another Infisical."""
+    """A folder of another user with a Python whose environment sets another Infisical."""
     system_python = Path("/usr/bin/python3")
     if not shutil.which("su") or not system_python.exists():
         pytest.skip(f"to run modules as {OTHER_USER} takes su and {system_python}")
@@ -177,7 +175,7 @@ def home_of_other(needs_root: None) -> Iterator[Path]:
     home = Path("/var/tmp") / f"keyfleet-{os.getpid()}"
     try:
         for origin in map(Path, answer.stdout.split()):
-            # Without compiled parts, which are for the Python that they come from.
+            # Without compiled parts, which only work with their own Python.
             ignored = shutil.ignore_patterns("*.so", "__pycache__")
             shutil.copytree(origin.parent, home / "libraries" / origin.parent.name, ignore=ignored)
         python = home / "python"
@@ -193,7 +191,7 @@ def home_of_other(needs_root: None) -> Iterator[Path]:
 
 
 @pytest.mark.core
-def test_a_module_on_another_host_under_another_user_uses_the_controllers_options(
+def test_delegated_module_uses_options_of_the_controller(
     ansible: Controller, server: DevServer, shop: dict[str, Any], home_of_other: Path
 ) -> None:
     del shop["infisical_environment"], shop["infisical_client_id"], shop["infisical_project_id"]
@@ -232,7 +230,7 @@ def test_a_module_on_another_host_under_another_user_uses_the_controllers_option
     assert [secret["name"] for secret in run.result("read")["secrets"]] == ["BY_OTHER"]
 
 
-def test_every_module_that_talks_to_infisical_is_in_the_group_and_takes_every_shared_option() -> None:
+def test_modules_of_the_group_have_all_shared_options() -> None:
     room = Path(str(module.__file__)).parents[1]
     runtime = yaml.safe_load((room.parent / "meta" / "runtime.yml").read_text("utf-8"))
     group, taking = set(runtime["action_groups"]["infisical"]), set()
@@ -325,7 +323,7 @@ def test_module_defaults_of_the_group_with_every_shared_option(
 
 
 @pytest.mark.core
-def test_unknown_option_in_module_defaults_of_the_group_is_refused(ansible: Controller, server: DevServer) -> None:
+def test_unknown_option_in_module_defaults_is_refused(ansible: Controller, server: DevServer) -> None:
     run = ansible.play(
         """
     - hosts: all

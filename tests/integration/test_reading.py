@@ -108,7 +108,7 @@ def test_listings_below_a_folder_with_imports_tags_and_comments(
     assert imports == [("/app", "DB_PASSWORD"), ("/app", "DB_USER"), ("/shared", "IMPORTED")]
 
 
-def test_values_that_the_server_hides_are_said_to_be_hidden(ansible: Controller, server: DevServer) -> None:
+def test_hidden_values_are_reported(ansible: Controller, server: DevServer) -> None:
     ansible.variables |= login_of("hidden")
     run = ansible.tasks("""
         - name: names

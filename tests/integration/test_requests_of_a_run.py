@@ -1,8 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run costs at the server: one login and one listing, over tasks, hosts and forks; and never a second wrong
-login."""
+"""Requests of a run: one login and one listing for all tasks, hosts and forks, and no second rejected login."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ SECRETS = "/secrets"
 
 
 def count(server: DevServer, path: str) -> int:
-    """How many requests there were whose path the expression finds."""
+    """Return the number of requests with a matching path."""
     return len(server.requests(path))
 
 
@@ -29,7 +28,7 @@ def test_50_lookups_in_one_template_are_two_requests(ansible: Controller, server
     names = range(50)
     text = "\n".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}') }}}}" for number in names)
     (ansible.folder / "fifty.j2").write_text(text, "utf-8")
-    if profile == "2024":  # otherwise it is asked once for the routes that it does not have
+    if profile == "2024":  # otherwise, missing routes are requested once
         ansible.variables["infisical_api_version"] = "v3"
 
     ansible.tasks("""
@@ -40,7 +39,7 @@ def test_50_lookups_in_one_template_are_two_requests(ansible: Controller, server
     assert [(entry["method"], entry["status"]) for entry in server.requests()] == [("POST", 200), ("GET", 200)]
 
 
-def test_20_hosts_with_10_lookups_each_are_one_login_and_one_listing(ansible: Controller, server: DevServer) -> None:
+def test_200_lookups_on_20_hosts_need_one_login_and_one_listing(ansible: Controller, server: DevServer) -> None:
     one = "- ansible.builtin.debug: {msg: \"{{ lookup('%s', 'SECRET_%d') }} for {{ inventory_hostname }}\"}"
 
     run = ansible.tasks("\n".join(one % (LOOKUP, number) for number in range(10)), hosts=20, arguments=["-f", "5"])
@@ -49,9 +48,7 @@ def test_20_hosts_with_10_lookups_each_are_one_login_and_one_listing(ansible: Co
     assert (count(server, LOGIN), count(server, LISTS), count(server, "")) == (1, 1, 2)
 
 
-def test_a_server_without_the_newest_routes_is_asked_for_them_once_a_run(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_missing_routes_are_requested_once_in_a_run(ansible: Controller, server: DevServer) -> None:
     server.use_profile("2024")
     ansible.tasks(
         f"""
@@ -66,7 +63,7 @@ def test_a_server_without_the_newest_routes_is_asked_for_them_once_a_run(
     assert (count(server, LOGIN), count(server, "/v4/"), count(server, LISTS)) == (1, 1, 3)
 
 
-def test_a_written_secret_is_looked_up_anew_by_every_host(ansible: Controller, server: DevServer) -> None:
+def test_lookup_sees_a_written_secret_on_each_host(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         f"""
         - name: before
@@ -104,7 +101,7 @@ def test_a_written_secret_is_looked_up_anew_by_every_host(ansible: Controller, s
 
 
 @pytest.mark.core
-def test_check_mode_leaves_the_cache_as_it_is(ansible: Controller, server: DevServer) -> None:
+def test_check_mode_keeps_the_cache(ansible: Controller, server: DevServer) -> None:
     ansible.tasks(
         f"""
         - ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"}}
@@ -126,7 +123,7 @@ def test_check_mode_leaves_the_cache_as_it_is(ansible: Controller, server: DevSe
     ],
 )
 @pytest.mark.core
-def test_cache_says_how_long_listings_are_kept_and_the_login_is_shared(
+def test_cache_option_controls_listings_but_not_the_login(
     ansible: Controller, server: DevServer, cache: str, lists: int
 ) -> None:
     two = " ".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}', cache='{cache}') }}}}" for number in (1, 2))
@@ -150,23 +147,23 @@ LOOP = """
 WITHOUT_TAGS = LOOP.replace(", tags: [web]", "")
 
 
-def asked(server: DevServer, path: str = "/secrets") -> list[str]:
-    """The methods of the requests whose path the expression finds, those of secrets unless another is given."""
+def methods(server: DevServer, path: str = "/secrets") -> list[str]:
+    """Return the methods of the requests with a matching path, by default of requests for secrets."""
     return [entry["method"] for entry in server.requests(path)]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_loop_costs_one_list_and_one_write_each(ansible: Controller, server: DevServer, profile: str) -> None:
-    if profile == "2024":  # otherwise it is asked once for the routes that it does not have
+    if profile == "2024":  # otherwise, missing routes are requested once
         ansible.variables["infisical_api_version"] = "v3"
     first = ansible.tasks(WITHOUT_TAGS).succeeded()
-    assert asked(server, "") == ["POST", "GET", *["POST"] * ITEMS]
-    assert [item["action"] for item in first.items("loop")] == ["create"] * ITEMS
+    assert methods(server, "") == ["POST", "GET", *["POST"] * 20]
+    assert [item["action"] for item in first.items("loop")] == ["create"] * 20
 
     server.clear_requests()
     second = ansible.tasks(WITHOUT_TAGS).succeeded()
-    assert asked(server, "") == ["POST", "GET"]
-    assert [item["changed"] for item in second.items("loop")] == [False] * ITEMS
+    assert methods(server, "") == ["POST", "GET"]
+    assert [item["changed"] for item in second.items("loop")] == [False] * 20
     stored = [
         [(item["secret"]["id"], item["secret"]["version"]) for item in run.items("loop")] for run in (first, second)
     ]
@@ -174,23 +171,23 @@ def test_a_loop_costs_one_list_and_one_write_each(ansible: Controller, server: D
 
     server.clear_requests()
     ansible.tasks(WITHOUT_TAGS.replace('"looped', '"again')).succeeded()
-    assert asked(server, "") == ["POST", "GET", *["PATCH"] * ITEMS]
-    assert server.values(PROJECT, "dev")["LOOPED_7"] == ["again 7"]
+    assert methods(server, "") == ["POST", "GET", *["PATCH"] * 20]
+    assert server.values(PROJECT, "dev")["LOOPED_19"] == ["again 19"]
 
 
-def test_routes_that_a_server_lacks_are_not_asked_for_by_each_item(ansible: Controller, server: DevServer) -> None:
+def test_missing_routes_are_requested_once_in_a_loop(ansible: Controller, server: DevServer) -> None:
     server.use_profile("2024")
     ansible.tasks(WITHOUT_TAGS).succeeded()
-    assert asked(server, "/v4/") == ["GET"]
+    assert methods(server, "/v4/") == ["GET"]
 
 
 def test_one_secret_is_written_without_a_listing(ansible: Controller, server: DevServer) -> None:
     ansible.tasks("- keyfleet.infisical.infisical_secret: {name: SINGLE, value: x}").succeeded()
-    assert asked(server) == ["GET", "POST"] and count(server, LISTS) == 0
+    assert methods(server) == ["GET", "POST"] and count(server, LISTS) == 0
 
 
 @pytest.mark.parametrize("arguments", [(), ("--check",)], ids=["run", "check mode"])
-def test_tasks_without_a_loop_list_from_the_second_on(
+def test_second_task_without_a_loop_lists_the_folder(
     ansible: Controller, server: DevServer, arguments: tuple[str, ...]
 ) -> None:
     tasks = "\n".join(
@@ -203,7 +200,7 @@ def test_tasks_without_a_loop_list_from_the_second_on(
 
 
 @pytest.mark.oldest
-def test_what_the_run_has_written_is_known(ansible: Controller, server: DevServer) -> None:
+def test_writes_of_the_run_are_known(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         LOOP
         + LOOP.replace("name: loop", "name: again")
@@ -222,12 +219,12 @@ def test_what_the_run_has_written_is_known(ansible: Controller, server: DevServe
     assert [item["changed"] for item in run.items("again")] == [False] * ITEMS
     done = [run.result(name)["action"] for name in ("commented", "kept", "gone", "made again")]
     assert done == ["update", None, "delete", "create"]
-    assert asked(server) == ["GET", *["POST"] * ITEMS, "PATCH", "DELETE", "POST"]
+    assert methods(server) == ["GET", *["POST"] * 20, "PATCH", "DELETE", "POST"]
     assert run.result("commented")["diff"]["after"] == {"name": "LOOPED_3", "path": "/", "version": 2}
     assert run.result("kept")["secret"]["tags"] == ["web"] and run.result("kept")["secret"]["version"] == 2
 
 
-def test_another_writer_during_a_run_is_a_conflict_and_no_loss(ansible: Controller, server: DevServer) -> None:
+def test_other_writer_during_a_run_loses_nothing(ansible: Controller, server: DevServer) -> None:
     place = {"project": PROJECT, "environment": "dev", "path": "/"}
     server.arm("write_first", method="POST", path="/LOOPED_0$", secret={**place, "key": "LOOPED_0", "value": "theirs"})
     server.arm(
@@ -242,7 +239,7 @@ def test_another_writer_during_a_run_is_a_conflict_and_no_loss(ansible: Controll
     assert {*map(tuple, server.values(PROJECT, "dev").values())} >= {(f"looped {number}",) for number in range(ITEMS)}
 
 
-def test_a_push_between_two_loops_is_seen_by_the_second(ansible: Controller, server: DevServer) -> None:
+def test_loop_after_a_push_sees_its_changes(ansible: Controller, server: DevServer) -> None:
     push = """
     - keyfleet.infisical.infisical_sync: {direction: push, secrets: {LOOPED_7: pushed}}
     """
@@ -251,7 +248,7 @@ def test_a_push_between_two_loops_is_seen_by_the_second(ansible: Controller, ser
     assert server.values(PROJECT, "dev")["LOOPED_7"] == ["looped 7"]
 
 
-def test_a_failed_write_is_read_again_and_the_others_stay_known(ansible: Controller, server: DevServer) -> None:
+def test_failed_write_is_read_again(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=422, method="POST", path="/LOOPED_5$", error="ValidationFailure", message="no")
     tasks = WITHOUT_TAGS + "      ignore_errors: true\n" + WITHOUT_TAGS.replace("name: loop", "name: again")
     run = ansible.tasks(tasks).succeeded()
@@ -261,14 +258,14 @@ def test_a_failed_write_is_read_again_and_the_others_stay_known(ansible: Control
     ]
 
 
-def test_absence_is_not_taken_from_a_listing(ansible: Controller, server: DevServer) -> None:
+def test_listing_does_not_prove_absence(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: absent
           keyfleet.infisical.infisical_secret: {name: "{{ item }}", state: absent}
           loop: [SECRET_1, SECRET_2, NOT_THERE]
     """).succeeded()
     assert [item["changed"] for item in run.items("absent")] == [True, True, False]
-    assert asked(server) == ["GET", "DELETE", "DELETE", "GET"]
+    assert methods(server) == ["GET", "DELETE", "DELETE", "GET"]
     assert server.requests("/NOT_THERE$")
 
 
@@ -280,7 +277,7 @@ def test_20_hosts_write_one_secret_once(ansible: Controller, server: DevServer) 
     run = ansible.tasks(tasks, hosts=20, arguments=["-f", "10"]).succeeded()
     assert run.changed == 1
     assert server.values(PROJECT, "dev", "/new") == {"SHARED": ["the same"]}
-    assert asked(server) == ["GET", "POST", "POST"]  # the first POST meets a missing folder
+    assert methods(server) == ["GET", "POST", "POST"]  # the first POST meets a missing folder
     assert count(server, LOGIN) == 1
 
 
@@ -315,17 +312,17 @@ def test_second_write_of_another_identity_is_seen_too(ansible: Controller, serve
     assert server.values(PROJECT, "dev")["Z1"] == ["ours"]
 
 
-def test_a_loop_into_a_missing_folder_makes_it_once(ansible: Controller, server: DevServer) -> None:
+def test_loop_creates_a_missing_folder_once(ansible: Controller, server: DevServer) -> None:
     tasks = WITHOUT_TAGS.replace('{{ item }}"}', '{{ item }}", secret_path: /a/b, create_path: true}')
     assert ansible.tasks(tasks, arguments=["--check"]).succeeded().items("loop")[ITEMS - 1]["action"] == "create"
     server.clear_requests()
     run = ansible.tasks(tasks).succeeded()
-    assert [item["action"] for item in run.items("loop")] == ["create"] * ITEMS
-    assert asked(server) == ["GET", *["POST"] * (ITEMS + 1)]
-    assert asked(server, "/folders") == ["POST"]
+    assert [item["action"] for item in run.items("loop")] == ["create"] * 20
+    assert methods(server) == ["GET", *["POST"] * 21]
+    assert methods(server, "/folders") == ["POST"]
 
 
-def test_a_loop_into_a_mistyped_place_fails_as_a_single_task(ansible: Controller, server: DevServer) -> None:
+def test_loop_with_a_wrong_path_fails_like_one_task(ansible: Controller, server: DevServer) -> None:
     for more, arguments in (("environment: dve", ["--check"]), ("environment: dve", []), ("secret_path: /nope", [])):
         run = ansible.tasks(WITHOUT_TAGS.replace('}}"}', f'}}}}", {more}}}'), arguments=arguments)
         [first, *_others] = run.items("loop")
@@ -334,7 +331,7 @@ def test_a_loop_into_a_mistyped_place_fails_as_a_single_task(ansible: Controller
 
 
 @pytest.mark.core
-def test_async_writes_leave_nothing_known(ansible: Controller, server: DevServer) -> None:
+def test_async_writes_are_not_noted(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: early
           keyfleet.infisical.infisical_secret: {name: "SECRET_{{ item }}", value: new}
@@ -361,7 +358,7 @@ def test_50_refused_lookups_in_one_template_are_two_requests(ansible: Controller
     assert [(entry["method"], entry["status"]) for entry in server.requests()] == [("POST", 200), ("GET", 403)]
 
 
-def test_fetch_one_requests_each_name_once_a_run_and_no_listing(ansible: Controller, server: DevServer) -> None:
+def test_fetch_one_requests_each_name_once(ansible: Controller, server: DevServer) -> None:
     ansible.tasks(
         f"""
         - ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', 'SECRET_1', 'SECRET_2', fetch='one') }}}}"}}
@@ -448,7 +445,7 @@ def test_wrong_credentials_are_tried_once_in_a_run(
     assert {result["conclusion"] for result in run.results("module")} == {"credentials_rejected"}
 
 
-def test_a_locked_identity_is_said_to_be_locked_and_not_tried_again(ansible: Controller, server: DevServer) -> None:
+def test_locked_identity_is_reported_and_not_retried(ansible: Controller, server: DevServer) -> None:
     wrong = ansible.variables | {"infisical_client_secret": "wrong"}
     for _attempt in range(3):
         ansible.tasks("- keyfleet.infisical.infisical_secret_info:", variables=wrong)
@@ -472,7 +469,7 @@ def test_a_locked_identity_is_said_to_be_locked_and_not_tried_again(ansible: Con
         assert "lift the lock-out" in run.failure(task, "host2")["msg"]
 
 
-def test_a_revoked_token_costs_one_more_login(ansible: Controller, server: DevServer) -> None:
+def test_revoked_token_needs_one_more_login(ansible: Controller, server: DevServer) -> None:
     revoke = (
         "import urllib.request as r;"
         f"r.urlopen(r.Request('{server.url}/_control/tokens/revoke', b'{{}}', method='POST'))"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One vault through modules, lookup and command: entries, options, what goes wrong, and that nothing leaks."""
+"""One vault through modules, lookup and command: entries, options, errors and leaks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ODD_NAMES = ("1", "with blank", "a/b/c", "ünïcödé", "{{ x }}", "N" * 300)
 
 @pytest.fixture
 def vault(ansible: Controller) -> LocalVault:
-    """Where the hosts' variables say that their vault is; nothing is there."""
+    """The vault of the variables of the hosts. It does not exist yet."""
     place = LocalVault(ansible.folder / "vault")
     place.folder.mkdir(mode=0o700)
     ansible.variables |= place.variables
@@ -49,7 +49,7 @@ def vault(ansible: Controller) -> LocalVault:
 
 @pytest.fixture
 def alone(ansible: Controller, vault: LocalVault) -> LocalVault:
-    """The same on hosts that know no Infisical at all."""
+    """The same on hosts without any option for Infisical."""
     ansible.variables = dict(vault.variables)
     return vault
 
@@ -104,9 +104,7 @@ def test_four_steps_for_every_option(ansible: Controller, server: DevServer, vau
 
 @pytest.mark.core
 @pytest.mark.oldest
-def test_every_operation_through_modules_lookup_and_command_on_one_vault(
-    ansible: Controller, server: DevServer, vault: LocalVault
-) -> None:
+def test_modules_lookup_and_command_share_a_vault(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     environment = {**os.environ, "PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]}
 
     def command(*arguments: str, given: str = "") -> str:
@@ -156,7 +154,7 @@ def test_every_operation_through_modules_lookup_and_command_on_one_vault(
 
 
 @pytest.mark.core
-def test_values_and_names_come_out_of_the_lookup_byte_for_byte(ansible: Controller, alone: LocalVault) -> None:
+def test_lookup_returns_exact_names_and_values(ansible: Controller, alone: LocalVault) -> None:
     held = {f"V{number}": value for number, value in enumerate(EXACT)} | {name: f"of {name}" for name in ODD_NAMES}
     alone.hold(held)
     ansible.tasks(
@@ -177,7 +175,7 @@ def test_values_and_names_come_out_of_the_lookup_byte_for_byte(ansible: Controll
     ]
 
 
-def test_names_that_are_missing_and_what_the_lookup_does_about_them(ansible: Controller, alone: LocalVault) -> None:
+def test_missing_names_in_the_lookup(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a", "B": "b"})
     looks = {
         "in order": "'B', 'A', 'B'",
@@ -220,9 +218,7 @@ def test_names_that_are_missing_and_what_the_lookup_does_about_them(ansible: Con
 
 
 @pytest.mark.core
-def test_the_vaults_options_come_from_argument_variable_environment_or_ini(
-    ansible: Controller, server: DevServer
-) -> None:
+def test_sources_of_vault_options(ansible: Controller, server: DevServer) -> None:
     by_passphrase = {"infisical_passphrase": PASSPHRASE}
     vaults = {name: LocalVault(ansible.folder / name).hold({"WHERE": name}) for name in ("one", "two", "three", "four")}
     vaults["two"].open().rekey(Passphrase(PASSPHRASE))
@@ -246,7 +242,7 @@ def test_the_vaults_options_come_from_argument_variable_environment_or_ini(
                             "infisical_key_file": "{{ folder }}/vault.key"}, environment=by_environment) == [
         "one", "one",
     ]  # fmt: skip
-    # A key that is named by the task keeps those of other places out.
+    # A key set by the task takes precedence over keys from other sources.
     named = tasks.replace("read_values: true", f"read_values: true, {one.arguments}").replace(
         "'WHERE'", f"'WHERE', vault_path='{one.path}', key_file='{one.key}'"
     )
@@ -255,9 +251,7 @@ def test_the_vaults_options_come_from_argument_variable_environment_or_ini(
     assert server.requests() == []
 
 
-def test_local_modules_ask_no_server_and_a_push_logs_in_once(
-    ansible: Controller, server: DevServer, vault: LocalVault
-) -> None:
+def test_only_a_push_connects_to_infisical(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     run = ansible.tasks(
         f"""
         - name: entry
@@ -285,7 +279,7 @@ def test_local_modules_ask_no_server_and_a_push_logs_in_once(
     assert [run.result(name)["msg"] for name in ("looked up in Infisical", "and looked up again")] == ["a", "b"]
 
 
-def test_infisical_comes_first_so_that_a_failure_or_a_pending_approval_leaves_the_vault(
+def test_failed_or_pending_push_keeps_the_vault(
     ansible: Controller, server: DevServer, seeded: Callable[..., None], vault: LocalVault
 ) -> None:
     seeded(approvals=[{"environment": "dev", "path": "/app"}])
@@ -305,7 +299,7 @@ def test_infisical_comes_first_so_that_a_failure_or_a_pending_approval_leaves_th
     assert vault.values() == {"A": "old"}
 
 
-def test_an_older_vault_is_refused_by_whichever_state_file_knows_it(ansible: Controller, alone: LocalVault) -> None:
+def test_older_vault_is_refused_by_each_state_file(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     state = alone.folder / "job.json"
     older = alone.path.read_bytes()
@@ -333,9 +327,7 @@ def test_an_older_vault_is_refused_by_whichever_state_file_knows_it(ansible: Con
     assert alone.path.read_bytes() == older
 
 
-def test_what_cannot_be_written_is_found_before_anything_is_sent(
-    ansible: Controller, server: DevServer, vault: LocalVault
-) -> None:
+def test_unwritable_vault_prevents_a_push(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     vault.hold({"A": "old"})
     ansible.variables["infisical_secret_path"] = "/app"
     run = ansible.tasks(f"""
@@ -357,9 +349,7 @@ def test_what_cannot_be_written_is_found_before_anything_is_sent(
     assert server.values(PROJECT, "dev", "/app")["DB_USER"] == ["shop"]
 
 
-def test_a_vault_that_cannot_follow_infisical_is_said_to_lag_and_the_next_run_does_the_rest(
-    ansible: Controller, server: DevServer, vault: LocalVault
-) -> None:
+def test_partial_push_is_completed_by_the_next_run(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     vault.hold({"BIG": "x" * (MEBIBYTES_OF_A_FILE + 1) * 2**20})
     small = ansible.folder / "python"
     small.write_text(f'#!/bin/sh\nulimit -f {MEBIBYTES_OF_A_FILE * 2048}\nexec {ansible.python} "$@"\n', "utf-8")
@@ -386,7 +376,7 @@ def test_a_vault_that_cannot_follow_infisical_is_said_to_lag_and_the_next_run_do
     assert vault.values().keys() == {"BIG", "DB_USER"}
 
 
-def test_what_is_wrong_with_a_vault_or_its_key_is_said_in_one_word(ansible: Controller, alone: LocalVault) -> None:
+def test_conclusions_of_vault_and_key_errors(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     first = alone.path.read_bytes()
     cases: dict[str, tuple[str, str]] = {"missing": ("vault_path: /not/there/vault", "vault_missing")}
@@ -436,7 +426,7 @@ def test_what_is_wrong_with_a_vault_or_its_key_is_said_in_one_word(ansible: Cont
 
 
 @pytest.mark.oldest
-def test_bad_input_of_the_modules_is_refused_by_option(ansible: Controller, alone: LocalVault) -> None:
+def test_bad_input_of_the_modules_names_the_option(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     cases = (
         (f"{VAULT}: {{name: A, value: 012}}", "value: must be a string, not int"),
@@ -540,7 +530,7 @@ FAILED = (
 
 @pytest.fixture
 def planted(server: DevServer, shop: dict[str, Any]) -> dict[str, Any]:
-    """A server that holds canaries; the variables of hosts that use it."""
+    """Start a server with canaries; return the variables of hosts that use it."""
     document: dict[str, Any] = copy.deepcopy(SEED)
     document["projects"][0]["secrets"] += [
         {"environment": "dev", "path": "/canary", "key": "PULLED", "value": str(OLD_SECRET)},
@@ -592,7 +582,7 @@ def _loud(ansible: Controller, tasks: str, variables: dict[str, Any]) -> Run:
     ).succeeded()
 
 
-def test_the_search_finds_a_value_that_a_task_shows(
+def test_search_finds_a_value_printed_by_a_task(
     ansible: Controller, planted: dict[str, Any], vault: LocalVault
 ) -> None:
     vault.hold({"SHOWN": str(OLD_SECRET)})
@@ -602,7 +592,7 @@ def test_the_search_finds_a_value_that_a_task_shows(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_pushed_value_that_servers_trim_settles(
+def test_pushed_value_with_white_space_is_unchanged_later(
     ansible: Controller, server: DevServer, vault: LocalVault, profile: str
 ) -> None:
     rounds = "\n".join(
@@ -625,7 +615,7 @@ def test_a_pushed_value_that_servers_trim_settles(
     run = ansible.tasks(rounds, variables=variables).succeeded()
 
     assert [item["action"] for item in run.items("entries, round 1")] == ["create", "create", "create", None]
-    # What an answer told is taken, else what the vault held, else what real servers make of it.
+    # The value read from the server, or the value in the vault, or the stripped value is stored.
     assert run.result("held, round 1")["msg"] == {"NEW": "x", "NEWLINE": "x\n", "THERE": " y ", "HELD": " z "}
     stored = {name: values[0] for name, values in server.values(PROJECT, "dev", "/trimmed").items()}
     assert stored["NEW"] != pushed["NEW"]
@@ -634,9 +624,9 @@ def test_a_pushed_value_that_servers_trim_settles(
     assert [run.result(f"{task}, round 2")["changed"] for task in ("entries", "pull")] == [False, False]
 
 
-def test_the_options_of_a_key_are_the_same_in_modules_plugins_and_command() -> None:
+def test_key_options_are_the_same_everywhere() -> None:
     known = set(keys.KEY_OPTIONS)
-    assert set(inspect.signature(keys.key_source).parameters) - {"credentials"} == known  # where systemd puts them
+    assert set(inspect.signature(keys.key_source).parameters) - {"credentials"} == known  # the directory of systemd
     assert set(options.VAULT) - {"vault_path"} == known
     assert set(local_vault.VAULT_OPTIONS) - {"vault_path", "state_file"} == known
     assert {option.name for option in config.OPTIONS if option.section == "vault"} - {

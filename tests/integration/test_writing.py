@@ -130,9 +130,7 @@ def _look_at(secrets: dict[str, dict[str, Any]], run: Run, profile: str) -> None
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.oldest
-def test_four_steps_for_an_identity_that_may_write_but_not_read(
-    ansible: Controller, server: DevServer, profile: str
-) -> None:
+def test_four_steps_for_an_identity_without_read_access(ansible: Controller, server: DevServer, profile: str) -> None:
     ansible.variables |= login_of("writer")
     state_file = ansible.folder / "state.json"
     tasks = f"""
@@ -166,7 +164,7 @@ def test_four_steps_for_an_identity_that_may_write_but_not_read(
 
 
 ODD = {
-    # what is wanted, and what a real server stores of it
+    # the desired state, and what a real server stores of it
     "plain": ("plain", "plain"),
     "outer blanks": ("  a b  ", "a b"),
     "tabs": ("\ta\tb\t", "a\tb"),
@@ -214,9 +212,7 @@ def test_20_secrets_in_a_loop_are_unchanged_the_second_time(
     assert {key: secret["version"] for key, secret in secrets.items()} == versions
 
 
-def test_an_approval_is_pending_and_nothing_is_claimed_to_be_stored(
-    ansible: Controller, server: DevServer, seeded: Callable[..., None]
-) -> None:
+def test_pending_approval_stores_nothing(ansible: Controller, server: DevServer, seeded: Callable[..., None]) -> None:
     seeded(approvals=[{"environment": "dev", "path": "/app"}])
     before = stored(server)
     run = ansible.tasks("""
@@ -236,9 +232,7 @@ def test_an_approval_is_pending_and_nothing_is_claimed_to_be_stored(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_metadata_on_a_server_that_keeps_none_is_a_warning_and_no_eternal_change(
-    ansible: Controller, server: DevServer, profile: str
-) -> None:
+def test_metadata_on_an_old_server_print_a_warning(ansible: Controller, server: DevServer, profile: str) -> None:
     task = """
         - name: metadata
           keyfleet.infisical.infisical_secret: {name: SECRET_1, value: value 1, metadata: {owner: platform}}
@@ -249,7 +243,7 @@ def test_metadata_on_a_server_that_keeps_none_is_a_warning_and_no_eternal_change
         assert ("does not keep metadata" in run.text) == (profile == "2024")
 
 
-def test_another_writer_who_is_quicker(ansible: Controller, server: DevServer) -> None:
+def test_write_of_a_faster_writer_is_kept(ansible: Controller, server: DevServer) -> None:
     place = {"project": PROJECT, "environment": "dev", "path": "/"}
     server.arm("write_first", method="POST", path="RACE_CREATE", secret={**place, "key": "RACE_CREATE", "value": "x"})
     server.arm("delete_first", method="PATCH", path="SECRET_1$", secret={**place, "key": "SECRET_1"})
@@ -317,7 +311,7 @@ def test_async_delegation_until_and_loops(ansible: Controller, server: DevServer
     assert stored(server) == before
 
 
-def test_folders_that_hold_something_are_kept_without_force(ansible: Controller, server: DevServer) -> None:
+def test_folder_with_contents_is_kept_without_force(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: full
           keyfleet.infisical.infisical_folder: {secret_path: /app, state: absent}
@@ -333,9 +327,7 @@ def test_folders_that_hold_something_are_kept_without_force(ansible: Controller,
 
 
 @pytest.mark.oldest
-def test_a_damaged_state_file_is_moved_aside_and_a_foreign_file_left_alone(
-    ansible: Controller, server: DevServer, tmp_path: Path
-) -> None:
+def test_damaged_state_file_is_moved_aside(ansible: Controller, server: DevServer, tmp_path: Path) -> None:
     state_file = tmp_path / "state.json"
     ansible.variables |= login_of("writer")
     task = f'- keyfleet.infisical.infisical_secret: {{name: NEW, value: x, state_file: "{state_file}"}}'
@@ -355,7 +347,7 @@ def test_a_damaged_state_file_is_moved_aside_and_a_foreign_file_left_alone(
     assert state_file.read_text("utf-8") == "somebody's notes"
 
 
-def test_rotated_secrets_are_left_to_infisical(ansible: Controller, server: DevServer, tmp_path: Path) -> None:
+def test_rotated_secrets_are_not_changed(ansible: Controller, server: DevServer, tmp_path: Path) -> None:
     for name in ("ROTATED", "TURNED", "SPUN"):
         server.put_secret(PROJECT, "dev", "/", name, "theirs", rotated=True)
     before = stored(server)
@@ -397,9 +389,7 @@ def test_rotated_secrets_are_left_to_infisical(ansible: Controller, server: DevS
     assert [values[name] for name in ("ROTATED", "TURNED", "SPUN")] == [["ours"]] * 3
 
 
-def test_a_host_gets_what_it_is_to_store_and_not_what_is_stored(
-    ansible: Controller, seeded: Callable[..., None]
-) -> None:
+def test_host_gets_new_values_but_no_stored_ones(ansible: Controller, seeded: Callable[..., None]) -> None:
     pin = {"key": "pin", "value": "storedpin", "encrypted": True}
     seeded(secrets=[{"environment": "dev", "key": "A", "value": "storedvalue", "metadata": [pin]}])
     run = ansible.tasks(

@@ -98,7 +98,7 @@ def test_processes_that_start_together_log_in_and_list_once(
     assert counts(server) == (1, 1)
 
 
-def test_what_lies_on_disk_is_sealed_and_private(settings: Settings, tmp_path: Path) -> None:
+def test_files_are_encrypted_and_private(settings: Settings, tmp_path: Path) -> None:
     directory = tmp_path / "cache"
     cache = RunCache(settings, directory=directory)
     cache.secrets(SCOPE)
@@ -113,14 +113,14 @@ def test_what_lies_on_disk_is_sealed_and_private(settings: Settings, tmp_path: P
             assert secret.encode() not in content
 
 
-def test_other_credentials_neither_open_nor_use_it(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_other_credentials_do_not_use_the_cache(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     RunCache(settings, directory=tmp_path).secrets(SCOPE)
     with pytest.raises(InfisicalError) as caught:
         RunCache(_settings(server, client_secret="another"), directory=tmp_path).secrets(SCOPE)
     assert caught.value.conclusion == "credentials_rejected"
 
 
-def test_a_file_moved_under_another_name_is_not_opened(settings: Settings, tmp_path: Path) -> None:
+def test_renamed_file_cannot_be_decrypted(settings: Settings, tmp_path: Path) -> None:
     RunCache(settings, directory=tmp_path).secrets(SCOPE)
     [token] = tmp_path.glob("token-*.sealed")
     [version] = tmp_path.glob("version-*.sealed")
@@ -170,9 +170,7 @@ def test_modes_in_the_main_process(
     assert bool(list(tmp_path.glob("version-*.sealed"))) == (mode == "run")
 
 
-def test_the_task_mode_keeps_a_listing_in_the_memory_of_one_worker(
-    server: DevServer, settings: Settings, tmp_path: Path
-) -> None:
+def test_task_mode_keeps_listings_in_memory(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     def twice() -> int:
         return sum(len(RunCache(settings, "task", directory=tmp_path).secrets(SCOPE).secrets) for _time in range(2))
 
@@ -193,7 +191,7 @@ def test_rejected_credentials_are_tried_by_one_process_only(server: DevServer, t
     assert counts(server) == (1, 0)
 
 
-def test_a_server_out_of_reach_is_found_out_once_and_left_to_the_host(tmp_path: Path) -> None:
+def test_unreachable_server_is_tried_once(tmp_path: Path) -> None:
     settings = Settings.from_options(
         {"url": "http://127.0.0.1:9", "client_id": "x", "client_secret": "x", "connection_wait": 60.0}
     )
@@ -207,9 +205,7 @@ def test_a_server_out_of_reach_is_found_out_once_and_left_to_the_host(tmp_path: 
     assert not failure.exists()
 
 
-def test_processes_that_wait_for_one_that_fails_fail_with_it(
-    server: DevServer, settings: Settings, tmp_path: Path
-) -> None:
+def test_waiting_processes_share_the_error(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     patient = replace(settings, connection_wait=1.0)
     server.arm("cut_before", path=LIST, times=100)
 
@@ -305,7 +301,7 @@ def test_refusal_is_kept_for_a_minute(
     assert counts(server) == (1, lists)
 
 
-def test_writers_list_anew_a_minute_after_a_refusal(
+def test_writers_list_again_a_minute_after_a_refusal(
     server: DevServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.arm("status", status=403, error="PermissionDenied", path=LIST, times=2)  # with values, and without
@@ -318,7 +314,7 @@ def test_writers_list_anew_a_minute_after_a_refusal(
     assert counts(server) == (1, 3)
 
 
-def test_a_refusal_is_kept_by_the_task_mode_too(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_task_mode_keeps_a_refusal(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     server.arm("status", status=403, error="PermissionDenied", path=LIST)
 
     def twice() -> list[str]:
@@ -339,7 +335,7 @@ def _known(settings: Settings, directory: Path, key: str = "DB_PASSWORD", **how:
     return None if known is None else known.secret and known.secret.value
 
 
-def test_what_tasks_wrote_is_known_until_another_writes(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_writes_are_known_until_another_identity_writes(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     cache = RunCache(settings, directory=tmp_path)
     assert _known(settings, tmp_path) == CANARY
     assert cache.known(SCOPE, "NEW", lists=True, check=False) == Known(None)
@@ -355,7 +351,7 @@ def test_what_tasks_wrote_is_known_until_another_writes(server: DevServer, setti
     assert counts(server) == (1, 2)
 
 
-def test_a_note_of_a_write_that_another_overtook_is_stale(settings: Settings, tmp_path: Path) -> None:
+def test_note_of_an_overtaken_write_is_stale(settings: Settings, tmp_path: Path) -> None:
     cache = RunCache(settings, directory=tmp_path)
     began = cache.note_secret(SCOPE, "DB_PASSWORD", None)
     forget(PROJECT, tmp_path)
@@ -363,14 +359,12 @@ def test_a_note_of_a_write_that_another_overtook_is_stale(settings: Settings, tm
     assert _known(settings, tmp_path) == CANARY
 
 
-def test_nothing_is_known_while_a_task_runs_on(settings: Settings, tmp_path: Path) -> None:
+def test_nothing_is_known_during_an_async_task(settings: Settings, tmp_path: Path) -> None:
     forget(PROJECT, tmp_path, volatile_for=60)
     assert RunCache(settings, directory=tmp_path).known(SCOPE, "DB_PASSWORD", lists=True, check=False) is None
 
 
-def test_a_listing_that_fails_is_left_to_the_tasks_for_a_while(
-    server: DevServer, settings: Settings, tmp_path: Path
-) -> None:
+def test_failed_listing_is_not_repeated_for_a_while(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     server.arm("status", status=500, path=LIST, times=2)
     cache = RunCache(settings, directory=tmp_path)
     for _time in range(3):
@@ -378,7 +372,7 @@ def test_a_listing_that_fails_is_left_to_the_tasks_for_a_while(
     assert counts(server) == (1, 2)
 
 
-def test_an_identity_that_may_see_names_knows_what_exists(server: DevServer, tmp_path: Path) -> None:
+def test_identity_with_names_only_knows_existing_secrets(server: DevServer, tmp_path: Path) -> None:
     server.seed({**DEFAULT_SEED, "identities": [{
         "name": "blind", "client_id": "blind", "client_secret": "x", "permissions": {PROJECT: ["describe", "create"]},
     }]})  # fmt: skip
@@ -402,7 +396,7 @@ def test_everything_about_a_secret_survives_sealing(server: DevServer, settings:
 
 
 @pytest.mark.parametrize("writers", ["ab", "abb", "abab", "abba", "aab", "abcc", "ab-", "bb"])
-def test_each_write_of_another_identity_ends_what_is_known(
+def test_each_write_of_another_identity_makes_notes_stale(
     server: DevServer, settings: Settings, tmp_path: Path, writers: str
 ) -> None:
     ours = RunCache(settings, directory=tmp_path)
