@@ -87,13 +87,11 @@ hint:
   description: What to do about the error. Empty if C(msg) says it all.
   returned: failure
   type: str
-  sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
   description: The HTTP status of the server's answer, V(null) without an answer.
   returned: failure
   type: int
-  sample: 403
 """
 
 from dataclasses import asdict

@@ -174,63 +174,16 @@ action:
   type: str
   sample: update
 secret:
-  description: The secret after the task, also in check mode. V(null) if it is absent.
+  description:
+    - The secret after the task, also in check mode. V(null) if it is absent.
+    - See RV(keyfleet.infisical.infisical_secret_info#module:secrets) for its keys.
   returned: success
   type: dict
   sample:
-    name: DB_PASSWORD
-    version: 3
-    id: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11
-    project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
-    environment: prod
-    path: /app
-    comment: Written by Ansible
-    tags: [database]
-    metadata: {owner: platform, pin: null}
-    encrypted_metadata: [pin]
-    created_at: "2026-01-15T10:30:00.000Z"
-    updated_at: "2026-01-15T10:30:00.000Z"
-  contains:
-    name:
-      description: The name of the secret.
-      type: str
-    version:
-      description: The version, which increases by one with each write. V(0) if unknown.
-      type: int
-    id:
-      description: The id of the secret.
-      type: str
-    project_id:
-      description: The id of the project.
-      type: str
-    environment:
-      description: The slug of the environment.
-      type: str
-    path:
-      description: The path of the folder.
-      type: str
-    comment:
-      description: The comment.
-      type: str
-    tags:
-      description: The slugs of the tags, V(null) if the server does not return them.
-      type: list
-      elements: str
-    metadata:
-      description:
-        - The metadata, V(null) if the server does not support metadata.
-        - Values that are encrypted in Infisical are V(null).
-      type: dict
-    encrypted_metadata:
-      description: The keys of RV(secret.metadata) whose values are encrypted in Infisical.
-      type: list
-      elements: str
-    created_at:
-      description: When the secret was created.
-      type: str
-    updated_at:
-      description: When the secret was last written.
-      type: str
+    {name: DB_PASSWORD, version: 3, id: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11,
+    project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, environment: prod, path: /app, comment: Written by Ansible,
+    tags: [database], metadata: {owner: platform, pin: null}, encrypted_metadata: [pin],
+    created_at: "2026-01-15T10:30:00.000Z", updated_at: "2026-01-15T10:30:00.000Z"}
 approval_pending:
   description: Whether the change waits for an approval in Infisical. Until then, nothing is stored.
   returned: success
@@ -257,13 +210,11 @@ hint:
   description: What to do about the error. Empty if C(msg) says it all.
   returned: failure
   type: str
-  sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
   description: The HTTP status of the server's answer, V(null) without an answer.
   returned: failure
   type: int
-  sample: 403
 """
 
 from typing import TYPE_CHECKING, Any

@@ -103,18 +103,10 @@ secrets:
   type: list
   elements: dict
   sample:
-    - name: DB_PASSWORD
-      version: 3
-      id: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11
-      project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
-      environment: prod
-      path: /app
-      comment: Written by Ansible
-      tags: [database]
-      metadata: {owner: platform, pin: null}
-      encrypted_metadata: [pin]
-      created_at: "2026-01-15T10:30:00.000Z"
-      updated_at: "2026-01-15T10:30:00.000Z"
+    - {name: DB_PASSWORD, version: 3, id: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11,
+      project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, environment: prod, path: /app, comment: Written by Ansible,
+      tags: [database], metadata: {owner: platform, pin: null}, encrypted_metadata: [pin],
+      created_at: "2026-01-15T10:30:00.000Z", updated_at: "2026-01-15T10:30:00.000Z"}
   contains:
     name:
       description: The name of the secret.
@@ -173,13 +165,11 @@ hint:
   description: What to do about the error. Empty if C(msg) says it all.
   returned: failure
   type: str
-  sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
   description: The HTTP status of the server's answer, V(null) without an answer.
   returned: failure
   type: int
-  sample: 403
 """
 
 from typing import Any

@@ -55,7 +55,6 @@ reachable:
   description: Whether an Infisical server at RV(api_url) has reported that it is available.
   returned: success
   type: bool
-  sample: true
 status_message:
   description: The status message of the server, empty if it was not reached.
   returned: success
@@ -65,7 +64,6 @@ login_accepted:
   description: Whether the server accepted the login or the token.
   returned: success
   type: bool
-  sample: true
 api_url:
   description: The address of the request, empty if O(url) is missing or invalid.
   returned: success
@@ -91,7 +89,6 @@ message:
   description: The error and its remedy, empty without an error.
   returned: success
   type: str
-  sample: ""
 """
 
 from typing import Any

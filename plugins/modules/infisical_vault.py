@@ -117,47 +117,15 @@ action:
   type: str
   sample: create
 entry:
-  description: The entry after the task, also in check mode. V(null) if it is absent.
+  description:
+    - The entry after the task, also in check mode. V(null) if it is absent.
+    - See RV(keyfleet.infisical.infisical_vault_info#module:secrets) for its keys.
   returned: success
   type: dict
   sample:
-    name: DB_PASSWORD
-    secret_name: DB_PASSWORD
-    version: 3
-    id: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11
-    project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
-    environment: prod
-    path: /app
-    job: default
-    synced_at: "2026-01-15T10:30:00Z"
-  contains:
-    name:
-      description: The name in the vault.
-      type: str
-    secret_name:
-      description: The name in Infisical, if the entry was pulled.
-      type: str
-    version:
-      description: The version in Infisical, V(0) for an entry written by hand.
-      type: int
-    id:
-      description: The id in Infisical, empty for an entry written by hand.
-      type: str
-    project_id:
-      description: The id of the project, empty for an entry written by hand.
-      type: str
-    environment:
-      description: The slug of the environment, empty for an entry written by hand.
-      type: str
-    path:
-      description: The path of the folder, empty for an entry written by hand.
-      type: str
-    job:
-      description: The job that pulled the entry, empty for an entry written by hand.
-      type: str
-    synced_at:
-      description: When this version was written to the vault, in UTC.
-      type: str
+    {name: DB_PASSWORD, secret_name: DB_PASSWORD, version: 3, id: 9d0b2f0e-5d4e-4b43-8a55-2b7a4b8f6b11,
+    project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, environment: prod, path: /app, job: default,
+    synced_at: "2026-01-15T10:30:00Z"}
 pushed:
   description: The change of the secret in Infisical, also in check mode. V(null) if nothing changed.
   returned: success, and with RV(conclusion=partial)
@@ -194,13 +162,11 @@ hint:
   description: What to do about the error. Empty if C(msg) says it all.
   returned: failure
   type: str
-  sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
   description: The HTTP status of the server's answer, V(null) without an answer.
   returned: failure
   type: int
-  sample: 403
 """
 
 from typing import Any
