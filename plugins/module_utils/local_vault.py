@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .infisical.core.errors import ConfigurationError, WrongKey, after_writing
 from .infisical.core.model import LONGEST_WAIT, NotGiven
+from .infisical.core.options import argument_spec
 from .infisical.vault.keys import KEY_BYTES, KEY_OPTIONS, key_source, make_key_file
 from .infisical.vault.session import open_vault
 
@@ -21,20 +22,13 @@ if TYPE_CHECKING:
     from .infisical.vault.store import Vault
     from .module import InfisicalModule
 
-VAULT_OPTIONS: dict[str, dict[str, Any]] = {
-    "vault_path": {"type": "path"},
-    "key_file": {"type": "path", "no_log": False},
-    "key_credential": {"type": "str", "no_log": False},
-    "passphrase": {"type": "str", "no_log": True},
-    "passphrase_file": {"type": "path", "no_log": False},
-    "state_file": {"type": "path"},
-}
-"""The vault and its key. The action plugin looks these up on the controller, except for the state file."""
-
+_OPTIONS = argument_spec("vault")
 WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     "create_key": {"type": "bool", "default": False, "no_log": False},
-    "lock_wait": {"type": "float", "default": 30.0},
+    "lock_wait": _OPTIONS.pop("lock_wait"),
 }
+VAULT_OPTIONS = _OPTIONS
+"""Which vault, with which key. The action looks these up on the controller, except for the state file."""
 
 
 def open_local(

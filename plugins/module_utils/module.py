@@ -12,33 +12,14 @@ from ansible.module_utils.basic import AnsibleModule
 from .infisical.client.api import Api, connect
 from .infisical.core.errors import InfisicalError
 from .infisical.core.model import Location, Secret, Settings
+from .infisical.core.options import argument_spec
 from .infisical.core.redact import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-SHARED_OPTIONS: dict[str, dict[str, Any]] = {
-    "url": {"type": "str"},
-    "auth_method": {"type": "str", "choices": ["universal_auth", "token"], "default": "universal_auth"},
-    "client_id": {"type": "str"},
-    "client_secret": {"type": "str", "no_log": True},
-    "token": {"type": "str", "no_log": True},
-    "project_id": {"type": "str"},
-    "environment": {"type": "str"},
-    "secret_path": {"type": "str", "default": "/", "no_log": False},
-    "ca_path": {"type": "path"},
-    "validate_certs": {"type": "bool", "default": True},
-    "proxy": {"type": "str", "no_log": True},
-    "allow_http": {"type": "bool", "default": False},
-    "timeout": {"type": "float", "default": 30.0},
-    "api_version": {"type": "str", "choices": ["auto", "v3", "v4"], "default": "auto"},
-    "rate_limit_wait": {"type": "float", "default": 60.0},
-    "server_error_wait": {"type": "float", "default": 30.0},
-    "connection_wait": {"type": "float", "default": 10.0},
-    "max_wait": {"type": "float", "default": 300.0},
-    "max_response_size": {"type": "float", "default": 64.0},
-}
-"""All modules have all of these, so that `module_defaults` of the action group work."""
+SHARED_OPTIONS = argument_spec("infisical", without=("client_id_file", "client_secret_file", "token_file"))
+"""Every module takes all of them, else `module_defaults` of the action group would fail for some."""
 
 KNOWN = "_known"
 """An internal argument: what the action plugin knows about the secret, without its value."""

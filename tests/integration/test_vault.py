@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils import local_vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import OPTIONS
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import Passphrase
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
@@ -629,6 +629,6 @@ def test_key_options_are_the_same_everywhere() -> None:
     assert set(inspect.signature(keys.key_source).parameters) - {"credentials"} == known  # the directory of systemd
     assert set(options.VAULT) - {"vault_path"} == known
     assert set(local_vault.VAULT_OPTIONS) - {"vault_path", "state_file"} == known
-    assert {option.name for option in config.OPTIONS if option.section == "vault"} - {
+    assert {option.name for option in OPTIONS if option.section == "vault"} - {
         "path", "state_file", "lock_wait",
     } == known  # fmt: skip

@@ -329,10 +329,10 @@ def test_credentials_of_systemd_249_are_files_of_root(host: Host) -> None:
     for name in ("infisical_client_id", "infisical_client_secret", "infisical_vault_key", "infisical_webhook_url"):
         assert host.what(f"{folder}/{name}") == (0, 0, 0o600)
     assert host.path(f"{folder}/infisical_client_secret").read_text() == SECRET
-    settled = config.Settled({}, {}, f"{config.JOBS}/shop.ini")
-    assert settled.first(("infisical", "client_secret_file")) == str(host.path(f"{folder}/infisical_client_secret"))
-    assert settled.first(("vault", "key_file")) == str(host.path(f"{folder}/infisical_vault_key"))
-    assert settled.first(("notify", "webhook_url_file")) == str(host.path(f"{folder}/infisical_webhook_url"))
+    settled = config.SyncConfig({}, {}, f"{config.JOBS}/shop.ini")
+    assert settled.get(("infisical", "client_secret_file")) == str(host.path(f"{folder}/infisical_client_secret"))
+    assert settled.get(("vault", "key_file")) == str(host.path(f"{folder}/infisical_vault_key"))
+    assert settled.get(("notify", "webhook_url_file")) == str(host.path(f"{folder}/infisical_webhook_url"))
 
 
 def test_a_new_client_secret_makes_a_sync_due(host: Host) -> None:
@@ -594,7 +594,7 @@ def test_a_link_in_place_of_reports_is_removed(host: Host, ending: str) -> None:
     else:
         host.same_in_check_mode(replace(AGENT, jobs=(SHOP._replace(name="till"),)))
     assert not os.path.lexists(host.path("run/infisical-agent/shop"))
-    assert (target / "precious").exists() and config.installed_jobs() != ["shop"]
+    assert (target / "precious").exists() and config.list_jobs() != ["shop"]
 
 
 def test_a_rotation_goes_through_no_link(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -628,7 +628,7 @@ def test_a_metrics_directory_of_another_user_is_refused(host: Host) -> None:
     for check in (True, False):
         with pytest.raises(InfisicalError, match="Nothing is written below"):
             host.apply(wanted, check=check)
-    assert list(host.path("srv").iterdir()) == [] and config.installed_jobs() == []
+    assert list(host.path("srv").iterdir()) == [] and config.list_jobs() == []
 
 
 # Jobs
@@ -924,21 +924,21 @@ def test_the_configuration_of_a_job_is_read_back(host: Host) -> None:
         metrics_directory=str(host.path("srv/metrics")),
     )
     host.apply(wanted)
-    settled = config.Settled({}, {}, f"{config.JOBS}/shop.ini")
-    assert settled.files() == list(wanted_files)
-    assert settled.section("sync") == {"job": "shop", **options}
-    assert settled.section("infisical") == {
+    settled = config.SyncConfig({}, {}, f"{config.JOBS}/shop.ini")
+    assert settled.get_files() == list(wanted_files)
+    assert settled.get_section("sync") == {"job": "shop", **options}
+    assert settled.get_section("infisical") == {
         "url": SETTINGS.url, "ca_path": "/etc/ca.pem", "timeout": 7.5, "validate_certs": False, "max_wait": 60.0,
         "max_response_size": 8.0,
     }  # fmt: skip
-    assert settled.section("notify") == {
+    assert settled.get_section("notify") == {
         "state_file": f"{units.STATE}/shop/notify.json", "command": wanted.notify_command, "reminder": 7200.0
     }  # fmt: skip
-    assert settled.section("agent") == {
+    assert settled.get_section("agent") == {
         "result_file": f"{units.REPORTS}/shop/result.json", "login_file": f"{units.STATE}/login.json",
         "interval": "15m", "rate_limit_jitter": 0.0,
     }  # fmt: skip
-    assert settled.section("deliver") == {
+    assert settled.get_section("deliver") == {
         "record_file": f"{units.DELIVERIES}/shop.json", "runtime_directory": f"{units.RUNTIME}/shop",
         "metrics_directory": wanted.metrics_directory,
     }  # fmt: skip

@@ -12,20 +12,24 @@ from pathlib import Path
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli.parser import Command, make_parser, parse
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     ConfigurationError,
     GuardStopped,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import BY_PLACE, convert
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import make_key_file
 
 ARGUMENTS = [
     pytest.param(command, action, id=f"{'-'.join(command.words)}-{(action.option_strings or [action.metavar])[0]}")
     for command in cli.COMMANDS
-    for action in cli.parser_of(command)._actions
+    for action in make_parser(command)._actions
     if action.nargs != 0
 ]
 """Every argument of every command that takes a value."""
+
+USAGE = 2
 
 
 @pytest.fixture(autouse=True)
@@ -39,22 +43,22 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def words_with(command: cli.Command, action: argparse.Action, value: str) -> list[str]:
+def words_with(command: Command, action: argparse.Action, value: str) -> list[str]:
     """A command line that is right but for this value."""
     words = list(command.words)
-    for other in cli.parser_of(command)._actions:
+    for other in make_parser(command)._actions:
         text = value if other.dest == action.dest else "x"
         if other.dest == action.dest or other.required:
             words += [*other.option_strings[:1], text]
-    return [*words, "--", "true"] if command.run is cli._exec else words
+    return [*words, "--", "true"] if command.program else words
 
 
 @pytest.mark.parametrize("value", ["", "  "], ids=["empty", "blank"])
 @pytest.mark.parametrize(("command", "action"), ARGUMENTS)
 def test_empty_argument_is_refused_by_its_name(
-    command: cli.Command, action: argparse.Action, value: str, capsys: pytest.CaptureFixture[str]
+    command: Command, action: argparse.Action, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(words_with(command, action, value)) == cli.USAGE
+    assert cli.main(words_with(command, action, value)) == USAGE
     name = action.option_strings[0] if action.option_strings else action.metavar
     said = capsys.readouterr()
     assert f"infisical-sync: {name} must not " in said.err
@@ -64,22 +68,22 @@ def test_empty_argument_is_refused_by_its_name(
 
 def test_an_empty_entry_of_a_list_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for value in (",", "a,,b", "a,", ", b"):
-        assert cli.main(["sync", "--project-ids", value]) == cli.USAGE
+        assert cli.main(["sync", "--project-ids", value]) == USAGE
         assert "--project-ids must not have an empty entry" in capsys.readouterr().err
 
 
 def test_arguments_of_a_program_may_be_empty() -> None:
-    command = next(command for command in cli.COMMANDS if command.run is cli._exec)
-    assert cli._parsed(command, ["--", "echo", "", " "]).program == ["echo", "", " "]
+    command = next(command for command in cli.COMMANDS if command.program)
+    assert parse(command, ["exec", "--", "echo", "", " "]).program == ["echo", "", " "]
 
 
 @pytest.mark.parametrize("text", ["there/", "/", ".", "a/..", "a/."])
 def test_path_of_a_file_must_not_end_as_a_directory(text: str) -> None:
     for place in (("vault", "path"), ("vault", "key_file"), ("push", "state_file"), ("agent", "result_file")):
         with pytest.raises(ConfigurationError, match="must be the path of a file"):
-            config.converted(config.BY_PLACE[place], text)
+            convert(BY_PLACE[place], text)
     for place in (("infisical", "ca_path"), ("deliver", "metrics_directory")):
-        assert config.converted(config.BY_PLACE[place], "/there/") == "/there"
+        assert convert(BY_PLACE[place], "/there/") == "/there"
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["foreign", "own"])
@@ -99,7 +103,7 @@ def test_key_of_a_job_comes_from_no_directory_but_its_units(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(directory))
     monkeypatch.setenv("PATH", str(tmp_path))  # so that no key of this machine is decrypted
     code = cli.main(["vault", "set", "A", "--file", str(tmp_path / "value"), "--job", "shop"])
-    assert (code, vault.exists()) == ((cli.OK, True) if own else (cli.USAGE, False))
+    assert (code, vault.exists()) == ((cli.OK, True) if own else (USAGE, False))
 
 
 def job_without(tmp_path: Path, text: str) -> str:
@@ -112,17 +116,33 @@ def job_without(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("words", "text", "said"),
     [
-        (["status"], "[vault]\npath = /v\n", "key_file: not given in {}. Run the role scheduled_sync again"),
-        (["status"], "[vault]\nkey_file = /k\n", "vault: not given in {}. Run the role scheduled_sync again"),
-        (["sync"], "[infisical]\nclient_id = x\n", "url: not given in {}. Set infisical_url, and run the role"),
-        (["push", "--from", "-"], "[infisical]\n", "url: not given in {}. Set infisical_url, and run the role"),
+        (
+            ["status"],
+            "[vault]\npath = /v\n",
+            "key_file: not set in {}.\ninfisical-sync: hint: Run the role scheduled_sync again",
+        ),
+        (
+            ["status"],
+            "[vault]\nkey_file = /k\n",
+            "vault_path: not set in {}.\ninfisical-sync: hint: Run the role scheduled_sync",
+        ),
+        (
+            ["sync"],
+            "[infisical]\nclient_id = x\n",
+            "url: not set in {}.\ninfisical-sync: hint: Set infisical_url, and run the role",
+        ),
+        (
+            ["push", "--from", "-"],
+            "[infisical]\n",
+            "url: not set in {}.\ninfisical-sync: hint: Set infisical_url, and run the role",
+        ),
     ],
 )
 def test_advice_on_an_installed_job_names_its_file_and_the_role(
     words: list[str], text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = job_without(tmp_path, text)
-    assert cli.main([*words, "--job", "shop"]) == cli.USAGE
+    assert cli.main([*words, "--job", "shop"]) == USAGE
     error = capsys.readouterr().err
     assert said.format(path) in error
     assert "INFISICAL_" not in error
@@ -173,7 +193,7 @@ def test_wrong_variable_is_named_and_its_text_is_not_quoted(
     ):
         with monkeypatch.context() as patch:
             patch.setenv(variable, "Canary5f1c2a9e7b")
-            assert cli.main(["sync", "--url", "https://x"]) == cli.USAGE
+            assert cli.main(["sync", "--url", "https://x"]) == USAGE
         error = capsys.readouterr().err
         assert f"{option} (set by the environment variable {variable})." in error
         assert "Canary" not in error

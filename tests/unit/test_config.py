@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.config import Settled
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.config import SyncConfig
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import BY_PLACE, OPTIONS
 
 JOB = """
 [sync]
@@ -45,33 +46,33 @@ restart = c.service
 """
 
 
-def written(folder: Path, text: str, mode: int = 0o600) -> Settled:
+def written(folder: Path, text: str, mode: int = 0o600) -> SyncConfig:
     path = folder / "job.ini"
     path.write_text(text, "utf-8")
     path.chmod(mode)
-    return Settled({}, {}, str(path))
+    return SyncConfig({}, {}, str(path))
 
 
 def refused(folder: Path, text: str, mode: int = 0o600) -> ConfigurationError:
     with pytest.raises(ConfigurationError) as caught:
-        written(folder, text, mode).files()
+        written(folder, text, mode).get_files()
     assert "CANARY" not in str(caught.value)
     return caught.value
 
 
 def test_the_sections_of_a_job_are_read(tmp_path: Path) -> None:
     settled = written(tmp_path, JOB, 0o640)
-    assert settled.section("agent") == {
+    assert settled.get_section("agent") == {
         "result_file": "/run/infisical-agent/shop/result.json", "login_file": "/var/lib/infisical-sync/login.json",
         "rate_limit_jitter": 12.5,
     }  # fmt: skip
-    assert settled.section("notify")["command"] == "tell --to 'all of us' 100%"
-    assert settled.section("notify")["reminder"] == 3600
-    assert settled.section("deliver")["runtime_directory"] == "/run/infisical-sync/shop"
+    assert settled.get_section("notify")["command"] == "tell --to 'all of us' 100%"
+    assert settled.get_section("notify")["reminder"] == 3600
+    assert settled.get_section("deliver")["runtime_directory"] == "/run/infisical-sync/shop"
 
 
 def test_the_files_of_a_job_are_read_in_their_order_with_what_is_not_named_as_usual(tmp_path: Path) -> None:
-    assert written(tmp_path, JOB).files() == [
+    assert written(tmp_path, JOB).get_files() == [
         File("/srv/b", "files"),
         File("/srv/a.env", "dotenv", "shop", "www", 0o440, ("DB_*", "FLAG"), ("PATH",), ("a.service", "b.service"),
              ("c.service",)),
@@ -79,11 +80,11 @@ def test_the_files_of_a_job_are_read_in_their_order_with_what_is_not_named_as_us
 
 
 def test_every_option_of_a_file_can_be_written_and_no_other() -> None:
-    assert File._fields == config.FILE_OPTIONS
+    assert File._fields == tuple(option.name for option in OPTIONS if option.section == "file")
 
 
 def test_without_files_there_are_none(tmp_path: Path) -> None:
-    assert written(tmp_path, "[sync]\njob = shop\n").files() == []
+    assert written(tmp_path, "[sync]\njob = shop\n").get_files() == []
 
 
 @pytest.mark.parametrize(
@@ -91,15 +92,15 @@ def test_without_files_there_are_none(tmp_path: Path) -> None:
     [
         ("[file 1]\nformat = json\n", "must be absolute"),
         ("[file 1]\npath = app.env\n", "path in [file 1] must be an absolute path"),
-        ("[file 1]\npath = /srv/a\nmode = rw\n", "the mode is no octal number"),
-        ("[file 1]\npath = /srv/a\nmode = 0999\n", "the mode is no octal number"),
+        ("[file 1]\npath = /srv/a\nmode = rw\n", "mode: must be an octal number (in [file 1] of "),
+        ("[file 1]\npath = /srv/a\nmode = 0999\n", "mode: must be an octal number (in [file 1] of "),
         ("[file 1]\npath = /srv/a\nmode = 0666\n", "everybody write"),
         ("[file 1]\npath = /srv/a\nformat = yaml\n", "must be one of dotenv, env_file, json, files"),
         ("[file 1]\npath = /srv/a\nreload = app\n", "not a unit name"),
-        ("[file 1]\npath = /srv/a\ncontent = CANARY\n", "has 'content' in [file 1]"),
-        ("[files]\npath = /srv/a\n", "has a section [files]"),
+        ("[file 1]\npath = /srv/a\ncontent = CANARY\n", "unknown key 'content' in [file 1]"),
+        ("[files]\npath = /srv/a\n", "unknown section [files]"),
         ("[agent]\nresult_file = result.json\n", "result_file in [agent] must be an absolute path"),
-        ("[agent]\nno_such = CANARY\n", "has 'no_such' in [agent]"),
+        ("[agent]\nno_such = CANARY\n", "unknown key 'no_such' in [agent]"),
         ("[notify]\nwebhook_url\n", "line 2 is wrong"),
         ("[vault]\nlock_wait = 5\n  passphrase = CANARY\n", "below 'lock_wait' in [vault] is indented"),
         ("[vault]\nkey_credential = key\n\n  # more\n\tpassphrase: CANARY\n", "below 'key_credential' in [vault]"),
@@ -120,42 +121,42 @@ def test_what_is_wrong_in_a_jobs_file_is_told_by_its_place(tmp_path: Path, text:
 )
 def test_a_number_that_is_none_is_told_by_its_option(tmp_path: Path, place: tuple[str, str], text: str) -> None:
     with pytest.raises(ConfigurationError, match="must be a number") as caught:
-        written(tmp_path, f"[{place[0]}]\n{place[1]} = {text}\n").first(place)
+        written(tmp_path, f"[{place[0]}]\n{place[1]} = {text}\n").get(place)
     assert caught.value.option == place[1]
 
 
 def test_list_or_command_may_go_on_in_an_indented_line(tmp_path: Path) -> None:
     settled = written(tmp_path, "[sync]\nproject_ids = a,\n  b\n[notify]\ncommand = tell\n  --to=us\n")
-    assert settled.first(("sync", "project_ids")) == ("a", "b")
-    assert settled.first(("notify", "command")).split() == ["tell", "--to=us"]
+    assert settled.get(("sync", "project_ids")) == ("a", "b")
+    assert settled.get(("notify", "command")).split() == ["tell", "--to=us"]
 
 
 def test_credential_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("\ufeffs3cret\n", "utf-8")
     path.chmod(0o600)
-    assert config.secret_text(str(path), "client_secret_file", {}) == "s3cret"
+    assert config.read_credential(str(path), "client_secret_file", {}) == "s3cret"
 
 
 def test_a_webhooks_url_is_a_secret_that_others_must_not_read(tmp_path: Path) -> None:
     text = "[notify]\nwebhook_url = https://hooks.example.com/CANARY\n"
-    assert "holds webhook_url" in str(refused(tmp_path, text, 0o640))
-    assert written(tmp_path, text).first(("notify", "webhook_url")) == "https://hooks.example.com/CANARY"
+    assert "contains webhook_url" in str(refused(tmp_path, text, 0o640))
+    assert written(tmp_path, text).get(("notify", "webhook_url")) == "https://hooks.example.com/CANARY"
 
 
 @pytest.mark.root
 def test_a_jobs_file_of_another_user_or_that_others_may_write_is_refused(tmp_path: Path) -> None:
-    assert "can be written by others" in str(refused(tmp_path, JOB, 0o660))
+    assert "Others can write to" in str(refused(tmp_path, JOB, 0o660))
     os.chown(tmp_path / "job.ini", 65534, 0)
     with pytest.raises(ConfigurationError, match="belongs to user 65534"):
-        Settled({}, {}, str(tmp_path / "job.ini"))
+        SyncConfig({}, {}, str(tmp_path / "job.ini"))
 
 
 def test_a_webhooks_credential_of_systemd_stands_for_its_file(tmp_path: Path) -> None:
     (tmp_path / "infisical_webhook_url").write_text("https://hooks.example.com/CANARY\n")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    settled = Settled({}, environ, "/dev/null")
-    assert settled.first(("notify", "webhook_url_file")) == str(tmp_path / "infisical_webhook_url")
+    settled = SyncConfig({}, environ, "/dev/null")
+    assert settled.get(("notify", "webhook_url_file")) == str(tmp_path / "infisical_webhook_url")
 
 
 @pytest.mark.parametrize("empty", ["", " "])
@@ -163,24 +164,24 @@ def test_empty_environment_variable_counts_as_not_given(tmp_path: Path, empty: s
     path = tmp_path / "config.ini"
     path.write_text("[infisical]\nclient_id = file\ntimeout = 5\nproxy =\n", "utf-8")
     names = ("INFISICAL_CLIENT_ID", "INFISICAL_TIMEOUT", "INFISICAL_VALIDATE_CERTS", "INFISICAL_CONFIG")
-    settled = Settled({}, dict.fromkeys(names, empty), str(path))
-    assert settled.section("infisical") == {"client_id": "file", "timeout": 5.0}
+    settled = SyncConfig({}, dict.fromkeys(names, empty), str(path))
+    assert settled.get_section("infisical") == {"client_id": "file", "timeout": 5.0}
     vendors = {"INFISICAL_CLIENT_ID": empty, "INFISICAL_UNIVERSAL_AUTH_CLIENT_ID": "vendor's"}
-    assert Settled({}, vendors, os.devnull).first(("infisical", "client_id")) == "vendor's"
+    assert SyncConfig({}, vendors, os.devnull).get(("infisical", "client_id")) == "vendor's"
 
 
 def test_no_setting_of_the_agent_can_be_given_as_an_argument_that_others_see() -> None:
-    own = [option for option in config.OPTIONS if option.section in ("agent", "deliver", "notify")]
-    assert own and not [option.name for option in own if option.flag]
+    own = [option for option in OPTIONS if option.section in ("agent", "deliver", "notify")]
+    assert own and not [option.name for option in own if option.long]
 
 
 def test_the_jobs_of_a_host_are_those_whose_files_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "JOBS", str(tmp_path / "jobs"))
-    assert config.installed_jobs() == []
+    assert config.list_jobs() == []
     (tmp_path / "jobs").mkdir()
     for name in ("till.ini", "shop.2.ini", "notes.txt", "shop.ini~"):
         (tmp_path / "jobs" / name).touch()
-    assert config.installed_jobs() == ["shop.2", "till"]
+    assert config.list_jobs() == ["shop.2", "till"]
     assert config.job_file("till") == str(tmp_path / "jobs" / "till.ini")
 
 
@@ -190,12 +191,12 @@ def test_job_that_is_no_file_is_refused_without_waiting(
 ) -> None:
     monkeypatch.setattr(config, "JOBS", str(tmp_path))
     (os.mkfifo if kind == "pipe" else os.mkdir)(tmp_path / "x.ini")
-    assert config.installed_jobs() == ["x"]
+    assert config.list_jobs() == ["x"]
     refused: list[ConfigurationError] = []
 
     def read() -> None:
         with pytest.raises(ConfigurationError, match=r"x\.ini' cannot be read: it is not a regular file") as caught:
-            Settled({}, {}, config.job_file("x"))
+            SyncConfig({}, {}, config.job_file("x"))
         refused.append(caught.value)
 
     thread = threading.Thread(target=read, daemon=True)
@@ -208,7 +209,7 @@ def test_named_configuration_may_be_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("[sync]\njob = shop\n",))
     writer.start()
-    assert Settled({}, {}, str(tmp_path / "pipe")).first(("sync", "job")) == "shop"
+    assert SyncConfig({}, {}, str(tmp_path / "pipe")).get(("sync", "job")) == "shop"
     writer.join()
 
 
@@ -216,9 +217,9 @@ def test_named_configuration_may_be_a_pipe(tmp_path: Path) -> None:
 
 
 AMBIENT = {
-    option.environment[0]: "true" if option.kind == "bool" else "1" if option.kind == "number" else "/ambient"
-    for option in config.OPTIONS
-    if not option.choices
+    option.environment[0]: "true" if option.type == "bool" else "1" if option.type == "float" else "/ambient"
+    for option in OPTIONS
+    if option.environment and not option.choices
 }  # fmt: skip
 
 
@@ -249,11 +250,11 @@ def test_environment_does_not_count_for_an_installed_job(
         "link to folder": f"{tmp_path}/mine/shop.ini",
     }
     path = links.get(spelling, spelling.format(jobs))
-    alone = Settled({}, {}, path)
-    for found in (Settled({}, AMBIENT, path), Settled({}, {**AMBIENT, "INFISICAL_CONFIG": path})):
+    alone = SyncConfig({}, {}, path)
+    for found in (SyncConfig({}, AMBIENT, path), SyncConfig({}, {**AMBIENT, "INFISICAL_CONFIG": path})):
         for section in ("infisical", "vault", "sync", "agent", "deliver", "notify"):
-            assert found.section(section) == alone.section(section), section
-    assert Settled({("infisical", "environment"): "qa"}, AMBIENT, path).first(("infisical", "environment")) == "qa"
+            assert found.get_section(section) == alone.get_section(section), section
+    assert SyncConfig({("infisical", "environment"): "qa"}, AMBIENT, path).get(("infisical", "environment")) == "qa"
 
 
 def test_usual_file_that_leads_to_a_job_is_an_installed_job(
@@ -261,14 +262,14 @@ def test_usual_file_that_leads_to_a_job_is_an_installed_job(
 ) -> None:
     (tmp_path / "usual.ini").symlink_to(jobs / "shop.ini")
     monkeypatch.setattr(config, "CONFIG_FILES", (str(tmp_path / "usual.ini"),))
-    assert Settled({}, AMBIENT).section("infisical") == {"client_id_file": "/client/id"}
+    assert SyncConfig({}, AMBIENT).get_section("infisical") == {"client_id_file": "/client/id"}
 
 
 def test_job_that_is_a_link_elsewhere_is_an_installed_job(jobs: Path, tmp_path: Path) -> None:
     (jobs / "shop.ini").rename(tmp_path / "checkout.ini")
     (jobs / "shop.ini").symlink_to(tmp_path / "checkout.ini")
-    assert config.job_of(str(jobs / "shop.ini")) == "shop"
-    assert Settled({}, AMBIENT, str(jobs / "shop.ini")).section("infisical") == {"client_id_file": "/client/id"}
+    assert config.find_job(str(jobs / "shop.ini")) == "shop"
+    assert SyncConfig({}, AMBIENT, str(jobs / "shop.ini")).get_section("infisical") == {"client_id_file": "/client/id"}
 
 
 def test_only_credentials_of_the_jobs_own_services_count(
@@ -281,7 +282,7 @@ def test_only_credentials_of_the_jobs_own_services_count(
         (tmp_path / unit).mkdir(parents=True)
         (tmp_path / unit / "infisical_client_id").write_text("x")
         environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / unit)}
-        found[unit] = Settled({}, environ, str(jobs / "shop.ini")).first(("infisical", "client_id_file"))
+        found[unit] = SyncConfig({}, environ, str(jobs / "shop.ini")).get(("infisical", "client_id_file"))
     assert found == {
         "infisical-sync@shop.service": f"{tmp_path}/infisical-sync@shop.service/infisical_client_id",
         "infisical-sync@till.service": "/client/id",
@@ -298,16 +299,16 @@ def test_named_file_wins_over_environment_and_that_over_usual_file(
     path.chmod(0o600)
     environ = {"INFISICAL_ENVIRONMENT": "prod", "INFISICAL_KEY_FILE": "/ambient", "INFISICAL_URL": "http://ambient"}
     names = ("key_file", "passphrase_file")
-    named = Settled({}, environ, str(path))
-    assert named.first(("infisical", "environment")) == "dev"
-    assert named.group("vault", names) == {"passphrase_file": "/from/file"}
-    assert named.first(("infisical", "url")) == "http://ambient"
+    named = SyncConfig({}, environ, str(path))
+    assert named.get(("infisical", "environment")) == "dev"
+    assert named.get_group("vault", names) == {"passphrase_file": "/from/file"}
+    assert named.get(("infisical", "url")) == "http://ambient"
     given = {("infisical", "environment"): "qa"}
-    assert Settled(given, environ, str(path)).first(("infisical", "environment")) == "qa"
+    assert SyncConfig(given, environ, str(path)).get(("infisical", "environment")) == "qa"
     monkeypatch.setattr(config, "CONFIG_FILES", (str(path),))
-    for less in (Settled({}, environ), Settled({}, {**environ, "INFISICAL_CONFIG": str(path)})):
-        assert less.first(("infisical", "environment")) == "prod"
-        assert less.group("vault", names) == {"key_file": "/ambient"}
+    for less in (SyncConfig({}, environ), SyncConfig({}, {**environ, "INFISICAL_CONFIG": str(path)})):
+        assert less.get(("infisical", "environment")) == "prod"
+        assert less.get_group("vault", names) == {"key_file": "/ambient"}
 
 
 ARGUMENTS, NAMED, ENVIRONMENT, VARIABLE, USUAL = "arguments", "--config", "environment", "INFISICAL_CONFIG", "usual"
@@ -319,16 +320,16 @@ class Places:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder, self._monkeypatch = folder, monkeypatch
 
-    def settled(self, **places: dict[tuple[str, str], str]) -> Settled:
+    def settled(self, **places: dict[tuple[str, str], str]) -> SyncConfig:
         self._monkeypatch.setattr(config, "CONFIG_FILES", (str(self._folder / USUAL),))
-        environ = {config.BY_PLACE[at].environment[0]: text for at, text in places.get(ENVIRONMENT, {}).items()}
+        environ = {BY_PLACE[at].environment[0]: text for at, text in places.get(ENVIRONMENT, {}).items()}
         for place in (NAMED, VARIABLE, USUAL):
             path = self._folder / place
             path.write_text("".join(f"[{at[0]}]\n{at[1]} = {text}\n" for at, text in places.get(place, {}).items()))
             path.chmod(0o600)
         if VARIABLE in places:
             environ["INFISICAL_CONFIG"] = str(self._folder / VARIABLE)
-        return Settled(places.get(ARGUMENTS, {}), environ, str(self._folder / NAMED) if NAMED in places else "")
+        return SyncConfig(places.get(ARGUMENTS, {}), environ, str(self._folder / NAMED) if NAMED in places else "")
 
 
 @pytest.fixture
@@ -348,7 +349,7 @@ def test_explicit_identity_alone_replaces_an_auth_method(places: Places, identit
         **{identity: {("infisical", "client_id"): "id"}, method: {("infisical", "auth_method"): "token"}}
     )
     by_identity = identity == ARGUMENTS or (identity, method) == (NAMED, ENVIRONMENT)
-    options = settled.server("sync")
+    options = settled.get_server_options("sync")
     assert (options["auth_method"], options["client_id"]) == (None if by_identity else "token", "id")
 
 
@@ -359,4 +360,4 @@ def test_specific_setting_beats_a_general_one(places: Places, specific: str, gen
         **{specific: {(section, "environment"): "dev"}, general: {("infisical", "environment"): "prod"}}
     )
     explicit = general == ARGUMENTS or (specific, general) == (ENVIRONMENT, NAMED)
-    assert settled.server(section)["environment"] == ("prod" if explicit else "dev")
+    assert settled.get_server_options(section)["environment"] == ("prod" if explicit else "dev")

@@ -200,7 +200,7 @@ def test_configuration_of_the_agent_has_the_interval(tmp_path: Path) -> None:
     text = spec.render_job(job, spec.Agent(Settings(url="https://x"), (job,)), context)
     path = tmp_path / "job.ini"
     files.write_atomic(str(path), text.encode())
-    assert config.Settled({}, {}, str(path)).first(("agent", "interval")) == "6h"
+    assert config.SyncConfig({}, {}, str(path)).get(("agent", "interval")) == "6h"
 
 
 def test_command_runs_once_and_ignores_the_environment(

@@ -267,7 +267,7 @@ def _remove_timer(host: Host, job: str) -> None:
 def _find_metrics_file(job: str) -> str:
     """Return the path of the metrics of an installed job, empty if it writes none."""
     try:
-        directory = config.Settled({}, {}, config.job_file(job)).first(("deliver", "metrics_directory"))
+        directory = config.SyncConfig({}, {}, config.job_file(job)).get(("deliver", "metrics_directory"))
     except ConfigurationError:
         return ""
     return metrics.metrics_file(directory, job) if directory else ""

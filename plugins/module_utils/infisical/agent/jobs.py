@@ -24,7 +24,7 @@ _STATUS = ("vault", "problem", "generation", "secrets", "environment", "secret_p
 
 def list_jobs() -> list[str]:
     """Return the names of the host's jobs, also of a job that was installed or removed only partly."""
-    found = set(config.installed_jobs())
+    found = set(config.list_jobs())
     with contextlib.suppress(OSError):
         matches = (re.fullmatch(r"infisical-sync@(.+)\.timer", name) for name in os.listdir(units.UNITS))
         found.update(match[1] for match in matches if match)
@@ -129,7 +129,7 @@ def read_status() -> list[dict[str, Any]]:
     """
     found: list[dict[str, Any]] = []
     errors: list[InfisicalError] = []
-    for job in config.installed_jobs():
+    for job in config.list_jobs():
         try:
             ended = systemd.run([units.COMMAND, "status", "--json", "--config", config.job_file(job)])
             status = {"failed": False, "conclusion": None, "message": None, "hint": None, **parse_json(ended.out)}

@@ -17,7 +17,8 @@ InfisicalError                            exit code 1
 │   └── VaultMissing, WrongKey, KeyLost, VaultDamaged, NotAVault, NewerVault, OlderGeneration, UnsafeFile,
 │       StorageFailed
 ├── Busy                                            7
-└── PartialFailure                                  8
+├── PartialFailure                                  8
+└── EntryMissing                                    9
 """
 
 from __future__ import annotations
@@ -260,6 +261,16 @@ class Busy(InfisicalError):
 class PartialFailure(InfisicalError):
     conclusion = "partial"
     exit_code = 8
+
+
+class EntryMissing(InfisicalError):
+    """The vault has no entry of this name."""
+
+    conclusion = "entry_missing"
+    exit_code = 9
+
+    def __init__(self, name: str, vault: str) -> None:
+        super().__init__(f"There is no entry '{name}' in {vault}.", hint="See: infisical-sync vault list")
 
 
 def error_class(conclusion: str) -> type[InfisicalError]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..agent import config, report, units
-from ..agent.config import Settled
+from ..agent.config import SyncConfig
 from ..agent.schedule import parse_interval
 from ..core import systemd
 from ..core.errors import InfisicalError, StorageFailed
@@ -42,7 +42,7 @@ def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def of_host() -> str:
     """The output of `infisical-sync metadata --json` on this host: all its jobs, on one line. Raises InfisicalError."""
-    if not config.installed_jobs():
+    if not config.list_jobs():
         return json.dumps(document(VERSION, []))
     # The caller's environment must not override the configuration of the jobs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
@@ -57,7 +57,7 @@ def of_host() -> str:
     )
 
 
-def of_job(job: str, settled: Settled, vault: Vault, state: StateFile) -> dict[str, Any]:
+def of_job(job: str, settled: SyncConfig, vault: Vault, state: StateFile) -> dict[str, Any]:
     """The metadata of a job in any state."""
     found = _configured(job, settled)
     try:
@@ -87,35 +87,35 @@ def unknown(job: str, problem: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _configured(job: str, settled: Settled) -> dict[str, Any]:
+def _configured(job: str, settled: SyncConfig) -> dict[str, Any]:
     """The metadata from the job's configuration. The sync reports what is wrong in it."""
     found = {**unknown(job, ""), "problem": None}
-    given: Any = settled.first(("sync", "project_ids"), ("infisical", "project_id")) or ()
+    given: Any = settled.get(("sync", "project_ids"), ("infisical", "project_id")) or ()
     ids = [given] if isinstance(given, str) else list(given)
     found["project_ids"] = [] if ids == [ALL] else ids
-    found["service"] = settled.first(("infisical", "url")) or ""
-    found["environment"] = settled.first(("sync", "environment"), ("infisical", "environment")) or ""
-    path = settled.first(("sync", "secret_path"), ("infisical", "secret_path")) or "/"
+    found["service"] = settled.get(("infisical", "url")) or ""
+    found["environment"] = settled.get(("sync", "environment"), ("infisical", "environment")) or ""
+    path = settled.get(("sync", "secret_path"), ("infisical", "secret_path")) or "/"
     with contextlib.suppress(InfisicalError):
         found["service"] = check_url(found["service"], allow_http=True)
     with contextlib.suppress(InfisicalError):
         found["secret_path"] = check_path(path)
-    found["recursive"] = bool(settled.first(("sync", "recursive")))
-    found["key_format"] = settled.first(("sync", "key_format")) or "{key}"
-    found["normalize_names"] = bool(settled.first(("sync", "normalize_names")))
+    found["recursive"] = bool(settled.get(("sync", "recursive")))
+    found["key_format"] = settled.get(("sync", "key_format")) or "{key}"
+    found["normalize_names"] = bool(settled.get(("sync", "normalize_names")))
     with contextlib.suppress(InfisicalError):
-        found["interval_minutes"] = parse_interval(settled.first(("agent", "interval")) or "")
+        found["interval_minutes"] = parse_interval(settled.get(("agent", "interval")) or "")
     found["files"] = [
         {"path": file.path, "format": file.format, "owner": file.owner, "names": list(file.names)}
-        for file in settled.files()
+        for file in settled.get_files()
     ]
     return found
 
 
-def _last(settled: Settled, head: dict[str, Any]) -> dict[str, Any]:
+def _last(settled: SyncConfig, head: dict[str, Any]) -> dict[str, Any]:
     """The result of the last cycle, from the agent's report or else from the state file."""
     last_sync = head.get("last_sync")
-    last = report.read(settled.first(("agent", "result_file")) or "")
+    last = report.read(settled.get(("agent", "result_file")) or "")
     if last.ended:
         return {"last_sync": last_sync, "ended": last.ended, "conclusion": last.conclusion, "message": last.message}
     error = head.get("last_error") or {}

@@ -1,0 +1,126 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the command prints: reports on standard output; warnings, progress and errors on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from ..core.errors import InfisicalError, StorageFailed
+from ..core.model import shown
+
+_ADVICE = re.compile(
+    r"\b((?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se) (?:an?other |a larger |a longer )?)([a-z_]+)(?:: ([a-z_]+))?\b"
+)
+
+
+class Console:
+    def __init__(self) -> None:
+        self.json = self.verbose = self.check = False
+        """The options of these names."""
+        self.job = ""
+        """The job of the current output, if the command works on several."""
+        self.flags: Mapping[str, str] = {}
+        """The command-line options by the names that messages use."""
+        self.report_part: Callable[[Console, Mapping[str, Any]], None] = lambda console, details: None
+        """Print what the command did before it failed, from the error's details."""
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._progress = False
+
+    def print(self, text: str) -> None:
+        write((text + "\n").encode("utf-8", "backslashreplace"))
+
+    def print_json(self, value: Any, *, one_line: bool = False) -> None:
+        import json
+
+        form: Any = {"separators": (",", ":")} if one_line else {"indent": 2, "ensure_ascii": False}
+        self.print(json.dumps(value, **form))
+
+    def warn(self, text: str) -> None:
+        self.print_error(f"warning: {text}")
+
+    def print_error(self, text: str) -> None:
+        self.clear()
+        if sys.stderr is not None:  # None if the caller has closed it
+            job = f"{self.job}: " if self.job else ""
+            sys.stderr.write(f"infisical-sync: {shown(job + self.translate(text))}\n")
+            sys.stderr.flush()
+
+    def report_error(self, error: InfisicalError) -> None:
+        """Print an error and its hint; with --json as data too, together with what was done before the error."""
+        self.clear()
+        for text in error.details.get("warnings", ()):
+            self.warn(text)
+        if self.json:
+            texts = {"message": self.translate(str(error)), "hint": self.translate(error.hint)}
+            self.print_json({**self.describe_failure(error.conclusion, "", error.details), **texts})
+        else:
+            self.report_part(self, error.details)
+        self.print_error(error.problem)
+        if error.hint:
+            self.print_error(f"hint: {error.hint}")
+
+    def describe_failure(
+        self, conclusion: str, message: str, details: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return an error as data; if the command works on several jobs, with the job's name."""
+        job = {"job": self.job} if self.job else {}
+        return {**job, **(details or {}), "failed": True, "conclusion": conclusion, "message": message}
+
+    def translate(self, text: str) -> str:
+        """Return advice to set an option, which is written for YAML, with the spelling of the command line."""
+        return _ADVICE.sub(self._translate_option, text)
+
+    def _translate_option(self, found: re.Match[str]) -> str:
+        verb, name, value = found.groups()
+        flag = self.flags.get(name)
+        if flag is None:
+            return found[0]
+        if value in ("true", "false"):
+            return verb + (flag if value == "true" else f"--no-{flag[2:]}")
+        return verb + flag + (f" {value}" if value else "")
+
+    def log(self, text: str) -> None:
+        """Show progress in place on a terminal. Elsewhere print only what explains a long silence."""
+        if self._terminal:
+            width = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+            line = shown(text)
+            sys.stderr.write("\r\x1b[K" + (line if len(line) <= width else line[: width - 1] + "…"))
+            sys.stderr.flush()
+            self._progress = True
+        elif text.startswith("Waiting "):
+            self.print_error(text)
+
+    def clear(self) -> None:
+        """Remove the progress line."""
+        if self._progress:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._progress = False
+
+
+def write(data: bytes) -> None:
+    """Write to standard output at once. Raises BrokenPipeError, and StorageFailed for another error."""
+    if sys.stdout is None:
+        raise StorageFailed("Standard output is closed, but there is something to write.")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise StorageFailed(f"Standard output is incomplete: {error.strerror}.") from None
+
+
+def discard_output() -> None:
+    """Send what is left of standard output nowhere, or the interpreter reports the error again when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,176 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: what a command is, its arguments as argparse knows them, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+from ..core.errors import WrongUse
+from ..core.options import BY_PLACE, OPTIONS, Option
+
+if TYPE_CHECKING:
+    from .console import Console
+    from .session import Session
+
+    Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def argument(*names: str, **parameters: Any) -> Argument:
+    """Return an argument of one command: the parameters of `ArgumentParser.add_argument`."""
+    return names, parameters
+
+
+class Command(NamedTuple):
+    """A command. `sections` are those whose options it takes."""
+
+    words: tuple[str, ...]
+    help: str
+    run: Callable[[Session], int | None]
+    """Do the work and return the exit code, None for 0."""
+    sections: tuple[str, ...] = ()
+    arguments: tuple[Argument, ...] = ()
+    description: str = ""
+    report_part: Callable[[Console, Mapping[str, Any]], None] = lambda console, details: None
+    """Print what was done before an error, from the error's details."""
+    each_job: bool = False
+    """Whether it runs for each job of the agent if none is named."""
+    combine: Callable[[Console, Sequence[Mapping[str, Any]], bool], None] | None = None
+    """Print one report for all jobs, from the JSON of each; the last parameter is --json. It also reports failures."""
+    program: bool = False
+    """Whether the words after -- are a program to run."""
+    refusal: str = ""
+    """The error about an unknown argument, if it must not be quoted."""
+
+
+NAME = argument("name", metavar="NAME", help="name of the entry in the vault")
+CHECK = argument("--check", action="store_true", help="report what would change, and change nothing")
+JSON = argument("--json", action="store_true", help="report as JSON")
+
+_GROUPS = {"infisical": "server", "vault": "vault", "sync": "job", "push": "writing"}
+_METAVARS = {"file": "PATH", "path": "PATH", "float": "NUMBER", "list": "A,B"}
+_UNSET = " (an unset shell variable is one reason)"
+
+_TRANSLATIONS = (
+    # argparse quotes the argument in the first two.
+    (r"(?s)\Aargument (\S+): ignored explicit argument .*", r"\1 takes no value"),
+    (r"(?s)\Aargument (\S+): invalid choice: .* \(choose from (.*)\)", r"\1 must be one of: \2"),
+    (r"\Aargument (\S+): expected one argument", r"\1 needs a value"),
+    (r"\Aargument (\S+): must not ", r"\1 must not "),
+    (r"\Aargument (\S+): not allowed with argument (\S+)", r"\1 cannot be used together with \2"),
+    (r"\Athe following arguments are required: (.*)", r"missing: \1"),
+)
+"""Messages of argparse, and ours."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("type", None, _check_filled)  # the type of every argument that names no other
+
+    def error(self, message: str) -> Any:
+        for pattern, words in _TRANSLATIONS:
+            message = re.sub(pattern, words, message)
+        raise WrongUse(f"{message}.", hint=f"See: {self.prog} --help")
+
+
+def _check_filled(text: str) -> str:
+    """Refuse an empty argument. It is a mistake, such as an unset shell variable, and must not count as not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must not be empty{_UNSET}")
+    return text
+
+
+def _check_entries(text: str) -> str:
+    """Refuse a list with an empty entry: the rest would be another list, and an empty list can mean everything."""
+    if not all(part.strip() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"must not have an empty entry{_UNSET}")
+    return text
+
+
+def list_options(command: Command) -> list[Option]:
+    """Return the options that a command takes as arguments. If two have the same spelling, the later section wins:
+    `push` writes another state file than the vault's."""
+    options = (option for option in OPTIONS if option.long and option.section in command.sections)
+    return list({option.long: option for option in options}.values())
+
+
+def make_parser(command: Command) -> argparse.ArgumentParser:
+    """Return the parser of one command. To make the parsers of all commands takes longer than to open a vault."""
+    name = "infisical-sync " + " ".join(command.words)
+    positional = [f" {more['metavar']}" for names, more in command.arguments if not names[0].startswith("-")]
+    parser = _Parser(
+        prog=name,
+        usage=f"{name} [options]{''.join(positional)}{' -- PROGRAM [ARGUMENT ...]' if command.program else ''}",
+        description=f"{command.help[0].upper()}{command.help[1:]}. {command.description}".strip(),
+        epilog="The other ways to set these options, and the exit codes: infisical-sync --help",
+        allow_abbrev=False,
+    )
+    for names, more in command.arguments:
+        parser.add_argument(*names, **more)
+    parser.add_argument("--config", metavar="PATH", help="the configuration file")
+    if "sync" not in command.sections:
+        parser.add_argument("--job", dest="sync.job", metavar="TEXT", help="name of a job of the agent on this host")
+    groups = {section: parser.add_argument_group(_GROUPS[section]) for section in command.sections}
+    for option in list_options(command):
+        _add_option(groups[option.section], option)
+    return parser
+
+
+def _add_option(parser: Any, option: Option) -> None:
+    destination, help_text = ".".join(option.place), option.description.replace("%", "%%")
+    if option.type == "bool":
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument(option.long, dest=destination, action="store_const", const="true", help=help_text)
+        group.add_argument("--no-" + option.long[2:], dest=destination, action="store_const", const="false",
+                           help="the opposite" if option.default else argparse.SUPPRESS)  # fmt: skip
+        return
+    metavar = "|".join(option.choices) or _METAVARS.get(option.type, "TEXT")
+    # The configuration converts the texts of all places.
+    check = _check_entries if option.type == "list" else None
+    parser.add_argument(option.long, dest=destination, metavar=metavar, help=help_text, type=check)
+
+
+def choose_command(commands: Sequence[Command], words: Sequence[str]) -> Command:
+    """Return the command with which the arguments start. Raises WrongUse."""
+    for command in commands:
+        if tuple(words[: len(command.words)]) == command.words:
+            return command
+    problem = "unknown command; options follow the command." if words else "a command is missing."
+    group = [command for command in commands if words and command.words[0] == words[0]]
+    known = ", ".join(" ".join(command.words) for command in group or commands)
+    raise WrongUse(problem, hint=f"Use one of: {known}. See: infisical-sync --help")
+
+
+def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments of a command; `given` has its options as texts by section and name, `program` the words
+    after --. Raises WrongUse, and SystemExit after --help."""
+    words, program = list(words[len(command.words) :]), []
+    if command.program and "--" in words:
+        place = words.index("--")
+        words, program = words[:place], words[place + 1 :]
+    parser = make_parser(command)
+    parsed, unknown = parser.parse_known_args(words)
+    if command.program and not (program and program[0]):
+        raise WrongUse("a program is missing.", hint="Put it after two dashes: infisical-sync exec -- PROGRAM ARGUMENT")
+    if unknown:
+        raise WrongUse(command.refusal or _explain_unknown(unknown), hint=f"See: {parser.prog} --help")
+    parsed.program = program
+    parsed.given = {
+        place: value for place, value in ((tuple(name.split(".")), value) for name, value in vars(parsed).items())
+        if place in BY_PLACE and value is not None
+    }  # fmt: skip
+    return parsed
+
+
+def _explain_unknown(unknown: Iterable[str]) -> str:
+    """Quote only the names of options: any other word may be a value, or end in one."""
+    found = [re.match(r"--[a-z][a-z-]*(?==|\Z)|-[A-Za-z]\Z", word) for word in unknown]
+    names = [match[0] for match in found if match]
+    if names:
+        return f"unknown option: {', '.join(names)}."
+    return "unexpected argument. An option such as --prune takes no value; its opposite is --no-prune."

@@ -1,0 +1,151 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of the command: its options, and the vault that they name, opened as the vault's owner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..agent.config import CREDENTIALS, SyncConfig
+from ..core.errors import ConfigurationError, InfisicalError
+from ..core.options import BY_PLACE
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..vault.keys import KeySource
+    from ..vault.state import StateFile
+    from ..vault.store import Vault
+    from .console import Console
+
+_LONGEST_LOCK_WAIT = 86400.0
+
+_ROLE_VARIABLES = {
+    "environment": "environment of the job in scheduled_sync_jobs",
+    "url": "infisical_url",
+    "project_id": "infisical_project_id",
+    "client_id": "scheduled_sync_client_id",
+    "client_secret": "scheduled_sync_client_secret",
+}
+"""Options in the file of a job of the agent, and the variables from which the role writes them."""
+
+
+class Session:
+    def __init__(self, config: SyncConfig, arguments: argparse.Namespace, console: Console) -> None:
+        self.config = config
+        self.arguments = arguments
+        self.console = console
+
+    def get(self, section: str, name: str) -> Any:
+        """Return the value of an option, or its default; empty text if it has neither."""
+        value = self.config.get((section, name))
+        default = BY_PLACE[section, name].default
+        return value if value is not None else "" if default is None else default
+
+    def require(self, section: str, name: str) -> str:
+        """Return the value of an option. Raises ConfigurationError if it is not set."""
+        value = self.get(section, name)
+        if not value:
+            raise self.explain_missing(section, name)
+        return str(value)
+
+    def explain_missing(self, section: str, name: str, more: str = "") -> ConfigurationError:
+        """Return the error about an option that is not set; its hint lists the ways to set it, and ends with `more`."""
+        option, file_option = BY_PLACE[section, name], BY_PLACE.get((section, name + "_file"))
+        if self.config.job_file:  # nothing else counts for the services of a job
+            variable = _ROLE_VARIABLES.get(name)
+            hint = f"Set {variable}, and run" if variable else "Run"
+            return ConfigurationError(
+                option.argument, f"not set in {self.config.job_file}.",
+                hint=f"{hint} the role scheduled_sync again, which writes this file.",
+            )  # fmt: skip
+        ways = [option.long, file_option.long if file_option else "", *option.environment[:1]]
+        ways += [f"the systemd credential {credential}" for credential, place in CREDENTIALS.items()
+                 if file_option and place == file_option.place]  # fmt: skip
+        ways = [*filter(None, ways), f"{name} under [{section}] in the configuration file"]
+        return ConfigurationError(
+            option.argument, f"not set ({option.help}).",
+            hint=f"Set {', '.join(ways[:-1])}{' or ' if ways[1:] else ''}{ways[-1]}{more}.",
+        )  # fmt: skip
+
+    def get_server_options(self, section: str, *required: str) -> dict[str, Any]:
+        """Return the fields of Settings. Raises ConfigurationError if one of `required`, or of the login, is not set."""
+        options = self.config.get_server_options(section)
+        login = ("token",) if options["auth_method"] == "token" else ("client_id", "client_secret")
+        for name in ("url", *login, *required):
+            if not options.get(name):
+                raise self.explain_missing("infisical", name)
+        return options
+
+    def get_key(self) -> KeySource:
+        """Return the source of the vault's key, which is not read yet."""
+        from ..vault.keys import KEY_OPTIONS, key_source
+
+        given = self.config.get_group("vault", KEY_OPTIONS)
+        if not given:
+            raise self.explain_missing(
+                "vault", "key_file", ", or one of key_credential and passphrase_file in the same ways, or the systemd "
+                "credential infisical_vault_key. Create a key with: infisical-sync vault keygen --key-file PATH",
+            )  # fmt: skip
+        return key_source(**given, credentials=self.config.credentials)
+
+    def get_lock_wait(self) -> float:
+        """Return the seconds to wait for another writer. Raises ConfigurationError."""
+        seconds = float(self.get("vault", "lock_wait"))
+        if not 0 <= seconds <= _LONGEST_LOCK_WAIT:
+            raise ConfigurationError(
+                "lock_wait", f"must be between 0 and {_LONGEST_LOCK_WAIT:g} seconds (got {seconds:g})."
+            )
+        return seconds
+
+    def open_vault(
+        self, *more_keys: KeySource, tolerant: bool = False, as_owner: bool = True
+    ) -> tuple[Vault, StateFile]:
+        """Return the vault and its state file. Root becomes the vault's owner for good, after it has read the keys."""
+        from ..vault.session import open_vault
+
+        path, key, state_file = self.require("vault", "path"), self.get_key(), self.get("vault", "state_file")
+        if as_owner:
+            become_owner(path, (key, *more_keys), tolerant=tolerant)
+        return open_vault(path, key, state_file, lock_wait=self.get_lock_wait(), warn=self.console.warn)
+
+
+def become_owner(path: str, keys: Iterable[KeySource] = (), *, tolerant: bool = False) -> None:
+    """As root, read the keys, and then become the owner of the vault `path`, or of its directory if the vault does not
+    exist yet. So no file beside the vault will belong to root. Other users stay who they are.
+
+    The change is for good and includes the owner's groups. Raises InfisicalError; if `tolerant`, not for a key that
+    cannot be read.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        # If the vault is a link, the owner of the link counts: who creates a link must not choose another user.
+        info = os.lstat(path) if os.path.lexists(path) else os.stat(os.path.dirname(path))
+    except OSError:
+        return  # the vault's own error says more
+    if info.st_uid == 0:
+        return
+    for key in keys:
+        with contextlib.suppress(*([InfisicalError] if tolerant else [])):
+            key.secret()
+    import pwd
+
+    try:
+        user = pwd.getpwuid(info.st_uid)
+        name, group = user.pw_name, user.pw_gid
+    except KeyError:
+        name, group = "", info.st_gid
+    os.setgroups(os.getgrouplist(name, group) if name else [group])
+    os.setresgid(group, group, group)
+    os.setresuid(info.st_uid, info.st_uid, info.st_uid)
+    unreadable = next((file for file in (os.__file__, __file__) if not os.access(file, os.R_OK)), "")
+    if unreadable:  # or a later import would fail with a misleading error
+        raise ConfigurationError(
+            "vault_path", f"root switches to user {name or info.st_uid}, the owner of '{path}', who cannot read "
+            f"{unreadable}.", hint="Run this with a Python and a copy of the command that all users can read.",
+        )  # fmt: skip

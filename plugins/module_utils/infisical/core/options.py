@@ -1,0 +1,217 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every option once, for the modules, the command infisical-sync and its configuration files."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, NamedTuple
+
+from .errors import ConfigurationError
+
+
+class Option(NamedTuple):
+    """An option. A configuration file has it as `name` under [`section`]; the section `file` stands for [file 1] etc."""
+
+    section: str
+    name: str
+    type: str
+    """As in Ansible, or: `file`, a path that is not a directory's; `octal`; `command`, text of one or more lines."""
+    help: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+    """Whether it may hold a credential. Then it is not a command-line option, because other users can see arguments."""
+    flag: bool = True
+    """Whether the command line takes it if it is not a secret."""
+    vendor: str = ""
+    """The variable of Infisical's own tools, which is read if ours is not set."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.section, self.name
+
+    @property
+    def argument(self) -> str:
+        """Its name as an argument of a module."""
+        return "vault_path" if self.place == ("vault", "path") else self.name
+
+    @property
+    def long(self) -> str:
+        """Its spelling on the command line, empty if the command line does not take it."""
+        if self.secret or not self.flag or self.section in _JOB_SECTIONS:
+            return ""
+        return "--vault" if self.place == ("vault", "path") else "--" + self.name.replace("_", "-")
+
+    @property
+    def environment(self) -> tuple[str, ...]:
+        """Its environment variables; the first one that is set counts."""
+        if self.section in _JOB_SECTIONS:
+            return ()
+        prefix = "" if self.section in ("infisical", "vault") else self.section.upper() + "_"
+        return tuple(filter(None, (f"INFISICAL_{prefix}{self.argument.upper()}", self.vendor)))
+
+    @property
+    def description(self) -> str:
+        """Its help, with its default."""
+        if not self.default:
+            return self.help
+        default = f"{self.default:g}" if self.type == "float" else str(self.default)
+        return f"{self.help}; default {default.lower() if self.type == 'bool' else default}"
+
+
+_JOB_SECTIONS = ("agent", "deliver", "notify", "file")
+"""Sections of the files that the agent's jobs have: only files set these options."""
+
+_PRUNE = "delete what is no longer in the source"
+_PERCENT = "refuse to prune more than this share of ten entries or more"
+_EMPTY = "let prune delete even if the source is empty; max_delete_percent still applies"
+_NORMALIZE = "make names upper case with underscores (my-key becomes MY_KEY)"
+_HASHES = ("sha256", "hmac-sha256")
+_OVERRIDE = "overrides the key under [infisical]"
+
+OPTIONS: tuple[Option, ...] = (
+    Option("infisical", "url", "str", "address of the server, such as https://infisical.example.com"),
+    Option("infisical", "auth_method", "str", "how to log in", "universal_auth", ("universal_auth", "token")),
+    Option("infisical", "client_id", "str", "client id of the machine identity",
+           vendor="INFISICAL_UNIVERSAL_AUTH_CLIENT_ID"),
+    Option("infisical", "client_id_file", "file", "file with the client id"),
+    Option("infisical", "client_secret", "str", "client secret of the machine identity", secret=True,
+           vendor="INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET"),
+    Option("infisical", "client_secret_file", "file", "file with the client secret"),
+    Option("infisical", "token", "str", "access token, for auth_method token", secret=True),
+    Option("infisical", "token_file", "file", "file with the access token"),
+    Option("infisical", "project_id", "str", "id of the project"),
+    Option("infisical", "environment", "str", "slug of the environment, such as prod; there is no default"),
+    Option("infisical", "secret_path", "str", "path of the folder", "/"),
+    Option("infisical", "ca_path", "path", "certificate authorities to trust, a file or directory"),
+    Option("infisical", "validate_certs", "bool", "verify the server's certificate", True),
+    Option("infisical", "proxy", "str", "URL of a proxy, which may contain a password", secret=True),
+    Option("infisical", "allow_http", "bool", "allow http:// to another machine: secrets pass unencrypted", False),
+    Option("infisical", "timeout", "float", "seconds to wait for a connection and for a whole answer", 30.0),
+    Option("infisical", "api_version", "str", "version of the server's routes", "auto", ("auto", "v3", "v4")),
+    Option("infisical", "rate_limit_wait", "float", "seconds before the repeat of a rate-limited request", 60.0),
+    Option("infisical", "server_error_wait", "float", "seconds before the repeat after a server error", 30.0),
+    Option("infisical", "connection_wait", "float", "seconds before the repeat after a lost connection", 10.0),
+    Option("infisical", "max_wait", "float", "longest wait in seconds that the server may request", 300.0),
+    Option("infisical", "max_response_size", "float", "maximum size of an answer in MiB, also unpacked", 64.0),
+    Option("vault", "path", "file", "the vault's file"),
+    Option("vault", "key_file", "file", "file with the vault's 32-byte key"),
+    Option("vault", "key_credential", "str", "name of a systemd credential with the vault's key"),
+    Option("vault", "passphrase", "str", "the vault's passphrase", secret=True),
+    Option("vault", "passphrase_file", "file", "file with the vault's passphrase"),
+    Option("vault", "state_file", "file", "the state file; default infisical_sync_state.json beside the vault"),
+    Option("vault", "lock_wait", "float", "seconds to wait for another sync or writer", 30.0),
+    Option("sync", "job", "str", "name of the job, which marks its own entries", "default"),
+    Option("sync", "project_ids", "list", "ids of the projects, separated by commas, instead of project_id; all, or "
+           "neither option, selects all that the identity can see"),
+    Option("sync", "environment", "str", _OVERRIDE, flag=False),
+    Option("sync", "secret_path", "str", _OVERRIDE, flag=False),
+    Option("sync", "recursive", "bool", "include the folders below the path", False),
+    Option("sync", "include_imports", "bool", "include the imports of the folder", True),
+    Option("sync", "expand_references", "bool", "let the server replace references in values", False),
+    Option("sync", "key_format", "str", "pattern of names in the vault, with {key}, {path} and {project}", "{key}"),
+    Option("sync", "normalize_names", "bool", _NORMALIZE, False),
+    Option("sync", "precedence", "list", "project ids and paths, separated by commas: the first wins if several "
+           "secrets get the same name", ()),
+    Option("sync", "prune", "bool", _PRUNE, False),
+    Option("sync", "prune_scope", "str", "delete entries of this job only, or any in the vault", "job",
+           ("job", "vault")),
+    Option("sync", "max_delete_percent", "float", _PERCENT, 30.0),
+    Option("sync", "allow_empty", "bool", _EMPTY, False),
+    Option("sync", "state_hash", "str", "hash of values in the state file", "sha256", _HASHES),
+    Option("push", "project_id", "str", _OVERRIDE, flag=False),
+    Option("push", "environment", "str", _OVERRIDE, flag=False),
+    Option("push", "secret_path", "str", _OVERRIDE, flag=False),
+    Option("push", "normalize_names", "bool", _NORMALIZE, False),
+    Option("push", "create_path", "bool", "create the folder if it is missing", False),
+    Option("push", "prune", "bool", _PRUNE, False),
+    Option("push", "max_delete_percent", "float", _PERCENT, 30.0),
+    Option("push", "allow_empty", "bool", _EMPTY, False),
+    Option("push", "overwrite_rotated", "bool", "also replace or delete secrets that Infisical rotates", False),
+    Option("push", "state_file", "file", "file with hashes of what was pushed, for identities that may write but not "
+           "read; default none"),
+    Option("push", "state_hash", "str", "hash of values in that file, hmac-sha256 with a key from the vault", "sha256",
+           _HASHES),
+    Option("agent", "result_file", "file", "file with the result of a sync, for deliver, notify and status"),
+    Option("agent", "login_file", "file", "file in which the jobs of a host record a refused login"),
+    Option("agent", "interval", "str", "how often the job runs, such as 15m"),
+    Option("agent", "rate_limit_jitter", "float", "maximum random seconds, added to each wait for a rate limit", 0.0),
+    Option("deliver", "record_file", "file", "file that lists the delivered files"),
+    Option("deliver", "runtime_directory", "path", "directory of the file that shows a delivery since the boot"),
+    Option("deliver", "metrics_directory", "path", "directory of the node exporter's textfile collector"),
+    Option("notify", "state_file", "file", "file with the last notification"),
+    Option("notify", "command", "command", "program with arguments that gets JSON on standard input"),
+    Option("notify", "webhook_url", "str", "URL that gets JSON by POST", secret=True),
+    Option("notify", "webhook_url_file", "file", "file with that URL"),
+    Option("notify", "reminder", "float", "seconds after which a lasting failure is reported again, 0 for never",
+           86400.0),
+    Option("file", "path", "path", "the file, or the directory for the format files"),
+    Option("file", "format", "str", "format of the file", "dotenv"),
+    Option("file", "owner", "str", "owner", "root"),
+    Option("file", "group", "str", "group; default the owner's group"),
+    Option("file", "mode", "octal", "mode of the file", 0o400),
+    Option("file", "names", "list", "patterns of names", ()),
+    Option("file", "allow", "list", "names that are allowed although they are unsafe", ()),
+    Option("file", "reload", "list", "units to reload after a change", ()),
+    Option("file", "restart", "list", "units to restart after a change", ()),
+)  # fmt: skip
+"""All options, in the order of the manual page."""
+
+BY_PLACE = {option.place: option for option in OPTIONS}
+
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def argument_spec(section: str, without: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Return the options of a section as arguments of a module, for AnsibleModule."""
+    spec: dict[str, dict[str, Any]] = {}
+    for option in OPTIONS:
+        if option.section == section and option.name not in without:
+            kind = "path" if option.type == "file" else option.type
+            spec[option.argument] = {"type": kind, "no_log": option.secret}
+            if option.choices:
+                spec[option.argument]["choices"] = list(option.choices)
+            if option.default is not None:
+                spec[option.argument]["default"] = option.default
+    return spec
+
+
+def convert(option: Option, text: str, origin: str = "") -> Any:
+    """Return an option's text as its type; a list as a tuple, a path as an absolute one.
+
+    `origin` says for the error where the text comes from. Raises ConfigurationError, which does not quote the text: it
+    may be a secret in the wrong place.
+    """
+    stripped = text.strip()
+    if option.type == "bool":
+        if stripped.lower() not in _BOOLEANS:
+            raise ConfigurationError(option.name, f"must be true or false{origin}.")
+        return _BOOLEANS[stripped.lower()]
+    if option.type == "list":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if option.type in ("float", "octal"):
+        try:
+            number = float(text) if option.type == "float" else int(text, 8)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            meaning = "a number" if option.type == "float" else "an octal number"
+            raise ConfigurationError(option.name, f"must be {meaning}{origin}.")
+        return number
+    if option.type == "file":
+        return check_file_path(option.name, text)
+    if option.type == "path":
+        return os.path.abspath(os.path.expanduser(text))
+    if option.choices and stripped not in option.choices:
+        raise ConfigurationError(option.name, f"must be one of {', '.join(option.choices)}{origin}.")
+    return stripped if option.choices else text
+
+
+def check_file_path(name: str, text: str) -> str:
+    """Return the absolute path of a file. Raises ConfigurationError for the spelling of a directory, such as `keys/`."""
+    if os.path.basename(text) in ("", ".", ".."):
+        raise ConfigurationError(name, f"must be the path of a file (got '{text}').", hint="Add the name of the file.")
+    return os.path.abspath(os.path.expanduser(text))
