@@ -347,6 +347,7 @@ http_status:
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import argument_spec
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Pull, Push
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import pull
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.push import (
@@ -354,7 +355,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.
     push,
     read_source,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
     VAULT_OPTIONS,
     WRITE_OPTIONS,
@@ -363,26 +364,14 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault imp
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
+_SHARED = ("project_id", "environment", "secret_path", "state_file")
 OPTIONS: dict[str, dict[str, Any]] = {
     "direction": {"type": "str", "choices": ["pull", "push"], "default": "pull"},
-    "job": {"type": "str", "default": "default"},
-    "project_ids": {"type": "list", "elements": "str"},
-    "recursive": {"type": "bool", "default": False},
-    "include_imports": {"type": "bool", "default": True},
-    "expand_references": {"type": "bool", "default": False},
-    "key_format": {"type": "str", "default": "{key}", "no_log": False},
-    "normalize_names": {"type": "bool", "default": False},
-    "precedence": {"type": "list", "elements": "str", "default": []},
-    "prune": {"type": "bool", "default": False},
-    "prune_scope": {"type": "str", "choices": ["job", "vault"], "default": "job"},
-    "max_delete_percent": {"type": "float", "default": 30.0},
-    "allow_empty": {"type": "bool", "default": False},
-    "overwrite_rotated": {"type": "bool", "default": False},
     "secrets": {"type": "raw", "no_log": True},
     "source_file": {"type": "path"},
     "from_vault": {"type": "bool", "default": False},
-    "create_path": {"type": "bool", "default": False},
-    "state_hash": {"type": "str", "choices": [SHA256, HMAC], "default": SHA256},
+    **argument_spec("sync", without=_SHARED),
+    **argument_spec("push", without=_SHARED),
 }
 
 PULL_OPTIONS = (

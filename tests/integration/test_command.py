@@ -148,18 +148,18 @@ def private(path: Path, text: str, mode: int = 0o600) -> Path:
 
 
 @pytest.mark.parametrize("value", ["plain", "", "\n", "two\nlines\n", "tab\tnul\0 é 🔑\r\n", " spaces ", "x" * 200_000])
-def test_a_value_comes_back_to_the_byte(host: Host, value: str) -> None:
+def test_value_is_stored_byte_for_byte(host: Host, value: str) -> None:
     assert host.run("vault", "set", "NAME", given=value) == "created: NAME\n"
     assert host.raw("vault", "get", "NAME").stdout == value.encode()
 
 
-def test_a_newline_is_stripped_and_a_file_read_on_request(host: Host) -> None:
+def test_set_reads_a_file_and_strips_a_newline(host: Host) -> None:
     host.run("vault", "set", "A", "--strip-newline", given="value\n\n")
     host.run("vault", "set", "B", "--strip-newline", "--file", private(host.folder / "value", "windows\r\n"))
     assert host.values() == {"A": "value\n", "B": "windows"}
 
 
-def test_setting_and_deleting_tell_what_changes_and_check_changes_nothing(host: Host) -> None:
+def test_set_and_delete_report_and_check_changes_nothing(host: Host) -> None:
     host.run("vault", "set", "FIRST", given="1")
     before = host.vault.read_bytes()
     assert host.run("vault", "set", "A", "--check", given="1") == "would create: A\n"
@@ -176,7 +176,7 @@ def test_setting_and_deleting_tell_what_changes_and_check_changes_nothing(host: 
     assert host.values() == {"FIRST": "1"}
 
 
-def test_a_value_as_an_argument_is_refused_and_not_repeated(host: Host) -> None:
+def test_value_as_an_argument_is_refused_and_not_quoted(host: Host) -> None:
     for arguments in (["NAME", CANARY], ["NAME", f"-{CANARY}"], ["NAME", f"--value={CANARY}"]):
         said = host.run("vault", "set", *arguments, given="x", code=2)
         assert "never an argument" in said
@@ -184,12 +184,12 @@ def test_a_value_as_an_argument_is_refused_and_not_repeated(host: Host) -> None:
     assert not host.vault.exists()
 
 
-def test_a_value_that_is_no_text_is_refused(host: Host) -> None:
+def test_binary_value_is_refused(host: Host) -> None:
     assert "UTF-8" in host.run("vault", "set", "A", given=b"\xff" + CANARY.encode(), code=2)
     assert not host.vault.exists()
 
 
-def test_a_list_has_names_and_origin_and_no_value(client: Host) -> None:
+def test_list_has_names_and_origins_but_no_values(client: Host) -> None:
     client.run("vault", "set", "OWN", given=CANARY)
     client.run("sync")
     text = client.run("vault", "list")
@@ -204,7 +204,7 @@ def test_a_list_has_names_and_origin_and_no_value(client: Host) -> None:
     assert "seeded password" not in text + json.dumps(rows)
 
 
-def test_a_terminal_gets_a_newline_behind_a_value_and_nothing_that_it_would_obey(host: Host) -> None:
+def test_terminal_gets_a_newline_and_no_control_characters(host: Host) -> None:
     host.run("vault", "set", "A", given="value")
     host.run("vault", "set", "\x85\u202eB", given="x")
     main, side = pty.openpty()
@@ -215,7 +215,7 @@ def test_a_terminal_gets_a_newline_behind_a_value_and_nothing_that_it_would_obey
     assert "\\x85\\u202eB" in host.run("vault", "list")
 
 
-def test_on_a_terminal_a_value_is_asked_for_twice_and_not_shown(host: Host) -> None:
+def test_terminal_prompts_twice_without_echo(host: Host) -> None:
     for second, code in (("other", 2), (CANARY, 0)):
         main, side = pty.openpty()
         running = host.start("vault", "set", "A", stdin=side, stderr=side, start_new_session=True)
@@ -245,7 +245,7 @@ def until(descriptor: int, prompts: int) -> bytes:
 # Keys
 
 
-def test_a_key_is_made_once_and_a_missing_one_is_explained(host: Host) -> None:
+def test_keygen_keeps_a_key_and_a_missing_key_is_explained(host: Host) -> None:
     before = host.key.read_bytes()
     assert stat.S_IMODE(host.key.stat().st_mode) == 0o600
     assert "already exists" in host.run("vault", "keygen")
@@ -257,7 +257,7 @@ def test_a_key_is_made_once_and_a_missing_one_is_explained(host: Host) -> None:
     assert "--key-file" in host.run("vault", "get", "A", code=2)
 
 
-def test_a_vault_is_sealed_anew_for_a_key_a_passphrase_and_with_a_new_data_key(host: Host) -> None:
+def test_rekey_to_a_passphrase_a_key_and_a_new_data_key(host: Host) -> None:
     host.run("vault", "set", "A", given="1")
     host.run("vault", "set", "A", given="2")
     phrase = private(host.folder / "phrase", "correct horse\n")
@@ -277,7 +277,7 @@ def test_a_vault_is_sealed_anew_for_a_key_a_passphrase_and_with_a_new_data_key(h
     assert "--new-key-file" in host.run("vault", "rekey", code=2)
 
 
-def test_a_vault_that_cannot_be_opened_says_why(host: Host) -> None:
+def test_vault_that_cannot_be_opened_is_explained(host: Host) -> None:
     assert "There is no vault" in host.run("vault", "get", "A", code=6)
     host.run("vault", "set", "A", given=CANARY)
     older = host.vault.read_bytes()
@@ -296,7 +296,7 @@ def test_a_vault_that_cannot_be_opened_says_why(host: Host) -> None:
     assert host.run("vault", "verify") == f"{host.vault} is intact: 1 secrets, generation 2\n"
 
 
-def test_an_older_vault_is_noticed_by_what_set_wrote_into_the_state_file(host: Host) -> None:
+def test_set_writes_the_generation_into_the_state_file(host: Host) -> None:
     host.run("vault", "set", "A", given="1")
     assert json.loads(host.state.read_text())["generation"] == 1
 
@@ -304,7 +304,7 @@ def test_an_older_vault_is_noticed_by_what_set_wrote_into_the_state_file(host: H
 # Export and exec
 
 
-def test_an_export_reads_back_the_same_in_a_shell_and_as_json(host: Host) -> None:
+def test_export_reads_back_unchanged_in_a_shell_and_as_json(host: Host) -> None:
     values = {"A": "one", "B": 'two\nlines with "quotes" and $HOME `id` \\', "C": ""}
     for name, value in values.items():
         host.run("vault", "set", name, given=value)
@@ -320,7 +320,7 @@ def test_an_export_reads_back_the_same_in_a_shell_and_as_json(host: Host) -> Non
 
 
 @pytest.mark.parametrize("words", [["vault", "export"], ["exec", "--", "true"]])
-def test_names_that_no_environment_should_take_are_refused_unless_allowed(host: Host, words: list[str]) -> None:
+def test_unsafe_names_are_refused_unless_allowed(host: Host, words: list[str]) -> None:
     for name in ("LD_PRELOAD", "PATH", "my-key", "FINE"):
         host.run("vault", "set", name, given=CANARY)
     said = host.run(*words, code=2)
@@ -338,7 +338,7 @@ def test_names_that_no_environment_should_take_are_refused_unless_allowed(host: 
     host.run(*words[:at], "--allow", "my-key", *words[at:])
 
 
-def test_a_program_gets_the_secrets_and_nothing_of_ours(host: Host) -> None:
+def test_program_gets_secrets_but_not_our_configuration(host: Host) -> None:
     host.run("vault", "set", "DB_PASSWORD", given="two\nlines")
     host.environment.update(
         INFISICAL_CLIENT_SECRET=CANARY,
@@ -355,7 +355,7 @@ def test_a_program_gets_the_secrets_and_nothing_of_ours(host: Host) -> None:
     assert CANARY not in shown
 
 
-def test_names_choose_what_a_program_gets_and_an_export_holds(host: Host) -> None:
+def test_names_select_entries_for_exec_and_export(host: Host) -> None:
     for name in ("DB_HOST", "DB_PASSWORD", "FLAG", "MAKEFLAGS"):
         host.run("vault", "set", name, given=f"{name} in clear")
     assert "select other names with --names" in host.run("exec", "--", "true", code=2)
@@ -370,7 +370,7 @@ def test_names_choose_what_a_program_gets_and_an_export_holds(host: Host) -> Non
         assert "matches 'NO_*'" in host.run(*words, code=2)
 
 
-def test_exec_ends_as_its_program_does(host: Host) -> None:
+def test_exec_returns_the_exit_code_of_its_program(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     assert host.run("exec", "--", "sh", "-c", 'printf "%s" "$A $1 $2"; exit 42', "sh", "--", "-v", code=42) == "x -- -v"
     assert "not found" in host.run("exec", "--", "no-such-program", code=127)
@@ -382,7 +382,7 @@ def test_exec_ends_as_its_program_does(host: Host) -> None:
     assert ended.returncode == -signal.SIGPIPE
 
 
-def test_a_value_with_a_nul_byte_is_for_json_only(host: Host) -> None:
+def test_only_json_accepts_a_nul_byte(host: Host) -> None:
     host.run("vault", "set", "A", given=f"{CANARY}\0")
     for words in (["vault", "export"], ["vault", "export", "--format", "env_file"], ["exec", "--", "true"]):
         said = host.run(*words, code=2)
@@ -395,7 +395,7 @@ def test_a_value_with_a_nul_byte_is_for_json_only(host: Host) -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_sync_is_planned_done_and_then_unchanged(client: Host, server: DevServer, profile: str) -> None:
+def test_sync_is_planned_done_and_then_unchanged(client: Host, server: DevServer, profile: str) -> None:
     plan = client.run("sync", "--check")
     assert plan == (
         "+ DB_PASSWORD (version 1)\n+ DB_USER (version 1)\nwould pull: 2 created, 0 updated, 0 deleted, 0 unchanged\n"
@@ -415,7 +415,7 @@ def test_a_sync_is_planned_done_and_then_unchanged(client: Host, server: DevServ
     assert client.values() == {"ADDED": "x", "DB_USER": "new"}
 
 
-def test_a_sync_reports_as_json(client: Host) -> None:
+def test_sync_reports_as_json(client: Host) -> None:
     result = client.data("sync")
     assert result["changed"] is True
     assert result["counts"] == {"created": 2, "updated": 0, "deleted": 0, "unchanged": 0}
@@ -425,7 +425,7 @@ def test_a_sync_reports_as_json(client: Host) -> None:
 
 
 @pytest.mark.parametrize("given", ["dotenv", "json", "stdin", "vault"])
-def test_a_push_is_planned_done_and_then_unchanged(client: Host, server: DevServer, given: str) -> None:
+def test_push_is_planned_done_and_then_unchanged(client: Host, server: DevServer, given: str) -> None:
     values = {"ONE": "first", "TWO": "two\nlines $x"}
     text = json.dumps(values) if given in ("json", "stdin") else 'ONE="first"\nTWO="two\nlines \\$x"\n'
     source = {"stdin": "-", "vault": "vault"}.get(given, str(private(client.folder / "source", text)))
@@ -443,9 +443,7 @@ def test_a_push_is_planned_done_and_then_unchanged(client: Host, server: DevServ
     assert client.run(*words, given=typed) == "pushed: 0 created, 0 updated, 0 deleted, 2 unchanged\n"
 
 
-def test_push_prunes_and_normalizes_where_it_is_told_to_and_sync_options_do_not_count_for_it(
-    client: Host, server: DevServer
-) -> None:
+def test_push_prunes_and_normalizes_only_by_its_own_options(client: Host, server: DevServer) -> None:
     client.environment["INFISICAL_SYNC_PRUNE"] = "true"
     client.run("push", "--from", "-", "--normalize-names", given="my-key=1\nDB_USER=shop\n")
     assert sorted(server.values(PROJECT, "dev", "/app")) == ["DB_PASSWORD", "DB_USER", "MY_KEY"]
@@ -456,7 +454,7 @@ def test_push_prunes_and_normalizes_where_it_is_told_to_and_sync_options_do_not_
     assert server.values(PROJECT, "dev", "/new") == {"A": ["1"]}
 
 
-def test_a_source_that_cannot_be_read_is_named_and_not_quoted(client: Host) -> None:
+def test_unreadable_source_is_named_and_not_quoted(client: Host) -> None:
     assert "cannot be read" in client.run("push", "--from", client.folder / "none", code=2)
     for text in (f'A="{CANARY}', f'{{"A": "{CANARY}"', f'{{"A": {{"b": "{CANARY}"}}}}'):
         assert CANARY not in client.run("push", "--from", "-", given=text, code=2)
@@ -478,9 +476,7 @@ def test_every_exit_code_is_explained() -> None:
     assert all(f"\n  {code}  " in cli.CODES for code in {0, 9, *exit_codes()})
 
 
-def test_configuration_authentication_network_guard_vault_busy_and_partial_have_codes_of_their_own(
-    client: Host, server: DevServer, seeded: Callable[..., None]
-) -> None:
+def test_each_kind_of_error_has_its_own_exit_code(client: Host, server: DevServer, seeded: Callable[..., None]) -> None:
     client.run("sync")
     before = client.vault.read_bytes()
     assert "dev" in client.run("sync", "--environment", "mistyped", "--prune", code=2)
@@ -523,7 +519,7 @@ def takes_json(command: Command) -> bool:
 def test_every_command_reports_a_failure_as_text_and_json(host: Host, command: Command) -> None:
     missing = host.folder / "missing.ini"
     words, rest = list(command.words), ("--config", missing, *OF_COMMAND.get(" ".join(command.words), ()))
-    reports_jobs = command.words == ("metadata",)  # and what is wrong with each, which is no failure
+    reports_jobs = command.words == ("metadata",)  # and what is wrong with each, which is not a failure
     said = host.run(*words, *rest, code=0 if reports_jobs else 2)
     assert f"'{missing}' cannot be read" in said and "Traceback" not in said and "Unexpected" not in said
     if takes_json(command):
@@ -584,7 +580,7 @@ def test_partial_sync_or_push_reports_what_was_done(
             assert ("partly pulled" in ended.stdout.decode()) == client.vault.exists()
 
 
-def test_what_is_no_command_is_refused_with_the_ones_that_there_are(host: Host) -> None:
+def test_unknown_command_error_lists_the_commands(host: Host) -> None:
     for words in ([], ["snyc"], ["vault"], ["vault", "show"], ["--config", "x", "sync"]):
         said = host.run(*words, code=2)
         assert "vault get" in said
@@ -612,12 +608,12 @@ def test_what_is_no_command_is_refused_with_the_ones_that_there_are(host: Host) 
         ("push", "missing: --from."),
     ],
 )
-def test_wrong_command_line_is_named_by_its_place(host: Host, words: str, message: str) -> None:
+def test_wrong_command_line_is_explained(host: Host, words: str, message: str) -> None:
     said = host.run(*words.split(), code=2)
     assert f"infisical-sync: {message}" in said and "hint: See: infisical-sync" in said
 
 
-def test_help_tells_of_every_command_and_every_command_of_its_options(host: Host) -> None:
+def test_help_lists_every_command_and_its_options(host: Host) -> None:
     top = host.run("--help")
     for command in cli.COMMANDS:
         assert f"  {' '.join(command.words)} " in top
@@ -628,7 +624,7 @@ def test_help_tells_of_every_command_and_every_command_of_its_options(host: Host
     assert "--token " not in host.run("sync", "--help")
 
 
-def test_the_version_is_the_collections(host: Host) -> None:
+def test_version_is_the_version_of_the_collection(host: Host) -> None:
     galaxy = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text("utf-8")) if (CHECKOUT / "galaxy.yml").exists() else {}
     version = (
         galaxy.get("version") or json.loads((CHECKOUT / "MANIFEST.json").read_text())["collection_info"]["version"]
@@ -636,7 +632,7 @@ def test_the_version_is_the_collections(host: Host) -> None:
     assert host.run("--version") == f"infisical-sync {version}\n"
 
 
-def test_an_interrupt_ends_shortly_and_leaves_the_vault_as_it_was(client: Host, server: DevServer) -> None:
+def test_interrupt_ends_soon_and_changes_no_vault(client: Host, server: DevServer) -> None:
     client.run("sync")
     before = client.vault.read_bytes()
     server.clear_requests()
@@ -654,16 +650,14 @@ def test_an_interrupt_ends_shortly_and_leaves_the_vault_as_it_was(client: Host, 
 
 
 @pytest.mark.parametrize("command", [["set", "B"], ["delete", "A"]], ids=lambda words: words[0])
-def test_a_directory_that_is_gone_is_told_of_the_vault_and_not_of_an_option_that_nobody_gave(
-    host: Host, command: list[str]
-) -> None:
+def test_missing_directory_is_reported_for_the_vault(host: Host, command: list[str]) -> None:
     host.environment["INFISICAL_VAULT_PATH"] = str(host.home / "gone" / "secrets.vault")
     said = host.run("vault", *command, given="value", code=6)
     assert f"'{host.home}/gone' is not a directory, or does not exist" in said
     assert "state_file" not in said
 
 
-def test_output_that_nobody_reads_ends_quietly_and_a_full_disk_does_not(host: Host) -> None:
+def test_closed_pipe_ends_quietly_and_a_full_disk_fails(host: Host) -> None:
     host.run("vault", "set", "A", given="x" * 1_000_000)
     running = host.start("vault", "get", "A", stdin=subprocess.DEVNULL)
     assert running.stdout is not None
@@ -680,7 +674,7 @@ def test_output_that_nobody_reads_ends_quietly_and_a_full_disk_does_not(host: Ho
     assert b"Traceback" not in ended.stderr
 
 
-def test_an_exception_that_nobody_foresaw_shows_no_text_and_no_traceback(
+def test_unexpected_exception_shows_no_text_or_traceback(
     host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_vault: Vault) -> None:
@@ -699,7 +693,7 @@ def test_an_exception_that_nobody_foresaw_shows_no_text_and_no_traceback(
 # Configuration
 
 
-def test_an_option_is_taken_from_the_first_place_that_has_it(host: Host) -> None:
+def test_first_place_that_sets_an_option_wins(host: Host) -> None:
     credentials = host.folder / "credentials"
     credentials.mkdir()
     shutil.copy(host.key, private(credentials / "infisical_vault_key", "", 0o600))
@@ -723,7 +717,7 @@ def test_an_option_is_taken_from_the_first_place_that_has_it(host: Host) -> None
     assert "/nowhere/in/file" in host.run("vault", "get", "A", "--config", path, code=2)
 
 
-def test_a_sync_can_be_configured_by_file_and_systemd_credentials_alone(client: Host) -> None:
+def test_sync_with_only_a_file_and_systemd_credentials(client: Host) -> None:
     credentials = client.folder / "credentials"
     credentials.mkdir()
     private(credentials / "infisical_client_id", "admin-id\n", 0o400)
@@ -749,7 +743,7 @@ def test_a_sync_can_be_configured_by_file_and_systemd_credentials_alone(client: 
 
 
 @pytest.mark.root
-def test_credentials_of_systemd_are_known_as_such_by_whatever_name_their_directory_is_reached(client: Host) -> None:
+def test_systemd_credentials_are_recognized_through_a_link(client: Host) -> None:
     credentials, link = client.folder / "credentials", client.folder / "link"
     credentials.mkdir()
     link.symlink_to(credentials)
@@ -768,7 +762,7 @@ def test_credentials_of_systemd_are_known_as_such_by_whatever_name_their_directo
     assert "link" in client.run(*words, code=2)
 
 
-def test_a_client_secret_or_token_can_be_in_a_file_that_others_cannot_read(client: Host) -> None:
+def test_client_secret_or_token_comes_from_a_private_file(client: Host) -> None:
     del client.environment["INFISICAL_CLIENT_SECRET"]
     secret = private(client.folder / "secret", "admin-client-secret\n")
     assert client.run("sync", "--client-secret-file", secret).startswith("pulled: 2 created")
@@ -805,7 +799,7 @@ def test_a_client_secret_or_token_can_be_in_a_file_that_others_cannot_read(clien
         ("[infisical]\nauth_method = magic\n", 0o600, "universal_auth, token"),
     ],
 )
-def test_a_wrong_configuration_file_is_explained(client: Host, text: str, mode: int, words: str) -> None:
+def test_wrong_configuration_file_is_explained(client: Host, text: str, mode: int, words: str) -> None:
     config(client, text, mode)
     del client.environment["INFISICAL_KEY_FILE"]
     said = client.run("sync", "--key-file", client.key, code=2)
@@ -814,7 +808,7 @@ def test_a_wrong_configuration_file_is_explained(client: Host, text: str, mode: 
 
 
 @pytest.mark.parametrize("name", ["URL", "CLIENT_ID", "CLIENT_SECRET", "ENVIRONMENT", "VAULT_PATH", "KEY_FILE"])
-def test_what_is_missing_is_named_with_the_ways_to_set_it(client: Host, name: str) -> None:
+def test_missing_option_error_lists_the_ways_to_set_it(client: Host, name: str) -> None:
     del client.environment[f"INFISICAL_{name}"]
     said = client.run("sync", code=2)
     assert f"INFISICAL_{name}" in said
@@ -822,7 +816,7 @@ def test_what_is_missing_is_named_with_the_ways_to_set_it(client: Host, name: st
     assert "ansible" not in said
 
 
-def test_the_vendors_variables_are_read_after_ours(client: Host) -> None:
+def test_vendor_variables_are_read_after_ours(client: Host) -> None:
     client.environment["INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET"] = "wrong"
     assert client.run("sync").startswith("pulled")
     client.environment["INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET"] = client.environment.pop("INFISICAL_CLIENT_SECRET")
@@ -832,7 +826,7 @@ def test_the_vendors_variables_are_read_after_ours(client: Host) -> None:
 # Status
 
 
-def test_status_needs_no_network_and_tells_the_whole_story(client: Host, server: DevServer) -> None:
+def test_status_needs_no_network_and_is_complete(client: Host, server: DevServer) -> None:
     def offline(**more: str) -> Any:
         kept = dict(client.environment)
         for name in [name for name in kept if name not in ("INFISICAL_VAULT_PATH", "INFISICAL_KEY_FILE")]:
@@ -863,7 +857,7 @@ def test_status_needs_no_network_and_tells_the_whole_story(client: Host, server:
 # What it never shows, and who it is
 
 
-def test_reading_a_value_imports_nothing_that_knows_the_network(host: Host) -> None:
+def test_reading_a_value_does_not_import_the_client(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     program = (
         f"import sys; from {host.module} import main; code = main(['vault', 'get', 'A']);"
@@ -877,7 +871,7 @@ def test_reading_a_value_imports_nothing_that_knows_the_network(host: Host) -> N
     assert not loaded & {"requests", "client", "sync"}
 
 
-def test_the_package_runs_where_it_is_copied_under_another_name(host: Host) -> None:
+def test_package_runs_as_a_copy_under_another_name(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     shutil.copytree(ROOM, host.folder / "lib" / "infisical", ignore=shutil.ignore_patterns("__pycache__"))
     host.environment["PYTHONPATH"] = str(host.folder / "lib")
@@ -886,7 +880,7 @@ def test_the_package_runs_where_it_is_copied_under_another_name(host: Host) -> N
     host.run("vault", "get", "B", code=9)
 
 
-def test_a_value_is_in_no_command_line_and_on_no_error(client: Host, server: DevServer) -> None:
+def test_value_is_not_in_a_command_line_or_an_error(client: Host, server: DevServer) -> None:
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", CANARY)
     private(client.folder / "secret", "admin-client-secret\n")
     del client.environment["INFISICAL_CLIENT_SECRET"]
@@ -921,7 +915,7 @@ def test_a_value_is_in_no_command_line_and_on_no_error(client: Host, server: Dev
         assert b"admin-client-secret" not in text
 
 
-def test_progress_is_for_a_terminal_and_waits_are_told_elsewhere_too(client: Host, server: DevServer) -> None:
+def test_progress_is_only_for_a_terminal(client: Host, server: DevServer) -> None:
     assert client.raw("sync").stderr == b""
     main, side = pty.openpty()
     subprocess.run(client.command("sync"), stdout=subprocess.DEVNULL, stderr=side, env=client.environment, check=True)
@@ -974,7 +968,7 @@ def public(client: Host) -> Host:
     pytest.skip(f"no Python {version} here that all users can read")
 
 
-def test_root_reads_the_key_and_then_becomes_the_vaults_owner(public: Host, owned: Path) -> None:
+def test_root_reads_the_key_and_becomes_the_vaults_owner(public: Host, owned: Path) -> None:
     public.environment["INFISICAL_VAULT_PATH"] = str(owned / "secrets.vault")
     assert as_nobody(["cat", str(public.key)], public.environment) != 0
     assert public.run("sync").startswith("pulled: 2 created")
@@ -988,7 +982,7 @@ def test_root_reads_the_key_and_then_becomes_the_vaults_owner(public: Host, owne
     assert public.key.stat().st_uid == 0
 
 
-def test_a_python_that_the_vaults_owner_cannot_read_is_named(client: Host, owned: Path) -> None:
+def test_python_that_the_owner_cannot_read_is_named(client: Host, owned: Path) -> None:
     lib = owned.parent / f"{owned.name}_lib"
     shutil.copytree(ROOM, lib / "infisical", ignore=shutil.ignore_patterns("__pycache__"))
     try:
@@ -1002,7 +996,7 @@ def test_a_python_that_the_vaults_owner_cannot_read_is_named(client: Host, owned
 
 
 @pytest.mark.root
-def test_root_stays_root_where_the_vault_is_roots(host: Host) -> None:
+def test_root_stays_root_if_it_owns_the_vault(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     assert host.run("exec", "--", "id", "-u") == "0\n"
 
@@ -1028,7 +1022,7 @@ def test_root_stays_root_where_the_vault_is_roots(host: Host) -> None:
         [CANARY],
     ],
 )
-def test_no_word_of_a_wrong_command_line_is_repeated(host: Host, words: list[str]) -> None:
+def test_error_never_quotes_a_value_of_the_command_line(host: Host, words: list[str]) -> None:
     assert CANARY not in host.run(*words, code=2)
 
 
@@ -1043,7 +1037,7 @@ def test_no_word_of_a_wrong_command_line_is_repeated(host: Host, words: list[str
         (["vault", "get", "NONE"], "2>&-", 9),
     ],
 )
-def test_a_closed_stream_is_no_defect(client: Host, words: list[str], closed: str, code: int) -> None:
+def test_closed_stream_is_handled(client: Host, words: list[str], closed: str, code: int) -> None:
     client.run("vault", "set", "A", given="x")
     line = f'exec "$@" {closed}'
     ended = subprocess.run(
@@ -1054,7 +1048,7 @@ def test_a_closed_stream_is_no_defect(client: Host, words: list[str], closed: st
     assert "Unexpected" not in ended.stderr
 
 
-def test_a_program_gets_values_to_the_byte_whatever_the_locale_is(host: Host) -> None:
+def test_program_gets_exact_values_in_any_locale(host: Host) -> None:
     host.run("vault", "set", "A", given="é漢🔑")
     host.environment.update(LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", OURS="kept")
     ended = host.raw("exec", "--", "sh", "-c", 'printf "%s %s" "$A" "$OURS"')
@@ -1062,12 +1056,12 @@ def test_a_program_gets_values_to_the_byte_whatever_the_locale_is(host: Host) ->
     assert host.raw("vault", "get", "A").stdout.decode() == "é漢🔑"
 
 
-def test_a_program_without_a_name_is_refused(host: Host) -> None:
+def test_program_without_a_name_is_refused(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     assert "exec -- PROGRAM" in host.run("exec", "--", "", code=2)
 
 
-def test_a_configuration_file_of_another_user_or_group_is_not_used(host: Host) -> None:
+def test_configuration_file_of_another_user_is_refused(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     path = config(host, f"[vault]\npath = {host.vault}\n", 0o620)
     assert "chmod go-w" in host.run("status", code=2)
@@ -1078,21 +1072,21 @@ def test_a_configuration_file_of_another_user_or_group_is_not_used(host: Host) -
         assert "belongs to user 54321" in host.run("status", code=2)
 
 
-def test_no_configuration_at_all_can_be_asked_for(host: Host) -> None:
+def test_dev_null_is_an_empty_configuration(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     config(host, "[vault]\nlock_wait = wrong\n")
     host.run("vault", "verify", code=2)
     host.run("vault", "verify", "--config", "/dev/null")
 
 
-def test_a_configuration_file_may_begin_with_a_byte_order_mark(host: Host) -> None:
+def test_configuration_file_may_have_a_byte_order_mark(host: Host) -> None:
     config(host, f"\ufeff[vault]\npath = {host.vault}\n")
     del host.environment["INFISICAL_VAULT_PATH"]
     host.run("vault", "set", "A", given="x")
     assert host.vault.exists()
 
 
-def test_all_projects_can_be_asked_for_where_one_is_configured(client: Host, server: DevServer) -> None:
+def test_all_projects_overrides_a_configured_project(client: Host, server: DevServer) -> None:
     document = {**SEED, "projects": [*SEED["projects"], {**SEED["projects"][0], "id": "second", "slug": "second"}]}
     document["identities"] = [
         {**one, "permissions": {PROJECT: "admin", "second": "admin"}} if one["name"] == "admin" else one
@@ -1103,7 +1097,7 @@ def test_all_projects_can_be_asked_for_where_one_is_configured(client: Host, ser
     assert sorted(client.data("sync", "--check", "--project-ids", "all")["projects"]) == ["second", PROJECT]
 
 
-def test_hashes_of_a_push_are_keyed_from_the_vault_where_that_is_asked_for(client: Host) -> None:
+def test_push_takes_the_key_of_hashes_from_the_vault(client: Host) -> None:
     client.run("vault", "set", "UNRELATED", given="x")
     source = private(client.folder / "source.env", "PUSHED=value\n")
     state = client.folder / "pushed.json"
@@ -1116,7 +1110,7 @@ def test_hashes_of_a_push_are_keyed_from_the_vault_where_that_is_asked_for(clien
     assert "key_file" in client.run(*words, code=2)
 
 
-def test_root_still_gets_a_status_from_a_host_that_has_lost_its_key(public: Host, owned: Path) -> None:
+def test_root_gets_a_status_without_the_key(public: Host, owned: Path) -> None:
     public.environment["INFISICAL_VAULT_PATH"] = str(owned / "secrets.vault")
     public.run("sync")
     public.key.unlink()
@@ -1127,7 +1121,7 @@ def test_root_still_gets_a_status_from_a_host_that_has_lost_its_key(public: Host
     public.run("sync", code=2)
 
 
-def test_root_tells_the_metadata_of_a_vault_as_its_owner_and_why_it_cannot_be_opened(public: Host, owned: Path) -> None:
+def test_root_reports_metadata_as_the_vaults_owner(public: Host, owned: Path) -> None:
     public.environment["INFISICAL_VAULT_PATH"] = str(owned / "secrets.vault")
     public.run("sync")
     [job] = public.data("metadata")["jobs"]
@@ -1142,7 +1136,7 @@ def test_root_tells_the_metadata_of_a_vault_as_its_owner_and_why_it_cannot_be_op
 # The manual
 
 
-def test_the_manual_page_has_every_command_option_variable_and_exit_code() -> None:
+def test_manual_page_is_complete() -> None:
     page = MANUAL.read_text("utf-8")
     for command in cli.COMMANDS:
         assert f"``{' '.join(command.words)}" in page
@@ -1163,7 +1157,7 @@ def test_the_manual_page_has_every_command_option_variable_and_exit_code() -> No
 
 
 @pytest.mark.parametrize("option", ["--project-id=", "--project-ids=,", "--job=", "--environment= "])
-def test_an_empty_option_is_refused_and_never_means_everything(client: Host, option: str) -> None:
+def test_empty_option_is_refused_and_never_means_everything(client: Host, option: str) -> None:
     said = client.run("sync", option, code=2)
     assert f"{option.split('=')[0]} must not " in said
     assert not client.vault.exists()
@@ -1188,19 +1182,19 @@ def test_rekey_and_keygen_refuse_an_empty_path(host: Host) -> None:
     assert not (host.folder / "keys").exists()
 
 
-def test_what_is_pushed_from_the_vault_is_counted_in_its_status(client: Host) -> None:
+def test_push_from_the_vault_is_counted_in_its_status(client: Host) -> None:
     client.run("vault", "set", "PUSHED", given="x")
     client.run("push", "--from", "vault")
     assert json.loads(client.run("status", "--json"))["push_count"] == 1
 
 
-def test_an_entry_too_large_for_an_environment_is_told(host: Host) -> None:
+def test_entry_too_large_for_an_environment_is_explained(host: Host) -> None:
     host.run("vault", "set", "LARGE", given="x" * 1_000_000)
     assert "128 KiB" in host.run("exec", "--", "sh", "-c", "true", code=126)
 
 
 @pytest.mark.parametrize("option", ["vault", "key_file", "state_file"])
-def test_an_export_replaces_nothing_of_the_vaults_own(host: Host, option: str) -> None:
+def test_export_does_not_replace_files_of_the_vault(host: Host, option: str) -> None:
     host.run("vault", "set", "A", given="value")
     host.run("vault", "set", "A", given="newer")
     state = host.vault.with_name(STATE_FILE)
@@ -1212,7 +1206,7 @@ def test_an_export_replaces_nothing_of_the_vaults_own(host: Host, option: str) -
     assert host.values() == {"A": "newer"}
 
 
-def test_an_export_replaces_no_file_that_the_configuration_names(host: Host) -> None:
+def test_export_does_not_replace_files_of_the_configuration(host: Host) -> None:
     host.run("vault", "set", "A", given="value")
     ini, secret = host.folder / "mine.ini", host.folder / "client-secret"
     secret.write_text("CANARY-client-secret")
@@ -1237,7 +1231,7 @@ def test_export_through_a_linked_directory_replaces_nothing(host: Host) -> None:
     assert (host.vault.read_bytes(), host.key.read_bytes(), host.state.read_bytes()) == before
 
 
-def test_an_export_replaces_a_regular_file_and_nothing_else(host: Host) -> None:
+def test_export_replaces_only_a_regular_file(host: Host) -> None:
     host.run("vault", "set", "A", given=CANARY)
     regular, link, pipe, folder = (host.folder / name for name in ("regular", "link", "pipe", "folder"))
     regular.write_text("old", "utf-8")

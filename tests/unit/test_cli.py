@@ -78,7 +78,7 @@ def test_arguments_of_a_program_may_be_empty() -> None:
 
 
 @pytest.mark.parametrize("text", ["there/", "/", ".", "a/..", "a/."])
-def test_path_of_a_file_must_not_end_as_a_directory(text: str) -> None:
+def test_path_of_a_file_must_not_look_like_a_directory(text: str) -> None:
     for place in (("vault", "path"), ("vault", "key_file"), ("push", "state_file"), ("agent", "result_file")):
         with pytest.raises(ConfigurationError, match="must be the path of a file"):
             convert(BY_PLACE[place], text)
@@ -87,9 +87,7 @@ def test_path_of_a_file_must_not_end_as_a_directory(text: str) -> None:
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["foreign", "own"])
-def test_key_of_a_job_comes_from_no_directory_but_its_units(
-    own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_of_a_job_comes_only_from_its_own_unit(own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services = tmp_path / "run"
     directory = (services if own else tmp_path) / "infisical-sync@shop.service"
     directory.mkdir(parents=True)
@@ -119,26 +117,26 @@ def job_without(tmp_path: Path, text: str) -> str:
         (
             ["status"],
             "[vault]\npath = /v\n",
-            "key_file: not set in {}.\ninfisical-sync: hint: Run the role scheduled_sync again",
+            "key_file: not set in {}.\ninfisical-sync: hint: Set it with the role scheduled_sync",
         ),
         (
             ["status"],
             "[vault]\nkey_file = /k\n",
-            "vault_path: not set in {}.\ninfisical-sync: hint: Run the role scheduled_sync",
+            "vault_path: not set in {}.\ninfisical-sync: hint: Set it with the role scheduled_sync",
         ),
         (
             ["sync"],
             "[infisical]\nclient_id = x\n",
-            "url: not set in {}.\ninfisical-sync: hint: Set infisical_url, and run the role",
+            "url: not set in {}.\ninfisical-sync: hint: Set it with the role scheduled_sync",
         ),
         (
             ["push", "--from", "-"],
             "[infisical]\n",
-            "url: not set in {}.\ninfisical-sync: hint: Set infisical_url, and run the role",
+            "url: not set in {}.\ninfisical-sync: hint: Set it with the role scheduled_sync",
         ),
     ],
 )
-def test_advice_on_an_installed_job_names_its_file_and_the_role(
+def test_hint_for_an_installed_job_names_file_and_role(
     words: list[str], text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = job_without(tmp_path, text)
@@ -171,7 +169,7 @@ def refusing(message: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None
         ("Set expand_references: false.", "Set expand_references: false."),  # push has no such option
     ],
 )
-def test_advice_names_options_as_one_types_them(
+def test_hint_spells_options_as_arguments(
     advice: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusing(advice, monkeypatch, "push", "--from", "-")
@@ -183,7 +181,7 @@ def test_advice_names_options_as_one_types_them(
     assert advice in capsys.readouterr().err  # the role's spelling, for a job of the agent
 
 
-def test_wrong_variable_is_named_and_its_text_is_not_quoted(
+def test_invalid_variable_is_named_and_not_quoted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable, option in (

@@ -60,7 +60,7 @@ def refused(folder: Path, text: str, mode: int = 0o600) -> ConfigurationError:
     return caught.value
 
 
-def test_the_sections_of_a_job_are_read(tmp_path: Path) -> None:
+def test_sections_of_a_job_are_read(tmp_path: Path) -> None:
     settled = written(tmp_path, JOB, 0o640)
     assert settled.get_section("agent") == {
         "result_file": "/run/infisical-agent/shop/result.json", "login_file": "/var/lib/infisical-sync/login.json",
@@ -71,7 +71,7 @@ def test_the_sections_of_a_job_are_read(tmp_path: Path) -> None:
     assert settled.get_section("deliver")["runtime_directory"] == "/run/infisical-sync/shop"
 
 
-def test_the_files_of_a_job_are_read_in_their_order_with_what_is_not_named_as_usual(tmp_path: Path) -> None:
+def test_files_of_a_job_keep_their_order_and_have_defaults(tmp_path: Path) -> None:
     assert written(tmp_path, JOB).get_files() == [
         File("/srv/b", "files"),
         File("/srv/a.env", "dotenv", "shop", "www", 0o440, ("DB_*", "FLAG"), ("PATH",), ("a.service", "b.service"),
@@ -79,11 +79,11 @@ def test_the_files_of_a_job_are_read_in_their_order_with_what_is_not_named_as_us
     ]  # fmt: skip
 
 
-def test_every_option_of_a_file_can_be_written_and_no_other() -> None:
+def test_file_section_has_the_fields_of_a_file() -> None:
     assert File._fields == tuple(option.name for option in OPTIONS if option.section == "file")
 
 
-def test_without_files_there_are_none(tmp_path: Path) -> None:
+def test_job_may_have_no_files(tmp_path: Path) -> None:
     assert written(tmp_path, "[sync]\njob = shop\n").get_files() == []
 
 
@@ -111,7 +111,7 @@ def test_without_files_there_are_none(tmp_path: Path) -> None:
         ("[file 1]\npath = /srv/a\nnames = A\n mode = 0440\n", "below 'names' in [file 1]"),
     ],
 )
-def test_what_is_wrong_in_a_jobs_file_is_told_by_its_place(tmp_path: Path, text: str, words: str) -> None:
+def test_error_in_a_job_file_names_the_place(tmp_path: Path, text: str, words: str) -> None:
     assert words in str(refused(tmp_path, text))
 
 
@@ -119,13 +119,13 @@ def test_what_is_wrong_in_a_jobs_file_is_told_by_its_place(tmp_path: Path, text:
     ("place", "text"),
     [(("agent", "rate_limit_jitter"), "soon"), (("notify", "reminder"), "daily"), (("notify", "reminder"), "nan")],
 )
-def test_a_number_that_is_none_is_told_by_its_option(tmp_path: Path, place: tuple[str, str], text: str) -> None:
+def test_invalid_number_error_names_the_option(tmp_path: Path, place: tuple[str, str], text: str) -> None:
     with pytest.raises(ConfigurationError, match="must be a number") as caught:
         written(tmp_path, f"[{place[0]}]\n{place[1]} = {text}\n").get(place)
     assert caught.value.option == place[1]
 
 
-def test_list_or_command_may_go_on_in_an_indented_line(tmp_path: Path) -> None:
+def test_list_or_command_may_continue_on_an_indented_line(tmp_path: Path) -> None:
     settled = written(tmp_path, "[sync]\nproject_ids = a,\n  b\n[notify]\ncommand = tell\n  --to=us\n")
     assert settled.get(("sync", "project_ids")) == ("a", "b")
     assert settled.get(("notify", "command")).split() == ["tell", "--to=us"]
@@ -138,14 +138,14 @@ def test_credential_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert config.read_credential(str(path), "client_secret_file", {}) == "s3cret"
 
 
-def test_a_webhooks_url_is_a_secret_that_others_must_not_read(tmp_path: Path) -> None:
+def test_webhook_url_must_not_be_readable_for_others(tmp_path: Path) -> None:
     text = "[notify]\nwebhook_url = https://hooks.example.com/CANARY\n"
     assert "contains webhook_url" in str(refused(tmp_path, text, 0o640))
     assert written(tmp_path, text).get(("notify", "webhook_url")) == "https://hooks.example.com/CANARY"
 
 
 @pytest.mark.root
-def test_a_jobs_file_of_another_user_or_that_others_may_write_is_refused(tmp_path: Path) -> None:
+def test_foreign_or_writable_job_file_is_refused(tmp_path: Path) -> None:
     assert "Others can write to" in str(refused(tmp_path, JOB, 0o660))
     os.chown(tmp_path / "job.ini", 65534, 0)
     with pytest.raises(ConfigurationError, match="belongs to user 65534"):
@@ -170,12 +170,12 @@ def test_empty_environment_variable_counts_as_not_given(tmp_path: Path, empty: s
     assert SyncConfig({}, vendors, os.devnull).get(("infisical", "client_id")) == "vendor's"
 
 
-def test_no_setting_of_the_agent_can_be_given_as_an_argument_that_others_see() -> None:
+def test_agent_options_are_not_arguments_or_variables() -> None:
     own = [option for option in OPTIONS if option.section in ("agent", "deliver", "notify")]
-    assert own and not [option.name for option in own if option.long]
+    assert own and not [option.name for option in own if option.long or option.environment]
 
 
-def test_the_jobs_of_a_host_are_those_whose_files_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readable_job_files_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "JOBS", str(tmp_path / "jobs"))
     assert config.list_jobs() == []
     (tmp_path / "jobs").mkdir()
@@ -186,7 +186,7 @@ def test_the_jobs_of_a_host_are_those_whose_files_can_be_read(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory"])
-def test_job_that_is_no_file_is_refused_without_waiting(
+def test_job_that_is_a_pipe_or_directory_does_not_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(config, "JOBS", str(tmp_path))
@@ -238,7 +238,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "spelling", ["{}/shop.ini", "{}/../jobs//./shop.ini", "relative", "link to file", "link to folder"]
 )
-def test_environment_does_not_count_for_an_installed_job(
+def test_installed_job_ignores_the_environment(
     jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
 ) -> None:
     monkeypatch.chdir(jobs)
@@ -257,7 +257,7 @@ def test_environment_does_not_count_for_an_installed_job(
     assert SyncConfig({("infisical", "environment"): "qa"}, AMBIENT, path).get(("infisical", "environment")) == "qa"
 
 
-def test_usual_file_that_leads_to_a_job_is_an_installed_job(
+def test_usual_file_that_links_to_a_job_is_an_installed_job(
     jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "usual.ini").symlink_to(jobs / "shop.ini")
@@ -272,7 +272,7 @@ def test_job_that_is_a_link_elsewhere_is_an_installed_job(jobs: Path, tmp_path: 
     assert SyncConfig({}, AMBIENT, str(jobs / "shop.ini")).get_section("infisical") == {"client_id_file": "/client/id"}
 
 
-def test_only_credentials_of_the_jobs_own_services_count(
+def test_job_uses_only_credentials_of_its_own_services(
     jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "SERVICES_CREDENTIALS", str(tmp_path))
@@ -291,9 +291,7 @@ def test_only_credentials_of_the_jobs_own_services_count(
     }
 
 
-def test_named_file_wins_over_environment_and_that_over_usual_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_file_then_environment_then_usual_file_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "own.ini"
     path.write_text("[infisical]\nenvironment = dev\n[vault]\npassphrase_file = /from/file\n")
     path.chmod(0o600)
@@ -344,7 +342,7 @@ PAIRS = [(one, other) for one in (ARGUMENTS, NAMED, ENVIRONMENT, VARIABLE, USUAL
 
 
 @pytest.mark.parametrize(("identity", "method"), PAIRS)
-def test_explicit_identity_alone_replaces_an_auth_method(places: Places, identity: str, method: str) -> None:
+def test_only_an_explicit_identity_overrides_auth_method(places: Places, identity: str, method: str) -> None:
     settled = places.settled(
         **{identity: {("infisical", "client_id"): "id"}, method: {("infisical", "auth_method"): "token"}}
     )

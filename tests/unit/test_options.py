@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ import pytest
 pytest.importorskip("ansible")
 
 from ansible import constants as C
+from ansible.module_utils.common.yaml import yaml_load
+from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import ModuleDocFragment as AuthFragment
+from ansible_collections.keyfleet.infisical.plugins.doc_fragments.scope import ModuleDocFragment as ScopeFragment
+from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import ModuleDocFragment as VaultFragment
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import OPTIONS, argument_spec
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, Push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import VAULT_OPTIONS, WRITE_OPTIONS
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import action, options
 
@@ -32,15 +41,58 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"INFISICAL_{name.upper()}", raising=False)
 
 
-def test_the_documented_options_are_those_of_every_module() -> None:
-    assert set(options.NAMES) == set(SHARED_OPTIONS)
+def describe(definition: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what the documentation and the table of options must agree on."""
+    default = definition.get("default")
+    return definition.get("type"), definition.get("choices"), list(default) if isinstance(default, tuple) else default
 
 
-def test_the_defaults_are_left_to_whoever_uses_the_options() -> None:
+def test_documented_options_match_the_table() -> None:
+    shared = {**yaml_load(AuthFragment.DOCUMENTATION)["options"], **yaml_load(ScopeFragment.DOCUMENTATION)["options"]}
+    vault = yaml_load(VaultFragment.DOCUMENTATION)["options"]
+    write = yaml_load(VaultFragment.WRITE)["options"]
+    for documented, spec in (
+        (shared, SHARED_OPTIONS),
+        ({**vault, "state_file": {"type": "path"}}, VAULT_OPTIONS),
+        (write, WRITE_OPTIONS),
+    ):
+        assert {name: describe(one) for name, one in documented.items()} == {
+            name: describe(one) for name, one in spec.items()
+        }
+
+
+@pytest.mark.parametrize("section", ["sync", "push"])
+def test_documented_sync_options_match_the_table(section: str) -> None:
+    documented = options.documented("infisical_sync")
+    spec = {name: one for name, one in argument_spec(section).items() if name not in SHARED_OPTIONS}
+    if section == "push":
+        spec.pop("state_file")  # documented for both directions
+    assert {name: describe(documented[name]) for name in spec} == {name: describe(one) for name, one in spec.items()}
+
+
+def test_documented_sources_match_the_table() -> None:
+    table = {option.argument: option for option in OPTIONS if option.section in ("infisical", "vault")}
+    documented = {**options.SHARED, **options.VAULT}
+    for name, definition in documented.items():
+        assert [entry["name"] for entry in definition["env"]] == [*reversed(table[name].environment)]
+        assert definition["vars"] == [{"name": f"infisical_{name}"}]
+        assert definition["ini"] == [{"section": "infisical", "key": name}]
+        assert ("type" in definition) != table[name].secret
+
+
+@pytest.mark.parametrize(("section", "kind"), [("infisical", Settings), ("sync", Pull), ("push", Push)])
+def test_library_has_the_defaults_of_the_table(section: str, kind: Any) -> None:
+    defaults = {field.name: field.default for field in fields(kind)}
+    for option in OPTIONS:
+        if option.section == section and option.name in defaults and option.default is not None:
+            assert (option.name, defaults[option.name]) == (option.name, option.default)
+
+
+def test_resolve_returns_no_defaults() -> None:
     assert resolve({}) == {}
 
 
-def test_an_argument_wins_over_a_variable_and_that_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_then_variable_then_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_ENVIRONMENT", "from environment")
     variables = {"infisical_environment": "from variable"}
     assert resolve({"environment": "argument"}, variables)["environment"] == "argument"
@@ -70,7 +122,7 @@ def test_only_variables_are_templated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolved == {"url": "{{ x }}", "project_id": "{{ x }}", "environment": "<{{ x }}>"}
 
 
-def test_a_variable_that_is_not_asked_for_is_not_templated() -> None:
+def test_unused_variable_is_not_templated() -> None:
     def refuse(value: Any) -> Any:
         raise AssertionError(f"templated {value}")
 
@@ -86,9 +138,7 @@ def test_our_environment_variables_win_over_the_vendors(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("empty", ["", " "])
-def test_empty_variable_or_environment_variable_counts_as_not_given(
-    monkeypatch: pytest.MonkeyPatch, empty: str
-) -> None:
+def test_empty_variable_counts_as_not_given(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
     monkeypatch.setenv("INFISICAL_CLIENT_ID", empty)
     monkeypatch.setenv("INFISICAL_UNIVERSAL_AUTH_CLIENT_ID", "vendor's")
     monkeypatch.setenv("INFISICAL_URL", "from environment")
@@ -112,12 +162,12 @@ def test_option_that_is_set_nowhere_is_looked_up_once(monkeypatch: pytest.Monkey
     assert sorted(asked) == sorted(options.NAMES)
 
 
-def test_empty_argument_is_kept_from_being_looked_up_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_argument_is_not_looked_up_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_PROXY", "http://proxy.example.com")
     assert resolve({"proxy": ""}) == {"proxy": ""}
 
 
-def test_every_option_has_an_environment_variable_of_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_has_its_own_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_MAX_WAIT", "5")
     assert resolve({}) == {"max_wait": 5.0}
 
@@ -153,7 +203,7 @@ def test_types(name: str, given: Any, wanted: Any) -> None:
         ("proxy", [CANARY]),
     ],
 )
-def test_what_has_another_type_is_refused_by_name_and_not_quoted(name: str, given: Any) -> None:
+def test_wrong_type_is_refused_by_name_and_not_quoted(name: str, given: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve({name: given})
     assert caught.value.option == name
@@ -192,7 +242,7 @@ def test_every_module_with_an_action_documents_its_own_options() -> None:
         ({"type": "list", "elements": "dict", "suboptions": {"a": {"type": "str"}}}, [{"a": "x"}, {"a": False}]),
     ],
 )
-def test_what_yaml_makes_of_unquoted_text_is_refused(definition: dict[str, Any], given: Any) -> None:
+def test_text_that_yaml_has_converted_is_refused(definition: dict[str, Any], given: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^option.*: must be a") as caught:
         options.check_types({"option": given}, {"option": definition})
     assert "2026" not in str(caught.value).replace("(a key)", "")
@@ -212,7 +262,7 @@ def test_what_yaml_makes_of_unquoted_text_is_refused(definition: dict[str, Any],
         ({"type": "raw"}, date(2026, 1, 15)),
     ],
 )
-def test_what_has_the_documented_type_is_taken(definition: dict[str, Any], given: Any) -> None:
+def test_documented_type_is_accepted(definition: dict[str, Any], given: Any) -> None:
     options.check_types({"option": given, "unknown": 1}, {"option": definition})
 
 
@@ -225,7 +275,7 @@ def test_wrong_mode_is_named_with_the_right_spelling() -> None:
     )
 
 
-def test_wrong_number_is_reported_with_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_number_error_names_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"max_response_size: must be a number\.\Z"):
         resolve({"max_response_size": "lots"})
     monkeypatch.setenv("INFISICAL_TIMEOUT", CANARY)
@@ -241,6 +291,6 @@ def test_a_list_of_mappings_is_refused_by_its_name(given: Any) -> None:
     options.check_types({"jobs": ["name=shop", '{"name": "till"}']}, options.load_definitions("infisical_agent"))
 
 
-def test_null_is_named_in_the_words_of_yaml() -> None:
+def test_null_is_called_null() -> None:
     with pytest.raises(ConfigurationError, match=r"secrets: A: must be a string \(got null\)\.\Z"):
         options.as_texts("secrets", {"A": None})

@@ -84,7 +84,7 @@ class SyncConfig:
         return None
 
     def get_group(self, section: str, names: Sequence[str]) -> dict[str, Any]:
-        """Return those of the options `names` that the first place with any of them sets: they replace each other."""
+        """Return the options among `names`, which exclude each other, that the first place with any of them sets."""
         for layer in self._layers:
             found = {name: _convert((section, name), layer[section, name]) for name in names
                      if layer.get((section, name))}  # fmt: skip

@@ -130,7 +130,7 @@ def check_machine(session: Session) -> None:
 def wait_for_delivery(session: Session) -> None:
     from ..agent import cycle
 
-    cycle.wait_for_delivery(session.get("deliver", "runtime_directory"))
+    cycle.wait_for_delivery(session.require("deliver", "runtime_directory"))
 
 
 COMMANDS = (

@@ -70,7 +70,7 @@ argument. The manual page has all the details.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with these arguments, by default those of the process, and return the exit code."""
+    """Run the command with these arguments, by default the process's own, and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console()
     return run_guarded(console, lambda: run(words, console))

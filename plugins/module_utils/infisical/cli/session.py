@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 
 _LONGEST_LOCK_WAIT = 86400.0
 
-_ROLE_VARIABLES = {
-    "environment": "environment of the job in scheduled_sync_jobs",
-    "url": "infisical_url",
-    "project_id": "infisical_project_id",
-    "client_id": "scheduled_sync_client_id",
-    "client_secret": "scheduled_sync_client_secret",
-}
-"""Options in the file of a job of the agent, and the variables from which the role writes them."""
-
 
 class Session:
     def __init__(self, config: SyncConfig, arguments: argparse.Namespace, console: Console) -> None:
@@ -57,11 +48,9 @@ class Session:
         """Return the error about an option that is not set; its hint lists the ways to set it, and ends with `more`."""
         option, file_option = BY_PLACE[section, name], BY_PLACE.get((section, name + "_file"))
         if self.config.job_file:  # nothing else counts for the services of a job
-            variable = _ROLE_VARIABLES.get(name)
-            hint = f"Set {variable}, and run" if variable else "Run"
             return ConfigurationError(
                 option.argument, f"not set in {self.config.job_file}.",
-                hint=f"{hint} the role scheduled_sync again, which writes this file.",
+                hint="Set it with the role scheduled_sync, which writes this file.",
             )  # fmt: skip
         ways = [option.long, file_option.long if file_option else "", *option.environment[:1]]
         ways += [f"the systemd credential {credential}" for credential, place in CREDENTIALS.items()
@@ -73,7 +62,7 @@ class Session:
         )  # fmt: skip
 
     def get_server_options(self, section: str, *required: str) -> dict[str, Any]:
-        """Return the fields of Settings. Raises ConfigurationError if one of `required`, or of the login, is not set."""
+        """Return the fields of Settings. Raises ConfigurationError if the login or a `required` one is not set."""
         options = self.config.get_server_options(section)
         login = ("token",) if options["auth_method"] == "token" else ("client_id", "client_secret")
         for name in ("url", *login, *required):

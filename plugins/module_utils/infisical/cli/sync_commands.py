@@ -131,33 +131,28 @@ def report_outcome(console: Console, outcome: Outcome) -> None:
     if console.json:
         console.print_json(result)
         return
-    if console.check or console.verbose:
-        _print_names(console, result)
-    verb = f"would {outcome.direction}" if console.check else f"{outcome.direction}ed"
-    generation = f" (generation {outcome.generation})" if outcome.direction == "pull" and outcome.generation else ""
-    console.print(f"{verb}: {outcome.summary()}{generation}")
+    print_result(console, result)
     for approval in outcome.approvals:
         console.print(f"waits for approval: {approval}")
 
 
 def report_partial_outcome(console: Console, details: Mapping[str, Any]) -> None:
     """Print what was done, or with --check would be done, before an error."""
-    if not details.get("changed") or "counts" not in details:
-        return
-    if console.check or console.verbose:
-        _print_names(console, details)
-    counts = ", ".join(f"{number} {word}" for word, number in details["counts"].items())
-    verb = "push" if details["direction"] == "push" else "pull"
-    console.print(f"would partly {verb}: {counts}" if console.check else f"partly {verb}ed: {counts}")
+    if details.get("changed") and "counts" in details:
+        print_result(console, details, "partly ")
 
 
-def _print_names(console: Console, result: Mapping[str, Any]) -> None:
+def print_result(console: Console, result: Mapping[str, Any], partly: str = "") -> None:
     before, after = result["diff"]["before"], result["diff"]["after"]
     signs = {name: sign for key, sign in (("created", "+"), ("updated", "~"), ("deleted", "-")) for name in result[key]}
-    for name in sorted(signs):
+    for name in sorted(signs) if console.check or console.verbose else ():
         versions = [f"version {known[name]}" for known in (before, after) if known.get(name)]
         text = " -> ".join(dict.fromkeys(versions))
         console.print(f"{signs[name]} {shown(name)}" + (f" ({text})" if text else ""))
+    verb = f"would {partly}{result['direction']}" if console.check else f"{partly}{result['direction']}ed"
+    counts = ", ".join(f"{number} {word}" for word, number in result["counts"].items())
+    generation = f" (generation {result['generation']})" if result.get("generation") else ""
+    console.print(f"{verb}: {counts}{generation}")
 
 
 def status(session: Session) -> None:

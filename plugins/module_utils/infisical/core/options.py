@@ -13,7 +13,7 @@ from .errors import ConfigurationError
 
 
 class Option(NamedTuple):
-    """An option. A configuration file has it as `name` under [`section`]; the section `file` stands for [file 1] etc."""
+    """An option: the key `name` under [`section`] of a configuration file; `file` stands for [file 1], [file 2]."""
 
     section: str
     name: str
@@ -170,12 +170,15 @@ def argument_spec(section: str, without: tuple[str, ...] = ()) -> dict[str, dict
     spec: dict[str, dict[str, Any]] = {}
     for option in OPTIONS:
         if option.section == section and option.name not in without:
-            kind = "path" if option.type == "file" else option.type
-            spec[option.argument] = {"type": kind, "no_log": option.secret}
+            argument = spec[option.argument] = {"type": option.type, "no_log": option.secret}
+            if option.type == "file":
+                argument["type"] = "path"
+            if option.type == "list":
+                argument["elements"] = "str"
             if option.choices:
-                spec[option.argument]["choices"] = list(option.choices)
+                argument["choices"] = list(option.choices)
             if option.default is not None:
-                spec[option.argument]["default"] = option.default
+                argument["default"] = list(option.default) if option.type == "list" else option.default
     return spec
 
 
@@ -211,7 +214,7 @@ def convert(option: Option, text: str, origin: str = "") -> Any:
 
 
 def check_file_path(name: str, text: str) -> str:
-    """Return the absolute path of a file. Raises ConfigurationError for the spelling of a directory, such as `keys/`."""
+    """Return the absolute path of a file. Raises ConfigurationError for a directory's, such as `keys/`."""
     if os.path.basename(text) in ("", ".", ".."):
         raise ConfigurationError(name, f"must be the path of a file (got '{text}').", hint="Add the name of the file.")
     return os.path.abspath(os.path.expanduser(text))
