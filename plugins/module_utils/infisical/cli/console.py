@@ -58,8 +58,8 @@ class Console:
         for text in error.details.get("warnings", ()):
             self.warn(text)
         if self.json:
-            texts = {"message": self.translate(str(error)), "hint": self.translate(error.hint)}
-            self.print_json({**self.describe_failure(error.conclusion, "", error.details), **texts})
+            failure = self.describe_failure(error.conclusion, self.translate(str(error)), error.details)
+            self.print_json({**failure, "hint": self.translate(error.hint)})
         else:
             self.report_part(self, error.details)
         self.print_error(error.problem)
@@ -71,7 +71,8 @@ class Console:
     ) -> dict[str, Any]:
         """Return an error as data; if the command works on several jobs, with the job's name."""
         job = {"job": self.job} if self.job else {}
-        return {**job, **(details or {}), "failed": True, "conclusion": conclusion, "message": message}
+        about = {"failed": True, "conclusion": conclusion, "message": message, "hint": ""}
+        return {**job, **(details or {}), **about}
 
     def translate(self, text: str) -> str:
         """Return advice to set an option, which is written for YAML, with the spelling of the command line."""
