@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.apply import expect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import (
     Remote,
-    Report,
     UpdateValue,
+    WriteResult,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
@@ -86,11 +87,11 @@ class ActionModule(InfisicalAction):
             return None  # a secret missing in a listing may exist
         return known
 
-    def _unchanged(self, cache: run_cache.RunCache, desired: Desired, known: Known | None) -> Report | None:
+    def _unchanged(self, cache: run_cache.RunCache, desired: Desired, known: Known | None) -> WriteResult | None:
         if known is None or known.secret is None or desired.secret.value is None:
             return None
         remote = Remote(cache.api(), desired.scope, overwrite_rotated=desired.overwrite_rotated)
-        return remote.unchanged(known.secret, desired.secret, desired.update_value)
+        return remote.compare(known.secret, desired.secret, desired.update_value)
 
     def _alone(self, cache: run_cache.RunCache, desired: Desired) -> contextlib.AbstractContextManager[None]:
         if self._task.check_mode:
@@ -177,7 +178,7 @@ def _stored_after(
         return None
     if not stored["version"]:
         return None
-    after = Remote(cache.api(), desired.scope).expected(before, desired.target(before))
+    after = expect(desired.scope, before, desired.target(before))
     after = after._replace(
         version=stored["version"],
         id=str(stored.get("id") or ""),

@@ -219,7 +219,7 @@ http_status:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, WriteResult
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
     Location,
@@ -297,7 +297,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     return build_result(report, scope, desired.key, check=module.check_mode)
 
 
-def build_result(report: Report, scope: Location, name: str, *, check: bool) -> dict[str, Any]:
+def build_result(report: WriteResult, scope: Location, name: str, *, check: bool) -> dict[str, Any]:
     """Return the result of the task."""
     return {
         "changed": report.action is not None,

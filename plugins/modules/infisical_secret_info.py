@@ -174,7 +174,7 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import Store
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_name, pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, describe
 
@@ -182,7 +182,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 def work(module: InfisicalModule) -> dict[str, Any]:
     """List the secrets."""
     options, scope = module.params, module.scope()
-    overview = Remote(module.api(), scope).overview(
+    overview = Store(module.api(), scope).overview(
         "" if options["name"] is None else check_name(options["name"]),
         recursive=options["recursive"],
         include_imports=options["include_imports"],

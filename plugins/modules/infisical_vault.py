@@ -171,7 +171,7 @@ http_status:
 
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, WriteResult
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     InfisicalError,
     PartialFailure,
@@ -208,7 +208,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         if not module.check_mode and (value is not None or before is not None):
             with vault.writing(create=value is not None):
                 state.check()  # fails if it cannot be written, before anything is sent
-        report = push_secret(module, name, value) if options["push"] else Report(None)
+        report = push_secret(module, name, value) if options["push"] else WriteResult(None)
         if options["push"] and value is not None:
             value = choose_stored(value, report, before)
         for warning in report.warnings:
@@ -232,7 +232,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     }
 
 
-def push_secret(module: InfisicalModule, name: str, value: str | None) -> Report:
+def push_secret(module: InfisicalModule, name: str, value: str | None) -> WriteResult:
     """Bring the secret in Infisical to the same state; without a value, it must be absent."""
     more = {name: module.params[name] for name in ("create_path", "overwrite_rotated")}
     remote = Remote(module.api(), module.scope(), **more)
@@ -241,7 +241,7 @@ def push_secret(module: InfisicalModule, name: str, value: str | None) -> Report
     return remote.put(Secret(name, value), check=module.check_mode)
 
 
-def choose_stored(value: str, report: Report, before: Secret | None) -> str:
+def choose_stored(value: str, report: WriteResult, before: Secret | None) -> str:
     """Return the value to store in the vault, so that the next pull does not change it: most servers strip white space.
 
     This is the value read from the server, or else the value in the vault, or else the stripped value. The answer to a
@@ -253,7 +253,7 @@ def choose_stored(value: str, report: Report, before: Secret | None) -> str:
     return canonical_value(value)
 
 
-def as_partial_failure(report: Report, name: str, error: InfisicalError) -> InfisicalError:
+def as_partial_failure(report: WriteResult, name: str, error: InfisicalError) -> InfisicalError:
     """Return a PartialFailure if Infisical was changed and the vault or its state file was not, or else the error."""
     if report.action is None:
         return error

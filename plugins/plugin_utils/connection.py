@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Login, Token, method_for
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import Store, merge
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ScopeMissing
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Merged, Settings
 
@@ -32,13 +32,13 @@ def connect_shared(settings: Settings, shared: SealedFiles, log: Callable[[str],
 
 
 def read_all(api: Api, scope: Location, **reading: bool) -> Merged:
-    """Return all secrets of a folder by name, as `Remote.listing` does."""
-    return merged(Remote(api, scope).listing(**reading))
+    """Return all secrets of a folder by name, as `Store.listing` does."""
+    return merge(Store(api, scope).listing(**reading))
 
 
 def read_one(api: Api, scope: Location, key: str, **reading: bool) -> Merged:
-    """Return one secret by name, as `Remote.find` does."""
-    remote = Remote(api, scope)
+    """Return one secret by name, as `Store.find` does."""
+    remote = Store(api, scope)
     found = remote.find(key, **reading)
     return Merged({} if found is None else {key: found}, tuple(remote.warnings))
 
@@ -46,7 +46,7 @@ def read_one(api: Api, scope: Location, key: str, **reading: bool) -> Merged:
 def read_stored(api: Api, scope: Location) -> Merged:
     """Return all secrets of a folder as they are stored, without any for a missing folder."""
     try:
-        return merged(Remote(api, scope).stored(explain=False))
+        return merge(Store(api, scope).stored())
     except ScopeMissing:
         return Merged({})  # the answer of older servers to a missing folder
 

@@ -110,7 +110,7 @@ class RunCache:
         return self._api
 
     def secrets(self, scope: Location, **reading: bool) -> Merged:
-        """Return all secrets of a folder by name; `reading` are options of `Remote.listing`."""
+        """Return all secrets of a folder by name; `reading` are options of `Store.listing`."""
         return self._fetch(
             scope,
             ["list", asdict(scope), reading],
@@ -118,7 +118,7 @@ class RunCache:
         )
 
     def secret(self, scope: Location, key: str, **reading: bool) -> Merged:
-        """Return one secret by name, or an empty mapping; `reading` are options of `Remote.find`."""
+        """Return one secret by name, or an empty mapping; `reading` are options of `Store.find`."""
         return self._fetch(
             scope,
             ["one", asdict(scope), key, reading],

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Applying a plan: batches and their limits, other writers, lost answers, what is refused, and what is left."""
+"""Applying a plan: batches and their limits, other writers, lost answers, refused secrets, and what is left."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import batch_bytes
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Applied, Remote, merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import count_batch_bytes
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.apply import Applied
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import merge
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import BODY_LIMIT
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     ConfigurationError,
@@ -30,7 +32,7 @@ def wanted(count: int, value: str = VALUE) -> dict[str, str]:
 
 
 def plan_of(store: Remote, values: Mapping[str, str], prune: bool = False) -> Plan:
-    current = merged(store.api.list_secrets(store.scope)).secrets
+    current = merge(store.api.list_secrets(store.location)).secrets
     return build(current, {name: Secret(name, value) for name, value in values.items()}, prune=prune)
 
 
@@ -39,18 +41,18 @@ def push(store: Remote, values: Mapping[str, str], prune: bool = False) -> Appli
 
 
 def done(applied: Applied) -> tuple[str, ...]:
-    """The names written by an application that went without a flaw."""
+    """The names written by an application without any error."""
     assert (applied.error, applied.failed, applied.left, applied.pending, applied.approvals) == (None, {}, (), (), ())
     return applied.written
 
 
 def stored(target: Target) -> dict[str, str | None]:
     store = target.remote()
-    return {name: secret.value for name, secret in merged(store.api.list_secrets(store.scope)).secrets.items()}
+    return {name: secret.value for name, secret in merge(store.api.list_secrets(store.location)).secrets.items()}
 
 
 def version(target: Target) -> str:
-    """The API version to pin, so that every request that is counted is one of the test's own."""
+    """The API version to pin, so that requests to find it are not counted."""
     return "v3" if target.kind == "2024" else "v4"
 
 
@@ -62,7 +64,7 @@ def texts(applied: Applied, *more: object) -> str:
 # What a plan does
 
 
-def test_a_plan_creates_updates_and_deletes_and_a_second_one_has_nothing_to_do(target: Target) -> None:
+def test_plan_creates_updates_and_deletes_once(target: Target) -> None:
     done(push(target.remote(), {"GONE_A": "1", "GONE_B": "2", "OLD_A": "1", "OLD_B": "2", "SAME": "3"}))
     values = {"OLD_A": "x", "OLD_B": "y", "SAME": "3", "NEW_A": "1", "NEW_B": ""}
     told: list[tuple[int, int]] = []
@@ -89,7 +91,7 @@ def test_a_thousand_new_secrets_take_few_requests(controlled: Controlled) -> Non
 
 
 @pytest.mark.kinds("2024")
-def test_a_server_that_says_that_it_has_no_batch_route_is_asked_for_it_once(controlled: Controlled) -> None:
+def test_missing_batch_route_is_tried_once(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3")
     plan = plan_of(store, wanted(5))
     controlled.server.arm("status", status=404, message="Route POST:/x not found", path=BATCH, times=None)
@@ -107,7 +109,7 @@ def test_a_single_change_uses_the_secrets_own_route(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_names_that_do_not_fit_into_a_path_are_written_updated_and_deleted(target: Target) -> None:
+def test_names_that_need_a_batch_are_written_and_deleted(target: Target) -> None:
     names = ["batch", "A" * 101, "B" * 500]
     for values in (dict.fromkeys(names, "one"), dict.fromkeys(names, "two"), {}):
         done(push(target.remote(), values, prune=True))
@@ -121,7 +123,7 @@ def test_names_that_do_not_fit_into_a_path_are_written_updated_and_deleted(targe
 
 @pytest.mark.kinds("2024", "2026-07")
 def test_no_batch_is_larger_than_what_servers_take(controlled: Controlled) -> None:
-    # Characters of which JSON, UTF-8 and ASCII have different ideas, and one value that is nearly too large by itself.
+    # Characters of different lengths in JSON, UTF-8 and ASCII, and one value that is nearly too large by itself.
     values = {f"BIG_{n}": f"{n}" + unit * 60_000 for n, unit in enumerate(('"', "\u20ac", "\x01", "a", "\U0001f511"))}
     values["HUGE"] = "h" * 1_040_000
     assert done(push(controlled.remote(), values)) == tuple(sorted(values))
@@ -131,7 +133,7 @@ def test_no_batch_is_larger_than_what_servers_take(controlled: Controlled) -> No
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_no_batch_has_more_secrets_than_servers_write_in_a_moment(controlled: Controlled) -> None:
+def test_number_of_secrets_in_a_batch_is_limited(controlled: Controlled) -> None:
     values = wanted(1200, "")
     store = controlled.remote(api_version=version(controlled))
     done(push(store, values))
@@ -142,14 +144,14 @@ def test_no_batch_has_more_secrets_than_servers_write_in_a_moment(controlled: Co
     assert sizes == {"POST": [1000, 200], "DELETE": [500, 500, 200]}
 
 
-def test_the_bytes_of_a_secret_in_a_batch_are_those_that_are_sent() -> None:
+def test_batch_bytes_of_a_secret_match_the_body_sent() -> None:
     sent = '{"secretKey": "A", "secretValue": "\\"\u20ac\U0001f511"}, '
-    assert batch_bytes(Secret("A", '"\u20ac\U0001f511')) == len(sent.encode("utf-8"))
-    assert batch_bytes(Secret("A")) == len('{"secretKey": "A"}, ')
+    assert count_batch_bytes(Secret("A", '"\u20ac\U0001f511')) == len(sent.encode("utf-8"))
+    assert count_batch_bytes(Secret("A")) == len('{"secretKey": "A"}, ')
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_batch_that_the_server_calls_too_large_is_halved(controlled: Controlled) -> None:
+def test_batch_refused_as_too_large_is_halved(controlled: Controlled) -> None:
     controlled.server.arm("status", status=413, path=BATCH, times=3)
     assert len(done(push(controlled.remote(), wanted(16)))) == 16
     assert stored(controlled) == wanted(16)
@@ -157,7 +159,7 @@ def test_a_batch_that_the_server_calls_too_large_is_halved(controlled: Controlle
     assert sizes == [16, 8, 4, 2, 2, 4, 8]
 
 
-def test_a_value_that_is_too_large_for_any_request_fails_alone(controlled: Controlled) -> None:
+def test_value_too_large_for_any_request_fails_alone(controlled: Controlled) -> None:
     values = {"A": "one", "B": "b" * BODY_LIMIT, "C": "three"}
     applied = push(controlled.remote(), values)
     assert applied.written == ("A", "C")
@@ -171,7 +173,7 @@ def test_a_value_that_is_too_large_for_any_request_fails_alone(controlled: Contr
 # Other writers
 
 
-def test_a_secret_that_another_writer_creates_meanwhile_is_updated(controlled: Controlled) -> None:
+def test_secret_created_by_another_writer_is_updated(controlled: Controlled) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(20))
     controlled.put("NAME_0007", "theirs")
@@ -184,8 +186,19 @@ def test_a_secret_that_another_writer_creates_meanwhile_is_updated(controlled: C
     assert controlled.methods()[:4] == ["POST", "GET", "POST", "PATCH"]
 
 
+@pytest.mark.parametrize(("theirs", "methods"), [("one", ["POST", "GET"]), ("other", ["POST", "GET", "PATCH"])])
+def test_single_change_is_looked_up_after_a_conflict(controlled: Controlled, theirs: str, methods: list[str]) -> None:
+    store = controlled.remote(api_version=version(controlled))
+    plan = build({}, {"A": Secret("A", "one")})
+    controlled.put("A", theirs)
+    controlled.server.clear_requests()
+    assert done(store.apply(plan)) == ("A",)
+    assert controlled.methods() == methods
+    assert stored(controlled) == {"A": "one"}
+
+
 @pytest.mark.kinds("2024", "2026-07")
-def test_two_writers_in_a_row_end_in_create_and_patch_one_by_one(controlled: Controlled) -> None:
+def test_second_conflict_leads_to_single_creates_and_updates(controlled: Controlled) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(4))
     for name in ("NAME_0001", "NAME_0002"):
@@ -199,7 +212,7 @@ def test_two_writers_in_a_row_end_in_create_and_patch_one_by_one(controlled: Con
 
 
 @pytest.mark.kinds("2024", "2026-07", "2026-10")
-def test_secrets_that_another_writer_deletes_meanwhile_are_created_or_gone(controlled: Controlled) -> None:
+def test_secrets_deleted_by_another_writer_are_created_or_gone(controlled: Controlled) -> None:
     for name, value in (("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")):
         controlled.put(name, value)
     store = controlled.remote(api_version=version(controlled))
@@ -210,7 +223,7 @@ def test_secrets_that_another_writer_deletes_meanwhile_are_created_or_gone(contr
     assert stored(controlled) == {"A": "new", "B": "new"}
 
 
-def test_a_name_that_the_server_holds_twice_is_updated_and_deleted(controlled: Controlled) -> None:
+def test_duplicate_name_is_updated_and_deleted(controlled: Controlled) -> None:
     for name in ("A", "B"):
         controlled.put(name, "one")
         controlled.put(name, "two", repeat=True)
@@ -226,9 +239,7 @@ def test_a_name_that_the_server_holds_twice_is_updated_and_deleted(controlled: C
 
 
 @pytest.mark.parametrize("took_effect", [True, False])
-def test_creates_whose_answer_is_lost_are_looked_for_and_not_made_twice(
-    controlled: Controlled, took_effect: bool
-) -> None:
+def test_creates_with_lost_answer_are_not_repeated_blindly(controlled: Controlled, took_effect: bool) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(10))
     controlled.server.arm("cut_before", after_handling=took_effect, method="POST", path=BATCH)
@@ -244,7 +255,7 @@ def test_creates_whose_answer_is_lost_are_looked_for_and_not_made_twice(
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("took_effect", [True, False])
-def test_updates_and_deletes_whose_answer_is_lost_are_finished(controlled: Controlled, took_effect: bool) -> None:
+def test_updates_and_deletes_with_lost_answer_are_finished(controlled: Controlled, took_effect: bool) -> None:
     for name in ("A", "B", "C", "D"):
         controlled.put(name, "old")
     for method in ("PATCH", "DELETE"):
@@ -253,7 +264,7 @@ def test_updates_and_deletes_whose_answer_is_lost_are_finished(controlled: Contr
     assert stored(controlled) == {"A": "new", "B": "new"}
 
 
-def test_a_server_that_fails_for_good_ends_it_and_a_second_run_finishes(controlled: Controlled) -> None:
+def test_run_ended_by_a_server_failure_is_finished_by_the_next(controlled: Controlled) -> None:
     store = controlled.remote(api_version=version(controlled))
     big = {name: "v" * 300_000 + name for name in wanted(6)}
     plan = plan_of(store, big)
@@ -275,7 +286,7 @@ def test_a_server_that_fails_for_good_ends_it_and_a_second_run_finishes(controll
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) -> None:
+def test_refused_secret_fails_alone(controlled: Controlled) -> None:
     bad = "NAME_0013:x"
     store = controlled.remote(api_version="v4")
     plan = plan_of(store, {**wanted(40), bad: VALUE})
@@ -291,7 +302,7 @@ def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) ->
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_batch_that_is_refused_without_a_bad_secret_is_written_in_parts(controlled: Controlled) -> None:
+def test_refused_batch_without_a_bad_secret_is_written_in_parts(controlled: Controlled) -> None:
     controlled.server.arm("status", status=422, error="ValidationFailure", method="POST", path=BATCH)
     store = controlled.remote()
     assert len(done(push(store, wanted(41)))) == 41
@@ -301,7 +312,7 @@ def test_a_batch_that_is_refused_without_a_bad_secret_is_written_in_parts(contro
 
 
 @pytest.mark.kinds("2026-07")
-def test_references_are_written_whatever_they_lead_to(controlled: Controlled) -> None:
+def test_references_are_written_without_being_resolved(controlled: Controlled) -> None:
     values = {
         "A": "${B}", "B": "${C}", "C": "c", "D": "${E}" + "d" * 600_000, "E": "e" * 600_000, "F:": "f", "G": "${NONE}",
     }  # fmt: skip
@@ -310,7 +321,7 @@ def test_references_are_written_whatever_they_lead_to(controlled: Controlled) ->
     assert sorted(applied.failed) == ["F:"]
 
 
-def test_what_may_not_be_written_ends_it_with_the_missing_permission(controlled: Controlled) -> None:
+def test_forbidden_write_ends_the_run_and_names_the_permission(controlled: Controlled) -> None:
     controlled.put("A", "old")
     applied = push(controlled.remote("viewer"), {**wanted(5), "A": "new"})
     assert applied.error is not None
@@ -321,14 +332,14 @@ def test_what_may_not_be_written_ends_it_with_the_missing_permission(controlled:
     assert VALUE not in texts(applied)
 
 
-def test_an_identity_that_may_not_list_finishes_after_a_conflict_all_the_same(controlled: Controlled) -> None:
+def test_identity_that_may_not_list_finishes_after_a_conflict(controlled: Controlled) -> None:
     controlled.put("NAME_0001", "theirs")
     plan = build({}, {name: Secret(name, value) for name, value in wanted(4).items()})
     assert len(done(controlled.remote("writer").apply(plan))) == 4
     assert stored(controlled) == wanted(4)
 
 
-def test_a_missing_folder_is_made_on_request_only(controlled: Controlled) -> None:
+def test_missing_folder_is_created_on_request_only(controlled: Controlled) -> None:
     plan = build({}, {name: Secret(name, value) for name, value in wanted(4).items()})
     applied = controlled.remote(path="/new/one").apply(plan)
     assert "no folder '/new/one'" in str(applied.error)
@@ -344,7 +355,7 @@ def test_a_missing_folder_is_made_on_request_only(controlled: Controlled) -> Non
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("values", [{"A": "new", "B": "new"}, {}], ids=["updates", "deletes"])
-def test_a_folder_that_is_gone_meanwhile_is_told_as_missing(controlled: Controlled, values: dict[str, str]) -> None:
+def test_folder_deleted_meanwhile_is_reported_as_missing(controlled: Controlled, values: dict[str, str]) -> None:
     for name in ("A", "B"):
         controlled.put(name, "old", "/app/db")
     store = controlled.remote(path="/app/db", create_path=True)
@@ -356,7 +367,7 @@ def test_a_folder_that_is_gone_meanwhile_is_told_as_missing(controlled: Controll
 
 
 @pytest.mark.kinds("2026-07")
-def test_what_waits_for_an_approval_is_pending_and_not_written(controlled: Controlled, tmp_path: Path) -> None:
+def test_change_awaiting_approval_is_pending_and_not_written(controlled: Controlled, tmp_path: Path) -> None:
     controlled.put("OLD_A", "1", "/guarded")
     controlled.put("OLD_B", "1", "/guarded")
     store = controlled.remote(path="/guarded", state_file=str(tmp_path / "state.json"))
@@ -374,7 +385,7 @@ def test_what_waits_for_an_approval_is_pending_and_not_written(controlled: Contr
 
 
 @pytest.mark.parametrize("change", [{"A": 1}, {"A": "\udc80cAnAry"}, {"A\nB": "x"}, {"": "x"}], ids=repr)
-def test_what_cannot_be_sent_is_refused_before_anything_is(controlled: Controlled, change: dict[str, Any]) -> None:
+def test_invalid_names_and_values_are_refused_before_sending(controlled: Controlled, change: dict[str, Any]) -> None:
     plan = build({}, {name: Secret(name, value) for name, value in {**wanted(3), **change}.items()})
     error = error_of(controlled.remote().apply, plan)
     assert isinstance(error, ConfigurationError)
@@ -382,7 +393,7 @@ def test_what_cannot_be_sent_is_refused_before_anything_is(controlled: Controlle
     assert controlled.server.requests() == []
 
 
-def test_the_state_file_knows_what_was_written_and_no_more_what_was_deleted(target: Target, tmp_path: Path) -> None:
+def test_state_file_follows_writes_and_deletions(target: Target, tmp_path: Path) -> None:
     store = target.remote(state_file=str(tmp_path / "state.json"))
     assert store.state is not None
     done(push(store, {"A": "one", "B": "two", "C": "three"}))
@@ -394,16 +405,14 @@ def test_the_state_file_knows_what_was_written_and_no_more_what_was_deleted(targ
     assert VALUE not in (tmp_path / "state.json").read_text("utf-8")
 
 
-def test_a_state_file_that_cannot_be_used_stops_it_before_anything_is_sent(
-    controlled: Controlled, tmp_path: Path
-) -> None:
+def test_unusable_state_file_stops_before_anything_is_sent(controlled: Controlled, tmp_path: Path) -> None:
     store = controlled.remote(state_file=str(tmp_path / "none" / "state.json"))
     error = error_of(store.apply, build({}, {"A": Secret("A", "one")}))
     assert error.conclusion == "configuration"
     assert controlled.server.requests() == []
 
 
-def test_what_was_written_before_an_error_is_in_the_state_file(controlled: Controlled, tmp_path: Path) -> None:
+def test_secrets_written_before_an_error_are_in_the_state_file(controlled: Controlled, tmp_path: Path) -> None:
     store = controlled.remote(state_file=str(tmp_path / "state.json"), api_version=version(controlled))
     controlled.put("OLD_A", "old")
     controlled.put("OLD_B", "old")
@@ -421,13 +430,13 @@ def test_what_was_written_before_an_error_is_in_the_state_file(controlled: Contr
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_message_about_a_batch_is_short_and_names_the_first_ones(controlled: Controlled) -> None:
+def test_batch_error_is_short_and_names_the_first_secrets(controlled: Controlled) -> None:
     applied = push(controlled.remote("viewer"), wanted(900))
     assert "900 secrets ('NAME_0000', 'NAME_0001', 'NAME_0002', …)" in str(applied.error)
     assert len(str(applied.error)) < 800
 
 
-def test_a_missing_folder_is_told_with_those_that_exist_nearest_to_it(controlled: Controlled) -> None:
+def test_missing_folder_error_names_the_nearest_folders(controlled: Controlled) -> None:
     for path, words in (
         ("/app/dbb", "Folders in '/app': db. "),
         ("/app/nothing/below/it", "Folders in '/app': db. "),
@@ -452,9 +461,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_no_fault_gets_a_value_into_a_result_and_none_loses_a_name(
-    controlled: Controlled, fault: dict[str, Any]
-) -> None:
+def test_faults_leak_no_value_and_lose_no_name(controlled: Controlled, fault: dict[str, Any]) -> None:
     for name in ("OLD_A", "OLD_B", "OLD_C"):
         controlled.put(name, VALUE + "old")
     store = controlled.remote(timeout=2)
@@ -481,7 +488,7 @@ def test_no_fault_gets_a_value_into_a_result_and_none_loses_a_name(
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("bad", ["A:FIRST", "NAME_0150:", "ZZ:LAST"])
-def test_a_refused_name_is_found_in_few_requests_wherever_it_stands(controlled: Controlled, bad: str) -> None:
+def test_refused_name_is_found_in_few_requests(controlled: Controlled, bad: str) -> None:
     applied = push(controlled.remote(), {**wanted(300), bad: VALUE})
     assert (applied.written, list(applied.failed)) == (tuple(wanted(300)), [bad])
     assert len(controlled.methods()) < 25
@@ -489,7 +496,7 @@ def test_a_refused_name_is_found_in_few_requests_wherever_it_stands(controlled: 
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("names", [("A", "B:"), ("A:", "B"), ("A:", "B:"), ("A:", "B", "C"), ("A:", "B", "C:")])
-def test_each_refused_name_among_few_fails_alone(controlled: Controlled, names: tuple[str, ...]) -> None:
+def test_each_refused_name_of_a_small_batch_fails_alone(controlled: Controlled, names: tuple[str, ...]) -> None:
     applied = push(controlled.remote(), dict.fromkeys(names, VALUE))
     good = tuple(name for name in names if ":" not in name)
     assert (applied.written, tuple(applied.failed)) == (good, tuple(name for name in names if name not in good))
@@ -497,7 +504,7 @@ def test_each_refused_name_among_few_fails_alone(controlled: Controlled, names: 
 
 
 @pytest.mark.kinds("2024")
-def test_a_name_that_we_would_not_give_can_be_pruned(controlled: Controlled) -> None:
+def test_stored_name_that_we_refuse_can_be_pruned(controlled: Controlled) -> None:
     controlled.put("WITH\nNEWLINE", "one")
     controlled.put("OTHER", "two")
     done(push(controlled.remote(), {"A": "three"}, prune=True))
@@ -505,7 +512,7 @@ def test_a_name_that_we_would_not_give_can_be_pruned(controlled: Controlled) -> 
 
 
 @pytest.mark.kinds("2026-07")
-def test_each_secret_keeps_its_own_tags_also_where_its_reference_comes_first(controlled: Controlled) -> None:
+def test_each_secret_of_a_plan_keeps_its_own_tags(controlled: Controlled) -> None:
     wanted_tags = {"A": ("web",), "B": ("database",), "C": ("web",), "D": None, "E": None}
     values = dict.fromkeys(wanted_tags, "x") | {"A": "${D}"}
     desired = {name: Secret(name, values[name], tags=tags) for name, tags in wanted_tags.items()}
@@ -517,9 +524,7 @@ def test_each_secret_keeps_its_own_tags_also_where_its_reference_comes_first(con
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_an_identity_that_may_not_read_values_overwrites_what_another_writer_created(
-    controlled: Controlled, count: int
-) -> None:
+def test_identity_without_read_overwrites_another_writers_secret(controlled: Controlled, count: int) -> None:
     plan = build({}, {name: Secret(name, value) for name, value in wanted(count).items()})
     for name in list(wanted(count))[:2]:
         controlled.put(name, "theirs")
@@ -528,7 +533,7 @@ def test_an_identity_that_may_not_read_values_overwrites_what_another_writer_cre
 
 
 @pytest.mark.parametrize("successes", [0, 1, 2, 3])
-def test_what_is_reported_as_written_is_what_the_server_holds(controlled: Controlled, successes: int) -> None:
+def test_names_reported_as_written_are_stored(controlled: Controlled, successes: int) -> None:
     values = {f"NAME_{n}": "x" * 300_000 + str(n) for n in range(9)}
     store = controlled.remote()
     plan = plan_of(store, values)
@@ -552,7 +557,7 @@ LOST: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
-def test_creates_updates_and_deletes_that_lose_an_answer_each_are_all_finished(
+def test_each_action_is_finished_after_one_lost_answer(
     controlled: Controlled, fault: dict[str, Any], count: int
 ) -> None:
     for name in wanted(count):
@@ -569,7 +574,7 @@ def test_creates_updates_and_deletes_that_lose_an_answer_each_are_all_finished(
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_batches_are_filled_up_to_what_servers_take(controlled: Controlled) -> None:
+def test_batches_are_filled_up_to_the_limit_of_servers(controlled: Controlled) -> None:
     values = {name: "x" * 9_000 + name for name in wanted(300)}
     done(push(controlled.remote(), values))
     assert stored(controlled) == values
@@ -579,7 +584,7 @@ def test_batches_are_filled_up_to_what_servers_take(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2024")
-def test_without_a_batch_route_a_name_that_needs_it_fails_alone(controlled: Controlled) -> None:
+def test_without_batch_route_a_name_that_needs_it_fails_alone(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3")
     controlled.server.arm("status", status=404, message="Route POST:/x not found", path=BATCH, times=None)
     applied = push(store, {**wanted(3), "A" * 101: VALUE})
@@ -588,7 +593,7 @@ def test_without_a_batch_route_a_name_that_needs_it_fails_alone(controlled: Cont
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_folder_that_stays_missing_is_made_once(controlled: Controlled) -> None:
+def test_folder_that_stays_missing_is_created_once(controlled: Controlled) -> None:
     message = "Folder not found"
     store = controlled.remote(path="/new", create_path=True)
     plan = build({}, {name: Secret(name, value) for name, value in wanted(3).items()})

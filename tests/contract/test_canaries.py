@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import read_status
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import merged
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import merge
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model, redact
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     InfisicalError,
@@ -71,7 +71,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     ],
 )
 @pytest.mark.kinds("2026-07")
-def test_a_server_that_says_a_value_again_does_not_get_it_into_a_message(
+def test_value_echoed_by_the_server_is_not_in_a_message(
     controlled: Controlled, fault: str, spelling: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -94,9 +94,7 @@ def test_a_server_that_says_a_value_again_does_not_get_it_into_a_message(
 
 
 @pytest.mark.parametrize("value", [MULTI_LINE, "\ufeff" + CANARY + "\u00a0"], ids=["many lines", "trimmed"])
-def test_a_server_that_says_a_part_or_the_stored_form_of_a_value_does_not_get_it_into_a_message(
-    controlled: Controlled, value: str
-) -> None:
+def test_echoed_part_of_a_value_is_not_in_a_message(controlled: Controlled, value: str) -> None:
     for said in [model.trim(value), *value.split("\n")[:-1]]:
         controlled.server.arm("status", status=422, message=f"bad: {said}", method="POST", path="/secrets")
         error = error_of(controlled.remote().put, Secret("A", value))
@@ -105,9 +103,7 @@ def test_a_server_that_says_a_part_or_the_stored_form_of_a_value_does_not_get_it
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500])
-def test_a_server_that_says_the_client_secret_again_does_not_get_it_into_a_message(
-    controlled: Controlled, status: int
-) -> None:
+def test_echoed_client_secret_is_not_in_a_message(controlled: Controlled, status: int) -> None:
     controlled.server.arm("status", status=status, message=f"no login with {CANARY}", path="/login", times=3)
     error = error_of(controlled.api(client_secret=CANARY).list_secrets, controlled.scope)
     assert traces(error, *chain(error), *controlled.log) == []
@@ -115,7 +111,7 @@ def test_a_server_that_says_the_client_secret_again_does_not_get_it_into_a_messa
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
-def test_a_server_that_says_the_token_again_does_not_get_it_into_a_message(controlled: Controlled, status: int) -> None:
+def test_echoed_token_is_not_in_a_message(controlled: Controlled, status: int) -> None:
     token = "cAnAry0815.token.text"
     seed = {**SEED, "tokens": [{"identity": "admin", "token": token}]}
     controlled.server.seed(seed)
@@ -126,7 +122,7 @@ def test_a_server_that_says_the_token_again_does_not_get_it_into_a_message(contr
     assert "what is" in str(error)
 
 
-def test_a_token_that_was_fetched_is_kept_out_of_messages_too(controlled: Controlled) -> None:
+def test_fetched_token_is_kept_out_of_messages(controlled: Controlled) -> None:
     api = controlled.api(api_version="v3" if controlled.kind == "2024" else "v4")
     token = api.tokens.current()
     controlled.server.arm("status", status=422, message=f"what is {token}?", path="/secrets")
@@ -136,7 +132,7 @@ def test_a_token_that_was_fetched_is_kept_out_of_messages_too(controlled: Contro
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500])
-def test_a_later_answer_does_not_get_an_earlier_secret_out(controlled: Controlled, status: int) -> None:
+def test_earlier_secret_in_a_later_answer_is_not_in_a_message(controlled: Controlled, status: int) -> None:
     version = "v3" if controlled.kind == "2024" else "v4"
     controlled.server.seed(
         {**SEED, "identities": [{**SEED["identities"][0], "client_secret": CANARY, "permissions": {PROJECT: "admin"}}],
@@ -166,7 +162,7 @@ def test_the_password_of_a_proxy_is_kept_out_of_messages(controlled: Controlled)
     assert "me, ***" in str(error)
 
 
-def test_a_value_that_was_read_is_kept_out_of_messages(controlled: Controlled) -> None:
+def test_value_read_earlier_is_kept_out_of_messages(controlled: Controlled) -> None:
     controlled.put("A", CANARY)
     for read in (lambda store: store.listing(), lambda store: store.find("A")):
         store = controlled.remote()
@@ -177,7 +173,7 @@ def test_a_value_that_was_read_is_kept_out_of_messages(controlled: Controlled) -
         assert f"cannot replace {redact.MASK}" in str(error)
 
 
-def test_the_login_at_a_proxy_is_kept_out_of_messages(controlled: Controlled) -> None:
+def test_proxy_authorization_is_kept_out_of_messages(controlled: Controlled) -> None:
     options = {"proxy": f"http://me:{quote(CANARY, safe='')}@{controlled.server.url[7:]}"}
     sent = base64.b64encode(f"me:{CANARY}".encode()).decode()
     controlled.server.arm("status", status=422, message=f"refused: Basic {sent}", times=3)
@@ -196,7 +192,7 @@ def test_a_short_value_is_not_masked_but_no_words_are_quoted(controlled: Control
     assert f"answered HTTP {status}. " in str(error)
     assert redact.MASK not in str(error)
     assert "allowed" not in str(error)
-    assert len(str(error)) > 150  # what to do is there all the same
+    assert len(str(error)) > 150  # the hint is present anyway
     later = error_of(store.api.delete_secret, controlled.scope, "A")
     assert "allowed" not in str(later)
 
@@ -218,21 +214,21 @@ SITUATIONS: dict[str, Callable[[Controlled], Any]] = {
 
 
 @pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS)
-def test_no_error_of_any_situation_holds_a_canary(
+def test_errors_of_all_situations_are_without_canaries(
     controlled: Controlled, situation: Callable[[Controlled], Any]
 ) -> None:
     error = error_of(situation, controlled)
     assert traces(*chain(error), *error.args, vars(error), *controlled.log) == []
 
 
-def test_the_text_of_every_object_on_the_way_is_without_the_value(controlled: Controlled) -> None:
+def test_repr_of_every_object_is_without_the_value(controlled: Controlled) -> None:
     store = controlled.remote()
     created = store.put(Secret("A", CANARY))
     updated = store.put(Secret("A", CANARY + "x"))
     listing, found = store.listing(), store.find("A")
     assert found is not None
     assert found.value == CANARY + "x"
-    texts = [created, updated, listing, found, store.scope, store.api.transport.settings, created.after]
+    texts = [created, updated, listing, found, store.location, store.api.transport.settings, created.after]
     token = store.api.tokens.current()
     assert traces(*texts) == []
     assert token not in repr(texts)
@@ -240,15 +236,15 @@ def test_the_text_of_every_object_on_the_way_is_without_the_value(controlled: Co
     assert "'A'" in repr(found)
 
 
-def test_the_search_itself_finds_a_canary_that_is_let_out() -> None:
+def test_search_finds_a_leaked_canary() -> None:
     assert traces(Secret(CANARY)) != []
     assert traces(RequestInvalid(f"bad: {CANARY}")) != []
     for spelling in SPELLINGS.values():
         assert traces(spelling) != [], spelling
 
 
-def test_an_ambiguous_name_is_told_without_its_values(controlled: Controlled) -> None:
+def test_ambiguous_name_error_is_without_its_values(controlled: Controlled) -> None:
     controlled.put("A", CANARY, "/app")
     controlled.put("A", CANARY + "x", "/app/db")
     listing = controlled.remote().listing(recursive=True)
-    assert traces(error_of(merged(listing).check, ["A"]), listing) == []
+    assert traces(error_of(merge(listing).check, ["A"]), listing) == []

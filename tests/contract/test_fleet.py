@@ -83,13 +83,13 @@ def test_one_listing_serves_all_jobs_of_an_environment(controlled: Controlled) -
     assert len([entry for entry in controlled.server.requests("/secrets") if entry["status"] == 200]) == 1
 
 
-def test_a_secret_that_was_deleted_is_gone(controlled: Controlled) -> None:
+def test_deleted_secret_is_removed_from_the_graph(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     before, _found = asked(controlled, graph_of(scope(), holds=(("/app", "A"), ("/app", "B"))))
     assert versions(before) == {("/app", "A"): (1, False), ("/app", "B"): (1, True)}
 
 
-def test_a_folder_that_was_deleted_is_gone_with_its_secrets(controlled: Controlled) -> None:
+def test_deleted_folder_is_removed_with_its_secrets(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     after, found = asked(controlled, graph_of(scope(), holds=(("/app", "A"), ("/no/such", "B"))))
     assert versions(after)["/no/such", "B"] == (1, True)
@@ -103,14 +103,14 @@ def test_folder_missing_in_a_listing_is_listed_by_itself(
     controlled.put("A", "1", "/app")
     graph = graph_of(scope("/"), holds=(("/app", "A"), ("/guarded", "B")))
     by = controlled.api()
-    whole = by.list_secrets
+    whole = by.list_changes
 
     def list_and_forbid_the_next(*arguments: Any, **options: Any) -> Any:
         found = whole(*arguments, **options)
         controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets")
         return found
 
-    monkeypatch.setattr(by, "list_secrets", list_and_forbid_the_next)
+    monkeypatch.setattr(by, "list_changes", list_and_forbid_the_next)
     after, found = asked(controlled, graph, by=by)
     assert versions(after)["/guarded", "B"] == (1, False)
     assert "path /guarded could not be updated" in found.warnings[0]

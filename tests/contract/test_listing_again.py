@@ -1,14 +1,14 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading a listing again: what has not changed is neither sent nor parsed once more, with ETags and without."""
+"""Reading an unchanged listing again without sending or parsing it, with ETags and without."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import api
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import parsing
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Validator
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
@@ -26,7 +26,7 @@ def etags(request: pytest.FixtureRequest, controlled: Controlled) -> bool:
     return request.param == "with ETags"
 
 
-def test_a_listing_that_has_not_changed_is_not_given_again(controlled: Controlled, etags: bool) -> None:
+def test_unchanged_listing_is_not_returned_again(controlled: Controlled, etags: bool) -> None:
     for n in range(20):
         controlled.put(f"NAME_{n}", "value")
     store = controlled.remote()
@@ -34,79 +34,79 @@ def test_a_listing_that_has_not_changed_is_not_given_again(controlled: Controlle
     assert len(first.secrets) == 20
     assert bool(first.validator.etag) is etags
     controlled.server.clear_requests()
-    assert store.listing(known=first.validator) is None
+    assert store.list_changes(first.validator) is None
     assert controlled.sent() == [("GET", 304 if etags else 200)]
 
 
-def test_a_listing_that_has_changed_is_given_with_a_new_validator(controlled: Controlled, etags: bool) -> None:
+def test_changed_listing_has_a_new_validator(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     first = store.listing()
     controlled.put("A", "two")
-    second = store.listing(known=first.validator)
+    second = store.list_changes(first.validator)
     assert second is not None
     assert [(one.key, one.value) for one in second.secrets] == [("A", "two")]
     assert second.validator != first.validator
-    assert store.listing(known=second.validator) is None
+    assert store.list_changes(second.validator) is None
 
 
-def test_a_deleted_secret_and_an_import_that_changed_give_a_listing(controlled: Controlled, etags: bool) -> None:
+def test_deleted_secret_and_changed_import_return_a_listing(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     controlled.put("B", "one")
     store = controlled.remote()
     known = store.listing(include_imports=True).validator
     controlled.server.delete_secret(PROJECT, ENVIRONMENT, "/", "B")
-    changed = store.listing(include_imports=True, known=known)
+    changed = store.list_changes(known, include_imports=True)
     assert changed is not None
     assert [one.key for one in changed.secrets] == ["A"]
 
 
-def test_a_validator_of_something_else_gives_the_whole_listing(target: Target) -> None:
+def test_validator_of_another_listing_returns_the_whole_listing(target: Target) -> None:
     store = target.remote()
-    store.api.list_secrets(store.scope)
+    store.api.list_secrets(store.location)
     for known in (NO_SUCH, Validator()):
-        listing = store.listing(known=known)
+        listing = store.list_changes(known)
         assert listing is not None
         assert listing.validator.digest not in ("", NO_SUCH.digest)
 
 
-def test_the_digest_serves_where_the_server_forgets_its_etags(controlled: Controlled) -> None:
+def test_digest_is_used_if_the_server_forgets_its_etags(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     known = store.listing().validator
     assert known.etag
-    assert store.listing(known=Validator('"another"', known.digest)) is None
-    assert store.listing(known=Validator(known.etag)) is None
+    assert store.list_changes(Validator('"another"', known.digest)) is None
+    assert store.list_changes(Validator(known.etag)) is None
     assert [status for _method, status in controlled.sent()][-2:] == [200, 304]
 
 
-def test_an_empty_scope_that_has_not_changed_is_unchanged_too(controlled: Controlled, etags: bool) -> None:
+def test_unchanged_empty_location_is_unchanged(controlled: Controlled, etags: bool) -> None:
     store = controlled.remote(path="/")
     first = store.listing()
     assert first.secrets == ()
-    assert store.listing(known=first.validator) is None
+    assert store.list_changes(first.validator) is None
 
 
 @pytest.mark.parametrize("known", [None, Validator("", "0" * 64)], ids=["nothing known", "no ETag known"])
-def test_not_modified_where_nobody_asked_is_an_error(controlled: Controlled, known: Validator | None) -> None:
+def test_not_modified_without_a_validator_is_an_error(controlled: Controlled, known: Validator | None) -> None:
     store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
     controlled.server.arm("redirect", status=304, times=2, **LIST)
-    error = error_of(store.api.list_secrets, store.scope, known=known)
+    error = error_of(store.api.list_changes, store.location, known)
     assert (error.conclusion, error.status) == ("redirected", 304)
 
 
-def test_an_error_is_an_error_also_where_a_validator_was_sent(controlled: Controlled, etags: bool) -> None:
+def test_error_with_a_validator_is_still_an_error(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     known = store.listing().validator
     for status, conclusion in ((422, "invalid"), (302, "redirected")):
         controlled.server.disarm()
         controlled.server.arm("status", status=status, **LIST)
-        assert error_of(store.listing, known=known).conclusion == conclusion
+        assert error_of(store.list_changes, known).conclusion == conclusion
     controlled.server.disarm()
     controlled.server.arm("malformed", **LIST)
     # Half of the body under the same validator: the digest differs, and half of JSON is none.
-    assert error_of(store.listing, known=Validator("", known.digest)).conclusion == "not_json"
+    assert error_of(store.list_changes, Validator("", known.digest)).conclusion == "not_json"
 
 
 def test_a_repeated_request_asks_with_the_same_validator(controlled: Controlled) -> None:
@@ -115,7 +115,7 @@ def test_a_repeated_request_asks_with_the_same_validator(controlled: Controlled)
     known = store.listing().validator
     controlled.server.clear_requests()
     controlled.server.arm("status", status=503, **LIST)
-    assert store.listing(known=known) is None
+    assert store.list_changes(known) is None
     assert controlled.sent() == [("GET", 503), ("GET", 304)]
 
 
@@ -127,9 +127,9 @@ def test_a_validator_shows_neither_etag_nor_digest(controlled: Controlled) -> No
     assert listing.validator.digest not in repr(listing)
 
 
-def test_a_listing_says_of_each_secret_which_project_it_is_of(target: Target) -> None:
+def test_listed_secrets_have_their_project(target: Target) -> None:
     store = target.remote()
-    store.api.create_secret(store.scope, Secret("A", "one"))
+    store.api.create_secret(store.location, Secret("A", "one"))
     [listed] = store.listing().secrets
     assert (listed.key, listed.project_id) == ("A", target.scope.project_id)
 
@@ -181,10 +181,10 @@ ROWS = {
 
 
 @pytest.mark.parametrize("shown", ROWS.values(), ids=ROWS)
-def test_a_row_of_a_listing_is_read_as_one_secret_is(shown: dict[str, Any]) -> None:
-    [secret] = api._secrets([shown], SCOPE)
-    assert secret == api._secret(shown, SCOPE)
-    assert repr(secret) == repr(api._secret(shown, SCOPE))
+def test_listing_row_is_parsed_like_a_single_secret(shown: dict[str, Any]) -> None:
+    [secret] = parsing.parse_secrets([shown], SCOPE)
+    assert secret == parsing.parse_secret(shown, SCOPE)
+    assert repr(secret) == repr(parsing.parse_secret(shown, SCOPE))
     assert secret.key == "A"
     assert (secret.value is None) == (secret.hidden or shown.get("secretValue") is None)
     clear = shown.get("secretValueHidden", False) is False and shown.get("secretValue") != "<hidden-by-infisical>"
@@ -201,8 +201,8 @@ def test_a_row_of_a_listing_is_read_as_one_secret_is(shown: dict[str, Any]) -> N
      {"secretMetadata": [{"key": "k", "value": {"one": 1}}]}],
     ids=str,
 )  # fmt: skip
-def test_a_row_of_another_shape_is_refused_without_its_value(wrong: dict[str, Any]) -> None:
+def test_malformed_row_error_is_without_its_value(wrong: dict[str, Any]) -> None:
     with pytest.raises(InfisicalError) as caught:
-        api._secrets([ROW, row(**wrong)], SCOPE)
+        parsing.parse_secrets([ROW, row(**wrong)], SCOPE)
     assert caught.value.conclusion == "not_json"
     assert "one" not in str(caught.value)

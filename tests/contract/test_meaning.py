@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an answer means, end to end: each situation is made at each kind of server, and the client must conclude it."""
+"""The meaning of answers: each situation is produced on each kind of server, and the client must recognize it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ask(api: Api, operation: str, scope: Location) -> Any:
     return calls[operation]()
 
 
-def test_a_secret_that_is_there_cannot_be_created(target: Target) -> None:
+def test_existing_secret_cannot_be_created(target: Target) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
     error = error_of(api.create_secret, target.scope, A)
@@ -47,7 +47,7 @@ def test_a_secret_that_is_there_cannot_be_created(target: Target) -> None:
     assert "Run this again" in str(error)
 
 
-def test_a_batch_with_a_secret_that_is_there_cannot_be_created_and_creates_none(target: Target) -> None:
+def test_batch_with_an_existing_secret_creates_none(target: Target) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
     error = error_of(api.batch, "POST", target.scope, [Secret("NEW", "x"), A])
@@ -56,7 +56,7 @@ def test_a_batch_with_a_secret_that_is_there_cannot_be_created_and_creates_none(
 
 
 @pytest.mark.parametrize("operation", NAMED)
-def test_a_secret_that_is_not_there_is_missing(target: Target, operation: str) -> None:
+def test_missing_secret_is_reported_as_missing(target: Target, operation: str) -> None:
     error = error_of(ask, target.api(), operation, target.scope)
     assert error.conclusion == "secret_missing"
     assert "'A'" in str(error)
@@ -64,7 +64,7 @@ def test_a_secret_that_is_not_there_is_missing(target: Target, operation: str) -
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_a_batch_with_a_secret_that_is_not_there_changes_nothing(target: Target, method: str) -> None:
+def test_batch_with_a_missing_secret_changes_nothing(target: Target, method: str) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
     error = error_of(api.batch, method, target.scope, [A._replace(value="other"), Secret("B", "x")])
@@ -74,7 +74,7 @@ def test_a_batch_with_a_secret_that_is_not_there_changes_nothing(target: Target,
 
 @pytest.mark.parametrize("missing", ["folder", "environment"])
 @pytest.mark.parametrize("operation", ["create", *NAMED])
-def test_a_folder_or_environment_that_is_not_there_is_missing(target: Target, operation: str, missing: str) -> None:
+def test_missing_folder_or_environment_is_reported_as_missing(target: Target, operation: str, missing: str) -> None:
     scope = replace(target.scope, secret_path=target.below("none"))
     if missing == "environment":
         scope = replace(target.scope, environment="none")
@@ -84,13 +84,13 @@ def test_a_folder_or_environment_that_is_not_there_is_missing(target: Target, op
 
 
 @pytest.mark.parametrize("missing", ["folder", "environment"])
-def test_listing_what_is_missing_is_an_error_of_the_store(target: Target, missing: str) -> None:
+def test_listing_a_missing_location_raises_an_error(target: Target, missing: str) -> None:
     place: dict[str, Any] = {"path": target.below("none")} if missing == "folder" else {"environment": "none"}
     store = target.remote(**place)
     if target.kind == "2024":
-        assert store.api.list_secrets(store.scope).secrets == ()
+        assert store.api.list_secrets(store.location).secrets == ()
     else:
-        assert error_of(store.api.list_secrets, store.scope).conclusion == "scope_missing"
+        assert error_of(store.api.list_secrets, store.location).conclusion == "scope_missing"
     error = error_of(store.listing)
     assert error.conclusion == "scope_missing"
     if missing == "environment":
@@ -100,18 +100,18 @@ def test_listing_what_is_missing_is_an_error_of_the_store(target: Target, missin
         assert "create_path" in str(error)
 
 
-def test_an_empty_folder_that_is_there_is_an_empty_listing(target: Target) -> None:
+def test_existing_empty_folder_is_an_empty_listing(target: Target) -> None:
     assert target.remote().listing().secrets == ()
 
 
 @pytest.mark.parametrize("operation", ["create", "list", *NAMED])
-def test_a_project_that_is_not_there_is_missing(controlled: Controlled, operation: str) -> None:
+def test_missing_project_is_reported_as_missing(controlled: Controlled, operation: str) -> None:
     error = error_of(ask, controlled.api(), operation, replace(controlled.scope, project_id="none"))
     assert error.conclusion == "scope_missing"
     assert "project none" in str(error)
 
 
-def test_a_route_that_is_not_there_is_called_that(target: Target) -> None:
+def test_missing_route_is_reported_as_missing(target: Target) -> None:
     call = Call("GET", "/api/v9/nothing", Operation.OTHER, "ask for nothing")
     error = error_of(target.api().transport.send, call)
     assert error.conclusion == "route_missing"
@@ -120,9 +120,7 @@ def test_a_route_that_is_not_there_is_called_that(target: Target) -> None:
 
 @pytest.mark.kinds("2024")
 @pytest.mark.parametrize(("kind", "version"), [("reference", "v3"), ("2024", "v4")])
-def test_an_api_version_that_the_server_has_not_is_a_missing_route(
-    controlled: Controlled, kind: str, version: str
-) -> None:
+def test_unsupported_api_version_is_a_missing_route(controlled: Controlled, kind: str, version: str) -> None:
     controlled.server.use_profile(kind)
     error = error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
     assert error.conclusion == "route_missing"
@@ -141,7 +139,7 @@ def forged(token: str) -> str:
     "situation", ["older than its TTL", "older than its maximum", "revoked", "used up", "malformed", "junk", "forged"]
 )
 @pytest.mark.parametrize("operation", ["list", "create"])
-def test_a_token_that_is_no_longer_good_is_rejected(controlled: Controlled, situation: str, operation: str) -> None:
+def test_expired_or_revoked_token_is_rejected(controlled: Controlled, situation: str, operation: str) -> None:
     server = controlled.server
     token = token_of(controlled, "once" if situation == "used up" else "brief")
     if situation == "older than its TTL":
@@ -170,7 +168,7 @@ def test_a_token_that_is_no_longer_good_is_rejected(controlled: Controlled, situ
 
 
 @EACH_2026
-def test_token_of_token_auth_is_a_login_of_its_identity(controlled: Controlled) -> None:
+def test_token_of_token_auth_acts_as_its_identity(controlled: Controlled) -> None:
     seed = copy.deepcopy(SEED)
     seed["identities"][0]["manages_identities"] = True
     controlled.server.seed(seed)
@@ -193,7 +191,7 @@ def test_wrong_credentials_are_rejected(controlled: Controlled, wrong: str) -> N
 
 
 @EACH_2026
-def test_three_wrong_secrets_lock_the_good_one_out_too(controlled: Controlled) -> None:
+def test_three_wrong_secrets_also_lock_out_the_right_one(controlled: Controlled) -> None:
     for _attempt in range(3):
         error_of(controlled.api(client_secret="wrong").list_secrets, controlled.scope)
     error = error_of(controlled.api().list_secrets, controlled.scope)
@@ -208,9 +206,7 @@ PERMISSIONS = {"list": "'Read Value'", "get": "'Read Value'", "create": "'Create
 
 
 @pytest.mark.parametrize("operation", list(PERMISSIONS))
-def test_what_an_identity_may_not_do_is_forbidden_with_the_permission_that_is_lacking(
-    controlled: Controlled, operation: str
-) -> None:
+def test_forbidden_operation_names_the_missing_permission(controlled: Controlled, operation: str) -> None:
     controlled.put("A", "value")
     error = error_of(ask, controlled.api("nobody"), operation, controlled.scope)
     assert error.conclusion == "forbidden"
@@ -222,7 +218,7 @@ def test_what_an_identity_may_not_do_is_forbidden_with_the_permission_that_is_la
     assert controlled.logins() == 1
 
 
-def test_a_request_that_the_server_does_not_understand_is_invalid(target: Target) -> None:
+def test_request_that_the_server_refuses_is_invalid(target: Target) -> None:
     api = target.api()
     api.list_secrets(target.scope)
     path = "/api/v3/secrets/raw" if api.version == "v3" else "/api/v4/secrets"
@@ -232,7 +228,7 @@ def test_a_request_that_the_server_does_not_understand_is_invalid(target: Target
 
 
 @EACH_2026
-def test_a_name_that_the_server_refuses_is_an_invalid_request(controlled: Controlled) -> None:
+def test_name_refused_by_the_server_is_an_invalid_request(controlled: Controlled) -> None:
     error = error_of(controlled.remote().put, Secret("a:b", "value"))
     assert error.conclusion == "invalid"
     assert "'a:b'" in str(error)
@@ -253,7 +249,7 @@ def test_a_value_over_the_limit_is_not_sent_twice(controlled: Controlled) -> Non
     assert controlled.clock.waits == []
 
 
-def test_more_requests_than_the_rate_limit_allows_are_rate_limited(controlled: Controlled) -> None:
+def test_requests_over_the_rate_limit_are_rate_limited(controlled: Controlled) -> None:
     limited = copy.deepcopy(SEED)
     limited["settings"] = {"rate_limit": {"secrets": 1, "login": 200, "window": 58}}
     controlled.server.seed(limited)
@@ -286,7 +282,7 @@ def test_a_server_that_fails_twice_is_a_server_error(controlled: Controlled, sta
         ("redirect", {"status": 308}, "redirected", "Set url"),
     ],
 )
-def test_what_is_no_answer_of_an_infisical_is_told_apart(
+def test_answer_of_another_server_is_recognized(
     controlled: Controlled, kind: str, fields: dict[str, Any], conclusion: str, words: str
 ) -> None:
     controlled.put("A", "canary-0815")
@@ -297,14 +293,14 @@ def test_what_is_no_answer_of_an_infisical_is_told_apart(
     assert "canary-0815" not in str(error)
 
 
-def test_a_login_that_is_answered_by_something_else_is_told_apart(controlled: Controlled) -> None:
+def test_login_answered_by_another_server_is_recognized(controlled: Controlled) -> None:
     controlled.server.arm("html", path="/login", times=1)
     error = error_of(controlled.api().list_secrets, controlled.scope)
     assert error.conclusion == "not_json"
     assert controlled.methods() == []
 
 
-def test_a_server_that_is_up_says_so_without_a_login(target: Target) -> None:
+def test_status_is_read_without_a_login(target: Target) -> None:
     assert read_status(target.api().transport)
     if isinstance(target, Controlled):
         assert target.logins() == 0
@@ -392,7 +388,7 @@ def log_in_among_many(at: Controlled) -> Any:
 def send_no_json(at: Controlled) -> Any:
     api = at.api()
     api.list_secrets(at.scope)
-    with patch.object(transport, "encoded", lambda body: b"{"):
+    with patch.object(transport, "encode_body", lambda body: b"{"):
         return api.create_secret(at.scope, A)
 
 
@@ -465,7 +461,7 @@ def test_a_plan_restriction_is_not_tried_again(controlled: Controlled) -> None:
 
 @EACH_2026
 @pytest.mark.parametrize("kind", ["PATCH", "batch"])
-def test_an_update_without_a_value_tells_no_value(target: Target, kind: str) -> None:
+def test_update_without_a_value_returns_no_value(target: Target, kind: str) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
     change = Secret("A", comment="new")

@@ -22,7 +22,7 @@ LIST = {"method": "GET", "path": "/secrets$|/secrets/raw$"}
 
 @pytest.fixture
 def version(controlled: Controlled) -> str:
-    """The API version to pin, so that every request that is counted is one of the test's own."""
+    """The API version to pin, so that requests to find it are not counted."""
     return "v3" if controlled.kind == "2024" else "v4"
 
 
@@ -39,7 +39,7 @@ RETRIED = {
 
 
 @pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
-def test_a_request_that_fails_once_is_repeated_once_after_its_wait(
+def test_failed_request_is_repeated_once_after_its_wait(
     controlled: Controlled, version: str, fault: dict[str, Any], wait: float, conclusion: str
 ) -> None:
     controlled.put("A", "one")
@@ -67,7 +67,7 @@ def test_a_request_that_fails_twice_raises_after_one_wait(
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 @pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
-def test_a_write_other_than_a_create_that_fails_once_is_repeated_once(
+def test_failed_update_or_delete_is_repeated_once(
     controlled: Controlled, version: str, method: str, fault: dict[str, Any], wait: float, conclusion: str
 ) -> None:
     controlled.put("A", "old")
@@ -96,7 +96,7 @@ def test_a_server_that_refuses_connections_is_tried_twice(controlled: Controlled
     assert controlled.clock.waits == [10]
 
 
-def test_a_host_that_does_not_exist_is_said(controlled: Controlled) -> None:
+def test_unknown_host_error_names_the_problem(controlled: Controlled) -> None:
     error = error_of(read_status, controlled.api(url="https://nothing.invalid").transport)
     assert error.conclusion == "unreachable"
     assert "host name" in str(error)
@@ -118,7 +118,7 @@ def test_a_host_that_does_not_exist_is_said(controlled: Controlled) -> None:
         ("", 60),
     ],
 )
-def test_retry_after_says_how_long_to_wait_in_seconds_or_as_a_date_up_to_the_cap(
+def test_retry_after_in_seconds_or_as_a_date_is_capped(
     controlled: Controlled, version: str, header: str, wait: float
 ) -> None:
     if header.startswith("date"):
@@ -128,7 +128,7 @@ def test_retry_after_says_how_long_to_wait_in_seconds_or_as_a_date_up_to_the_cap
     assert controlled.clock.waits == [wait]
 
 
-def test_retry_after_is_heeded_for_a_server_that_is_unavailable_too(controlled: Controlled, version: str) -> None:
+def test_retry_after_of_an_unavailable_server_is_respected(controlled: Controlled, version: str) -> None:
     controlled.server.arm("status", status=503, headers={"Retry-After": "7"}, **LIST)
     controlled.api(api_version=version).list_secrets(controlled.scope)
     assert controlled.clock.waits == [7]
@@ -150,16 +150,14 @@ def test_the_waits_are_options(controlled: Controlled, version: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 413, 422])
-def test_what_waiting_does_not_mend_is_not_repeated(controlled: Controlled, version: str, status: int) -> None:
+def test_error_that_waiting_does_not_fix_is_not_repeated(controlled: Controlled, version: str, status: int) -> None:
     controlled.server.arm("status", status=status, **LIST, times=3)
     error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
     assert controlled.clock.waits == []
     assert controlled.methods() == ["GET"]
 
 
-def test_a_rate_limited_create_is_repeated_without_a_look_because_it_cannot_have_taken_effect(
-    controlled: Controlled, version: str
-) -> None:
+def test_rate_limited_create_is_repeated_without_a_look(controlled: Controlled, version: str) -> None:
     controlled.server.arm("status", status=429, method="POST", path="/secrets")
     assert controlled.remote(api_version=version).put(A).action == "create"
     assert controlled.methods() == ["GET", "POST", "POST"]
@@ -183,9 +181,7 @@ def test_many_requests_share_one_login(controlled: Controlled) -> None:
 
 
 @pytest.mark.parametrize("situation", ["revoked", "outlived", "expired"])
-def test_a_token_that_ends_in_between_costs_one_login_and_one_repeat(
-    controlled: Controlled, version: str, situation: str
-) -> None:
+def test_expired_token_costs_one_login_and_one_repeat(controlled: Controlled, version: str, situation: str) -> None:
     api = controlled.api("brief", api_version=version)
     api.list_secrets(controlled.scope)
     if situation == "revoked":
@@ -199,9 +195,7 @@ def test_a_token_that_ends_in_between_costs_one_login_and_one_repeat(
     assert controlled.clock.waits == []
 
 
-def test_a_create_whose_token_is_rejected_is_repeated_and_makes_one_secret(
-    controlled: Controlled, version: str
-) -> None:
+def test_create_with_rejected_token_is_repeated_once(controlled: Controlled, version: str) -> None:
     api = controlled.api(api_version=version)
     api.list_secrets(controlled.scope)
     controlled.server.revoke_tokens()
@@ -209,7 +203,7 @@ def test_a_create_whose_token_is_rejected_is_repeated_and_makes_one_secret(
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_a_token_that_is_rejected_again_after_the_login_is_an_error(controlled: Controlled, version: str) -> None:
+def test_token_rejected_after_a_new_login_is_an_error(controlled: Controlled, version: str) -> None:
     message = "jwt expired" if controlled.kind == "2024" else "Token expired"
     controlled.server.arm("status", status=500 if controlled.kind == "2024" else 401, message=message, **LIST, times=5)
     error = error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
@@ -246,7 +240,7 @@ def test_a_given_token_that_is_rejected_leads_to_no_login(controlled: Controlled
     assert controlled.methods() == ["GET", "GET"]
 
 
-def test_credentials_that_are_rejected_are_sent_once_however_often_they_are_asked_for(controlled: Controlled) -> None:
+def test_rejected_credentials_are_sent_only_once(controlled: Controlled) -> None:
     store = controlled.remote(client_secret="wrong")
     for call in (store.listing, lambda: store.put(A), lambda: store.remove("A"), store.api.tokens.current):
         assert error_of(call).conclusion == "credentials_rejected"
@@ -257,7 +251,7 @@ def test_credentials_that_are_rejected_are_sent_once_however_often_they_are_aske
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_lock_out_is_met_by_one_login_only(controlled: Controlled) -> None:
+def test_lock_out_is_reported_after_one_login(controlled: Controlled) -> None:
     for _attempt in range(3):
         error_of(controlled.api(client_secret="wrong").tokens.current)
     controlled.server.clear_requests()
@@ -267,7 +261,7 @@ def test_a_lock_out_is_met_by_one_login_only(controlled: Controlled) -> None:
     assert controlled.logins() == 1
 
 
-def test_credentials_that_end_in_the_middle_of_a_run_are_tried_once(controlled: Controlled, version: str) -> None:
+def test_credentials_revoked_during_a_run_are_tried_once(controlled: Controlled, version: str) -> None:
     seed = {**SEED, "identities": [{**SEED["identities"][0], "client_secret_uses": 1}]}
     seed.pop("tokens", None)
     controlled.server.seed(seed)
@@ -292,7 +286,7 @@ def seed_few(controlled: Controlled, uses: int) -> None:
 
 
 def push_with_token(controlled: Controlled, version: str) -> None:
-    """A push as a module on a host does it: with a token that the controller has just fetched."""
+    """A push as a module does it on a host, with a new token from the controller."""
     token = controlled.api("few").tokens.current()
     api = controlled.api(auth_method="token", token=token, client_id="", client_secret="", api_version=version)
     push(api, NEW, SOURCE, Push(create_path=True))
@@ -300,7 +294,7 @@ def push_with_token(controlled: Controlled, version: str) -> None:
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("uses", [1, 2, 3])
-def test_push_asks_for_nothing_but_the_listing(controlled: Controlled, version: str, uses: int) -> None:
+def test_push_reads_only_the_listing(controlled: Controlled, version: str, uses: int) -> None:
     seed_few(controlled, uses)
     outcome = push(controlled.api("few", api_version=version), NEW, SOURCE, Push(create_path=True))
     assert outcome.created == ("A", "B", "C")
@@ -312,7 +306,7 @@ def test_push_asks_for_nothing_but_the_listing(controlled: Controlled, version: 
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_push_is_done_in_two_runs_by_tokens_of_three_uses(controlled: Controlled, version: str) -> None:
+def test_push_finishes_in_two_runs_with_three_uses_per_token(controlled: Controlled, version: str) -> None:
     seed_few(controlled, 3)
     try:
         push_with_token(controlled, version)
@@ -345,7 +339,7 @@ def test_a_rejected_token_is_reported_with_its_uses(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_token_that_others_use_up_is_said_to_have_few_uses(controlled: Controlled, version: str) -> None:
+def test_token_used_up_by_others_is_reported_with_few_uses(controlled: Controlled, version: str) -> None:
     seed_few(controlled, 1)
     token = controlled.api("few").tokens.current()
     given = {"auth_method": "token", "token": token, "api_version": version}
@@ -363,7 +357,7 @@ def test_a_token_that_others_use_up_is_said_to_have_few_uses(controlled: Control
 @pytest.mark.parametrize("create_path", [True, False])
 @pytest.mark.parametrize(("source", "check"), [(SOURCE, False), (SOURCE, True), ({}, False)])
 @pytest.mark.kinds("2024", "2026-07")
-def test_push_into_a_missing_place_says_what_is_missing(
+def test_push_to_a_missing_location_names_what_is_missing(
     controlled: Controlled, place: Location, words: str, create_path: bool, source: dict[str, str], check: bool
 ) -> None:
     error = error_of(push, controlled.api(), place, source, Push(create_path=create_path), check=check)
@@ -375,7 +369,7 @@ def test_push_into_a_missing_place_says_what_is_missing(
 # API versions
 
 
-def test_the_api_version_is_found_out_once(controlled: Controlled) -> None:
+def test_api_version_is_detected_once(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     for _round in range(3):
@@ -392,7 +386,7 @@ def test_the_api_version_is_found_out_once(controlled: Controlled) -> None:
 
 
 @pytest.mark.parametrize("first", ["put", "remove", "find"])
-def test_the_api_version_is_found_out_whatever_comes_first(controlled: Controlled, first: str) -> None:
+def test_api_version_is_detected_by_any_first_request(controlled: Controlled, first: str) -> None:
     store = controlled.remote()
     calls: dict[str, Callable[[], Any]] = {
         "put": lambda: store.put(A),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading scopes, folders and projects: the same answers from every kind of server, or a word that it has none."""
+"""Reading scopes, folders and projects: the same answers from every kind of server, or a clear error."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import merge
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import (
     probe,
     visible_projects,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import merged
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of
@@ -21,12 +21,12 @@ from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, err
 # Listing
 
 
-def test_a_listing_has_every_secret_with_value_version_path_and_comment(target: Target) -> None:
+def test_listing_has_value_version_path_and_comment(target: Target) -> None:
     store = target.remote()
     wanted = {f"KEY_{number}": f"value {number}" for number in range(25)}
     for key, value in wanted.items():
-        store.api.create_secret(store.scope, Secret(key, value, comment=f"about {key}"))
-    found = merged(store.listing()).secrets
+        store.api.create_secret(store.location, Secret(key, value, comment=f"about {key}"))
+    found = merge(store.listing()).secrets
     assert {key: secret.value for key, secret in found.items()} == wanted
     one = found["KEY_7"]
     assert (one.version, one.comment, one.secret_path) == (1, "about KEY_7", target.scope.secret_path)
@@ -34,7 +34,7 @@ def test_a_listing_has_every_secret_with_value_version_path_and_comment(target: 
     assert one.updated_at
 
 
-def test_a_recursive_listing_has_the_secrets_of_every_folder_with_their_paths(controlled: Controlled) -> None:
+def test_recursive_listing_has_all_folders_with_their_paths(controlled: Controlled) -> None:
     controlled.put("A", "root")
     controlled.put("B", "app", "/app")
     controlled.put("C", "db", "/app/db")
@@ -49,14 +49,14 @@ def test_a_recursive_listing_has_the_secrets_of_every_folder_with_their_paths(co
     assert [one.key for one in controlled.remote().listing().secrets] == ["A"]
 
 
-def test_a_name_in_several_folders_is_ambiguous_only_where_the_values_differ(controlled: Controlled) -> None:
+def test_name_in_several_folders_is_ambiguous_if_values_differ(controlled: Controlled) -> None:
     controlled.put("SAME", "x", "/app")
     controlled.put("SAME", "x", "/app/db")
-    found = merged(controlled.remote().listing(recursive=True))
+    found = merge(controlled.remote().listing(recursive=True))
     assert (found.secrets["SAME"].secret_path, found.warnings) == ("/app", ())
     controlled.put("SAME", "canary-0815")
     controlled.put("OTHER", "y", "/app/db")
-    found = merged(controlled.remote().listing(recursive=True))
+    found = merge(controlled.remote().listing(recursive=True))
     assert set(found.secrets) == {"OTHER"}
     found.check(["OTHER", "NOT_THERE"])
     error = error_of(found.check, ["OTHER", "SAME"])
@@ -66,12 +66,12 @@ def test_a_name_in_several_folders_is_ambiguous_only_where_the_values_differ(con
     assert "canary-0815" not in str(error)
 
 
-def test_a_name_that_is_twice_in_one_folder_is_read_from_the_newest_with_a_warning(controlled: Controlled) -> None:
+def test_duplicate_in_one_folder_is_read_from_the_newest_row(controlled: Controlled) -> None:
     controlled.put("TWICE", "old")
     # Time stamps have milliseconds; the server's clock is moved so that one is newer.
     controlled.server.advance(5)
     controlled.put("TWICE", "new", repeat=True)
-    found = merged(controlled.remote().listing())
+    found = merge(controlled.remote().listing())
     assert found.secrets["TWICE"].value == "new"
     assert "'TWICE' twice" in found.warnings[0]
     store = controlled.remote()
@@ -81,7 +81,7 @@ def test_a_name_that_is_twice_in_one_folder_is_read_from_the_newest_with_a_warni
 
 @pytest.fixture
 def importing(controlled: Controlled) -> Controlled:
-    """/importing imports first /app, then prod's /: what both have, prod's is to win, and the folder's own over all."""
+    """/importing imports /app, then prod's /. The secrets of prod win over /app's, and the folder's own over both."""
     seed = {**SEED, "projects": [{**SEED["projects"][0], "imports": [
         {"environment": ENVIRONMENT, "path": "/importing", "from_environment": ENVIRONMENT, "from_path": "/app"},
         {"environment": ENVIRONMENT, "path": "/importing", "from_environment": "prod", "from_path": "/"},
@@ -95,8 +95,8 @@ def importing(controlled: Controlled) -> Controlled:
     return controlled
 
 
-def test_imports_come_below_a_folders_own_secrets_and_the_last_import_wins(importing: Controlled) -> None:
-    found = merged(importing.remote(path="/importing").listing(include_imports=True)).secrets
+def test_own_secrets_win_over_imports_and_the_last_import_wins(importing: Controlled) -> None:
+    found = merge(importing.remote(path="/importing").listing(include_imports=True)).secrets
     values = {key: (secret.value, secret.environment, secret.secret_path) for key, secret in found.items()}
     assert values == {
         "OWN": ("own", ENVIRONMENT, "/importing"),
@@ -106,10 +106,10 @@ def test_imports_come_below_a_folders_own_secrets_and_the_last_import_wins(impor
 
 
 def test_without_imports_only_a_folders_own_secrets_are_listed(importing: Controlled) -> None:
-    assert set(merged(importing.remote(path="/importing").listing()).secrets) == {"OWN"}
+    assert set(merge(importing.remote(path="/importing").listing()).secrets) == {"OWN"}
 
 
-def test_one_imported_secret_is_found_only_where_imports_are_asked_for(importing: Controlled) -> None:
+def test_imported_secret_is_found_only_with_include_imports(importing: Controlled) -> None:
     store = importing.remote(path="/importing")
     assert store.find("BOTH") is None
     found = store.find("BOTH", include_imports=True)
@@ -117,14 +117,14 @@ def test_one_imported_secret_is_found_only_where_imports_are_asked_for(importing
     assert found.value == "of prod"
 
 
-def test_writing_a_name_that_is_only_imported_creates_the_folders_own(importing: Controlled) -> None:
+def test_writing_an_imported_name_creates_the_folders_own(importing: Controlled) -> None:
     store = importing.remote(path="/importing")
     assert store.put(Secret("BOTH", "mine")).action == "create"
     assert [one["value"] for one in importing.stored("BOTH", "/importing")] == ["mine"]
     assert store.put(Secret("BOTH", "mine")).action is None
 
 
-def test_references_are_resolved_only_where_that_is_asked_for(controlled: Controlled) -> None:
+def test_references_are_resolved_only_on_request(controlled: Controlled) -> None:
     controlled.put("HOST", "db.example.com")
     controlled.put("USER", "me", "/app")
     controlled.put("URL", "pg://${dev.app.USER}@${HOST}/${NONE}")
@@ -134,8 +134,8 @@ def test_references_are_resolved_only_where_that_is_asked_for(controlled: Contro
     assert resolved is not None
     assert raw.value == "pg://${dev.app.USER}@${HOST}/${NONE}"
     assert resolved.value == "pg://me@db.example.com/"
-    assert merged(store.listing(expand_references=True)).secrets["URL"].value == "pg://me@db.example.com/"
-    # Written again as it stands in the task, it is no change.
+    assert merge(store.listing(expand_references=True)).secrets["URL"].value == "pg://me@db.example.com/"
+    # Writing the text of the task again changes nothing.
     assert store.put(Secret("URL", "pg://${dev.app.USER}@${HOST}/${NONE}")).action is None
 
 
@@ -162,7 +162,7 @@ def test_text_of_many_lines_through_a_reference_is_whole(controlled: Controlled,
     controlled.put("STORED_SO", '"l1\\nl2"')
     store = controlled.remote()
     requests_for_secrets(controlled)
-    found = merged(store.listing(expand_references=True, recursive=recursive))
+    found = merge(store.listing(expand_references=True, recursive=recursive))
     assert requests_for_secrets(controlled) == 2
     assert {key: secret.value for key, secret in found.secrets.items()} == {
         "PEM": PEM, "LINK": PEM, "ACCOUNT": ACCOUNT, "LINK_OF_ACCOUNT": ACCOUNT, "STORED_SO": '"l1\\nl2"',
@@ -178,16 +178,16 @@ def test_text_of_many_lines_from_another_folder_is_whole(controlled: Controlled)
     controlled.put("LINK", "${dev.app.ACCOUNT}", **QUOTED)
     controlled.put("MIXED", "x\n${dev.app.ACCOUNT}", **QUOTED)
     for store in (controlled.remote(), controlled.remote(api_version="v4")):
-        values = {key: one.value for key, one in merged(store.listing(expand_references=True)).secrets.items()}
+        values = {key: one.value for key, one in merge(store.listing(expand_references=True)).secrets.items()}
         assert values["LINK"] == ACCOUNT
         found = store.find("LINK", expand_references=True)
         assert found is not None
         assert found.value == ACCOUNT
         assert "LINK" in store.warnings[0]
-    # Of what is more than a reference, each \\n is taken for a line end, and that is said.
+    # In a value with more than a reference, each \\n becomes a line end, with a warning.
     mixed = controlled.remote().overview("MIXED", expand_references=True, view_values=True)
     assert mixed.secrets[0].value == "x\n" + ACCOUNT.replace("\\n", "\n")
-    assert "was taken for a line end" in mixed.warnings[0]
+    assert "was replaced by a line end" in mixed.warnings[0]
 
 
 LITERAL = '"server\\nport 1"'
@@ -197,7 +197,7 @@ OWN_QUOTES = '"server ${HOST}\\nport 1"'
 @EACH_2026
 @pytest.mark.parametrize("fields", [QUOTED, {}], ids=["encoded", "not encoded"])
 @pytest.mark.parametrize("recursive", [False, True])
-def test_quotes_that_are_the_values_own_stay(controlled: Controlled, fields: dict[str, Any], recursive: bool) -> None:
+def test_quotes_of_the_value_itself_stay(controlled: Controlled, fields: dict[str, Any], recursive: bool) -> None:
     controlled.put("HOST", "db.local")
     controlled.put("LITERAL", LITERAL)
     controlled.put("ELSEWHERE", LITERAL, "/app")
@@ -239,7 +239,7 @@ def test_text_between_quotes_of_its_own_is_restored(controlled: Controlled) -> N
 
 
 @EACH_2026
-def test_text_that_many_refer_to_is_looked_up_once(controlled: Controlled) -> None:
+def test_text_with_many_references_to_it_is_read_once(controlled: Controlled) -> None:
     controlled.put("PEM", PEM, "/app")
     for number in range(5):
         controlled.put(f"LINK_{number}", "${dev.app.PEM}", **QUOTED)
@@ -256,20 +256,20 @@ def test_values_without_quotes_cost_no_second_request(controlled: Controlled) ->
     store = controlled.remote()
     requests_for_secrets(controlled)
     listing = store.listing(expand_references=True)
-    assert merged(listing).secrets["PLAIN"].value == PEM
+    assert merge(listing).secrets["PLAIN"].value == PEM
     assert (requests_for_secrets(controlled), listing.warnings) == (1, ())
 
 
 @pytest.mark.kinds("2026-07")
-def test_unresolved_reference_is_warned_of_by_name(controlled: Controlled) -> None:
+def test_unresolved_reference_causes_a_warning_with_its_name(controlled: Controlled) -> None:
     controlled.server.use_profile("2026-10")
     controlled.put("URL", "canary-0815@${NONE}")
     controlled.put("ROUND", "${ROUND}")
     store = controlled.remote()
-    [warning] = merged(store.listing(expand_references=True)).warnings
+    [warning] = merge(store.listing(expand_references=True)).warnings
     assert ": ROUND, URL." in warning and "expand_references: false" in warning
     assert "canary-0815" not in warning
-    assert merged(store.listing()).warnings == ()
+    assert merge(store.listing()).warnings == ()
     store.find("URL", expand_references=True)
     assert "URL" in store.warnings[0]
     listed = controlled.remote()
@@ -279,7 +279,7 @@ def test_unresolved_reference_is_warned_of_by_name(controlled: Controlled) -> No
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_reference_to_nothing_is_written_and_stays_as_it_is(controlled: Controlled) -> None:
+def test_reference_to_a_missing_secret_is_written_unchanged(controlled: Controlled) -> None:
     store = controlled.remote()
     assert store.put(Secret("URL", "x${NONE}")).action == "create"
     assert store.put(Secret("URL", "x${NONE}")).action is None
@@ -287,7 +287,7 @@ def test_a_reference_to_nothing_is_written_and_stays_as_it_is(controlled: Contro
 
 
 @pytest.mark.kinds("2026-07")
-def test_values_that_are_not_asked_for_are_not_sent_by_the_server(controlled: Controlled) -> None:
+def test_server_sends_no_values_unless_requested(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     [listed] = store.listing(view_values=False).secrets
@@ -297,7 +297,7 @@ def test_values_that_are_not_asked_for_are_not_sent_by_the_server(controlled: Co
     assert not any(entry["returned_values"] for entry in controlled.server.requests())
 
 
-def test_one_secret_is_read_by_one_request_and_a_scope_by_one_more(controlled: Controlled) -> None:
+def test_secret_and_listing_are_read_by_one_request_each(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
     store.find("A")
@@ -306,7 +306,7 @@ def test_one_secret_is_read_by_one_request_and_a_scope_by_one_more(controlled: C
     assert controlled.logins() == 1
 
 
-def test_an_overview_has_every_secret_in_order_without_values_unless_they_are_asked_for(
+def test_overview_is_sorted_and_has_values_only_on_request(
     importing: Controlled,
 ) -> None:
     store = importing.remote(path="/importing")
@@ -323,7 +323,7 @@ def test_an_overview_has_every_secret_in_order_without_values_unless_they_are_as
         assert [one.value for one in merged_view.secrets] == [None, None, None]
 
 
-def test_an_overview_of_one_name_has_it_alone_or_nothing(controlled: Controlled) -> None:
+def test_overview_of_one_name_has_only_that_secret(controlled: Controlled) -> None:
     controlled.put("A", "root")
     controlled.put("A", "app", "/app")
     controlled.put("B", "app", "/app")
@@ -341,14 +341,14 @@ def options_of(controlled: Controlled, **others: Any) -> dict[str, Any]:
     return {"url": controlled.server.url, **given, **others}
 
 
-def test_a_probe_tells_a_server_that_is_up_and_takes_the_login(controlled: Controlled) -> None:
+def test_probe_reports_a_server_that_accepts_the_login(controlled: Controlled) -> None:
     for options in ({}, {"auth_method": "token", "token": "fixed-token-of-admin"}):
         found = probe(options_of(controlled, **options))
         assert (found.reachable, found.login_accepted, found.conclusion) == (True, True, None)
         assert (found.api_url, found.status_message) == (controlled.server.url, "Ok")
 
 
-def test_a_probe_tells_a_login_that_is_refused_from_a_server_that_is_down(controlled: Controlled) -> None:
+def test_probe_distinguishes_refused_login_and_server_down(controlled: Controlled) -> None:
     wrong = probe(options_of(controlled, client_secret="wrong"))
     assert (wrong.reachable, wrong.login_accepted) == (True, False)
     assert wrong.conclusion == "credentials_rejected"
@@ -369,7 +369,7 @@ def test_a_probe_tells_a_login_that_is_refused_from_a_server_that_is_down(contro
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_folder_is_made_with_its_parents_then_there_then_removed_once(target: Target) -> None:
+def test_folder_is_created_with_parents_and_removed_once(target: Target) -> None:
     store = target.remote(path=target.below("x/y"))
     assert store.put_folder(check=True) is True
     assert store.put_folder() is True
@@ -382,7 +382,7 @@ def test_a_folder_is_made_with_its_parents_then_there_then_removed_once(target: 
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_folder_that_holds_something_is_removed_only_where_that_is_forced(target: Target) -> None:
+def test_folder_that_is_not_empty_is_removed_only_with_force(target: Target) -> None:
     outer, inner = target.remote(path=target.below("x")), target.remote(path=target.below("x/y"))
     inner.put_folder()
     inner.put(Secret("A", "one"))
@@ -414,7 +414,7 @@ def test_folder_with_unseen_secrets_is_not_removed_unforced(
     assert store.remove_folder(force=True) is True
 
 
-def test_the_root_is_no_folder_to_make_or_remove(controlled: Controlled) -> None:
+def test_root_cannot_be_created_or_removed(controlled: Controlled) -> None:
     for action in (controlled.remote().put_folder, controlled.remote().remove_folder):
         error = error_of(action)
         assert isinstance(error, ConfigurationError)
@@ -424,16 +424,14 @@ def test_the_root_is_no_folder_to_make_or_remove(controlled: Controlled) -> None
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
-def test_a_folder_in_an_environment_that_is_not_there_is_an_error_that_lists_those_there_are(
-    controlled: Controlled, check: bool
-) -> None:
+def test_folder_in_missing_environment_lists_the_environments(controlled: Controlled, check: bool) -> None:
     error = error_of(controlled.remote(environment="none", path="/x").put_folder, check=check)
     assert error.conclusion == "scope_missing"
     assert "dev, prod" in str(error)
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_folder_that_the_identity_may_not_make_is_forbidden_with_the_permission(controlled: Controlled) -> None:
+def test_forbidden_folder_error_names_the_permission(controlled: Controlled) -> None:
     error = error_of(controlled.remote("viewer", path="/x").put_folder)
     assert error.conclusion == "forbidden"
     assert "'Secret Folders'" in str(error)
@@ -442,13 +440,13 @@ def test_a_folder_that_the_identity_may_not_make_is_forbidden_with_the_permissio
 # Projects
 
 
-def test_the_named_project_is_read_with_its_environments_on_every_kind_of_server(target: Target) -> None:
+def test_named_project_is_read_with_its_environments(target: Target) -> None:
     [project] = visible_projects(target.api(), target.scope.project_id)
     assert project.id == target.scope.project_id
     assert target.scope.environment in [environment.slug for environment in project.environments]
 
 
-def test_every_project_is_listed_or_the_option_is_named_where_the_server_lists_none(controlled: Controlled) -> None:
+def test_projects_are_listed_or_the_error_names_project_id(controlled: Controlled) -> None:
     if controlled.kind == "2024":
         error = error_of(visible_projects, controlled.api())
         assert error.conclusion == "forbidden"
@@ -473,23 +471,23 @@ def test_an_identity_without_projects_sees_none(controlled: Controlled) -> None:
         assert error_of(visible_projects, controlled.api("stranger"), PROJECT).conclusion == "scope_missing"
 
 
-def test_a_project_that_is_not_there_is_an_error_that_says_what_an_id_is(target: Target) -> None:
+def test_missing_project_error_explains_the_id(target: Target) -> None:
     error = error_of(visible_projects, target.api(), "none")
     assert error.conclusion in ("scope_missing", "invalid")
     assert "none" in str(error)
 
 
-def test_a_problem_of_a_scope_is_none_where_all_is_there(target: Target) -> None:
+def test_complete_location_has_no_problem(target: Target) -> None:
     assert target.remote().problem() is None
 
 
-def test_what_an_identity_may_not_see_is_not_called_missing(controlled: Controlled) -> None:
+def test_locations_that_are_forbidden_are_not_reported_missing(controlled: Controlled) -> None:
     store = controlled.remote("nobody", path="/app")
     assert error_of(store.listing).conclusion == "forbidden"
     assert store.problem() is None
 
 
-def test_a_scope_is_named_in_every_error_about_it(controlled: Controlled) -> None:
+def test_errors_about_a_location_name_it(controlled: Controlled) -> None:
     scope = replace(controlled.scope, secret_path="/app")
     error = error_of(controlled.api("nobody").list_secrets, scope)
     assert f"project {PROJECT}, environment {ENVIRONMENT}, path /app" in str(error)

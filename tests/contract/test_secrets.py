@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Report
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import WriteResult
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
@@ -22,7 +22,7 @@ from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 A = Secret("A", "one")
 
 
-def test_a_secret_is_created_then_unchanged_then_updated_then_deleted_once(target: Target) -> None:
+def test_secret_is_created_updated_and_deleted_once(target: Target) -> None:
     store = target.remote()
     report = store.put(A)
     assert (report.action, report.before) == ("create", None)
@@ -41,7 +41,7 @@ def test_a_secret_is_created_then_unchanged_then_updated_then_deleted_once(targe
     assert store.find("A") is None
 
 
-def test_check_mode_says_what_would_be_and_sends_no_write(target: Target) -> None:
+def test_check_mode_reports_the_change_and_sends_no_write(target: Target) -> None:
     store = target.remote()
     assert store.put(A, check=True).action == "create"
     assert store.find("A") is None
@@ -57,7 +57,7 @@ def test_check_mode_says_what_would_be_and_sends_no_write(target: Target) -> Non
         assert [method for method in target.methods() if method != "GET"] == ["POST"]
 
 
-def test_a_value_that_is_to_be_set_once_is_left_as_it_is(target: Target) -> None:
+def test_value_with_on_create_is_set_once(target: Target) -> None:
     store = target.remote()
     assert store.put(A, update_value="on_create").action == "create"
     assert store.put(A._replace(value="two"), update_value="on_create").action is None
@@ -94,7 +94,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_a_value_is_stored_as_the_server_keeps_it_and_is_then_unchanged(target: Target, value: str) -> None:
+def test_stored_form_of_a_value_is_unchanged_on_the_next_run(target: Target, value: str) -> None:
     store = target.remote()
     assert store.put(Secret("A", value)).action == "create"
     assert store.put(Secret("A", value)).action is None
@@ -161,19 +161,19 @@ def test_a_name_with_a_slash_is_one_secret(target: Target) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_name_with_a_slash_is_refused_by_the_server_and_that_is_said(target: Target) -> None:
+def test_name_with_a_slash_is_refused_with_a_clear_error(target: Target) -> None:
     error = error_of(target.remote().put, Secret("a/b", "one"))
     assert error.conclusion == "invalid"
     assert "'a/b'" in str(error)
 
 
-# What cannot stand in a path: too long, the batch route's own name, and what every HTTP library takes for "here".
+# Names unfit for a path: too long, the name of the batch route, and names that HTTP libraries resolve.
 BATCH_NAMES = {"101": "n" * 101, "500": "n" * 500, "batch": "batch", "dot": ".", "dots": ".."}
 
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("name", BATCH_NAMES.values(), ids=BATCH_NAMES)
-def test_a_name_that_cannot_stand_in_a_path_goes_through_the_batch_route(target: Target, name: str) -> None:
+def test_name_unfit_for_a_path_uses_the_batch_route(target: Target, name: str) -> None:
     store = target.remote()
     store.put(Secret("OTHER", "other"))
     assert store.put(Secret(name, "one"), check=True).action == "create"
@@ -188,12 +188,12 @@ def test_a_name_that_cannot_stand_in_a_path_goes_through_the_batch_route(target:
     assert [one.key for one in store.listing().secrets] == ["OTHER"]
 
 
-def test_a_name_of_more_than_500_characters_is_refused_before_anything_is_sent(target: Target) -> None:
+def test_name_over_500_characters_is_refused_before_sending(target: Target) -> None:
     error = error_of(check_name, "n" * 501)
     assert error.conclusion == "configuration"
 
 
-def test_outer_blanks_of_a_name_make_no_second_secret(target: Target) -> None:
+def test_outer_blanks_of_a_name_do_not_create_a_second_secret(target: Target) -> None:
     store = target.remote()
     store.put(Secret(check_name(" A "), "one"))
     assert store.put(A).action is None
@@ -203,7 +203,7 @@ def test_outer_blanks_of_a_name_make_no_second_secret(target: Target) -> None:
 # Another writer is quicker
 
 
-def test_another_writer_who_creates_first_is_overwritten_by_an_update(controlled: Controlled) -> None:
+def test_secret_of_a_quicker_writer_is_updated(controlled: Controlled) -> None:
     store = controlled.remote()
     quicker = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "theirs"}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret=quicker)
@@ -213,14 +213,14 @@ def test_another_writer_who_creates_first_is_overwritten_by_an_update(controlled
     assert controlled.methods("/secrets/(raw/)?A")[-3:] == ["POST", "GET", "PATCH"]
 
 
-def test_another_writer_who_creates_the_same_first_leaves_nothing_to_do(controlled: Controlled) -> None:
+def test_same_value_of_a_quicker_writer_needs_no_write(controlled: Controlled) -> None:
     quicker = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "one"}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret=quicker)
     assert controlled.remote().put(A).action is None
     assert [one["version"] for one in controlled.stored("A")] == [1]
 
 
-def test_a_value_to_be_set_once_is_not_written_over_that_of_a_quicker_writer(controlled: Controlled) -> None:
+def test_on_create_keeps_the_value_of_a_quicker_writer(controlled: Controlled) -> None:
     quicker = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "theirs"}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret=quicker)
     report = controlled.remote().put(A, update_value="on_create")
@@ -229,7 +229,7 @@ def test_a_value_to_be_set_once_is_not_written_over_that_of_a_quicker_writer(con
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_new_comment_does_not_write_back_a_value_that_was_read_before_another_writers(
+def test_new_comment_does_not_write_back_an_old_value(
     controlled: Controlled,
 ) -> None:
     controlled.put("A", "read")
@@ -241,12 +241,12 @@ def test_a_new_comment_does_not_write_back_a_value_that_was_read_before_another_
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_secret_to_be_absent_in_a_missing_folder_is_absent(controlled: Controlled) -> None:
+def test_secret_in_a_missing_folder_is_absent(controlled: Controlled) -> None:
     assert controlled.remote(path="/nowhere").remove("A").action is None
     assert error_of(controlled.remote(environment="nowhere").remove, "A").conclusion == "scope_missing"
 
 
-def test_another_writer_who_deletes_first_is_followed_by_a_create(controlled: Controlled) -> None:
+def test_secret_deleted_by_a_quicker_writer_is_created(controlled: Controlled) -> None:
     store = controlled.remote()
     store.put(A)
     gone = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A"}
@@ -257,7 +257,7 @@ def test_another_writer_who_deletes_first_is_followed_by_a_create(controlled: Co
     assert controlled.methods("/secrets/(raw/)?A")[-3:] == ["PATCH", "GET", "POST"]
 
 
-def test_another_writer_who_deletes_what_is_to_be_deleted_is_no_error(controlled: Controlled) -> None:
+def test_deletion_by_a_quicker_writer_is_not_an_error(controlled: Controlled) -> None:
     store = controlled.remote()
     store.put(A)
     gone = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A"}
@@ -268,9 +268,7 @@ def test_another_writer_who_deletes_what_is_to_be_deleted_is_no_error(controlled
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("name", ["batch", "n" * 200])
-def test_another_writer_is_quicker_with_a_name_that_goes_through_the_batch_route(
-    controlled: Controlled, name: str
-) -> None:
+def test_quicker_writer_of_a_name_that_needs_a_batch(controlled: Controlled, name: str) -> None:
     place = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": name}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret={**place, "value": "theirs"})
     assert controlled.remote().put(Secret(name, "one")).action == "update"
@@ -280,7 +278,7 @@ def test_another_writer_is_quicker_with_a_name_that_goes_through_the_batch_route
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_missing_folder_is_made_with_few_requests(controlled: Controlled) -> None:
+def test_missing_folder_is_created_with_few_requests(controlled: Controlled) -> None:
     store = controlled.remote(path="/new/folder", create_path=True)
     assert store.put(A).action == "create"
     # On 2024 a route that is missing is asked for once: of secrets, projects and folders.
@@ -291,7 +289,7 @@ def test_a_missing_folder_is_made_with_few_requests(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_write_that_waits_for_an_approval_claims_nothing_stored(controlled: Controlled, tmp_path: Path) -> None:
+def test_write_awaiting_approval_reports_nothing_stored(controlled: Controlled, tmp_path: Path) -> None:
     state_file = str(tmp_path / "state.json")
     store = controlled.remote(path="/guarded", state_file=state_file)
     report = store.put(A)
@@ -312,7 +310,7 @@ def test_a_write_that_waits_for_an_approval_claims_nothing_stored(controlled: Co
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("name", ["batch", "n" * 101])
-def test_a_batch_that_waits_for_an_approval_says_so(controlled: Controlled, name: str) -> None:
+def test_batch_awaiting_approval_has_its_id(controlled: Controlled, name: str) -> None:
     report = controlled.remote(path="/guarded").put(Secret(name, "one"))
     assert report.approval_id == controlled.server.state()["approvals"][0]["id"]
     assert controlled.stored(name, "/guarded") == []
@@ -333,9 +331,7 @@ def test_a_hidden_value_is_never_taken_for_the_value(controlled: Controlled) -> 
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_hidden_value_is_written_each_time_with_a_warning_unless_there_is_a_state_file(
-    controlled: Controlled, tmp_path: Path
-) -> None:
+def test_hidden_value_is_rewritten_unless_there_is_a_state_file(controlled: Controlled, tmp_path: Path) -> None:
     controlled.put("A", "one")
     store = controlled.remote("hidden")
     for _run in range(2):
@@ -346,7 +342,7 @@ def test_a_hidden_value_is_written_each_time_with_a_warning_unless_there_is_a_st
     assert store.put(A).action == "update"
     report = store.put(A)
     assert (report.action, report.warnings) == (None, ())
-    # A person changes it in between: the version tells.
+    # A person changes it in between: the version shows it.
     controlled.put("A", "another")
     assert store.put(A).action == "update"
     assert store.put(A).action is None
@@ -354,10 +350,8 @@ def test_a_hidden_value_is_written_each_time_with_a_warning_unless_there_is_a_st
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_secret_that_may_be_seen_and_not_read_is_compared_by_the_state_file(
-    controlled: Controlled, tmp_path: Path
-) -> None:
-    def put(secret: Secret, **options: Any) -> Report:
+def test_unreadable_secret_is_compared_by_the_state_file(controlled: Controlled, tmp_path: Path) -> None:
+    def put(secret: Secret, **options: Any) -> WriteResult:
         controlled.server.clear_requests()
         refused = {"status": 403, "error": "ForbiddenReadSecretError", "message": "You are not allowed to readValue"}
         controlled.server.arm("status", **refused, method="GET", path="/A$")
@@ -375,7 +369,7 @@ def test_a_secret_that_may_be_seen_and_not_read_is_compared_by_the_state_file(
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_what_is_known_is_not_read_again_and_the_server_decides(controlled: Controlled) -> None:
+def test_known_secret_is_not_read_again_and_the_server_decides(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
     assert store.put(A, known=Known(None)).action == "create"
     assert controlled.methods() == ["POST"]
@@ -393,7 +387,7 @@ def test_what_is_known_is_not_read_again_and_the_server_decides(controlled: Cont
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_an_identity_that_may_write_but_not_read_writes_each_time_with_a_warning(controlled: Controlled) -> None:
+def test_write_only_identity_writes_each_time_with_a_warning(controlled: Controlled) -> None:
     store = controlled.remote("writer")
     first, second = store.put(A), store.put(A)
     assert (first.action, second.action) == ("create", "update")
@@ -401,9 +395,7 @@ def test_an_identity_that_may_write_but_not_read_writes_each_time_with_a_warning
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_an_identity_that_may_write_but_not_read_is_idempotent_with_a_state_file(
-    controlled: Controlled, tmp_path: Path
-) -> None:
+def test_write_only_identity_is_idempotent_with_a_state_file(controlled: Controlled, tmp_path: Path) -> None:
     store = controlled.remote("writer", state_file=str(tmp_path / "state.json"))
     assert store.put(A, check=True).action is not None
     assert store.put(A).action == "create"
@@ -418,7 +410,7 @@ def test_an_identity_that_may_write_but_not_read_is_idempotent_with_a_state_file
     assert store.put(A._replace(value="two")).action == "create"
 
 
-def test_an_identity_that_may_write_but_not_read_sets_a_value_once(controlled: Controlled) -> None:
+def test_write_only_identity_sets_a_value_once(controlled: Controlled) -> None:
     store = controlled.remote("writer")
     assert store.put(A, update_value="on_create").action == "create"
     report = store.put(A._replace(value="two"), update_value="on_create")
@@ -426,7 +418,7 @@ def test_an_identity_that_may_write_but_not_read_sets_a_value_once(controlled: C
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_an_identity_that_may_delete_but_not_read_deletes_once(controlled: Controlled) -> None:
+def test_delete_only_identity_deletes_once(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote("deleter")
     assert store.remove("A").action == "delete"
@@ -443,7 +435,7 @@ def test_a_deletion_is_forgotten_by_the_state_file(controlled: Controlled, tmp_p
 
 
 @pytest.mark.parametrize("who", ["viewer", "nobody"])
-def test_an_identity_that_may_not_write_is_told_which_permission_is_lacking(controlled: Controlled, who: str) -> None:
+def test_forbidden_write_names_the_missing_permission(controlled: Controlled, who: str) -> None:
     error = error_of(controlled.remote(who).put, A)
     assert error.conclusion == "forbidden"
     assert "'Create' on 'Secrets'" in str(error)
@@ -469,7 +461,7 @@ def test_a_rotated_secret_is_neither_replaced_nor_deleted(controlled: Controlled
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_comment_of_a_rotated_secret_is_written_without_its_value(controlled: Controlled) -> None:
+def test_comment_of_rotated_secret_is_written_without_its_value(controlled: Controlled) -> None:
     controlled.put("A", "one", rotated=True)
     rotation = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "rotated meanwhile"}
     controlled.server.arm("write_first", method="PATCH", path="/secrets/", secret=rotation)
@@ -484,7 +476,7 @@ def test_a_comment_of_a_rotated_secret_is_written_without_its_value(controlled: 
 # Comment, tags, metadata
 
 
-def test_a_comment_is_changed_alone_and_left_where_it_is_not_given(target: Target) -> None:
+def test_comment_is_changed_alone_and_kept_if_not_given(target: Target) -> None:
     store = target.remote()
     store.put(A._replace(comment="first"))
     assert store.put(A).action is None
@@ -500,7 +492,7 @@ def test_a_comment_is_changed_alone_and_left_where_it_is_not_given(target: Targe
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_tags_are_set_changed_and_taken_away_once(controlled: Controlled) -> None:
+def test_tags_are_set_changed_and_removed_once(controlled: Controlled) -> None:
     store = controlled.remote()
     for tags in (("database",), ("web", "database"), ()):
         wanted = A._replace(tags=tags)
@@ -513,7 +505,7 @@ def test_tags_are_set_changed_and_taken_away_once(controlled: Controlled) -> Non
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
-def test_a_tag_that_the_project_has_not_is_refused_with_those_it_has(controlled: Controlled, check: bool) -> None:
+def test_unknown_tag_is_refused_with_a_list_of_tags(controlled: Controlled, check: bool) -> None:
     error = error_of(controlled.remote().put, A._replace(tags=("none", "web")), check=check)
     assert isinstance(error, ConfigurationError)
     assert error.option == "tags"
@@ -523,7 +515,7 @@ def test_a_tag_that_the_project_has_not_is_refused_with_those_it_has(controlled:
 
 
 @pytest.mark.kinds("2026-07")
-def test_metadata_are_set_changed_and_taken_away_once(target: Target) -> None:
+def test_metadata_are_set_changed_and_removed_once(target: Target) -> None:
     store = target.remote()
     assert store.put(A._replace(key="NEW", metadata=(("owner", "me"),))).warnings == ()
     for metadata in ((("owner", "me"),), (("owner", "you"), ("tier", "1")), ()):
@@ -561,7 +553,7 @@ def test_encrypted_metadata_stay_encrypted(controlled: Controlled) -> None:
 
 
 @pytest.mark.kinds("2024")
-def test_metadata_are_ignored_with_a_warning_and_no_eternal_change_where_the_server_keeps_none(target: Target) -> None:
+def test_unsupported_metadata_are_ignored_with_a_warning(target: Target) -> None:
     store = target.remote()
     wanted = A._replace(metadata=(("owner", "me"),))
     first, second = store.put(wanted), store.put(wanted)
@@ -574,7 +566,7 @@ def test_metadata_are_ignored_with_a_warning_and_no_eternal_change_where_the_ser
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_missing_folder_is_made_with_its_parents_where_that_is_wanted(target: Target) -> None:
+def test_create_path_creates_the_folder_with_its_parents(target: Target) -> None:
     store = target.remote(path=target.below("x/y/z"), create_path=True)
     assert store.put(A, check=True).action == "create"
     assert target.remote(path=target.below("x")).problem() is not None
@@ -585,9 +577,7 @@ def test_a_missing_folder_is_made_with_its_parents_where_that_is_wanted(target: 
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
-def test_a_missing_folder_is_an_error_that_names_the_option_where_it_is_not_to_be_made(
-    target: Target, check: bool
-) -> None:
+def test_missing_folder_error_names_create_path(target: Target, check: bool) -> None:
     error = error_of(target.remote(path=target.below("x")).put, A, check=check)
     assert error.conclusion == "scope_missing"
     assert target.below("x") in str(error)
@@ -595,7 +585,7 @@ def test_a_missing_folder_is_an_error_that_names_the_option_where_it_is_not_to_b
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_missing_environment_is_an_error_that_lists_those_there_are(controlled: Controlled, check: bool) -> None:
+def test_missing_environment_error_lists_the_environments(controlled: Controlled, check: bool) -> None:
     for create_path in (False, True):
         store = controlled.remote(environment="none", create_path=create_path)
         error = error_of(store.put, A, check=check)
@@ -604,7 +594,7 @@ def test_a_missing_environment_is_an_error_that_lists_those_there_are(controlled
         assert "dev, prod" in str(error)
 
 
-def test_a_missing_project_is_an_error_that_says_what_an_id_is(controlled: Controlled) -> None:
+def test_missing_project_error_explains_what_an_id_is(controlled: Controlled) -> None:
     error = error_of(controlled.remote(project="none").put, A)
     assert error.conclusion == "scope_missing"
     assert "Project 'none' does not exist" in str(error)
@@ -622,9 +612,7 @@ def test_a_missing_project_is_an_error_that_says_what_an_id_is(controlled: Contr
         ({"kind": "status", "status": 503, "after_handling": True}, 30),
     ],
 )
-def test_a_create_whose_answer_was_lost_is_looked_up_before_it_is_repeated(
-    controlled: Controlled, lost: dict[str, Any], wait: float
-) -> None:
+def test_create_with_lost_answer_is_looked_up_first(controlled: Controlled, lost: dict[str, Any], wait: float) -> None:
     controlled.server.arm(**lost, method="POST", path="/secrets/")
     report = controlled.remote().put(A)
     assert report.action == "create"
@@ -634,7 +622,7 @@ def test_a_create_whose_answer_was_lost_is_looked_up_before_it_is_repeated(
     assert controlled.clock.waits == [wait]
 
 
-def test_a_create_that_never_arrived_is_looked_up_and_repeated(controlled: Controlled) -> None:
+def test_create_that_never_arrived_is_looked_up_and_repeated(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", method="POST", path="/secrets/")
     assert controlled.remote().put(A).action == "create"
     assert [(one["value"], one["version"]) for one in controlled.stored("A")] == [("one", 1)]
@@ -643,14 +631,14 @@ def test_a_create_that_never_arrived_is_looked_up_and_repeated(controlled: Contr
     assert controlled.clock.waits == [10]
 
 
-def test_a_create_that_was_lost_while_another_wrote_is_an_update(controlled: Controlled) -> None:
+def test_lost_create_is_an_update_after_another_writer(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", method="POST", path="/secrets/")
     controlled.clock.meanwhile = lambda: controlled.put("A", "theirs")
     assert controlled.remote().put(A).action == "update"
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_a_deletion_whose_answer_was_lost_is_reported_as_one(controlled: Controlled) -> None:
+def test_deletion_with_lost_answer_is_reported(controlled: Controlled) -> None:
     store = controlled.remote()
     store.put(A)
     controlled.server.arm("cut_before", after_handling=True, method="DELETE", path="/secrets/")
@@ -658,7 +646,7 @@ def test_a_deletion_whose_answer_was_lost_is_reported_as_one(controlled: Control
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_batch_create_whose_answer_was_lost_is_looked_up_before_it_is_repeated(controlled: Controlled) -> None:
+def test_batch_create_with_lost_answer_is_looked_up_first(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", after_handling=True, method="POST", path="/secrets/")
     name = "n" * 200
     assert controlled.remote().put(Secret(name, "one")).action == "create"
@@ -666,7 +654,7 @@ def test_a_batch_create_whose_answer_was_lost_is_looked_up_before_it_is_repeated
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 503}, {"kind": "cut_before"}])
-def test_a_create_that_fails_twice_is_waited_for_once_and_raises(controlled: Controlled, fault: dict[str, Any]) -> None:
+def test_create_that_fails_twice_waits_once_and_raises(controlled: Controlled, fault: dict[str, Any]) -> None:
     controlled.server.arm(**fault, method="POST", path="/secrets/", times=5)
     error = error_of(controlled.remote().put, A)
     assert error.conclusion in ("server_error", "unreachable")
@@ -675,9 +663,7 @@ def test_a_create_that_fails_twice_is_waited_for_once_and_raises(controlled: Con
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 503}, {"kind": "cut_before", "after_handling": True}])
-def test_a_create_by_an_identity_that_may_not_read_is_repeated_too(
-    controlled: Controlled, fault: dict[str, Any]
-) -> None:
+def test_create_by_write_only_identity_is_repeated_too(controlled: Controlled, fault: dict[str, Any]) -> None:
     controlled.server.arm(**fault, method="POST", path="/secrets/")
     report = controlled.remote("writer").put(A)
     assert report.action is not None

@@ -699,7 +699,7 @@ LONG = "L" * 101
 
 @REAL_KINDS
 @pytest.mark.parametrize("names", [(LONG,), (".",), ("..",), (LONG, "Y")], ids=["long", "dot", "dots", "both"])
-def test_name_that_fits_no_path_can_be_pruned(site: Site, names: tuple[str, ...]) -> None:
+def test_name_unfit_for_a_path_can_be_pruned(site: Site, names: tuple[str, ...]) -> None:
     site.store({"A": "one"})
     site.store(dict.fromkeys(names, "x"), "/app/db")
     site.pull(WHOLE)
@@ -807,7 +807,7 @@ def asked_for_projects(site: Site) -> int:
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("prune", [False, True], ids=["304", "cached 200"])
-def test_deleted_environment_is_noticed_behind_the_cache(site: Site, prune: bool) -> None:
+def test_deleted_environment_is_noticed_despite_the_cache(site: Site, prune: bool) -> None:
     job = replace(JOB, prune=prune, prune_scope="vault" if prune else "job")
     site.store({"A": "one"})
     site.pull(job)
@@ -955,7 +955,7 @@ def test_new_version_of_the_same_value_is_an_update(site: Site) -> None:
     site.pull()
     remote = site.controlled.remote()
     [secret] = remote.listing().secrets
-    remote.api.update_secret(remote.scope, secret._replace(value="one", comment=None, tags=None, metadata=None))
+    remote.api.update_secret(remote.location, secret._replace(value="one", comment=None, tags=None, metadata=None))
     outcome = site.pull()
     assert outcome.versions == {"A": (1, 2)}
 
@@ -1246,7 +1246,7 @@ SECOND = r"/secrets(/raw)?/B$"
 
 @REAL_KINDS
 @pytest.mark.parametrize(("check", "were"), [(False, "were"), (True, "would be")])
-def test_unread_push_reports_what_was_or_would_be_written(site: Site, check: bool, were: str) -> None:
+def test_unread_push_reports_the_secrets_written(site: Site, check: bool, were: str) -> None:
     method = "GET" if check else "POST"
     fault = {"status": 422, "error": "ValidationFailure", "message": "too odd"}
     site.controlled.server.arm("status", method=method, path=SECOND, times=None, **fault)

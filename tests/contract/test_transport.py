@@ -70,11 +70,11 @@ class Recorder(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = do_CONNECT = answer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: `seen` is the log."""
+        """Print nothing: `seen` is the log."""
 
 
 class Recording:
-    """An HTTP server on this machine that notes what it is asked."""
+    """An HTTP server on this machine that records its requests."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, dict[str, str]]] = []
@@ -213,7 +213,7 @@ PACKED_HEAD = HEAD + b"Content-Encoding: gzip\r\n"
 
 @pytest.mark.parametrize("status", [b"200 OK", b"302 Found\r\nLocation: /", b"500 Failed", b"429 Slow"])
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-def test_a_gzip_bomb_is_an_error_that_needs_no_memory(
+def test_gzip_bomb_is_an_error_without_using_memory(
     controlled: Controlled, packed: bytes, framing: str, status: bytes
 ) -> None:
     head = PACKED_HEAD.replace(b"200 OK", status)
@@ -270,7 +270,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize(("head", "drop"), SLOW.values(), ids=SLOW)
-def test_an_answer_that_trickles_ends_at_the_timeout(controlled: Controlled, head: bytes, drop: bytes) -> None:
+def test_slow_answer_ends_at_the_timeout(controlled: Controlled, head: bytes, drop: bytes) -> None:
     with raw(head, again=drop, pause=0.05) as server:
         began = time.monotonic()
         error = error_of(read_status, controlled.api(url=server.url, timeout=0.6).transport)
@@ -281,14 +281,14 @@ def test_an_answer_that_trickles_ends_at_the_timeout(controlled: Controlled, hea
     assert 1.2 <= seconds < 10
 
 
-def test_a_webhook_that_trickles_is_left_at_its_timeout(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_webhook_ends_at_its_timeout(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "_WEBHOOK_SECONDS", 0.5)
     with raw(HEAD + b"X-Slow: ", again=b"x", pause=0.05) as server:
         error = error_of(transport.post_json, server.url, {}, ca_path="", proxy="", allow_http=False)
     assert "did not answer: no whole answer within the timeout" in str(error)
 
 
-def test_the_bomb_of_a_webhook_is_not_unpacked(target: Target, packed: bytes) -> None:
+def test_gzip_bomb_of_a_webhook_is_not_unpacked(target: Target, packed: bytes) -> None:
     head = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Encoding: gzip\r\n"
     with raw(head + b"Content-Length: %d\r\n\r\n%s" % (len(packed), packed)) as server:
         tracemalloc.start()
@@ -359,7 +359,7 @@ NO_WRITE = [b'{"status": "ok"}', b'{"secret": "yes"}', b'{"secret": null}', b'{"
 
 @pytest.mark.parametrize("body", NO_WRITE)
 @pytest.mark.parametrize("batch", [False, True])
-def test_a_success_without_a_secret_is_no_write(controlled: Controlled, body: bytes, batch: bool) -> None:
+def test_success_without_a_secret_is_not_a_write(controlled: Controlled, body: bytes, batch: bool) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     for method, uncertain in (("POST", True), ("PATCH", False)):
         with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
@@ -378,7 +378,7 @@ def test_a_success_without_a_secret_is_no_write(controlled: Controlled, body: by
 
 @pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFFF", b"\xed\xa0\x80"])
 @pytest.mark.parametrize("place", [b'"secretKey": "A%s", "secretValue": "x"', b'"secretKey": "A", "secretValue": "%s"'])
-def test_half_a_character_is_said_to_be_no_unicode(controlled: Controlled, half: bytes, place: bytes) -> None:
+def test_half_a_character_is_reported_as_invalid_unicode(controlled: Controlled, half: bytes, place: bytes) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     body = b'{"secrets": [{%s}], "imports": []}' % (place % half)
     with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
@@ -387,7 +387,7 @@ def test_half_a_character_is_said_to_be_no_unicode(controlled: Controlled, half:
     assert "answered HTTP 200, with text that is not valid Unicode." in str(error)
 
 
-def test_whole_characters_are_read_however_they_are_spelled(controlled: Controlled) -> None:
+def test_escaped_and_plain_characters_are_read_alike(controlled: Controlled) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     body = b'{"secrets": [{"secretKey": "A", "secretValue": "\\ud83d\\ude00\\u001b\xed\x95\x9c"}], "imports": []}'
     with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
@@ -399,7 +399,7 @@ def test_whole_characters_are_read_however_they_are_spelled(controlled: Controll
 
 
 @pytest.mark.parametrize("lifetime", [b"null", b'"60"', b"true", b"NaN", b"Infinity", b"1" + b"0" * 400, b"-1", b"{}"])
-def test_a_lifetime_that_is_none_is_not_trusted(controlled: Controlled, lifetime: bytes) -> None:
+def test_invalid_token_lifetime_is_ignored(controlled: Controlled, lifetime: bytes) -> None:
     body = b'{"accessToken": "some-token", "expiresIn": %s}' % lifetime
     with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
         tokens = controlled.api(url=server.url).tokens
@@ -410,7 +410,7 @@ def test_a_lifetime_that_is_none_is_not_trusted(controlled: Controlled, lifetime
 @pytest.mark.parametrize(
     "token", [b"null", b'""', b"true", b"7", b'{"a": 1}', b'" "', b'"canary\\nX: y"', b'"\\u20ac"']
 )
-def test_a_token_that_is_none_is_refused(controlled: Controlled, token: bytes) -> None:
+def test_invalid_token_is_refused(controlled: Controlled, token: bytes) -> None:
     body = b'{"accessToken": %s, "expiresIn": 60}' % token
     with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
         error = error_of(controlled.api(url=server.url).tokens.current)
@@ -451,7 +451,7 @@ class Prefixing(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = answer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -480,15 +480,13 @@ def test_a_server_below_a_path_works(controlled: Controlled, gateway: str) -> No
 # TLS
 
 
-def test_a_certificate_of_an_own_authority_verifies_with_ca_path(controlled: Controlled, tls_server: DevServer) -> None:
+def test_certificate_of_a_private_authority_needs_ca_path(controlled: Controlled, tls_server: DevServer) -> None:
     store = controlled.remote(url=tls_server.url, ca_path=tls_server.ca_path)
     assert store.put(Secret("TLS", "one")).action == "create"
-    assert tls_server.values(store.scope.project_id, store.scope.environment)["TLS"] == ["one"]
+    assert tls_server.values(store.location.project_id, store.location.environment)["TLS"] == ["one"]
 
 
-def test_a_certificate_of_an_unknown_authority_is_refused_before_anything_is_sent(
-    controlled: Controlled, tls_server: DevServer
-) -> None:
+def test_unknown_authority_is_refused_before_sending(controlled: Controlled, tls_server: DevServer) -> None:
     tls_server.clear_requests()
     error = error_of(controlled.remote(url=tls_server.url).listing)
     assert error.conclusion == "certificate"
@@ -510,13 +508,11 @@ def test_a_certificate_for_another_host_name_is_refused(controlled: Controlled, 
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_verification_can_be_turned_off_and_ca_path_does_not_matter_then(
-    controlled: Controlled, tls_server: DevServer
-) -> None:
+def test_validate_certs_false_ignores_ca_path(controlled: Controlled, tls_server: DevServer) -> None:
     assert read_status(controlled.api(url=tls_server.url, validate_certs=False).transport) == "Ok"
 
 
-def test_a_ca_path_that_does_not_exist_is_said(controlled: Controlled, tls_server: DevServer) -> None:
+def test_missing_ca_path_is_reported(controlled: Controlled, tls_server: DevServer) -> None:
     error = error_of(read_status, controlled.api(url=tls_server.url, ca_path="/nowhere/ca.pem").transport)
     assert error.conclusion == "configuration"
     assert "ca_path" in str(error)
@@ -526,7 +522,7 @@ def test_a_ca_path_that_does_not_exist_is_said(controlled: Controlled, tls_serve
 @pytest.mark.parametrize(
     "content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
-def test_a_ca_path_without_a_certificate_is_said(
+def test_ca_path_without_a_certificate_is_reported(
     controlled: Controlled, tls_server: DevServer, tmp_path: Path, content: str
 ) -> None:
     (tmp_path / "ca.pem").write_text(content)
@@ -536,9 +532,7 @@ def test_a_ca_path_without_a_certificate_is_said(
     assert "PEM" in str(error)
 
 
-def test_a_directory_of_pem_files_is_trusted_as_it_is(
-    controlled: Controlled, tls_server: DevServer, tmp_path: Path
-) -> None:
+def test_directory_of_pem_files_is_trusted(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
     shutil.copy(tls_server.ca_path, tmp_path / "our authority.crt")
     (tmp_path / "README").write_text("A file begins with -----BEGIN CERTIFICATE-----")
     (tmp_path / "server.key").write_text("-----BEGIN PRIVATE KEY-----")
@@ -549,7 +543,7 @@ def test_a_directory_of_pem_files_is_trusted_as_it_is(
 
 
 @pytest.mark.parametrize("files", [{}, {"README": "no certificate", "server.key": "-----BEGIN PRIVATE KEY-----"}])
-def test_a_directory_without_a_certificate_is_said(
+def test_directory_without_a_certificate_is_reported(
     controlled: Controlled, tls_server: DevServer, tmp_path: Path, files: dict[str, str]
 ) -> None:
     for name, text in files.items():
@@ -574,7 +568,7 @@ def test_a_directory_trusts_nothing_else(controlled: Controlled, tls_server: Dev
     assert str(error).endswith(f"run: openssl rehash {tmp_path}")
 
 
-def test_a_relative_ca_path_is_said_to_be_relative(
+def test_relative_ca_path_is_reported_as_relative(
     controlled: Controlled, tls_server: DevServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -583,7 +577,7 @@ def test_a_relative_ca_path_is_said_to_be_relative(
     assert "{{ playbook_dir }}" in str(error)
 
 
-def test_plain_http_where_tls_is_expected_is_told_apart_from_a_bad_certificate(controlled: Controlled) -> None:
+def test_plain_http_instead_of_tls_names_the_scheme(controlled: Controlled) -> None:
     error = error_of(read_status, controlled.api(url=controlled.server.url.replace("http:", "https:")).transport)
     assert error.conclusion == "certificate"
     assert "scheme" in str(error)
@@ -592,7 +586,7 @@ def test_plain_http_where_tls_is_expected_is_told_apart_from_a_bad_certificate(c
 # Redirects, the environment, proxies
 
 
-def test_a_redirect_is_not_followed_and_no_token_goes_there(controlled: Controlled, recorder: Recording) -> None:
+def test_redirect_is_not_followed_and_gets_no_token(controlled: Controlled, recorder: Recording) -> None:
     for status in (301, 302, 303, 307, 308):
         headers = {"Location": f"{recorder.url}/stolen"}
         controlled.server.arm("redirect", status=status, headers=headers, path="/secrets")
@@ -601,13 +595,13 @@ def test_a_redirect_is_not_followed_and_no_token_goes_there(controlled: Controll
     assert recorder.seen == []
 
 
-def test_a_redirected_login_does_not_take_the_client_secret_along(controlled: Controlled, recorder: Recording) -> None:
+def test_redirected_login_does_not_forward_the_client_secret(controlled: Controlled, recorder: Recording) -> None:
     controlled.server.arm("redirect", status=307, headers={"Location": recorder.url}, path="/login")
     assert error_of(controlled.api().list_secrets, controlled.scope).conclusion == "redirected"
     assert recorder.seen == []
 
 
-def test_proxies_netrc_and_ca_bundles_of_the_environment_are_ignored(
+def test_environment_proxies_netrc_and_ca_bundles_are_ignored(
     controlled: Controlled,
     tls_server: DevServer,
     recorder: Recording,
@@ -630,14 +624,14 @@ def test_proxies_netrc_and_ca_bundles_of_the_environment_are_ignored(
     assert recorder.seen == []
 
 
-def test_a_proxy_that_the_option_names_is_used_for_every_request(controlled: Controlled, recorder: Recording) -> None:
+def test_proxy_option_is_used_for_every_request(controlled: Controlled, recorder: Recording) -> None:
     store = controlled.remote(proxy=recorder.url)
     assert store.put(Secret("A", "one")).action == "create"
     assert {path.partition("/api/")[0] for _method, path, _headers in recorder.seen} == {controlled.server.url}
     assert len(recorder.seen) == len(controlled.server.requests())
 
 
-def test_a_proxy_that_is_down_is_named_as_the_option_without_its_password(controlled: Controlled) -> None:
+def test_unreachable_proxy_error_is_without_its_password(controlled: Controlled) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         proxy = f"http://me:canary-0815@127.0.0.1:{unused.getsockname()[1]}"
@@ -649,9 +643,7 @@ def test_a_proxy_that_is_down_is_named_as_the_option_without_its_password(contro
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("login", ["", "me:canary-0815@"])
-def test_a_proxy_that_wants_a_login_is_said_with_the_way_to_give_it(
-    controlled: Controlled, scheme: str, login: str
-) -> None:
+def test_proxy_login_error_explains_the_proxy_option(controlled: Controlled, scheme: str, login: str) -> None:
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\n{}"
     with raw(refusal) as server:
         proxy = server.url.replace("//", f"//{login}")
@@ -663,7 +655,7 @@ def test_a_proxy_that_wants_a_login_is_said_with_the_way_to_give_it(
     assert server.requests == ["CONNECT" if scheme == "https" else "GET"]
 
 
-def test_a_token_that_cannot_stand_in_a_header_is_an_error_that_does_not_quote_it(controlled: Controlled) -> None:
+def test_token_unfit_for_a_header_is_not_quoted(controlled: Controlled) -> None:
     for token in ("canary-0815\nX: y", "canary-0815-\u20ac"):
         error = error_of(controlled.api, auth_method="token", token=token)
         assert error.conclusion == "configuration"
@@ -680,7 +672,7 @@ def test_many_requests_use_one_connection_also_after_errors(controlled: Controll
         store = controlled.remote(url=counting.url)
         for number in range(10):
             store.put(Secret(f"KEY_{number}", "one"))
-        error_of(store.api.create_secret, store.scope, Secret("KEY_0", "one"))
+        error_of(store.api.create_secret, store.location, Secret("KEY_0", "one"))
         store.listing()
         assert counting.connections == 1
         store.api.transport.close()
@@ -690,7 +682,7 @@ def test_many_requests_use_one_connection_also_after_errors(controlled: Controll
         counting.listener.close()
 
 
-def test_a_connection_that_the_server_closed_in_between_is_opened_again(controlled: Controlled) -> None:
+def test_connection_closed_by_the_server_is_reopened(controlled: Controlled) -> None:
     # A dead connection costs a wait at most; it must never cost the run.
     store = controlled.remote()
     store.listing()
@@ -724,7 +716,7 @@ except errors.MissingLibrary as error:
 """
 
 
-def test_a_missing_library_is_said_with_the_interpreter_that_lacks_it(target: Target, tmp_path: Path) -> None:
+def test_missing_library_error_names_the_interpreter(target: Target, tmp_path: Path) -> None:
     from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
 
     (tmp_path / "infisical").symlink_to(Path(str(infisical.__file__)).parent)

@@ -43,7 +43,7 @@ def unverified(number: int) -> requests.exceptions.SSLError:
         (OSError(errno.EMFILE, "Zu viele"), "no connection could be made"),
     ],
 )
-def test_no_connection_is_recognised_in_every_language(cause: OSError, words: str) -> None:
+def test_connection_errors_are_recognized_in_every_language(cause: OSError, words: str) -> None:
     trouble = wire.explain(unconnected(cause))
     assert (trouble.error.conclusion, trouble.reason) == ("unreachable", words)
     assert not trouble.arrived
@@ -61,14 +61,14 @@ def test_no_connection_is_recognised_in_every_language(cause: OSError, words: st
         (23, "number 23", "ca_path"),
     ],
 )
-def test_a_certificate_error_is_told_by_its_number(number: int, words: str, advice: str) -> None:
+def test_certificate_error_is_recognized_by_its_number(number: int, words: str, advice: str) -> None:
     trouble = wire.explain(unverified(number))
     assert trouble.error.conclusion == "certificate"
     assert words in trouble.reason and advice in trouble.hint
     assert not trouble.arrived
 
 
-def test_advice_that_was_followed_is_not_given_again() -> None:
+def test_hint_about_ca_path_changes_if_ca_path_is_set() -> None:
     advice = wire.explain(unverified(20), "/etc/ca.pem").hint
     assert advice == "Add the certificate authority that signed it to '/etc/ca.pem' (ca_path)."
 
@@ -90,7 +90,7 @@ def test_advice_that_was_followed_is_not_given_again() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_what_may_have_arrived_is_known(error: Exception, conclusion: str, arrived: bool) -> None:
+def test_errors_show_whether_the_request_may_have_arrived(error: Exception, conclusion: str, arrived: bool) -> None:
     assert isinstance(error, wire.failures())
     trouble = wire.explain(error)
     assert (trouble.error.conclusion, trouble.arrived) == (conclusion, arrived)

@@ -1,36 +1,36 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logging in: a class for each method, and the token that one process keeps."""
+"""Logging in: a class for each method, and the token of one process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..core.answers import Operation
 from ..core.errors import ConfigurationError, CredentialsRejected, InfisicalError, LockedOut, NotJson
 from ..core.model import Settings, require
 from .transport import Call, Transport
 
-EXPIRY_MARGIN = 15.0
+_EXPIRY_MARGIN = 15.0
 """Seconds before its end at which a token counts as expired, so that it does not expire on the way; at most half of
 its lifetime."""
 
-LONGEST_LIFETIME = 1e10
-"""Seconds of a token's lifetime from which on it is not believed."""
+_LONGEST_LIFETIME = 1e10
+"""Seconds of a lifetime that can be added to a time."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """An access token; `expires_at` is when it counts as expired, in seconds since the epoch by our clock, None where
-    that is not known."""
+    """An access token; `expires_at` is the time at which it counts as expired, in seconds since the epoch by our clock,
+    None if that is not known."""
 
     value: str = field(repr=False)
     expires_at: float | None = None
 
     def usable(self, now: float) -> bool:
-        """Whether it is worth sending at `now` (seconds since the epoch)."""
+        """Whether the token has not expired at `now` (seconds since the epoch)."""
         return self.expires_at is None or now < self.expires_at
 
 
@@ -40,7 +40,7 @@ class Method(Protocol):
     renewable: bool
 
     def __init__(self, settings: Settings) -> None:
-        """Take the options the method needs. Raises ConfigurationError where one is missing."""
+        """Take the options of the method. Raises ConfigurationError if one is missing."""
 
     def authenticate(self, transport: Transport) -> Token:
         """Get a token. Raises InfisicalError."""
@@ -53,12 +53,12 @@ class UniversalAuth:
 
     def __init__(self, settings: Settings) -> None:
         if settings.token and not (settings.client_id or settings.client_secret):
-            raise ConfigurationError("auth_method", "a token is given, but not used. Set auth_method: token to use it.")
+            raise ConfigurationError("auth_method", "a token is given, but not used.", hint="Set auth_method: token.")
         self.client_id = require(settings, "client_id", "the client id of the machine identity's universal auth")
         self.client_secret = require(settings, "client_secret", "a client secret of the same machine identity")
 
     def authenticate(self, transport: Transport) -> Token:
-        """Log in: one request. Raises InfisicalError, CREDENTIALS_REJECTED or LOCKED_OUT among others."""
+        """Log in with one request. Raises CredentialsRejected and LockedOut."""
         answer = transport.send(
             Call(
                 "POST",
@@ -71,18 +71,18 @@ class UniversalAuth:
             )
         )
         data = answer.data or {}
-        token, lifetime = data.get("accessToken"), data.get("expiresIn")
+        token: Any = data.get("accessToken")
+        lifetime: Any = data.get("expiresIn")
         if not isinstance(token, str) or not _can_be_sent(token):
             raise NotJson(
                 "Could not log in with universal auth: the answer holds no access token.",
-                hint="Check url and proxy: what answered does not speak the Infisical API.",
+                hint="Check url and proxy.",
             )
-        # JSON has NaN, and integers that are too large to add to a time, for Python at least.
-        if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)):
+        # In Python, JSON may hold NaN, and integers that are too large to add to a time.
+        number = isinstance(lifetime, (int, float)) and not isinstance(lifetime, bool)
+        if not number or not 0 < lifetime < _LONGEST_LIFETIME:
             return Token(token)
-        if not 0 < lifetime < LONGEST_LIFETIME:
-            return Token(token)
-        return Token(token, transport.clock.time() + lifetime - min(EXPIRY_MARGIN, lifetime / 2))
+        return Token(token, transport.clock.time() + lifetime - min(_EXPIRY_MARGIN, lifetime / 2))
 
 
 def _can_be_sent(token: str) -> bool:
@@ -90,17 +90,17 @@ def _can_be_sent(token: str) -> bool:
 
 
 class GivenToken:
-    """An access token that somebody else got."""
+    """An access token from the options."""
 
     renewable = False
 
     def __init__(self, settings: Settings) -> None:
         self.token = require(settings, "token", "an access token, for auth_method: token")
         if not _can_be_sent(self.token):
-            raise ConfigurationError("token", "holds white space or characters that no token has.")
+            raise ConfigurationError("token", "contains white space or other characters that are not allowed.")
 
     def authenticate(self, transport: Transport) -> Token:
-        """The token as it is: no request."""
+        """Return the token without a request."""
         return Token(self.token)
 
 
@@ -108,18 +108,17 @@ METHODS: dict[str, type[Method]] = {"universal_auth": UniversalAuth, "token": Gi
 
 
 def method_for(settings: Settings) -> Method:
-    """The method that `auth_method` names, with its options checked. Raises ConfigurationError."""
+    """Return the method that `auth_method` names. Raises ConfigurationError."""
     if settings.auth_method not in METHODS:
-        raise ConfigurationError(
-            "auth_method", f"'{settings.auth_method}' is not one of {', '.join(sorted(METHODS))}."
-        )  # fmt: skip
+        names = ", ".join(sorted(METHODS))
+        raise ConfigurationError("auth_method", f"must be one of {names} (got {settings.auth_method}).")
     return METHODS[settings.auth_method](settings)
 
 
 class Login:
-    """The token of one process: fetched when first needed, renewed once it is expired or rejected.
+    """The token of one process: a login when it is first needed, and another after it expired or was rejected.
 
-    A login that failed is not tried again: the same error is raised whenever a token is asked for.
+    After rejected credentials there is no other login: the same error is raised again.
     """
 
     def __init__(self, transport: Transport, method: Method | None = None) -> None:
@@ -129,13 +128,13 @@ class Login:
         self._failure: InfisicalError | None = None
 
     def current(self) -> str:
-        """The token's text. Raises InfisicalError where the login fails, or has failed before."""
+        """Return the token. Raises InfisicalError if the login fails or has failed before."""
         if self._token is None or not self._token.usable(self._transport.clock.time()):
             self._token = self._authenticate()
         return self._token.value
 
     def renew(self, rejected: str) -> str | None:
-        """A new token, or None where the method has but one."""
+        """Return a new token, None if the method has only one."""
         if not self.method.renewable:
             return None
         self._token = self._authenticate()
@@ -146,7 +145,6 @@ class Login:
             raise self._failure
         try:
             return self.method.authenticate(self._transport)
-        except InfisicalError as error:
-            if isinstance(error, (CredentialsRejected, LockedOut)):
-                self._failure = error
+        except (CredentialsRejected, LockedOut) as error:
+            self._failure = error
             raise

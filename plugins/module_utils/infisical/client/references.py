@@ -1,68 +1,124 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values that arrive through a reference: which are not what was meant, and what they are without their quotes."""
+"""Values that come through a reference: unresolved ones, and ones that the server has put into quotes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Callable
 
-from ..core.model import Location
+from ..core.errors import InfisicalError
+from ..core.model import Location, Secret
 from ..core.plan import named
+from .api import Api
+from .parsing import Listing
 
 _ANY = re.compile(r"\$\{[^{}]+\}")
 
-DEEPEST = 14
+_DEEPEST = 14
 """Secrets in a chain of references, more than a server follows."""
 
-Place = tuple[str, str, str]
+_Place = tuple[str, str, str]
 """Environment, path and name of a secret."""
 
 
-def is_unresolved(value: str | None) -> bool:
-    """Whether a value holds a reference still, as servers of late 2026 leave one that is unknown, circular or deep."""
+def restore_values(api: Api, location: Location, listing: Listing, read_raw: Callable[[], Listing]) -> Listing:
+    """Return the listing with values of several lines as they are stored, and with warnings about references.
+
+    A server of July 2026 quotes such a value if it comes through a reference. `read_raw`, which reads the same without
+    expanding references, is called only if a value looks quoted. The value behind the reference is then looked up, to
+    be sure.
+    """
+    secrets = listing.all_secrets
+    unresolved = [secret.key for secret in secrets if _is_unresolved(secret.value)]
+    quoted = [secret for secret in secrets if secret.quotes_lines and _is_quoted(secret.value)]
+    restored: dict[Secret, str] = {}
+    assumed: list[str] = []
+    if quoted:
+        texts: dict[_Place, str | None] = {_place(secret): secret.value for secret in read_raw().all_secrets}
+        for secret in quoted:
+            value = secret.value or ""
+            if not _may_be_quoted_of(value, texts.get(_place(secret)) or ""):
+                continue
+            text = _find_referred(api, location, secret, texts)
+            if text == value:
+                continue  # the quotes are part of the text that it refers to
+            if text is None or value != f'"{_join_lines(text)}"':
+                text = value[1:-1].replace("\\n", "\n")
+                assumed.append(secret.key)
+            restored[secret] = text
+    warnings = _warn(location, unresolved, [one.key for one in restored if one.key not in assumed], assumed)
+
+    def restore(rows: Iterable[Secret]) -> tuple[Secret, ...]:
+        return tuple(row._replace(value=restored.get(row, row.value)) for row in rows)
+
+    if restored:
+        imports = tuple(replace(one, secrets=restore(one.secrets)) for one in listing.imports)
+        listing = replace(listing, secrets=restore(listing.secrets), imports=imports)
+    return replace(listing, warnings=(*listing.warnings, *warnings))
+
+
+def _place(secret: Secret) -> _Place:
+    return secret.environment, secret.secret_path, secret.key
+
+
+def _is_unresolved(value: str | None) -> bool:
+    """Whether a value still holds a reference, as servers of late 2026 leave an unknown, circular or deep one."""
     return value is not None and "${" in value and _ANY.search(value) is not None
 
 
-def is_quoted(value: str | None) -> bool:
+def _is_quoted(value: str | None) -> bool:
     """Whether a value looks like one of several lines that came through a reference with `skipMultilineEncoding`.
 
-    Recorded of a server of July 2026: quotes around it, and each line end as a backslash and an n. It escapes neither
-    quotes nor backslashes, so that this is no JSON. The flag is that of the secret that refers (assumed: the recording
-    has it at both ends).
+    Recorded on a server of July 2026: it is in quotes, with a backslash and an n for each line end. Quotes and
+    backslashes are not escaped, so it is not JSON. The flag belongs to the secret with the reference (assumed: in the
+    recording both secrets have it).
     """
     return value is not None and value[:1] == value[-1:] == '"' and len(value) > 1 and "\\n" in value and (
         "\n" not in value
     )  # fmt: skip
 
 
-def is_quoted_of(value: str, text: str) -> bool:
-    """Whether a value is what a server makes of `text`."""
-    return value == f'"{_in_one_line(text)}"'
-
-
-def may_be_quoted_of(value: str, raw: str) -> bool:
-    """Whether a quoted value can be what a server makes of `raw` and what that refers to: not if the quotes are its
-    own, or it refers to nothing."""
+def _may_be_quoted_of(value: str, raw: str) -> bool:
+    """Whether a server may have made a quoted value of `raw` and its references; not if `raw` has no reference, or if
+    the quotes are its own."""
     found = list(_ANY.finditer(raw))
     if not found:
         return False
     before, after = raw[: found[0].start()], raw[found[-1].end() :]
-    return value[1:-1].startswith(_in_one_line(before)) and value[1:-1].endswith(_in_one_line(after))
+    return value[1:-1].startswith(_join_lines(before)) and value[1:-1].endswith(_join_lines(after))
 
 
-def _in_one_line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return text.replace("\n", "\\n")
 
 
-def unquoted(value: str) -> str:
-    """A quoted value without its quotes and with its line ends; right unless it held a backslash and an n itself."""
-    return value[1:-1].replace("\\n", "\n")
+def _find_referred(api: Api, location: Location, secret: Secret, texts: dict[_Place, str | None]) -> str | None:
+    """Return the text that a secret refers to, also through others; None if it cannot be read, or if a value on the way
+    is more than one reference. `texts` are known raw values, to which those that are read are added."""
+    place: _Place | None = _place(secret)
+    for _step in range(_DEEPEST):
+        if place is None:
+            return None
+        if place not in texts:
+            environment, path, key = place
+            try:
+                at = replace(location, environment=environment, secret_path=path)
+                texts[place] = api.get_secret(at, key).value
+            except InfisicalError:
+                texts[place] = None  # this identity need not be allowed to read it
+        text = texts[place]
+        if text is None or not _is_unresolved(text):
+            return text
+        place = _find_target(text, *place[:2])
+    return None
 
 
-def target(value: str, environment: str, path: str) -> Place | None:
-    """What a value refers to that is one reference and nothing else; it lies at this environment and path."""
+def _find_target(value: str, environment: str, path: str) -> _Place | None:
+    """Return the place that a value refers to, None if it is not exactly one reference."""
     whole = _ANY.fullmatch(value)
     if whole is None:
         return None
@@ -70,18 +126,17 @@ def target(value: str, environment: str, path: str) -> Place | None:
     return (where[0], "/" + "/".join(where[1:]), name) if where else (environment, path, name)
 
 
-def warnings(scope: Location, unresolved: Iterable[str], restored: Iterable[str], assumed: Iterable[str]) -> list[str]:
-    """What a person should know of the secrets with these names, a sentence or two for each kind of finding."""
+def _warn(location: Location, unresolved: Iterable[str], restored: Iterable[str], assumed: Iterable[str]) -> list[str]:
     found = []
     if names := named(unresolved):
         found.append(
-            f"Values of {scope} still contain a reference, which is unknown, circular or too deep: {names}. Correct it "
-            "in Infisical, or set expand_references: false."
+            f"Values of {location} still contain a reference, which is unknown, circular or too deep: {names}. Correct "
+            "it in Infisical, or set expand_references: false."
         )
-    for secrets, more in ((restored, ""), (assumed, " Each \\n in them was taken for a line end.")):
+    for secrets, more in ((restored, ""), (assumed, " Each \\n in them was replaced by a line end.")):
         if names := named(secrets):
             found.append(
-                f"Values of {scope} came through a reference in quotes and without line ends, and were restored: "
+                f"Values of {location} came through a reference in quotes and without line ends, and were restored: "
                 f"{names}.{more} Turn off their multi-line encoding (skipMultilineEncoding) in Infisical."
             )
     return found

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one place that talks HTTP: one session a process, the waits and repeats, and errors in a person's words."""
+"""HTTP to one Infisical: one session a process, waits and repeats, and errors with hints."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from ..core.errors import (
     ServerFailed,
     TokenRejected,
     Unreachable,
-    WrongUse,
 )
 from ..core.model import Settings, is_loopback, pluralize
 from ..core.redact import Sent
@@ -44,34 +43,32 @@ _MEBIBYTE = 1 << 20
 
 
 class Clock:
-    """Time and waiting, in seconds; tests put one of their own in its place."""
+    """Time and waiting, in seconds; tests replace it."""
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return time.time()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
         time.sleep(seconds)
 
 
 class TokenSource(Protocol):
-    """Where the bearer token comes from (`auth.Login`, or what shares one login among processes)."""
+    """The source of the bearer token: `auth.Login`, or one that shares a login among processes."""
 
     def current(self) -> str:
-        """The token to use now, fetched if need be."""
+        """Return a token, after a login if necessary."""
 
     def renew(self, rejected: str) -> str | None:
-        """Another token after the server rejected this one, or None where there is no way to get one."""
+        """Return another token after the server rejected this one, or None if there is no way to get one."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `what` completes the sentence "Could not …"; `secrets` are never to appear in a message.
+    """One request. `what` completes the sentence "Could not …"; no message may quote `secrets`.
 
-    `path` has its variable parts percent-encoded by `segment`. `repeatable` is false for a request that must not be
-    sent twice without looking in between what the first one did. With `known`, the answer may be that nothing has
-    changed since.
+    The variable parts of `path` are percent-encoded by `encode_segment`. `repeatable` is false for a request that must
+    not be repeated before looking at its effect. With `known`, the answer may be that nothing has changed since.
     """
 
     method: str
@@ -86,24 +83,24 @@ class Call:
     known: Validator | None = None
 
 
-def segment(name: str) -> str:
-    """A name as one segment of a path: everything percent-encoded, the slash too."""
+def encode_segment(name: str) -> str:
+    """Percent-encode a name as one segment of a path, with its slashes."""
     return quote(name, safe="")
 
 
-def encoded(body: Mapping[str, Any]) -> bytes:
-    """A request's body as it is sent. Raises UnicodeEncodeError, which quotes the text, where there is no UTF-8."""
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """Return a request's body as JSON in UTF-8. Raises UnicodeEncodeError, which quotes the text."""
     return json.dumps(body, ensure_ascii=False).encode("utf-8")
 
 
 class Transport:
-    """HTTP to one Infisical: `send` gives the answer that was wanted, or raises InfisicalError.
+    """HTTP to one Infisical: `send` returns a successful answer or raises InfisicalError.
 
     Policy, each once for a request: token rejected → log in again and repeat; rate limited → wait `Retry-After`
     (at most `max_wait`), else `rate_limit_wait`, and at random up to `rate_limit_jitter` seconds more; server error →
-    wait `server_error_wait`; connection refused, reset or timed out → wait `connection_wait`. `log` is told in a
-    sentence whenever it waits. No library's retry loop is used because none waits a different time for each conclusion,
-    nor looks before it repeats a POST.
+    wait `server_error_wait`; connection refused, reset or timed out → wait `connection_wait`. `log` gets a sentence
+    before each wait. The retry loops of libraries cannot wait a different time for each error, or look before they
+    repeat a POST.
     """
 
     def __init__(
@@ -131,18 +128,19 @@ class Transport:
             self._session = None
 
     def send(self, call: Call) -> Answer:
-        """Send the request, wait and repeat as the policy says, and return the successful answer.
+        """Send the request, wait and repeat according to the policy, and return the successful answer.
 
-        Raises InfisicalError with a conclusion; `uncertain` is true where a request that is not repeatable may have
-        taken effect: then it is the caller who waits (`pause`), looks and repeats.
+        Raises InfisicalError; `uncertain` is true if a request that is not repeatable may have taken effect. The caller
+        must then wait (`pause`), look and repeat.
         """
         spent: set[type[InfisicalError]] = set()
         while True:
             token = self.tokens.current() if call.authenticated and self.tokens is not None else ""
-            outcome = self._attempt(call, token)
-            if isinstance(outcome, Answer):
-                return outcome
-            error = outcome.error
+            answer, error = self._attempt(call, token)
+            if error is None:
+                if answer is None:
+                    raise AssertionError("an attempt ends with an answer or an error")
+                return answer
             error.after_loss = bool(spent & {ServerFailed, Unreachable})
             if type(error) in spent:
                 raise error
@@ -151,7 +149,7 @@ class Transport:
                 if self.tokens.renew(token) is None:
                     raise error
                 continue
-            wait = self._wait_before_repeat(outcome)
+            wait = self._find_wait(error, answer)
             if wait is None:
                 raise error
             error.wait = wait
@@ -164,28 +162,31 @@ class Transport:
         self._sent.remember_read(read)
 
     def pause(self, error: InfisicalError) -> None:
-        """Wait as long as the policy says before the request that ended with `error` may be sent once more."""
+        """Wait before the request that ended with `error` may be repeated."""
         self._log(f"Waiting {error.wait:g} s before one more try: {error.problem}")
         self.clock.sleep(error.wait)
 
-    def _wait_before_repeat(self, failure: _Failure) -> float | None:
+    def _find_wait(self, error: InfisicalError, answer: Answer | None) -> float | None:
+        """Return the seconds to wait before a repeat, None if the error will not go away."""
         settings = self.settings
         waits: dict[type[InfisicalError], float] = {
             RateLimited: settings.rate_limit_wait,
             ServerFailed: settings.server_error_wait,
             Unreachable: settings.connection_wait,
         }
-        wait = waits.get(type(failure.error))
-        asked = self._retry_after(failure.answer) if wait is not None and failure.answer is not None else None
-        wait = wait if asked is None else min(asked, settings.max_wait)
-        if isinstance(failure.error, RateLimited) and wait is not None:
-            # Hosts behind one address that are told the same time would all come back at once.
+        wait = waits.get(type(error))
+        if wait is None:
+            return None
+        asked = None if answer is None else self._parse_retry_after(answer.header("retry-after").strip())
+        if asked is not None:
+            wait = min(asked, settings.max_wait)
+        if isinstance(error, RateLimited):
+            # Otherwise all hosts behind one address would come back at the same time.
             wait += random.uniform(0, self._jitter)  # noqa: S311 - no secret
         return wait
 
-    def _retry_after(self, answer: Answer) -> float | None:
-        """Seconds that a Retry-After header asks for, given as seconds or as a date (RFC 9110, 10.2.3)."""
-        text = answer.header("retry-after").strip()
+    def _parse_retry_after(self, text: str) -> float | None:
+        """Return the seconds of a Retry-After header, which has seconds or a date (RFC 9110, 10.2.3)."""
         if text.isascii() and text.isdecimal():
             return float(text)
         try:
@@ -193,17 +194,19 @@ class Transport:
         except (TypeError, ValueError, IndexError, OverflowError):
             return None
 
-    def _attempt(self, call: Call, token: str) -> Answer | _Failure:
-        """One request and what came of it. Failures are returned, not raised, so that no exception of the HTTP
-        library, which may quote what was sent, hangs on them as a context."""
+    def _attempt(self, call: Call, token: str) -> tuple[Answer | None, InfisicalError | None]:
+        """Send one request, and return its answer and what is wrong.
+
+        Errors are returned, not raised, because an exception of the HTTP library, which may quote what was sent, would
+        be their context.
+        """
         self._sent.remember((*call.secrets, token))
-        session = self._opened()
+        session = self._open()
         failures = wire.failures()
         try:
-            request = self._prepared(session, call, token)
+            request = self._prepare(session, call, token)
         except failures as error:
-            reason = f"the request could not be made ({type(error).__name__})"
-            return self._failed(call, wire.Trouble(WrongUse, reason, "Check url and proxy.", False))
+            return None, self._fail(call, wire.explain_unsent(error))
         try:
             answer = self._exchange(session, request, call)
         except wire.TooLong:
@@ -216,19 +219,19 @@ class Transport:
         except failures as error:
             trouble = wire.explain(error, self.settings.ca_path)
         else:
-            failure = self._error(call, token, answer)
-            if failure is None or isinstance(failure, _ACCEPTED):
+            problem = self._judge(call, token, answer)
+            if problem is None or isinstance(problem, _ACCEPTED):
                 self._uses[token] = self._uses.get(token, 0) + 1
-            return answer if failure is None else _Failure(failure, answer)
-        return self._failed(call, trouble)
+            return answer, problem
+        return None, self._fail(call, trouble)
 
-    def _failed(self, call: Call, trouble: wire.Trouble, status: int | None = None) -> _Failure:
+    def _fail(self, call: Call, trouble: wire.Trouble, status: int | None = None) -> InfisicalError:
         problem = f"Could not {call.what}: {self.settings.url}: {trouble.reason}."
         uncertain = trouble.arrived and not call.repeatable
-        return _Failure(trouble.error(problem, hint=trouble.hint, status=status, uncertain=uncertain))
+        return trouble.error(problem, hint=trouble.hint, status=status, uncertain=uncertain)
 
-    def _prepared(self, session: requests.Session, call: Call, token: str) -> requests.PreparedRequest:
-        # Other encodings would be unpacked by the HTTP library, which has no limit.
+    def _prepare(self, session: requests.Session, call: Call, token: str) -> requests.PreparedRequest:
+        # The HTTP library would unpack other encodings without a limit.
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "keyfleet.infisical"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -237,7 +240,7 @@ class Transport:
         body = None
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-            body = encoded(call.body)
+            body = encode_body(call.body)
         url = self.settings.url + call.path + ("?" + urlencode(call.query) if call.query else "")
         request = wire.library().Request(call.method, url, headers=headers, data=body)
         prepared: requests.PreparedRequest = session.prepare_request(request)
@@ -267,80 +270,64 @@ class Transport:
     def _most(self) -> int:
         return int(self.settings.max_response_size * _MEBIBYTE)
 
-    def _opened(self) -> requests.Session:
+    def _open(self) -> requests.Session:
         if self._session is None:
             settings = self.settings
             if settings.validate_certs:
                 self._trust = wire.find_trust(settings.ca_path)
             else:
-                # Whoever set the option knows; the warning would go to the terminal with every request.
+                # The warning would be printed with every request.
                 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
             self._session = wire.new_session(settings.proxy, self._most, self._trust)
         return self._session
 
-    def _error(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
+    def _judge(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
+        """Return what is wrong with an answer, None for a success."""
         if answer.status == 407:
-            return self._failed(call, wire.PROXY_LOGIN, answer.status).error
+            return self._fail(call, wire.PROXY_LOGIN, answer.status)
         kind = conclude(answer)
         if kind is None:
             return None
-        # Searching for all that was sent takes time, and a conflict, which many creations meet, says it all.
+        # Removing what was sent from the text takes time, and conflicts are frequent and clear without it.
         said = "" if kind is Conflict else self._sent.quote(answer.text())
         if kind is NotJson and answer.data is not None:
             said = "with text that is not valid Unicode"
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
-        # Something between may have spoilt the answer to a request that was done.
+        # A proxy may have changed the answer to a request that took effect.
         uncertain = kind in (ServerFailed, NotJson) and not call.repeatable
         problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
         hint = hint_for(kind, call.operation, answer.text())
         if kind is TokenRejected and not _ENDED.search(answer.text()):
-            hint = self._about_uses(token, is_used_up(answer), hint)
+            hint = self._explain_uses(token, is_used_up(answer), hint)
         return kind(problem, hint=hint, status=answer.status, uncertain=uncertain)
 
-    def _about_uses(self, token: str, used_up: bool, hint: str) -> str:
-        """What to do about a rejected token, with the number of its uses if that may be the reason."""
-        uses = self._uses.get(token, 0)
+    def _explain_uses(self, token: str, used_up: bool, hint: str) -> str:
+        """Return the hint about a rejected token, with the number of its uses if that may be the reason."""
+        # If another process has used this one up, the token before it may have been counted here.
+        uses = self._uses.get(token, 0) or (max(self._uses.values(), default=0) if used_up else 0)
         if not used_up and not uses:
             return hint
-        # Another process may have used this one up; then the one before it was counted here, if any.
-        uses = uses or max(self._uses.values(), default=0)
-        allow = (
-            f"the identity's tokens allow {pluralize(uses, 'use')}" if uses else "the identity's tokens allow few uses"
-        )
-        mend = (
-            "Raise the maximum number of uses of its access tokens (0 is no limit) in Infisical, under the identity's "
-            "universal auth"
+        allowed = f"the identity's tokens allow {pluralize(uses, 'use') if uses else 'few uses'}"
+        raised = (
+            "Raise the maximum number of uses of its access tokens (0 means unlimited) in Infisical, under the "
+            "identity's universal auth"
         )
         if used_up:
-            return f"{allow[0].upper()}{allow[1:]}, and this needs more. {mend}, or set a new token."
-        return f"{hint} If it is neither expired nor revoked, {allow}. {mend}."
+            return f"{allowed[0].upper()}{allowed[1:]}, and this needs more. {raised}, or set a new token."
+        return f"{hint} If it is neither expired nor revoked, {allowed}. {raised}."
 
 
 _ENDED = re.compile("revoked|expired", re.IGNORECASE)
-"""Why a token is rejected, if it is not for its uses."""
+"""Reasons for a rejected token other than the number of its uses."""
 
-_ACCEPTED = (
-    Conflict,
-    SecretMissing,
-    ScopeMissing,
-    Forbidden,
-    RequestInvalid,
-)
-"""Conclusions of answers before which the server has accepted the token."""
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An error, and the answer that it was made of, where there was one."""
-
-    error: InfisicalError
-    answer: Answer | None = None
+_ACCEPTED = (Conflict, SecretMissing, ScopeMissing, Forbidden, RequestInvalid)
+"""Errors that a server returns only after it has accepted the token."""
 
 
 def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str, allow_http: bool) -> None:
-    """Send `document` to a webhook, once. Its URL is a secret, and in no message.
+    """Send `document` to a webhook, once. Its URL is a secret, so no message has it.
 
-    Raises InfisicalError (CONFIGURATION, UNREACHABLE) whose text completes "it could not be told: …".
+    Raises ConfigurationError or Unreachable.
     """
     try:
         parts = urlsplit(url)
@@ -348,18 +335,18 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
     except ValueError:
         parts, plain = None, False
     if parts is None or not parts.hostname or not (parts.scheme == "https" or plain):
-        raise ConfigurationError("notify_webhook_url", "is no URL with https://")
+        raise ConfigurationError("notify_webhook_url", "must be a URL with https://")
     trust = wire.find_trust(ca_path)
     try:
         with wire.new_session(proxy, _WEBHOOK_BYTES, trust) as session:
             status = session.post(
                 url,
-                data=encoded(document),
+                data=encode_body(document),
                 headers={"Content-Type": "application/json", "User-Agent": "keyfleet.infisical"},
                 timeout=_WEBHOOK_SECONDS,
                 allow_redirects=False,
                 verify=trust.verify,
-                stream=True,  # what it says besides is not waited for
+                stream=True,  # the body is not waited for
             ).status_code
         problem = "" if 200 <= status < 300 else f"answered HTTP {status}"
     except wire.failures() as error:
@@ -371,12 +358,12 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
 
 _WEBHOOK_SECONDS = 20.0
 _WEBHOOK_BYTES = 1 << 20
-"""Bytes of its answer, of which only the status is looked at."""
+"""Bytes of its answer; only the status matters."""
 
 
 def _passwords(proxy: str) -> tuple[str, ...]:
-    """The password in a proxy's URL in three forms: as written, percent-decoded, and base64 of `user:password`, which
-    the proxy is sent (RFC 7617)."""
+    """Return the password of a proxy's URL in three forms: as written, percent-decoded, and in the header that the
+    proxy gets (base64 of `user:password`, RFC 7617)."""
     try:
         parts = urlsplit(proxy)
     except ValueError:

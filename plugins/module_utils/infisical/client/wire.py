@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sessions of the HTTP library with limits on a whole answer, the authorities they trust, and what its errors mean."""
+"""Sessions of the HTTP library with limits for a whole answer, trusted authorities, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import requests
 
 _PLAIN = (OSError,)
-"""What http.client raises for a refused tunnel. Errors of the HTTP library are of subclasses."""
+"""The class that http.client raises for a refused tunnel. The HTTP library raises subclasses."""
 
 CHUNK = 1 << 20
 """Bytes read at a time from an answer."""
 
 _GZIP = 31
-"""The window bits that make zlib read the gzip format."""
+"""The window bits for the gzip format in zlib."""
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 """How `openssl rehash` names the certificates of a directory."""
@@ -43,7 +43,7 @@ class CutShort(Exception):
 
 
 class Trouble(NamedTuple):
-    """Why there is no answer, what to do, and whether the request may have arrived all the same."""
+    """The reason why there is no answer, a hint, and whether the request may have arrived."""
 
     error: type[InfisicalError]
     reason: str
@@ -52,14 +52,14 @@ class Trouble(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """What certificates are verified against: the option `verify` of the HTTP library, and a TLS context, or None."""
+    """The trusted authorities: the option `verify` of the HTTP library, and a TLS context or None."""
 
     verify: str | bool
     context: ssl.SSLContext | None = None
 
 
 def library() -> Any:
-    """The HTTP library. Raises MissingLibrary."""
+    """Import the HTTP library. Raises MissingLibrary."""
     try:
         import requests
     except ImportError:
@@ -71,19 +71,19 @@ def library() -> Any:
 
 
 def new_session(proxy: str, most: int, trust: Trust) -> requests.Session:
-    """A session in which no answer has more than `most` bytes nor takes longer in all than its time-out.
+    """Return a session that limits each answer to `most` bytes and to its timeout as a whole.
 
-    An answer that breaks either limit raises TooLong or a time-out of the HTTP library.
+    An answer over a limit raises TooLong, or a timeout of the HTTP library.
     """
 
     class OneHop(library().Session):  # type: ignore[misc]
-        """Follows no redirect; the library would read and unpack the body of one even if told not to follow it."""
+        """Follows no redirect. Otherwise the library reads and unpacks its body even with `allow_redirects=False`."""
 
         def get_redirect_target(self, resp: Any) -> None:
             return None
 
     session: requests.Session = OneHop()
-    # Otherwise .netrc replaces the token, and http_proxy and REQUESTS_CA_BUNDLE of whoever runs us decide.
+    # Otherwise .netrc replaces the token, and http_proxy and REQUESTS_CA_BUNDLE of the environment apply.
     session.trust_env = False
     if proxy:
         session.proxies = {"http": proxy, "https": proxy}
@@ -94,13 +94,13 @@ def new_session(proxy: str, most: int, trust: Trust) -> requests.Session:
 
 
 def _limited_adapter(most: int, context: ssl.SSLContext | None) -> Any:
-    """An adapter whose connections read every answer through `_Limited`, whatever the version of the library."""
+    """Return an adapter whose connections read each answer through `_Limited`, in all versions of the library."""
     from http.client import HTTPResponse
 
     class Response(HTTPResponse):
         def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
             super().__init__(sock, *arguments, **options)
-            # Headers are not counted apart: Python's own limits keep them below the extra chunk.
+            # The extra chunk is for the headers, which Python limits itself.
             self.fp = BufferedReader(_Limited(self.fp.detach(), sock, most + CHUNK))
 
     def limited(pool: Any) -> Any:
@@ -125,7 +125,7 @@ def _limited_adapter(most: int, context: ssl.SSLContext | None) -> Any:
 
 
 class _Limited(RawIOBase):
-    """The bytes of one answer: `most` of them, all within the time-out that the socket has for one read."""
+    """The bytes of one answer: at most `most`, and all within the timeout that the socket has for one read."""
 
     def __init__(self, raw: Any, sock: socket.socket, most: int) -> None:
         self._raw = raw
@@ -157,12 +157,12 @@ class _Limited(RawIOBase):
 
 
 def read_body(response: requests.Response, most: int) -> bytes:
-    """The body of an answer, unpacked if it is gzip, which is all that is asked for.
+    """Return the body of an answer, unpacked if it is gzip, the only encoding that we accept.
 
-    Raises TooLong for more than `most` bytes, CutShort for an incomplete one, and whatever the library raises. The
-    library's own unpacking is not used, because it makes a gigabyte of a megabyte before anybody can count.
+    Raises TooLong for more than `most` bytes, CutShort for an incomplete body, and the errors of the library. The
+    library would unpack a megabyte to a gigabyte before it can be counted.
     """
-    packed = response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
+    packed = response.headers.get("Content-Encoding", "").strip().lower() == "gzip"
     inflater = zlib.decompressobj(_GZIP) if packed else None
     parts: list[bytes] = []
     received = size = 0
@@ -172,7 +172,7 @@ def read_body(response: requests.Response, most: int) -> bytes:
         size += len(parts[-1])
         if size > most:
             raise TooLong
-    # A 304 may announce the length of what it does not send (RFC 9110, 8.6). Older libraries do not compare.
+    # A 304 may have the length of a body that it does not send (RFC 9110, 8.6). Old libraries do not compare.
     announced = response.headers.get("Content-Length", "") if response.status_code != 304 else ""
     if announced.isdecimal() and received < int(announced):
         raise CutShort
@@ -185,16 +185,22 @@ def read_body(response: requests.Response, most: int) -> bytes:
 
 
 def find_trust(ca_path: str) -> Trust:
-    """The authorities in a file or directory, or those of the HTTP library if `ca_path` is empty.
+    """Return the authorities in a file or directory, or the HTTP library's own if `ca_path` is empty.
 
-    A directory counts as it is if `openssl rehash` has prepared it, which is fast for hundreds of authorities; else
-    every file in it that holds certificates does. Raises ConfigurationError.
+    OpenSSL looks up authorities in a directory that `openssl rehash` has prepared; in another directory, each file with
+    certificates is loaded. Raises ConfigurationError.
     """
     if not ca_path:
         return Trust(True)
     path = os.path.expanduser(os.path.expandvars(ca_path))
     if not os.path.exists(path):
-        raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.{_absolute(path)}")
+        hint = None
+        if not os.path.isabs(path):
+            hint = (
+                "A relative path is looked for in the directory in which the process runs, here "
+                f"{os.getcwd()}. Set an absolute path, in a playbook for instance {{{{ playbook_dir }}}}/ca.pem."
+            )
+        raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.", hint=hint)
     if not os.path.isdir(path):
         _check_file(path)
         return Trust(path)
@@ -205,31 +211,22 @@ def find_trust(ca_path: str) -> Trust:
     if any(map(_HASHED.fullmatch, names)):
         return Trust(path)
     context: ssl.SSLContext = library().packages.urllib3.util.ssl_.create_urllib3_context()
-    if not [name for name in names if _holds_certificate(context, os.path.join(path, name))]:
+    if not [name for name in names if _load_certificates(context, os.path.join(path, name))]:
         raise ConfigurationError(
             "ca_path",
-            f"no file in '{path}' holds a certificate in PEM form (-----BEGIN CERTIFICATE-----) that can be read. Put "
-            "the certificate authority there, or name its file.",
+            f"no file in '{path}' holds a certificate in PEM form (-----BEGIN CERTIFICATE-----) that can be read.",
+            hint="Put the certificate authority there, or set ca_path to its file.",
         )
     return Trust(path, context)
 
 
-def _absolute(path: str) -> str:
-    if os.path.isabs(path):
-        return ""
-    return (
-        f" A relative path is looked for in the directory in which the process runs, here {os.getcwd()}. Set an "
-        "absolute path, in a playbook for instance {{ playbook_dir }}/ca.pem."
-    )
-
-
-def _holds_certificate(context: ssl.SSLContext, file: str) -> bool:
-    """Whether a file holds certificates, which the context trusts from then on."""
+def _load_certificates(context: ssl.SSLContext, file: str) -> bool:
+    """Load the certificates of a file into the context, and return whether there were any."""
     try:
         if os.path.isfile(file):
             context.load_verify_locations(cafile=file)
             return True
-    except OSError:  # of which SSLError is one: a text about certificates, or somebody's private key
+    except OSError:  # also SSLError: a text about certificates, or a private key
         pass
     return False
 
@@ -240,14 +237,14 @@ def _check_file(file: str) -> None:
     except ssl.SSLError:
         raise ConfigurationError(
             "ca_path",
-            f"'{file}' holds no certificate, or a damaged one. It must have the certificate authority in PEM form "
-            "(-----BEGIN CERTIFICATE-----).",
+            f"'{file}' holds no certificate, or a damaged one.",
+            hint="Put the certificate authority into it in PEM form (-----BEGIN CERTIFICATE-----).",
         ) from None
     except OSError as error:
         raise ConfigurationError("ca_path", f"'{file}' cannot be read: {error.strerror}.") from None
 
 
-# What errors mean
+# Errors
 
 
 PROXY_LOGIN = Trouble(
@@ -264,14 +261,14 @@ _NO_WAY = {
     errno.ENETDOWN: "the network is down",
     errno.EADDRNOTAVAIL: "this host has no address for the connection",
 }
-# OpenSSL's numbers, X509_V_ERR_*: the texts beside them differ between its versions.
+# Numbers of OpenSSL, X509_V_ERR_*, because their texts differ between versions.
 _NOT_VALID_NOW = (9, 10)
 _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
 _OTHER_NAME = (62, 64)
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What a request or the reading of its answer may raise."""
+    """Return the exceptions of a request and of reading its answer."""
     from http.client import HTTPException
 
     urllib3 = library().packages.urllib3.exceptions.HTTPError
@@ -280,9 +277,9 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def explain(error: Exception, ca_path: str = "") -> Trouble:
-    """What an error of `failures` means, by classes and numbers, because texts depend on libraries and languages.
+    """Return what an error of `failures` means, by classes and numbers, because texts depend on library and language.
 
-    Whatever does not prove that nothing was sent may have arrived.
+    A request may have arrived unless the error proves that nothing was sent.
     """
     causes = list(_causes(error))
     requests, urllib3 = library().exceptions, library().packages.urllib3
@@ -293,7 +290,7 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
 
     unverified = cause(ssl.SSLCertVerificationError, mismatch)
     if unverified is not None:
-        return _unverified(unverified, ca_path)
+        return _explain_certificate(unverified, ca_path)
     if cause(ssl.SSLError, requests.SSLError) and not cause(ssl.SSLEOFError, ssl.SSLZeroReturnError):
         hint = "Check the scheme and the port of url."
         return Trouble(CertificateInvalid, "the TLS connection failed", hint, True)
@@ -301,7 +298,7 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
         # http.client has the status of a refused tunnel in its text only.
         if any(re.search(r"\b407\b", str(one)) for one in causes if type(one) in _PLAIN):
             return PROXY_LOGIN
-        # The HTTP library calls whatever breaks behind a proxy so, also after the request was sent.
+        # The HTTP library raises this also after the request was sent.
         unsent = cause(urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) or any(
             isinstance(one, OSError) and type(one) in _PLAIN and one.errno is None
             for one in causes  # a refused tunnel
@@ -313,10 +310,9 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
             not unsent,
         )
     if cause(requests.InvalidURL, requests.InvalidSchema, requests.MissingSchema):
-        reason = f"the request could not be made ({type(error).__name__})"
-        return Trouble(WrongUse, reason, "Check url and proxy.", False)
+        return explain_unsent(error)
     if cause(urllib3.exceptions.NewConnectionError):
-        return Trouble(Unreachable, _no_connection(causes), _REACH, False)
+        return Trouble(Unreachable, _explain_connection(causes), _REACH, False)
     if cause(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
         return Trouble(Unreachable, "no connection within the timeout", _REACH, False)
     if cause(requests.Timeout, urllib3.exceptions.TimeoutError, socket.timeout):
@@ -327,8 +323,13 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
     return Trouble(Unreachable, reason, _REACH, True)
 
 
+def explain_unsent(error: Exception) -> Trouble:
+    """Return what an error means before the request was sent."""
+    return Trouble(WrongUse, f"the request could not be made ({type(error).__name__})", "Check url and proxy.", False)
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all that it was made of: libraries keep that in several places."""
+    """Yield an exception and its causes, which libraries keep in several places."""
     seen: set[int] = set()
     left: list[Any] = [error]
     while left:
@@ -339,7 +340,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             left += [getattr(one, "reason", None), *one.args, one.__cause__, one.__context__]
 
 
-def _no_connection(causes: list[BaseException]) -> str:
+def _explain_connection(causes: list[BaseException]) -> str:
     for one in causes:
         if isinstance(one, socket.gaierror):
             unknown = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")}
@@ -349,8 +350,8 @@ def _no_connection(causes: list[BaseException]) -> str:
     return "no connection could be made"
 
 
-def _unverified(error: BaseException, ca_path: str) -> Trouble:
-    # Older libraries compare the name themselves, and give no number.
+def _explain_certificate(error: BaseException, ca_path: str) -> Trouble:
+    # Old libraries compare the name themselves, and their error has no number.
     number = getattr(error, "verify_code", _OTHER_NAME[0])
     if number in _OTHER_NAME:
         reason, hint = "it is for another host name", "Check the host name in url."
@@ -362,7 +363,7 @@ def _unverified(error: BaseException, ca_path: str) -> Trouble:
         if ca_path:
             hint = f"Add the certificate authority that signed it to '{ca_path}' (ca_path)."
             if os.path.isdir(ca_path):
-                hint += f" If it is there already, run: openssl rehash {ca_path}"
+                hint += f" If it already contains it, run: openssl rehash {ca_path}"
     else:
         reason = f"OpenSSL's reason is number {number}"
         hint = "Check the certificate of the server, and ca_path."

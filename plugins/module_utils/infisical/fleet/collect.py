@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..client.api import Api, Project
-from ..client.remote import Remote
+from ..client.api import Api
+from ..client.listing import Store
+from ..client.parsing import Project
 from ..core.errors import (
     Forbidden,
     InfisicalError,
@@ -161,7 +162,7 @@ class _Lister:
     def _list_environment(self, root: Location, folders: Sequence[Location]) -> None:
         """List an environment, or only these folders if the identity has no access to its root."""
         try:
-            listing = Remote(self.api, root).listing(recursive=True, view_values=False)
+            listing = Store(self.api, root).listing(recursive=True, view_values=False)
             self.listed.append((root, _without_values(root, listing.secrets)))
         except InfisicalError as error:
             self._tolerate(error)

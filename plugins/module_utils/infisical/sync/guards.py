@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..client.api import Api, Listing
-from ..client.remote import needs_batch
+from ..client.api import Api, needs_batch
+from ..client.parsing import Listing
 from ..core.errors import Forbidden, GuardStopped, ScopeMissing, SecretMissing
 from ..core.model import Location, Secret
 from ..core.plan import guard_empty, named

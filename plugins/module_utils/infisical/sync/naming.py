@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ..client.api import Listing, Project
-from ..client.remote import listed
+from ..client.listing import merge_each_folder
+from ..client.parsing import Listing, Project
 from ..core.errors import Ambiguous, ConfigurationError
 from ..core.model import Location, Secret, normalize_name
 
@@ -103,7 +103,7 @@ def name_secrets(naming: Naming, read: Sequence[tuple[Project, Listing]]) -> tup
     for project, listing in read:
         names: dict[str, list[Secret]] = {}
         for secrets in group(listing):
-            newest = listed(Listing(secrets))
+            newest = merge_each_folder(Listing(secrets))
             warnings += [text for text in newest.warnings if text not in warnings]
             tier: dict[str, list[Secret]] = {}
             for secret in newest.secrets:

@@ -15,9 +15,10 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable
 
-from ..client.api import Api, Listing, Project
+from ..client.api import Api
+from ..client.listing import Store
+from ..client.parsing import Listing, Project
 from ..client.preflight import visible_projects
-from ..client.remote import Remote
 from ..core import files
 from ..core.answers import Operation, Validator, hint_for
 from ..core.errors import (
@@ -213,11 +214,11 @@ class _Cycle:
         self.log(f"Reading {location}")
         try:
             self._check_slug(project)
-            listing = Remote(self.api, location).listing(
+            listing = Store(self.api, location).list_changes(
+                known or Validator(),
                 recursive=self.job.recursive,
                 include_imports=self.job.include_imports,
                 expand_references=self.job.expand_references,
-                known=known,
             )
             if listing is not None:
                 _refuse_hidden(listing, location)

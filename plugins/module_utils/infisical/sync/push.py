@@ -11,8 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Callable
 
-from ..client.api import Api, Listing
-from ..client.remote import UNREADABLE, Applied, Remote, Report, merged
+from ..client.api import Api
+from ..client.apply import Applied
+from ..client.listing import merge
+from ..client.missing import find_problem
+from ..client.parsing import Listing
+from ..client.remote import UNREADABLE, Remote, WriteResult
 from ..core import dotenv, files
 from ..core.errors import (
     Ambiguous,
@@ -171,7 +175,7 @@ def _list(remote: Remote) -> Listing | None:
     request counts if the identity's tokens allow few uses.
     """
     try:
-        return remote.stored(explain=False)
+        return remote.stored()
     except ScopeMissing as error:
         if not remote.create_path:
             raise remote.problem() or error from None
@@ -187,8 +191,8 @@ def _write(
     log: Callable[[str], None],
 ) -> tuple[Plan, Applied, list[str]]:
     """Write the difference between a listing and the desired secrets; return the plan, its result and warnings."""
-    scope, state = remote.scope, remote.state
-    stored = merged(listing or Listing(()))
+    scope, state = remote.location, remote.state
+    stored = merge(listing or Listing(()))
     current, warnings = _recall(stored.secrets, desired, state), list(stored.warnings)
     if state is None and any(stored.secrets[key].hidden for key in desired if key in stored.secrets):
         warnings.append(UNREADABLE)
@@ -213,8 +217,8 @@ def _write(
 
 def _check_location(remote: Remote) -> None:
     """Raise the error about a missing project, environment or folder, because no write will report it."""
-    path = "/" if remote.create_path else remote.scope.secret_path
-    problem = Remote(remote.api, replace(remote.scope, secret_path=path)).problem()
+    path = "/" if remote.create_path else remote.location.secret_path
+    problem = find_problem(remote.api, replace(remote.location, secret_path=path))
     if problem is not None:
         raise problem
 
@@ -245,7 +249,7 @@ def _set_versions(plan: Plan, versions: Mapping[str, int]) -> Plan:
 
 def _write_unseen(remote: Remote, desired: Mapping[str, Secret], check: bool) -> tuple[Plan, Applied, list[str]]:
     """Write one by one, for an identity that may write but not even see names; return the same as `_write`."""
-    reports: dict[str, Report] = {}
+    reports: dict[str, WriteResult] = {}
     failed: dict[str, InfisicalError] = {}
     fatal: InfisicalError | None = None
     for key, secret in sorted(desired.items()):

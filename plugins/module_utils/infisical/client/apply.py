@@ -1,0 +1,441 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one way to write secrets: cut a plan into requests, send them, and handle other writers and lost answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Callable, NamedTuple
+
+from ..core.answers import BODY_LIMIT
+from ..core.errors import (
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    InfisicalError,
+    RequestInvalid,
+    RouteMissing,
+    ScopeMissing,
+    SecretMissing,
+    TooLarge,
+)
+from ..core.model import LONGEST_NAME_IN_PATH, Location, Secret, same_value, trim
+from ..core.plan import Action, Change, build, differs, guard_rotated
+from ..vault.state import StateFile
+from .api import Api, count_batch_bytes, needs_batch
+from .folders import create_folder
+from .listing import Store, merge
+from .missing import explain
+from .parsing import Written
+
+_METHODS: dict[Action, str] = {"create": "POST", "update": "PATCH", "delete": "DELETE"}
+_MOST: dict[Action, int] = {"create": 1000, "update": 1000, "delete": 500}
+"""Secrets in one batch. Real servers need a second for 500 deletions, and their timeouts are not known."""
+_ROOM = BODY_LIMIT - 16 * 1024
+"""Bytes for the secrets in the body of a batch; the rest is for the location."""
+
+_OWN_FAULT = (RequestInvalid, TooLarge, Conflict, SecretMissing)
+"""Errors about one secret, after which the others can still be written."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The result of a plan, by name: each change is in one of `written`, `pending`, `failed` and `left`.
+
+    `written` are done, by us or meanwhile by another writer. `versions` are those that the server returned, without
+    deleted secrets. `pending` wait for the `approvals` (ids). `failed` ({name: message}) were refused one by one.
+    `left` are not known to be written, because `error` ended the run; if nothing ended it, `error` is the first of the
+    failures, or None.
+    """
+
+    written: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
+    error: InfisicalError | None = None
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+class Done(NamedTuple):
+    """A change that is done; `action` is None if another writer had done it, or if nothing had to be done.
+
+    `stored` is the secret in the server's answer, of the write if it was `sent`, else of the look before it.
+    """
+
+    change: Change
+    action: Action | None
+    stored: Secret | None = None
+    approval_id: str = ""
+    sent: bool = True
+
+
+def plan_one(
+    before: Secret | None, wanted: Secret | None, *, keep_value: bool = False, state: StateFile | None = None
+) -> Change | None:
+    """Return the change from `before` to `wanted` (None: absent), or None if nothing has to be done.
+
+    With `keep_value`, a stored value stays. A hidden value counts as `wanted` if the state file proves it.
+    """
+    if wanted is None:
+        return None if before is None else Change("delete", before.key, before)
+    if before is None:
+        return Change("create", wanted.key, after=wanted)
+    if keep_value:
+        wanted = wanted._replace(value=None)
+    if before.hidden and state is not None and state.holds(wanted.key, wanted.value, before.version):
+        before = before._replace(value=wanted.value, hidden=False)
+    if before.rotated and not differs(before, Secret(wanted.key, wanted.value)):
+        wanted = wanted._replace(value=None)  # Infisical may rotate it before we write
+    return next(iter(build({wanted.key: before}, {wanted.key: wanted}).changes), None)
+
+
+def expect(location: Location, before: Secret | None, target: Secret) -> Secret:
+    """Return the secret as it is stored after the write: what is None in `target` stays as it is in `before`."""
+    base = before or Secret(target.key)
+    return target._replace(
+        environment=location.environment,
+        secret_path=location.secret_path,
+        version=base.version + 1,
+        id=base.id,
+        comment=base.comment if target.comment is None else trim(target.comment),
+        tags=base.tags if target.tags is None else tuple(sorted(target.tags)),
+        metadata=base.metadata if target.metadata is None else target.metadata,
+        encrypted_metadata=_keep_encrypted(target, before),
+        created_at=base.created_at,
+    )
+
+
+def find_tag_ids(api: Api, project_id: str, slugs: Sequence[str] | None) -> list[str] | None:
+    """Return the ids of tags, None for None. Raises ConfigurationError if the project does not have one."""
+    if not slugs:
+        return None if slugs is None else []
+    ids = api.tags(project_id)
+    missing = sorted(set(slugs) - set(ids))
+    if missing:
+        raise ConfigurationError(
+            "tags",
+            f"the project has no tag {', '.join(missing)}. Its tags are: {', '.join(sorted(ids)) or 'none'}.",
+            hint="Create the tag in the project's settings first.",
+        )
+    return [ids[slug] for slug in sorted(set(slugs))]
+
+
+class Application:
+    """Sends changes: `run` once.
+
+    A batch is stored as a whole or not at all. If another writer was quicker, or if an answer is lost, the stored
+    secrets are looked at, and the changes that are still to make are sent once more. In a batch that is refused, the
+    bad secrets are found by halving it. With `keep_value`, a stored value stays. An identity that `can_look` is false
+    for may not even see names.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep_value: bool = False,
+        can_look: bool = True,
+        log: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.api = store.api
+        self.location = store.location
+        self.state = store.state
+        self.keep_value = keep_value
+        self.can_look = can_look
+        self.log = log
+        self.done: dict[str, Done] = {}
+        self.failed: dict[str, InfisicalError] = {}
+        self._todo: dict[str, Change] = {}
+        self._wanted: dict[str, Secret | None] = {}
+        self._unsaved: list[Done] = []
+        self._made_folder = False
+
+    def run(self, changes: Iterable[Change], *, wanted: Secret | None = None, make_path: bool = False) -> Applied:
+        """Send everything that can be sent. `wanted` is the desired state of a single change, if it holds more."""
+        self._todo = {change.key: change for change in changes}
+        self._wanted = {key: wanted or change.after for key, change in self._todo.items()}
+        error: InfisicalError | None = None
+        try:
+            if make_path:
+                self._make_folder()
+            # Deletions last: a run that ends early leaves too much rather than too little.
+            for action in _METHODS:
+                if action == "delete" and self.failed:  # a failed one may be the successor of a secret to delete
+                    break
+                for chunk in self._cut(action, self._todo.values()):
+                    try:
+                        self._send(chunk, look=True)
+                    finally:
+                        self._save()
+        except InfisicalError as fatal:
+            error = fatal
+        if error is not None:
+            error = self._explain(error)
+        stored = {name: done.stored for name, done in self.done.items() if done.change.after is not None}
+        return Applied(
+            tuple(sorted(name for name, done in self.done.items() if not done.approval_id)),
+            tuple(sorted(name for name, done in self.done.items() if done.approval_id)),
+            tuple(dict.fromkeys(done.approval_id for done in self.done.values() if done.approval_id)),
+            {name: str(refused) for name, refused in sorted(self.failed.items())},
+            tuple(sorted(set(self._todo) - set(self.done) - set(self.failed))),
+            error or next(iter(self.failed.values()), None),
+            {name: secret.version for name, secret in stored.items() if secret is not None and secret.version},
+        )
+
+    def _explain(self, error: InfisicalError) -> InfisicalError:
+        try:
+            return explain(self.api, self.location, error)
+        except InfisicalError:
+            return error
+
+    def _cut(self, action: Action, changes: Iterable[Change]) -> Iterator[list[Change]]:
+        """Cut the changes that are an `action` into batches."""
+        chunk: list[Change] = []
+        used = 0
+        for change in [change for change in changes if change.action == action]:
+            tagged = change.after is not None and change.after.tags is not None  # a batch has one set of tags for all
+            size = _ROOM if tagged else count_batch_bytes(_complete(change))
+            if chunk and (len(chunk) == _MOST[action] or used + size > _ROOM):
+                yield chunk
+                chunk, used = [], 0
+            chunk.append(change)
+            used += size
+        if chunk:
+            yield chunk
+
+    def _send(self, chunk: list[Change], *, look: bool) -> None:
+        if len(chunk) == 1 or self.api.has_batches is False:
+            self._send_each(chunk, look=look)
+            return
+        try:
+            self._request(chunk)
+        except (Conflict, SecretMissing):
+            left = self._find_left(chunk, lost=False) if look else None
+        except RouteMissing:
+            self._send_each(chunk, look=look)
+            return
+        except TooLarge:
+            self._halve(chunk, look=look)
+            return
+        except RequestInvalid:
+            self._find_bad(chunk, look=look)
+            return
+        except InfisicalError as error:
+            if not (error.uncertain and look):
+                raise
+            self.api.transport.pause(error)
+            left = self._find_left(chunk, lost=True)
+        else:
+            self._report_progress()
+            return
+        if left is None:
+            self._send_each(chunk, look=False)
+            return
+        self._report_progress()
+        for action in _METHODS:
+            group = [change for change in left if change.action == action]
+            if group:
+                self._send(group, look=False)
+
+    def _halve(self, chunk: list[Change], *, look: bool) -> None:
+        middle = (len(chunk) + 1) // 2
+        for half in (chunk[:middle], chunk[middle:]):
+            if half:
+                self._send(half, look=look)
+
+    def _find_bad(self, chunk: list[Change], *, look: bool) -> None:
+        """Write the good secrets of a batch that was refused.
+
+        A server without batch routes may take `batch` for a secret's name and refuse it too. A batch of one secret
+        shows which it is: of the first or, because that may be the bad one, of the last.
+        """
+        for probe in (chunk[0], chunk[-1]):
+            if self.api.has_batches is None:
+                try:
+                    self._request([probe], probe=True)
+                except (*_OWN_FAULT, RouteMissing):
+                    continue
+                self._report_progress()
+                chunk = [change for change in chunk if change is not probe]
+        if self.api.has_batches:
+            self._halve(chunk, look=look)
+            return
+        self._send_each(chunk, look=look)
+        if not any(change.key in self.failed for change in chunk):
+            self.api.has_batches = False
+
+    def _send_each(self, chunk: list[Change], *, look: bool) -> None:
+        for change in chunk:
+            try:
+                self._send_one(change, look=look)
+            except _OWN_FAULT as error:
+                self.failed[change.key] = error
+            except RouteMissing as error:
+                if not needs_batch(change.key):
+                    raise
+                self.failed[change.key] = error
+            self._report_progress()
+
+    def _send_one(self, change: Change, *, look: bool) -> None:
+        """Send one change. If another writer was quicker, or if the answer is lost, look and send what is left."""
+        lost = False
+        try:
+            self._request([change])
+            return
+        except SecretMissing as error:
+            if change.action == "create":
+                raise
+            if change.action == "delete":  # it was deleted: by us if an earlier answer was lost
+                self._note(Done(change, "delete" if error.after_loss else None, sent=False))
+                return
+        except Conflict:
+            if change.action != "create":
+                raise
+        except InfisicalError as error:
+            if not (error.uncertain and look):
+                raise
+            self.api.transport.pause(error)
+            lost = True
+        left = self._find_left([change], lost=lost) if look else None
+        if left == []:
+            return
+        if left and (lost or left[0].action != "create" or change.action != "create"):
+            self._send_one(left[0], look=False)
+        elif lost:
+            self._send_one(change, look=False)
+        else:
+            self._write_over(change)
+
+    def _write_over(self, change: Change) -> None:
+        """Update a secret that cannot be created, and create one that cannot be updated, without having seen it."""
+        wanted = self._wanted[change.key]
+        if wanted is None or change.action != "create":
+            self._request([Change("create", change.key, after=wanted)])
+            return
+        recalled = not self.can_look and self.state is not None and self.state.holds(change.key, wanted.value)
+        if self.keep_value or recalled:
+            self._note(Done(change, None, sent=False))
+        else:
+            self._request([Change("update", change.key, after=wanted)])
+
+    def _find_left(self, chunk: list[Change], *, lost: bool) -> list[Change] | None:
+        """Look at what is stored now, note the changes that are done, and return those that are still to make.
+
+        None if the identity may not look. `lost` says that our write may have done it.
+        """
+        if not self.can_look:
+            return None
+        try:
+            now = self._look(chunk)
+        except Forbidden:
+            self.can_look = False
+            return None
+        left = []
+        for change in chunk:
+            wanted, stored = self._wanted[change.key], now.get(change.key)
+            more = plan_one(stored, wanted, keep_value=self.keep_value, state=self.state)
+            if more is not None:
+                left.append(more)
+            else:
+                ours = lost and wanted is not None and _has_value(stored, wanted)
+                self._note(Done(change, "create" if ours else None, stored, sent=False))
+        guard_rotated(left, overwrite_rotated=self.store.overwrite_rotated)
+        return left
+
+    def _look(self, chunk: list[Change]) -> dict[str, Secret]:
+        if len(chunk) > 1:
+            return merge(self.store.stored()).secrets
+        found = self.store.read_stored(self._wanted[chunk[0].key] or Secret(chunk[0].key))
+        return {} if found is None else {found.key: found}
+
+    def _request(self, chunk: list[Change], *, probe: bool = False) -> None:
+        """Send changes with the same action in one request, and note them. A missing folder is created, once."""
+        secrets = [_complete(change) for change in chunk]
+        tag_ids = find_tag_ids(self.api, self.location.project_id, secrets[0].tags)
+        action = chunk[0].action
+        batch = probe or len(chunk) > 1
+        try:
+            written = self._write(action, secrets, tag_ids, batch=batch)
+        except ScopeMissing:
+            if action != "create" or not self.store.create_path or self._made_folder:
+                raise
+            self._make_folder()
+            written = self._write(action, secrets, tag_ids, batch=batch)
+        stored = {secret.key: secret for secret in written.secrets}
+        for change in chunk:
+            self._note(Done(change, action, stored.get(change.key), written.approval_id))
+
+    def _write(self, action: Action, secrets: list[Secret], tag_ids: list[str] | None, *, batch: bool) -> Written:
+        key = secrets[0].key
+        if batch:
+            return self.api.batch(_METHODS[action], self.location, secrets, tag_ids)
+        if needs_batch(key):
+            try:
+                return self.api.batch(_METHODS[action], self.location, secrets, tag_ids)
+            except (RouteMissing, RequestInvalid) as error:
+                refused = error
+            raise refused.reworded(
+                f"name: {refused.problem} A name of more than {LONGEST_NAME_IN_PATH} characters, and the names "
+                "'batch', '.' and '..', need the server's batch routes.",
+                "If the server does not have them, use another name.",
+            )
+        if action == "delete":
+            return self.api.delete_secret(self.location, key)
+        send = self.api.create_secret if action == "create" else self.api.update_secret
+        return send(self.location, secrets[0], tag_ids)
+
+    def _make_folder(self) -> None:
+        # The server's answer to the write shows whether the environment exists.
+        self._made_folder = True
+        create_folder(self.api, self.location)
+
+    def _note(self, done: Done) -> None:
+        self.done[done.change.key] = done
+        self._unsaved.append(done)
+
+    def _save(self) -> None:
+        """Write the changes that are done to the state file."""
+        unsaved, self._unsaved = [done for done in self._unsaved if not done.approval_id], []
+        if self.state is None:
+            return
+        written: dict[str, tuple[str, int]] = {}
+        for change, _action, stored, _approval, sent in unsaved:
+            after = change.after
+            if after is not None and after.value is not None and (sent or _has_value(stored, after)):
+                written[change.key] = after.value, stored.version if stored is not None else 0
+        self.state.record_many(written)
+        self.state.forget_many(done.change.key for done in unsaved if done.change.after is None)
+
+    def _report_progress(self) -> None:
+        if self.log is not None:
+            self.log(len(self.done) + len(self.failed), len(self._todo))
+
+
+def _has_value(stored: Secret | None, wanted: Secret) -> bool:
+    """Whether this value is known to be stored."""
+    return stored is not None and stored.value is not None and same_value(stored.value, wanted.value or "")
+
+
+def _complete(change: Change) -> Secret:
+    """Return what is sent for a change: encrypted metadata stay encrypted."""
+    secret, before = change.after, change.before
+    if secret is None:
+        return Secret(change.key)
+    if secret.metadata is not None:
+        secret = secret._replace(encrypted_metadata=_keep_encrypted(secret, before))
+    if secret.value is None and before is not None and before.metadata is None:
+        # Servers without metadata need the value in each update. To others, no value that was read is written back.
+        return secret._replace(value=before.value)
+    return secret
+
+
+def _keep_encrypted(target: Secret, before: Secret | None) -> tuple[str, ...]:
+    """Return the keys of the metadata that are encrypted after `target` is written over `before`."""
+    stored = () if before is None else before.encrypted_metadata
+    if target.metadata is None:
+        return stored
+    return tuple(sorted({key for key, _value in target.metadata} & {*target.encrypted_metadata, *stored}))
