@@ -104,7 +104,6 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     NotGiven,
-    Secret,
     check_name,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import key_source
@@ -126,14 +125,14 @@ class LookupModule(InfisicalLookup):
             raise NotGiven("vault_path", "an absolute path on the controller")
         state_file = os.path.expanduser(self.get_option("state_file") or "")
         vault, _state = open_vault(path, key_source(**given), state_file, warn=self.warn)
-        contents = vault.read()
+        values = vault.read().values()
         if not names:
-            return [{name: secret.value for name, secret in sorted(contents.secrets.items())}]
-        return [value for name in names for value in self._value_or_missing(contents.get(name), name, path)]
+            return [dict(sorted(values.items()))]
+        return [value for name in names for value in self._value_or_missing(values.get(name), name, path)]
 
-    def _value_or_missing(self, secret: Secret | None, name: str, path: str) -> list[Any]:
-        if secret is not None:
-            return [secret.value]
+    def _value_or_missing(self, value: str | None, name: str, path: str) -> list[Any]:
+        if value is not None:
+            return [value]
         return self.missing(
             f"There is no entry '{name}' in the vault {path}.",
             "Check the name (names are case-sensitive), or set on_missing or default.",

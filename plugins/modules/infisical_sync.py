@@ -451,7 +451,7 @@ def push_secrets(module: InfisicalModule) -> dict[str, Any]:
         if not isinstance(source, dict):
             raise ConfigurationError("secrets", f"must be a mapping of names to strings, not {type(source).__name__}.")
     else:
-        source = {name: secret.value or "" for name, secret in vault.read().secrets.items()} if vault else {}
+        source = vault.read().values() if vault else {}
     outcome = push(
         module.api(),
         scope,

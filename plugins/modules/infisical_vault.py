@@ -183,7 +183,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     check_value,
     same_value,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import Change, Plan
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.store import Vault
@@ -204,21 +203,23 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     value = check_value(options["value"]) if options["state"] == "present" else None
     vault, state, key_created = open_local(module, options["state_file"], create_key=value is not None)
     with after_key(module, key_created):
-        before = vault.read().get(name) if vault.exists() else None  # fails with a wrong key before anything is sent
-        if not module.check_mode and (value is not None or before is not None):
-            with vault.writing(create=value is not None):
-                state.check()  # fails if it cannot be written, before anything is sent
-        report = push_secret(module, name, value) if options["push"] else WriteResult(None)
-        if options["push"] and value is not None:
-            value = choose_stored(value, report, before)
+        before, report = None, WriteResult(None)
+        if options["push"]:
+            before = check_vault(vault, state, name, create=value is not None, check=module.check_mode)
+            report = push_secret(module, name, value)
+            if value is not None:
+                value = choose_stored(value, report, before)
         for warning in report.warnings:
             module.warn(warning)
         try:
             # A change that waits for an approval is not stored yet, so the next pull would remove it from the vault.
-            change = None if report.approval_id else write_entry(vault, state, name, value, module.check_mode)
+            if report.approval_id:
+                edit = local.Edit(None, before, before)
+            else:
+                edit = write_entry(vault, state, name, value, module.check_mode)
         except InfisicalError as error:
             raise error if module.check_mode else as_partial_failure(report, name, error) from None
-    after = before if change is None else change.after
+    change, before, after = edit
     return {
         "changed": change is not None or report.action is not None or key_created,
         "action": None if change is None else change.action,
@@ -230,6 +231,17 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "msg": summary(f"Entry {name}", None if change is None else change.action, check=module.check_mode),
         "diff": {"before": describe_state(before, name), "after": describe_state(after, name)},
     }
+
+
+def check_vault(vault: Vault, state: StateFile, name: str, *, create: bool, check: bool) -> Secret | None:
+    """Return the entry before anything is pushed. Raises InfisicalError if the vault could not be written later."""
+    if not create and not vault.exists():
+        return None
+    if check:
+        return vault.read().get(name) if vault.exists() else None
+    with vault.writing(create=create) as draft:
+        state.check()
+        return draft.contents.get(name)
 
 
 def push_secret(module: InfisicalModule, name: str, value: str | None) -> WriteResult:
@@ -263,13 +275,11 @@ def as_partial_failure(report: WriteResult, name: str, error: InfisicalError) ->
     return partial
 
 
-def write_entry(vault: Vault, state: StateFile, name: str, value: str | None, check: bool) -> Change | None:
-    """Write or remove the entry; return the change. In a missing vault, the entry is absent."""
+def write_entry(vault: Vault, state: StateFile, name: str, value: str | None, check: bool) -> local.Edit:
+    """Bring the entry of the vault to its desired state. If the vault does not exist, the entry is absent."""
     if value is not None:
-        plan = local.put(vault, state, name, value, check=check)
-    else:
-        plan = local.remove(vault, state, name, check=check) if vault.exists() else Plan((), ())
-    return plan.changes[0] if plan.changes else None
+        return local.put(vault, state, name, value, check=check)
+    return local.remove(vault, state, name, check=check) if vault.exists() else local.Edit(None, None, None)
 
 
 def describe_state(secret: Secret | None, name: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_env_file_has_no_quotes_and_refuses_newlines(host: Host) -> None:
     host.delivered({"A": ' "x" ', "B": "y=z"}, wanted)
     assert (host.room / "app.list").read_text() == 'A= "x" \nB=y=z\n'
     assert "'MAKEFLAGS'" in problem(host.deliver({"MAKEFLAGS": "x"}, wanted), host.room / "app.list")
-    assert "holds a newline" in problem(host.deliver({"A": "CANARY\nx"}, wanted), host.room / "app.list")
+    assert "contains a newline" in problem(host.deliver({"A": "CANARY\nx"}, wanted), host.room / "app.list")
     assert (host.room / "app.list").read_text().startswith("A=")
     host.delivered({"A": "x\ny", "B": "z"}, host.file("app.list", format="env_file", names=("B",)))
 

@@ -86,11 +86,11 @@ def as_systemd(text: str) -> dict[str, str]:
     return values
 
 
-def test_what_is_written_reads_back_the_same() -> None:
+def test_dumped_values_parse_back_the_same() -> None:
     assert dotenv.parse(dotenv.dump(VALUES)) == VALUES
 
 
-def test_what_is_written_reads_back_the_same_as_an_environment_file_of_systemd() -> None:
+def test_systemd_reads_dumped_values_back_the_same() -> None:
     assert as_systemd(dotenv.dump(VALUES)) == VALUES
 
 
@@ -280,10 +280,10 @@ def test_an_env_file_reads_back_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("CANARY\nx", "holds a newline"), ("CANARY\0", "holds a NUL byte"), ("CANARY\r", "ends in a carriage return"),
+    [("CANARY\nx", "contains a newline"), ("CANARY\0", "contains a NUL byte"), ("CANARY\r", "a carriage return"),
      ("é" * 32767, "makes a line of more than 65535 bytes")],
 )  # fmt: skip
-def test_what_no_env_file_can_hold_is_refused(value: str, words: str) -> None:
+def test_invalid_env_file_value_is_refused(value: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=f"the value of 'X' {words}") as caught:
         dotenv.dump_env_file({"X": value})
     assert "CANARY" not in str(caught.value) and "é" not in str(caught.value)
@@ -291,7 +291,7 @@ def test_what_no_env_file_can_hold_is_refused(value: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["#A", "A=B", "A B", " A", "", "A\n", "é"])
-def test_a_name_that_no_env_file_can_hold_is_refused(name: str) -> None:
+def test_invalid_env_file_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be written as a variable"):
         dotenv.dump_env_file({name: "x"})
 

@@ -169,9 +169,7 @@ def full(*arguments: object, **names: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_note_is_written_over_the_one_that_is_there_where_the_disk_is_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_note_is_overwritten_in_place_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "note"
     files.write_note(str(path), b"a note of some length")
     monkeypatch.setattr(files, "write_atomic", full)
@@ -181,9 +179,7 @@ def test_a_note_is_written_over_the_one_that_is_there_where_the_disk_is_full(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_where_no_note_is_there_a_full_disk_is_told_and_a_link_is_not_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_without_a_note_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "write_atomic", full)
     target = tmp_path / "target"
     target.write_bytes(b"precious")
@@ -205,7 +201,7 @@ def test_full_disk_does_not_wait_for_the_reader_of_a_pipe(tmp_path: Path, monkey
     assert ends(write)
 
 
-def test_what_is_wrong_besides_a_full_disk_writes_over_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_do_not_overwrite_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **names: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 

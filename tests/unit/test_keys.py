@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where keys come from: what is accepted, what is refused, and that no message tells a key."""
+"""The sources of keys: what is accepted and refused, and that no message contains a key."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def refused(source: keys.KeySource) -> InfisicalError:
 # Derivation
 
 
-def test_derivation_is_that_of_rfc_5869() -> None:
+def test_derive_follows_rfc_5869() -> None:
     # Appendix A.1
     derived = keys.derive(b"\x0b" * 22, bytes(range(13)), bytes(range(0xF0, 0xFA)), 42)
     assert derived.hex() == (
@@ -54,7 +54,7 @@ def test_derivation_is_that_of_rfc_5869() -> None:
     )  # fmt: skip
 
 
-def test_stretching_is_that_of_rfc_7914() -> None:
+def test_stretch_follows_rfc_7914() -> None:
     # Section 12, third vector; its 64 bytes begin with the 32 that are asked for here
     stretched = keys.stretch(b"pleaseletmein", b"SodiumChloride", 14, 8, 1)
     assert stretched.hex() == "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
@@ -111,9 +111,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("passphrase_file", "/etc/pass", keys.PassphraseFile("/etc/pass")),
     ],
 )
-def test_the_option_that_is_given_decides_where_the_key_comes_from(
-    option: str, value: str, expected: keys.KeySource
-) -> None:
+def test_given_option_decides_the_source_of_the_key(option: str, value: str, expected: keys.KeySource) -> None:
     others: dict[str, str | None] = {
         name: "" if index % 2 else None
         for index, name in enumerate(("key_file", "key_credential", "passphrase", "passphrase_file"))
@@ -126,9 +124,9 @@ def test_the_option_that_is_given_decides_where_the_key_comes_from(
 
 @pytest.mark.parametrize(
     ("given", "count"),
-    [({}, "none is"), ({"key_file": "", "passphrase": None}, "none is"),
-     ({"key_file": "/k", "passphrase": PASSPHRASE}, "more than one"),
-     ({"passphrase_file": "/p", "passphrase": PASSPHRASE}, "more than one")],
+    [({}, "got 0"), ({"key_file": "", "passphrase": None}, "got 0"),
+     ({"key_file": "/k", "passphrase": PASSPHRASE}, "got 2"),
+     ({"passphrase_file": "/p", "passphrase": PASSPHRASE}, "got 2")],
 )  # fmt: skip
 def test_none_and_several_keys_are_refused_with_all_options(given: dict[str, str | None], count: str) -> None:
     with pytest.raises(ConfigurationError, match=count) as caught:
@@ -167,7 +165,7 @@ def test_a_key_file_of_another_length_is_refused(tmp_path: Path, data: bytes) ->
     assert "32 bytes" in str(error)
 
 
-def test_a_key_file_that_is_not_there_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
+def test_missing_key_file_error_names_the_keygen_command(tmp_path: Path) -> None:
     error = refused(keys.KeyFile(str(tmp_path / "key")))
     assert isinstance(error, ConfigurationError)
     assert error.option == "key_file"
@@ -175,7 +173,7 @@ def test_a_key_file_that_is_not_there_is_refused_with_the_way_to_make_one(tmp_pa
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644, 0o660])
-def test_a_key_or_passphrase_that_others_have_rights_to_is_refused(tmp_path: Path, mode: int) -> None:
+def test_key_file_with_rights_for_others_is_refused(tmp_path: Path, mode: int) -> None:
     for source in (keys.KeyFile(private(tmp_path / "key", KEY, mode)),
                    keys.PassphraseFile(private(tmp_path / "pass", PASSPHRASE.encode(), mode))):  # fmt: skip
         error = refused(source)
@@ -184,7 +182,7 @@ def test_a_key_or_passphrase_that_others_have_rights_to_is_refused(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "directory", "pipe"])
-def test_a_key_or_passphrase_that_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+def test_key_that_is_not_a_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "key"
     if kind == "link":
         path.symlink_to(private(tmp_path / "real", KEY))
@@ -198,7 +196,7 @@ def test_a_key_or_passphrase_that_is_no_file_is_refused_at_once(tmp_path: Path, 
         assert refused(source).conclusion == "unsafe_file"
 
 
-def test_a_new_key_file_is_random_and_its_owners_alone(tmp_path: Path) -> None:
+def test_new_key_file_is_random_and_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         assert keys.make_key_file(str(tmp_path / "one"))
@@ -221,7 +219,7 @@ def test_a_key_file_is_never_replaced(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["key", "link"]
 
 
-def test_a_key_file_in_a_missing_directory_is_refused_with_the_directory(tmp_path: Path) -> None:
+def test_new_key_file_error_names_the_missing_directory(tmp_path: Path) -> None:
     with pytest.raises(InfisicalError, match=f"install -d -m 700 '{tmp_path}/missing'") as caught:
         keys.make_key_file(str(tmp_path / "missing" / "key"))
     assert caught.value.conclusion == "storage"
@@ -238,7 +236,7 @@ def test_a_passphrase_is_taken_as_utf8_and_never_trimmed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"CANARY \xff\xfe", b"CANARY" * 1000])
-def test_an_unusable_passphrase_is_refused_without_telling_it(tmp_path: Path, data: bytes) -> None:
+def test_unusable_passphrase_error_does_not_quote_it(tmp_path: Path, data: bytes) -> None:
     error = refused(keys.PassphraseFile(private(tmp_path / "pass", data)))
     assert isinstance(error, ConfigurationError)
     assert error.option == "passphrase_file"
@@ -251,7 +249,7 @@ def test_a_passphrase_of_the_longest_length_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "CANARY \ud800", "CANARY" * 1000])
-def test_a_passphrase_that_is_no_text_is_refused_without_telling_it(text: str) -> None:
+def test_binary_passphrase_error_does_not_quote_it(text: str) -> None:
     error = refused(keys.Passphrase(text))
     assert isinstance(error, ConfigurationError)
     assert error.option == "passphrase"
@@ -260,7 +258,7 @@ def test_a_passphrase_that_is_no_text_is_refused_without_telling_it(text: str) -
 def test_a_short_passphrase_is_refused_for_new_vaults_only() -> None:
     short = keys.Passphrase("ÄÖÜäöü7")  # 7 characters, 13 bytes
     assert len(short.secret()) == 13
-    with pytest.raises(ConfigurationError, match="fewer than 8"):
+    with pytest.raises(ConfigurationError, match="at least 8"):
         keys.check_new_key(short)
     keys.check_new_key(keys.Passphrase("12345678"))
 
@@ -270,7 +268,7 @@ def test_a_short_passphrase_is_refused_for_new_vaults_only() -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("mode", [0o400, 0o440])
-def test_a_services_credential_that_systemd_made_readable_is_taken(
+def test_credential_readable_by_the_group_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
     path = private(tmp_path / "vault-key", KEY, mode)
@@ -283,7 +281,9 @@ def test_a_services_credential_that_systemd_made_readable_is_taken(
 
 
 @pytest.mark.root
-def test_a_directory_that_does_not_count_holds_no_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_in_the_credentials_directory_are_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = private(tmp_path / "vault-key", KEY, 0o440)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for option in ("key_file", "passphrase_file"):
@@ -292,7 +292,7 @@ def test_a_directory_that_does_not_count_holds_no_credential(tmp_path: Path, mon
 
 
 @pytest.mark.root
-def test_a_file_that_anybody_can_read_is_no_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_world_readable_credential_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private(tmp_path / "vault-key", KEY, 0o444)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert refused(keys.Credential("vault-key")).conclusion == "unsafe_file"
@@ -314,7 +314,7 @@ def test_a_credentials_name_is_never_a_path(tmp_path: Path, monkeypatch: pytest.
     error = refused(keys.Credential(name))
     assert isinstance(error, ConfigurationError)
     assert error.option == "key_credential"
-    assert "must be a credential's name" in str(error)
+    assert "must be the name of a credential" in str(error)
 
 
 def systemd_creds(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -340,9 +340,7 @@ def test_root_decrypts_a_credential_by_its_name(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.root
-def test_what_systemd_creds_says_is_told_but_never_what_it_decrypted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_of_systemd_creds_is_quoted_without_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_creds(tmp_path, monkeypatch, f"printf %s '{KEY.decode()}'; echo 'No such credential' >&2; exit 1")
     assert "No such credential" in str(refused(keys.Credential("vault-key")))
     systemd_creds(tmp_path, monkeypatch, "printf %s 'CANARY'")
@@ -350,9 +348,7 @@ def test_what_systemd_creds_says_is_told_but_never_what_it_decrypted(
 
 
 @pytest.mark.root
-def test_why_a_credential_could_not_be_decrypted_is_told_also_by_who_is_root_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decryption_error_is_kept_after_root_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_creds(tmp_path, monkeypatch, "echo 'No local key' >&2; exit 1")
     source = keys.Credential("vault-key")
     assert "No local key" in str(refused(source))
@@ -378,7 +374,7 @@ def test_without_systemd_creds_the_message_says_so(tmp_path: Path, monkeypatch: 
     assert "cannot be started" in str(refused(keys.Credential("vault-key")))
 
 
-def test_others_than_root_are_told_the_line_with_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_root_gets_the_command_with_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     error = refused(keys.Credential("vault-key"))
@@ -404,6 +400,6 @@ def test_a_file_with_two_keys_opens_vaults_of_either(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 64, 81, 83])
-def test_other_lengths_are_no_keys(size: int) -> None:
+def test_data_of_other_lengths_are_not_keys(size: int) -> None:
     assert keys.keys_in((keys.two_keys(bytes(32), bytes(32)) + b"x")[:size]) == ()
     assert keys.keys_in(bytes(64)) == ()

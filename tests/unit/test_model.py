@@ -19,13 +19,13 @@ ECMASCRIPT_SPACE = {"\t", "\v", "\f", "\ufeff", "\n", "\r", "\u2028", "\u2029"} 
 }
 
 
-def test_trim_removes_exactly_the_characters_that_ecmascript_calls_white_space() -> None:
+def test_trim_removes_exactly_the_white_space_of_ecmascript() -> None:
     trimmed = {chr(point) for point in range(sys.maxunicode + 1) if model.trim(chr(point) + "a" + chr(point)) == "a"}
     assert trimmed == ECMASCRIPT_SPACE
 
 
 @pytest.mark.parametrize("kept", ["\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\x00", "\u200b", "\u180e"])
-def test_characters_that_python_or_unicode_might_call_space_stay_where_the_server_keeps_them(kept: str) -> None:
+def test_trim_keeps_other_space_of_python_and_unicode(kept: str) -> None:
     assert model.trim(f" {kept}a{kept} ") == f"{kept}a{kept}"
 
 
@@ -49,41 +49,41 @@ def test_characters_that_python_or_unicode_might_call_space_stay_where_the_serve
         ("  ", ""),
     ],
 )
-def test_a_value_is_stored_trimmed_with_one_final_newline_put_back(sent: str, stored: str) -> None:
+def test_stored_value_is_trimmed_with_one_final_newline(sent: str, stored: str) -> None:
     assert model.canonical_value(sent) == stored
     assert model.canonical_value(stored) == stored
 
 
 @pytest.mark.parametrize("wanted", ["a", " a ", "a\n", "\u00a0a\r\n", "", " "])
-def test_a_value_is_unchanged_on_servers_that_trim_and_on_those_that_do_not(wanted: str) -> None:
+def test_same_value_fits_servers_with_and_without_trimming(wanted: str) -> None:
     assert model.same_value(wanted, wanted)
     assert model.same_value(model.canonical_value(wanted), wanted)
     assert not model.same_value(wanted + "x", wanted)
 
 
 @pytest.mark.parametrize(("stored", "wanted"), [("a", "a\n"), ("a\n", "a"), ("\x85a", "a"), (" a", "a"), ("A", "a")])
-def test_values_that_the_server_keeps_apart_are_different(stored: str, wanted: str) -> None:
+def test_values_that_servers_distinguish_are_different(stored: str, wanted: str) -> None:
     assert not model.same_value(stored, wanted)
 
 
 @pytest.mark.parametrize("value", [0, 123, 1.5, True, ["SECRET-x"], {"SECRET-x": 1}, b"SECRET-x"])
-def test_a_value_that_is_no_string_is_refused_with_the_advice_to_quote_it(value: object) -> None:
+def test_value_of_another_type_is_refused_with_a_hint(value: object) -> None:
     with pytest.raises(ConfigurationError) as caught:
         model.check_value(value)
     assert caught.value.option == "value"
-    assert "quote it" in str(caught.value)
+    assert "Quote it" in str(caught.value)
     assert type(value).__name__ in str(caught.value)
     assert "SECRET-x" not in str(caught.value)
 
 
-def test_a_value_that_is_no_unicode_text_is_refused_without_quoting_it() -> None:
+def test_invalid_unicode_value_is_not_quoted() -> None:
     with pytest.raises(ConfigurationError, match="b64encode") as caught:
         model.check_value("SECRET-x\udc80")
     assert "SECRET-x" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["", "0123", "\x00\x01\x7f", "{{ a }}", "ü\U0001f511", "a" * 2_000_000])
-def test_every_string_is_taken_as_a_value_as_it_is(value: str) -> None:
+def test_every_string_is_a_valid_value(value: str) -> None:
     assert model.check_value(value) is value
 
 
@@ -110,17 +110,17 @@ def test_a_name_is_taken_as_the_server_stores_it(name: str, stored: str) -> None
     [
         ("", "empty"),
         (" \t\ufeff", "empty"),
-        ("n" * 501, "501 characters"),
+        ("n" * 501, "got 501"),
         ("a\x00b", "control character"),
         ("a\nb", "control character"),
         ("a\x7f", "control character"),
-        ("a\ud800", "no Unicode text"),
+        ("a\ud800", "invalid Unicode"),
         (5, "not int"),
         (None, r"must be a string \(got null\)"),
         (["A"], "not list"),
     ],
 )
-def test_a_name_that_no_server_stores_is_refused_and_the_option_is_named(name: object, words: str) -> None:
+def test_invalid_name_error_names_the_option(name: object, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
         model.check_name(name, "secret_name")
     assert caught.value.option == "secret_name"
@@ -138,13 +138,13 @@ def test_a_name_that_no_server_stores_is_refused_and_the_option_is_named(name: o
         ("OK_1", "OK_1"),
     ],
 )
-def test_a_normalized_name_has_upper_case_digits_and_underscores_only(name: str, normalized: str) -> None:
+def test_normalized_name_has_capitals_digits_and_underscores(name: str, normalized: str) -> None:
     assert model.normalize_name(name) == normalized
     assert model.normalize_name(normalized) == normalized
 
 
 @pytest.mark.parametrize("name", ["", "---", "ключ", "_"])
-def test_a_name_of_which_nothing_would_be_left_is_not_normalized(name: str) -> None:
+def test_name_without_letters_is_not_normalized(name: str) -> None:
     with pytest.raises(ConfigurationError, match="no letter or digit"):
         model.normalize_name(name)
 
@@ -153,7 +153,7 @@ def test_a_name_of_which_nothing_would_be_left_is_not_normalized(name: str) -> N
     ("path", "checked"),
     [("/", "/"), ("/app", "/app"), ("/app/", "/app"), ("//app///db//", "/app/db"), ("/a b", "/a b"), ("/..a", "/..a")],
 )
-def test_a_path_has_one_slash_between_folders_and_none_at_the_end(path: str, checked: str) -> None:
+def test_path_has_single_slashes_and_none_at_the_end(path: str, checked: str) -> None:
     assert model.check_path(path) == checked
 
 
@@ -204,8 +204,8 @@ def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: st
         ("https://host/a/../b", "puts before /api"),
         ("https://host/a//b", "puts before /api"),
         ("https://host/a b", "puts before /api"),
-        ("https://host/?a=b", "remove what begins with"),
-        ("https://host/#x", "remove what begins with"),
+        ("https://host/?a=b", "Remove the part from"),
+        ("https://host/#x", "Remove the part from"),
         ("http://h:p?x=1", r"'http://h:p\?…' is not a valid URL"),
         ("http://infisical.example.com", "allow_http"),
         ("http://10.0.0.1", "allow_http"),
@@ -213,7 +213,7 @@ def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: st
         ("http://[2001:db8::1]", "allow_http"),
     ],
 )
-def test_what_is_no_base_url_is_refused_with_what_to_write(url: str, words: str) -> None:
+def test_invalid_base_url_is_refused_with_a_hint(url: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
         model.check_url(url, allow_http=False)
     assert caught.value.option == "url"
@@ -245,7 +245,7 @@ def test_the_hash_of_a_secret_is_the_one_that_sha256sum_prints() -> None:
     assert model.secret_hash("ÜBER", "straße") == "e01d681323b0f86a82a9a59b98505472bf7c67f618d6842d928bd8c99c490893"
 
 
-def test_settings_take_what_is_given_and_keep_their_defaults_for_the_rest() -> None:
+def test_settings_use_defaults_for_missing_options() -> None:
     settings = model.Settings.from_options(
         {"url": " https://host/api ", "client_secret": " s \n", "timeout": 5, "token": None, "unknown": 1}
     )
@@ -264,7 +264,7 @@ def test_settings_take_what_is_given_and_keep_their_defaults_for_the_rest() -> N
         ("client_id", lambda: model.require(model.Settings(), "client_id", "an id")),
     ],
 )
-def test_an_option_that_is_missing_is_named_with_every_way_to_set_it(option: str, ask: Callable[[], Any]) -> None:
+def test_missing_option_error_lists_every_way_to_set_it(option: str, ask: Callable[[], Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         ask()
     assert caught.value.option == option
@@ -290,7 +290,7 @@ def test_the_repr_of_what_holds_a_secret_does_not_show_it() -> None:
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), 1e14])
 @pytest.mark.parametrize("option", ["timeout", "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait"])
-def test_a_number_of_seconds_that_one_cannot_wait_is_refused(option: str, seconds: float) -> None:
+def test_invalid_number_of_seconds_is_refused(option: str, seconds: float) -> None:
     with pytest.raises(ConfigurationError) as caught:
         model.Settings.from_options({"url": "http://localhost", option: seconds})
     assert caught.value.option == option
@@ -303,7 +303,7 @@ def test_an_impossible_size_of_answers_is_refused(size: float) -> None:
     assert caught.value.option == "max_response_size"
 
 
-def test_a_timeout_of_nothing_is_refused_and_a_wait_of_nothing_is_not() -> None:
+def test_timeout_of_zero_is_refused_and_wait_of_zero_is_not() -> None:
     with pytest.raises(ConfigurationError):
         model.Settings.from_options({"url": "http://localhost", "timeout": 0.0})
     assert model.Settings.from_options({"url": "http://localhost", "connection_wait": 0.0}).connection_wait == 0

@@ -59,7 +59,7 @@ def test_every_name_is_in_a_plan_exactly_once_and_in_order(prune: bool) -> None:
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_what_a_plan_does_to_a_name_follows_from_where_the_name_is(prune: bool) -> None:
+def test_action_depends_on_which_side_has_the_name(prune: bool) -> None:
     for current, desired in PAIRS:
         for change in plan.build(current, desired, prune=prune).changes:
             wanted = {(False, True): "create", (True, True): "update", (True, False): "delete"}
@@ -75,7 +75,7 @@ def test_a_plan_does_not_depend_on_the_order_of_what_it_compares() -> None:
         assert turned == plan.build(current, desired, prune=True)
 
 
-def test_pruning_leaves_exactly_the_names_that_are_wanted() -> None:
+def test_prune_leaves_exactly_the_desired_names() -> None:
     for current, desired in PAIRS:
         assert set(applied(current, plan.build(current, desired, prune=True))) == set(desired)
 
@@ -91,7 +91,7 @@ STORED_SECRET = Secret("A", "x", version=3, comment="c", tags=("one", "two"), me
         Secret("A", " x ", comment=" c ", tags=("two", "one"), metadata=(("l", "w"), ("k", "v"))),
     ],
 )
-def test_what_is_not_given_or_given_in_another_order_is_no_difference(wanted: Secret) -> None:
+def test_unset_fields_and_order_make_no_difference(wanted: Secret) -> None:
     assert not plan.differs(STORED_SECRET, wanted)
 
 
@@ -108,15 +108,15 @@ def test_what_is_not_given_or_given_in_another_order_is_no_difference(wanted: Se
         Secret("A", "x", metadata=(("k", "v"), ("l", "z"))),
     ],
 )
-def test_each_field_that_is_given_can_make_a_difference(wanted: Secret) -> None:
+def test_each_set_field_can_make_a_difference(wanted: Secret) -> None:
     assert plan.differs(STORED_SECRET, wanted)
 
 
-def test_a_hidden_value_counts_as_different_because_nothing_says_that_it_is_the_same() -> None:
+def test_hidden_value_counts_as_different() -> None:
     hidden = STORED_SECRET._replace(value=None, hidden=True)
     assert plan.differs(hidden, Secret("A", "x"))
     assert not plan.differs(hidden, Secret("A"))
 
 
-def test_metadata_that_a_server_does_not_keep_are_no_difference() -> None:
+def test_metadata_unknown_to_the_server_make_no_difference() -> None:
     assert not plan.differs(STORED_SECRET._replace(metadata=None), Secret("A", "x", metadata=(("k", "v"),)))

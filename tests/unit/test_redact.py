@@ -63,11 +63,11 @@ def test_an_empty_secret_masks_nothing() -> None:
     assert Sent([""]).redact("some text") == "some text"
 
 
-def test_a_secret_that_is_no_unicode_text_is_masked_and_does_not_break_the_message() -> None:
+def test_secret_with_invalid_unicode_is_masked() -> None:
     assert Sent(["\udc80xyzxyzx"]).redact("a \udc80xyzxyzx b") == f"a {redact.MASK} b"
 
 
-def test_a_quoted_message_is_one_printable_line_of_bounded_length() -> None:
+def test_quoted_message_is_one_printable_line_of_limited_length() -> None:
     line = Sent([]).quote("a\nb\x1b[31m\tc " + "x" * 5000)
     assert "\n" not in line
     assert "\x1b" not in line
@@ -75,12 +75,12 @@ def test_a_quoted_message_is_one_printable_line_of_bounded_length() -> None:
     assert len(line) < 400
 
 
-def test_a_secret_at_the_edge_of_a_long_message_is_masked_before_the_message_is_cut() -> None:
+def test_message_is_masked_before_it_is_cut() -> None:
     line = Sent(["canary-0815"]).quote("x" * 295 + " canary-0815")
     assert "canary" not in line
 
 
-def test_an_unexpected_exception_is_told_by_type_and_place_without_its_text() -> None:
+def test_unexpected_exception_is_described_without_its_text() -> None:
     with pytest.raises(ValueError) as raised:
         raise ValueError("canary-0815")
     text = redact.unexpected(raised.value)
@@ -89,14 +89,14 @@ def test_an_unexpected_exception_is_told_by_type_and_place_without_its_text() ->
     assert "canary-0815" not in text
 
 
-def test_what_a_value_holds_like_a_reference_is_masked_because_servers_quote_it() -> None:
+def test_reference_in_a_value_is_masked() -> None:
     said = Sent(["xK9${hunterpart}zz"]).quote("Secret reference ${hunterpart} does not exist")
     assert "hunterpart" not in said
 
 
 @pytest.mark.parametrize("secret", ["n", "denied", "  ab      ", "${DB}/database", "a${b}c-and-more"])
 def test_a_short_secret_withholds_every_quote(secret: str) -> None:
-    # With it masked, "Permissio*** De***ied" would tell what it is.
+    # With it masked, "Permissio*** De***ied" would show what it is.
     assert Sent([secret]).quote("PermissionDenied: You are not allowed to edit") == ""
 
 
@@ -142,7 +142,7 @@ def test_a_short_secret_is_not_shown_in_part(part: str) -> None:
     assert Sent(["abcdefgh"]).quote(f"bad value: {part}") == ""
 
 
-def test_what_was_read_is_masked_like_what_was_sent() -> None:
+def test_read_values_are_masked_like_sent_values() -> None:
     sent = Sent()
     sent.remember_read(iter(["canary-0815", None, "", "prod"]))
     assert sent.quote("cannot replace canary-0815.") == f"cannot replace {redact.MASK}"
@@ -151,7 +151,7 @@ def test_what_was_read_is_masked_like_what_was_sent() -> None:
     assert sent.quote("The secret is there") == "The secret is there"
 
 
-def test_what_was_read_is_taken_when_a_text_is_quoted() -> None:
+def test_read_values_are_consumed_when_a_text_is_quoted() -> None:
     taken: list[str] = []
     sent = Sent()
     sent.remember_read(taken.append(value) or value for value in ["canary-0815"])  # type: ignore[func-returns-value]

@@ -29,18 +29,18 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # Programs
 
 
-def test_a_program_gets_its_input_and_gives_its_output_status_and_words(programs: Programs) -> None:
+def test_run_passes_input_and_returns_status_and_output(programs: Programs) -> None:
     programs.put("echoing", "cat; echo one >&2; echo ' two' >&2; exit 7")
     assert systemd.run(["echoing", "a b", "$(id)"], data=CANARY) == (7, CANARY, "one two")
     assert programs.calls() == ["echoing a b $(id)"]
 
 
-def test_what_a_program_says_is_told_in_bounded_length(programs: Programs) -> None:
+def test_error_output_is_cut_to_a_limited_length(programs: Programs) -> None:
     programs.put("chatty", "head -c 100000 /dev/zero | tr '\\0' x >&2; printf '\\377' >&2")
     assert systemd.run(["chatty"]).said == "x" * 300
 
 
-def test_a_program_that_is_not_there_or_does_not_end_is_told(programs: Programs) -> None:
+def test_missing_or_endless_program_is_reported(programs: Programs) -> None:
     with pytest.raises(systemd.CannotRun, match="cannot be started"):
         systemd.run(["no-such-program-here"])
     programs.put("endless", "exec sleep 60")
@@ -50,7 +50,7 @@ def test_a_program_that_is_not_there_or_does_not_end_is_told(programs: Programs)
     assert time.monotonic() - began < 10
 
 
-def test_a_program_gets_the_environment_that_is_given_and_no_other(programs: Programs) -> None:
+def test_program_gets_only_the_given_environment(programs: Programs) -> None:
     programs.put("shows", 'echo "$HOME:$A"')
     assert systemd.run([str(programs.folder / "shows")], environment={"A": "1"}).out == b":1\n"
 
@@ -63,7 +63,7 @@ def test_a_program_gets_the_environment_that_is_given_and_no_other(programs: Pro
     [("host", "--with-key=host"), ("tpm2", "--with-key=tpm2 --tpm2-pcrs="),
      ("host+tpm2", "--with-key=host+tpm2 --tpm2-pcrs=")],
 )  # fmt: skip
-def test_a_credential_is_encrypted_on_standard_input_for_its_name(programs: Programs, key: str, arguments: str) -> None:
+def test_credential_is_encrypted_from_standard_input(programs: Programs, key: str, arguments: str) -> None:
     programs.put("systemd-creds", "tr A-Y B-Z")
     assert systemd.encrypted("shop", b"CANARY", with_key=key) == b"DBOBSZ"
     assert programs.calls() == [f"systemd-creds encrypt --name=shop {arguments} - -"]
@@ -76,16 +76,14 @@ def test_a_credential_is_decrypted_from_its_file(programs: Programs, machine: Pa
     assert programs.calls() == [f"systemd-creds decrypt --name=shop {machine}/sealed -"]
 
 
-def test_a_credential_lies_in_systemds_store_unless_another_place_is_named(programs: Programs, machine: Path) -> None:
+def test_credential_is_read_from_the_store_by_default(programs: Programs, machine: Path) -> None:
     programs.put("systemd-creds", "printf x")
     assert systemd.decrypted("shop") == b"x"
     assert programs.calls() == ["systemd-creds decrypt --name=shop /etc/credstore.encrypted/shop -"]
 
 
 @pytest.mark.parametrize("action", ["encrypted", "decrypted"])
-def test_what_systemd_creds_refuses_is_told_without_what_it_was_given(
-    programs: Programs, machine: Path, action: str
-) -> None:
+def test_error_of_systemd_creds_does_not_quote_the_input(programs: Programs, machine: Path, action: str) -> None:
     programs.put("systemd-creds", "cat; echo 'TPM2 is not there' >&2; exit 1")
     with pytest.raises(InfisicalError, match=f"'shop' cannot be {action}.*TPM2 is not there") as caught:
         systemd.encrypted("shop", CANARY) if action == "encrypted" else systemd.decrypted("shop")
@@ -93,7 +91,7 @@ def test_what_systemd_creds_refuses_is_told_without_what_it_was_given(
     assert "CANARY" not in f"{caught.value} {caught.value!r}"
 
 
-def test_without_systemd_creds_that_is_told(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_systemd_creds_is_reported(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(machine))
     with pytest.raises(InfisicalError, match="systemd-creds cannot be started"):
         systemd.encrypted("shop", CANARY)
@@ -116,7 +114,7 @@ def test_a_missing_id_is_none(tmp_path: Path) -> None:
     assert systemd.machine_id(str(tmp_path / "id")) == ""
 
 
-def test_on_another_machine_systemd_is_not_asked_and_both_ids_are_told(programs: Programs, machine: Path) -> None:
+def test_nothing_is_decrypted_on_another_machine(programs: Programs, machine: Path) -> None:
     programs.put("systemd-creds", "printf x")
     systemd.refuse_other_machine()
     (machine / "MACHINE_ID").write_text(OTHER)
@@ -127,7 +125,7 @@ def test_on_another_machine_systemd_is_not_asked_and_both_ids_are_told(programs:
     assert programs.calls() == []
 
 
-def test_where_no_agent_was_installed_every_machine_will_do(programs: Programs, machine: Path) -> None:
+def test_any_machine_can_decrypt_without_an_installed_agent(programs: Programs, machine: Path) -> None:
     (machine / "INSTALLED_MACHINE_ID").unlink()
     (machine / "MACHINE_ID").write_text(OTHER)
     programs.put("systemd-creds", "printf x")

@@ -27,8 +27,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import Change, Plan
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import format as vault_format
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.contents import Contents
 
 CANARY = "canary-5c1e"
 NOW = "2026-01-01T00:00:00Z"
@@ -47,7 +49,7 @@ with files.locked(sys.argv[1], 5):
 @pytest.fixture(autouse=True)
 def little_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """scrypt at 16 KiB, because thousands of damaged headers are opened."""
-    monkeypatch.setattr(vault, "NEW_COST", (4, 1, 1))
+    monkeypatch.setattr(vault_format, "NEW_COST", (4, 1, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +73,7 @@ def entry(value: str, job: str = "default", **fields: Any) -> Secret:
     return Secret(value=value, synced_at=NOW, **{**of, **fields})
 
 
-def bring(vault_: vault.Vault, wanted: dict[str, Secret], *, job: str = "default", **options: Any) -> vault.Contents:
+def bring(vault_: vault.Vault, wanted: dict[str, Secret], *, job: str = "default", **options: Any) -> Contents:
     """Make the vault hold exactly `wanted`."""
     with vault_.writing(create=True) as draft:
         changes = plan.build(draft.contents.secrets, wanted, prune=True, differs=plan.differs_in_vault)
@@ -79,7 +81,7 @@ def bring(vault_: vault.Vault, wanted: dict[str, Secret], *, job: str = "default
 
 
 def refused(act: Callable[[], Any], conclusion: str, *words: str) -> str:
-    """The message of the error that `act` raises, which names the file, tells no value, and holds `words`."""
+    """The message of the error that `act` raises, which names the file, contains `words`, and no value."""
     with pytest.raises(InfisicalError) as caught:
         act()
     told = "".join(traceback.format_exception(caught.type, caught.value, caught.tb))
@@ -152,7 +154,7 @@ def test_an_empty_set_is_a_vault_too(tmp_path: Path, key: keys.KeyFile) -> None:
     assert (read.secrets, read.count, read.generation) == ({}, 0, 2)
 
 
-def test_entries_of_several_origins_keep_them_and_forgotten_origins_leave(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_unused_origins_are_removed(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     wanted = {f"N{turn}": entry("v", project_id=f"p{turn % 2}", secret_path=f"/{turn % 5}") for turn in range(30)}
     assert len(bring(made, wanted).origins) == 10
@@ -162,7 +164,7 @@ def test_entries_of_several_origins_keep_them_and_forgotten_origins_leave(tmp_pa
     assert len(made.read().origins) == 2
 
 
-def test_writing_again_in_one_go_gives_one_generation_each(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_each_apply_writes_one_generation(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     with made.writing(create=True) as draft:
         assert draft.contents.generation == 0
@@ -175,7 +177,7 @@ def test_writing_again_in_one_go_gives_one_generation_each(tmp_path: Path, key: 
 # Job records
 
 
-def test_a_record_is_dropped_when_another_touches_its_entries(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_record_is_dropped_when_another_job_changes_its_entries(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1", "one")}, job="one", record={"etag": "1"})
     bring(made, {"A": entry("1", "one"), "B": entry("2", "two")}, job="two", record={"etag": "2"})
@@ -200,7 +202,7 @@ def test_a_record_alone_is_written_once(tmp_path: Path, key: keys.KeyFile) -> No
     assert made.read().jobs == {"one": {"etag": "2"}}
 
 
-def test_what_a_job_writes_is_its_own_from_now_on_and_the_rest_stays_as_it_is(
+def test_written_entries_belong_to_the_writing_job(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
@@ -225,30 +227,30 @@ def test_what_a_job_writes_is_its_own_from_now_on_and_the_rest_stays_as_it_is(
 
 def test_a_value_is_put_changed_and_removed(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
-    assert [change.action for change in made.put("A", "1", check=True).changes] == ["create"]
+    assert [change.action for change in made.put("A", "1", check=True)[0].changes] == ["create"]
     assert listed(tmp_path) == ["key"]
-    assert [change.action for change in made.put("A", "1").changes] == ["create"]
+    assert [change.action for change in made.put("A", "1")[0].changes] == ["create"]
     stored = made.read().get("A")
     assert stored is not None
     assert (stored.key, stored.value, stored.job, stored.version, stored.project_id) == ("A", "1", "", 0, "")
     assert stored.synced_at == NOW
-    assert made.put("A", "1") == made.put("A", "1", check=True) == Plan((), ("A",))
+    assert made.put("A", "1")[0] == made.put("A", "1", check=True)[0] == Plan((), ("A",))
     assert made.read().generation == 1
-    assert [(c.action, c.before) for c in made.put("A", "2", check=True).changes] == [("update", stored)]
+    assert [(c.action, c.before) for c in made.put("A", "2", check=True)[0].changes] == [("update", stored)]
     assert made.read().generation == 1
-    assert [change.action for change in made.put("A", "2").changes] == ["update"]
-    assert [change.action for change in made.remove("A", check=True).changes] == ["delete"]
+    assert [change.action for change in made.put("A", "2")[0].changes] == ["update"]
+    assert [change.action for change in made.remove("A", check=True)[0].changes] == ["delete"]
     assert made.read().get("A") is not None
-    assert [change.action for change in made.remove("A").changes] == ["delete"]
-    assert made.remove("A") == made.remove("A", check=True) == Plan((), ())
+    assert [change.action for change in made.remove("A")[0].changes] == ["delete"]
+    assert made.remove("A")[0] == made.remove("A", check=True)[0] == Plan((), ())
     assert made.read().secrets == {}
     assert made.read().generation == 3
 
 
-def test_an_entry_of_a_job_stays_the_jobs_if_its_value_is_the_one_wanted(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_unchanged_entry_keeps_its_job(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")}, record={"etag": "1"})
-    assert made.put("A", "1") == Plan((), ("A",))
+    assert made.put("A", "1")[0] == Plan((), ("A",))
     assert made.read().jobs == {"default": {"etag": "1"}}
     made.put("A", "2")
     stored = made.read().get("A")
@@ -259,7 +261,7 @@ def test_an_entry_of_a_job_stays_the_jobs_if_its_value_is_the_one_wanted(tmp_pat
 @pytest.mark.parametrize(
     ("name", "value"), [("", "v"), ("a\nb", "v"), ("a\0", "v"), ("A", 5), ("A", None), ("A", "\ud800")]
 )
-def test_what_is_no_secret_is_not_put(tmp_path: Path, key: keys.KeyFile, name: str, value: Any) -> None:
+def test_invalid_name_or_value_is_refused(tmp_path: Path, key: keys.KeyFile, name: str, value: Any) -> None:
     refused(lambda: vault.Vault(str(tmp_path / "vault"), key).put(name, value), "configuration")
     assert listed(tmp_path) == ["key"]
 
@@ -275,7 +277,7 @@ def test_what_is_no_secret_is_not_put(tmp_path: Path, key: keys.KeyFile, name: s
         ({"project_id": "\udcff"}, "configuration", "project"),
     ],
 )
-def test_what_could_not_be_read_again_is_not_written(
+def test_unreadable_entry_is_not_written(
     tmp_path: Path, key: keys.KeyFile, change: dict[str, Any], conclusion: str, word: str
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
@@ -303,7 +305,7 @@ def test_a_plan_without_changes_writes_nothing(tmp_path: Path, key: keys.KeyFile
     assert not os.path.exists(made.previous)
 
 
-def test_opening_parses_no_entry_until_one_is_asked_for(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_entries_are_parsed_by_the_first_access(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")}, record={"etag": "1"})
     contents = made.read()
@@ -313,9 +315,7 @@ def test_opening_parses_no_entry_until_one_is_asked_for(tmp_path: Path, key: key
     assert "secrets" not in vars(contents)
 
 
-def test_a_failure_in_the_middle_of_writing_lets_the_lock_go_and_keeps_its_kind(
-    tmp_path: Path, key: keys.KeyFile
-) -> None:
+def test_failed_write_releases_the_lock_and_keeps_its_type(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key, lock_wait=0)
     with pytest.raises(ConnectionResetError), made.writing(create=True):
         raise ConnectionResetError  # an OSError that has nothing to do with the disk
@@ -325,7 +325,7 @@ def test_a_failure_in_the_middle_of_writing_lets_the_lock_go_and_keeps_its_kind(
 # The generation before
 
 
-def test_the_generation_before_is_kept(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_previous_generation_is_kept(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     for turn in range(1, 4):
         bring(made, {"A": entry(str(turn))})
@@ -337,7 +337,7 @@ def test_the_generation_before_is_kept(tmp_path: Path, key: keys.KeyFile) -> Non
     assert stat.S_IMODE(os.stat(made.previous).st_mode) == 0o600
 
 
-def test_the_way_back_that_the_message_tells_works(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_command_in_the_message_restores_the_previous_generation(tmp_path: Path, key: keys.KeyFile) -> None:
     path = tmp_path / "my vault"
     made = vault.Vault(str(path), key)
     for turn in range(1, 3):
@@ -350,7 +350,7 @@ def test_the_way_back_that_the_message_tells_works(tmp_path: Path, key: keys.Key
     assert made.verify().get("A") == entry("1")
 
 
-def test_without_hard_links_the_generation_before_is_a_copy(
+def test_previous_generation_is_a_copy_without_hard_links(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_links(*arguments: object, **options: object) -> None:
@@ -365,7 +365,7 @@ def test_without_hard_links_the_generation_before_is_a_copy(
     assert listed(tmp_path) == ["key", "vault", "vault.lock", "vault.previous"]
 
 
-def test_a_death_between_keeping_and_renaming_leaves_no_name_behind(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_death_before_the_rename_leaves_no_temporary_file(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     os.link(made.path, made.previous)  # the state after that death: one file under both names
@@ -374,7 +374,7 @@ def test_a_death_between_keeping_and_renaming_leaves_no_name_behind(tmp_path: Pa
     assert made.verify().generation == 2
 
 
-def test_what_dead_writers_left_is_removed_and_nothing_else(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_temporary_files_of_dead_writers_are_removed(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     left = [".vault.0123456789abcdef", ".vault.previous.0123456789abcdef"]
@@ -392,7 +392,7 @@ def test_what_dead_writers_left_is_removed_and_nothing_else(tmp_path: Path, key:
 
 
 @pytest.mark.parametrize("bad", ["vault", "vault.previous", "both", "unsafe"])
-def test_verify_looks_at_both_generations(tmp_path: Path, key: keys.KeyFile, bad: str) -> None:
+def test_verify_reads_both_generations(tmp_path: Path, key: keys.KeyFile, bad: str) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     for turn in range(1, 3):
         bring(made, {"A": entry(f"{CANARY} {turn}")})
@@ -406,7 +406,7 @@ def test_verify_looks_at_both_generations(tmp_path: Path, key: keys.KeyFile, bad
     elif bad == "vault":
         refused(made.verify, "vault_damaged", "it is whole, and is generation 1", "cp -p")
     elif bad == "both":
-        refused(made.verify, "vault_damaged", "no help either", f"{made.previous} is damaged")
+        refused(made.verify, "vault_damaged", "cannot help either", f"{made.previous} is damaged")
     else:
         refused(made.verify, "vault_damaged", "itself is whole (generation 2)", f"{made.previous} is damaged")
         assert made.read().generation == 2
@@ -426,7 +426,7 @@ def test_another_key_or_passphrase_opens_nothing(tmp_path: Path, source: keys.Ke
     assert vault.Vault(path, source).read().generation == 1
 
 
-def test_a_key_for_a_passphrase_and_the_reverse_say_so(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_key_instead_of_passphrase_is_reported_and_the_reverse(tmp_path: Path, key: keys.KeyFile) -> None:
     words = keys.Passphrase(WORDS)
     bring(vault.Vault(str(tmp_path / "one"), key), {"A": entry("1")})
     bring(vault.Vault(str(tmp_path / "two"), words), {"A": entry("1")})
@@ -486,7 +486,7 @@ def test_rekey_seals_everything_for_the_new_key_only(
 
 
 @pytest.mark.parametrize("data", [False, True])
-def test_rekey_to_the_same_passphrase_gives_a_new_salt_that_others_can_use(tmp_path: Path, data: bool) -> None:
+def test_rekey_to_the_same_passphrase_changes_the_salt(tmp_path: Path, data: bool) -> None:
     path = str(tmp_path / "vault")
     made = vault.Vault(path, keys.Passphrase(WORDS))
     made.put("A", "1")
@@ -497,7 +497,7 @@ def test_rekey_to_the_same_passphrase_gives_a_new_salt_that_others_can_use(tmp_p
     assert made.verify().generation == 2
 
 
-def test_rekey_fails_without_a_change_where_the_old_key_is_wrong(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_rekey_with_a_wrong_old_key_changes_nothing(tmp_path: Path, key: keys.KeyFile) -> None:
     path = str(tmp_path / "vault")
     bring(vault.Vault(path, key), {"A": entry("1")})
     sealed = Path(path).read_bytes()
@@ -517,15 +517,15 @@ def test_the_passphrase_is_stretched_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(calls) == 1
 
 
-def test_new_vaults_get_a_cost_that_is_worth_something() -> None:
+def test_new_vaults_get_the_full_scrypt_cost() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", f"from {vault.__name__} import NEW_COST; print(NEW_COST)"],
+        [sys.executable, "-c", f"from {vault_format.__name__} import NEW_COST; print(NEW_COST)"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert ended.stdout == "(15, 8, 1)\n"
 
 
-def test_too_little_memory_for_the_cost_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_for_scrypt_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = vault.Vault(str(tmp_path / "vault"), keys.Passphrase(WORDS))
     made.put("A", "1")
 
@@ -536,11 +536,11 @@ def test_too_little_memory_for_the_cost_is_told(tmp_path: Path, monkeypatch: pyt
     refused(vault.Vault(made.path, keys.Passphrase(WORDS)).read, "storage", "MiB of memory for scrypt")
 
 
-# What is no vault
+# Other files
 
 
 @pytest.mark.parametrize("data", [b"", b"K", b"KFVAULT", b"KFVAULT\r" + b"x" * 300, b"\0" * 5000, b"{}\n" * 1000])
-def test_a_file_that_is_no_vault_is_left_alone(tmp_path: Path, key: keys.KeyFile, data: bytes) -> None:
+def test_other_file_is_refused_and_not_changed(tmp_path: Path, key: keys.KeyFile, data: bytes) -> None:
     path = tmp_path / "vault"
     path.write_bytes(data)
     path.chmod(0o600)
@@ -551,7 +551,7 @@ def test_a_file_that_is_no_vault_is_left_alone(tmp_path: Path, key: keys.KeyFile
     assert path.read_bytes() == data
 
 
-def test_an_absent_vault_is_told_and_nothing_is_left_beside_it(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_missing_vault_is_reported_and_no_file_is_made(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     assert not made.exists()
     for act in (made.read, made.verify, lambda: made.remove("A"), lambda: made.rekey(key), made.writing().__enter__):
@@ -563,7 +563,7 @@ def test_an_absent_vault_is_told_and_nothing_is_left_beside_it(tmp_path: Path, k
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_no_vault_is_made_where_the_directory_is_missing(tmp_path: Path, key: keys.KeyFile, check: bool) -> None:
+def test_vault_in_a_missing_directory_is_refused(tmp_path: Path, key: keys.KeyFile, check: bool) -> None:
     made = vault.Vault(str(tmp_path / "no" / "vault"), key)
     refused(lambda: made.put("A", "1", check=check), "storage", f"'{tmp_path}/no'", "install -d")
     (tmp_path / "no").write_bytes(b"")
@@ -575,7 +575,7 @@ def craft(path: Path, offset: int, data: bytes) -> None:
     path.write_bytes(raw[:offset] + data + raw[offset + len(data) :])
 
 
-def test_another_format_is_told_apart_from_damage(tmp_path: Path, source: keys.KeySource) -> None:
+def test_newer_format_is_distinguished_from_damage(tmp_path: Path, source: keys.KeySource) -> None:
     path = tmp_path / "vault"
     made = vault.Vault(str(path), source)
     bring(made, {"A": entry(CANARY)})
@@ -590,7 +590,7 @@ def test_another_format_is_told_apart_from_damage(tmp_path: Path, source: keys.K
 
 
 @pytest.mark.parametrize("cost", [(21, 8, 1), (255, 8, 1), (15, 17, 1), (15, 8, 5), (0, 8, 1), (15, 0, 1), (15, 8, 0)])
-def test_an_absurd_cost_in_the_header_is_refused_before_it_is_paid(tmp_path: Path, cost: tuple[int, int, int]) -> None:
+def test_absurd_scrypt_cost_in_the_header_is_not_computed(tmp_path: Path, cost: tuple[int, int, int]) -> None:
     path = tmp_path / "vault"
     made = vault.Vault(str(path), keys.Passphrase(WORDS))
     bring(made, {"A": entry(CANARY)})
@@ -600,7 +600,7 @@ def test_an_absurd_cost_in_the_header_is_refused_before_it_is_paid(tmp_path: Pat
     assert time.monotonic() - began < 0.5
 
 
-def test_a_key_has_no_cost(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_scrypt_cost_with_a_key_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry(CANARY)})
     craft(tmp_path / "vault", 11, b"\4\1\1")
@@ -618,7 +618,7 @@ def test_a_key_has_no_cost(tmp_path: Path, key: keys.KeyFile) -> None:
         (10, b"\1\24\21\1", "vault_damaged"),
     ],
 )
-def test_a_header_that_cannot_be_is_refused_before_the_key_is_read(
+def test_invalid_header_is_refused_before_the_key_is_read(
     tmp_path: Path, key: keys.KeyFile, offset: int, data: bytes, conclusion: str
 ) -> None:
     path = tmp_path / "vault"
@@ -634,10 +634,10 @@ def test_a_header_that_cannot_be_is_refused_before_the_key_is_read(
 def sealed_anew(path: Path, source: keys.KeySource, text: bytes, generation: int = 1) -> None:
     """Seal any text as a vault's contents, as a program with the key and another idea of the format would."""
     opened = vault.Vault(str(path), source)._open()
-    path.write_bytes(vault._sealed(opened.header._replace(generation=generation), opened.data_key, text))
+    path.write_bytes(vault_format.seal(opened.header._replace(generation=generation), opened.data_key, text))
 
 
-def test_verify_parses_the_generation_before_too(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_verify_parses_the_previous_generation(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     for turn in range(1, 3):
         bring(made, {"A": entry(str(turn))})
@@ -684,7 +684,7 @@ ROW = b'{"A":["canary-5c1e",0,null,"i",1,"t"]}'
         b'{"jobs":{},"origins":' + ORIGIN + b',"count":2}\n' + ROW[:-1] + b"," + ROW[1:],
     ],
 )
-def test_sealed_contents_of_another_shape_are_damage(tmp_path: Path, key: keys.KeyFile, text: bytes) -> None:
+def test_malformed_sealed_text_is_damage(tmp_path: Path, key: keys.KeyFile, text: bytes) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     sealed_anew(tmp_path / "vault", key, text)
@@ -692,7 +692,7 @@ def test_sealed_contents_of_another_shape_are_damage(tmp_path: Path, key: keys.K
         refused(act, "vault_damaged", made.path)
 
 
-def test_the_shape_of_the_format_is_accepted(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_well_formed_sealed_text_is_accepted(tmp_path: Path, key: keys.KeyFile) -> None:
     # Else the test above would prove nothing.
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
@@ -702,7 +702,7 @@ def test_the_shape_of_the_format_is_accepted(tmp_path: Path, key: keys.KeyFile) 
     assert stored.value == CANARY
 
 
-def test_a_generation_that_cannot_be_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_impossible_generation_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     made.put("A", "1")
     text = made._open().text
@@ -719,9 +719,7 @@ def test_a_generation_that_cannot_be_is_damage(tmp_path: Path, key: keys.KeyFile
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
-def test_one_changed_byte_anywhere_is_an_error_and_never_a_value(
-    tmp_path: Path, source: keys.KeySource, mask: int
-) -> None:
+def test_each_changed_byte_is_an_error(tmp_path: Path, source: keys.KeySource, mask: int) -> None:
     path = tmp_path / "vault"
     bring(vault.Vault(str(path), source), {"A": entry(CANARY), "B": entry(f"{CANARY} b")}, record={"etag": CANARY})
     whole = path.read_bytes()
@@ -739,7 +737,7 @@ def test_one_changed_byte_anywhere_is_an_error_and_never_a_value(
     assert vault.Vault(str(path), source).verify().count == 2
 
 
-def test_a_vault_cut_at_any_length_or_longer_is_an_error(tmp_path: Path, source: keys.KeySource) -> None:
+def test_vault_of_any_other_length_is_an_error(tmp_path: Path, source: keys.KeySource) -> None:
     path = tmp_path / "vault"
     bring(vault.Vault(str(path), source), {"A": entry(CANARY)})
     whole = path.read_bytes()
@@ -763,7 +761,7 @@ def test_parts_of_two_generations_do_not_make_a_vault(tmp_path: Path, key: keys.
         refused(made.read, "vault_damaged")
 
 
-def test_a_file_too_large_to_be_a_vault_is_not_read_into_memory(
+def test_too_large_file_is_not_read_into_memory(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "vault"
@@ -785,7 +783,7 @@ def test_a_file_too_large_to_be_a_vault_is_not_read_into_memory(
 # An old file put back
 
 
-def test_an_older_generation_put_back_is_refused(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_restored_older_generation_is_refused(tmp_path: Path, key: keys.KeyFile) -> None:
     path = tmp_path / "vault"
     asked = []
 
@@ -809,7 +807,7 @@ def test_an_older_generation_put_back_is_refused(tmp_path: Path, key: keys.KeyFi
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644])
-def test_a_vault_that_others_may_use_is_refused(tmp_path: Path, key: keys.KeyFile, mode: int) -> None:
+def test_vault_with_rights_for_others_is_refused(tmp_path: Path, key: keys.KeyFile, mode: int) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry(CANARY)})
     os.chmod(made.path, mode)
@@ -838,7 +836,7 @@ def test_links_in_place_of_vault_or_lock_are_refused(tmp_path: Path, key: keys.K
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe"])
-def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, key: keys.KeyFile, kind: str) -> None:
+def test_directory_or_pipe_is_refused_without_waiting(tmp_path: Path, key: keys.KeyFile, kind: str) -> None:
     make: Callable[[Path], Any] = Path.mkdir if kind == "directory" else os.mkfifo
     make(tmp_path / "vault")
     made = vault.Vault(str(tmp_path / "vault"), key)
@@ -850,7 +848,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, key:
 
 
 @pytest.mark.root
-def test_a_vault_of_another_user_is_refused_unless_root_asks(
+def test_vault_of_another_user_is_refused_except_for_root(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
@@ -863,7 +861,7 @@ def test_a_vault_of_another_user_is_refused_unless_root_asks(
 
 
 @pytest.mark.root
-def test_what_root_writes_stays_its_owners(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_files_that_root_writes_keep_their_owner(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     os.chown(made.path, 4711, 4712)
@@ -877,7 +875,7 @@ def test_what_root_writes_stays_its_owners(tmp_path: Path, key: keys.KeyFile) ->
 
 @pytest.mark.root
 @pytest.mark.parametrize("mode", [0o500, 0o000])
-def test_a_directory_without_permission_is_told(
+def test_directory_without_permission_is_reported(
     tmp_path: Path, start: Callable[..., subprocess.Popen[str]], mode: int
 ) -> None:
     directory = tmp_path / "private"
@@ -916,7 +914,7 @@ for act in (lambda: made.put("B", "1"), made.read):
 # One writer at a time
 
 
-def test_a_second_writer_waits_and_then_says_who_is_in_the_way(
+def test_second_writer_waits_and_reports_the_first(
     tmp_path: Path, key: keys.KeyFile, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key, lock_wait=0.2)
@@ -928,7 +926,7 @@ def test_a_second_writer_waits_and_then_says_who_is_in_the_way(
     refused(lambda: made.put("A", "2"), "busy", "0.2 seconds", "lock_wait", "Nothing was changed")
     assert 0.2 <= time.monotonic() - began < 5
     assert made.read().get("A") == entry(CANARY)
-    assert [change.action for change in made.put("A", "2", check=True).changes] == ["update"]
+    assert [change.action for change in made.put("A", "2", check=True)[0].changes] == ["update"]
     other.kill()
     other.wait()
     made.put("A", "2")
@@ -953,7 +951,7 @@ def test_a_second_writer_waits_and_then_says_who_is_in_the_way(
     ],
 )
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "rename", "sync"])
-def test_what_the_disk_refuses_is_told_with_a_remedy(
+def test_disk_error_is_reported_with_a_remedy(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch, call: str, code: int, conclusion: str,
     word: str,
 ) -> None:  # fmt: skip
@@ -973,7 +971,7 @@ def test_what_the_disk_refuses_is_told_with_a_remedy(
     assert not [name for name in listed(tmp_path) if name.startswith(".")]
 
 
-def test_a_missing_library_is_told(tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cryptography_is_reported(tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     for module in ("ciphers.aead", "kdf.hkdf", "kdf.scrypt"):
@@ -991,7 +989,7 @@ def test_a_missing_library_is_told(tmp_path: Path, key: keys.KeyFile, monkeypatc
 # Nothing is shown
 
 
-def test_nothing_shows_a_value_or_a_key(tmp_path: Path, source: keys.KeySource) -> None:
+def test_no_repr_shows_a_value_or_key(tmp_path: Path, source: keys.KeySource) -> None:
     made = vault.Vault(str(tmp_path / "vault"), source)
     contents = bring(made, {"A": entry(CANARY)}, record={"etag": CANARY})
     assert contents.get("A") == entry(CANARY)
@@ -1003,7 +1001,7 @@ def test_nothing_shows_a_value_or_a_key(tmp_path: Path, source: keys.KeySource) 
         assert repr(contents.hash_key)[2:-1] not in text
 
 
-def test_the_hash_key_is_the_vaults_and_survives_writes(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_hash_key_stays_the_same_after_writes(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     first = bring(made, {"A": entry("1")}).hash_key
     assert bring(made, {"A": entry("2")}).hash_key == first == made.read().hash_key
@@ -1011,7 +1009,7 @@ def test_the_hash_key_is_the_vaults_and_survives_writes(tmp_path: Path, key: key
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-def test_a_rekey_that_fails_leaves_the_vault_to_the_old_key(
+def test_failed_rekey_keeps_the_old_key(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
@@ -1070,9 +1068,7 @@ def at_step(number: int, act: Callable[[], None]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("data", [False, True])
-def test_a_rekey_that_fails_at_any_step_says_which_key_opens_what(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bool
-) -> None:
+def test_failed_rekey_reports_which_key_opens_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bool) -> None:
     sources: dict[str, keys.KeySource] = {"old": keys.Passphrase(WORDS), "new": keys.Passphrase(f"{WORDS} anew")}
 
     def fail() -> None:
@@ -1120,7 +1116,7 @@ def test_a_rekey_that_fails_at_any_step_says_which_key_opens_what(
 
 
 @pytest.mark.parametrize("data", [False, True])
-def test_a_rekey_that_is_killed_at_any_step_leaves_a_vault_that_one_key_opens(tmp_path: Path, data: bool) -> None:
+def test_killed_rekey_leaves_a_vault_that_one_key_opens(tmp_path: Path, data: bool) -> None:
     sources: dict[str, keys.KeySource] = {"old": keys.Passphrase(WORDS), "new": keys.Passphrase(f"{WORDS} anew")}
     seen = []
     for number in range(1, 60):

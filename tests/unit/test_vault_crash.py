@@ -224,9 +224,7 @@ def wait_for_change(directory: Path, before: set[tuple[str, int]]) -> None:
         assert time.monotonic() < end, "the writer writes nothing"
 
 
-def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new_set(
-    directory: Path, key: keys.KeyFile, start: Start
-) -> None:
+def test_killed_writer_leaves_the_old_or_the_new_set(directory: Path, key: keys.KeyFile, start: Start) -> None:
     path = directory / "vault"
     launcher = start(FORK_WRITERS, path, key.path)
     longest = 2 * float(line_of(launcher))
@@ -263,9 +261,7 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new_set(
     print(dict(seen), f"{generation} generations")
 
 
-def test_a_writer_that_dies_before_any_step_leaves_the_old_or_the_new_set(
-    directory: Path, key: keys.KeyFile, start: Start
-) -> None:
+def test_death_before_any_step_leaves_the_old_or_the_new_set(directory: Path, key: keys.KeyFile, start: Start) -> None:
     path = directory / "vault"
     launcher = start(DIE_AT_EACH_STEP, path, key.path)
     assert line_of(launcher) == "ready"

@@ -12,8 +12,10 @@ import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import plan
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import format as vault_format
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.contents import Contents
 from unit.vault_reader import Opened, Unreadable, open_vault
 
 PAGE = Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "vault_format.rst"
@@ -64,7 +66,7 @@ def read_by_page(path: Path, source: keys.KeySource) -> Opened:
     return open_vault(path, passphrase=source.secret().decode())
 
 
-def as_the_library_says(contents: vault.Contents) -> dict[str, dict[str, object]]:
+def as_the_library_says(contents: Contents) -> dict[str, dict[str, object]]:
     names = ("value", "job", "project_id", "environment", "secret_path", "key", "id", "version", "synced_at")
     return {name: {of: getattr(secret, of) for of in names} for name, secret in contents.secrets.items()}
 
@@ -80,7 +82,7 @@ def test_the_page_has_both_vectors() -> None:
 
 
 @VECTORS
-def test_the_vectors_open_with_the_reader_written_from_the_page(tmp_path: Path, vector: dict[str, str]) -> None:
+def test_reader_written_from_the_page_opens_the_vectors(tmp_path: Path, vector: dict[str, str]) -> None:
     path = put_file(tmp_path / "vault", bytes.fromhex(vector["file"]))
     opened = read_by_page(path, source_of(vector, tmp_path))
     assert opened.text == TEXT
@@ -107,7 +109,7 @@ def test_the_library_writes_the_vectors_byte_for_byte(
 ) -> None:
     random = [bytes.fromhex(vector[name]) for name in ("vault id", "data key", "salt", "wrap nonce", "data nonce")]
     random.insert(4, bytes(12))  # the first generation's, which is gone
-    monkeypatch.setattr(vault, "_random", lambda count: random.pop(0))
+    monkeypatch.setattr(vault_format, "_random", lambda count: random.pop(0))
     monkeypatch.setattr(vault, "now", lambda: TIME)
     made = vault.Vault(str(tmp_path / "vault"), source_of(vector, tmp_path))
     token = Secret("token", 's3cr"et\n☃', 3, "id-1", "/web", "prod", project_id="p1")
@@ -119,7 +121,7 @@ def test_the_library_writes_the_vectors_byte_for_byte(
 
 
 @pytest.mark.parametrize("kind", ["key", "passphrase"])
-def test_the_reader_written_from_the_page_opens_what_the_library_writes(tmp_path: Path, kind: str) -> None:
+def test_reader_written_from_the_page_opens_new_vaults(tmp_path: Path, kind: str) -> None:
     keys.make_key_file(str(tmp_path / "key"))
     by_key, words = keys.KeyFile(str(tmp_path / "key")), keys.Passphrase(WORDS)
     source: keys.KeySource = by_key if kind == "key" else words
@@ -147,10 +149,10 @@ def test_the_reader_written_from_the_page_opens_what_the_library_writes(tmp_path
 
 @pytest.mark.parametrize("mask", [0x01, 0x80])
 @pytest.mark.parametrize("kind", ["key", "passphrase"])
-def test_both_readers_draw_the_same_conclusion_of_a_damaged_file(
+def test_both_readers_report_the_same_damage(
     tmp_path: Path, kind: str, mask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vault, "NEW_COST", (4, 1, 1))
+    monkeypatch.setattr(vault_format, "NEW_COST", (4, 1, 1))
     keys.make_key_file(str(tmp_path / "key"))
     source: keys.KeySource = keys.KeyFile(str(tmp_path / "key")) if kind == "key" else keys.Passphrase(WORDS)
     made, path = vault.Vault(str(tmp_path / "vault"), source), tmp_path / "vault"

@@ -33,7 +33,7 @@ ACTIONS: dict[str, tuple[Act, str]] = {
     ),
     "data key alone": (
         lambda made, state, new: local.rekey(made, state, made._keys, data=True),
-        "sealed anew, and opens with the same key",
+        "sealed again, and opens with the same key",
     ),
 }  # fmt: skip
 DURABLE = ("holds the new entries", "opens with the new key or passphrase only", "It has a new data key.")
@@ -130,3 +130,22 @@ def test_details_of_both_writes_are_kept() -> None:
     assert str(caught.value) == "First. Second."
     assert (caught.value.conclusion, caught.value.status) == ("storage", 500)
     assert caught.value.details == {"changed": True, "next_login": "x", "created": ["A"]}
+
+
+def test_one_write_opens_the_vault_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys.make_key_file(str(tmp_path / "key"))
+    made, state = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(str(tmp_path / "key")))
+    local.put(made, state, "A", "1")
+    opened: list[str] = []
+    open_file = vault.Vault._open_file
+    monkeypatch.setattr(vault.Vault, "_open_file", lambda self, path: opened.append(path) or open_file(self, path))
+    for write in (
+        lambda: local.put(made, state, "A", "2"),
+        lambda: local.put(made, state, "A", "2"),
+        lambda: local.remove(made, state, "A"),
+        lambda: local.rekey(made, state, made._keys, data=True),
+    ):
+        opened.clear()
+        write()
+        assert opened == [made.path]
+    assert state.head()["generation"] == made.read().generation

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import parse_json
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import format as vault_format
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys, state
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import store as vault
@@ -26,7 +27,7 @@ ROW = f'{{"A":["{CANARY}",0,null,"",0,"{TIME}"]}}'.encode()
 def seal(made: vault.Vault, text: bytes) -> None:
     """Put any text in place of the vault's, as somebody who has its key can."""
     opened = made._open()
-    Path(made.path).write_bytes(vault._sealed(opened.header, opened.data_key, text))
+    Path(made.path).write_bytes(vault_format.seal(opened.header, opened.data_key, text))
 
 
 @pytest.fixture

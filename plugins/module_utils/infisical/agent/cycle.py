@@ -102,8 +102,7 @@ def deliver(vault: Vault, state: StateFile, job: str, paths: DeliveryPaths) -> D
             with open_record(paths.record_file) as record:
                 contents = vault.read()
                 secrets, generation = contents.count, contents.generation
-                values = {name: secret.value or "" for name, secret in contents.secrets.items()}
-                done = deliver_files(values, paths.files, record)
+                done = deliver_files(contents.values(), paths.files, record)
                 failure = done.failure()
                 if failure:
                     failure.details = done.as_result()

@@ -115,7 +115,7 @@ def select_values(vault: Vault, patterns: Sequence[str]) -> dict[str, str]:
     pattern that matches no name."""
     from ..core import dotenv
 
-    values = {name: secret.value or "" for name, secret in vault.read().secrets.items()}
+    values = vault.read().values()
     for pattern in patterns:
         if not dotenv.matching(values, [pattern]):
             raise ConfigurationError("names", f"no entry of {vault.path} matches '{pattern}'.")

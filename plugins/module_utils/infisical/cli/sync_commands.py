@@ -86,7 +86,7 @@ def push(session: Session) -> None:
     if from_vault or (path and state_hash == HMAC):
         vault, vault_state = session.open_vault()
         if from_vault:
-            source = {name: secret.value or "" for name, secret in vault.read().secrets.items()}
+            source = vault.read().values()
     outcome = library.push(
         api,
         settings.scope(),

@@ -63,8 +63,8 @@ def set_entry(session: Session) -> None:
 
     value = read_value(session)
     vault, state = session.open_vault()
-    plan = put(vault, state, session.arguments.name, value, check=session.arguments.check)
-    report_entry(session, plan.changes[0].action if plan.changes else None)
+    change = put(vault, state, session.arguments.name, value, check=session.arguments.check).change
+    report_entry(session, change.action if change else None)
 
 
 def read_value(session: Session) -> str:
@@ -112,7 +112,7 @@ def delete_entry(session: Session) -> None:
     from ..vault.session import remove
 
     vault, state = session.open_vault()
-    if not remove(vault, state, session.arguments.name, check=session.arguments.check).changes:
+    if remove(vault, state, session.arguments.name, check=session.arguments.check).change is None:
         raise EntryMissing(session.arguments.name, vault.path)
     report_entry(session, "delete")
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets as environment variables: the text of a dotenv file, written and read, and the names that are refused."""
+"""Secrets as environment variables: writing and reading dotenv files, and the names that are refused."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fnmatch import fnmatchcase
 from .errors import ConfigurationError
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# No shell gives one of these a meaning. As a command's name, which is what a shell takes a line for whose name is no
-# variable's, none of them can do harm.
+# No shell gives any of these characters a meaning. If the name is not a variable's, a shell takes the line for a
+# command, and no command with such a name can do harm.
 _WRITABLE = re.compile(r"[A-Za-z0-9_.:/@%+,-]+\Z")
 
-# Whoever may write a secret in Infisical is not thereby allowed to run code on every host that reads it. A name that
-# ends in an asterisk stands for all that begin so. The list comes from the manuals of common programs and can never be
-# complete: the manual page of infisical-sync says so, and recommends to choose names by pattern.
+# A person who may write a secret in Infisical must not be able to run code on every host that reads it. An asterisk at
+# the end matches any rest of a name. The list comes from the manuals of common programs and can never be complete: the
+# manual page of infisical-sync says so, and recommends choosing names by pattern.
 DANGEROUS: Mapping[str, str] = {
     "it makes programs load code that it names": """
         ALSA_CONFIG_PATH ANT_ARGS ANT_OPTS AWKLIBPATH AWKPATH BUNDLE_GEMFILE BUNDLE_PATH BUN_INSTALL* BUN_OPTIONS
@@ -89,7 +89,7 @@ DANGEROUS: Mapping[str, str] = {
         CREDENTIALS_DIRECTORY INFISICAL_*
     """,
 }
-"""The names that do not go into an environment unless they are allowed by name, by reason."""
+"""The names that an environment gets only if they are allowed by name, grouped by the reason."""
 
 _REASONS = {name: reason for reason, names in DANGEROUS.items() for name in names.split()}
 _EXACT = {name: reason for name, reason in _REASONS.items() if not name.endswith("*")}
@@ -97,7 +97,7 @@ _PREFIXES = tuple((name[:-1], reason) for name, reason in _REASONS.items() if na
 
 
 def matching(values: Mapping[str, str], patterns: Collection[str]) -> dict[str, str]:
-    """The entries whose name fits one of the patterns (`DB_*`, as a shell's); all of them if there are no patterns."""
+    """Return the entries whose names match one of the patterns (`DB_*`, as in a shell); all if there are none."""
     return {
         name: value for name, value in values.items()
         if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -105,7 +105,7 @@ def matching(values: Mapping[str, str], patterns: Collection[str]) -> dict[str, 
 
 
 def refused(names: Iterable[str], allowed: Collection[str] = ()) -> dict[str, str]:
-    """The names among `names` that do not go into an environment, with the reason of each; those in `allowed` do."""
+    """Return {name: reason} for the names that must not go into an environment, except those in `allowed`."""
     found = {}
     for name in names:
         reason = "" if name in allowed else _problem(name)
@@ -116,54 +116,54 @@ def refused(names: Iterable[str], allowed: Collection[str] = ()) -> dict[str, st
 
 def _problem(name: str) -> str:
     if not _VARIABLE.match(name):
-        return "it is no name of a variable, which has letters, digits and underscores only, and no digit first"
+        return "it is not a valid variable name (letters, digits and underscores, no digit first)"
     by_prefix = (reason for prefix, reason in _PREFIXES if name.startswith(prefix))
     return _EXACT.get(name) or next(by_prefix, "")
 
 
 def dump(values: Mapping[str, str]) -> str:
-    """`values` ({name: value}) as a dotenv file, sorted by name, that `sh`, bash and systemd read back the same.
+    """Return `values` ({name: value}) as a dotenv file, sorted by name, that `sh`, bash and systemd read alike.
 
-    Raises ConfigurationError, naming the secret, for what no such file can hold. Which names are safe to have in an
-    environment is not decided here: see `refused`.
+    Raises ConfigurationError, which names the secret, for content that such a file cannot hold. For unsafe names see
+    `refused`.
     """
     for name, value in values.items():
         if not _WRITABLE.match(name):
-            raise ConfigurationError("names", f"'{name}' cannot be written as a variable. Export it as JSON.")
+            raise ConfigurationError("names", f"'{name}' cannot be written as a variable.", hint="Export it as JSON.")
         check_value(name, value)
-    # Within double quotes sh (POSIX, 2.2.3) and systemd's EnvironmentFile take a backslash away before these four and
-    # before a newline, and keep it before anything else; so every backslash is doubled, and a newline stays as it is.
+    # Within double quotes, sh (POSIX, 2.2.3) and systemd's EnvironmentFile remove a backslash before these four and
+    # before a newline, and keep it before anything else. So every backslash is doubled, and a newline is not escaped.
     return "".join(f'{name}="{_SPECIAL.sub(_ESCAPED, value)}"\n' for name, value in sorted(values.items()))
 
 
 _LONGEST_LINE = 65535
-"""Bytes of a line of an env_file: docker and podman read no longer one (bufio.Scanner of Go)."""
+"""Bytes of the longest line of an env_file that docker and podman read (bufio.Scanner of Go)."""
 
 
 def dump_env_file(values: Mapping[str, str]) -> str:
-    """`values` ({name: value}) for `docker run --env-file` and podman, sorted by name: nothing is quoted there, and a
-    value is what stands between the first equals sign and the end of the line.
+    """Return `values` ({name: value}) for `docker run --env-file` and podman, sorted by name.
 
-    Raises ConfigurationError, naming the secret, for what no such file can hold.
+    Nothing is quoted in such a file: a value goes from the first equals sign to the end of the line. Raises
+    ConfigurationError, which names the secret, for content that such a file cannot hold.
     """
     lines = []
     for name, value in sorted(values.items()):
         line = f"{name}={value}"
         problem = ""
         if not _WRITABLE.match(name):
-            raise ConfigurationError("names", f"'{name}' cannot be written as a variable. Export it as JSON.")
+            raise ConfigurationError("names", f"'{name}' cannot be written as a variable.", hint="Export it as JSON.")
         if "\n" in value:
-            problem = "holds a newline"
+            problem = "contains a newline"
         elif "\0" in value:
-            problem = "holds a NUL byte"
+            problem = "contains a NUL byte"
         elif value.endswith("\r"):
-            problem = "ends in a carriage return"
+            problem = "ends with a carriage return"
         elif len(line.encode("utf-8")) > _LONGEST_LINE:
             problem = f"makes a line of more than {_LONGEST_LINE} bytes"
         if problem:
             raise ConfigurationError(
-                "names", f"the value of '{name}' {problem}, which an env_file cannot hold. Choose the format json, "
-                "or leave it out by names."
+                "names", f"the value of '{name}' {problem}, which an env_file cannot contain.",
+                hint="Use the format json, or leave it out with names.",
             )  # fmt: skip
         lines.append(line + "\n")
     return "".join(lines)
@@ -174,10 +174,10 @@ _ESCAPED = r"\\\1"
 
 
 def check_value(name: str, value: str) -> None:
-    """Raise ConfigurationError where a value cannot be in an environment; the message has the name only."""
+    """Raise ConfigurationError, with the name only, if a value cannot be in an environment."""
     if "\0" in value:
         raise ConfigurationError(
-            "names", f"the value of '{name}' holds a NUL byte, which no environment can. Export it as JSON."
+            "names", f"the value of '{name}' contains a NUL byte, which no environment can.", hint="Export it as JSON."
         )
 
 
@@ -191,12 +191,12 @@ _COMMENT = re.compile(r"[ \t]#")
 
 
 def parse(text: str) -> dict[str, str]:
-    """The values of a dotenv file, {name: value}: what `dump` writes, and what is common besides.
+    """Return the values of a dotenv file, {name: value}: the format of `dump`, and other common syntax.
 
-    That is `export` before a name, comments, values in single quotes or none. Nothing is expanded: `$` stands for
-    itself. Within double quotes a backslash is taken away before `"`, `\\`, `$` and a backtick, and stands for itself
-    before anything else, as in `sh`; together with a newline it is nothing. Raises ConfigurationError naming the
-    line, never what stands there, for it may be a piece of a value.
+    That is `export` before a name, comments, and values in single quotes or without quotes. Nothing is expanded: `$` is
+    an ordinary character. Within double quotes a backslash is removed before `"`, `\\`, `$` and a backtick, and kept
+    before anything else, as in `sh`; a backslash and a newline are both removed. Raises ConfigurationError with the
+    number of the line, but not its text, which may be a part of a value.
     """
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -212,14 +212,14 @@ def parse(text: str) -> dict[str, str]:
             raise _wrong(line, "does not begin with a name and an equals sign")
         name = begin[1]
         if name in values:
-            raise _wrong(line, f"sets '{name}' again, which line {lines[name]} has set")
+            raise _wrong(line, f"sets '{name}' again, after line {lines[name]}")
         values[name], position = _value(text, begin.end(), line)
         lines[name] = line
     return values
 
 
 def _value(text: str, position: int, line: int) -> tuple[str, int]:
-    """The value that begins at `position`, and where the next line begins."""
+    """Return the value that begins at `position`, and the beginning of the next line."""
     quoted = _QUOTE_FOLLOWS.match(text, position)
     if quoted is None:
         plain = _PLAIN.match(text, position)
@@ -246,5 +246,8 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _wrong(line: int, problem: str) -> ConfigurationError:
-    return ConfigurationError("source_file", f"line {line} {problem}. Write it as NAME=\"value\", with a backslash "
-                              "before every \" \\ $ and backtick in the value.")  # fmt: skip
+    return ConfigurationError(
+        "source_file",
+        f"line {line} {problem}.",
+        hint='Write it as NAME="value", with a backslash before every " \\ $ and backtick in the value.',
+    )

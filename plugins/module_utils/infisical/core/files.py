@@ -19,24 +19,24 @@ from typing import IO, Callable, Optional
 from .errors import Busy, InfisicalError, StorageFailed, UnsafeFile
 
 _FIRST_POLL, _LOCK_POLL = 0.001, 0.05
-"""Seconds between two looks at a lock that another process holds: short at first, because a write is, then longer."""
+"""Seconds between two attempts to get a lock: short at first, because a write is short, then longer."""
 
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
-"""What a file system answers that has no hard links, or not for this file."""
+"""The error numbers of a file system that cannot make this hard link."""
 
 Owner = Optional[tuple[int, int]]
-"""User and group (ids) to whom a file is to belong, None for whoever writes it."""
+"""User and group (ids) that own a new file, None for the user who writes it."""
 
 
 class LockTimeout(Exception):
-    """Another process held the lock for longer than the caller was ready to wait."""
+    """Another process held the lock for longer than the time limit."""
 
 
 _LEFT_BEHIND = re.compile(r"\.(.+)\.[0-9a-f]{16}")
-"""The name of a temporary file, which holds that of the file it was to become."""
+"""The name of a temporary file, which contains the name of the final file."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a full disk says, and a full quota."""
+"""The error numbers of a full disk and of a full quota."""
 
 
 def write_atomic(
@@ -49,11 +49,11 @@ def write_atomic(
     before_rename: Callable[[], None] | None = None,
     directory: int | None = None,
 ) -> None:
-    """Put `data` (bytes) in place of the file `path`, all or nothing; if `durable`, also when the machine loses power.
+    """Replace the file `path` by `data` atomically; if `durable`, also when the machine loses power.
 
-    A temporary file in the same directory, fsynced, renamed over `path`, then the directory fsynced. Raises OSError;
-    the old file is then untouched and the temporary one gone. `before_rename` is called when the new file is whole and
-    on the disk, and the old one still in place. With `directory`, an open one, `path` is a name in it.
+    The data go to a temporary file in the same directory, which is fsynced and renamed over `path`; then the directory
+    is fsynced. Raises OSError; the old file is then unchanged. `before_rename` is called when the new file is on the
+    disk, and the old one still in place. With `directory`, a descriptor, `path` is a name in that directory.
     """
     temporary = _temporary(path) if directory is None else os.path.basename(_temporary(path))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -81,19 +81,19 @@ def write_atomic(
 
 
 def write_note(path: str, data: bytes, *, durable: bool = True, owner: Owner = None) -> None:
-    """As write_atomic; but where the disk is full, put `data` (bytes) where the file that is there has its own already.
+    """Write as write_atomic, but overwrite the present file in place if the disk is full.
 
-    For what must be remembered just then, and is not worth much: a reader at that moment may find it damaged. Raises
-    OSError where there is no file yet, or not enough room in it.
+    For small data that must be remembered just then: a reader at that moment may find the file damaged. Raises OSError
+    if the file does not exist or has not enough room.
     """
     try:
         write_atomic(path, data, durable=durable, owner=owner)
     except OSError as error:
-        if error.errno not in _FULL or not _written_over(path, data):
+        if error.errno not in _FULL or not _overwrite(path, data):
             raise
 
 
-def _written_over(path: str, data: bytes) -> bool:
+def _overwrite(path: str, data: bytes) -> bool:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -110,10 +110,7 @@ def _written_over(path: str, data: bytes) -> bool:
 
 
 def write_new(path: str, data: bytes) -> bool:
-    """Make the file `path` with `data` (bytes), whole and for its owner only; False where something stands there.
-
-    Raises OSError.
-    """
+    """Make the file `path` with `data`, for its owner only. Returns False if `path` exists already. Raises OSError."""
     if os.path.lexists(path):
         return False
     temporary = _temporary(path)
@@ -129,10 +126,7 @@ def write_new(path: str, data: bytes) -> bool:
 
 
 def keep(path: str, kept: str, *, owner: Owner = None) -> None:
-    """Make what stands at `path` stand at `kept` too, in place of what stood there; `path` is whole all the time.
-
-    To be called before `path` is replaced. Raises OSError.
-    """
+    """Make the file `path` available as `kept` too, before `path` is replaced. Raises OSError."""
     temporary = _temporary(path)
     try:
         os.link(path, temporary, follow_symlinks=False)
@@ -144,16 +138,16 @@ def keep(path: str, kept: str, *, owner: Owner = None) -> None:
     try:
         os.rename(temporary, kept)
     finally:
-        # Where a process died after this step and before the next, both are one file already, and then rename(2) does
-        # nothing and leaves the temporary name.
+        # If a process died after this step and before the next one, both names are one file already. Then rename(2)
+        # does nothing, and the temporary name remains.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
 
 
 def sweep(*paths: str) -> None:
-    """Remove the temporary files that dead processes left beside `paths`. Only for who holds the lock of all writers.
+    """Remove the temporary files that dead processes left beside `paths`. The caller must hold the writers' lock.
 
-    What cannot be removed stays, because it is in nobody's way.
+    Files that cannot be removed do no harm, and stay.
     """
     names: dict[str, set[str]] = {}
     for path in paths:
@@ -169,15 +163,17 @@ def sweep(*paths: str) -> None:
 
 
 def others_in(directory: int, names: Iterable[str]) -> list[str]:
-    """What an open directory holds besides `names` and the temporary files of these."""
+    """Return the names in an open directory except `names` and their temporary files."""
     known = set(names)
     left = {found: _LEFT_BEHIND.fullmatch(found) for found in os.listdir(directory)}
     return sorted(name for name, match in left.items() if name not in known and not (match and match[1] in known))
 
 
 def owner_of(path: str) -> Owner:
-    """Whose files beside `path` are to be: root may work with another user's vault, who must still be able to open all
-    of it. None for whoever runs this."""
+    """Return the owner of new files beside `path`, None for the present user.
+
+    If root writes another user's vault, that user must still be able to open all of its files.
+    """
     if os.geteuid() != 0:
         return None
     try:
@@ -188,8 +184,10 @@ def owner_of(path: str) -> Owner:
 
 
 def is_same_place(one: str, other: str) -> bool:
-    """Whether two paths name the same entry of the same directory, however they are spelled and whatever links lead to
-    that directory. The entry itself may be a link, or missing."""
+    """Return whether two paths name the same entry of the same directory, also through links to the directory.
+
+    The entry itself may be a link, or missing.
+    """
     (folder, name), (other_folder, other_name) = (os.path.split(path.rstrip("/")) for path in (one, other))
     if name != other_name:
         return False
@@ -205,7 +203,7 @@ def _temporary(path: str) -> str:
 
 
 def sync_directory(directory: str) -> None:
-    """Bring the names in a directory to the disk. Raises OSError."""
+    """Write the entries of a directory to the disk. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -214,7 +212,7 @@ def sync_directory(directory: str) -> None:
 
 
 def unwritable(directory: str) -> OSError | None:
-    """Why this process can make no file in a directory, None where it can."""
+    """Return the reason why this process cannot make a file in a directory, None if it can."""
     if not os.path.isdir(directory):
         code = errno.ENOENT
     elif os.access(directory, os.W_OK | os.X_OK):
@@ -226,7 +224,7 @@ def unwritable(directory: str) -> OSError | None:
 
 @contextlib.contextmanager
 def opened(directory: str) -> Iterator[int]:
-    """A directory, open, that is no symbolic link itself. Raises OSError."""
+    """Open a directory that is not a symbolic link itself. Raises OSError."""
     descriptor = os.open(directory, _DIRECTORY)
     try:
         yield descriptor
@@ -236,11 +234,10 @@ def opened(directory: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
-    """The directory `path` (absolute), open, after a look that root alone can change what it and every one above it
-    holds; with `create`, what is missing is made, for everybody to pass through.
+    """Open the directory `path` (absolute) after a check that only root can change it and each directory above it.
 
-    For who writes as root what others have named: with the descriptor, no link that is placed later leads elsewhere.
-    Raises InfisicalError (UNSAFE_FILE) and OSError.
+    With `create`, missing directories are made with mode 0755. For root writing to a path that others have chosen: with
+    the descriptor, a link that is placed later leads nowhere else. Raises UnsafeFile and OSError.
     """
     descriptor = os.open("/", _DIRECTORY)
     try:
@@ -253,17 +250,17 @@ def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
                 raise UnsafeFile(
-                    f"Nothing is written below {walked}: it is a symbolic link or no directory. Name the directory "
-                    "that is meant itself.",
+                    f"Nothing is written below {walked}: it is a symbolic link or not a directory.",
+                    hint="Set the path of the directory itself.",
                 ) from None
             os.close(descriptor)
             descriptor = below
             status = os.fstat(descriptor)
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
                 raise UnsafeFile(
-                    f"Nothing is written below {walked}: others than root may change what it holds (user "
-                    f"{status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}). Name a directory that belongs to "
-                    f"root, or run: chown root '{walked}' && chmod go-w '{walked}'",
+                    f"Nothing is written below {walked}: users other than root can change its content (user "
+                    f"{status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}).",
+                    hint=f"Set a directory of root's, or run: chown root '{walked}' && chmod go-w '{walked}'",
                 )
         yield descriptor
     finally:
@@ -280,32 +277,31 @@ def _below(directory: int, name: str, create: bool) -> int:
         if not create:
             raise
     os.mkdir(name, 0o755, dir_fd=directory)
-    os.chmod(name, 0o755, dir_fd=directory)  # noqa: S103 - whoever owns a file in it must get there
+    os.chmod(name, 0o755, dir_fd=directory)  # noqa: S103 - the owners of files in it must reach them
     return os.open(name, _DIRECTORY, dir_fd=directory)
 
 
 def read_regular(path: str, *, directory: int | None = None, most: int = -1) -> bytes:
-    """All bytes of a regular file, or its first `most`. Raises OSError, also where `path` is a symbolic link (ELOOP) or
-    no file (EINVAL).
+    """Return all bytes of a regular file, or its first `most`. With `directory`, a descriptor, `path` is a name in it.
 
-    With `directory`, an open one, `path` is a name in it.
+    Raises OSError, also for a symbolic link (ELOOP) and for anything else that is not a regular file (EINVAL).
     """
     with os.fdopen(open_regular(path, os.O_RDONLY | os.O_NOFOLLOW, directory=directory), "rb") as stream:
         return _read(stream, most)
 
 
 def _read(stream: IO[bytes], most: int) -> bytes:
-    # A read of at most 256 MB takes as much memory first, however short the file is.
+    # A read of at most 256 MB would take that much memory first, even if the file is short.
     return stream.read() if most < 0 or os.fstat(stream.fileno()).st_size <= most else stream.read(most)
 
 
 def open_regular(path: str, flags: int, *, directory: int | None = None) -> int:
-    """Open a regular file that somebody else may have placed; fits `open` as its `opener`. Links are followed unless
-    the flags forbid it. Raises OSError for anything else, also EINVAL.
+    """Open a regular file that somebody else may have placed; fits `open` as its `opener`.
 
-    With `directory`, an open one, `path` is a name in it.
+    Links are followed unless the flags forbid it. With `directory`, a descriptor, `path` is a name in it. Raises
+    OSError, with EINVAL if it is not a regular file.
     """
-    # Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
+    # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
@@ -314,19 +310,17 @@ def open_regular(path: str, flags: int, *, directory: int | None = None) -> int:
 
 
 def read_private(path: str, what: str, *, most: int, begins: bytes = b"", credential: bool = False) -> bytes:
-    """At most `most` bytes of a regular file that is this user's alone. `what` names it in messages ("vault").
+    """Return at most `most` bytes of a regular file of this user, to which nobody else has rights.
 
-    A file that does not begin with `begins` is not read further than that. With `credential`, a file of root's that
-    its group may read is accepted: systemd shows a service its credentials so, with an access list for its user (see
-    systemd.exec(5), LoadCredential=). Root may read what belongs to others.
-    Raises FileNotFoundError, and InfisicalError (UNSAFE_FILE or STORAGE) for everything else.
+    `what` names the file in messages ("vault"). If it does not begin with `begins`, no more is read. With `credential`,
+    a file of root's that its group can read is accepted: systemd gives a service its credentials that way, with an
+    access list for its user (systemd.exec(5), LoadCredential=). Root may read files of others. Raises
+    FileNotFoundError, and UnsafeFile or StorageFailed for everything else.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
-            problem = _unsafe(os.fstat(descriptor), path, credential)
-            if problem:
-                raise UnsafeFile(f"The {what} {path} is not used: {problem}")
+            _refuse_unsafe(os.fstat(descriptor), what, path, credential)
             beginning = stream.read(len(begins))
             return beginning + _read(stream, most - len(begins)) if beginning == begins else beginning
     except FileNotFoundError:
@@ -335,65 +329,71 @@ def read_private(path: str, what: str, *, most: int, begins: bytes = b"", creden
         raise explained(error, f"The {what} {path} cannot be read", path) from None
 
 
-def _unsafe(status: os.stat_result, path: str, credential: bool) -> str:
+def _refuse_unsafe(status: os.stat_result, what: str, path: str, credential: bool) -> None:
     mode, user = stat.S_IMODE(status.st_mode), os.geteuid()
     if not stat.S_ISREG(status.st_mode):
-        return "it is not a regular file. Name the file itself, or move away what stands there."
-    if credential and status.st_uid == 0 and mode in (0o400, 0o440):
-        return ""
-    if user not in (0, status.st_uid):
-        return (
-            f"it belongs to user {status.st_uid}, and this runs as user {user}. Run it as that user, or if the file is "
-            f"what it should be, as root: chown {user} '{path}'"
-        )
-    if mode & 0o077:
-        return (
-            f"others than its owner have rights to it (mode {mode:04o}). Find out who may have read or changed it, and "
-            f"then run: chmod 600 '{path}'"
-        )
-    return ""
-
-
-def explained(error: OSError, tried: str, path: str) -> InfisicalError:
-    """An OSError about `path` in words: `tried` says what could not be done, without a full stop."""
-    kind: type[InfisicalError] = StorageFailed
-    code = error.errno or 0
-    directory = os.path.dirname(os.path.abspath(path))
-    if code in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-        kind = UnsafeFile
-        reason = f"'{path}' is a symbolic link or no regular file. Name the file itself, or move away what stands there"
-    elif code == errno.ENOSPC:
-        reason = f"the disk is full. Make room on the file system of '{directory}' (df -h, df -i)"
-    elif code == errno.EDQUOT:
-        reason = f"the disk quota of user {os.geteuid()} is used up. Make room in '{directory}'"
-    elif code == errno.EFBIG:
-        reason = (
-            "the file would be larger than this process may write. Raise the limit (ulimit -f in a shell, LimitFSIZE= "
-            "in a systemd unit)"
-        )
-    elif code == errno.EROFS:
-        reason = (
-            f"'{directory}' is on a read-only file system. Mount it writable; in a systemd unit, ReadWritePaths= or "
-            "StateDirectory= makes a directory writable"
-        )
-    elif code in (errno.EACCES, errno.EPERM):
-        reason = (
-            f"user {os.geteuid()} has no permission. '{directory}' and the file must belong to the user that runs this"
-        )
-    elif code in (errno.ENOENT, errno.ENOTDIR):
-        reason = f"'{directory}' is not a directory, or does not exist. Make it: install -d -m 700 '{directory}'"
-    elif code == errno.EIO:
-        reason = "the disk reports an error. Look into the kernel's log (dmesg), and save what can be saved"
+        problem, hint = "it is not a regular file.", "Set the path of the file itself, or move this one away."
+    elif credential and status.st_uid == 0 and mode in (0o400, 0o440):
+        return
+    elif user not in (0, status.st_uid):
+        problem = f"it belongs to user {status.st_uid}, and this runs as user {user}."
+        hint = f"Run it as that user. If the content of the file is right, run as root: chown {user} '{path}'"
+    elif mode & 0o077:
+        problem = f"users other than its owner have rights to it (mode {mode:04o})."
+        hint = f"Find out who may have read or changed it, then run: chmod 600 '{path}'"
     else:
-        reason = f"{error.strerror or type(error).__name__}. This comes from the operating system ({path})"
-    return kind(f"{tried}: {reason}.")
+        return
+    raise UnsafeFile(f"The {what} {path} is not used: {problem}", hint=hint)
+
+
+_NOT_A_FILE = (
+    "'{path}' is a symbolic link or not a regular file", "Set the path of the file itself, or move this one away."
+)  # fmt: skip
+_NO_PERMISSION = (
+    "user {user} has no permission", "Give '{directory}' and the file to the user that runs this."
+)  # fmt: skip
+_NO_DIRECTORY = (
+    "'{directory}' is not a directory, or does not exist", "Make it: install -d -m 700 '{directory}'"
+)  # fmt: skip
+_REASONS = {
+    errno.ELOOP: _NOT_A_FILE,
+    errno.EISDIR: _NOT_A_FILE,
+    errno.ENXIO: _NOT_A_FILE,
+    errno.ENOSPC: ("the disk is full", "Make room on the file system of '{directory}' (df -h, df -i)."),
+    errno.EDQUOT: ("the disk quota of user {user} is used up", "Make room in '{directory}'."),
+    errno.EFBIG: (
+        "the file would be larger than this process may write",
+        "Raise the limit (ulimit -f in a shell, LimitFSIZE= in a systemd unit).",
+    ),
+    errno.EROFS: (
+        "'{directory}' is on a read-only file system",
+        "Mount it writable; in a systemd unit, use ReadWritePaths= or StateDirectory=.",
+    ),
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
+    errno.ENOENT: _NO_DIRECTORY,
+    errno.ENOTDIR: _NO_DIRECTORY,
+    errno.EIO: ("the disk reports an error", "Read the kernel's log (dmesg), and save your data."),
+}
+"""What happened and what to do, by error number."""
+
+
+def explained(error: OSError, problem: str, path: str) -> InfisicalError:
+    """Return the InfisicalError for an OSError about `path`; `problem` is a sentence without its period."""
+    reason = _REASONS.get(
+        error.errno or 0, (f"the operating system reports: {error.strerror or type(error).__name__}", "")
+    )
+    kind: type[InfisicalError] = UnsafeFile if reason is _NOT_A_FILE else StorageFailed
+    values = {"path": path, "directory": os.path.dirname(os.path.abspath(path)), "user": os.geteuid()}
+    what, hint = (text.format(**values) for text in reason)
+    return kind(f"{problem}: {what}.", hint=hint)
 
 
 @contextlib.contextmanager
 def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, which is made if need be and never removed.
+    """Hold an exclusive lock on the file `path`, which is made if necessary and never removed.
 
-    Waits at most `timeout` seconds, then raises LockTimeout. The lock ends with the process, however that ends.
+    Raises LockTimeout after `timeout` seconds. The lock ends when the process ends, even if that is killed.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600)
@@ -401,7 +401,7 @@ def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.ELOOP, "not a regular file", path)
-        # The link count, because in a directory of somebody else's the name may lead to another file of ours.
+        # The link count, because in somebody else's directory the name may be a link to another file of this user.
         if owner is not None and status.st_uid == os.geteuid() != owner[0] and status.st_nlink == 1:
             os.fchown(descriptor, *owner)
         end, pause = time.monotonic() + timeout, _FIRST_POLL
@@ -420,14 +420,14 @@ def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held(lock: str, timeout: float, busy: str, cannot: str, *, owner: Owner = None) -> Iterator[None]:
-    """`locked`, with what keeps one from the lock in words: raises InfisicalError, BUSY with the sentences `busy`, or
-    what `explained` makes of `cannot`. What happens inside is not looked at."""
+def held(lock: str, timeout: float, busy: str, cannot: str, *, hint: str = "", owner: Owner = None) -> Iterator[None]:
+    """Hold a lock as `locked`, and raise InfisicalError if that fails: Busy with the problem `busy` and `hint`, or
+    `explained` with `cannot`. Errors from inside are not changed."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(lock, timeout, owner=owner))
         except LockTimeout:
-            raise Busy(busy) from None
+            raise Busy(busy, hint=hint) from None
         except OSError as error:
             raise explained(error, cannot, lock) from None
         yield

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets, scopes, settings and hashes: the data that everything else speaks of."""
+"""The data types of the library: secrets, locations and settings, with the checks of single values."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from urllib.parse import urlsplit
 from .errors import Ambiguous, ConfigurationError
 
 LONGEST_NAME = 500
-"""Characters of a secret's name that the batch routes of real servers take."""
+"""Characters of the longest name that the batch routes of real servers accept."""
 LONGEST_NAME_IN_PATH = 100
-"""Characters of a name that real servers take in a request's path; a longer one is `route not found` there."""
+"""Characters of the longest name that real servers accept in a request's path; the answer to a longer one is 404."""
 
 LONGEST_WAIT = 86_400.0
-"""Seconds that a time-out or wait may last: a day."""
+"""Seconds of the longest time-out or wait: a day."""
 
 LARGEST_RESPONSE = 4096.0
-"""MiB that an answer may be allowed to have."""
+"""MiB of the largest `max_response_size`."""
 
 NULL = "must be a string (got null)."
-"""What is wrong with a name or value that is null in YAML or JSON."""
+"""The problem of a name or value that is null in YAML or JSON."""
 
 _PREFIX = r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~%-]+)+"
 """A path of segments that need no encoding and do not lead upwards."""
@@ -42,7 +42,7 @@ _ECMASCRIPT_SPACE = (
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """Where secrets lie: a folder (`secret_path`) of an environment (slug) of a project (id)."""
+    """A folder (`secret_path`) in an environment (slug) of a project (id)."""
 
     project_id: str
     environment: str
@@ -53,17 +53,16 @@ class Location:
 
 
 class Secret(NamedTuple):
-    """One shared secret; a tuple, because a listing makes ten thousand of them at once.
+    """One shared secret; a tuple, because ten thousand of them are built quickly.
 
-    `value` is None where it is not known: not asked for, hidden, or not to be changed. `tags` (slugs) and `metadata`
-    (key, value) are None where the answer did not have them, or where they are not to be changed. `version` is 0 where
-    there is none yet. `updated_at` is the server's ISO 8601 text. `rotated` secrets get their values from a rotation of
-    Infisical's own. `encrypted_metadata` lists the keys of `metadata` whose values must not be shown. `quotes_lines`
-    is true if the server puts text of several lines that comes in through a reference into quotes. It is read only with
-    references expanded.
+    `value` is None if it was not requested, is hidden, or must not be changed. `tags` (slugs) and `metadata` (key,
+    value) are None if the answer did not have them, or if they must not be changed. `version` is 0 before the first
+    write. `updated_at` is the server's ISO 8601 text. `rotated` is true if Infisical rotates the value.
+    `encrypted_metadata` lists the keys of `metadata` whose values must not be shown. `quotes_lines` is true if the
+    server quotes text of several lines that a reference inserts; it is known only with references expanded.
 
-    In a vault, `key` is still the secret's name in Infisical, `job` the job that put it there (empty for a person),
-    and `synced_at` the time (ISO 8601, UTC) at which the vault took this version.
+    In a vault, `key` is the secret's name in Infisical, `job` the job that wrote the entry (empty for a person), and
+    `synced_at` the time (ISO 8601, UTC) at which the vault received this version.
     """
 
     key: str
@@ -86,13 +85,13 @@ class Secret(NamedTuple):
     quotes_lines: bool = False
 
     def __repr__(self) -> str:
-        """Everything but what may be secret."""
+        """Return the fields except those that may be secret."""
         shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in ("value", "metadata"))
         return f"Secret({', '.join(shown)})"
 
 
 def from_row(row: Mapping[str, Any]) -> Secret:
-    """A secret from what JSON made of its `_asdict()`."""
+    """Return the secret from its `_asdict()` after a round trip through JSON."""
     tags, metadata = row["tags"], row["metadata"]
     return Secret(
         **{
@@ -106,28 +105,28 @@ def from_row(row: Mapping[str, Any]) -> Secret:
 
 @dataclass(frozen=True)
 class Known:
-    """What somebody has found out already about a secret: `secret` is None if there was none.
+    """An earlier answer about a secret; `secret` is None if it did not exist.
 
-    The server still decides: a secret that is there after all is a conflict, one that is gone is missing.
+    The server still decides: the write ends in a conflict or a missing secret if the answer is outdated.
     """
 
     secret: Secret | None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any] | None) -> Known:
-        """The same from what JSON made of `row()`."""
+        """Return the answer from its `row()` after a round trip through JSON."""
         return cls(None if row is None else from_row(row))
 
     def row(self) -> dict[str, Any] | None:
-        """The same as plain data."""
+        """Return the answer as plain data."""
         return None if self.secret is None else self.secret._asdict()
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The secrets of a listing by name, and what a person should know about how they were chosen.
+    """The secrets of a listing by name, with warnings about the choice between secrets of one name.
 
-    `ambiguous` ({name: message}) are those of several folders with different values, of which none was chosen.
+    `ambiguous` ({name: message}) names the secrets that have different values in several folders. None is chosen.
     """
 
     secrets: dict[str, Secret]
@@ -135,7 +134,7 @@ class Merged:
     ambiguous: dict[str, str] = field(default_factory=dict)
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise InfisicalError (AMBIGUOUS) where one of the names has different values in several folders."""
+        """Raise Ambiguous if one of the names has different values in several folders."""
         for name in names:
             if name in self.ambiguous:
                 raise Ambiguous(self.ambiguous[name])
@@ -143,7 +142,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class Settings:
-    """The shared options of every module and plugin, one to one; waits and time-outs are in seconds, sizes in MiB."""
+    """The shared options of every module and plugin; waits and time-outs are in seconds, sizes in MiB."""
 
     url: str = ""
     auth_method: str = "universal_auth"
@@ -167,9 +166,9 @@ class Settings:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Settings:
-        """The settings among `options` (others are ignored, None means not given), checked.
+        """Return the checked settings from `options`; other options are ignored, None means not given.
 
-        Raises ConfigurationError naming the first option that is missing or wrong.
+        Raises ConfigurationError for the first option that is missing or wrong.
         """
         known = {f.name: options[f.name] for f in fields(cls) if options.get(f.name) is not None}
         for name, value in known.items():
@@ -179,7 +178,7 @@ class Settings:
         for name in ("timeout", "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait"):
             seconds = getattr(settings, name)
             if not 0 <= seconds <= LONGEST_WAIT or (name == "timeout" and seconds == 0):
-                raise ConfigurationError(name, f"{seconds:g} is no number of seconds between 0 and {LONGEST_WAIT:g}.")
+                raise ConfigurationError(name, f"must be between 0 and {LONGEST_WAIT:g} seconds (got {seconds:g}).")
         size = settings.max_response_size
         if not 0 < size <= LARGEST_RESPONSE:
             problem = f"must be more than 0 and at most {LARGEST_RESPONSE:g} MiB (got {size:g})."
@@ -187,37 +186,35 @@ class Settings:
         return replace(settings, url=check_url(settings.url, settings.allow_http))
 
     def scope(self) -> Location:
-        """The scope that the options name. Raises ConfigurationError where a part of it is missing."""
+        """Return the location that the options name. Raises ConfigurationError if a part of it is missing."""
         if not self.project_id:
             raise NotGiven("project_id", "the project's id from its settings page")
         if not self.environment:
-            raise NotGiven(
-                "environment", "an environment's slug; there is no default, so that nobody writes to production by "
-                "accident"
-            )  # fmt: skip
+            raise NotGiven("environment", "a slug; it has no default, so that nobody writes to production by accident")
         return Location(self.project_id, self.environment, check_path(self.secret_path))
 
 
 class NotGiven(ConfigurationError):
-    """An option is missing that tasks and lookups take from the same places; `meaning` is what to set it to."""
+    """A shared option of tasks and lookups is missing; `meaning` describes its value."""
 
     def __init__(self, option: str, meaning: str, *, by_lookup: bool = False) -> None:
         defaults = "" if by_lookup else "in module_defaults, "
         super().__init__(
             option,
-            f"not given. Set it ({meaning}) as an argument, {defaults}as the variable infisical_{option}, as "
+            "not given.",
+            hint=f"Set it ({meaning}) as an argument, {defaults}as the variable infisical_{option}, as "
             f"INFISICAL_{option.upper()} in the controller's environment, or as {option} under [infisical] in "
             "ansible.cfg.",
         )
         self.meaning = meaning
 
     def of_lookup(self) -> NotGiven:
-        """The same for a lookup, which cannot read module_defaults."""
+        """Return the same error for a lookup, which cannot read module_defaults."""
         return NotGiven(self.option, self.meaning, by_lookup=True)
 
 
 def require(settings: Settings, option: str, meaning: str) -> str:
-    """The text of an option that must be there. Raises ConfigurationError with all the ways to set it."""
+    """Return the text of a required option. Raises NotGiven with all the ways to set it."""
     value = getattr(settings, option)
     if not value:
         raise NotGiven(option, meaning)
@@ -225,26 +222,32 @@ def require(settings: Settings, option: str, meaning: str) -> str:
 
 
 def check_url(url: str, allow_http: bool) -> str:
-    """`url` as `scheme://host[:port][/prefix]`, where a gateway has put the server below a path. A path `/api` at the
-    end is trimmed, everything that is no base URL refused."""
+    """Return `url` as `scheme://host[:port][/prefix]`, without `/api` at the end. Raises ConfigurationError.
+
+    The prefix is the path that a gateway puts before `/api`.
+    """
     if not url:
         raise NotGiven("url", "such as https://infisical.example.com")
     if "@" in url:
-        raise ConfigurationError("url", "must not hold a user name or a password. Use client_id and client_secret.")
+        raise ConfigurationError(
+            "url", "must not contain a user name or a password.", hint="Use client_id and client_secret."
+        )
     shown = re.sub(r"(?s)([?#]).+", r"\1…", url)  # a query may hold a token
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError(
-            "url", f"'{shown}' is not a valid URL. Write it like https://infisical.example.com"
+            "url", f"'{shown}' is not a valid URL.", hint="Write it like https://infisical.example.com"
         ) from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError(
-            "url", f"'{shown}' has no scheme or no host. Write it like https://infisical.example.com"
+            "url", f"'{shown}' has no scheme or no host.", hint="Write it like https://infisical.example.com"
         )
     if "?" in url or "#" in url:
-        raise ConfigurationError("url", f"'{shown}' must be the whole address: remove what begins with ? or #.")
+        raise ConfigurationError(
+            "url", f"'{shown}' must not have a query or fragment.", hint="Remove the part from ? or #."
+        )
     prefix = parts.path.rstrip("/")
     prefix = prefix[: -len("/api")] if prefix.endswith("/api") else prefix
     if prefix and (not re.fullmatch(_PREFIX, prefix) or "/api/" in prefix + "/"):
@@ -254,15 +257,15 @@ def check_url(url: str, allow_http: bool) -> str:
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             "url",
-            f"'{shown}' would send secrets unencrypted to another machine. Use https://, or set allow_http: true where "
-            "the network in between is protected otherwise.",
+            f"'{shown}' would send secrets unencrypted to another machine.",
+            hint="Use https://, or set allow_http: true if the network between is protected in another way.",
         )
     shown_host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown_host}" + (f":{port}" if port is not None else "") + prefix
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
+    """Return whether a host name or address always means this machine."""
     if host == "localhost":
         return True
     try:
@@ -272,27 +275,27 @@ def is_loopback(host: str) -> bool:
 
 
 def trim(text: str) -> str:
-    """`text` trimmed as ECMAScript's `String.prototype.trim` does it, and so the server."""
+    """Trim `text` as the server does, with `String.prototype.trim` of ECMAScript."""
     return text.strip(_ECMASCRIPT_SPACE)
 
 
 def canonical_value(value: str) -> str:
-    """What a real server stores when it is sent `value`: trimmed, with one final newline put back if there was one."""
+    """Return what a real server stores for `value`: trimmed, but with one final newline if there was one."""
     return trim(value) + ("\n" if value.endswith("\n") else "")
 
 
 def same_value(stored: str, wanted: str) -> bool:
-    """Whether writing `wanted` would leave `stored` as it is, on servers that trim and on those that don't."""
+    """Return whether a server that has `stored` would keep it when `wanted` is written, whether or not it trims."""
     return stored in (wanted, canonical_value(wanted))
 
 
 def is_whole(value: Any) -> bool:
-    """Whether this is an integer, and no truth value, which Python counts among them."""
+    """Return whether this is an integer; a bool, which Python counts as one, is not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_text(column: Iterable[object]) -> bool:
-    """Whether all of these are strings. Asked of ten thousand at once, and joining them is the quickest way to know."""
+    """Return whether all of these are strings; joining them is the fastest check of ten thousand."""
     try:
         "".join(column)  # type: ignore[arg-type]
     except TypeError:
@@ -304,8 +307,10 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value of JSON that is kept in a file: in UTF-8, with no name twice in an object, only numbers that JSON
-    knows, and nothing that could not be written again as UTF-8. Raises ValueError, which quotes nothing."""
+    """Parse JSON from a file strictly. Raises ValueError, which quotes nothing.
+
+    It must be UTF-8, without duplicate names in an object, NaN or infinity, and without lone surrogates.
+    """
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
@@ -328,17 +333,17 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def secret_hash(key: str, value: str) -> str:
-    """SHA-256 of `key:value` in hex, as `printf %s "KEY:value" | sha256sum` prints it."""
+    """Return the SHA-256 of `key:value` in hex, as `printf %s "KEY:value" | sha256sum` prints it."""
     return hashlib.sha256(f"{key}:{value}".encode()).hexdigest()
 
 
 def pluralize(count: int, noun: str) -> str:
-    """So many of something: "1 host", "1,000 hosts"."""
+    """Return a count with its noun: "1 host", "1,000 hosts"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def shown(text: str) -> str:
-    """Text that others wrote, such as a name, with nothing in it that a terminal would obey."""
+    """Escape the control characters in text of others, such as a name, so that no terminal obeys them."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
@@ -346,63 +351,62 @@ def shown(text: str) -> str:
 
 
 def check_path(path: str) -> str:
-    """A secret path with one slash between folders and none at the end. Raises ConfigurationError."""
+    """Return a secret path with one slash between folders and none at the end. Raises ConfigurationError."""
     if not path.startswith("/"):
-        raise ConfigurationError("secret_path", f"'{path}' must start with a slash, like /app/database")
+        raise ConfigurationError("secret_path", f"must start with a slash, like /app/database (got '{path}').")
     parts = [part for part in path.split("/") if part]
     if any(part in (".", "..") for part in parts):
-        raise ConfigurationError("secret_path", f"'{path}' must not hold '.' or '..'")
+        raise ConfigurationError("secret_path", f"must not contain '.' or '..' (got '{path}').")
     return "/" + "/".join(parts)
 
 
 def check_name(name: object, option: str = "name") -> str:
-    """A secret's name as the server will store it (outer white space trimmed). Raises ConfigurationError."""
+    """Return a secret's name as the server stores it, trimmed. Raises ConfigurationError."""
     if name is None:
         raise ConfigurationError(option, NULL)
     if not isinstance(name, str):
-        raise ConfigurationError(option, f"must be a string, not {type(name).__name__}: quote it in YAML")
+        raise ConfigurationError(option, f"must be a string, not {type(name).__name__}.", hint="Quote it in YAML.")
     trimmed = trim(name)
     if not trimmed:
-        raise ConfigurationError(option, "must not be empty")
+        raise ConfigurationError(option, "must not be empty.")
     if len(trimmed) > LONGEST_NAME:
-        raise ConfigurationError(option, f"has {len(trimmed)} characters, and the servers take at most {LONGEST_NAME}")
+        raise ConfigurationError(option, f"must have at most {LONGEST_NAME} characters (got {len(trimmed)}).")
     if not _is_text(trimmed) or any(character < " " or character == "\x7f" for character in trimmed):
-        raise ConfigurationError(option, "holds a control character or something that is no Unicode text")
+        raise ConfigurationError(option, "contains control characters or invalid Unicode.")
     return trimmed
 
 
 def normalize_name(name: str, option: str = "name") -> str:
-    """`name` in upper case, with every run of characters outside `[A-Z0-9_]` made one underscore.
+    """Return `name` in upper case, with one underscore for each run of characters outside `[A-Z0-9_]`.
 
-    Raises ConfigurationError where nothing but underscores would be left.
+    Raises ConfigurationError if only underscores would remain.
     """
     normalized = re.sub(r"[^A-Z0-9_]+", "_", trim(name).upper())
     if not normalized.strip("_"):
-        raise ConfigurationError(option, f"'{trim(name)}' has no letter or digit to normalize")
+        raise ConfigurationError(option, f"'{trim(name)}' has no letter or digit to normalize.")
     return normalized
 
 
 def check_value(value: object, option: str = "value") -> str:
-    """A secret's value. Raises ConfigurationError for anything but a string, without telling the value."""
+    """Return a secret's value. Raises ConfigurationError, which does not quote it, if it is not Unicode text."""
     if value is None:
         raise ConfigurationError(option, NULL)
     if not isinstance(value, str):
-        raise ConfigurationError(
-            option,
-            f"must be a string, not {type(value).__name__}: quote it.",
-        )
+        raise ConfigurationError(option, f"must be a string, not {type(value).__name__}.", hint="Quote it.")
     if not _is_text(value):
-        raise ConfigurationError(option, "is no Unicode text. Encode binary data, for instance with b64encode.")
+        raise ConfigurationError(
+            option, "is not valid Unicode text.", hint="Encode binary data, for example with b64encode."
+        )
     return value
 
 
 def check_metadata(metadata: Mapping[Any, Any] | None, option: str = "metadata") -> tuple[tuple[str, str], ...] | None:
-    """Metadata as sorted pairs, None for None. Raises ConfigurationError where a key or value is no string."""
+    """Return metadata as sorted pairs, None for None. Raises ConfigurationError for a key or value of another type."""
     if metadata is None:
         return None
     for key, value in metadata.items():
         if not isinstance(key, str) or not key:
-            raise ConfigurationError(option, f"the key {key!r} must be a string that is not empty: quote it.")
+            raise ConfigurationError(option, f"the key {key!r} must be a string that is not empty.", hint="Quote it.")
         check_value(value, f"{option}.{key}")
     return tuple(sorted(metadata.items()))
 
@@ -410,11 +414,11 @@ def check_metadata(metadata: Mapping[Any, Any] | None, option: str = "metadata")
 def check_keys(
     keys: Iterable[str] | None, metadata: tuple[tuple[str, str], ...] | None, option: str = "encrypted_metadata"
 ) -> tuple[str, ...]:
-    """Keys of metadata, sorted. Raises ConfigurationError for one that `metadata` lacks."""
+    """Return keys of metadata, sorted. Raises ConfigurationError for a key that is not in `metadata`."""
     missing = sorted(set(keys or ()) - {key for key, _value in metadata or ()})
     if missing:
         raise ConfigurationError(
-            option, f"must be keys of metadata (got {', '.join(missing)}). Give them a value there."
+            option, f"must be keys of metadata (got {', '.join(missing)}).", hint="Add them to metadata."
         )
     return tuple(sorted(set(keys or ())))
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to change: a pure comparison of what is stored with what is wanted, and the guard against deleting too much."""
+"""The plan of a change: a pure comparison of stored and desired secrets, and the guard against too many deletions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from .model import Secret, same_value, trim
 Action = Literal["create", "update", "delete"]
 
 FEW = 10
-"""Where fewer entries than this could be deleted, a share of them says nothing: `max_delete_percent` is not asked."""
+"""With fewer deletable entries than this, a percentage means little, and `max_delete_percent` is ignored."""
 
 
 class Change(NamedTuple):
-    """One secret to create (no `before`), update, or delete (no `after`). A tuple, because a first sync makes thousands
-    at once."""
+    """One secret to create (no `before`), update, or delete (no `after`)."""
 
     action: Action
     key: str
@@ -30,18 +29,18 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The changes, sorted by name, and the names that stay as they are."""
+    """The changes and the names of unchanged secrets, both sorted by name."""
 
     changes: tuple[Change, ...]
     unchanged: tuple[str, ...]
 
 
 def differs(stored: Secret, wanted: Secret) -> bool:
-    """Whether writing `wanted` would change `stored`; what is None in `wanted` is left alone.
+    """Return whether writing `wanted` would change `stored`; fields of `wanted` that are None stay unchanged.
 
-    A stored value that is hidden counts as different, because nothing says that it is the same. Metadata that the
-    server does not keep (None in its answer) counts as equal, because writing them would change nothing. What is
-    encrypted stays so, whether or not `wanted` says it.
+    A hidden stored value counts as different, because it may differ. Metadata that the server does not support (None
+    in its answer) count as equal, because writing them would change nothing. Encrypted metadata stay encrypted even if
+    `wanted` does not list them.
     """
     return (
         (wanted.value is not None and (stored.value is None or not same_value(stored.value, wanted.value)))
@@ -59,7 +58,7 @@ def differs(stored: Secret, wanted: Secret) -> bool:
 
 
 def differs_in_vault(stored: Secret, wanted: Secret) -> bool:
-    """Whether a vault that holds `stored` would change by taking `wanted`: another value, version or origin."""
+    """Return whether `wanted` would change the entry `stored` of a vault: its value, version or origin."""
     return (
         stored.value != wanted.value
         or stored.version != wanted.version
@@ -78,13 +77,11 @@ def build(
     prune: bool | Callable[[Secret], bool] = False,
     differs: Callable[[Secret, Secret], bool] = differs,
 ) -> Plan:
-    """The plan that makes `current` ({name: Secret}) into `desired`.
+    """Return the plan that makes `current` ({name: Secret}) into `desired`.
 
-    Names that are only in `current` are deleted if `prune`, or those for which `prune(secret)` is true; the others
-    count as unchanged. `differs(stored, wanted)` says what is an update.
+    Names that are only in `current` are deleted if `prune` is true, or returns true for the secret; otherwise they
+    count as unchanged. `differs(stored, wanted)` decides whether a secret is updated.
     """
-    if not current:  # a first sync makes thousands at once
-        return Plan(tuple([Change("create", key, None, desired[key]) for key in sorted(desired)]), ())
     changes = []
     unchanged = []
     for key in sorted({*current, *desired}):
@@ -131,10 +128,7 @@ def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -
 
 
 def guard_rotated(changes: Iterable[Change], *, overwrite_rotated: bool) -> None:
-    """Refuse changes that delete a secret of which Infisical rotates the value, or give it another value.
-
-    Raises InfisicalError (GUARD) with their names and the option that overrides it.
-    """
+    """Raise GuardStopped if a change deletes or replaces a value that Infisical rotates."""
     broken = [
         change.key
         for change in changes
@@ -151,7 +145,7 @@ def guard_rotated(changes: Iterable[Change], *, overwrite_rotated: bool) -> None
 
 
 def named(names: Iterable[str], most: int = 10) -> str:
-    """Names for a message: sorted, the first ones, and how many more there are."""
+    """Return names for a message: the first ones in order, and the number of the others."""
     ordered = sorted(names)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + more

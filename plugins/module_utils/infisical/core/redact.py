@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeping values out of text: whatever a server says is searched for what we know to be secret."""
+"""Keeping secrets out of text: a server's message is searched for every secret that this process knows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .model import trim
 
 MASK = "********"
 _LONGEST_QUOTE = 300
-"""Characters of a server's message that are quoted: enough for every message known, too little for a dump."""
+"""Characters of a server's message that are quoted: enough for every known message, too few for a dump."""
 _LONGEST_SEARCHED = 65_536
-"""Characters of a server's message that are searched for secrets: a longer one is no message, and not quoted."""
+"""Characters of the longest message that is searched for secrets. A longer text is not quoted at all."""
 _SHORTEST_MASKED = 8
-"""Characters of a secret from which on it is masked. Asterisks within words of which the reader knows what they were
-tell a shorter one, so nothing is quoted then."""
+"""Characters of the shortest secret that is masked. A message with a shorter one is not quoted at all, because a reader
+who knows the message could guess what the asterisks hide."""
 _PART, _SHORT_PART, _LONG = 8, 5, 12
 """A message must not show `_PART` characters of a secret in a row. Of a secret shorter than `_LONG`, it must not show
 `_SHORT_PART`."""
 _SHORTEST_LINE = 8
-"""A line of a secret of many lines counts as secret from this length on: `}` or `---` would blank half a message."""
+"""Characters of the shortest line that counts as secret by itself: shorter ones (`}`, `---`) are in many messages."""
 
 
 def _spellings(secret: str) -> set[str]:
@@ -44,7 +44,7 @@ def _spellings(secret: str) -> set[str]:
     }
     # A message that is itself JSON, within the JSON of an answer.
     spelled.update({json.dumps(once)[1:-1] for once in spelled})
-    # Servers quote the references in a value, which are parts of it, also where no reference was meant.
+    # Servers quote a reference in a value, which is a part of it, even if the value only looks like a reference.
     spelled.update(re.findall(r"\$\{([^}]+)\}", secret))
     spelled.update(line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE)
     return spelled - {""}
@@ -55,8 +55,10 @@ def _plain(text: str) -> str:
 
 
 def _decoded(line: str) -> Iterator[str]:
-    """A line as it is, and decoded from each form in which servers and proxies may quote a secret: HTML, percent
-    encoding, JSON escapes, base64, hex, and the numbers of a Node buffer."""
+    """Yield a line, and what it decodes to from each encoding in which servers and proxies may quote a secret.
+
+    These are HTML, percent encoding, JSON escapes, base64, hex, and the numbers of a Node buffer.
+    """
     yield line
     yield unquote(html.unescape(line))
     yield re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), line)
@@ -67,17 +69,17 @@ def _decoded(line: str) -> Iterator[str]:
     ]
     for run in re.findall(r"[A-Za-z0-9+/_-]{8,}", line):
         run = run.replace("-", "+").replace("_", "/")
-        for start in range(4):  # where it was cut is not known
+        for start in range(4):  # the cut may be at any of four places
             part = run[start:]
             raw.append(base64.b64decode(part[: len(part) // 4 * 4]))
     yield from (one.decode("utf-8", "replace") for one in raw)
 
 
 class Sent:
-    """What a process has sent or read that is secret, and the words of others without it.
+    """The secrets that a process has sent or read, to be removed from text of others.
 
-    An answer may quote what an earlier request has sent, so nothing is forgotten. For text that others wrote: our own
-    words are built without values, so that names and counts stay whole even if a value is `1` or `prod`.
+    Nothing is forgotten, because an answer may quote an earlier request. Our own messages contain no values and are not
+    searched: a value such as `1` or `prod` would damage names and counts.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -91,13 +93,13 @@ class Sent:
 
     def remember(self, secrets: Iterable[str]) -> None:
         """Keep these out of every text from now on."""
-        # Spelled when an answer is to be quoted, which is seldom.
+        # Their spellings are computed when a text is quoted, which is rare.
         self._new.update(dict.fromkeys(secret for secret in secrets if secret not in self._known))
 
     def remember_read(self, values: Iterable[str | None]) -> None:
         """Keep values that were read from a server out of every text from now on.
 
-        The iterable is consumed only when the next text is quoted, because that is seldom.
+        The iterable is consumed when the next text is quoted, which is rare.
         """
         self._read.append(values)
 
@@ -109,7 +111,7 @@ class Sent:
             spelled = _spellings(secret)
             self._short.update(spelling for spelling in spelled if len(spelling) < _SHORTEST_MASKED)
             self._spellings.update(spelling for spelling in spelled if len(spelling) >= _SHORTEST_MASKED)
-        # Of what was read nothing is compared so closely, or ordinary words would withhold nearly every message.
+        # Short parts of read values are not compared, because they are ordinary words in nearly every message.
         for plain in map(_plain, self._new):
             self._plain[_PART if len(plain) >= _LONG else _SHORT_PART].add(plain)
         self._plain[_PART].update(map(_plain, read))
@@ -118,8 +120,10 @@ class Sent:
         self._read.clear()
 
     def redact(self, text: str) -> str:
-        """`text` with every secret replaced by asterisks, also if it is JSON, percent or base64 encoded; empty if one
-        of the secrets is so short that the asterisks would give it away."""
+        """Replace every secret in `text` by asterisks, also in JSON, percent or base64 encoding.
+
+        The result is empty if one of the secrets is so short that a reader could guess it from the asterisks.
+        """
         self._learn()
         if min(map(len, self._spellings), default=_SHORTEST_MASKED) < _SHORTEST_MASKED:
             return ""
@@ -130,18 +134,20 @@ class Sent:
         return text
 
     def _shows_part(self, line: str) -> bool:
-        """Whether a part of a secret is left in a line: servers shorten what they quote, and proxies escape it in ways
-        of their own. Upper and lower case and white space count for nothing."""
+        """Return whether a line still shows a part of a secret, ignoring case and white space.
+
+        Servers shorten what they quote, and proxies escape it in different ways.
+        """
         texts = set(map(_plain, _decoded(line)))
         for size, secrets in self._plain.items():
             parts = {text[start : start + size] for text in texts for start in range(len(text) - size + 1)}
-            parts = {part for part in parts if "\ufffd" not in part}  # what was no text
+            parts = {part for part in parts if "\ufffd" not in part}  # bytes that are not text
             if any(part in secret for secret in secrets for part in parts):
                 return True
         return False
 
     def quote(self, text: str) -> str:
-        """A server's words fit for a message: redacted, in one line, of bounded length, without a full stop."""
+        """Return a server's message redacted, in one line, of limited length, without a period at the end."""
         if len(text) > _LONGEST_SEARCHED:
             return ""
         line = " ".join(self.redact(text).split()).rstrip(".")
@@ -151,13 +157,12 @@ class Sent:
 
 
 def unexpected(error: BaseException) -> str:
-    """What can be said of an exception that nobody foresaw: its type and place, not its text, which may quote a
-    secret."""
+    """Describe an unexpected exception by its type and place, without its text, which may quote a secret."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else "an unknown place"
     return (
-        f"Unexpected {type(error).__name__} at {where}. Its text is withheld because it might hold a secret. This is a "
-        "defect of the collection keyfleet.infisical: please report it."
+        f"Unexpected {type(error).__name__} at {where}. Its text is withheld because it might contain a secret. This "
+        "is a bug in the collection keyfleet.infisical: please report it."
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one place that starts other programs, and what the host's systemd is asked: version, credentials, units."""
+"""Starting other programs, and the host's systemd: its version and its credentials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .errors import KeyLost, StorageFailed
 
 CREDSTORE = "/etc/credstore.encrypted"
-"""Where systemd looks for encrypted credentials by name (systemd.exec(5), LoadCredentialEncrypted=)."""
+"""The directory of encrypted credentials by name (systemd.exec(5), LoadCredentialEncrypted=)."""
 
 MACHINE_ID = "/etc/machine-id"
 
@@ -21,14 +21,14 @@ INSTALLED_MACHINE_ID = "/etc/infisical-sync/machine-id"
 """The id of the machine for which the agent's credentials were encrypted."""
 
 _SECONDS = 60.0
-"""How long a program may take; a TPM is slow."""
+"""Seconds until a program is stopped; a TPM is slow."""
 
 _LONGEST_WORDS = 300
-"""Characters of a program's own words that are quoted."""
+"""Characters of a program's error output that are quoted."""
 
 
 class Ended(NamedTuple):
-    """How a program ended: its exit status, standard output, and standard error in one line of bounded length."""
+    """The exit status of a program, its output, and its error output in one line of limited length."""
 
     status: int
     out: bytes
@@ -36,11 +36,11 @@ class Ended(NamedTuple):
 
 
 class CannotRun(Exception):
-    """A program could not be started, or did not end in time; `str()` completes the sentence "it …"."""
+    """A program could not be started, or did not end in time; the text completes the sentence "it …"."""
 
 
 class NoAnswer(StorageFailed):
-    """systemd-creds could not be asked, so that nothing is known of the credential."""
+    """systemd-creds could not be started, so the state of the credential is unknown."""
 
 
 def run(
@@ -50,14 +50,14 @@ def run(
     seconds: float = _SECONDS,
     environment: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run a program with `data` (bytes) on its standard input; at most `seconds`. Raises CannotRun.
+    """Run a program with `data` (bytes) on its standard input for at most `seconds`. Raises CannotRun.
 
-    `environment` is all that it gets, by default this process's own.
+    `environment` is its whole environment, by default the one of this process.
     """
     import subprocess
 
     try:
-        # The library knows nothing of AnsibleModule and its run_command.
+        # The library does not depend on AnsibleModule and its run_command.
         ended = subprocess.run(  # pylint: disable=ansible-bad-function
             list(command), input=data, capture_output=True, timeout=seconds, check=False, env=environment
         )
@@ -70,7 +70,7 @@ def run(
 
 
 def version() -> int:
-    """The major version of the systemd that runs this host, 0 where none does (sd_booted(3))."""
+    """Return the major version of the running systemd, 0 if the host does not run it (sd_booted(3))."""
     if not os.path.isdir("/run/systemd/system"):
         return 0
     try:
@@ -81,7 +81,7 @@ def version() -> int:
 
 
 def machine_id(path: str = "") -> str:
-    """The id of this machine, or the one in another file: 32 hexadecimal digits (machine-id(5)); empty for none."""
+    """Return the machine id (32 hexadecimal digits, machine-id(5)) from `path` or this machine, empty if none."""
     try:
         with open(path or MACHINE_ID, encoding="ascii", errors="replace") as stream:
             found = stream.read(64).strip()
@@ -91,25 +91,23 @@ def machine_id(path: str = "") -> str:
 
 
 def refuse_other_machine() -> None:
-    """Raise InfisicalError (KEY_LOST) where the agent was installed on a machine of another id.
+    """Raise KeyLost if the agent was installed on a machine with another id.
 
-    systemd deletes the key of the host's credentials as soon as it is asked to open one there, so it is not asked.
+    Nothing is decrypted then, because systemd would delete the key of the host's credentials.
     """
     installed = machine_id(INSTALLED_MACHINE_ID)
     if installed and installed != machine_id():
         raise KeyLost(
-            f"The key is lost: the agent was installed on the machine {installed}, and this is {machine_id()}. The "
-            "credentials of that machine, and with them the vault's key, cannot be opened here. Files that have been "
-            "delivered stay until the next boot. Run the role scheduled_sync again: it moves the old vault aside, "
-            "makes a new key, and pulls.",
+            f"The key is lost: the agent was installed on the machine {installed}, and this is {machine_id()}, which "
+            "cannot decrypt the other machine's credentials. Delivered files stay until the next boot.",
+            hint="Run the role scheduled_sync again: it moves the old vault aside, makes a new key, and pulls.",
         )
 
 
 def encrypted(name: str, data: bytes, *, with_key: str = "host") -> bytes:
-    """`data` (bytes) as a credential of that name, encrypted with the key `host`, `tpm2` or `host+tpm2` of this machine
-    (systemd-creds(1)). A TPM's key is bound to no PCR, so that an update of firmware or kernel does not lose it.
+    """Encrypt `data` as the credential `name` with this machine's key `host`, `tpm2` or `host+tpm2` (systemd-creds(1)).
 
-    Raises InfisicalError (STORAGE).
+    A TPM's key is bound to no PCR, so that it survives an update of firmware or kernel. Raises StorageFailed.
     """
     pcrs = ["--tpm2-pcrs="] if "tpm2" in with_key else []
     command = ["systemd-creds", "encrypt", f"--name={name}", f"--with-key={with_key}", *pcrs, "-", "-"]
@@ -117,9 +115,9 @@ def encrypted(name: str, data: bytes, *, with_key: str = "host") -> bytes:
 
 
 def decrypted(name: str, path: str = "") -> bytes:
-    """The credential of that name from its file, by default in /etc/credstore.encrypted. Root alone can do this.
+    """Decrypt the credential `name` from `path`, by default in /etc/credstore.encrypted. Only root can do this.
 
-    Raises InfisicalError: KEY_LOST on another machine than it was made on, STORAGE with what systemd-creds says.
+    Raises KeyLost on another machine than it was made on, and StorageFailed with the message of systemd-creds.
     """
     refuse_other_machine()
     source = path or f"{CREDSTORE}/{name}"
@@ -133,5 +131,5 @@ def _creds(command: Sequence[str], data: bytes, problem: str) -> Ended:
     except CannotRun as error:
         raise NoAnswer(f"{problem}: systemd-creds {error}.") from None
     if ended.status != 0:
-        raise StorageFailed(f"{problem}: systemd-creds says: {ended.said or 'no reason given'}")
+        raise StorageFailed(f"{problem}: systemd-creds reports: {ended.said or 'no reason given'}")
     return ended

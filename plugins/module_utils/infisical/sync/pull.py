@@ -39,9 +39,10 @@ from ..core.errors import (
 from ..core.model import Location, Secret
 from ..core.plan import Plan, build, differs_in_vault, guard, named
 from ..core.times import now, parse_time
+from ..vault.contents import Contents
 from ..vault.session import STATE_BEHIND
 from ..vault.state import HMAC, StateFile
-from ..vault.store import Contents, Vault
+from ..vault.store import Vault
 from .guards import PruneGuard
 from .job import Pull
 from .naming import describe, group, name_secrets, parse_key_format

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the key of a vault comes from, and how keys are derived."""
+"""The sources of a vault's key, and how keys are derived."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ KEY_BYTES = 32
 """Bytes of a vault's key."""
 
 _PAIR = b"keyfleet two keys\n"
-"""What a key file or credential with two keys begins with; the newer key follows, and then the older one."""
+"""The beginning of a key file or credential with two keys. The newer key follows, then the older one."""
 
 _LONGEST_KEY = len(_PAIR) + 2 * KEY_BYTES
 
 SHORTEST_PASSPHRASE = 8
-"""Characters that a passphrase must have where a vault is made or gets a new one."""
+"""Characters of the shortest passphrase for a new vault or a rekey."""
 
 LONGEST_PASSPHRASE = 4096
-"""Bytes of a passphrase: a longer one is the wrong file."""
+"""Bytes of the longest passphrase: a longer file is the wrong one."""
 
 HIGHEST_COST = (20, 16, 4)
-"""The largest scrypt cost that is used: log2 N, r, p. A larger one in a file is an attack on its reader's memory."""
+"""The largest scrypt cost that is used: log2 N, r, p. A larger cost in a file could use up the reader's memory."""
 
 KEY_OPTIONS = ("key_file", "key_credential", "passphrase", "passphrase_file")
-"""The options of which a vault has one: the parameters of `key_source`."""
+"""The options for the key, which are parameters of `key_source`. A vault needs exactly one of them."""
 
 Kind = Literal["key", "passphrase"]
 
 
 class KeySource(Protocol):
-    """Where a vault's key comes from."""
+    """A source of a vault's key."""
 
     @property
     def kind(self) -> Kind:
-        """What `secret` gives: 32 bytes of a key, or a passphrase in UTF-8."""
+        """Whether `secret` returns a key (32 bytes) or a passphrase (UTF-8)."""
 
     def secret(self) -> bytes:
-        """The key (or two, see `keys_in`) or passphrase, read once and then remembered. Raises InfisicalError."""
+        """Return the key (or two, see `keys_in`) or the passphrase, which is read once. Raises InfisicalError."""
 
 
 def credentials_directory() -> str:
-    """The directory of the credentials of the service that this process belongs to (systemd.exec(5)), or empty."""
+    """Return the directory of this service's credentials (systemd.exec(5)), empty outside of a service."""
     return os.environ.get("CREDENTIALS_DIRECTORY", "")
 
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A file with a key that is its owner's alone, or a systemd credential's file in the directory `credentials`."""
+    """A file with a key to which only its owner has rights, or a credential's file in the directory `credentials`."""
 
     path: str
     credentials: str = field(default_factory=credentials_directory, repr=False)
@@ -68,16 +68,14 @@ class KeyFile:
     def _secret(self) -> bytes:
         data = _read("key_file", "key file", self.path, _LONGEST_KEY + 1, self.credentials)
         if not keys_in(data):
-            size = "is longer" if len(data) > KEY_BYTES else f"has {len(data)}"
-            raise ConfigurationError(
-                "key_file", f"'{self.path}' is no key file: that has {KEY_BYTES} bytes, and this one {size}."
-            )
+            size = "more" if len(data) > KEY_BYTES else len(data)
+            raise ConfigurationError("key_file", f"'{self.path}' must have exactly {KEY_BYTES} bytes (got {size}).")
         return data
 
 
 @dataclass(frozen=True)
 class Credential:
-    """A systemd credential with a key, by name: from the directory `credentials`, else as root decrypted."""
+    """A systemd credential with a key: read from the directory `credentials`, or decrypted by root."""
 
     name: str
     credentials: str = field(default_factory=credentials_directory, repr=False)
@@ -90,7 +88,7 @@ class Credential:
 
     @cached_property
     def _found(self) -> bytes | InfisicalError:
-        # Remembered too where it failed: once root has become the vault's owner, another try would fail for that.
+        # A failure is remembered too: after root has changed to the vault's owner, a retry would fail for that reason.
         try:
             return self._read()
         except InfisicalError as error:
@@ -99,14 +97,14 @@ class Credential:
     def _read(self) -> bytes:
         if not re.fullmatch(r"(?!\.)[A-Za-z0-9_.-]{1,255}", self.name):
             raise ConfigurationError(
-                "key_credential", "must be a credential's name, of letters, digits, '_', '-' and '.', and no path."
+                "key_credential", "must be the name of a credential: letters, digits, '_', '-' and '.', not a path."
             )
         data = self._of_service()
         if data is None:
             data = self._decrypted()
         if not keys_in(data):
             raise ConfigurationError(
-                "key_credential", f"The credential '{self.name}' holds no key: that has exactly {KEY_BYTES} bytes."
+                "key_credential", f"the credential '{self.name}' must have exactly {KEY_BYTES} bytes."
             )
         return data
 
@@ -124,39 +122,39 @@ class Credential:
         if os.geteuid() != 0:
             raise ConfigurationError(
                 "key_credential",
-                f"there is no credential '{self.name}' in $CREDENTIALS_DIRECTORY, and only root can decrypt it from "
-                f"{systemd.CREDSTORE}. Run this in the service that loads the credential, or as root: put sudo before "
-                f"the command. Whether it can be decrypted is told by: sudo systemd-creds decrypt --name={self.name} "
-                f"{systemd.CREDSTORE}/{self.name} - | wc -c",
+                f"$CREDENTIALS_DIRECTORY has no credential '{self.name}', and only root can decrypt it from "
+                f"{systemd.CREDSTORE}.",
+                hint="Run this with sudo, or in the service that loads the credential. To check the credential, run: "
+                f"sudo systemd-creds decrypt --name={self.name} {systemd.CREDSTORE}/{self.name} - | wc -c",
             )
         try:
             return systemd.decrypted(self.name)
         except InfisicalError as error:
             if isinstance(error, KeyLost):
                 raise
-            raise ConfigurationError("key_credential", str(error)) from None
+            raise ConfigurationError("key_credential", error.problem, hint=error.hint) from None
 
 
 @dataclass(frozen=True)
 class Passphrase:
-    """A passphrase that the caller has."""
+    """A passphrase given as text."""
 
     text: str = field(repr=False)
     kind: Literal["passphrase"] = field(default="passphrase", init=False, repr=False)
 
     def secret(self) -> bytes:
         try:
-            return _checked_passphrase("passphrase", self.text.encode("utf-8"))
+            return _check_passphrase("passphrase", self.text.encode("utf-8"))
         except UnicodeEncodeError:
             # Its text would quote the passphrase.
-            raise ConfigurationError("passphrase", "is no Unicode text.") from None
+            raise ConfigurationError("passphrase", "must be valid Unicode text.") from None
 
 
 @dataclass(frozen=True)
 class PassphraseFile:
-    """A file that holds a passphrase, with or without a newline at the end, and is its owner's alone.
+    """A file with a passphrase, to which only its owner has rights. One newline at the end is removed.
 
-    A byte-order mark is part of it: vaults may have been sealed with one.
+    A byte-order mark is part of the passphrase, because a vault may have been sealed with it.
     """
 
     path: str
@@ -169,7 +167,7 @@ class PassphraseFile:
     @cached_property
     def _secret(self) -> bytes:
         data = _read("passphrase_file", "passphrase file", self.path, LONGEST_PASSPHRASE + 2, self.credentials)
-        return _checked_passphrase("passphrase_file", data[:-1] if data.endswith(b"\n") else data)
+        return _check_passphrase("passphrase_file", data[:-1] if data.endswith(b"\n") else data)
 
 
 def key_source(
@@ -180,8 +178,10 @@ def key_source(
     passphrase_file: str | None = "",
     credentials: str | None = None,
 ) -> KeySource:
-    """The one source that is given; empty text and None count as not given. `credentials` is the directory of systemd's
-    credentials, by default the one that the environment names. Raises ConfigurationError."""
+    """Return the one source that is given; empty text and None count as not given. Raises ConfigurationError.
+
+    `credentials` is the directory of systemd's credentials, by default from the environment.
+    """
     if credentials is None:
         credentials = credentials_directory()
     sources: list[KeySource] = []
@@ -196,27 +196,29 @@ def key_source(
     if len(sources) != 1:
         raise ConfigurationError(
             "key_file",
-            "a vault has one key, and " + ("none is" if not sources else "more than one are") + " given. Set exactly "
-            "one of key_file, key_credential, passphrase and passphrase_file.",
+            f"a vault needs exactly one key (got {len(sources)}).",
+            hint="Set one of key_file, key_credential, passphrase and passphrase_file.",
         )
     return sources[0]
 
 
 def keys_in(data: bytes) -> tuple[bytes, ...]:
-    """The keys that a key file or credential holds: one of 32 bytes, or while the agent rotates it the newer and the
-    older one; none if it holds something else. A vault is sealed with the first, and opens with either."""
+    """Return the keys in a key file or credential: one, or the newer and the older one while the agent rotates the key.
+
+    The result is empty if `data` is not a key. A vault is sealed with the first key, and opens with either.
+    """
     if data.startswith(_PAIR) and len(data) == _LONGEST_KEY:
         return data[-2 * KEY_BYTES : -KEY_BYTES], data[-KEY_BYTES:]
     return (data,) if len(data) == KEY_BYTES else ()
 
 
 def two_keys(newer: bytes, older: bytes) -> bytes:
-    """The content of a key file or credential with which vaults open that are sealed with either key."""
+    """Return the content of a key file or credential that holds two keys."""
     return _PAIR + newer + older
 
 
 def make_key_file(path: str) -> bool:
-    """Make a key file of 32 random bytes; False where there is a file already, which is left as it is.
+    """Make a key file of 32 random bytes. Returns False if the file exists already.
 
     Raises InfisicalError (UNSAFE_FILE, STORAGE).
     """
@@ -231,18 +233,20 @@ def check_new_key(source: KeySource) -> None:
     """Refuse a passphrase that is too short to protect a vault. Raises ConfigurationError."""
     if source.kind == "passphrase" and len(source.secret().decode("utf-8")) < SHORTEST_PASSPHRASE:
         raise ConfigurationError(
-            "passphrase", f"has fewer than {SHORTEST_PASSPHRASE} characters. Take a longer one, or better a key file."
+            "passphrase",
+            f"must have at least {SHORTEST_PASSPHRASE} characters.",
+            hint="Use a longer one, or a key file.",
         )
 
 
 def is_credential(path: str, directory: str) -> bool:
-    """Whether a file is in the directory in which systemd puts the credentials of a service, if there is one."""
-    # Of the directories, because /run may be reached by another name; the file itself must not be a link.
+    """Return whether a file is in `directory`, the directory of the service's credentials (empty if there is none)."""
+    # Links to the directory are resolved, because /run may have another name. The file itself must not be a link.
     return bool(directory) and os.path.realpath(os.path.dirname(os.path.abspath(path))) == os.path.realpath(directory)
 
 
 def derive(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
-    """`length` bytes derived from a strong secret: HKDF with SHA-256 (RFC 5869)."""
+    """Derive `length` bytes from a strong secret: HKDF with SHA-256 (RFC 5869)."""
     try:
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -252,10 +256,10 @@ def derive(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
 
 
 def stretch(passphrase: bytes, salt: bytes, n_log2: int, r: int, p: int) -> bytes:
-    """32 bytes from a passphrase: scrypt (RFC 7914) with N = 2^n_log2.
+    """Derive 32 bytes from a passphrase: scrypt (RFC 7914) with N = 2^n_log2.
 
-    Raises ValueError where the cost is not allowed, MemoryError where there is too little memory for it, and
-    ConfigurationError where OpenSSL has no scrypt.
+    Raises ValueError if the cost is not allowed, MemoryError if there is not enough memory for it, and
+    ConfigurationError if OpenSSL does not offer scrypt.
     """
     if not is_allowed_cost(n_log2, r, p):
         raise ValueError("scrypt cost out of bounds")
@@ -269,12 +273,13 @@ def stretch(passphrase: bytes, salt: bytes, n_log2: int, r: int, p: int) -> byte
     except (UnsupportedAlgorithm, InternalError):
         raise ConfigurationError(
             "passphrase",
-            "needs scrypt, which OpenSSL does not offer on this host, as in FIPS mode. Use key_file or key_credential.",
+            "needs scrypt, which OpenSSL does not offer on this host, for example in FIPS mode.",
+            hint="Use key_file or key_credential.",
         ) from None
 
 
 def is_allowed_cost(n_log2: int, r: int, p: int) -> bool:
-    """Whether a scrypt cost is one that may be used."""
+    """Return whether a scrypt cost is within the limits."""
     return all(1 <= cost <= highest for cost, highest in zip((n_log2, r, p), HIGHEST_COST))
 
 
@@ -285,23 +290,21 @@ def _read(option: str, what: str, path: str, most: int, credentials: str) -> byt
     except FileNotFoundError:
         raise ConfigurationError(
             option,
-            f"'{path}' does not exist."
-            + (f" Make a new key with: infisical-sync vault keygen --key-file '{path}'. A vault that is there already "
-               "opens only with the key that it was made with." if option == "key_file" else ""),
+            f"'{path}' does not exist.",
+            hint="An existing vault needs the key that it was made with. For a new vault, run: infisical-sync vault "
+            f"keygen --key-file '{path}'" if option == "key_file" else "",
         ) from None  # fmt: skip
 
 
-def _checked_passphrase(option: str, data: bytes) -> bytes:
-    problem = ""
+def _check_passphrase(option: str, data: bytes) -> bytes:
     if not data:
-        problem = "is empty."
-    elif len(data) > LONGEST_PASSPHRASE:
-        problem = f"is longer than {LONGEST_PASSPHRASE} bytes. Is it the right file?"
-    else:
-        try:
-            data.decode("utf-8")
-        except UnicodeDecodeError:
-            problem = "is no UTF-8 text. For random bytes use key_file."
-    if problem:
-        raise ConfigurationError(option, problem)
+        raise ConfigurationError(option, "must not be empty.")
+    if len(data) > LONGEST_PASSPHRASE:
+        raise ConfigurationError(
+            option, f"must have at most {LONGEST_PASSPHRASE} bytes.", hint="Check the file's path."
+        )
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigurationError(option, "must be UTF-8 text.", hint="Use key_file for random bytes.") from None
     return data

@@ -1,28 +1,37 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vault of a host together with its state file: opened, changed by hand, sealed anew, and what there is to tell.
+"""The vault of a host together with its state file: opening, changes by hand, rekey, and status.
 
-Nothing here knows the network, so that reading a vault does not load what does.
+It imports nothing of the network, so that reading a vault stays fast.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from ..core import files
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
-from ..core.model import check_name, check_value
-from ..core.plan import Plan
+from ..core.model import Secret, check_name, check_value
+from ..core.plan import Change, Plan
 from ..core.times import parse_time
+from .contents import Contents
 from .keys import KeySource
 from .state import HMAC, StateFile, path_beside
-from .store import Contents, Vault
+from .store import Vault
 
-STATE_BEHIND = "Only its state file could not be written; the next sync or change brings that up to date."
-"""What holds when the vault has its new generation and the state file has not."""
+STATE_BEHIND = "Only its state file could not be written; the next sync or change updates it."
+"""What to add to an error after the vault was written and the state file was not."""
+
+
+class Edit(NamedTuple):
+    """A change by hand, None if nothing changes, and the entry before and after it."""
+
+    change: Change | None
+    before: Secret | None
+    after: Secret | None
 
 
 def open_vault(
@@ -33,62 +42,62 @@ def open_vault(
     lock_wait: float = 30.0,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Vault, StateFile]:
-    """The vault at `path` and its job's state file, by default `infisical_sync_state.json` beside it; nothing is read.
+    """Return the vault at `path` and its state file, by default `infisical_sync_state.json` beside it; nothing is read.
 
-    The vault is refused where the state file knows a later generation of it. `lock_wait` is in seconds. Raises
-    ConfigurationError where a path is not absolute.
+    Reading the vault fails if the state file records a later generation of it. `lock_wait` is in seconds. Raises
+    ConfigurationError if a path is not absolute, or if two of the files are the same.
     """
     if not os.path.isabs(path):
-        raise ConfigurationError("vault_path", f"'{path}' must be an absolute path on the host that opens the vault.")
-    path = os.path.abspath(path)  # as the vault itself spells it, so that its state file lies beside it
+        raise ConfigurationError("vault_path", f"must be an absolute path on the vault's host (got '{path}').")
+    path = os.path.abspath(path)  # without a slash at the end, so that the state file is beside the vault
     state = StateFile(state_file or path_beside(path), warn=warn, beside=path)
     vault = Vault(path, keys, lock_wait=lock_wait, newest=state.newest)
     key_file = getattr(keys, "path", "")
     for other in (*vault.own_files(), key_file):
         if other and files.is_same_place(state.path, other):
-            raise ConfigurationError("state_file", f"must be another file than {other}.")
+            raise ConfigurationError("state_file", f"must not be the same file as {other}.")
     if key_file and any(files.is_same_place(key_file, own) for own in vault.own_files()):
-        raise ConfigurationError("vault_path", f"must be another file than the key's, {key_file}.")
+        raise ConfigurationError("vault_path", f"must not be the same file as the key, {key_file}.")
     return vault, state
 
 
-def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = False) -> Plan:
-    """Put one entry into the vault by hand; the plan of it. Raises InfisicalError.
+def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = False) -> Edit:
+    """Put one entry into the vault by hand. Raises InfisicalError.
 
-    What a job pulls under that name again replaces it at the job's next cycle.
+    If a job pulls that name, its next cycle replaces the entry.
     """
     name, value = check_name(name), check_value(value)
     if not check:
         state.check()
-    plan = vault.put(name, value, check=check)
-    _note_generation(vault, state, plan, check)
-    return plan
+    return _record(vault, state, name, *vault.put(name, value, check=check), check=check)
 
 
-def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Plan:
-    """Delete one entry from the vault by hand; the plan of it. Raises InfisicalError."""
+def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Edit:
+    """Delete one entry from the vault by hand. Raises InfisicalError."""
     if not check:
         state.check()
-    plan = vault.remove(name, check=check)
-    _note_generation(vault, state, plan, check)
-    return plan
+    return _record(vault, state, name, *vault.remove(name, check=check), check=check)
 
 
-def _note_generation(vault: Vault, state: StateFile, plan: Plan, check: bool) -> None:
-    """Let the state file know the generation, so that an older file put back is noticed."""
-    if not plan.changes or check:
-        return
+def _record(vault: Vault, state: StateFile, name: str, plan: Plan, contents: Contents, *, check: bool) -> Edit:
+    """Record the generation in the state file, so that an older file that is put back later is detected."""
+    if not plan.changes:
+        entry = contents.get(name)
+        return Edit(None, entry, entry)
     change = plan.changes[0]
-    done = f"'{change.key}' is {'no longer in' if change.after is None else 'in'} the vault {vault.path}."
-    with after_writing(f"{done} {STATE_BEHIND}"):
-        contents = vault.read()
-        state.update(vault=vault.path, vault_id=contents.vault_id, generation=contents.generation)
+    if not check:
+        done = f"'{name}' is {'no longer in' if change.after is None else 'in'} the vault {vault.path}."
+        with after_writing(f"{done} {STATE_BEHIND}"):
+            state.update(vault=vault.path, vault_id=contents.vault_id, generation=contents.generation)
+    return Edit(change, change.before, change.after)
 
 
 def status(vault: Vault, state: StateFile) -> dict[str, Any]:
-    """What can be said of a vault and its job without asking the server; times in ISO 8601, `age_seconds` since the
-    last sync that succeeded. Where the vault cannot be opened, `problem` says why and the rest comes from the state
-    file."""
+    """Return the status of a vault and its job, without a request to the server.
+
+    Times are in ISO 8601; `age_seconds` counts from the last sync that succeeded. If the vault cannot be opened,
+    `problem` gives the reason, and the rest comes from the state file.
+    """
     head = state.head()
     found: dict[str, Any] = {"vault": vault.path, "problem": None, "generation": head.get("generation", 0)}
     found["secrets"] = None
@@ -97,33 +106,18 @@ def status(vault: Vault, state: StateFile) -> dict[str, Any]:
         found.update(generation=contents.generation, secrets=contents.count)
     except InfisicalError as error:
         found["problem"] = str(error)
-    last = head.get("last_sync")
-    return {
-        **found,
-        "projects": head["project_ids"],
-        "environment": head["environment"],
-        "secret_path": head["secret_path"],
-        "job": head.get("job"),
-        "last_sync": last,
-        "age_seconds": _age(last),
-        "environment_checked": head.get("environment_checked"),
-        "last_error": head.get("last_error"),
-        "error_count": head["error_count"],
-        "pull_count": head["pull_count"],
-        "push_count": head["push_count"],
-    }
-
-
-def _age(last: Any) -> int | None:
-    then = parse_time(str(last))
-    # A clock that was set back makes no negative age.
-    return None if then is None else max(0, int(time.time() - then))
+    then = parse_time(str(head.get("last_sync")))
+    names = ("environment", "secret_path", "job", "last_sync", "environment_checked", "last_error", "error_count",
+             "pull_count", "push_count")  # fmt: skip
+    # A clock that was set back must not give a negative age.
+    age = None if then is None else max(0, int(time.time() - then))
+    return {**found, "projects": head["project_ids"], "age_seconds": age, **{name: head.get(name) for name in names}}
 
 
 def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False) -> Contents:
-    """Seal the vault for another key, with `data` under a new data key too; the contents. Raises InfisicalError.
+    """Seal the vault for another key, and with `data` under a new data key; return its contents. Raises InfisicalError.
 
-    The state file goes along: it knows the generation, and its hashes may be keyed from the data key.
+    The state file is updated, because it records the generation, and its hashes may be keyed from the data key.
     """
     state.check()
     opens = (
@@ -131,9 +125,8 @@ def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False)
         if vault.uses(new)
         else "with the new key or passphrase only. Change the configuration if it names another one."
     )
-    vault.rekey(new, data=data)
-    with after_writing(f"The vault {vault.path} is sealed anew, and opens {opens} {STATE_BEHIND}"):
-        contents = vault.read()
+    contents = vault.rekey(new, data=data)
+    with after_writing(f"The vault {vault.path} is sealed again, and opens {opens} {STATE_BEHIND}"):
         about = {"vault_id": contents.vault_id, "generation": contents.generation}
         head = state.head()
         if data and head["state_hash"] == HMAC:

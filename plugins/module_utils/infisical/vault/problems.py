@@ -1,0 +1,79 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Errors about a vault that cannot be used, with the way back to a vault that can."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from ..core.errors import VaultDamaged, VaultMissing
+from .format import Malformed
+
+
+@contextlib.contextmanager
+def report_damage(path: str) -> Iterator[None]:
+    """Raise VaultDamaged for the file at `path` if its bytes are malformed."""
+    try:
+        yield
+    except Malformed as error:
+        raise damaged(path, str(error)) from None
+
+
+def damaged(path: str, problem: str) -> VaultDamaged:
+    hint = way_back(path)
+    if not hint and not path.endswith(".previous"):
+        hint = (
+            f"Restore a backup, because there is no {path}.previous. Or run: mv '{path}' '{path}.damaged', and sync "
+            "again; entries that are not in Infisical are then lost."
+        )
+    return VaultDamaged(f"The vault {path} is damaged: {problem}.", hint=hint.strip())
+
+
+def missing(path: str) -> VaultMissing:
+    back = way_back(path)
+    if back:
+        return VaultMissing(
+            f"There is no vault at {path}, but its previous generation exists.",
+            hint=f"{back.strip()} To make a new vault instead, move {path}.previous away.",
+        )
+    return VaultMissing(
+        f"There is no vault at {path}.",
+        hint="Check the path. The first sync makes a vault, and so does: infisical-sync vault set",
+    )
+
+
+def way_back(path: str) -> str:
+    """Return how to use the previous generation, empty if there is none."""
+    previous = path + ".previous"
+    if path.endswith(".previous") or not os.path.lexists(previous):
+        return ""
+    return (
+        f" To go back to the previous generation, run: cp -p '{previous}' '{path}'; then move the state file aside, "
+        "which records the newer generation, and sync."
+    )
+
+
+def describe_failed_rekey(previous: str, replaced: bool | None, *, before_too: bool, removed: bool, same: bool) -> str:
+    """Return which key opens which file after a rekey that failed.
+
+    `replaced` says whether the vault has the new key, None if that is unknown; `before_too` whether the file `previous`
+    may have it; `removed` whether that file is gone; `same` whether both keys are the same.
+    """
+    if same:
+        kept = {None: "It may have a new data key.", True: "It has a new data key.", False: "It keeps its data key."}
+        text = f"{kept[replaced]} It opens with the same key or passphrase as before."
+    elif replaced is None:
+        return "It opens with the old or with the new key or passphrase: keep both, and try both."
+    elif replaced:
+        text = (
+            "It opens with the new key or passphrase only. Keep the old one too, until the vault has been changed once "
+            "more. To repeat the rekey, set the new one as the present one."
+        )
+    else:
+        text = "It opens with the old key or passphrase, as before, and not with the new one."
+        if before_too:
+            text += f" But {previous} may open with the new one only, until the next change replaces it."
+    return f"{text} The previous generation, {previous}, has been removed." if removed else text
