@@ -45,7 +45,7 @@ def _read_number(arguments: dict[str, Any], name: str) -> int:
 def _await_turn(seconds: float) -> None:
     """Wait until `seconds` after the turn of the host before, in whichever fork that was."""
     path = Path(C.DEFAULT_LOCAL_TMP, "keyfleet.infisical.pace")
-    with files.locked(f"{path}.lock", _LOCK_WAIT):
+    with files.lock_file(f"{path}.lock", _LOCK_WAIT):
         now = time.monotonic()  # the forks of a run are on one machine
         try:
             turn = max(now, float(path.read_text("ascii")))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize, shown
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import named
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import escape, pluralize
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import join_names
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import ask
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import problems, unknown_hosts
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
@@ -36,7 +36,7 @@ class ActionModule(InfisicalAction):
             self._display.warning(f"Infisical did not list everything: {'; '.join(incomplete)}")
         if unknown:
             self._display.warning(
-                f"The content of the vaults of these hosts is unknown: {named(map(shown, unknown), 3)}."
+                f"The content of the vaults of these hosts is unknown: {join_names(map(escape, unknown), 3)}."
             )
         return {
             "changed": False,

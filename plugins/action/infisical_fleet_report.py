@@ -72,7 +72,7 @@ class ActionModule(InfisicalAction):
             fleet_graph.make_folder(os.path.dirname(path))
         lock = _lock(paths)
         busy = f"Another run is updating {paths['graph_file']}. Wait until it ends."
-        with files.held(lock, LOCK_SECONDS, busy, f"{lock} cannot be locked"):
+        with files.hold_lock(lock, LOCK_SECONDS, busy, f"{lock} cannot be locked"):
             yield
 
     def _report(

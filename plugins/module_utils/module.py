@@ -13,7 +13,7 @@ from .infisical.client.api import Api, connect
 from .infisical.core.errors import InfisicalError
 from .infisical.core.model import Location, Secret, Settings
 from .infisical.core.options import argument_spec
-from .infisical.core.redact import unexpected
+from .infisical.core.redact import describe_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ class InfisicalModule(AnsibleModule):
                 "http_status": error.status,
             }
         except Exception as error:  # its text may contain a secret
-            failure = {"msg": unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
+            failure = {"msg": describe_unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
         for text in (failure or result).pop("warnings", ()):
             self.warn(text)
         # Outside of the handlers, because fail_json adds the traceback of the current exception.

@@ -22,7 +22,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     error_class,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import unexpected
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache
 
 _GROUP = "group/keyfleet.infisical.infisical"
@@ -77,7 +77,7 @@ class InfisicalAction(ActionBase):
         except AnsibleError:
             raise
         except Exception as error:  # its text may contain a secret
-            problem = {"msg": unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
+            problem = {"msg": describe_unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
         if problem:
             result.update(self.build_failure(problem))
         return result

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import escape
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import format_time
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import documents
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.collect import ask_server
@@ -89,7 +89,7 @@ def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, 
         found = ask_server(server, after)
         problems += found.warnings
         after = merge_server(after, server.transport.settings.url, found.projects, found.listings, moment)
-    return Collected(before, after, now, list(map(shown, problems)))
+    return Collected(before, after, now, list(map(escape, problems)))
 
 
 def _answer(host: str, metadata: Any, moment: str, problems: list[str]) -> HostAnswer | None:
@@ -136,7 +136,7 @@ def read(path: str, *, missing_is_empty: bool = False) -> Graph:
         problem = f"'{path}' does not exist."
         raise ConfigurationError("graph_file", problem, hint="Write it with infisical_fleet_report.") from None
     except OSError as error:
-        raise files.explained(error, f"The graph {path} cannot be read", path) from None
+        raise files.explain(error, f"The graph {path} cannot be read", path) from None
     try:
         return parse_graph(raw, "graph_file")
     except ConfigurationError as error:
@@ -148,7 +148,7 @@ def make_folder(path: str) -> None:
     try:
         Path(path).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise files.explained(error, f"The folder {path} cannot be created", path) from None
+        raise files.explain(error, f"The folder {path} cannot be created", path) from None
 
 
 def mode_of(path: str) -> int | None:
@@ -164,4 +164,4 @@ def write(path: str, data: bytes, mode: int) -> None:
     try:
         files.write_atomic(path, data, mode)
     except OSError as error:
-        raise files.explained(error, f"{path} cannot be written", path) from None
+        raise files.explain(error, f"{path} cannot be written", path) from None

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import shown
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import escape
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import LAGS, STATES, View, duration, summary
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -30,7 +30,7 @@ MOST_ROWS = 5000
 
 def headline(view: View) -> str:
     """The page's summary in one line, for a terminal."""
-    return shown("; ".join(sentence.text for sentence in summary(view)))
+    return escape("; ".join(sentence.text for sentence in summary(view)))
 
 
 def page(view: View) -> str:

@@ -16,7 +16,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     SecretMissing,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NotGiven
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import unexpected
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from jinja2.exceptions import UndefinedError
 
@@ -56,7 +56,7 @@ class InfisicalLookup(LookupBase):
         except (AnsibleError, UndefinedError):  # UndefinedError on ansible-core 2.18, for an undefined variable
             raise
         except Exception as error:  # its text may contain a secret
-            problem = unexpected(error)
+            problem = describe_unexpected(error)
         # Outside of the handlers, so that the error has no cause with a secret.
         if problem:
             raise AnsibleLookupError(problem)

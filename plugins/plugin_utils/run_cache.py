@@ -320,7 +320,7 @@ def forget(project_id: str, directory: Path | None = None, *, volatile_for: floa
     _TASK.clear()
     path = _generation_file(directory or _run_directory(), project_id)
     make_private(path.parent)
-    with files.locked(f"{path}.lock", LOCK_TIMEOUT):
+    with files.lock_file(f"{path}.lock", LOCK_TIMEOUT):
         before = _read_generation(path)
         until = max(before.volatile_until, time.time() + volatile_for)
         after = _Generation(secrets.token_hex(16), until, writer, before.of(writer))

@@ -117,7 +117,7 @@ class SealedFiles:
     def lock(self, name: str) -> Iterator[None]:
         make_private(self._directory)
         try:
-            with files.locked(f"{self._path(name)}.lock", LOCK_TIMEOUT):
+            with files.lock_file(f"{self._path(name)}.lock", LOCK_TIMEOUT):
                 yield
         except files.LockTimeout:
             raise Unreachable(

@@ -542,7 +542,7 @@ def test_unusable_state_file_keeps_the_vault_unchanged(site: Site) -> None:
 def test_state_file_error_after_a_pull_reports_what_was_pulled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.1)
     site.store({"A": "one"})
-    with files.locked(f"{site.state_path}.lock", 1):
+    with files.lock_file(f"{site.state_path}.lock", 1):
         error = site.pull_error()
     assert error.conclusion == "configuration"
     assert "holds what was pulled (1 created," in str(error)
@@ -971,7 +971,7 @@ def test_write_by_hand_during_a_pull_is_kept(site: Site) -> None:
 
 def test_second_pull_waits_and_then_reports_busy(site: Site) -> None:
     site.store({"A": "one"})
-    with files.locked(site.path + ".cycle.lock", 1):
+    with files.lock_file(site.path + ".cycle.lock", 1):
         error = site.pull_error(lock_wait=0.1)
     assert error.conclusion == "busy"
     assert "lock_wait" in str(error)

@@ -1105,7 +1105,7 @@ def test_push_takes_the_key_of_hashes_from_the_vault(client: Host) -> None:
     assert "1 created" in client.run(*words)
     found = json.loads(state.read_text("utf-8"))
     assert found["state_hash"] == "hmac-sha256"
-    assert found["secrets"]["PUSHED"]["hash"] != model.secret_hash("PUSHED", "value")
+    assert found["secrets"]["PUSHED"]["hash"] != model.hash_secret("PUSHED", "value")
     del client.environment["INFISICAL_KEY_FILE"]
     assert "key_file" in client.run(*words, code=2)
 

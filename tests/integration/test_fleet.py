@@ -220,7 +220,7 @@ def test_run_waits_for_another_run_with_the_same_graph(ansible: Controller, flee
     tasks = REPORT.replace(": fleet.", ": made/fleet.")
     graph = ansible.folder / "made" / "fleet.json"
     graph.parent.mkdir(mode=0o755)
-    with ThreadPoolExecutor(1) as pool, files.locked(f"{graph}.lock", 1):
+    with ThreadPoolExecutor(1) as pool, files.lock_file(f"{graph}.lock", 1):
         running = pool.submit(ansible.tasks, tasks, hosts=fleet.variables())
         with pytest.raises(TimeoutError):
             running.result(6)

@@ -341,7 +341,7 @@ def test_locked_vault_is_busy_after_lock_wait_and_readable(
 ) -> None:
     vault.hold(MINE)
     wait = "lock_wait: 0.25"
-    cycle = files.locked(f"{vault.path}.cycle.lock", 1)
+    cycle = files.lock_file(f"{vault.path}.cycle.lock", 1)
     with vault.open().writing(), cycle:
         run = ansible.tasks(f"""
             - name: sync

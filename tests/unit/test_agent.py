@@ -151,7 +151,7 @@ class Host:
     def key(self) -> bytes:
         encrypted = self.path("etc/credstore.encrypted/infisical_vault_key")
         if encrypted.exists():
-            return systemd.decrypted("infisical_vault_key", str(encrypted))
+            return systemd.decrypt("infisical_vault_key", str(encrypted))
         return self.path("etc/infisical-sync/credentials/infisical_vault_key").read_bytes()
 
 
@@ -295,7 +295,7 @@ def test_a_host_without_systemd_249_is_refused(host: Host, version: int, words: 
 
 def test_two_runs_cannot_change_one_host_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "_LOCK_WAIT", 0.05)
-    with files.locked(install._LOCK, 1):
+    with files.lock_file(install._LOCK, 1):
         for run in (host.apply, lambda: install.remove(remove_vault=False)):
             with pytest.raises(InfisicalError, match="Another run") as refused:
                 run()
@@ -318,7 +318,7 @@ def test_encrypted_credentials_appear_nowhere_as_plain_text(host: Host) -> None:
     for name in config.CREDENTIALS:
         if name != "infisical_token":
             assert host.what(f"etc/credstore.encrypted/{name}") == (0, 0, 0o600)
-    assert systemd.decrypted("infisical_client_secret").decode() == SECRET
+    assert systemd.decrypt("infisical_client_secret").decode() == SECRET
     assert not host.path("etc/infisical-sync/credentials").exists()
 
 
@@ -434,7 +434,7 @@ def test_the_key_of_the_vaults_can_be_rotated(host: Host) -> None:
     assert local.open_vault(f"{units.STATE}/shop/secrets.vault", credentials.HeldKey(host.key()))[0].read().count == 1
     assert any("sealed with a new key" in change for change in done.lines) and not done.warnings
     host.settled()
-    assert keys.keys_in(host.key()) == (host.key(),)
+    assert keys.split_keys(host.key()) == (host.key(),)
 
 
 STEPS = ("rename", "unlink", "link", "symlink", "mkdir", "rmdir")
@@ -447,7 +447,7 @@ def loaded(host: Host) -> bytes:
     line = re.search("^(LoadCredential.*)=infisical_vault_key:(.*)$", unit, re.M)
     assert line is not None
     is_encrypted = line[1] == "LoadCredentialEncrypted"
-    return systemd.decrypted("infisical_vault_key", line[2]) if is_encrypted else Path(line[2]).read_bytes()
+    return systemd.decrypt("infisical_vault_key", line[2]) if is_encrypted else Path(line[2]).read_bytes()
 
 
 def opened(host: Host, jobs: tuple[Job, ...]) -> list[int]:
@@ -514,7 +514,7 @@ def test_every_vault_opens_after_each_step_of_a_rotation(
         assert opened(host, jobs) == [1, 1], f"step {step}"
         completed = host.apply(rotation if step == 0 else replace(rotation, rotate_key=False))
         assert not completed.warnings and opened(host, jobs) == [1, 1], f"after step {step}"
-        assert keys.keys_in(loaded(host)) == (loaded(host),)
+        assert keys.split_keys(loaded(host)) == (loaded(host),)
         host.settled(replace(rotation, rotate_key=False))
         if step == 0:
             assert loaded(host) != old
@@ -803,7 +803,7 @@ def test_error_keeps_the_warnings_of_an_unfinished_rotation(host: Host, monkeypa
         raise Busy("Another process is writing the vault.")
 
     monkeypatch.setattr(credentials, "rekey", busy)
-    monkeypatch.setattr(systemd, "encrypted", lambda name, *rest, **names: busy())
+    monkeypatch.setattr(systemd, "encrypt", lambda name, *rest, **names: busy())
     monkeypatch.setattr(credentials, "_write_key", lambda *arguments: None)
     with pytest.raises(InfisicalError) as caught:
         host.apply(replace(AGENT, rotate_key=True))
@@ -840,7 +840,10 @@ def test_file_that_is_still_there_is_not_reported_as_removed(
     else:
         path.parent.chmod(0o777)
     lock = f"{units.DELIVERIES}/shop.json.lock"
-    with files.locked(lock, 1) if how == "busy" else contextlib.nullcontext(), pytest.raises(InfisicalError) as caught:
+    with (
+        files.lock_file(lock, 1) if how == "busy" else contextlib.nullcontext(),
+        pytest.raises(InfisicalError) as caught,
+    ):
         host.apply()
     assert path.exists()
     assert "removed" not in str(caught.value) and "which was delivered" not in str(caught.value.details)
@@ -1244,7 +1247,7 @@ def test_an_installation_does_not_wait_for_a_running_sync(host: Host) -> None:
     """An agent's cycle holds locks of its own only."""
     host.apply()
     host.fill()
-    with files.locked(f"{units.STATE}/shop/secrets.vault.cycle.lock", 1):
+    with files.lock_file(f"{units.STATE}/shop/secrets.vault.cycle.lock", 1):
         began = time.monotonic()
         host.settled()
     assert time.monotonic() - began < 30

@@ -195,9 +195,9 @@ def test_a_wrong_line_is_named_and_not_quoted(text: str, line: int, words: str) 
     ],
 )
 def test_a_dangerous_name_is_refused_unless_allowed_by_name(name: str) -> None:
-    assert list(dotenv.refused([name, "DB_PASSWORD"])) == [name]
-    assert dotenv.refused([name], allowed=["DB_PASSWORD", name]) == {}
-    assert list(dotenv.refused([name], allowed=[name + "x", name.lower() + "y"])) == [name]
+    assert list(dotenv.find_unsafe([name, "DB_PASSWORD"])) == [name]
+    assert dotenv.find_unsafe([name], allowed=["DB_PASSWORD", name]) == {}
+    assert list(dotenv.find_unsafe([name], allowed=[name + "x", name.lower() + "y"])) == [name]
 
 
 ORDINARY = [
@@ -238,7 +238,7 @@ ORDINARY = [
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_an_ordinary_name_is_not_refused(name: str) -> None:
-    assert dotenv.refused([name]) == {}
+    assert dotenv.find_unsafe([name]) == {}
 
 
 def test_the_manual_lists_every_dangerous_name() -> None:
@@ -298,9 +298,9 @@ def test_invalid_env_file_name_is_refused(name: str) -> None:
 
 def test_patterns_choose_entries() -> None:
     values = {"DB_HOST": "1", "DB_PASSWORD": "2", "FLAG": "3", "db_x": "4"}
-    assert dotenv.matching(values, ()) == values
-    assert list(dotenv.matching(values, ["DB_*", "FLAG"])) == ["DB_HOST", "DB_PASSWORD", "FLAG"]
-    assert dotenv.matching(values, ["[!D]*"]) == {"FLAG": "3", "db_x": "4"}
+    assert dotenv.select(values, ()) == values
+    assert list(dotenv.select(values, ["DB_*", "FLAG"])) == ["DB_HOST", "DB_PASSWORD", "FLAG"]
+    assert dotenv.select(values, ["[!D]*"]) == {"FLAG": "3", "db_x": "4"}
 
 
 @pytest.mark.parametrize("name", ["a b", "A=B", "A\nB", "$(id)", "`id`", "a;id", "a|id", "a&id", "", "é"])

@@ -20,7 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 HOLD_LOCK = """
 import sys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
-with files.locked(sys.argv[1], 5):
+with files.lock_file(sys.argv[1], 5):
     print("locked", flush=True)
     sys.stdin.readline()
 """
@@ -105,7 +105,7 @@ def test_a_link_is_not_read_nor_used_as_a_lock(tmp_path: Path) -> None:
     link.symlink_to(target)
     with pytest.raises(OSError) as read:
         files.read_regular(str(link))
-    with pytest.raises(OSError) as lock, files.locked(str(link), 0):
+    with pytest.raises(OSError) as lock, files.lock_file(str(link), 0):
         pass
     assert read.value.errno == lock.value.errno == errno.ELOOP
 
@@ -118,22 +118,22 @@ def test_a_lock_excludes_another_process_until_that_ends(
     assert other.stdout is not None
     assert other.stdout.readline() == "locked\n"
     began = time.monotonic()
-    with pytest.raises(files.LockTimeout, match="locked by another process") as caught, files.locked(path, 0.2):
+    with pytest.raises(files.LockTimeout, match="locked by another process") as caught, files.lock_file(path, 0.2):
         pass
     assert path in str(caught.value)
     assert 0.2 <= time.monotonic() - began < 2
     other.kill()
     other.wait()
-    with files.locked(path, 5):
+    with files.lock_file(path, 5):
         pass
     assert os.path.exists(path)
 
 
 def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
-    with pytest.raises(RuntimeError), files.locked(path, 0):
+    with pytest.raises(RuntimeError), files.lock_file(path, 0):
         raise RuntimeError
-    with files.locked(path, 0), pytest.raises(files.LockTimeout), files.locked(path, 0):
+    with files.lock_file(path, 0), pytest.raises(files.LockTimeout), files.lock_file(path, 0):
         pass
 
 

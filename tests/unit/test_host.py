@@ -213,7 +213,7 @@ def test_the_target_of_a_raced_link_is_not_changed(
     """The agent's user owns the directory above, and root changes what is in it."""
     target = furnished / "target"
     target.mkdir(mode=0o711)
-    path, opened = furnished / place.partition("/")[0], files.opened
+    path, opened = furnished / place.partition("/")[0], files.open_directory
 
     def swapped(name: str) -> Any:
         if name == str(path):
@@ -221,7 +221,7 @@ def test_the_target_of_a_raced_link_is_not_changed(
             path.symlink_to("target")
         return opened(name)
 
-    monkeypatch.setattr(files, "opened", swapped)
+    monkeypatch.setattr(files, "open_directory", swapped)
     with pytest.raises(InfisicalError):
         Host(check=False).directory(f"{furnished}/{place}", 0o700, OWNER)
     assert stat.S_IMODE(target.stat().st_mode) == 0o711

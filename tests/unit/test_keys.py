@@ -389,7 +389,7 @@ def test_user_without_root_gets_the_command_with_sudo(tmp_path: Path, monkeypatc
 def test_a_file_with_two_keys_opens_vaults_of_either(tmp_path: Path) -> None:
     newer, older = bytes(range(32)), bytes(range(32, 64))
     path = tmp_path / "key"
-    path.write_bytes(keys.two_keys(newer, older))
+    path.write_bytes(keys.join_keys(newer, older))
     path.chmod(0o600)
     both = keys.KeyFile(str(path))
     for name, key in (("newer", newer), ("older", older), ("both", both.secret())):
@@ -401,5 +401,5 @@ def test_a_file_with_two_keys_opens_vaults_of_either(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 31, 33, 64, 81, 83])
 def test_data_of_other_lengths_are_not_keys(size: int) -> None:
-    assert keys.keys_in((keys.two_keys(bytes(32), bytes(32)) + b"x")[:size]) == ()
-    assert keys.keys_in(bytes(64)) == ()
+    assert keys.split_keys((keys.join_keys(bytes(32), bytes(32)) + b"x")[:size]) == ()
+    assert keys.split_keys(bytes(64)) == ()

@@ -253,7 +253,7 @@ def test_two_jobs_at_the_same_time_make_one_login(fleet: Fleet) -> None:
 
 def test_waiting_for_the_login_of_another_job_times_out(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_backoff, "_LOCK_WAIT", 0.1)
-    with files.locked(f"{fleet.path}.lock", 1):
+    with files.lock_file(f"{fleet.path}.lock", 1):
         assert fleet.cycle() == "busy"
     assert fleet.logins == 0
 

@@ -189,7 +189,7 @@ def test_all_projects_means_the_projects_of_the_last_sync(jobs: Jobs, capsys: py
 def test_state_file_has_the_failure_if_the_report_is_missing(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     vault = jobs.add("shop")
     _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
-    state.failed("No way.", SYNCED)
+    state.record_error("No way.", SYNCED)
     [job] = document_of(capsys)["jobs"]
     assert (job["conclusion"], job["message"], job["ended"]) == ("failed", "No way.", SYNCED)
 

@@ -241,8 +241,8 @@ def test_plain_http_to_another_machine_needs_the_explicit_option() -> None:
 
 def test_the_hash_of_a_secret_is_the_one_that_sha256sum_prints() -> None:
     # printf %s "KEY:value" | sha256sum, and likewise for "ÜBER:straße"
-    assert model.secret_hash("KEY", "value") == "6493e351f9e547cd6ef0e198302be419c5b9199b566ecc64e4058f6acd5141ed"
-    assert model.secret_hash("ÜBER", "straße") == "e01d681323b0f86a82a9a59b98505472bf7c67f618d6842d928bd8c99c490893"
+    assert model.hash_secret("KEY", "value") == "6493e351f9e547cd6ef0e198302be419c5b9199b566ecc64e4058f6acd5141ed"
+    assert model.hash_secret("ÜBER", "straße") == "e01d681323b0f86a82a9a59b98505472bf7c67f618d6842d928bd8c99c490893"
 
 
 def test_settings_use_defaults_for_missing_options() -> None:

@@ -83,7 +83,7 @@ def test_message_is_masked_before_it_is_cut() -> None:
 def test_unexpected_exception_is_described_without_its_text() -> None:
     with pytest.raises(ValueError) as raised:
         raise ValueError("canary-0815")
-    text = redact.unexpected(raised.value)
+    text = redact.describe_unexpected(raised.value)
     assert "ValueError" in text
     assert "test_redact.py:" in text
     assert "canary-0815" not in text

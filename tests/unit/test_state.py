@@ -166,7 +166,7 @@ def test_damaged_file_is_moved_aside_with_a_warning(path: str, tmp_path: Path, d
 def test_error_with_a_lone_surrogate_leaves_the_file_whole(path: str) -> None:
     state = StateFile(path)
     state.record("A", "one", 1)
-    state.failed("no environment '\ud800'", "2027-01-15T08:00:00Z")
+    state.record_error("no environment '\ud800'", "2027-01-15T08:00:00Z")
     assert StateFile(path).head()["last_error"]["message"] == "no environment '\\ud800'"
     assert StateFile(path).is_whole()
 

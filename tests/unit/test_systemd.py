@@ -65,20 +65,20 @@ def test_program_gets_only_the_given_environment(programs: Programs) -> None:
 )  # fmt: skip
 def test_credential_is_encrypted_from_standard_input(programs: Programs, key: str, arguments: str) -> None:
     programs.put("systemd-creds", "tr A-Y B-Z")
-    assert systemd.encrypted("shop", b"CANARY", with_key=key) == b"DBOBSZ"
+    assert systemd.encrypt("shop", b"CANARY", with_key=key) == b"DBOBSZ"
     assert programs.calls() == [f"systemd-creds encrypt --name=shop {arguments} - -"]
 
 
 def test_a_credential_is_decrypted_from_its_file(programs: Programs, machine: Path) -> None:
     programs.put("systemd-creds", 'cat "$3"')
     (machine / "sealed").write_bytes(CANARY)
-    assert systemd.decrypted("shop", str(machine / "sealed")) == CANARY
+    assert systemd.decrypt("shop", str(machine / "sealed")) == CANARY
     assert programs.calls() == [f"systemd-creds decrypt --name=shop {machine}/sealed -"]
 
 
 def test_credential_is_read_from_the_store_by_default(programs: Programs, machine: Path) -> None:
     programs.put("systemd-creds", "printf x")
-    assert systemd.decrypted("shop") == b"x"
+    assert systemd.decrypt("shop") == b"x"
     assert programs.calls() == ["systemd-creds decrypt --name=shop /etc/credstore.encrypted/shop -"]
 
 
@@ -86,7 +86,7 @@ def test_credential_is_read_from_the_store_by_default(programs: Programs, machin
 def test_error_of_systemd_creds_does_not_quote_the_input(programs: Programs, machine: Path, action: str) -> None:
     programs.put("systemd-creds", "cat; echo 'TPM2 is not there' >&2; exit 1")
     with pytest.raises(InfisicalError, match=f"'shop' cannot be {action}.*TPM2 is not there") as caught:
-        systemd.encrypted("shop", CANARY) if action == "encrypted" else systemd.decrypted("shop")
+        systemd.encrypt("shop", CANARY) if action == "encrypted" else systemd.decrypt("shop")
     assert caught.value.conclusion == "storage"
     assert "CANARY" not in f"{caught.value} {caught.value!r}"
 
@@ -94,7 +94,7 @@ def test_error_of_systemd_creds_does_not_quote_the_input(programs: Programs, mac
 def test_missing_systemd_creds_is_reported(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(machine))
     with pytest.raises(InfisicalError, match="systemd-creds cannot be started"):
-        systemd.encrypted("shop", CANARY)
+        systemd.encrypt("shop", CANARY)
 
 
 # Machines
@@ -119,7 +119,7 @@ def test_nothing_is_decrypted_on_another_machine(programs: Programs, machine: Pa
     systemd.refuse_other_machine()
     (machine / "MACHINE_ID").write_text(OTHER)
     with pytest.raises(InfisicalError, match=f"installed on the machine {MACHINE}, and this is {OTHER}") as caught:
-        systemd.decrypted("shop")
+        systemd.decrypt("shop")
     assert caught.value.conclusion == "key_lost"
     assert "Run the role scheduled_sync again" in str(caught.value)
     assert programs.calls() == []
@@ -129,4 +129,4 @@ def test_any_machine_can_decrypt_without_an_installed_agent(programs: Programs, 
     (machine / "INSTALLED_MACHINE_ID").unlink()
     (machine / "MACHINE_ID").write_text(OTHER)
     programs.put("systemd-creds", "printf x")
-    assert systemd.decrypted("shop") == b"x"
+    assert systemd.decrypt("shop") == b"x"

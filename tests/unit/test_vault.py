@@ -40,7 +40,7 @@ WORDS = "correct horse battery"
 HOLD = """
 import sys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
-with files.locked(sys.argv[1], 5):
+with files.lock_file(sys.argv[1], 5):
     print("locked", flush=True)
     sys.stdin.readline()
 """

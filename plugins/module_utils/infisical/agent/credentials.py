@@ -16,7 +16,7 @@ from typing import Any
 
 from ..core import files, systemd
 from ..core.errors import ConfigurationError, InfisicalError, NotAVault, VaultDamaged, WrongKey
-from ..vault.keys import KEY_BYTES, keys_in, two_keys
+from ..vault.keys import KEY_BYTES, join_keys, split_keys
 from ..vault.session import open_vault, rekey
 from ..vault.store import Vault
 from . import config, units
@@ -102,7 +102,7 @@ def store(host: Host, desired: DesiredCredentials, machine_id: str) -> StoredCre
         if not desired.encrypted or moved or by_other_key or _decrypt(name, path) != value:
             data = value
             if desired.encrypted and not host.check:
-                data = systemd.encrypted(name, value, with_key=desired.credential_key)
+                data = systemd.encrypt(name, value, with_key=desired.credential_key)
             changed |= host.file(path, data, 0o600)
     if desired.encrypted:
         host.file(key_kind, f"{desired.credential_key}\n", 0o644)
@@ -128,12 +128,12 @@ def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
     Before the first vault gets the new key, units load both keys, and load them until no vault needs the old one. So
     each vault can be opened at every moment, and the next run completes an interrupted one.
     """
-    new, *older = keys_in(found)
+    new, *older = split_keys(found)
     if not older:
         if not desired.rotate_key:
             return found
         new, older = os.urandom(KEY_BYTES), [new]
-    both = two_keys(new, older[0])
+    both = join_keys(new, older[0])
     if host.note("the vaults' key is rotated"):
         _write_key(host, both, desired)
     is_complete = True
@@ -166,9 +166,9 @@ def _open_directory(path: str) -> Iterator[tuple[int, str]]:
     /proc/PID/fd), which stays valid if the agent's user replaces the directory. Raises InfisicalError."""
     with contextlib.ExitStack() as stack:
         try:
-            directory = stack.enter_context(files.opened(os.path.dirname(path)))
+            directory = stack.enter_context(files.open_directory(os.path.dirname(path)))
         except OSError as error:
-            raise files.explained(error, f"{path} cannot be opened", os.path.dirname(path)) from None
+            raise files.explain(error, f"{path} cannot be opened", os.path.dirname(path)) from None
         by_descriptor = f"/proc/self/fd/{directory}"
         try:
             yield directory, f"{by_descriptor}/{os.path.basename(path)}"
@@ -197,7 +197,7 @@ def _write_key(host: Host, key: bytes, desired: DesiredCredentials) -> None:
         is_encrypted = directory == systemd.CREDSTORE
         if not os.path.exists(path) or (is_encrypted and not shutil.which("systemd-creds")):
             continue
-        data = systemd.encrypted(VAULT_KEY, key, with_key=desired.credential_key) if is_encrypted else key
+        data = systemd.encrypt(VAULT_KEY, key, with_key=desired.credential_key) if is_encrypted else key
         with host.explain_errors(path):
             files.write_atomic(path, data, 0o600, owner=files.owner_of(path))
 
@@ -206,10 +206,10 @@ def _find_key(moved: bool) -> bytes | None:
     """Return the vaults' key, or both during a rotation; None if this machine cannot read one."""
     with contextlib.suppress(OSError):
         key = files.read_regular(f"{_plain()}/{VAULT_KEY}")
-        if keys_in(key):
+        if split_keys(key):
             return key
     encrypted = None if moved else _decrypt(VAULT_KEY, f"{systemd.CREDSTORE}/{VAULT_KEY}")
-    return encrypted if encrypted is not None and keys_in(encrypted) else None
+    return encrypted if encrypted is not None and split_keys(encrypted) else None
 
 
 def _read_text(path: str) -> str:
@@ -227,7 +227,7 @@ def _decrypt(name: str, path: str) -> bytes | None:
     if not os.path.exists(path):
         return None
     try:
-        return systemd.decrypted(name, path)
+        return systemd.decrypt(name, path)
     except systemd.NoAnswer:
         if shutil.which("systemd-creds"):
             raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable
 
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
-from ..core.redact import unexpected
+from ..core.redact import describe_unexpected
 from ..core.times import now
 from . import report as reports
 from .report import CycleReport
@@ -46,7 +46,7 @@ def report_cycle(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Re
     try:
         yield reporter
     except Exception as error:
-        report = replace(report, conclusion="unexpected", message=unexpected(error))
+        report = replace(report, conclusion="unexpected", message=describe_unexpected(error))
         if isinstance(error, InfisicalError):
             about = {
                 name: error.details[name] for name in ("counts", "generation", "next_login") if name in error.details
@@ -71,7 +71,7 @@ def _write(path: str, report: CycleReport, started: float) -> None:
     except OSError as error:
         from ..core import files
 
-        raise files.explained(error, f"The report {path} cannot be written", path) from None
+        raise files.explain(error, f"The report {path} cannot be written", path) from None
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _publish(path: str, text: str, what: str = "") -> None:
         with files.directory_of_root(folder) as directory:
             files.write_atomic(name, text.encode("utf-8", "replace"), 0o644, durable=False, directory=directory)
     except OSError as error:
-        raise files.explained(error, f"{what}{path} cannot be written", path) from None
+        raise files.explain(error, f"{what}{path} cannot be written", path) from None
 
 
 def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -118,7 +118,7 @@ class Delivery:
         except InfisicalError as error:
             self.problems[path] = error
         except OSError as error:
-            self.problems[path] = files.explained(error, f"{path} cannot be {verb}", path)
+            self.problems[path] = files.explain(error, f"{path} cannot be {verb}", path)
 
 
 class Record:
@@ -147,7 +147,7 @@ class Record:
         try:
             files.write_atomic(self._path, document.encode("utf-8"))
         except OSError as error:
-            raise files.explained(error, f"The record {self._path} cannot be written", self._path) from None
+            raise files.explain(error, f"The record {self._path} cannot be written", self._path) from None
 
 
 def _check_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def open_record(path: str) -> Iterator[Record]:
     Raises Busy if another delivery does not end in time, and other InfisicalErrors.
     """
     busy = f"Another delivery of this job did not end within {_LOCK_WAIT:g} seconds."
-    with files.held(path + LOCK, _LOCK_WAIT, busy, f"The record {path} cannot be locked"):
+    with files.hold_lock(path + LOCK, _LOCK_WAIT, busy, f"The record {path} cannot be locked"):
         files.sweep(path)
         yield Record(path)
 
@@ -229,7 +229,7 @@ class _Plan(NamedTuple):
 
 def _plan(values: Mapping[str, str], file: File, record: Record, done: Delivery) -> _Plan | None:
     with done.catch(file.path, "read"):
-        contents, owner = _render(dotenv.matching(values, file.names), file), _owner(file)
+        contents, owner = _render(dotenv.select(values, file.names), file), _owner(file)
         write, remove = list(contents), []
         with contextlib.suppress(FileNotFoundError), files.directory_of_root(file.directory) as directory:
             write = [name for name, data in contents.items() if not _is_current(directory, name, data, owner, file)]
@@ -244,7 +244,7 @@ def check_all_delivered(path: str, entry: Mapping[str, Any]) -> None:
         return
     try:
         with files.directory_of_root(path) as directory:
-            others = files.others_in(directory, entry["names"])
+            others = files.list_others(directory, entry["names"])
     except FileNotFoundError:
         return
     if others:
@@ -265,7 +265,7 @@ def _render(values: Mapping[str, str], file: File) -> dict[str, bytes]:
         hint = 'Leave it out with "names", rename it in Infisical, or use the format json.'
         _refuse_names(file, dict.fromkeys(bad, "not a safe file name"), hint)
         return {key: value.encode("utf-8") for key, value in values.items()}
-    unsafe = dotenv.refused(values, file.allow)
+    unsafe = dotenv.find_unsafe(values, file.allow)
     _refuse_names(file, unsafe, 'Add it to "allow", leave it out with "names", or use the format json.')
     dump = dotenv.dump if file.format == "dotenv" else dotenv.dump_env_file
     return {name: dump(values).encode("utf-8")}

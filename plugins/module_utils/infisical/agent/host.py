@@ -204,7 +204,7 @@ class Host:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise files.explained(error, f"{path} cannot be read", path) from None
+            raise files.explain(error, f"{path} cannot be read", path) from None
 
     @staticmethod
     def _is_owned(path: str, mode: int, owner: tuple[int, int]) -> bool:
@@ -218,7 +218,7 @@ class Host:
         try:
             yield
         except OSError as error:
-            raise files.explained(error, f"{path} cannot be changed", path) from None
+            raise files.explain(error, f"{path} cannot be changed", path) from None
 
 
 def _make_parents(path: str) -> None:
@@ -233,7 +233,7 @@ def _make_parents(path: str) -> None:
 def _set_attributes(path: str, mode: int, owner: tuple[int, int] | None = None) -> None:
     # By descriptor: the owner of the parent may replace it with a link at any moment, and the link's target must not be
     # changed.
-    with files.opened(path) as directory:
+    with files.open_directory(path) as directory:
         if owner is not None:
             os.fchown(directory, *owner)
         os.fchmod(directory, mode)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..core import files, systemd
 from ..core.errors import ConfigurationError, InfisicalError, StorageFailed, WrongUse, after_writing
-from ..core.plan import named
+from ..core.plan import join_names
 from . import config, credentials, library, metrics, report, units
 from .deliver import LOCK, Record, check_all_delivered, open_record, withdraw
 from .host import Changes, Host, HostFacts
@@ -162,7 +162,7 @@ def _lock_host(check: bool) -> Iterator[None]:
     busy = (
         f"Another run is changing the agent of this host, and did not end within {_LOCK_WAIT:g} seconds. Let it finish."
     )  # fmt: skip
-    with files.held(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked"):
+    with files.hold_lock(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked"):
         yield
 
 
@@ -180,7 +180,7 @@ def _report_changes(host: Host) -> Iterator[None]:
         elif changes:
             before = f"Changes made before this error: {len(changes)} (the last one may be incomplete)."
             if host.withdrawn:
-                before += f" Delivered files removed: {named(host.withdrawn)}."
+                before += f" Delivered files removed: {join_names(host.withdrawn)}."
         with after_writing(before, changed=True):
             raise
 

@@ -60,7 +60,7 @@ class BackoffLogin(Login):
 
     def _authenticate(self) -> Token:
         busy = f"Another job of this host did not finish its login within {_LOCK_WAIT:g} seconds."
-        with files.held(self._path + ".lock", _LOCK_WAIT, busy, f"The login record {self._path} cannot be locked"):
+        with files.hold_lock(self._path + ".lock", _LOCK_WAIT, busy, f"The login record {self._path} cannot be locked"):
             now, before = self._transport.clock.time(), self._read()
             # A later time than the longest delay means that the clock was set back.
             if before is not None and now < before.until <= now + _LONGEST:

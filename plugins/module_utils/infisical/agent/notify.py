@@ -120,7 +120,7 @@ def _write(path: str, record: NotificationRecord) -> None:
     try:
         files.write_note(path, json.dumps(asdict(record), indent=2).encode("utf-8"))
     except OSError as error:
-        raise files.explained(error, f"The notification record {path} cannot be written", path) from None
+        raise files.explain(error, f"The notification record {path} cannot be written", path) from None
 
 
 def read(path: str) -> NotificationRecord:

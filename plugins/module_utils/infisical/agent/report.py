@@ -90,5 +90,5 @@ def write(path: str, report: CycleReport, *, durable: bool = True) -> None:
     document = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
     folder, name = os.path.split(os.path.abspath(path))
     owner = files.owner_of(path) or files.owner_of(folder)
-    with files.opened(folder) as directory:
+    with files.open_directory(folder) as directory:
         files.write_atomic(name, document.encode("utf-8", "replace"), durable=durable, owner=owner, directory=directory)

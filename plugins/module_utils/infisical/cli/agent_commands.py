@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.config import read_credential
 from ..core.errors import ConfigurationError, InfisicalError
-from ..core.model import shown
+from ..core.model import escape
 from ..core.version import VERSION
 from .parser import JSON, Command
 
@@ -42,7 +42,7 @@ def print_metadata(console: Console, jobs: Sequence[Mapping[str, Any]], as_json:
     for each in found:
         problem = f", {each['problem']}" if each["problem"] else ""
         text = f"{each['job']}: {len(each['secrets'])} secrets (generation {each['generation']})"
-        console.print(shown(f"{text}, last sync {each['last_sync'] or 'never'}{problem}"))
+        console.print(escape(f"{text}, last sync {each['last_sync'] or 'never'}{problem}"))
 
 
 def deliver(session: Session) -> None:
@@ -72,7 +72,7 @@ def deliver(session: Session) -> None:
 def report_delivery(console: Console, done: Mapping[str, Any]) -> None:
     for word in ("written", "removed", "notified", "unknown"):
         for name in done.get(word, ()):
-            console.print(f"{word}: {shown(name)}")
+            console.print(f"{word}: {escape(name)}")
 
 
 def notify(session: Session) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ..core.errors import InfisicalError, StorageFailed
-from ..core.model import shown
+from ..core.model import escape
 
 _ADVICE = re.compile(
     r"\b((?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se) (?:an?other |a larger |a longer )?)([a-z_]+)(?:: ([a-z_]+))?\b"
@@ -49,7 +49,7 @@ class Console:
         self.clear()
         if sys.stderr is not None:  # None if the caller has closed it
             job = f"{self.job}: " if self.job else ""
-            sys.stderr.write(f"infisical-sync: {shown(job + self.translate(text))}\n")
+            sys.stderr.write(f"infisical-sync: {escape(job + self.translate(text))}\n")
             sys.stderr.flush()
 
     def report_error(self, error: InfisicalError) -> None:
@@ -91,7 +91,7 @@ class Console:
         """Show progress in place on a terminal. Elsewhere print only what explains a long silence."""
         if self._terminal:
             width = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
-            line = shown(text)
+            line = escape(text)
             sys.stderr.write("\r\x1b[K" + (line if len(line) <= width else line[: width - 1] + "…"))
             sys.stderr.flush()
             self._progress = True

@@ -117,16 +117,16 @@ def select_values(vault: Vault, patterns: Sequence[str]) -> dict[str, str]:
 
     values = vault.read().values()
     for pattern in patterns:
-        if not dotenv.matching(values, [pattern]):
+        if not dotenv.select(values, [pattern]):
             raise ConfigurationError("names", f"no entry of {vault.path} matches '{pattern}'.")
-    return dotenv.matching(values, patterns)
+    return dotenv.select(values, patterns)
 
 
 def check_names(values: Iterable[str], allowed: Sequence[str], alternative: str) -> None:
     """Raise ConfigurationError if a name is unsafe in an environment and not allowed."""
     from ..core import dotenv
 
-    refused = sorted(dotenv.refused(values, allowed).items())
+    refused = sorted(dotenv.find_unsafe(values, allowed).items())
     if refused:
         reasons = "; ".join(f"'{name}', because {reason}" for name, reason in refused[:10])
         more = f"; and {len(refused) - 10} more" if len(refused) > 10 else ""

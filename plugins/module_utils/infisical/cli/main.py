@@ -99,9 +99,9 @@ def run_guarded(console: Console, work: Callable[[], int | None]) -> int:
 
 def report_unexpected(console: Console, error: Exception) -> None:
     """Report an unexpected error without its text, which may contain a secret."""
-    from ..core.redact import unexpected
+    from ..core.redact import describe_unexpected
 
-    message = unexpected(error)
+    message = describe_unexpected(error)
     console.print_error(message)
     if console.json:
         console.print_json(console.describe_failure("unexpected", message))

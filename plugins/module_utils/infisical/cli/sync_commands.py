@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError
-from ..core.model import shown
+from ..core.model import escape
 from .parser import CHECK, JSON, Command, argument
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def print_result(console: Console, result: Mapping[str, Any], partly: str = "") 
     for name in sorted(signs) if console.check or console.verbose else ():
         versions = [f"version {known[name]}" for known in (before, after) if known.get(name)]
         text = " -> ".join(dict.fromkeys(versions))
-        console.print(f"{signs[name]} {shown(name)}" + (f" ({text})" if text else ""))
+        console.print(f"{signs[name]} {escape(name)}" + (f" ({text})" if text else ""))
     verb = f"would {partly}{result['direction']}" if console.check else f"{partly}{result['direction']}ed"
     counts = ", ".join(f"{number} {word}" for word, number in result["counts"].items())
     generation = f" (generation {result['generation']})" if result.get("generation") else ""
@@ -181,18 +181,20 @@ def _format_status(found: Mapping[str, Any]) -> Iterator[str]:
     error, seen = found.get("last_error") or {}, found.get("environment_checked")
     yield f"vault:       {found['vault']}"
     if found.get("problem"):
-        yield f"problem:     {shown(found['problem'])}"
+        yield f"problem:     {escape(found['problem'])}"
     yield f"secrets:     {secrets} (generation {found['generation']})"
-    yield f"projects:    {', '.join(shown(project) for project in found['projects']) or 'none'}"
-    yield f"environment: {shown(found['environment'] or 'none')}" + (f" (last seen {shown(str(seen))})" if seen else "")
+    yield f"projects:    {', '.join(escape(project) for project in found['projects']) or 'none'}"
+    yield f"environment: {escape(found['environment'] or 'none')}" + (
+        f" (last seen {escape(str(seen))})" if seen else ""
+    )
     yield f"last sync:   {last or 'never'}" + ("" if age is None else f" ({_format_age(age)} ago)")
-    yield "last error:  " + (f"{error.get('time')}: {shown(str(error.get('message')))}" if error else "none")
+    yield "last error:  " + (f"{error.get('time')}: {escape(str(error.get('message')))}" if error else "none")
     cycle = found.get("last_cycle")
     if cycle and cycle["ended"]:
-        message = f": {shown(cycle['message'])}" if cycle["message"] else ""
-        yield f"last cycle:  {cycle['ended']}: {shown(cycle['conclusion'])}{message}"
+        message = f": {escape(cycle['message'])}" if cycle["message"] else ""
+        yield f"last cycle:  {cycle['ended']}: {escape(cycle['conclusion'])}{message}"
     if cycle and cycle["next_login"]:
-        yield f"next login:  {shown(cycle['next_login'])}"
+        yield f"next login:  {escape(cycle['next_login'])}"
     yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
 
 

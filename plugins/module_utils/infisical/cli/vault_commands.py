@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError, EntryMissing
-from ..core.model import shown
+from ..core.model import escape
 from .console import write
 from .parser import CHECK, JSON, NAME, Command, argument
 from .sync_commands import decode, read_input
@@ -43,7 +43,7 @@ def list_entries(session: Session) -> None:
         session.console.print_json(rows)
         return
     table = [[column.upper() for column in _COLUMNS]]
-    table += [[shown(str(row[column] or "-")) for column in _COLUMNS] for row in rows]
+    table += [[escape(str(row[column] or "-")) for column in _COLUMNS] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table)]
     for line in table:
         session.console.print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
@@ -105,7 +105,7 @@ def report_entry(session: Session, action: str | None) -> None:
         session.console.print_json({"name": name, "changed": action is not None, "action": action})
     else:
         done = f"would {action}" if session.arguments.check else f"{action}d"
-        session.console.print(f"{done if action else 'unchanged'}: {shown(name)}")
+        session.console.print(f"{done if action else 'unchanged'}: {escape(name)}")
 
 
 def delete_entry(session: Session) -> None:

@@ -17,7 +17,7 @@ from ..core.errors import (
     no_project,
 )
 from ..core.model import Location
-from ..core.plan import named
+from ..core.plan import join_names
 from .api import Api
 from .parsing import Folder
 
@@ -92,5 +92,5 @@ def _name_nearest_folders(api: Api, location: Location) -> str:
         except InfisicalError:
             break
         if folders:  # servers of 2026 return an empty list for a parent that does not exist
-            return f" Folders in '{parent}': {named(folder.name for folder in folders)}."
+            return f" Folders in '{parent}': {join_names(folder.name for folder in folders)}."
     return ""

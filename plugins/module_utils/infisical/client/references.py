@@ -12,7 +12,7 @@ from typing import Callable
 
 from ..core.errors import InfisicalError
 from ..core.model import Location, Secret
-from ..core.plan import named
+from ..core.plan import join_names
 from .api import Api
 from .parsing import Listing
 
@@ -128,13 +128,13 @@ def _find_target(value: str, environment: str, path: str) -> _Place | None:
 
 def _warn(location: Location, unresolved: Iterable[str], restored: Iterable[str], assumed: Iterable[str]) -> list[str]:
     found = []
-    if names := named(unresolved):
+    if names := join_names(unresolved):
         found.append(
             f"Values of {location} still contain a reference, which is unknown, circular or too deep: {names}. Correct "
             "it in Infisical, or set expand_references: false."
         )
     for secrets, more in ((restored, ""), (assumed, " Each \\n in them was replaced by a line end.")):
-        if names := named(secrets):
+        if names := join_names(secrets):
             found.append(
                 f"Values of {location} came through a reference in quotes and without line ends, and were restored: "
                 f"{names}.{more} Turn off their multi-line encoding (skipMultilineEncoding) in Infisical."

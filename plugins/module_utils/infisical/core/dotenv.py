@@ -96,7 +96,7 @@ _EXACT = {name: reason for name, reason in _REASONS.items() if not name.endswith
 _PREFIXES = tuple((name[:-1], reason) for name, reason in _REASONS.items() if name.endswith("*"))
 
 
-def matching(values: Mapping[str, str], patterns: Collection[str]) -> dict[str, str]:
+def select(values: Mapping[str, str], patterns: Collection[str]) -> dict[str, str]:
     """Return the entries whose names match one of the patterns (`DB_*`, as in a shell); all if there are none."""
     return {
         name: value for name, value in values.items()
@@ -104,7 +104,7 @@ def matching(values: Mapping[str, str], patterns: Collection[str]) -> dict[str, 
     }  # fmt: skip
 
 
-def refused(names: Iterable[str], allowed: Collection[str] = ()) -> dict[str, str]:
+def find_unsafe(names: Iterable[str], allowed: Collection[str] = ()) -> dict[str, str]:
     """Return {name: reason} for the names that must not go into an environment, except those in `allowed`."""
     found = {}
     for name in names:
@@ -125,7 +125,7 @@ def dump(values: Mapping[str, str]) -> str:
     """Return `values` ({name: value}) as a dotenv file, sorted by name, that `sh`, bash and systemd read alike.
 
     Raises ConfigurationError, which names the secret, for content that such a file cannot hold. For unsafe names see
-    `refused`.
+    `find_unsafe`.
     """
     for name, value in values.items():
         if not _WRITABLE.match(name):

@@ -162,7 +162,7 @@ def sweep(*paths: str) -> None:
                         os.unlink(os.path.join(directory, found))
 
 
-def others_in(directory: int, names: Iterable[str]) -> list[str]:
+def list_others(directory: int, names: Iterable[str]) -> list[str]:
     """Return the names in an open directory except `names` and their temporary files."""
     known = set(names)
     left = {found: _LEFT_BEHIND.fullmatch(found) for found in os.listdir(directory)}
@@ -211,7 +211,7 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
-def unwritable(directory: str) -> OSError | None:
+def find_write_problem(directory: str) -> OSError | None:
     """Return the reason why this process cannot make a file in a directory, None if it can."""
     if not os.path.isdir(directory):
         code = errno.ENOENT
@@ -223,7 +223,7 @@ def unwritable(directory: str) -> OSError | None:
 
 
 @contextlib.contextmanager
-def opened(directory: str) -> Iterator[int]:
+def open_directory(directory: str) -> Iterator[int]:
     """Open a directory that is not a symbolic link itself. Raises OSError."""
     descriptor = os.open(directory, _DIRECTORY)
     try:
@@ -326,7 +326,7 @@ def read_private(path: str, what: str, *, most: int, begins: bytes = b"", creden
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise explained(error, f"The {what} {path} cannot be read", path) from None
+        raise explain(error, f"The {what} {path} cannot be read", path) from None
 
 
 def _refuse_unsafe(status: os.stat_result, what: str, path: str, credential: bool) -> None:
@@ -378,7 +378,7 @@ _REASONS = {
 """What happened and what to do, by error number."""
 
 
-def explained(error: OSError, problem: str, path: str) -> InfisicalError:
+def explain(error: OSError, problem: str, path: str) -> InfisicalError:
     """Return the InfisicalError for an OSError about `path`; `problem` is a sentence without its period."""
     reason = _REASONS.get(
         error.errno or 0, (f"the operating system reports: {error.strerror or type(error).__name__}", "")
@@ -390,7 +390,7 @@ def explained(error: OSError, problem: str, path: str) -> InfisicalError:
 
 
 @contextlib.contextmanager
-def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
+def lock_file(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, which is made if necessary and never removed.
 
     Raises LockTimeout after `timeout` seconds. The lock ends when the process ends, even if that is killed.
@@ -420,14 +420,16 @@ def locked(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held(lock: str, timeout: float, busy: str, cannot: str, *, hint: str = "", owner: Owner = None) -> Iterator[None]:
-    """Hold a lock as `locked`, and raise InfisicalError if that fails: Busy with the problem `busy` and `hint`, or
-    `explained` with `cannot`. Errors from inside are not changed."""
+def hold_lock(
+    lock: str, timeout: float, busy: str, cannot: str, *, hint: str = "", owner: Owner = None
+) -> Iterator[None]:
+    """Hold a lock as `lock_file`, and raise InfisicalError if that fails: Busy with the problem `busy` and `hint`, or
+    `explain` with `cannot`. Errors from inside are not changed."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(lock, timeout, owner=owner))
+            stack.enter_context(lock_file(lock, timeout, owner=owner))
         except LockTimeout:
             raise Busy(busy, hint=hint) from None
         except OSError as error:
-            raise explained(error, cannot, lock) from None
+            raise explain(error, cannot, lock) from None
         yield

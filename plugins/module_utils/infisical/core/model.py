@@ -332,7 +332,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def secret_hash(key: str, value: str) -> str:
+def hash_secret(key: str, value: str) -> str:
     """Return the SHA-256 of `key:value` in hex, as `printf %s "KEY:value" | sha256sum` prints it."""
     return hashlib.sha256(f"{key}:{value}".encode()).hexdigest()
 
@@ -342,7 +342,7 @@ def pluralize(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def shown(text: str) -> str:
+def escape(text: str) -> str:
     """Escape the control characters in text of others, such as a name, so that no terminal obeys them."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

@@ -112,7 +112,7 @@ def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) 
     if deletable >= FEW and len(deleted) * 100 > max_delete_percent * deletable:
         raise GuardStopped(
             f"Nothing was changed: prune would delete {len(deleted)} of {deletable} entries in {where} "
-            f"({named(deleted)}), more than max_delete_percent ({max_delete_percent:g}).",
+            f"({join_names(deleted)}), more than max_delete_percent ({max_delete_percent:g}).",
             hint="Check that this is the right source; if it is, set a larger max_delete_percent for this run.",
         )
 
@@ -138,13 +138,13 @@ def guard_rotated(changes: Iterable[Change], *, overwrite_rotated: bool) -> None
     ]
     if broken and not overwrite_rotated:
         raise GuardStopped(
-            f"Refusing to write or delete {named(broken)}: Infisical rotates the value, and this would break the "
+            f"Refusing to write or delete {join_names(broken)}: Infisical rotates the value, and this would break the "
             "rotation.",
             hint="Leave it out, or set overwrite_rotated: true for this run.",
         )
 
 
-def named(names: Iterable[str], most: int = 10) -> str:
+def join_names(names: Iterable[str], most: int = 10) -> str:
     """Return names for a message: the first ones in order, and the number of the others."""
     ordered = sorted(names)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""

@@ -156,7 +156,7 @@ class Sent:
         return "" if self._shows_part(line) else line
 
 
-def unexpected(error: BaseException) -> str:
+def describe_unexpected(error: BaseException) -> str:
     """Describe an unexpected exception by its type and place, without its text, which may quote a secret."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:

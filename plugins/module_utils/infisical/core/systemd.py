@@ -104,7 +104,7 @@ def refuse_other_machine() -> None:
         )
 
 
-def encrypted(name: str, data: bytes, *, with_key: str = "host") -> bytes:
+def encrypt(name: str, data: bytes, *, with_key: str = "host") -> bytes:
     """Encrypt `data` as the credential `name` with this machine's key `host`, `tpm2` or `host+tpm2` (systemd-creds(1)).
 
     A TPM's key is bound to no PCR, so that it survives an update of firmware or kernel. Raises StorageFailed.
@@ -114,7 +114,7 @@ def encrypted(name: str, data: bytes, *, with_key: str = "host") -> bytes:
     return _creds(command, data, f"The credential '{name}' cannot be encrypted").out
 
 
-def decrypted(name: str, path: str = "") -> bytes:
+def decrypt(name: str, path: str = "") -> bytes:
     """Decrypt the credential `name` from `path`, by default in /etc/credstore.encrypted. Only root can do this.
 
     Raises KeyLost on another machine than it was made on, and StorageFailed with the message of systemd-creds.

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import ConfigurationError
-from ..core.model import LONGEST_NAME, Location, is_text, shown
+from ..core.model import LONGEST_NAME, Location, escape, is_text
 from ..core.times import format_time, parse_time
 from .graph import (
     AgentVault,
@@ -249,7 +249,7 @@ def _host_location(row: Any) -> Location:
 
 def _plain(text: str) -> str:
     """A host's message, shortened and without control characters."""
-    return shown(text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…")
+    return escape(text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…")
 
 
 def _earlier(time: str | None, seconds: float) -> str | None:

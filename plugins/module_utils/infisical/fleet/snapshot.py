@@ -10,7 +10,7 @@ from collections import Counter
 from functools import cached_property
 
 from ..core.errors import ConfigurationError
-from ..core.model import Location, normalize_name, pluralize, shown
+from ..core.model import Location, escape, normalize_name, pluralize
 from ..core.times import parse_time
 from .graph import AgentVault, Graph, Hold, JobScope, KnownSecret, covers, root_of
 
@@ -166,7 +166,7 @@ def problems(graph: Graph) -> list[str]:
     has never listed. A host may have invented these, so their reasons are left out."""
     reasons = Counter(source.problem for source in graph.sources.values() if source.problem and source.listed_at)
     found = [
-        f"{shown(reason)} ({pluralize(count, 'location')})" for reason, count in reasons.most_common(_MOST_PROBLEMS)
+        f"{escape(reason)} ({pluralize(count, 'location')})" for reason, count in reasons.most_common(_MOST_PROBLEMS)
     ]
     if len(reasons) > _MOST_PROBLEMS:
         found.append(f"{pluralize(len(reasons) - _MOST_PROBLEMS, 'more reason')}")

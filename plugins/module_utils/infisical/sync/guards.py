@@ -13,7 +13,7 @@ from ..client.api import Api, needs_batch
 from ..client.parsing import Listing
 from ..core.errors import Forbidden, GuardStopped, ScopeMissing, SecretMissing
 from ..core.model import Location, Secret
-from ..core.plan import guard_empty, named
+from ..core.plan import guard_empty, join_names
 from .job import Pull
 from .naming import group, locate
 
@@ -48,7 +48,7 @@ class PruneGuard:
         if old is not None and _has_moved(old, new):
             raise GuardStopped(
                 f"Nothing was changed: the job '{self.job.job}' last pulled from {_describe(old)}, and now pulls from "
-                f"{_describe(new)}. Prune would delete {len(deleted)} entries ({named(deleted)}).",
+                f"{_describe(new)}. Prune would delete {len(deleted)} entries ({join_names(deleted)}).",
                 hint="If these are two jobs, give each its own name in job. If the job has moved, set "
                 "max_delete_percent: 100 for this run.",
             )

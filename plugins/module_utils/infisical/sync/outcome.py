@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.errors import InfisicalError, PartialFailure
 from ..core.model import pluralize
-from ..core.plan import Action, Plan, named
+from ..core.plan import Action, Plan, join_names
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ def partial_push(
     total = sum(len(names) for names in (outcome.created, outcome.updated, outcome.deleted, not_written))
     problem = f"{len(written)} of {total} changes {'would be' if check else 'were'} written"
     if written:
-        problem += f" ({named(written)})"
+        problem += f" ({join_names(written)})"
     if outcome.approvals:
         problem += f", {pluralize(len(outcome.approvals), 'approval')} pending"
     if not_written:
-        problem += f", not written: {named(not_written)}"
+        problem += f", not written: {join_names(not_written)}"
     problem += f". {cause.problem}"
     hint = " ".join(filter(None, (cause.hint, "Run it again to do the rest." if not_written and not check else "")))
     error = PartialFailure(problem, hint=hint, status=cause.status) if written else cause.reworded(problem, hint)

@@ -37,7 +37,7 @@ from ..core.errors import (
     no_project,
 )
 from ..core.model import Location, Secret
-from ..core.plan import Plan, build, differs_in_vault, guard, named
+from ..core.plan import Plan, build, differs_in_vault, guard, join_names
 from ..core.times import now, parse_time
 from ..vault.contents import Contents
 from ..vault.session import STATE_BEHIND
@@ -81,7 +81,7 @@ def pull(
             # An error about the state file is not counted there, because the file may belong to another job.
             if not check and not (isinstance(error, ConfigurationError) and error.option == "state_file"):
                 with contextlib.suppress(InfisicalError):  # the first error matters more
-                    state.failed(str(error), now())
+                    state.record_error(str(error), now())
             raise
         finally:
             gc.enable()
@@ -94,7 +94,7 @@ def _lock_out_others(path: str, lock_wait: float) -> AbstractContextManager[None
         "Let it finish, or set a longer lock_wait."
     )
     cannot = f"The vault {path} cannot be locked for a sync"
-    return files.held(path + ".cycle.lock", lock_wait, busy, cannot, owner=files.owner_of(path))
+    return files.hold_lock(path + ".cycle.lock", lock_wait, busy, cannot, owner=files.owner_of(path))
 
 
 @dataclass
@@ -315,7 +315,7 @@ class _Cycle:
                 )
         replaced = [n for n in names if not current[n].job and current[n].value != desired[n].value]
         if replaced:
-            text = f"Entries made by hand are replaced by pulled secrets: {named(replaced)}."
+            text = f"Entries made by hand are replaced by pulled secrets: {join_names(replaced)}."
             self.warnings += [text] if text not in self.warnings else []
         return {name: secret for name, secret in desired.items() if name not in others} if others else desired
 
@@ -418,6 +418,6 @@ def _refuse_hidden(listing: Listing, location: Location) -> None:
     hidden = {secret.key for secrets in group(listing) for secret in secrets if secret.value is None}
     if hidden:
         raise ValueHidden(
-            f"The server hides values in {location} ({named(hidden)}). Hidden values are never stored.",
+            f"The server hides values in {location} ({join_names(hidden)}). Hidden values are never stored.",
             hint=hint_for(Forbidden, Operation.LIST),
         )

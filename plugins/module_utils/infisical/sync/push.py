@@ -29,7 +29,7 @@ from ..core.errors import (
     after_writing,
 )
 from ..core.model import Location, Secret, check_name, check_value, normalize_name, pluralize
-from ..core.plan import Change, Plan, build, check_percent, guard, guard_empty, named
+from ..core.plan import Change, Plan, build, check_percent, guard, guard_empty, join_names
 from ..vault.state import HMAC, SHA256, StateFile
 from ..vault.store import Vault
 from .job import Push
@@ -88,7 +88,7 @@ def parse_source(text: str, path: str) -> dict[str, str]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _value in pairs]
-        twice = named(name for name in found if names.count(name) > 1)
+        twice = join_names(name for name in found if names.count(name) > 1)
         raise ConfigurationError("source_file", f"'{path}' holds {twice} more than once.")
     return {
         name: check_value({} if isinstance(value, tuple) else value, f"source_file: {name}")
@@ -141,7 +141,7 @@ def push(
         written = f"Wrote {pluralize(count, 'change')} to {location}. Only the count of pushes was not saved."
         lesser = () if applied.error is None else (InfisicalError,)  # what was not written matters more than the count
         with contextlib.suppress(*lesser), after_writing(written, **outcome.as_result()):
-            vault_state.pushed(count)
+            vault_state.count_pushed(count)
     if applied.error is None:
         return outcome
     if not done and not applied.failed:

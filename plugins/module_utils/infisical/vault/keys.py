@@ -45,7 +45,7 @@ class KeySource(Protocol):
         """Whether `secret` returns a key (32 bytes) or a passphrase (UTF-8)."""
 
     def secret(self) -> bytes:
-        """Return the key (or two, see `keys_in`) or the passphrase, which is read once. Raises InfisicalError."""
+        """Return the key (or two, see `split_keys`) or the passphrase, which is read once. Raises InfisicalError."""
 
 
 def credentials_directory() -> str:
@@ -67,7 +67,7 @@ class KeyFile:
     @cached_property
     def _secret(self) -> bytes:
         data = _read("key_file", "key file", self.path, _LONGEST_KEY + 1, self.credentials)
-        if not keys_in(data):
+        if not split_keys(data):
             size = "more" if len(data) > KEY_BYTES else len(data)
             raise ConfigurationError("key_file", f"'{self.path}' must have exactly {KEY_BYTES} bytes (got {size}).")
         return data
@@ -102,7 +102,7 @@ class Credential:
         data = self._of_service()
         if data is None:
             data = self._decrypted()
-        if not keys_in(data):
+        if not split_keys(data):
             raise ConfigurationError(
                 "key_credential", f"the credential '{self.name}' must have exactly {KEY_BYTES} bytes."
             )
@@ -128,7 +128,7 @@ class Credential:
                 f"sudo systemd-creds decrypt --name={self.name} {systemd.CREDSTORE}/{self.name} - | wc -c",
             )
         try:
-            return systemd.decrypted(self.name)
+            return systemd.decrypt(self.name)
         except InfisicalError as error:
             if isinstance(error, KeyLost):
                 raise
@@ -202,7 +202,7 @@ def key_source(
     return sources[0]
 
 
-def keys_in(data: bytes) -> tuple[bytes, ...]:
+def split_keys(data: bytes) -> tuple[bytes, ...]:
     """Return the keys in a key file or credential: one, or the newer and the older one while the agent rotates the key.
 
     The result is empty if `data` is not a key. A vault is sealed with the first key, and opens with either.
@@ -212,7 +212,7 @@ def keys_in(data: bytes) -> tuple[bytes, ...]:
     return (data,) if len(data) == KEY_BYTES else ()
 
 
-def two_keys(newer: bytes, older: bytes) -> bytes:
+def join_keys(newer: bytes, older: bytes) -> bytes:
     """Return the content of a key file or credential that holds two keys."""
     return _PAIR + newer + older
 
@@ -226,7 +226,7 @@ def make_key_file(path: str) -> bool:
     try:
         return files.write_new(path, os.urandom(KEY_BYTES))
     except OSError as error:
-        raise files.explained(error, f"The key file {path} cannot be made", path) from None
+        raise files.explain(error, f"The key file {path} cannot be made", path) from None
 
 
 def check_new_key(source: KeySource) -> None:

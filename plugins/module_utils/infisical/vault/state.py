@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 from ..core import files
 from ..core.errors import ConfigurationError
-from ..core.model import Location, canonical_value, is_whole, parse_json, secret_hash
+from ..core.model import Location, canonical_value, hash_secret, is_whole, parse_json
 from ..core.times import now
 
 LOCK_TIMEOUT = 30.0
@@ -91,11 +91,11 @@ class StateFile:
         else:
             self._read()
         directory = os.path.dirname(self.path)
-        problem = files.unwritable(directory)
+        problem = files.find_write_problem(directory)
         if problem is not None:
             if self._beside and os.path.dirname(self._beside) == directory:
                 # The user has set no state_file, so an error about that option would not help.
-                raise files.explained(problem, f"The vault {self._beside} cannot be changed", self._beside)
+                raise files.explain(problem, f"The vault {self._beside} cannot be changed", self._beside)
             raise _refuse(f"'{directory}' must be a directory that this user can write to.")
 
     def _check_vault(self, head: Mapping[str, Any]) -> None:
@@ -197,11 +197,11 @@ class StateFile:
         """Put `about` into the head. The entries are not parsed: it is the only write of an unchanged cycle."""
         self._change_head(lambda state: _update_head(state, about))
 
-    def pushed(self, count: int) -> None:
+    def count_pushed(self, count: int) -> None:
         """Count secrets that were pushed from the vault."""
         self._change_head(lambda state: state.update(push_count=state["push_count"] + count))
 
-    def failed(self, problem: str, time: str) -> None:
+    def record_error(self, problem: str, time: str) -> None:
         """Count an error and keep its text, which must not contain a value."""
         problem = problem.encode("utf-8", "backslashreplace").decode("utf-8")  # names are as the server sent them
         error = {"time": time, "message": problem}
@@ -209,7 +209,7 @@ class StateFile:
 
     def _hash(self, name: str, value: str) -> str:
         if self.hash_key is None:
-            return secret_hash(name, value)
+            return hash_secret(name, value)
         return hmac.digest(self.hash_key, f"{name}:{value}".encode(), "sha256").hex()
 
     @property
@@ -239,7 +239,7 @@ class StateFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with self._accessible(), files.locked(self.path + ".lock", LOCK_TIMEOUT, owner=self._owner()):
+        with self._accessible(), files.lock_file(self.path + ".lock", LOCK_TIMEOUT, owner=self._owner()):
             files.sweep(self.path)
             yield
 
@@ -263,7 +263,7 @@ class StateFile:
             raise _refuse(f"{error}.") from None
         except OSError as error:
             if error.errno in _FULL:
-                raise files.explained(error, f"The state file {self.path} cannot be written", self.path) from None
+                raise files.explain(error, f"The state file {self.path} cannot be written", self.path) from None
             raise _refuse(
                 f"'{self.path}' cannot be used: {error.strerror}.",
                 "Its directory must exist and be writable, and the file must not be a symbolic link.",

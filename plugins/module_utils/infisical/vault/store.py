@@ -312,7 +312,7 @@ class Vault:
             )
         secret = source.secret()
         if header.kind == "key":
-            return keys.keys_in(secret)
+            return keys.split_keys(secret)
         # Remembered, because reading, writing and verifying need the same one.
         parameters = (secret, header.salt, header.cost)
         if self._stretched is None or self._stretched[0] != parameters:
@@ -345,15 +345,15 @@ class Vault:
         )
         hint = f"Run it again later, set a larger lock_wait, or find the process: fuser -v {lock}"
         cannot = f"The vault {self.path} cannot be locked"
-        with files.held(lock, self._lock_wait, busy, cannot, hint=hint, owner=files.owner_of(self.path)):
+        with files.hold_lock(lock, self._lock_wait, busy, cannot, hint=hint, owner=files.owner_of(self.path)):
             files.sweep(self.path, self.previous)
             yield
 
     def _new(self) -> _Opened:
         """Return a vault of generation 0 that has no file yet."""
-        problem = files.unwritable(os.path.dirname(self.path))
+        problem = files.find_write_problem(os.path.dirname(self.path))
         if problem is not None:
-            raise files.explained(problem, f"The vault {self.path} cannot be made", self.path)
+            raise files.explain(problem, f"The vault {self.path} cannot be made", self.path)
         keys.check_new_key(self._keys)
         vault_id, data_key = vault_format.new_vault_id(), vault_format.new_data_key()
         header = self._wrapped(self._keys, vault_id, data_key)
@@ -388,7 +388,7 @@ class Vault:
         try:
             files.write_atomic(path, sealed, owner=files.owner_of(self.path), before_rename=last)
         except OSError as error:
-            explained = files.explained(error, f"The vault {self.path} cannot be written", path)
+            explained = files.explain(error, f"The vault {self.path} cannot be written", path)
             # The last step may fail after the new file is in place.
             outcome = {
                 None: "It may hold the new entries, or what it held before.",
