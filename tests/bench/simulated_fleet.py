@@ -142,7 +142,7 @@ class Simulated:
         return {name: self.metadata(number) for number, name in enumerate(self.names)}
 
     def listings(self) -> list[fleet.FolderListing]:
-        """What the server tells: one listing of each environment."""
+        """Return a listing of each environment, as the server would."""
         return [
             fleet.FolderListing(
                 fleet.root_of(folder),

@@ -53,7 +53,7 @@ SEED: dict[str, Any] = {
         identity("viewer", "viewer"),
         identity("writer", "writer"),
         identity("deleter", ["delete"]),
-        # Lists hide every value from this one: it may read, but nothing that is there.
+        # Listings hide every value from this identity: its permission to read covers no existing secret.
         identity(
             "hidden",
             [{"actions": ["describe", "create", "edit", "delete"]}, {"actions": ["read"], "paths": ["/readable"]}],
@@ -150,7 +150,7 @@ class Controlled(Target):
         self.server.put_secret(PROJECT, environment, path, key, value, **fields)
 
     def sent(self, path_regex: str = "/secrets") -> list[tuple[str, int | None]]:
-        """Method and status of the requests that the server saw, those of secrets unless another path is given."""
+        """Return method and status of the requests that the server received, by default requests for secrets."""
         return [(entry["method"], entry["status"]) for entry in self.server.requests(path_regex)]
 
     def methods(self, path_regex: str = "/secrets") -> list[str]:

@@ -94,7 +94,7 @@ def test_the_wait_after_a_rate_limit_is_our_own(controlled: Controlled) -> None:
     assert controlled.clock.waits == [60]
 
 
-def test_a_server_without_batches_gets_one_request_for_each_secret(controlled: Controlled) -> None:
+def test_server_without_batches_gets_a_request_for_each_secret(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v4")
     plan = plan_of(store, wanted(50))
     controlled.server.clear_requests()
@@ -133,14 +133,14 @@ def test_a_name_that_needs_a_batch_fails_alone(controlled: Controlled) -> None:
 
 
 @pytest.mark.parametrize("name", ["N" * 101, "N" * 500])
-def test_a_name_that_cannot_stand_in_a_path_is_refused_clearly(controlled: Controlled, name: str) -> None:
+def test_name_that_is_impossible_in_a_path_is_refused(controlled: Controlled, name: str) -> None:
     error = error_of(controlled.remote().put, Secret(name, "one"))
     assert str(error).startswith("name: ")
     assert "need the server's batch routes" in str(error)
     assert error.status is not None
 
 
-def test_tags_are_refused_because_the_server_has_none(controlled: Controlled) -> None:
+def test_tags_are_refused_if_the_server_does_not_support_them(controlled: Controlled) -> None:
     error = error_of(controlled.remote().put, A._replace(tags=("web",)))
     assert "tags" in str(error)
     assert controlled.stored("A") == []
@@ -154,7 +154,7 @@ def test_a_server_without_folders_says_so(controlled: Controlled) -> None:
         assert "no routes for folders" in str(error)
 
 
-def test_a_missing_folder_stays_an_error_if_folders_cannot_be_made(controlled: Controlled) -> None:
+def test_missing_folder_is_an_error_without_folder_routes(controlled: Controlled) -> None:
     error = error_of(controlled.remote(path="/x", create_path=True).put, Secret("A", "one"))
     assert error.conclusion in ("scope_missing", "route_missing")
     assert "/x" in str(error)

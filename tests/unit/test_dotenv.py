@@ -280,7 +280,8 @@ def test_an_env_file_reads_back_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("CANARY\nx", "contains a newline"), ("CANARY\0", "contains a NUL byte"), ("CANARY\r", "ends with a carriage return"),
+    [("CANARY\nx", "contains a newline"), ("CANARY\0", "contains a NUL byte"),
+     ("CANARY\r", "ends with a carriage return"),
      ("é" * 32767, "makes a line of more than 65535 bytes")],
 )  # fmt: skip
 def test_invalid_env_file_value_is_refused(value: str, words: str) -> None:

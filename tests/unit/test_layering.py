@@ -73,6 +73,11 @@ def test_a_package_imports_from_its_left_only(module: str) -> None:
             assert not name.startswith("..") or name[2:].split(".")[0] in allowed, f"{module} imports {name}"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_no_file_is_too_long(module: str) -> None:
+    assert len((LIBRARY / module).read_text("utf-8").splitlines()) <= LONGEST_FILE
+
+
 def test_imports_make_no_circle() -> None:
     files = {module[:-3] for module in MODULES}
     left: dict[str, set[str]] = {}
