@@ -288,7 +288,7 @@ def error_class(conclusion: str) -> type[InfisicalError]:
 def after_writing(done: str, **details: Any) -> Iterator[None]:
     """Prepend `done`, the changes made so far in whole sentences, to an InfisicalError from inside.
 
-    Used for the second of two writes, whose error must report the first. `details` are added to the details of the error,
+    Used for the second of two writes, whose error must report the first. `details` extend the details of the error,
     with `changed` true. If `done` is empty, nothing has been written yet, and the error is unchanged.
     """
     try:
