@@ -64,7 +64,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "mode": (file(mode="rw"), ("jobs: shop: mode must be an octal number (got 'rw')",)),
     "mode for everybody": (file(mode="0666"), ("files: ", "everybody write")),
     "format": (file(format="yaml"), ("format", "dotenv, env_file, json, files")),
-    "unit": (file(reload=["app"]), ("files: ", "no name of a unit", "app.service")),
+    "unit": (file(reload=["app"]), ("files: ", "not a unit name", "app.service")),
     "two files of one path": (
         job(files=[{"path": "/srv/a"}, {"path": "/srv/a"}]), ("jobs: /srv/a is used by both",)
     ),
@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "url": ({**job(), "url": "infisical.example.com"}, ("url: ", "no scheme")),
     "proxy with a password": ({**job(), "proxy": "http://u:p@proxy:1"}, ("proxy: must not contain",)),
     "python": ({**job(), "python": "python3"}, ("python: must be an absolute path",)),
-    "command": ({**job(), "notify_command": "tell 'us"}, ("notify_command: ", "never closed")),
+    "command": ({**job(), "notify_command": "tell 'us"}, ("notify_command: ", "unclosed quote")),
     "webhook": ({**job(), "notify_webhook_url": "https://a\nb"}, ("notify_webhook_url: must be a single line",)),
     "webhook that is a number": ({**job(), "notify_webhook_url": 12}, ("notify_webhook_url", "must be a string")),
     "reminder": ({**job(), "notify_reminder": -1}, ("notify_reminder: must be a number, 0 or more",)),

@@ -42,22 +42,22 @@ EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no such CA": ({"ca_path": "/no/such/ca.pem"}, ("ca_path", "does not exist")),
     "server is down": ({"url": NOT_AN_ADDRESS}, (NOT_AN_ADDRESS, "connection was refused")),
     "proxy is down": ({"proxy": NOT_AN_ADDRESS}, ("proxy",)),
-    "unknown project": ({"project_id": "nowhere"}, ("project 'nowhere'", "project_id")),
+    "unknown project": ({"project_id": "nowhere"}, ("Project 'nowhere'", "project_id")),
     "unknown environment": ({"environment": "devv"}, ("environment 'devv'", "dev, prod")),
     "missing folder": ({"secret_path": "/nowhere"}, ("folder '/nowhere'", "secret_path")),
     "no permission": (
-        {"client_id": "no-access-id", "client_secret": "no-access-client-secret"}, ("on 'Secrets'", "Grant it"),
+        {"client_id": "no-access-id", "client_secret": "no-access-client-secret"}, ("on 'Secrets'", "Grant"),
     ),
 }  # fmt: skip
 
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     # name of the secret: the fault at the server, options, and the words that the message has
     "HTML": ({"kind": "html"}, {}, ("not from an Infisical API", "Check url")),
-    "MALFORMED": ({"kind": "malformed"}, {}, ("check url",)),
+    "MALFORMED": ({"kind": "malformed"}, {}, ("Check url",)),
     "CUT": ({"kind": "cut_before"}, {}, ("connection was cut", "server is up")),
     "CUT_LATER": ({"kind": "cut_middle"}, {}, ("connection was cut", "server is up")),
     "SLOW": ({"kind": "delay", "seconds": 3}, {"timeout": 0.2}, ("no whole answer within the timeout", "timeout")),
-    "REDIRECT": ({"kind": "redirect"}, {}, ("HTTP 302", "set url")),
+    "REDIRECT": ({"kind": "redirect"}, {}, ("HTTP 302", "Set url")),
     "LIMITED": ({"kind": "status", "status": 429, "message": "Rate limit"}, {}, ("HTTP 429", "rate_limit_wait")),
     "BROKEN": ({"kind": "status", "status": 503}, {}, ("HTTP 503", "server_error_wait")),
 }
@@ -67,11 +67,11 @@ MODULES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "empty name": ("secret", {"name": " ", "value": "x"}, ("name", "must not be empty")),
     "long name": ("secret", {"name": "L" * 501, "value": "x"}, ("name", "got 501", "500")),
     "control character": ("secret", {"name": "A\x07B", "value": "x"}, ("name", "control character")),
-    "name that is a number": ("secret", {"name": 12, "value": "x"}, ("name", "must be a string", "quote it")),
+    "name that is a number": ("secret", {"name": 12, "value": "x"}, ("name", "must be a string", "Quote it")),
     "nothing to normalize": ("secret", {"name": "--", "value": "x", "normalize_name": True}, ("name", "no letter")),
     "colon": ("secret", {"name": "A:B", "value": "x"}, ("A:B",)),
     "no value": ("secret", {"name": "X"}, ("value",)),
-    "number": ("secret", {"name": "X", "value": 123}, ("value", "must be a string, not int", "quote it")),
+    "number": ("secret", {"name": "X", "value": 123}, ("value", "must be a string, not int", "Quote it")),
     "float": ("secret", {"name": "X", "value": 1.1}, ("value", "must be a string, not float")),
     "boolean value": ("secret", {"name": "X", "value": True}, ("value", "must be a string, not bool")),
     "list": ("secret", {"name": "X", "value": ["x"]}, ("value", "must be a string, not list")),

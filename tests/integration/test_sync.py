@@ -409,13 +409,13 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
     ("direction: push, secrets: {A: b}, from_vault: true", "configuration", "(got secrets and from_vault;"),
     ("from_vault: true", "configuration", "from_vault: has no meaning with direction: pull"),
     ("project_ids: []", "configuration", "project_ids: must not be an empty list"),
-    ("create_key: true, key_file: null, passphrase: long enough", "configuration", "create_key: makes a key file"),
+    ("create_key: true, key_file: null, passphrase: long enough", "configuration", "create_key: needs key_file"),
     ("key_file: /not/there/key", "configuration", "/not/there/key"),
     ("vault_path: relative.vault, create_key: true", "configuration", "must be an absolute path"),
     ("vault_path: /not/there/vault, create_key: true", "storage", "/not/there"),
     ("key_format: '{name}'", "configuration", "key_format"),
     ("max_delete_percent: 101", "configuration", "max_delete_percent: must be between 0 and 100 (got 101)"),
-    ("lock_wait: -1", "configuration", "lock_wait: -1"),
+    ("lock_wait: -1", "configuration", "lock_wait: must be between"),
     ("job: ''", "configuration", "job: must not be empty"),
     ("direction: sideways", "configuration", "value of direction must be one of: pull, push"),
 )
@@ -469,7 +469,7 @@ def test_lost_key_is_not_replaced_beside_a_vault(ansible: Controller, vault: Loc
           ignore_errors: true
     """)
     failure = run.failure("key is lost")
-    assert failure["conclusion"] == "wrong_key" and "put that one back" in failure["msg"]
+    assert failure["conclusion"] == "wrong_key" and "Restore the key file" in failure["msg"]
     assert not vault.key.exists()
     (vault.folder / "saved").rename(vault.key)
     assert vault.values() == MINE

@@ -14,19 +14,37 @@ from prose import Item, collect
 
 SAMPLE = {"manual": 40, "option": 30, "message": 30, "test": 20, "docstring": 20}
 FOLDERS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "roles", "plugins", "tests")
-# Markup that is invisible in the rendered manual.
+# Links are shown by their text, and code between single quotes, because readers see another font.
 MARKUP = [
     (re.compile(r":[a-z:]+:`([^`<]*?)\s*<[^`>]*>`"), r"\1"),
     (re.compile(r":[a-z:]+:`([^`]*)`"), r"\1"),
-    (re.compile(r"\b[OVMPCBIEU]\(([^)]*)\)"), r"\1"),
-    (re.compile(r"`+|\*\*|:(?=:$)"), ""),
+    (re.compile(r"\b[OVMPCER]V?\(([^)]*)\)|`+([^`]+)`+"), r"'\1\2'"),
+    (re.compile(r"\*\*|:(?=:$)"), ""),
 ]
+# The line above a description or docstring that names what it describes.
+OWNER = {"option": re.compile(r"^( *)([\w.]+):( |$)"), "docstring": re.compile(r"^( *)((?:async )?(?:def|class) .*)")}
 
 
 def _plain(text: str) -> str:
     for pattern, replacement in MARKUP:
         text = pattern.sub(replacement, text)
     return " ".join(text.split())
+
+
+def _owner(item: Item) -> str:
+    """Return the name of the option, or the signature of the function, that an item describes."""
+    pattern = OWNER.get(item.kind)
+    if pattern is None:
+        return ""
+    lines = Path(item.path).read_text("utf-8").splitlines()[: item.line]
+    if item.kind == "docstring" and re.match(r" *\w+(: [^,]+)?( =|$)", lines[-2]):
+        return f"{lines[-2].split('=')[0].strip()}: "  # the attribute or constant above
+    indent = len(lines[-1]) - len(lines[-1].lstrip())
+    for line in reversed(lines):
+        match = pattern.match(line)
+        if match and match[2] != "description" and (len(match[1]) < indent or item.kind == "docstring"):
+            return f"{match[2].rstrip(':')}: "
+    return ""
 
 
 def sentences(item: Item) -> list[Item]:
@@ -65,7 +83,7 @@ def main(arguments: list[str]) -> int:
         return 2
     items = list(collect(tuple(folder for folder in FOLDERS if Path(folder).exists())))
     for number, item in enumerate(draw(items, arguments[0]), 1):
-        print(f"{number:3}. [{item.kind}] {item.path}:{item.line}\n     {_plain(item.text)}\n")
+        print(f"{number:3}. [{item.kind}] {item.path}:{item.line}\n     {_owner(item)}{_plain(item.text)}\n")
     return 0
 
 
