@@ -24,5 +24,6 @@ class ActionModule(InfisicalAction):
             "conclusion": problem["conclusion"],
             "message": problem["msg"],
             "msg": problem["msg"],
+            "hint": problem["hint"],
             "http_status": problem["http_status"],
         }

@@ -79,6 +79,12 @@ http_status:
   returned: always
   type: int
   sample: 401
+hint:
+  description: What to do about the error, empty if there is none.
+  returned: always
+  type: str
+  sample: Check client_id and client_secret.
+  version_added: 0.3.0
 msg:
   description: The same as RV(message), or a success message. A task with C(failed_when) prints it.
   returned: always
@@ -109,6 +115,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "conclusion": found.conclusion,
         "http_status": found.http_status,
         "message": found.problem,
+        "hint": found.hint,
         "msg": found.problem or f"{found.api_url} is up and has accepted the login.",
     }
 

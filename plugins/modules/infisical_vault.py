@@ -269,8 +269,11 @@ def as_partial_failure(report: WriteResult, name: str, error: InfisicalError) ->
     """Return a PartialFailure if Infisical was changed and the vault or its state file was not, or else the error."""
     if report.action is None:
         return error
-    follows = "" if error.details.get("changed") else " The vault was not changed; run the task again."
-    partial = PartialFailure(f"'{name}' was changed in Infisical ({report.action}).{follows} {error}")
+    follows = "" if error.details.get("changed") else " The vault was not changed."
+    partial = PartialFailure(
+        f"'{name}' was changed in Infisical ({report.action}).{follows} {error.problem}",
+        hint=f"{error.hint} Then run the task again.".strip(),
+    )
     partial.details = {"changed": True, "pushed": report.action}
     return partial
 

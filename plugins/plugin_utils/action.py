@@ -183,7 +183,9 @@ class InfisicalAction(ActionBase):
         cache.refuse_rejected()
         result = self._execute(arguments, task_vars, wrap_async)
         said = str(result.get("msg") or result.get("message") or "")
-        cache.note_rejected(str(result.get("conclusion")), said, result.get("http_status"))
+        cache.note_rejected(
+            str(result.get("conclusion")), said, str(result.get("hint") or ""), result.get("http_status")
+        )
         return result
 
     def _refuse_shown_values(self, arguments: dict[str, Any], wrap_async: bool) -> None:

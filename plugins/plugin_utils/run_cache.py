@@ -34,6 +34,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     Unreachable,
     WrongUse,
     error_class,
+    rebuild_error,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
@@ -229,11 +230,11 @@ class RunCache:
         """Raise InfisicalError if these credentials were rejected before in this run, on any host."""
         self._files.raise_final("token")
 
-    def note_rejected(self, conclusion: str, message: str, status: int | None) -> None:
+    def note_rejected(self, conclusion: str, message: str, hint: str, status: int | None) -> None:
         """Note the error of a module if it must prevent other logins."""
-        kind = error_class(conclusion)
-        if kind in FINAL:
-            self._files.note_failure("token", kind(message, hint="", status=status))
+        if error_class(conclusion) in FINAL:
+            problem = message.removesuffix(hint).strip()
+            self._files.note_failure("token", rebuild_error(conclusion, problem, hint=hint, status=status))
 
     def _connect(self, settings: Settings) -> Api:
         api: Api = _connection().connect_shared(settings, self._files, self._log)

@@ -21,7 +21,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     LockedOut,
     MissingLibrary,
     Unreachable,
-    error_class,
+    rebuild_error,
 )
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def error_row(error: InfisicalError) -> dict[str, Any]:
 
 def error_from_row(row: dict[str, Any]) -> InfisicalError:
     """Return the error of `error_row`."""
-    return error_class(row["conclusion"])(row["message"], hint=row["hint"], status=row["status"])
+    return rebuild_error(row["conclusion"], row["message"], hint=row["hint"], status=row["status"])
 
 
 def make_private(directory: Path) -> None:

@@ -1144,6 +1144,20 @@ def test_a_sync_without_report_is_explained_by_systemd(host: Host) -> None:
         agent_jobs.sync_now("shop")
 
 
+@pytest.mark.parametrize("conclusion", ["missing_library", "oom-kill"])
+def test_sync_of_all_jobs_keeps_conclusion_and_hint(
+    host: Host, monkeypatch: pytest.MonkeyPatch, conclusion: str
+) -> None:
+    host.apply()
+    failed = report.CycleReport("shop", conclusion=conclusion, message="Failed. Do it.", hint="Do it.")
+    monkeypatch.setattr(agent_jobs, "sync_now", lambda job: failed)
+    with pytest.raises(InfisicalError) as caught:
+        agent_jobs.sync_all(["shop"])
+    assert (caught.value.conclusion, caught.value.hint) == (conclusion, "Do it.")
+    assert str(caught.value) == f"These jobs failed to sync: shop ({conclusion}). Failed. Do it."
+    assert caught.value.details["reports"]["shop"]["conclusion"] == conclusion
+
+
 def test_a_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
 

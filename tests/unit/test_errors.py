@@ -553,3 +553,24 @@ def test_a_validator_combines_etag_and_body() -> None:
     assert asked_again(200, None).validator == Validator('"2"', DIGEST)
     assert Answer(200, {}, BODY).validator == Validator("", DIGEST)
     assert "2" not in repr(asked_again(200, None).validator)
+
+
+def list_classes() -> list[type[InfisicalError]]:
+    found, left = [], [InfisicalError]
+    while left:
+        kind = left.pop()
+        found.append(kind)
+        left += kind.__subclasses__()
+    return found
+
+
+@pytest.mark.parametrize("kind", list_classes())
+def test_error_of_every_class_can_be_rebuilt(kind: type[InfisicalError]) -> None:
+    error = errors.rebuild_error(kind.conclusion, "Problem.", hint="Hint.", status=400)
+    assert (error.conclusion, error.problem, error.hint, error.status) == (kind.conclusion, "Problem.", "Hint.", 400)
+    assert str(error) == "Problem. Hint." and isinstance(error, InfisicalError)
+
+
+def test_unknown_conclusion_is_kept() -> None:
+    error = errors.rebuild_error("oom-kill", "Killed.")
+    assert (error.conclusion, error.exit_code) == ("oom-kill", 6)

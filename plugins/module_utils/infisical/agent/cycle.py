@@ -51,7 +51,7 @@ def report_cycle(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Re
             about = {
                 name: error.details[name] for name in ("counts", "generation", "next_login") if name in error.details
             }
-            report = replace(report, conclusion=error.conclusion, message=str(error), **about)
+            report = replace(report, conclusion=error.conclusion, message=str(error), hint=error.hint, **about)
         with contextlib.suppress(InfisicalError):
             _write(path, report, started)
         raise
@@ -113,7 +113,7 @@ def deliver(vault: Vault, state: StateFile, job: str, paths: DeliveryPaths) -> D
     except InfisicalError as error:
         problem = error
         if paths.result_file and not report.failed:
-            report = replace(report, conclusion=error.conclusion, message=str(error), ended=now())
+            report = replace(report, conclusion=error.conclusion, message=str(error), hint=error.hint, ended=now())
             with contextlib.suppress(OSError):
                 reports.write(paths.result_file, report, durable=False)
     if paths.metrics_directory:
@@ -158,10 +158,8 @@ def finish(path: str, job: str, environ: Mapping[str, str]) -> CycleReport:
     if found.ended and found.invocation_id == invocation:
         return found
     result, status = environ.get("SERVICE_RESULT", "unknown"), environ.get("EXIT_STATUS", "")
-    message = (
-        f"The sync ended without a report (systemd: {result}, status {status}). "
-        f"See: journalctl -u infisical-sync@{job}.service"
-    )
-    report = CycleReport(job=job, invocation_id=invocation, conclusion=result, message=message)
+    hint = f"See: journalctl -u infisical-sync@{job}.service"
+    message = f"The sync ended without a report (systemd: {result}, status {status}). {hint}"
+    report = CycleReport(job=job, invocation_id=invocation, conclusion=result, message=message, hint=hint)
     _write(path, report, time.monotonic())
     return report

@@ -108,7 +108,9 @@ class Delivery:
         """Return all problems as one error, or None."""
         if len(self.problems) < 2:
             return next(iter(self.problems.values()), None)
-        return PartialFailure(" ".join(str(problem) for problem in self.problems.values()))
+        problems = self.problems.values()
+        hints = dict.fromkeys(problem.hint for problem in problems if problem.hint)
+        return PartialFailure(" ".join(problem.problem for problem in problems), hint=" ".join(hints))
 
     @contextlib.contextmanager
     def catch(self, path: str, verb: str) -> Iterator[None]:

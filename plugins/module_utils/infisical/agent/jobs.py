@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..core import systemd
-from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, StorageFailed, error_class
+from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, StorageFailed, rebuild_error
 from ..core.model import parse_json
 from . import config, report, units
 
@@ -65,8 +65,11 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     failed = [report for report in reports.values() if report.failed]
     if failed:
         names = ", ".join(f"{report.job} ({report.conclusion})" for report in failed)
-        kind = PartialFailure if len(failed) < len(reports) else error_class(failed[0].conclusion)
-        error = kind(f"These jobs failed to sync: {names}. {failed[0].message}", hint="")
+        first, conclusion = failed[0], PartialFailure.conclusion
+        if len(failed) == len(reports):
+            conclusion = first.conclusion
+        problem = f"These jobs failed to sync: {names}. {first.message.removesuffix(first.hint).strip()}"
+        error = rebuild_error(conclusion, problem, hint=first.hint)
         error.details = result
         raise error
     return result
@@ -118,7 +121,7 @@ def _try_sync(job: str) -> report.CycleReport:
     try:
         return sync_now(job)
     except InfisicalError as error:
-        return report.CycleReport(job, conclusion=error.conclusion, message=str(error))
+        return report.CycleReport(job, conclusion=error.conclusion, message=str(error), hint=error.hint)
 
 
 def read_status() -> list[dict[str, Any]]:

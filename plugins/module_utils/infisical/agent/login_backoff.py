@@ -99,7 +99,7 @@ class BackoffLogin(Login):
         error.details = {**error.details, "next_login": format_time(now + wait)}
         self._write({
             "credential": self._hash(salt), "salt": salt, "conclusion": error.conclusion,
-            "message": str(error), "until": now + wait, "count": count,
+            "message": error.problem, "until": now + wait, "count": count,
         })  # fmt: skip
 
     def _forget(self) -> None:
@@ -125,7 +125,7 @@ def _refuse(before: _Rejection) -> InfisicalError:
     error = kind(
         f"Login skipped until {after}, to avoid locking the identity for the whole fleet. "
         f"The last login failed: {before.message}",
-        hint="Roll out new credentials; they are tried at once." if kind is CredentialsRejected else "",
+        hint="Roll out new credentials; they are tried at once." if kind is CredentialsRejected else None,
     )
     error.details = {"next_login": after}
     return error

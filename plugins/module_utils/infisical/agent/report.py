@@ -28,7 +28,8 @@ _LONGEST_WORD, _MOST_COUNTS, _MOST_SECONDS = 255, 20, 1e9
 class CycleReport:
     """The result of one cycle of one job, without secret values.
 
-    `conclusion` is `ok` or the conclusion of an error. `invocation_id` is systemd's id of this run of the service.
+    `conclusion` is `ok` or the conclusion of an error; `message` includes the `hint`. `invocation_id` is systemd's id
+    of this run of the service.
     `ended` and `next_login`, the time of the next allowed login attempt, are ISO 8601 in UTC, or empty. `seconds` is
     the duration.
     """
@@ -39,6 +40,7 @@ class CycleReport:
     seconds: float = 0.0
     conclusion: str = OK
     message: str = ""
+    hint: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     generation: int = 0
     next_login: str = ""
@@ -75,7 +77,7 @@ def _is_valid(name: str, value: Any) -> bool:
         return False
     if name in ("ended", "next_login"):
         return not value or parse_time(value) is not None
-    return name == "message" or len(value) <= _LONGEST_WORD
+    return name in ("message", "hint") or len(value) <= _LONGEST_WORD
 
 
 def _is_count(value: Any) -> bool:

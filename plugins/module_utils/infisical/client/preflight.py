@@ -31,6 +31,7 @@ class Probe:
     login_accepted: bool = False
     conclusion: str | None = None
     problem: str = ""
+    hint: str = ""
     http_status: int | None = None
 
 
@@ -75,5 +76,7 @@ def probe(options: Mapping[str, Any], *, clock: Clock | None = None, log: Callab
         if not login.method.renewable:
             check_token(Api(transport, login))
     except InfisicalError as error:
-        return replace(found, conclusion=error.conclusion, problem=str(error), http_status=error.status)
+        return replace(
+            found, conclusion=error.conclusion, problem=str(error), hint=error.hint, http_status=error.status
+        )
     return replace(found, login_accepted=True)

@@ -284,6 +284,17 @@ def error_class(conclusion: str) -> type[InfisicalError]:
     return InfisicalError
 
 
+def rebuild_error(conclusion: str, problem: str, *, hint: str = "", status: int | None = None) -> InfisicalError:
+    """Return an error that was reported as data. An unknown conclusion, such as one of systemd's, is kept."""
+    kind = error_class(conclusion)
+    if kind is InfisicalError and conclusion != InfisicalError.conclusion:
+        kind = StorageFailed
+    error = kind.__new__(kind, problem)
+    InfisicalError.__init__(error, problem, hint=hint, status=status)
+    error.conclusion = conclusion
+    return error
+
+
 @contextlib.contextmanager
 def after_writing(done: str, **details: Any) -> Iterator[None]:
     """Prepend `done`, the changes made so far in whole sentences, to an InfisicalError from inside.
