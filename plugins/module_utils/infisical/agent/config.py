@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration of the command infisical-sync: the places of its options, and which place wins."""
+"""The configuration of the command infisical-sync: the sources of its options, and their precedence."""
 
 from __future__ import annotations
 
@@ -25,57 +25,61 @@ CREDENTIALS = {
     "infisical_vault_key": ("vault", "key_credential"),
     "infisical_webhook_url": ("notify", "webhook_url_file"),
 }
-"""Files in $CREDENTIALS_DIRECTORY (systemd.exec, LoadCredential=), and the options that they set."""
+"""The option that each file in $CREDENTIALS_DIRECTORY sets (systemd.exec(5), LoadCredential=)."""
 
 CONFIG_FILES = ("~/.config/infisical-sync/config.ini", "/etc/infisical-sync/config.ini")
-"""The usual configuration files. Only the first one that can be read is read."""
+"""The default configuration files. Only the first readable file is used."""
 
 JOBS = "/etc/infisical-sync/jobs"
-"""The directory with the configuration file of each job of the agent."""
+"""The directory with the configuration files of the agent's jobs."""
 
 SERVICES_CREDENTIALS = "/run/credentials"
-"""The directory in which systemd makes a directory with the credentials of each service."""
+"""The directory in which systemd creates a credentials directory for each service."""
 
 _PATHS = ("file", "path")
 _MULTILINE = ("list", "command")
 """Types of options whose value may continue on an indented line."""
 
 _LONGEST_CREDENTIAL = 65536
-"""Bytes of a credential in a file of its own: a longer one is the wrong file."""
+"""Maximum size of a credential file in bytes. A larger file is not a credential."""
 
 Layer = Mapping[tuple[str, str], str]
-"""The options that one place sets, as texts by section and name."""
+"""The options that one source sets: {(section, name): text}."""
 
 
 class _VariableText(str):
-    """An option's text from an environment variable, with the name of the variable."""
+    """The text of an option from an environment variable, with the variable's name."""
 
     variable = ""
 
 
 class SyncConfig:
-    """The options of one call. The first of these places that sets an option wins: the command line; the file that the
-    caller names as `config`; the environment and systemd's credentials; the usual file. A job of the agent ignores the
-    environment, except for the credentials that systemd loads for the job's own services."""
+    """The options of one call of the command.
+
+    Sources, in order of precedence: the command line; the file in `config`; the environment and systemd's credentials;
+    the default file. A job of the agent ignores the environment, except for the credentials that systemd loads for the
+    job's own services.
+    """
 
     def __init__(self, given: Layer, environ: Mapping[str, str], config: str = "") -> None:
         self.path = config or environ.get("INFISICAL_CONFIG", "").strip() or _find_usual_file()
         self._file = _read_file(self.path)
         job = find_job(self.path)
         self.job_file = self.path if job else ""
-        """The configuration file, if it is a job's file that the role has written."""
+        """The path of the configuration file if it belongs to a job of the agent, otherwise empty."""
         if job:
             environ = _select_credentials(environ, job)
         self.credentials = environ.get("CREDENTIALS_DIRECTORY", "")
-        """The directory of systemd's credentials, empty for none."""
+        """The directory with systemd's credentials, or empty if there is none."""
         ambient = (_read_environment(environ), _list_credentials(self.credentials))
         named = bool(config) and not job
         self._explicit: tuple[Layer, ...] = (given, self._file) if named else (given,)
         self._layers: tuple[Layer, ...] = (given, self._file, *ambient) if named else (given, *ambient, self._file)
 
     def get(self, *places: tuple[str, str]) -> Any:
-        """Return the converted value of the first of `places` that is set, None if none is. Give the most specific
-        place first. A general place on the command line or in the named file wins over a specific one elsewhere."""
+        """Return the converted value of the first option in `places` that is set, or None. Pass the most specific
+        option first. A general option on the command line or in the `config` file overrides a specific one from another
+        source."""
         for layers in (*((layer,) for layer in self._explicit), self._layers):
             for place in places:
                 for layer in layers:
@@ -84,7 +88,8 @@ class SyncConfig:
         return None
 
     def get_group(self, section: str, names: Sequence[str]) -> dict[str, Any]:
-        """Return the options among `names`, which exclude each other, that the first place with any of them sets."""
+        """Return those of the mutually exclusive options `names` that are set by the first source that sets any of
+        them."""
         for layer in self._layers:
             found = {name: _convert((section, name), layer[section, name]) for name in names
                      if layer.get((section, name))}  # fmt: skip
@@ -93,12 +98,12 @@ class SyncConfig:
         return {}
 
     def get_section(self, section: str) -> dict[str, Any]:
-        """Return all options of a section that are set."""
+        """Return all options in a section that are set."""
         values = {option.name: self.get(option.place) for option in OPTIONS if option.section == section}
         return {name: value for name, value in values.items() if value is not None}
 
     def get_server_options(self, section: str) -> dict[str, Any]:
-        """Return the fields of Settings for a command that has a section of its own in the file."""
+        """Return the fields of Settings for a command whose options are in `section` of the file."""
         options = self.get_section("infisical")
         options["auth_method"] = self._get_auth_method()
         for name in ("project_id", "environment", "secret_path"):
@@ -113,8 +118,11 @@ class SyncConfig:
         return options
 
     def _get_auth_method(self) -> str | None:
-        """A machine identity on the command line or in the named file is used, even if a later place sets another
-        auth_method. An identity in the environment is not."""
+        """Return the option `auth_method`, or None if the command line or the `config` file sets a machine identity.
+
+        Such an identity takes precedence over an `auth_method` from a later source. An identity from the environment
+        does not.
+        """
         identity = ("client_id", "client_id_file", "client_secret", "client_secret_file")
         for layer in self._explicit:
             if layer.get(("infisical", "auth_method")):
@@ -136,14 +144,14 @@ class SyncConfig:
         return [check_file(File(**options)) for options in sections.values()]
 
     def list_paths(self) -> list[str]:
-        """Return every file and directory that an option names, and the configuration file itself."""
+        """Return the configuration file, and every file and directory that an option refers to."""
         named = [self.get(option.place) for option in OPTIONS if option.type in _PATHS]
         delivered = [text for (section, name), text in self._file.items() if (_kind(section), name) == ("file", "path")]
         return [path for path in (self.path, *named, *delivered) if path]
 
 
 def list_jobs() -> list[str]:
-    """Return the names of the agent's jobs on this host whose configuration this user may read."""
+    """Return the names of those agent jobs on this host whose configuration the current user can read."""
     try:
         names = sorted(os.listdir(JOBS))
     except OSError:
@@ -157,9 +165,10 @@ def job_file(job: str) -> str:
 
 
 def find_job(path: str) -> str:
-    """Return the job of the agent whose configuration file `path` is, in any spelling; empty for any other file.
+    """Return the name of the job whose configuration file is `path`, however it is spelled, or empty for any other
+    file.
 
-    Either end of a link may be in the directory of the jobs.
+    If `path` is a link, it is enough that either the link or its target is in the directory of job files.
     """
     for spelling in filter(None, (path and os.path.abspath(path), path and os.path.realpath(path))):
         with contextlib.suppress(OSError):
@@ -169,7 +178,7 @@ def find_job(path: str) -> str:
 
 
 def _kind(section: str) -> str:
-    """The section of the table of options that describes a section of a file; empty for an unknown section."""
+    """Return the section of the option table that describes a section in a file, or empty if the section is unknown."""
     if section.startswith("file "):
         return "file"
     return section if section != "file" and any(option.section == section for option in OPTIONS) else ""
@@ -181,10 +190,10 @@ def _convert(place: tuple[str, str], text: str) -> Any:
 
 
 def _select_credentials(environ: Mapping[str, str], job: str) -> dict[str, str]:
-    """Return what a job of the agent uses of the environment: the credentials of the job's own services.
+    """Return the part of the environment that a job of the agent uses: the credentials of the job's own services.
 
-    systemd names their directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY). Only root can create it, so
-    nobody else can replace the job's key or login.
+    systemd names the credentials directory after the unit (systemd.exec(5), CREDENTIALS_DIRECTORY). Only root can
+    create it, so no other user can replace the job's key or login.
     """
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     own = re.fullmatch(rf"{SERVICES_CREDENTIALS}/infisical-[a-z]+@{re.escape(job)}\.service", directory)
@@ -211,7 +220,7 @@ def _list_credentials(directory: str) -> Layer:
 
 
 def _find_usual_file() -> str:
-    # A file for the agent only must not prevent others from using vaults of their own.
+    # Skip a file that only the agent can read, so that other users can work with their own vaults.
     return next((path for path in map(os.path.expanduser, CONFIG_FILES) if os.access(path, os.R_OK)), "")
 
 
@@ -223,7 +232,8 @@ def _read_file(path: str) -> Layer:
     from ..core import files
 
     try:
-        # The caller may name a pipe, but a pipe among the jobs would block everybody who reads all jobs.
+        # The `config` file may be a pipe. A pipe in the directory of job files would block every process that reads all
+        # jobs.
         with open(path, encoding="utf-8-sig", opener=files.open_regular if find_job(path) else None) as stream:
             info = os.fstat(stream.fileno())
             text = stream.read()
@@ -234,7 +244,7 @@ def _read_file(path: str) -> Layer:
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        # The error's own text quotes the line, which may be a credential.
+        # The exception's text quotes the line, which may contain a credential.
         line = getattr(error, "lineno", None) or next((number for number, _text in getattr(error, "errors", ())), None)
         where = f", line {line}" if line else ""
         raise ConfigurationError(
@@ -250,7 +260,7 @@ def _read_file(path: str) -> Layer:
             )  # fmt: skip
     for (section, name), value in found.items():
         _check_key(path, section, name, value)
-    if stat.S_ISREG(info.st_mode):  # not /dev/null, or a pipe that a shell has made
+    if stat.S_ISREG(info.st_mode):  # not /dev/null or a shell's pipe
         _check_access(path, info, found)
     return found
 
@@ -262,7 +272,7 @@ def _check_key(path: str, section: str, name: str, value: str) -> None:
         raise ConfigurationError(
             "config", f"'{path}' has an unknown key '{name}' in [{section}].", hint=f"Use one of {known}."
         )
-    # The format makes an indented line a part of the value above, also if it was meant as an option or a section.
+    # An indented line continues the value above it, even if it was meant as an option or a section.
     names = "|".join({option.name for option in OPTIONS})
     more = value.split("\n")[1:]
     if any(option.type not in _MULTILINE or re.match(rf"\[|({names})\s*[=:]", line) for line in more):
@@ -277,7 +287,7 @@ def _check_key(path: str, section: str, name: str, value: str) -> None:
 
 
 def _check_access(path: str, info: os.stat_result, found: Layer) -> None:
-    # The file decides where credentials are read from and sent to.
+    # The file controls where credentials are read from and sent to.
     if info.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(
             "config", f"'{path}' belongs to user {info.st_uid}, and this runs as user {os.geteuid()}.",
@@ -295,8 +305,8 @@ def _check_access(path: str, info: os.stat_result, found: Layer) -> None:
 
 
 def read_credential(path: str, option: str, credentials: str) -> str:
-    """Return the one line of a file with a credential. Only its owner may read it, unless it is in systemd's directory
-    `credentials`. Raises ConfigurationError, which never quotes it."""
+    """Return the single line in a credential file. Only the file's owner may have access to it, unless the file is in
+    systemd's directory `credentials`. Raises ConfigurationError, which never quotes the content."""
     from ..core import files
     from ..vault.keys import is_credential
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent's own secrets on a host: the credentials that units load, and the key of the vaults with its rotation."""
+"""The agent's own secrets on a host: the credentials that units load, and the vaults' key and its rotation."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from .host import Host
 from .spec import VAULT_FILE, VAULT_KEY
 
 _KEY_KIND = "credential-key"
-"""The file with the name of the key that encrypted the credentials, because a credential does not contain it."""
+"""The file that contains the kind of key that encrypted the credentials, because a credential does not contain it."""
 
 _LOST = (WrongKey, VaultDamaged, NotAVault)
 
 
 @dataclass(frozen=True)
 class DesiredCredentials:
-    """The credentials by name, without the vaults' key, and how to store them: `encrypted` with the machine's key
-    `credential_key`, or as files. `rotate_key` seals the vaults with a new key."""
+    """The desired credentials keyed by name, without the vaults' key, and how to store them: `encrypted` with the
+    machine's key `credential_key`, or as plain files. If `rotate_key` is true, the vaults are sealed with a new key."""
 
     encrypted: bool
     credential_key: str
@@ -42,8 +42,8 @@ class DesiredCredentials:
 
 @dataclass(frozen=True)
 class StoredCredentials:
-    """The path of each credential by name; the vaults' key, or both keys during a rotation; whether the key was created
-    by this run; and whether any credential changed."""
+    """The paths of the credentials keyed by name, the vaults' key (or both keys during a rotation), whether this run
+    created the key, and whether any credential changed."""
 
     paths: Mapping[str, str]
     key: bytes = field(repr=False)
@@ -53,7 +53,7 @@ class StoredCredentials:
 
 @dataclass(frozen=True)
 class HeldKey:
-    """A vault's key in memory, or two during a rotation."""
+    """A vault's key in memory, or both keys during a rotation."""
 
     key: bytes = field(repr=False)
     kind: Any = "key"
@@ -69,7 +69,7 @@ def open_job_vault(job: str, key: bytes = b"") -> Vault:
 
 
 def can_encrypt(version: int, storage: str) -> bool:
-    """Return whether to encrypt credentials with systemd of this major version, for the option `storage`: `auto`,
+    """Return whether credentials are encrypted, given systemd's major version and the option `storage`: `auto`,
     `encrypted` or `file`. Raises ConfigurationError."""
     if storage == "encrypted" and version < units.DECRYPTS_CREDENTIALS:
         raise ConfigurationError(
@@ -85,7 +85,7 @@ def can_encrypt(version: int, storage: str) -> bool:
 def store(host: Host, desired: DesiredCredentials, machine_id: str) -> StoredCredentials:
     """Store the agent's own secrets where its units load them. Raises InfisicalError.
 
-    Copies elsewhere stay for the current units, until `remove_unused`.
+    Copies in other places are kept for the current units until `remove_unused` is called.
     """
     directory = systemd.CREDSTORE if desired.encrypted else _plain()
     moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", machine_id)
@@ -98,7 +98,7 @@ def store(host: Host, desired: DesiredCredentials, machine_id: str) -> StoredCre
     by_other_key = desired.encrypted and (_read_text(key_kind) or desired.credential_key) != desired.credential_key
     for name, value in values.items():
         path = f"{directory}/{name}"
-        # The same value is encrypted to another text each time, so compare the decrypted one.
+        # Encrypting the same value again gives a different text, so compare the decrypted values.
         if not desired.encrypted or moved or by_other_key or _decrypt(name, path) != value:
             data = value
             if desired.encrypted and not host.check:
@@ -110,7 +110,7 @@ def store(host: Host, desired: DesiredCredentials, machine_id: str) -> StoredCre
 
 
 def remove_unused(host: Host, stored: StoredCredentials) -> None:
-    """Remove the credentials that no unit loads, after the units have been changed."""
+    """Remove the credentials that no unit loads any more. Call this after the units have been changed."""
     for name in config.CREDENTIALS:
         for directory in (systemd.CREDSTORE, _plain()):
             if stored.paths.get(name) != f"{directory}/{name}":
@@ -118,15 +118,15 @@ def remove_unused(host: Host, stored: StoredCredentials) -> None:
 
 
 def _plain() -> str:
-    """Return the directory of credentials that are not encrypted."""
+    """Return the directory of unencrypted credentials."""
     return f"{units.CONFIGURATION}/credentials"
 
 
 def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
-    """Return the key of the vaults from now on: with `rotate_key` a new one, else the one `found`.
+    """Return the vaults' key: a new key if `rotate_key` is true, otherwise the key `found`.
 
-    Before the first vault gets the new key, units load both keys, and load them until no vault needs the old one. So
-    each vault can be opened at every moment, and the next run completes an interrupted one.
+    Units load both keys from before the first vault is sealed with the new key until no vault needs the old key. So
+    each vault can be opened at any time, and the next run completes an interrupted rotation.
     """
     new, *older = split_keys(found)
     if not older:
@@ -138,7 +138,7 @@ def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
         _write_key(host, both, desired)
     is_complete = True
     for path in sorted(glob.glob(f"{units.STATE}/*/{VAULT_FILE}")):
-        if os.path.islink(os.path.dirname(path)):  # the agent's user may have made it
+        if os.path.islink(os.path.dirname(path)):  # the agent's user may have created it
             continue
         try:
             with _open_directory(path) as (_directory, descriptor_path):
@@ -162,8 +162,9 @@ def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
 
 @contextlib.contextmanager
 def _open_directory(path: str) -> Iterator[tuple[int, str]]:
-    """Open the directory of a vault. Yield its descriptor and a path of the vault by that descriptor (proc(5),
-    /proc/PID/fd), which stays valid if the agent's user replaces the directory. Raises InfisicalError."""
+    """Context manager: open a vault's directory. Yield its descriptor, and a path of the vault that uses the descriptor
+    (/proc/PID/fd, see proc(5)). This path stays valid even if the agent's user replaces the directory. Raises
+    InfisicalError."""
     with contextlib.ExitStack() as stack:
         try:
             directory = stack.enter_context(files.open_directory(os.path.dirname(path)))
@@ -178,7 +179,8 @@ def _open_directory(path: str) -> Iterator[tuple[int, str]]:
 
 
 def _seal(host: Host, path: str, descriptor_path: str, new: bytes, both: bytes) -> None:
-    """Seal the vault at `path`, opened as `descriptor_path`, with the new key if necessary. Raises InfisicalError."""
+    """Seal the vault at `path` with the new key if necessary. `descriptor_path` is its path by descriptor. Raises
+    InfisicalError."""
     try:
         open_vault(descriptor_path, HeldKey(new))[0].read()
         return
@@ -191,7 +193,7 @@ def _seal(host: Host, path: str, descriptor_path: str, new: bytes, both: bytes) 
 
 
 def _write_key(host: Host, key: bytes, desired: DesiredCredentials) -> None:
-    """Replace each file from which units may load the vaults' key."""
+    """Replace every file from which units may load the vaults' key."""
     for directory in (_plain(), systemd.CREDSTORE):
         path = f"{directory}/{VAULT_KEY}"
         is_encrypted = directory == systemd.CREDSTORE
@@ -203,7 +205,7 @@ def _write_key(host: Host, key: bytes, desired: DesiredCredentials) -> None:
 
 
 def _find_key(moved: bool) -> bytes | None:
-    """Return the vaults' key, or both during a rotation; None if this machine cannot read one."""
+    """Return the vaults' key, or both keys during a rotation, or None if this machine cannot read a key."""
     with contextlib.suppress(OSError):
         key = files.read_regular(f"{_plain()}/{VAULT_KEY}")
         if split_keys(key):
@@ -220,9 +222,9 @@ def _read_text(path: str) -> str:
 
 
 def _decrypt(name: str, path: str) -> bytes | None:
-    """Return the value of a credential, None if it does not exist or this machine cannot decrypt it.
+    """Return the value of a credential, or None if it does not exist or this machine cannot decrypt it.
 
-    Raises InfisicalError if systemd-creds does not answer: only a key that is known to be lost is replaced.
+    Raises InfisicalError if systemd-creds does not respond: a key is replaced only if it is known to be lost.
     """
     if not os.path.exists(path):
         return None
@@ -237,7 +239,7 @@ def _decrypt(name: str, path: str) -> bytes | None:
 
 
 def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str]:
-    """Rename a vault that cannot be opened, so that the next sync fills a new one. Return warnings."""
+    """Rename a vault that cannot be opened, so that the next sync creates a new one. Return warnings."""
     vault = open_job_vault(job, stored.key)
     if not vault.exists():
         return []
@@ -252,7 +254,7 @@ def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str
         if not reason:
             return []
         aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-        # The vault itself last: after an interruption, the next run finds it and moves it too.
+        # Rename the vault itself last: after an interruption, the next run still finds it and renames it.
         for path in (vault.previous, vault.path):
             name = os.path.basename(path)
             if os.path.lexists(path) and host.note(f"{path} is moved to {path}{aside}"):
@@ -262,7 +264,7 @@ def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str
 
 
 def remove(host: Host, *, keep_key: bool) -> None:
-    """Remove the credentials, with or without the vaults' key."""
+    """Remove the credentials, including the vaults' key unless `keep_key` is true."""
     for directory in (systemd.CREDSTORE, _plain()):
         for name in config.CREDENTIALS:
             if name != VAULT_KEY or not keep_key:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps around a sync on a host: report it, deliver files and metrics, wait for the first delivery."""
+"""The steps of a cycle around the sync itself: write its report, deliver files and metrics, and wait for a delivery."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from .deliver import Delivery, File
 
 _POLL = 0.5
-"""Seconds between two checks for the first delivery."""
+"""Seconds between checks for the first delivery."""
 
 
 class Reporter:
-    """Receives the outcome of a sync for the report."""
+    """Receives the outcome of a sync, for the report."""
 
     outcome: Outcome | None = None
 
 
 @contextlib.contextmanager
 def report_cycle(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Reporter]:
-    """Write a report of the sync inside to the file `path`, unless that is empty.
+    """Context manager: run a sync, and then write its report to the file `path`. An empty `path` means no report.
 
-    `environ` contains systemd's id of this run of the service. If the report cannot be written, an error of the sync is
-    still raised; after a successful sync, the error of the report is raised.
+    `environ` contains the ID that systemd gave this run of the service. If the report cannot be written, an error of
+    the sync takes precedence. If the sync succeeded, the error about the report is raised.
     """
     reporter, started = Reporter(), time.monotonic()
     report = CycleReport(job=job, invocation_id=environ.get("INVOCATION_ID", ""))
@@ -76,7 +76,8 @@ def _write(path: str, report: CycleReport, started: float) -> None:
 
 @dataclass(frozen=True)
 class DeliveryPaths:
-    """What a job delivers, and the paths of its record and, unless empty, its mark, metrics and report."""
+    """The files that a job delivers, and the paths of its record, mark, metrics and report. All but the record are
+    optional."""
 
     files: list[File]
     record_file: str
@@ -86,10 +87,10 @@ class DeliveryPaths:
 
 
 def deliver(vault: Vault, state: StateFile, job: str, paths: DeliveryPaths) -> Delivery:
-    """Update the files and metrics of a job from its vault. If the vault does not exist, the files stay unchanged.
+    """Update a job's files and metrics from its vault. If the vault does not exist, the files stay unchanged.
 
-    Raises InfisicalError if the vault cannot be opened, or if a file cannot be written; `details` is the delivery. An
-    error replaces the report of a successful sync.
+    Raises InfisicalError if the vault cannot be opened, or if a file cannot be written. In the second case, `details`
+    contains the delivery. If the last sync succeeded, the error replaces the sync's report.
     """
     from .deliver import DELIVERED, Delivery, after_delivery, open_record
     from .deliver import deliver as deliver_files
@@ -129,7 +130,7 @@ def deliver(vault: Vault, state: StateFile, job: str, paths: DeliveryPaths) -> D
 
 
 def _publish(path: str, text: str, what: str = "") -> None:
-    """Write a file that everybody can read to a directory of root; `what` begins the message of an error."""
+    """Write a file that everybody can read to a directory owned by root. Errors are prefixed with `what`."""
     from ..core import files
 
     folder, name = os.path.split(path)
@@ -141,7 +142,7 @@ def _publish(path: str, text: str, what: str = "") -> None:
 
 
 def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait without a limit until the job's files have been delivered since the last boot."""
+    """Wait, with no time limit, until the job's files have been delivered since the last boot."""
     from .deliver import DELIVERED
 
     if not directory:
@@ -151,8 +152,8 @@ def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.slee
 
 
 def finish(path: str, job: str, environ: Mapping[str, str]) -> CycleReport:
-    """Return the report of the run of the service that has just ended. If the run was terminated before it could write
-    one, write one from systemd's variables, such as $SERVICE_RESULT (systemd.exec(5))."""
+    """Return the report of the service run that has just ended. If the run was terminated before it wrote a report,
+    write one from systemd's variables, such as $SERVICE_RESULT (systemd.exec(5))."""
     found = reports.read(path)
     invocation = environ.get("INVOCATION_ID", "")
     if found.ended and found.invocation_id == invocation:

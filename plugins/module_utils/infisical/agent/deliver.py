@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delivers secrets from a vault to files as root: writes the files that differ, and reloads or restarts units."""
+"""Delivers secrets from a vault to files, as root: writes the files that differ, and then reloads or restarts units."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, St
 from ..core.model import parse_json
 
 FORMATS = ("dotenv", "env_file", "json", "files")
-"""Values of `File.format`: lines for `sh` and EnvironmentFile=, lines without quotes for `docker run --env-file`, one
+"""Values of `File.format`: quoted lines for `sh` and EnvironmentFile=, unquoted lines for `docker run --env-file`, one
 JSON object, or a directory with one file for each value."""
 
 DELIVERED = ".delivered"
-"""The file in a job's runtime directory that marks the first complete delivery since the last boot."""
+"""The name of the file that marks the first complete delivery since the last boot, in a job's runtime directory."""
 
 LOCK = ".lock"
-"""The suffix of a record's lock file."""
+"""The suffix of the lock file for a record."""
 
 _LOCK_WAIT = 120.0
-"""Seconds to wait for another delivery. The longest part of a delivery is waiting for systemctl."""
+"""Seconds to wait for another delivery. Most of a delivery's time is spent waiting for systemctl."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z")
 _LONGEST_FILE_NAME = 237
-"""Bytes in the name of a file. A file system allows 255, and the name of the temporary file has 18 more."""
+"""Maximum length of a file name in bytes. File systems allow 255, and the temporary file's name is 18 bytes longer."""
 
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(service|socket|target|timer|path|slice|mount)\Z")
 
 _NO_SUCH_UNIT = 5
-"""The exit status of systemctl for an unknown unit."""
+"""systemctl's exit status for an unknown unit."""
 
 
 class File(NamedTuple):
-    """A file for an application, or with the format `files` a directory of files.
+    """A file for an application or, with the format `files`, a directory of files.
 
-    `names` are shell patterns (`DB_*`); without any, all names are delivered. `allow` are unsafe names that an
-    environment file may contain anyway. `mode` applies to each file. After a change, the running units in `restart` are
-    restarted, and those in `reload` are reloaded, or restarted if they cannot reload.
+    `names` are shell patterns, such as `DB_*`. If it is empty, all names are delivered. `allow` lists unsafe names that
+    are allowed in an environment file. `mode` applies to each file. After a change, running units in `restart` are
+    restarted. Running units in `reload` are reloaded, or restarted if they do not support reloading.
     """
 
     path: str
@@ -70,7 +70,7 @@ class File(NamedTuple):
 
 
 def check_file(file: File) -> File:
-    """Return the file with a normalized path. Raise ConfigurationError if a field is wrong."""
+    """Return the file with a normalized path. Raises ConfigurationError if a field is invalid."""
     path = file.path
     if not path.startswith("/") or os.path.normpath(path) in ("/", "//") or "\0" in path or "\n" in path:
         raise ConfigurationError("files", f"the path '{path}' must be absolute, and must not be the root directory.")
@@ -88,7 +88,8 @@ def check_file(file: File) -> File:
 
 @dataclass
 class Delivery:
-    """The result of a delivery: paths written and removed, units notified, unknown units, and problems by path or unit.
+    """The result of a delivery: the paths written and removed, the units notified, unknown units, and the problems
+    keyed by path or unit.
 
     An unknown unit is not a problem, because an application may be installed after its secrets.
     """
@@ -100,7 +101,7 @@ class Delivery:
     problems: dict[str, InfisicalError] = field(default_factory=dict)
 
     def as_result(self) -> dict[str, Any]:
-        """Return the delivery without its problems as plain data."""
+        """Return the delivery as plain data, without its problems."""
         return {"changed": bool(self.written or self.removed), "written": self.written, "removed": self.removed,
                 "notified": self.notified, "unknown": self.unknown}  # fmt: skip
 
@@ -114,7 +115,8 @@ class Delivery:
 
     @contextlib.contextmanager
     def catch(self, path: str, verb: str) -> Iterator[None]:
-        """Turn an error into the problem of a path; `verb` says what failed, such as `written`."""
+        """Context manager: record an error as the problem of `path`. `verb` is the failed operation, such as
+        `written`."""
         try:
             yield
         except InfisicalError as error:
@@ -124,8 +126,11 @@ class Delivery:
 
 
 class Record:
-    """What a job has delivered, in a file of root: {path of a File: {"format", "names"}}, and the pending units,
-    {unit: "reload" or "restart"}, that may not have been notified yet. A damaged record is empty."""
+    """A root-owned file that records what a job has delivered.
+
+    `files` maps the path of each File to {"format", "names"}. `pending` maps each unit that may still have to be
+    notified to "reload" or "restart". A damaged record counts as empty.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -138,13 +143,13 @@ class Record:
             self.pending = pending
 
     def names(self, file: File) -> list[str]:
-        """Return the names of the files that were delivered to the directory of a File before."""
+        """Return the names of the files that previous deliveries wrote to the directory of a File."""
         entry = self.files.get(file.path)
         is_same_kind = entry is not None and (entry["format"] == "files") == (file.format == "files")
         return entry["names"] if entry is not None and is_same_kind else []
 
     def write(self) -> None:
-        """Raise InfisicalError if the record cannot be written."""
+        """Write the record to its file. Raises InfisicalError."""
         document = json.dumps({"files": self.files, "pending": self.pending}, indent=2, sort_keys=True) + "\n"
         try:
             files.write_atomic(self._path, document.encode("utf-8"))
@@ -159,9 +164,10 @@ def _check_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_record(path: str) -> Iterator[Record]:
-    """Lock and read a job's record. Two deliveries at once could lose entries, or replace newer values with older ones.
+    """Context manager: lock and read a job's record. Without the lock, concurrent deliveries could lose entries of the
+    record, or replace newer values with older ones.
 
-    Raises Busy if another delivery does not end in time, and other InfisicalErrors.
+    Raises Busy if another delivery does not end in time. Also raises other InfisicalErrors.
     """
     busy = f"Another delivery of this job did not end within {_LOCK_WAIT:g} seconds."
     with files.hold_lock(path + LOCK, _LOCK_WAIT, busy, f"The record {path} cannot be locked"):
@@ -170,11 +176,11 @@ def open_record(path: str) -> Iterator[Record]:
 
 
 def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -> Delivery:
-    """Write `values` ({name: value}) to the `wanted` files, remove other files of the record, and notify units.
+    """Write `values` ({name: value}) to the `wanted` files, remove the other files in the record, and notify units.
 
-    Only root can do this. A file that cannot be written keeps its content and becomes a problem of the result; the
-    others are still written. Raises InfisicalError if the record cannot be written, either before any file changes or
-    with the result in `details`.
+    Only root can do this. If a file cannot be written, it keeps its content, the result contains the problem, and the
+    other files are still written. If the record cannot be written, InfisicalError is raised: either before any file
+    changes, or later with the result in `details`.
     """
     done = Delivery()
     plans = [plan for file in wanted if (plan := _plan(values, file, record, done)) and (plan.write or plan.remove)]
@@ -182,7 +188,7 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
     before, named = record.pending, _add_units({}, wanted)
     pending = record.pending = {unit: verb for unit, verb in before.items() if unit in named}
     if plans or gone:
-        # Written first, so that no file and no unit is forgotten if the delivery is interrupted.
+        # Write the units to the record before the files, so that none is forgotten if the delivery is interrupted.
         record.pending = _add_units(pending, [plan.file for plan in plans])
         for plan in plans:
             names = sorted({*record.names(plan.file), *plan.contents})
@@ -199,20 +205,22 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
 
 
 def after_delivery(done: Delivery) -> AbstractContextManager[None]:
-    """Let errors of a later write begin with the files written and removed, and the problems."""
+    """Return a context manager that prefixes errors with the numbers of files written and removed, and the problems."""
     counts = f"Files written: {len(done.written)}, removed: {len(done.removed)}."
     return after_writing(" ".join([counts, *map(str, done.problems.values())]), **done.as_result())
 
 
 def _add_units(pending: Mapping[str, str], changed: Iterable[File]) -> dict[str, str]:
-    """Return the pending units with the units of changed files. If a unit has both verbs, it is restarted."""
+    """Return the pending units, including those of changed files. A unit to be both reloaded and restarted is
+    restarted."""
     changed = tuple(changed)
     reloads = {unit: "reload" for file in changed for unit in file.reload}
     return {**reloads, **pending, **{unit: "restart" for file in changed for unit in file.restart}}
 
 
 def withdraw(record: Record, paths: Iterable[str]) -> Delivery:
-    """Remove the files delivered to these paths of the record. The caller writes the record."""
+    """Remove the files that were delivered to these paths, and their entries in the record. The caller writes the
+    record."""
     done = Delivery()
     for path in paths:
         _remove(path, record.files[path], record, done)
@@ -220,7 +228,8 @@ def withdraw(record: Record, paths: Iterable[str]) -> Delivery:
 
 
 class _Plan(NamedTuple):
-    """The changes for one File: `contents` ({name: bytes}) of its directory, and the names to write and to remove."""
+    """The changes for one File: the directory's new `contents` ({name: bytes}), and the names to write and to
+    remove."""
 
     file: File
     contents: dict[str, bytes]
@@ -241,7 +250,7 @@ def _plan(values: Mapping[str, str], file: File, record: Record, done: Delivery)
 
 
 def check_all_delivered(path: str, entry: Mapping[str, Any]) -> None:
-    """Raise InfisicalError if a delivered directory that will become a file contains other files."""
+    """Raise InfisicalError if a file would replace a directory that contains more than the delivered files."""
     if entry["format"] != "files":
         return
     try:
@@ -258,7 +267,7 @@ def check_all_delivered(path: str, entry: Mapping[str, Any]) -> None:
 
 
 def _render(values: Mapping[str, str], file: File) -> dict[str, bytes]:
-    """Return the contents of the File's directory, {name: bytes}. Raise ConfigurationError for unsafe names."""
+    """Return the contents of the File's directory, {name: bytes}. Raises ConfigurationError for unsafe names."""
     name = os.path.basename(file.path)
     if file.format == "json":
         return {name: (json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8")}
@@ -294,7 +303,7 @@ def _owner(file: File) -> tuple[int, int]:
 
 
 def _is_current(directory: int, name: str, data: bytes, owner: tuple[int, int], file: File) -> bool:
-    """Whether a file already has this content, owner and mode."""
+    """Return whether a file already has this content, owner and mode."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -318,9 +327,9 @@ def _exists(directory: int, name: str) -> bool:
 
 
 def _apply(plan: _Plan, record: Record, done: Delivery) -> bool:
-    """Write and remove files; return whether any has changed."""
+    """Write and remove files. Return whether any file changed."""
     file, before = plan.file, len(done.written) + len(done.removed)
-    durable = not file.directory.startswith("/run/")  # which is in memory
+    durable = not file.directory.startswith("/run/")  # /run is in memory
     with done.catch(file.path, "written"), files.directory_of_root(file.directory, create=True) as directory:
         _sweep(file.directory, record.names(file))
         for name in plan.write:
@@ -336,12 +345,13 @@ def _apply(plan: _Plan, record: Record, done: Delivery) -> bool:
 
 
 def _sweep(directory: str, names: Iterable[str]) -> None:
-    """Remove the temporary files, with values in clear text, of a delivery that was killed."""
+    """Remove temporary files that a killed delivery left behind. They contain values as plain text."""
     files.sweep(*(os.path.join(directory, name) for name in names))
 
 
 def _remove(path: str, entry: Mapping[str, Any], record: Record, done: Delivery) -> None:
-    """Remove the delivered files of a path. If it is a directory and empty then, remove it too."""
+    """Remove the files that were delivered to a path. If the path is a directory and is empty afterwards, remove it
+    too."""
     is_directory = entry["format"] == "files"
     folder = path if is_directory else os.path.dirname(path)
     with done.catch(path, "removed"):
@@ -364,7 +374,8 @@ _COMMANDS = {"restart": "try-restart", "reload": "try-reload-or-restart"}
 
 
 def _notify_units(record: Record, done: Delivery) -> None:
-    """Restart or reload the pending units without waiting: a unit may be ordered after the end of this delivery."""
+    """Restart or reload the pending units without waiting, because a unit may be ordered after the end of this
+    delivery."""
     for unit, verb in sorted(record.pending.items(), key=lambda item: item[1] != "restart"):
         try:
             ended = systemd.run(["systemctl", "--no-block", _COMMANDS[verb], "--", unit])

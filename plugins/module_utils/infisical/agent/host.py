@@ -1,7 +1,8 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files, directories, user and units of a host: compared first, and changed if they differ."""
+"""A host's files, directories, user and units. Each is compared with the desired state, and changed only if it
+differs."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _COMMAND_SECONDS = 120.0
 
 
 class HostFacts(NamedTuple):
-    """The major version of the systemd that runs the host, 0 without systemd, and the machine's id."""
+    """The machine ID, and the major version of systemd, or 0 if systemd does not run the host."""
 
     systemd: int
     machine_id: str
@@ -34,8 +35,8 @@ def gather_facts() -> HostFacts:
 
 @dataclass
 class Changes:
-    """The changes of a run, or in check mode those that a run would make: a line for each, and `diffs` of files without
-    secrets (path, before, after)."""
+    """The changes of a run, or in check mode the changes that it would make: one line for each, and `diffs` (path,
+    before, after) of files without secrets."""
 
     lines: list[str] = field(default_factory=list)
     diffs: list[tuple[str, str, str]] = field(default_factory=list)
@@ -43,17 +44,17 @@ class Changes:
 
 
 class Host:
-    """Changes what differs and notes it in `changes`; with `check`, only notes it."""
+    """Makes the changes that are necessary and notes them in `changes`. If `check` is true, it only notes them."""
 
     def __init__(self, check: bool, changes: Changes | None = None) -> None:
         self.check = check
         self.changes = changes or Changes()
         self.withdrawn: set[str] = set()
-        """Paths of delivered files that were removed, or in check mode would be."""
+        """Paths of delivered files that were removed or, in check mode, would be removed."""
         self._units_changed = False
 
     def note(self, change: str) -> bool:
-        """Note a change. Return whether to make it."""
+        """Note a change. Return whether to make the change: false in check mode."""
         self.changes.lines.append(change)
         return not self.check
 
@@ -69,7 +70,8 @@ class Host:
         return ended
 
     def user(self, name: str, home: str) -> tuple[int, int]:
-        """Make a system user and group if missing. Return its ids, or in check mode root's ids."""
+        """Create a system user and group if they are missing. Return their IDs. In check mode, return root's IDs for a
+        missing user."""
         with contextlib.suppress(KeyError):
             found = pwd.getpwnam(name)
             return found.pw_uid, found.pw_gid
@@ -91,7 +93,7 @@ class Host:
                 self.run("userdel", name)
 
     def directory(self, path: str, mode: int, owner: tuple[int, int] = (0, 0)) -> None:
-        """Make a directory with this mode and owner, or correct them."""
+        """Create a directory with this mode and owner, or correct its mode and owner."""
         try:
             found = os.stat(path, follow_symlinks=False)
         except FileNotFoundError:
@@ -110,9 +112,9 @@ class Host:
                 _set_attributes(path, mode, owner)
 
     def directory_of_root(self, path: str) -> None:
-        """Make a directory that the user named if it is missing.
+        """Create a directory that the configuration refers to, if it is missing.
 
-        Raises InfisicalError if others than root can change it or one above it.
+        Raises InfisicalError if any user other than root can change the directory or one of its parents.
         """
         with self.explain_errors(path):
             try:
@@ -130,7 +132,7 @@ class Host:
     ) -> bool:
         """Write a file with this content, mode and owner. Return whether it changed.
 
-        Only text appears in diffs: bytes may be a secret.
+        Only text appears in diffs, because bytes may be a secret.
         """
         data = content.encode("utf-8") if isinstance(content, str) else content
         before = self._read(path)
@@ -145,7 +147,7 @@ class Host:
         return True
 
     def link(self, path: str, target: str) -> bool:
-        """Make a symbolic link, or change it by one rename. Return whether it changed."""
+        """Create or change a symbolic link atomically. Return whether it changed."""
         try:
             if os.readlink(path) == target:
                 return False
@@ -171,7 +173,7 @@ class Host:
         return True
 
     def tree_absent(self, path: str) -> None:
-        """Remove a directory with all below it, or a file. Of a link, only the link."""
+        """Remove a file, or a directory with everything below it. If the path is a link, remove only the link."""
         if os.path.lexists(path) and self.note(f"{path} is removed"):
             with self.explain_errors(path):
                 if os.path.isdir(path) and not os.path.islink(path):
@@ -180,7 +182,7 @@ class Host:
                     os.unlink(path)
 
     def reload_units(self, names: Sequence[str] = ()) -> None:
-        """Reload systemd's units if any changed, or if an interrupted run changed one of `names`."""
+        """Reload systemd's units if this run changed any, or if an interrupted run changed one of `names`."""
         if not self._units_changed and self._is_outdated(names):
             self._units_changed = True
             self.note("systemd reloads its units")
@@ -214,7 +216,7 @@ class Host:
     @staticmethod
     @contextlib.contextmanager
     def explain_errors(path: str) -> Any:
-        """Turn an OSError into an InfisicalError that names the path."""
+        """Context manager: turn an OSError into an InfisicalError that contains the path."""
         try:
             yield
         except OSError as error:
@@ -222,7 +224,7 @@ class Host:
 
 
 def _make_parents(path: str) -> None:
-    """Make the missing parents of `path`, accessible to everybody whatever the umask."""
+    """Create the missing parents of `path`. They are accessible to everybody, regardless of the umask."""
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
         _make_parents(parent)
@@ -231,8 +233,8 @@ def _make_parents(path: str) -> None:
 
 
 def _set_attributes(path: str, mode: int, owner: tuple[int, int] | None = None) -> None:
-    # By descriptor: the owner of the parent may replace it with a link at any moment, and the link's target must not be
-    # changed.
+    # Use a descriptor: the parent's owner could replace the path with a link at any moment, and the link's target must
+    # not be changed.
     with files.open_directory(path) as directory:
         if owner is not None:
             os.fchown(directory, *owner)

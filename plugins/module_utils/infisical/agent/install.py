@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install, change or remove the agent on a host: its library, user, credentials, jobs and units."""
+"""Install, change or remove the agent on a host, including its library, user, credentials, jobs and units."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .spec import Agent, Job, check_agent, render_job
 
 _LOCK = "/run/infisical-agent.lock"
 _LOCK_WAIT = 300.0
-"""Seconds to wait for another run that changes the agent of this host."""
+"""Seconds to wait for another run that is changing the agent on this host."""
 
 
 @dataclass
 class InstallResult(Changes):
-    """The changes, and: the version of the library, the jobs for which a sync is due, because they are new or changed
-    or their last sync failed, and the number of listings that these syncs send."""
+    """The changes, and three facts: the library's version, the jobs that need a sync, and the number of listings that
+    these syncs request. A job needs a sync if it is new or changed, or if its last sync failed."""
 
     version: str = ""
     due: list[str] = field(default_factory=list)
@@ -35,10 +35,10 @@ class InstallResult(Changes):
 
 
 def apply(agent: Agent, facts: HostFacts, *, check: bool = False) -> InstallResult:
-    """Bring the host to the state `agent` as root, or in check mode only report what would change.
+    """As root, make the host match the desired state `agent`. In check mode, only report what would change.
 
-    A second run changes nothing. Jobs that are not in `agent` are removed with the files that they delivered; their
-    vaults stay. Raises InfisicalError, with the changes that were made before it in `details`.
+    A second run changes nothing. Jobs that are not in `agent` are removed together with the files that they delivered.
+    Their vaults are kept. Raises InfisicalError, with the changes made before the error in `details`.
     """
     check_agent(agent)
     _check_systemd(facts.systemd)
@@ -51,7 +51,7 @@ def apply(agent: Agent, facts: HostFacts, *, check: bool = False) -> InstallResu
 
 def _apply(host: Host, result: InstallResult, agent: Agent, facts: HostFacts) -> None:
     encrypts = credentials.can_encrypt(facts.systemd, agent.credentials)
-    if not host.check:  # check mode may run before the libraries are installed
+    if not host.check:  # in check mode, the libraries may not be installed yet
         library.check_python(agent.python)
     user = host.user(units.USER, units.STATE)
     result.version = library.install_library(host, agent.python)
@@ -64,13 +64,14 @@ def _apply(host: Host, result: InstallResult, agent: Agent, facts: HostFacts) ->
     if agent.metrics_directory:
         host.directory_of_root(agent.metrics_directory)
     stored = credentials.store(host, _desire_credentials(agent, encrypts), facts.machine_id)
-    # After the credentials: if they cannot be stored, applications still have their files.
+    # Remove files only after the credentials are stored: if storing them fails, applications still have their files.
     _make_way(host, agent.jobs)
     for directory in (directory for job in agent.jobs for directory in _list_disk_directories(job)):
         host.directory_of_root(directory)
     context = units.UnitContext(facts.machine_id, stored.paths, encrypts)
     if host.file(systemd.INSTALLED_MACHINE_ID, facts.machine_id + "\n", 0o644) and not host.check:
-        # The failure that these units reported at boot, that this is another machine, is solved.
+        # At boot, these units failed because the disk had been moved to this machine. Installing the agent has solved
+        # that.
         host.run("systemctl", "reset-failed", units.MOVED.format("*"))
     for job in agent.jobs:
         result.warnings += credentials.move_lost_vault(host, job.name, stored)
@@ -109,7 +110,7 @@ def _desire_credentials(agent: Agent, encrypts: bool) -> credentials.DesiredCred
 
 
 def _warn_of_swap(jobs: Sequence[Job]) -> list[str]:
-    """Return a warning if delivered files in memory may be written to a disk as plain text."""
+    """Return a warning if delivered files, which are in memory, could be swapped to a disk as plain text."""
     if not any(file.path.startswith("/run/") for job in jobs for file in job.files):
         return []
     try:
@@ -117,7 +118,7 @@ def _warn_of_swap(jobs: Sequence[Job]) -> list[str]:
             used = [line.split()[0] for line in stream.readlines()[1:] if line.strip()]
     except OSError:
         return []
-    # A mapped device is assumed to be encrypted, and zram is memory itself.
+    # Mapped devices are assumed to be encrypted, and zram is in memory.
     plain = [path for path in used if not path.startswith(("/dev/dm-", "/dev/mapper/", "/dev/zram"))]
     if not plain:
         return []
@@ -128,9 +129,10 @@ def _warn_of_swap(jobs: Sequence[Job]) -> list[str]:
 
 
 def remove(*, remove_vault: bool, check: bool = False) -> Changes:
-    """Remove the agent as root, with all files that it delivered. Its vaults and their key stay unless `remove_vault`.
+    """As root, remove the agent and all files that it delivered. The vaults and their key are kept unless
+    `remove_vault` is true.
 
-    Raises InfisicalError, with the changes that were made before it in `details`.
+    Raises InfisicalError, with the changes made before the error in `details`.
     """
     host = Host(check)
     with _lock_host(check), _report_changes(host):
@@ -155,7 +157,8 @@ def _remove(host: Host, remove_vault: bool) -> None:
 
 @contextlib.contextmanager
 def _lock_host(check: bool) -> Iterator[None]:
-    """Keep out other runs, which would write the same files. Check mode writes nothing and takes no lock."""
+    """Context manager: exclude other runs, which would write the same files. Check mode writes nothing and takes no
+    lock."""
     if check:
         yield
         return
@@ -168,7 +171,7 @@ def _lock_host(check: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _report_changes(host: Host) -> Iterator[None]:
-    """Add the changes of the host before an InfisicalError to it."""
+    """Context manager: add the changes made so far to an InfisicalError."""
     try:
         yield
     except InfisicalError as error:
@@ -186,7 +189,7 @@ def _report_changes(host: Host) -> Iterator[None]:
 
 
 def _list_disk_directories(job: Job) -> list[str]:
-    """Return the directories of a job's files that are not in memory."""
+    """Return those directories of a job's files that are not in memory."""
     return sorted({file.directory for file in job.files if not file.directory.startswith("/run/")})
 
 
@@ -226,12 +229,12 @@ def _find_units_not(question: str, answer: str, names: Sequence[str]) -> list[st
         lines = systemd.run(["systemctl", question, *names]).out.decode("utf-8", "replace").split()
     except systemd.CannotRun as error:
         raise StorageFailed(f"The program systemctl {error}.") from None
-    # In check mode on a fresh host, systemd does not know the units and may print fewer lines.
+    # On a host without the agent, check mode asks about units that do not exist yet, and systemd may print fewer lines.
     return list(names) if len(lines) != len(names) else [name for name, line in zip(names, lines) if line != answer]
 
 
 def _remove_jobs(host: Host, jobs: Sequence[str]) -> None:
-    """Remove jobs with their timers and delivered files; their vaults stay."""
+    """Remove jobs with their timers and delivered files. Their vaults are kept."""
     for job in jobs:
         _remove_timer(host, job)
         record = units.record_file(job)
@@ -248,13 +251,13 @@ def _remove_jobs(host: Host, jobs: Sequence[str]) -> None:
 
 
 def _remove_timer(host: Host, job: str) -> None:
-    """Stop the services of a job and remove its units, but not the templates that all jobs share."""
+    """Stop a job's services and remove its units. The templates, which all jobs share, are kept."""
     name = units.name_timer(job)
     timer, folder = f"{units.UNITS}/{name}", f"{units.UNITS}/infisical-deliver@{job}.service.d"
     if os.path.exists(timer) and host.note(f"the timer of the job {job} is stopped"):
         host.run("systemctl", "disable", "--quiet", "--now", name, *units.list_boot_services(job))
-        # A running service would deliver again, and keep the agent's user from being removed. One after the other,
-        # because the end of one starts the next. A missing one counts as stopped.
+        # A running service would deliver again, and would prevent the removal of the agent's user. Stop the services in
+        # order, because the end of one service starts the next. A service that does not exist counts as stopped.
         names = units.list_services(job)
         for command in (*(["stop", name] for name in names), ["reset-failed", *names]):
             with contextlib.suppress(systemd.CannotRun):
@@ -265,7 +268,7 @@ def _remove_timer(host: Host, job: str) -> None:
 
 
 def _find_metrics_file(job: str) -> str:
-    """Return the path of the metrics of an installed job, empty if it writes none."""
+    """Return the path of an installed job's metrics file, or empty if the job writes no metrics."""
     try:
         directory = config.SyncConfig({}, {}, config.job_file(job)).get(("deliver", "metrics_directory"))
     except ConfigurationError:
@@ -274,9 +277,9 @@ def _find_metrics_file(job: str) -> str:
 
 
 def _make_way(host: Host, jobs: Sequence[Job]) -> None:
-    """Remove each delivered file that a directory replaces, and each directory that a file replaces.
+    """Remove each delivered file that a directory will replace, and each delivered directory that a file will replace.
 
-    A delivery could not do it: its sandbox lets it write to the directories of its current files only.
+    A delivery cannot do this, because its sandbox allows writing only to the directories of its current files.
     """
     wanted = [file for job in jobs for file in job.files]
     directories = {path for file in wanted for path in _list_parents(file.directory)}
@@ -297,7 +300,8 @@ def _list_parents(path: str) -> Iterator[str]:
 
 
 def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
-    """Remove the files that a job has delivered to these paths, which the sandbox of its next delivery excludes."""
+    """Remove the files that a job delivered to these paths. Its next delivery could not, because its sandbox excludes
+    them."""
     paths = [path for path in paths if path not in host.withdrawn]
     if host.check or not paths:
         _note_withdrawn(host, paths)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The jobs of a host: which it has, their status, and a sync now."""
+"""The agent's jobs on a host: their names, their status, and how to sync them immediately."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from . import config, report, units
 
 _STATUS = ("vault", "problem", "generation", "secrets", "environment", "secret_path", "job", "last_sync", "age_seconds",
            "environment_checked", "last_error", "error_count", "pull_count", "push_count")  # fmt: skip
-"""The keys of a job's status that are None if it cannot be read."""
+"""The keys that are None in the status of a job whose status cannot be read."""
 
 
 def list_jobs() -> list[str]:
-    """Return the names of the host's jobs, also of a job that was installed or removed only partly."""
+    """Return the names of the host's jobs, including jobs that were only partly installed or removed."""
     found = set(config.list_jobs())
     with contextlib.suppress(OSError):
         matches = (re.fullmatch(r"infisical-sync@(.+)\.timer", name) for name in os.listdir(units.UNITS))
@@ -32,10 +32,10 @@ def list_jobs() -> list[str]:
 
 
 def choose_jobs(names: Sequence[str] | None, *, check: bool = False) -> Sequence[str]:
-    """Return the jobs to sync: those named, or all of the host for None.
+    """Return the jobs to sync: those in `names`, or all jobs of the host if `names` is None.
 
-    Raises ConfigurationError if there is none, because a sync after a leak must not seem done. In `check` mode a host
-    may not have a job yet.
+    Raises ConfigurationError if there is no job, because a sync after a leak must not appear to have been done. With
+    `check`, a host without jobs is accepted, because they may not be installed yet.
     """
     jobs = list_jobs() if names is None else names
     if jobs or (check and names is None):
@@ -49,9 +49,9 @@ def choose_jobs(names: Sequence[str] | None, *, check: bool = False) -> Sequence
 
 
 def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
-    """Run a cycle of each job and return the result as plain data.
+    """Run a cycle of each job, and return the result as plain data.
 
-    Raises InfisicalError if one of them fails, after all have run, with the result in `details`.
+    If a job fails, the other jobs still run. Then InfisicalError is raised, with the result in `details`.
     """
     for job in jobs:
         _check_job(job)
@@ -76,7 +76,7 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
 
 
 def sync_now(job: str) -> report.CycleReport:
-    """Run a cycle of a job and its delivery as root, wait for both, and return the report of the cycle.
+    """As root, run a job's cycle and its delivery, wait for both, and return the cycle's report.
 
     Raises InfisicalError if the job does not exist or no cycle could run.
     """
@@ -84,7 +84,8 @@ def sync_now(job: str) -> report.CycleReport:
     path = units.report_file(job)
     before = report.read(path)
     sync, deliver = (["systemctl", "start", f"infisical-{name}@{job}.service"] for name in ("sync", "deliver"))
-    # A start joins a cycle that is running, and that one may have read before the change that the caller waits for.
+    # `systemctl start` joins a cycle that is already running. That cycle may have read the secrets before the change
+    # that the caller waits for, so start another cycle after it.
     commands = [*([sync] * _is_running(sync[-1])), sync, deliver]
     said = []
     for command in commands:
@@ -127,8 +128,8 @@ def _try_sync(job: str) -> report.CycleReport:
 def read_status() -> list[dict[str, Any]]:
     """Return the status of each job, as `infisical-sync status --json` prints it.
 
-    A job whose status cannot be read has the same keys, with `failed`, and the reason in `conclusion`, `message`,
-    `hint` and `last_cycle`. Raises InfisicalError if no status can be read.
+    If a job's status cannot be read, its entry has the same keys: `failed` is true, and the reason is in `conclusion`,
+    `message`, `hint` and `last_cycle`. Raises InfisicalError if no status can be read.
     """
     found: list[dict[str, Any]] = []
     errors: list[InfisicalError] = []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The library and the command `infisical-sync` on a host, and the Python that runs them."""
+"""The library and the command `infisical-sync` on a host, and the Python interpreter that runs them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _OLDEST_PYTHON = (3, 9)
 
 
 def read_sources() -> dict[str, bytes]:
-    """Return the files of this library by path ("core/errors.py"). It may run from the archive that Ansible sends."""
+    """Return the files of this library: {path: content}, such as "core/errors.py". They may be in the archive that
+    Ansible sends."""
     library = (__package__ or "").rpartition(".")[0]
     found = {"__init__.py": pkgutil.get_data(library, "__init__.py")}
     for module in pkgutil.walk_packages(import_module(library).__path__, f"{library}."):
@@ -53,7 +54,7 @@ raise SystemExit(main())
 
 
 def install_library(host: Host, python: str) -> str:
-    """Install the library, each version in its own folder, and the command. Return the version."""
+    """Install the command, and the library with each version in its own folder. Return the version."""
     library = read_sources()
     digest = hashlib.sha256(python.encode() + b"".join(name.encode() + library[name] for name in sorted(library)))
     version = f"{VERSION}-{digest.hexdigest()[:12]}"
@@ -70,7 +71,7 @@ def install_library(host: Host, python: str) -> str:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 files.write_atomic(path, data, 0o644)
             os.chmod(unfinished, 0o755)  # noqa: S103
-        # Compile now, because only root can store the result.
+        # Compile now, because only root can store the compiled files.
         host.run(python, "-I", "-m", "compileall", "-q", "-s", unfinished, "-p", folder, unfinished)
         with host.explain_errors(folder):
             for path, folders, names in os.walk(unfinished):
@@ -79,7 +80,7 @@ def install_library(host: Host, python: str) -> str:
             os.rename(unfinished, folder)
     before = os.path.basename(os.path.realpath(f"{LIBRARY}/current"))
     if host.link(f"{LIBRARY}/current", f"versions/{version}"):
-        # A running process may still import from the version before.
+        # Keep the previous version, because a running process may still import from it.
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(versions):
                 if name not in (version, before):
@@ -89,7 +90,8 @@ def install_library(host: Host, python: str) -> str:
 
 
 def inspect_python(path: str) -> tuple[tuple[int, ...], list[str]]:
-    """Return the version (major, minor) of a Python, empty if it cannot be started, and the libraries that it lacks."""
+    """Return an interpreter's version as (major, minor), and the libraries that it lacks. The version is empty if it
+    cannot be started."""
     program = (
         "import sys, importlib.util as u\n"
         "sys.stdout.write('%d %d ' % sys.version_info[:2])\n"
@@ -106,7 +108,7 @@ def inspect_python(path: str) -> tuple[tuple[int, ...], list[str]]:
 
 
 def check_python(path: str) -> None:
-    """Raise InfisicalError if this Python is too old for the agent or lacks a library."""
+    """Raise InfisicalError if this Python interpreter is too old for the agent or lacks a library."""
     version, missing = inspect_python(path)
     if version < _OLDEST_PYTHON:
         raise ConfigurationError(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delays logins after a rejected one, because repeated failures lock the identity for the whole fleet."""
+"""Delays logins after a rejected login, because repeated failures lock the identity for the whole fleet."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ from ..core.times import format_time
 _HOUR = 3600.0
 _LONGEST = 24 * _HOUR
 LOCK_OUT = 300.0
-"""Default duration of a lock-out on the server in seconds. The wait adds up to as many at random."""
+"""Default duration of a lockout on the server in seconds. The wait after a lockout adds a random time of up to this
+length."""
 
 _LOCK_WAIT = 900.0
-"""Seconds to wait while another job of this host logs in, which a rate limit may delay for minutes."""
+"""Seconds to wait while another job on this host logs in. A rate limit may delay that login for minutes."""
 
 _NOTHING = b"{}"
 _LARGEST = 1 << 20
-"""The largest size of the file in bytes."""
+"""The maximum size of the file in bytes."""
 
 
 @dataclass(frozen=True)
 class _Rejection:
-    """The last rejected login; `until` is in seconds since the epoch."""
+    """The last rejected login. `until` is in seconds since the epoch."""
 
     credential: str
     salt: str
@@ -47,11 +48,11 @@ class _Rejection:
 
 
 class BackoffLogin(Login):
-    """The login of all jobs of a host, with a delay after a rejection.
+    """The login that all jobs on a host share, with a delay after a rejection.
 
-    Rejected credentials are not sent again before they change or 1, 2, 4 … 24 hours have passed. A lock-out is waited
-    out. Three failed logins, from any hosts, lock the identity for everybody. The file `path` contains the rejection,
-    with a salted hash of the credentials, for all jobs of the host.
+    Three failed logins, from any hosts, lock the identity for everybody. So rejected credentials are sent again only
+    after they have changed, or after 1, 2, 4 … 24 hours. After a lockout, the next login waits until it ends. The file
+    `path` stores the rejection, with a salted hash of the credentials, for all jobs on the host.
     """
 
     def __init__(self, transport: Transport, path: str) -> None:
@@ -62,7 +63,7 @@ class BackoffLogin(Login):
         busy = f"Another job of this host did not finish its login within {_LOCK_WAIT:g} seconds."
         with files.hold_lock(self._path + ".lock", _LOCK_WAIT, busy, f"The login record {self._path} cannot be locked"):
             now, before = self._transport.clock.time(), self._read()
-            # A later time than the longest delay means that the clock was set back.
+            # If `until` is further away than the longest delay, the clock was set back.
             if before is not None and now < before.until <= now + _LONGEST:
                 raise _refuse(before)
             try:
@@ -74,7 +75,7 @@ class BackoffLogin(Login):
             return token
 
     def _read(self) -> _Rejection | None:
-        """Return the last login, if it was rejected with these credentials."""
+        """Return the last rejection, if it was for the current credentials."""
         try:
             found: dict[str, Any] = parse_json(files.read_regular(self._path, most=_LARGEST))
             rejection = _Rejection(**found)
@@ -103,14 +104,14 @@ class BackoffLogin(Login):
         })  # fmt: skip
 
     def _forget(self) -> None:
-        # The file is kept to reserve space for a later rejection on a full disk.
+        # Keep the file, so that a later rejection can be stored even on a full disk.
         with contextlib.suppress(OSError):
             if files.read_regular(self._path) == _NOTHING:
                 return
         self._write({})
 
     def _write(self, noted: Mapping[str, Any]) -> None:
-        # On a full disk, the result of the login is still reported.
+        # If the disk is full, still report the result of the login.
         with contextlib.suppress(OSError):
             files.write_note(self._path, json.dumps(noted, indent=2).encode("utf-8"))
 

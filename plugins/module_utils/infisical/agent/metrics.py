@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The metrics of a job, for the textfile collector of Prometheus' node exporter."""
+"""A job's metrics, for the textfile collector of Prometheus' node exporter."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ _METRICS = (
 
 
 def metrics_file(directory: str, job: str) -> str:
-    """Return the path of a job's metrics."""
+    """Return the path of a job's metrics file."""
     return os.path.join(directory, f"infisical_sync_{job}.prom")
 
 
 def render_metrics(report: CycleReport, head: Mapping[str, Any], secrets: int | None, generation: int) -> str:
-    """Return the metrics of a report, the head of a state file, and a vault with this number of secrets and generation.
+    """Return a job's metrics from its report, the head of its state file, and its vault's number of secrets and
+    generation.
 
     Unknown values are left out.
     """
@@ -62,7 +63,8 @@ def render_metrics(report: CycleReport, head: Mapping[str, Any], secrets: int | 
 
 
 def _format_number(value: Any) -> str:
-    """Return a number as text, or an empty text: the files of other users may contain anything."""
+    """Return a number as text, or an empty text if it is not a number: files that other users write may contain
+    anything."""
     try:
         return f"{value:.15g}"
     except (TypeError, ValueError, OverflowError):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends notifications: one for each new conclusion, a reminder if the failure lasts, and one for the recovery."""
+"""Sends notifications: one for each new conclusion, reminders while the failure lasts, and one for the recovery."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .report import CycleReport
 
 _COMMAND_SECONDS = 60.0
 _LARGEST = 1 << 20
-"""The largest size of a notification record in bytes."""
+"""The maximum size of a notification record in bytes."""
 
 
 @dataclass(frozen=True)
 class NotificationRecord:
-    """The notifications since the job's last success: the time of the last one for each conclusion, and the time of the
-    first failure. It is empty if no failure was reported. Times are formatted as in a CycleReport."""
+    """The notifications since a job's last success: the time of the last notification for each conclusion, and the time
+    of the first failure. The record is empty if no failure was reported. Times have the format of CycleReport."""
 
     since: str = ""
     notified_at: Mapping[str, str] = field(default_factory=dict)
@@ -35,10 +35,10 @@ class NotificationRecord:
 
 @dataclass(frozen=True)
 class Channel:
-    """The recipient of notifications: a program, which gets JSON on its standard input, a webhook, or both.
+    """The recipient of notifications: a program that reads JSON from its standard input, a webhook, or both.
 
-    `command` is a program with its arguments. `reminder` is the number of seconds before a lasting failure is reported
-    again, 0 for never.
+    `command` is the program with its arguments. `reminder` is the number of seconds after which a failure that persists
+    is reported again, or 0 for never.
     """
 
     command: str = ""
@@ -50,9 +50,9 @@ class Channel:
 
 
 def choose_event(record: NotificationRecord, report: CycleReport, reminder: float) -> str:
-    """Return the event to send after this cycle: `failure`, `reminder`, `recovery`, or an empty text.
+    """Return the event to send after this cycle: `failure`, `reminder`, `recovery`, or an empty text for none.
 
-    Reminders are counted for each conclusion, so that a job that alternates between two sends no more than one
+    The reminder time is tracked for each conclusion. So a job that alternates between two conclusions sends at most one
     notification of each within `reminder` seconds.
     """
     if not report.ended:
@@ -69,7 +69,7 @@ def choose_event(record: NotificationRecord, report: CycleReport, reminder: floa
 def build_document(
     event: str, host: str, record: NotificationRecord, report: CycleReport, last_success: str
 ) -> dict[str, Any]:
-    """Return the notification as JSON data without secret values. `text` is the sentence that chat programs show."""
+    """Return the notification as JSON data without secret values. `text` is the sentence that chat programs display."""
     since = record.since or report.ended
     words = {
         "failure": f"failed ({report.conclusion})." + f" It has been failing since {since}." * bool(record.notified_at),
@@ -91,10 +91,10 @@ def build_document(
 
 
 def notify(path: str, host: str, report: CycleReport, channel: Channel, last_success: str = "") -> str:
-    """Send the notification that is due and note it in the file `path`; return the event, or an empty text.
+    """Send a notification if one is due, and record it in the file `path`. Return the event, or an empty text for none.
 
-    `last_success` is the time of the last successful sync, empty for never. Raises InfisicalError if the notification
-    could not be sent; the next cycle tries it again.
+    `last_success` is the time of the last successful sync, or empty for never. Raises InfisicalError if the
+    notification could not be sent. The next cycle then tries again.
     """
     record = read(path)
     event = choose_event(record, report, channel.reminder)
@@ -124,11 +124,11 @@ def _write(path: str, record: NotificationRecord) -> None:
 
 
 def read(path: str) -> NotificationRecord:
-    """Return the notification record, or an empty one if it is missing or damaged."""
+    """Return the notification record, or an empty record if the file is missing or damaged."""
     try:
         found = parse_json(files.read_regular(path, most=_LARGEST))
         record = NotificationRecord(found["since"], found["notified_at"])
-        # An invalid time would suppress the reminder forever.
+        # An invalid time would suppress reminders forever.
         is_valid = all(parse_time(time) is not None for time in (record.since, *record.notified_at.values()))
         return record if is_valid else NotificationRecord()
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -136,7 +136,7 @@ def read(path: str) -> NotificationRecord:
 
 
 def command_words(command: str) -> list[str]:
-    """Return the program and its arguments. Raise ConfigurationError for an unclosed quote."""
+    """Return the program and its arguments. Raises ConfigurationError for an unclosed quote."""
     try:
         return shlex.split(command)
     except ValueError:
@@ -144,7 +144,7 @@ def command_words(command: str) -> list[str]:
 
 
 def _run_command(channel: Channel, content: Mapping[str, Any]) -> str:
-    """Run the program; return why it failed, or an empty text."""
+    """Run the program. Return the reason if it failed, or an empty text."""
     try:
         words = command_words(channel.command)
     except ConfigurationError as error:
@@ -154,7 +154,7 @@ def _run_command(channel: Channel, content: Mapping[str, Any]) -> str:
     if not words:
         return ""
     try:
-        # With a newline, so that a shell's `read` accepts it and a file has a line for each notification.
+        # The newline completes the line for a shell's `read`, and puts each notification on its own line in a file.
         ended = systemd.run(words, data=json.dumps(content).encode("utf-8") + b"\n", seconds=_COMMAND_SECONDS)
     except systemd.CannotRun as error:
         return f"{words[0]} {error}"
@@ -162,7 +162,7 @@ def _run_command(channel: Channel, content: Mapping[str, Any]) -> str:
 
 
 def _post(channel: Channel, content: Mapping[str, Any]) -> str:
-    """Call the webhook; return why it failed, or an empty text."""
+    """Call the webhook. Return the reason if it failed, or an empty text."""
     if not channel.webhook_url:
         return ""
     try:

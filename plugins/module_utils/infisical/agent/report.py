@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a cycle of the agent, for the notification, the metrics and the command `status`."""
+"""The report of an agent's cycle, which the notification, the metrics and the command `status` use."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ OK = "ok"
 """The conclusion of a successful cycle."""
 
 _LONGEST = 1 << 20
-"""The largest size of a report in bytes."""
+"""The maximum size of a report in bytes."""
 
 _LONGEST_WORD, _MOST_COUNTS, _MOST_SECONDS = 255, 20, 1e9
-"""The most characters of a job, invocation id or conclusion, and the most counts and seconds of a cycle."""
+"""Limits for one cycle: characters in a job name, invocation ID or conclusion; number of counts; and seconds."""
 
 
 @dataclass(frozen=True)
 class CycleReport:
     """The result of one cycle of one job, without secret values.
 
-    `conclusion` is `ok` or the conclusion of an error; `message` includes the `hint`. `invocation_id` is systemd's id
-    of this run of the service.
-    `ended` and `next_login`, the time of the next allowed login attempt, are ISO 8601 in UTC, or empty. `seconds` is
-    the duration.
+    `conclusion` is `ok`, or the conclusion of an error; `message` includes the `hint`. `invocation_id` is the ID that systemd gave this run of the
+    service. `ended` is the end of the cycle, and `next_login` is when the next login attempt is allowed. Both are ISO
+    8601 times in UTC, or empty. `seconds` is the duration.
     """
 
     job: str = ""
@@ -51,9 +50,9 @@ class CycleReport:
 
 
 def read(path: str) -> CycleReport:
-    """Return the report at `path`, or an empty report if it is missing or damaged.
+    """Return the report at `path`, or an empty report if the file is missing or damaged.
 
-    The agent's user writes the file and root reads it, so every field is checked.
+    Every field is checked, because the agent's unprivileged user writes the file and root reads it.
     """
     try:
         raw = files.read_regular(path, most=_LONGEST + 1)
@@ -87,7 +86,8 @@ def _is_count(value: Any) -> bool:
 def write(path: str, report: CycleReport, *, durable: bool = True) -> None:
     """Replace the report at `path`. Raises OSError.
 
-    Root writes it too, in a directory of the agent's user, whose links must not redirect it.
+    Root writes reports too, in a directory that belongs to the agent's user. A link in that directory must not redirect
+    the write.
     """
     document = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
     folder, name = os.path.split(os.path.abspath(path))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The intervals of jobs, and their timers in systemd's notation."""
+"""The intervals of jobs, and their notation in systemd timers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ INTERVALS = (
     *(1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30),
     *(hours * HOUR for hours in (1, 2, 3, 4, 6, 8, 12, 24)),
 )
-"""The allowed intervals in minutes: they divide an hour or a day evenly, so that every run has a fixed time."""
+"""The allowed intervals in minutes. Each divides an hour or a day evenly, so that runs are at the same times every
+day."""
 
 ACCURACY = 1
-"""The seconds by which systemd may be late (`AccuracySec=`)."""
+"""How many seconds late systemd may start a run (`AccuracySec=`)."""
 
 _TEXT = re.compile(r"([0-9]{1,6})([a-z])\Z")
 _UNITS = {"m": 1, "h": HOUR, "d": DAY}
@@ -39,7 +40,7 @@ def parse_interval(text: str) -> int:
 
 
 def format_interval(minutes: int) -> str:
-    """Return an interval as options have it: `15m`, `6h`, `1d`."""
+    """Return an interval in the notation of the options, such as `15m`, `6h` or `1d`."""
     for letter, unit in (("d", DAY), ("h", HOUR)):
         if minutes and minutes % unit == 0:
             return f"{minutes // unit}{letter}"
@@ -60,9 +61,10 @@ def check_interval(minutes: int, text: str = "") -> None:
 
 
 def render_calendar(minutes: int) -> str:
-    """Return the `OnCalendar=` (systemd.time(7)) of an interval in minutes, from the full hour or midnight on.
+    """Return the `OnCalendar=` setting (systemd.time(7)) for an interval in minutes, counted from the full hour or
+    midnight.
 
-    In UTC: on a day of 23 hours in local time, hosts with a long delay would miss a run.
+    The times are in UTC: on a day with only 23 hours of local time, hosts with a long delay would miss a run.
     """
     if minutes == 1:
         clock = "*:*"
@@ -76,9 +78,11 @@ def render_calendar(minutes: int) -> str:
 
 
 def compute_delay(minutes: int) -> int:
-    """Return the `RandomizedDelaySec=` of an interval in minutes: the interval without the time that a start may take.
+    """Return the `RandomizedDelaySec=` setting for an interval in minutes: the interval minus the time that a start can
+    take.
 
-    systemd computes the next run from the start of the last one. If that start was late, past the end of its interval,
-    systemd skips the next run: with a delay in the last second, only every other run started (seen with 252 and 257).
+    systemd computes the next run from the start of the last run. If the last run started after the end of its interval,
+    systemd skips the next run. With a delay that reached into the last second, only every other run started (observed
+    with systemd 252 and 257).
     """
     return minutes * 60 - 2 * ACCURACY

@@ -1,8 +1,8 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The desired state of the agent on a host: its jobs and their options, the checks of them, and the jobs' configuration
-files. Nothing here touches the host."""
+"""The desired state of the agent on a host: jobs and options, their validation, and the jobs' configuration files.
+Nothing here changes the host."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .notify import command_words
 
 VAULT_FILE = "secrets.vault"
 VAULT_KEY = "infisical_vault_key"
-"""The name of the credential that holds the key of the vaults."""
+"""The name of the credential that contains the vaults' key."""
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\Z")
 
 
 class Job(NamedTuple):
-    """A scheduled sync: its interval in minutes, the options of [sync] by name, and the files it delivers."""
+    """A scheduled sync: its interval in minutes, its [sync] options keyed by name, and the files that it delivers."""
 
     name: str
     minutes: int
@@ -36,10 +36,10 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Agent:
-    """The desired agent of a host. `notify_reminder` and `rate_limit_jitter` are in seconds.
+    """The desired agent on a host. `notify_reminder` and `rate_limit_jitter` are in seconds.
 
-    `credentials` is how to store the agent's own secrets: `auto`, `encrypted` with the machine's key `credential_key`,
-    or `file`. `rotate_key` seals the vaults with a new key.
+    `credentials` is how the agent's own secrets are stored: `auto`, `encrypted` (with the machine's key
+    `credential_key`), or `file`. If `rotate_key` is true, the vaults are sealed with a new key.
     """
 
     settings: Settings
@@ -56,7 +56,7 @@ class Agent:
 
 
 def check_agent(agent: Agent) -> None:
-    """Raise ConfigurationError for the first option that is wrong."""
+    """Raise ConfigurationError for the first invalid option."""
     _check_options(agent)
     if not agent.jobs:
         raise ConfigurationError(
@@ -109,7 +109,7 @@ def _check_job(job: Job) -> None:
         _check_line("jobs", f"{job.name}: {name} ", text)
         if text != text.strip():
             raise ConfigurationError("jobs", f"{job.name}: {name} must not begin or end with a space (got '{text}').")
-        # The configuration file would lose an empty entry, and an empty list stands for everything.
+        # An empty entry would be lost in the configuration file, and an empty list means everything.
         if is_listed and (not text or "," in text):
             raise ConfigurationError("jobs", f"{job.name}: {name} has an entry that is empty or contains a comma.")
 
@@ -120,7 +120,7 @@ def _check_line(option: str, subject: str, text: str) -> None:
 
 
 def _list_texts(job: Job) -> Iterator[tuple[str, str, bool]]:
-    """Yield name and text of the options of a job and its files, and whether the text is an entry of a list."""
+    """Yield (name, text, is_list_entry) for each option of a job and its files."""
     for options in (job.options, *(file._asdict() for file in job.files)):
         for name, value in options.items():
             is_list = isinstance(value, tuple)
@@ -144,7 +144,7 @@ def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
     if context.encrypted:
         vault["key_credential"] = VAULT_KEY
     else:
-        # For commands by hand: a service gets its own copies from systemd, which have priority.
+        # For commands that a user runs. A service gets its own copies from systemd, which take precedence.
         vault["key_file"] = context.credentials[VAULT_KEY]
         server["client_id_file"] = context.credentials["infisical_client_id"]
         server["client_secret_file"] = context.credentials["infisical_client_secret"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent's units for systemd, as text: what runs, when, as whom, and what it can reach."""
+"""The text of the agent's systemd units: what runs, when, as which user, and with access to what."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ STATE = "/var/lib/infisical-sync"
 DELIVERIES = "/var/lib/infisical-deliver"
 RUNTIME = "/run/infisical-sync"
 REPORTS = "/run/infisical-agent"
-"""Delivered files and the reports of the last cycles are in memory, which a full disk does not affect."""
+"""Delivered files (RUNTIME) and the reports of the last cycles (REPORTS) are in memory, so a full disk does not affect
+them."""
 
 OLDEST_SYSTEMD = 249
 DECRYPTS_CREDENTIALS = 250
-"""The versions of systemd that introduced OnSuccess= and LoadCredentialEncrypted= (systemd's NEWS)."""
+"""The systemd versions that introduced OnSuccess= (249) and LoadCredentialEncrypted= (250), according to systemd's
+NEWS."""
 
 SECONDS_OF_A_CYCLE = 1800
-"""The longest time of a sync, with all its waits."""
+"""The maximum duration of a sync, including all its waits."""
 
 
 class UnitContext(NamedTuple):
-    """What the units depend on: the machine's id, and the agent's credentials, {name: path}, encrypted or not."""
+    """The facts that the units depend on: the machine ID, the paths of the agent's credentials, and whether these are
+    encrypted."""
 
     machine_id: str
     credentials: Mapping[str, str]
@@ -39,16 +42,16 @@ class UnitContext(NamedTuple):
 
 
 def report_file(job: str) -> str:
-    """Return the path of the report of a job's last cycle."""
+    """Return the path of the report on a job's last cycle."""
     return f"{REPORTS}/{job}/result.json"
 
 
 def record_file(job: str) -> str:
-    """Return the path of the record of what a job has delivered."""
+    """Return the path of the record of a job's deliveries."""
     return f"{DELIVERIES}/{job}.json"
 
 
-# What no service of the agent needs. Sources: systemd.exec(5), and `systemd-analyze security`.
+# Privileges that no service of the agent needs. Sources: systemd.exec(5), and `systemd-analyze security`.
 _SANDBOX = (
     "NoNewPrivileges=yes",
     "LockPersonality=yes",
@@ -74,7 +77,7 @@ _SANDBOX = (
     "SystemCallFilter=@system-service",
     "KeyringMode=private",
     "UMask=0077",
-    # What is in memory stays there.
+    # Never write memory to a disk.
     "LimitCORE=0",
     "MemorySwapMax=0",
 )
@@ -85,7 +88,7 @@ _WITHOUT_NETWORK = ("PrivateNetwork=yes", "IPAddressDeny=any", "RestrictAddressF
 NAMES = tuple(
     f"infisical-{name}@.service" for name in ("sync", "deliver", "notify", "ready", "moved")
 )  # fmt: skip
-"""The templates of all services; their instances are the jobs."""
+"""The templates of all services. Each job is an instance."""
 
 
 BOOT = "multi-user.target"
@@ -93,12 +96,13 @@ MOVED = "infisical-moved@{}.service"
 
 
 def list_boot_services(job: str) -> list[str]:
-    """Return the services of a job that start at boot: files in memory are lost then, and the disk may be a copy."""
+    """Return a job's services that start at boot. Files in memory are lost at boot, and the disk may be another
+    machine's copy."""
     return [f"infisical-deliver@{job}.service", MOVED.format(job)]
 
 
 def list_services(job: str) -> list[str]:
-    """Return the services of a job, each before those that start at its end."""
+    """Return a job's services, each before the services that start when it ends."""
     return [name.replace("@", f"@{job}") for name in NAMES]
 
 
@@ -108,20 +112,20 @@ def name_timer(job: str) -> str:
 
 
 def render_services(context: UnitContext) -> dict[str, str]:
-    """Return the service templates, {name: text}."""
+    """Return the service templates: {name: text}."""
     start = f"{COMMAND} {{}} --config {CONFIGURATION}/jobs/%i.ini"
     user = f"User={USER}"
     here, elsewhere = _machine_conditions(context)
     state = (*_directory_lines("State", STATE), f"StateDirectory={os.path.basename(STATE)}/%i",
              *_directory_lines("Runtime", REPORTS), f"RuntimeDirectory={os.path.basename(REPORTS)}/%i",
              "RuntimeDirectoryPreserve=yes")  # fmt: skip
-    # A killed sync leaves no report. `finish` writes one from the result that systemd reports.
+    # A killed sync does not write a report. `finish` writes one from the result that systemd passes.
     finish = f"ExecStopPost=/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {start.format('finish')}'"
     after_sync, after_delivery = (
         [f"{event}=infisical-{name}@%i.service" for event in ("OnSuccess", "OnFailure")]
         for name in ("deliver", "notify")
     )
-    # No limit, because many cycles may be started by hand.
+    # No limit on starts, because a user may start many cycles.
     often = "StartLimitIntervalSec=0"
     texts = {
         "sync": _render_unit(
@@ -166,12 +170,13 @@ def render_services(context: UnitContext) -> dict[str, str]:
 
 
 def _directory_lines(kind: str, path: str, mode: int = 0o700) -> tuple[str, str]:
-    """Return the lines for a directory that systemd makes: kind `State` in /var/lib, `Runtime` in /run."""
+    """Return the lines for a directory that systemd creates: in /var/lib for kind `State`, in /run for kind
+    `Runtime`."""
     return f"{kind}Directory={os.path.basename(path)}", f"{kind}DirectoryMode={mode:04o}"
 
 
 def render_timer(job: str, minutes: int) -> str:
-    """Return the timer of a job. The machine's id decides the delay within the interval (FixedRandomDelay=)."""
+    """Return a job's timer. The machine ID determines the delay within the interval (FixedRandomDelay=)."""
     return _render(
         ("Unit", [f"Description=Sync of secrets from Infisical every {format_interval(minutes)}: {job}"]),
         ("Timer", [f"OnCalendar={render_calendar(minutes)}", f"RandomizedDelaySec={compute_delay(minutes)}",
@@ -181,20 +186,21 @@ def render_timer(job: str, minutes: int) -> str:
 
 
 def render_write_paths(job: str, directories: Iterable[str]) -> str:
-    """Return the drop-in that lets the delivery of a job write to these directories, empty if it needs none."""
+    """Return the drop-in that lets a job's delivery write to these directories, or empty if it needs none."""
     own = f"{RUNTIME}/{job}"
     outside = [path for path in directories if path != own and not path.startswith(own + "/")]
     if not outside:
         return ""
-    # A directory in memory does not exist after a boot, and systemd ignores a missing path with "-".
+    # Directories in memory do not exist after a boot, and systemd ignores a missing path after "-". So allow all of
+    # /run.
     paths = dict.fromkeys("/run" if path.startswith("/run/") else f"-{path}" for path in outside)
     return _render(("Service", [f"ReadWritePaths={_escape(path)}" for path in sorted(paths)]))
 
 
 def _machine_conditions(context: UnitContext) -> tuple[list[str], str]:
-    """Return the condition of units that open the host's credentials, and that of `infisical-moved`.
+    """Return the condition of the units that open the host's credentials, and the condition of `infisical-moved`.
 
-    On a machine with another id, systemd deletes the host's key as soon as a unit opens a credential.
+    On a machine with another ID, systemd deletes the host's key as soon as a unit opens a credential.
     """
     if not context.encrypted:
         return [], ""
@@ -222,6 +228,7 @@ def _render(*sections: tuple[str, Sequence[str]]) -> str:
 
 
 def _escape(path: str) -> str:
-    """Quote a path in a list, in which systemd interprets spaces, quotes and specifiers (systemd.syntax(7))."""
+    """Quote a path for a list setting, in which systemd interprets spaces, quotes and specifiers
+    (systemd.syntax(7))."""
     quoted = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return quoted if re.fullmatch(r"[\w./%+,:@-]+", quoted) else f'"{quoted}"'
