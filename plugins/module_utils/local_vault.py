@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options and results of the modules that open a vault, and opening it."""
+"""Shared code of the modules that use a vault: their options, opening the vault, and their results."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     "lock_wait": _OPTIONS.pop("lock_wait"),
 }
 VAULT_OPTIONS = _OPTIONS
-"""Which vault, with which key. The action looks these up on the controller, except for the state file."""
+"""The options for the vault and its key. The action plugin resolves them on the controller, except for the state
+file."""
 
 
 def open_local(
     module: InfisicalModule, state_file: str | None, *, create_key: bool = False
 ) -> tuple[Vault, StateFile, bool]:
-    """Return the vault of the options, its state file, and whether its key file was created, also in check mode.
+    """Return the vault in the options, its state file, and whether its key file was created or, in check mode, would be
+    created.
 
-    By default, the state file is in the directory of the vault. A key file is created if `create_key` and the option of
-    this name are true, and neither the key file nor the vault exists. Nothing is read. Raises InfisicalError.
+    By default, the state file is in the vault's directory. The key file is created if the parameter `create_key` and
+    the option `create_key` are true, and neither the key file nor the vault exists. No file is read. Raises
+    InfisicalError.
     """
     options = module.params
     path, lock_wait = options["vault_path"], options.get("lock_wait", 30.0)
@@ -68,13 +71,14 @@ def open_local(
 
 
 def after_key(module: InfisicalModule, key_created: bool) -> AbstractContextManager[None]:
-    """Let errors after `open_local` begin with the created key file, if there is one."""
+    """Return a context manager that prefixes errors after `open_local` with the creation of the key file, if it was
+    created."""
     created = key_created and not module.check_mode
     return after_writing(f"The key file {module.params['key_file']} was created." if created else "", key_created=True)
 
 
 class _PlannedKey:
-    """A random key for check mode, in place of the key that would be created."""
+    """A random key that check mode uses in place of the key file that it does not create."""
 
     kind: Literal["key"] = "key"
 
@@ -83,7 +87,7 @@ class _PlannedKey:
 
 
 def describe_entry(secret: Secret | None, name: str) -> dict[str, Any] | None:
-    """Return an entry of a vault for a result, without its value."""
+    """Return a vault entry as result data, without its value."""
     if secret is None:
         return None
     return {

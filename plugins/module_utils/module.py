@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The base of all modules: shared options, errors as failures, and results without secret values."""
+"""The base class of all modules: handles shared options, reports errors, and returns results without secret values."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 SHARED_OPTIONS = argument_spec("infisical", without=("client_id_file", "client_secret_file", "token_file"))
-"""Every module takes all of them, else `module_defaults` of the action group would fail for some."""
+"""Every module accepts all of these options. Otherwise, `module_defaults` for the action group would fail for some
+modules."""
 
 KNOWN = "_known"
-"""An internal argument: what the action plugin knows about the secret, without its value."""
+"""An internal argument with the action plugin's knowledge about the secret, without its value."""
 
 _MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 class InfisicalModule(AnsibleModule):
-    """An AnsibleModule that ends in `run`, with results that contain no secret and are not censored.
+    """An AnsibleModule that does its work in `run`, and returns uncensored results without secret values.
 
-    AnsibleModule replaces each occurrence of a secret's text in a result: a secret `1` would change counts, a secret
-    `prod` would change names. So results are built without values, and censoring is off. With `shared` false, the
-    module does not connect to Infisical. `known` is what the action plugin knows about the secret, or None.
+    AnsibleModule would censor every occurrence of a secret's text in a result. So a secret `1` would change counts, and
+    a secret `prod` would change names. Therefore, results are built without values, and censoring is off. If `shared`
+    is false, the module does not connect to Infisical. `known` is the action plugin's knowledge about the secret, or
+    None.
     """
 
     def __init__(self, argument_spec: dict[str, dict[str, Any]], *, shared: bool = True, **kwargs: Any) -> None:
@@ -45,7 +47,8 @@ class InfisicalModule(AnsibleModule):
         self.known: dict[str, Any] | None = self.params.pop(KNOWN, None)
 
     def run(self, work: Callable[[InfisicalModule], dict[str, Any]]) -> None:
-        """Exit with the result of `work`, or fail with its error. `warnings` of the result become the task's."""
+        """Exit with the result of `work`, or fail with its error. The result's `warnings` become warnings of the
+        task."""
         failure: dict[str, Any] = {}
         result: dict[str, Any] = {}
         try:
@@ -62,17 +65,17 @@ class InfisicalModule(AnsibleModule):
             failure = {"msg": describe_unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
         for text in (failure or result).pop("warnings", ()):
             self.warn(text)
-        # Outside of the handlers, because fail_json adds the traceback of the current exception.
+        # Fail outside of the handlers, because fail_json would add the traceback of the current exception.
         if failure:
             self.fail_json(**failure)
         self.exit_json(**result)
 
     def exit_json(self, **kwargs: Any) -> None:
-        """Exit with an uncensored result."""
+        """Exit with a result that is not censored."""
         super().exit_json(**self._uncensor(kwargs))
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
-        """Fail with an uncensored result. AnsibleModule calls this for invalid options too."""
+        """Fail with a result that is not censored. AnsibleModule also calls this for invalid options."""
         failure = {"conclusion": "configuration", "hint": "", "http_status": None, **kwargs}
         super().fail_json(msg, **self._uncensor(failure))
 
@@ -91,12 +94,12 @@ class InfisicalModule(AnsibleModule):
         return self.settings().scope()
 
     def api(self) -> Api:
-        """Return the API. Each wait becomes a warning of the task."""
+        """Return the API. Each wait is reported as a warning of the task."""
         return connect(self.settings(), log=self.warn)
 
 
 def invocation(specification: dict[str, dict[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the specification for a result, with secret ones masked."""
+    """Return the arguments in the specification, for a result. Secret arguments are masked."""
     masked = {name for name in given if specification.get(name, {}).get("no_log") and given[name] is not None}
     return {
         "module_args": {name: _MASKED if name in masked else given[name] for name in specification if name in given}
@@ -104,7 +107,7 @@ def invocation(specification: dict[str, dict[str, Any]], given: Mapping[str, Any
 
 
 def describe(secret: Secret | None, scope: Location, *, values: bool = False) -> dict[str, Any] | None:
-    """Return a secret for a result, without its value, and without encrypted metadata unless `values` is true."""
+    """Return a secret as result data, without its value. Encrypted metadata is included only if `values` is true."""
     if secret is None:
         return None
     hidden = () if values else secret.encrypted_metadata
@@ -127,13 +130,13 @@ def describe(secret: Secret | None, scope: Location, *, values: bool = False) ->
 
 
 def summary(what: str, action: str | None, *, check: bool) -> str:
-    """Return a message about a change; `action` is create, update, delete or None."""
+    """Return a message about a change. `action` is create, update, delete or None."""
     done = f"{'would be ' if check else ''}{action}d" if action else "unchanged"
     return f"{what}: {done}."
 
 
 def difference(before: Secret | None, after: Secret | None) -> dict[str, dict[str, Any]]:
-    """Return two states of a secret for `--diff`, without the value."""
+    """Return the states of a secret before and after a change, for `--diff`, without values."""
     states = {"before": before, "after": after}
     return {
         when: {} if secret is None else {"name": secret.key, "path": secret.secret_path, "version": secret.version}

@@ -88,8 +88,7 @@ class SyncConfig:
         return None
 
     def get_group(self, section: str, names: Sequence[str]) -> dict[str, Any]:
-        """Return those of the mutually exclusive options `names` that are set by the first source that sets any of
-        them."""
+        """Return the options set by the first source that sets any of `names`, which are mutually exclusive."""
         for layer in self._layers:
             found = {name: _convert((section, name), layer[section, name]) for name in names
                      if layer.get((section, name))}  # fmt: skip

@@ -211,8 +211,7 @@ def after_delivery(done: Delivery) -> AbstractContextManager[None]:
 
 
 def _add_units(pending: Mapping[str, str], changed: Iterable[File]) -> dict[str, str]:
-    """Return the pending units, including those of changed files. A unit to be both reloaded and restarted is
-    restarted."""
+    """Return the pending units and the units of changed files. If a unit needs both, it is restarted."""
     changed = tuple(changed)
     reloads = {unit: "reload" for file in changed for unit in file.reload}
     return {**reloads, **pending, **{unit: "restart" for file in changed for unit in file.restart}}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of the agent's services: metadata, deliver, finish, notify, ready and moved."""
+"""The commands that the agent's services run: metadata, deliver, finish, notify, ready and moved."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def describe_job(session: Session) -> None:
 
 
 def print_metadata(console: Console, jobs: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """Print one document for all jobs. A job that cannot be read is in it with the reason."""
+    """Print one document for all jobs. If a job cannot be read, its entry contains the reason."""
     from ..fleet import host_metadata
 
     found = [
@@ -102,7 +102,7 @@ def notify(session: Session) -> None:
 
 
 def _get_last_sync(session: Session) -> str:
-    """Return when a sync last succeeded, also before this boot; empty if that is unknown."""
+    """Return the time of the last successful sync, even if that was before this boot, or empty if it is unknown."""
     from ..vault.state import StateFile, path_beside
 
     try:
@@ -119,7 +119,7 @@ def finish(session: Session) -> None:
 
 
 def check_machine(session: Session) -> None:
-    """Fail on another machine than the agent was installed on, and record that in the report."""
+    """Fail if this is not the machine on which the agent was installed, and record that in the report."""
     from ..agent.cycle import report_cycle
     from ..core.systemd import refuse_other_machine
 

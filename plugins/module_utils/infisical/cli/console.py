@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the command prints: reports on standard output; warnings, progress and errors on standard error."""
+"""The output of the command: results on standard output; warnings, progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _ADVICE = re.compile(
 class Console:
     def __init__(self) -> None:
         self.json = self.verbose = self.check = False
-        """The options of these names."""
+        """The command-line options with the same names."""
         self.job = ""
-        """The job of the current output, if the command works on several."""
+        """The job that the current output is about, if the command works on several jobs."""
         self.flags: Mapping[str, str] = {}
-        """The command-line options by the names that messages use."""
+        """The command-line spelling of each option name in messages."""
         self.report_part: Callable[[Console, Mapping[str, Any]], None] = lambda console, details: None
-        """Print what the command did before it failed, from the error's details."""
+        """Print what the command did before an error, from the error's details."""
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._progress = False
 
@@ -53,7 +53,8 @@ class Console:
             sys.stderr.flush()
 
     def report_error(self, error: InfisicalError) -> None:
-        """Print an error and its hint; with --json as data too, together with what was done before the error."""
+        """Print an error and its hint. With --json, print them as data too, together with what was done before the
+        error."""
         self.clear()
         for text in error.details.get("warnings", ()):
             self.warn(text)
@@ -69,13 +70,13 @@ class Console:
     def describe_failure(
         self, conclusion: str, message: str, details: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return an error as data; if the command works on several jobs, with the job's name."""
+        """Return an error as data, including the job's name if the command works on several jobs."""
         job = {"job": self.job} if self.job else {}
         about = {"failed": True, "conclusion": conclusion, "message": message, "hint": ""}
         return {**job, **(details or {}), **about}
 
     def translate(self, text: str) -> str:
-        """Return advice to set an option, which is written for YAML, with the spelling of the command line."""
+        """Return a hint that names options as in YAML, with the options in their command-line spelling."""
         return _ADVICE.sub(self._translate_option, text)
 
     def _translate_option(self, found: re.Match[str]) -> str:
@@ -88,7 +89,8 @@ class Console:
         return verb + flag + (f" {value}" if value else "")
 
     def log(self, text: str) -> None:
-        """Show progress in place on a terminal. Elsewhere print only what explains a long silence."""
+        """On a terminal, show progress on one line that is overwritten. Otherwise, print only explanations for long
+        waits."""
         if self._terminal:
             width = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
             line = escape(text)
@@ -107,7 +109,7 @@ class Console:
 
 
 def write(data: bytes) -> None:
-    """Write to standard output at once. Raises BrokenPipeError, and StorageFailed for another error."""
+    """Write to standard output and flush it. Raises BrokenPipeError, and StorageFailed for any other error."""
     if sys.stdout is None:
         raise StorageFailed("Standard output is closed, but there is something to write.")
     try:
@@ -122,6 +124,6 @@ def write(data: bytes) -> None:
 
 
 def discard_output() -> None:
-    """Send what is left of standard output nowhere, or the interpreter reports the error again when it ends."""
+    """Redirect standard output to /dev/null. Otherwise, the interpreter would report the error again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

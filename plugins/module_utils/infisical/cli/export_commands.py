@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands that give values to other programs: vault export and exec."""
+"""The commands that pass values to other programs: vault export and exec."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 CANNOT_EXECUTE, COMMAND_NOT_FOUND = 126, 127
-"""Exit codes of exec, as in a shell."""
+"""Exit codes of `exec`, the same as a shell's."""
 
 
 def export(session: Session) -> None:
@@ -47,7 +47,7 @@ def export(session: Session) -> None:
 
 
 def write_export(session: Session, path: str, data: bytes, vault: Vault, state: StateFile) -> None:
-    """Write a file that only its owner can read, unless it would replace something other than an export."""
+    """Write a file that only its owner can read. Refuse to replace any file that is not an export."""
     from ..core import files
 
     own = [*vault.own_files(), state.path, state.path + ".lock", *session.config.list_paths()]
@@ -81,7 +81,7 @@ def run_program(session: Session) -> int:
         if not name or "=" in name or "\0" in name:
             raise ConfigurationError("names", f"'{name}' cannot be the name of an environment variable.")
         dotenv.check_value(name, value)
-    # In bytes, because the locale decides how Python would encode text.
+    # Use bytes, because the encoding of text would depend on the locale.
     environment = {
         name: value
         for name, value in os.environb.items()
@@ -92,11 +92,11 @@ def run_program(session: Session) -> int:
 
 
 def replace_process(program: Sequence[str], environment: Mapping[bytes, bytes], console: Console) -> int:
-    """Become the program. Return an exit code if that fails."""
+    """Replace this process with the program. Return an exit code if that fails."""
     import signal
 
     console.clear()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and the program would inherit that
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these; do not pass that on
         signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(program[0], list(program), dict(environment))  # noqa: S606 - that is what exec is for
@@ -111,8 +111,8 @@ def replace_process(program: Sequence[str], environment: Mapping[bytes, bytes], 
 
 
 def select_values(vault: Vault, patterns: Sequence[str]) -> dict[str, str]:
-    """Return the values whose names match one of the patterns, all without patterns. Raises ConfigurationError for a
-    pattern that matches no name."""
+    """Return the values whose names match one of the patterns, or all values if there are no patterns. Raises
+    ConfigurationError if a pattern does not match any name."""
     from ..core import dotenv
 
     values = vault.read().values()
@@ -123,7 +123,7 @@ def select_values(vault: Vault, patterns: Sequence[str]) -> dict[str, str]:
 
 
 def check_names(values: Iterable[str], allowed: Sequence[str], alternative: str) -> None:
-    """Raise ConfigurationError if a name is unsafe in an environment and not allowed."""
+    """Raise ConfigurationError if a name is unsafe for an environment variable and not in `allowed`."""
     from ..core import dotenv
 
     refused = sorted(dotenv.find_unsafe(values, allowed).items())

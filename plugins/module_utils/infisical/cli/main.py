@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command infisical-sync: it chooses the command and its configuration, runs it, and reports every error."""
+"""The command infisical-sync: selects the subcommand and its configuration, runs it, and reports every error."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ argument. The manual page has all the details.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with these arguments, by default the process's own, and return the exit code."""
+    """Run the command with these arguments, or by default the arguments of the process, and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console()
     return run_guarded(console, lambda: run(words, console))
@@ -84,7 +84,7 @@ def run_guarded(console: Console, work: Callable[[], int | None]) -> int:
         discard_output()
         return BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
-        # If the report of the error fails too, the exit code still counts.
+        # Even if reporting the error fails, return its exit code.
         with contextlib.suppress(OSError, InfisicalError):
             if isinstance(error, InfisicalError):
                 console.report_error(error)
@@ -133,14 +133,16 @@ def run(words: list[str], console: Console) -> int | None:
 
 def run_with(command: Command, path: str, parsed: argparse.Namespace, console: Console) -> int | None:
     config = SyncConfig(parsed.given, os.environ, path)
-    if not config.job_file:  # only the role sets the options of a job's services
+    if not config.job_file:  # a job's options are set by the role
         console.flags = {option.argument: option.long for option in list_options(command)}
     return command.run(Session(config, parsed, console))
 
 
 def choose_configs(command: Command, parsed: argparse.Namespace) -> list[str]:
-    """Return the configuration file, empty for the usual one, or the files of all jobs. Raises ConfigurationError if
-    the command needs one job, and the host has several."""
+    """Return the configuration file, or an empty path for the default file, or the files of all jobs.
+
+    Raises ConfigurationError if the command works on a single job, but the host has several.
+    """
     if parsed.config:
         return [os.path.expanduser(parsed.config)]
     job, jobs = parsed.given.get(("sync", "job"), ""), list_jobs()
@@ -159,7 +161,7 @@ def choose_configs(command: Command, parsed: argparse.Namespace) -> list[str]:
 
 
 def run_for_each(command: Command, configs: Sequence[str], parsed: argparse.Namespace, console: Console) -> int:
-    """Run a command for each job, even if it fails for one, and return the highest exit code."""
+    """Run a command for each job, even after a job has failed, and return the highest exit code."""
     import json
 
     codes: list[int] = []
@@ -186,8 +188,11 @@ def run_for_each(command: Command, configs: Sequence[str], parsed: argparse.Name
 
 
 def run_in_child(command: Command, config: str, parsed: argparse.Namespace, console: Console) -> tuple[int, bytes]:
-    """Run a command in its own process, and return its exit code and, with --json, its report. Root becomes the owner
-    of a vault for good, and could not read the key of the next vault."""
+    """Run a command in its own process. Return its exit code and, with --json, its report.
+
+    A separate process is necessary because root permanently switches to the vault's owner, who could not read the key
+    of the next vault.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: what a command is, its arguments as argparse knows them, and how they are read."""
+"""The command line: the definition of a command, its argparse parser, and the parsing of its arguments."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ if TYPE_CHECKING:
 
 
 def argument(*names: str, **parameters: Any) -> Argument:
-    """Return an argument of one command: the parameters of `ArgumentParser.add_argument`."""
+    """Return an argument of a command. The parameters are the same as for `ArgumentParser.add_argument`."""
     return names, parameters
 
 
 class Command(NamedTuple):
-    """A command. `sections` are those whose options it takes."""
+    """A command. It takes the options in the configuration sections `sections`."""
 
     words: tuple[str, ...]
     help: str
     run: Callable[[Session], int | None]
-    """Do the work and return the exit code, None for 0."""
+    """Run the command and return its exit code. None means 0."""
     sections: tuple[str, ...] = ()
     arguments: tuple[Argument, ...] = ()
     description: str = ""
     report_part: Callable[[Console, Mapping[str, Any]], None] = lambda console, details: None
     """Print what was done before an error, from the error's details."""
     each_job: bool = False
-    """Whether it runs for each job of the agent if none is named."""
+    """True if the command runs for each job of the agent unless a job is given."""
     combine: Callable[[Console, Sequence[Mapping[str, Any]], bool], None] | None = None
-    """Print one report for all jobs, from the JSON of each; the last parameter is --json. It also reports failures."""
+    """Print one report about all jobs, including failed ones, from each job's JSON. The last parameter is true for
+    --json."""
     program: bool = False
-    """Whether the words after -- are a program to run."""
+    """True if the words after -- are a program to run."""
     refusal: str = ""
-    """The error about an unknown argument, if it must not be quoted."""
+    """The error message for an unknown argument that must not be quoted."""
 
 
 NAME = argument("name", metavar="NAME", help="name of the entry in the vault")
@@ -64,7 +65,7 @@ _TRANSLATIONS = (
     (r"\Aargument (\S+): not allowed with argument (\S+)", r"\1 cannot be used together with \2"),
     (r"\Athe following arguments are required: (.*)", r"missing: \1"),
 )
-"""Messages of argparse, and ours."""
+"""Patterns of argparse messages, and our replacements."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,28 +80,30 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _check_filled(text: str) -> str:
-    """Refuse an empty argument. It is a mistake, such as an unset shell variable, and must not count as not set."""
+    """Refuse an empty argument. It is a mistake, such as an unset shell variable, and must not be treated as not
+    set."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"must not be empty{_UNSET}")
     return text
 
 
 def _check_entries(text: str) -> str:
-    """Refuse a list with an empty entry: the rest would be another list, and an empty list can mean everything."""
+    """Refuse a list with an empty entry. Without that entry, it would be another list, and an empty list may mean
+    everything."""
     if not all(part.strip() for part in text.split(",")):
         raise argparse.ArgumentTypeError(f"must not have an empty entry{_UNSET}")
     return text
 
 
 def list_options(command: Command) -> list[Option]:
-    """Return the options that a command takes as arguments. If two have the same spelling, the later section wins:
-    `push` writes another state file than the vault's."""
+    """Return the options that a command takes as arguments. If two have the same spelling, the one from the later
+    section is used: for example, `push` has a state file of its own."""
     options = (option for option in OPTIONS if option.long and option.section in command.sections)
     return list({option.long: option for option in options}.values())
 
 
 def make_parser(command: Command) -> argparse.ArgumentParser:
-    """Return the parser of one command. To make the parsers of all commands takes longer than to open a vault."""
+    """Return the parser of one command. Creating the parsers of all commands would take longer than opening a vault."""
     name = "infisical-sync " + " ".join(command.words)
     positional = [f" {more['metavar']}" for names, more in command.arguments if not names[0].startswith("-")]
     parser = _Parser(
@@ -130,13 +133,13 @@ def _add_option(parser: Any, option: Option) -> None:
                            help="the opposite" if option.default else argparse.SUPPRESS)  # fmt: skip
         return
     metavar = "|".join(option.choices) or _METAVARS.get(option.type, "TEXT")
-    # The configuration converts the texts of all places.
+    # The configuration converts the text of an option, whatever its source.
     check = _check_entries if option.type == "list" else None
     parser.add_argument(option.long, dest=destination, metavar=metavar, help=help_text, type=check)
 
 
 def choose_command(commands: Sequence[Command], words: Sequence[str]) -> Command:
-    """Return the command with which the arguments start. Raises WrongUse."""
+    """Return the command that the first words select. Raises WrongUse."""
     for command in commands:
         if tuple(words[: len(command.words)]) == command.words:
             return command
@@ -147,7 +150,7 @@ def choose_command(commands: Sequence[Command], words: Sequence[str]) -> Command
 
 
 def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
-    """Return the arguments of a command; `given` has its options as texts by section and name, `program` the words
+    """Return a command's arguments. `given` contains its options as {(section, name): text}, and `program` the words
     after --. Raises WrongUse, and SystemExit after --help."""
     words, program = list(words[len(command.words) :]), []
     if command.program and "--" in words:
@@ -168,7 +171,7 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
 
 
 def _explain_unknown(unknown: Iterable[str]) -> str:
-    """Quote only the names of options: any other word may be a value, or end in one."""
+    """Return an error that quotes only option names, because any other word may be or contain a secret value."""
     found = [re.match(r"--[a-z][a-z-]*(?==|\Z)|-[A-Za-z]\Z", word) for word in unknown]
     names = [match[0] for match in found if match]
     if names:

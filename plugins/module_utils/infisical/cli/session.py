@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call of the command: its options, and the vault that they name, opened as the vault's owner."""
+"""One call of the command: its options, and its vault, which is opened as the vault's owner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Session:
         self.console = console
 
     def get(self, section: str, name: str) -> Any:
-        """Return the value of an option, or its default; empty text if it has neither."""
+        """Return the value of an option, or its default, or an empty text if it has neither."""
         value = self.config.get((section, name))
         default = BY_PLACE[section, name].default
         return value if value is not None else "" if default is None else default
@@ -45,9 +45,10 @@ class Session:
         return str(value)
 
     def explain_missing(self, section: str, name: str, more: str = "") -> ConfigurationError:
-        """Return the error about an option that is not set; its hint lists the ways to set it, and ends with `more`."""
+        """Return the error for an option that is not set. Its hint lists the ways to set the option, and ends with
+        `more`."""
         option, file_option = BY_PLACE[section, name], BY_PLACE.get((section, name + "_file"))
-        if self.config.job_file:  # nothing else counts for the services of a job
+        if self.config.job_file:  # a job's services ignore all other sources
             return ConfigurationError(
                 option.argument, f"not set in {self.config.job_file}.",
                 hint="Set it with the role scheduled_sync, which writes this file.",
@@ -62,7 +63,8 @@ class Session:
         )  # fmt: skip
 
     def get_server_options(self, section: str, *required: str) -> dict[str, Any]:
-        """Return the fields of Settings. Raises ConfigurationError if the login or a `required` one is not set."""
+        """Return the fields of Settings. Raises ConfigurationError if the login or an option in `required` is not
+        set."""
         options = self.config.get_server_options(section)
         login = ("token",) if options["auth_method"] == "token" else ("client_id", "client_secret")
         for name in ("url", *login, *required):
@@ -71,7 +73,7 @@ class Session:
         return options
 
     def get_key(self) -> KeySource:
-        """Return the source of the vault's key, which is not read yet."""
+        """Return the source of the vault's key. The key is not read yet."""
         from ..vault.keys import KEY_OPTIONS, key_source
 
         given = self.config.get_group("vault", KEY_OPTIONS)
@@ -83,7 +85,7 @@ class Session:
         return key_source(**given, credentials=self.config.credentials)
 
     def get_lock_wait(self) -> float:
-        """Return the seconds to wait for another writer. Raises ConfigurationError."""
+        """Return the number of seconds to wait for another writer. Raises ConfigurationError."""
         seconds = float(self.get("vault", "lock_wait"))
         if not 0 <= seconds <= _LONGEST_LOCK_WAIT:
             raise ConfigurationError(
@@ -94,7 +96,8 @@ class Session:
     def open_vault(
         self, *more_keys: KeySource, tolerant: bool = False, as_owner: bool = True
     ) -> tuple[Vault, StateFile]:
-        """Return the vault and its state file. Root becomes the vault's owner for good, after it has read the keys."""
+        """Return the vault and its state file. Root first reads the keys, and then permanently switches to the vault's
+        owner."""
         from ..vault.session import open_vault
 
         path, key, state_file = self.require("vault", "path"), self.get_key(), self.get("vault", "state_file")
@@ -104,19 +107,20 @@ class Session:
 
 
 def become_owner(path: str, keys: Iterable[KeySource] = (), *, tolerant: bool = False) -> None:
-    """As root, read the keys, and then become the owner of the vault `path`, or of its directory if the vault does not
-    exist yet. So no file beside the vault will belong to root. Other users stay who they are.
+    """As root, read the keys and then switch to the owner of the vault `path`, or of its directory if the vault does
+    not exist yet. So no file next to the vault will belong to root. Other users are not switched.
 
-    The change is for good and includes the owner's groups. Raises InfisicalError; if `tolerant`, not for a key that
-    cannot be read.
+    The switch is permanent and includes the owner's groups. Raises InfisicalError. If `tolerant` is true, an unreadable
+    key is not an error.
     """
     if os.geteuid() != 0:
         return
     try:
-        # If the vault is a link, the owner of the link counts: who creates a link must not choose another user.
+        # If the vault is a link, switch to the link's owner: whoever creates a link must not be able to select another
+        # user.
         info = os.lstat(path) if os.path.lexists(path) else os.stat(os.path.dirname(path))
     except OSError:
-        return  # the vault's own error says more
+        return  # opening the vault gives a better error
     if info.st_uid == 0:
         return
     for key in keys:
@@ -133,7 +137,7 @@ def become_owner(path: str, keys: Iterable[KeySource] = (), *, tolerant: bool = 
     os.setresgid(group, group, group)
     os.setresuid(info.st_uid, info.st_uid, info.st_uid)
     unreadable = next((file for file in (os.__file__, __file__) if not os.access(file, os.R_OK)), "")
-    if unreadable:  # or a later import would fail with a misleading error
+    if unreadable:  # otherwise, a later import would fail with a misleading error
         raise ConfigurationError(
             "vault_path", f"root switches to user {name or info.st_uid}, the owner of '{path}', who cannot read "
             f"{unreadable}.", hint="Run this with a Python and a copy of the command that all users can read.",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands between Infisical and the vault: sync, push and status."""
+"""The commands for syncing between Infisical and the vault: sync, push and status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sync(session: Session) -> None:
 
     job, result_file, check = session.get("sync", "job"), session.get("agent", "result_file"), session.arguments.check
     if result_file and not session.config.get_group("infisical", ("client_id", "client_id_file")):
-        # Not in the job's report, because the agent works.
+        # Do not write this error to the job's report, because the agent itself works.
         raise ConfigurationError(
             "client_id", f"only the service of the agent's job '{job}' can read its credentials.",
             hint=f"Run as root: systemctl start infisical-sync@{job}.service",
@@ -79,7 +79,7 @@ def push(session: Session) -> None:
         options.pop(name, None)
     api = connect(settings, log=console.log)
     from_vault = session.arguments.source == "vault"
-    # Root reads its own source before it becomes the vault's owner.
+    # Root reads the source before it switches to the vault's owner, who may not have access to it.
     source = {} if from_vault else read_source(session.arguments.source)
     path, state_hash = session.get("push", "state_file"), session.get("push", "state_hash")
     vault = vault_state = None
@@ -137,7 +137,7 @@ def report_outcome(console: Console, outcome: Outcome) -> None:
 
 
 def report_partial_outcome(console: Console, details: Mapping[str, Any]) -> None:
-    """Print what was done, or with --check would be done, before an error."""
+    """Print what was done before an error or, with --check, what would have been done."""
     if details.get("changed") and "counts" in details:
         print_result(console, details, "partly ")
 
@@ -158,9 +158,9 @@ def print_result(console: Console, result: Mapping[str, Any], partly: str = "") 
 def status(session: Session) -> None:
     from ..vault.session import status as describe
 
-    vault, state = session.open_vault(tolerant=True)  # the state file can be read if the key is lost
+    vault, state = session.open_vault(tolerant=True)  # the state file is readable even if the key is lost
     found = describe(vault, state)
-    found["job"] = found["job"] or session.config.get(("sync", "job"))  # it may not have synced yet
+    found["job"] = found["job"] or session.config.get(("sync", "job"))  # if it has not synced yet
     result_file = session.get("agent", "result_file")
     if result_file:
         from dataclasses import asdict

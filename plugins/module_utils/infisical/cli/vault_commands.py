@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands on the vault itself: vault set, get, list, delete, verify, rekey and keygen."""
+"""The commands that work on the vault itself: vault set, get, list, delete, verify, rekey and keygen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 _COLUMNS = ("name", "version", "project", "environment", "path", "job", "since")
-"""The columns of `vault list`, keys of `describe_entry`. With --json it prints all keys."""
+"""The columns of `vault list`: keys of `describe_entry`. With --json, `vault list` prints all keys."""
 
 
 def describe_entry(name: str, secret: Secret) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def set_entry(session: Session) -> None:
 
 
 def read_value(session: Session) -> str:
-    """Return a value from a file, from standard input, or typed on a terminal, byte for byte."""
+    """Return a value, byte for byte, from a file, from standard input, or typed on a terminal."""
     arguments = session.arguments
     if arguments.file:
         try:
@@ -86,7 +86,7 @@ def read_value(session: Session) -> str:
 
 
 def prompt_value() -> str:
-    """Return a value typed twice on the terminal, without echo."""
+    """Return a value that the user types twice on the terminal, without echo."""
     from getpass import getpass
 
     again: str | None

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists the names and versions of secrets and the names of projects in Infisical for the metadata graph.
+"""Requests the names and versions of secrets and the names of projects from Infisical, for the metadata graph.
 
-The server hides the values. If it does not, they are dropped with its answer.
+The requests ask Infisical to hide the values. Any values in a response are dropped.
 """
 
 from __future__ import annotations
@@ -43,20 +43,21 @@ from .graph import (
 _Secrets = Sequence[KnownSecret]
 
 _OF_ONE_REQUEST = (Forbidden, ScopeMissing, RequestInvalid, ServerFailed, RateLimited, NotJson, RouteMissing)
-"""Errors that concern a single request, so that the other locations are still listed."""
+"""Errors that affect only a single request. The other locations are still listed."""
 
 _CANNOT_LIST_PROJECTS = (Forbidden, TokenRejected)
-"""How servers of 2024 refuse to list the projects of a machine identity; they return each project by its id."""
+"""Errors with which servers from 2024 refuse to list a machine identity's projects. They do return a project by its
+ID."""
 
 _MOST_SERVER_ERRORS = 2
-"""After so many server errors no further request is sent, because each of them takes as long as its waits."""
+"""The number of server errors after which no more requests are sent, because each error includes long waits."""
 
 _MOST_WARNINGS = 20
 
 
 @dataclass
 class ServerAnswer:
-    """What the server has listed, for `graph.merge_server`, and warnings."""
+    """The server's projects and listings, for `graph.merge_server`, and warnings."""
 
     projects: list[KnownProject] = field(default_factory=list)
     listings: list[FolderListing] = field(default_factory=list)
@@ -64,10 +65,10 @@ class ServerAnswer:
 
 
 def ask_server(api: Api, graph: Graph) -> ServerAnswer:
-    """List everything that jobs pull and vaults hold.
+    """List all locations that jobs pull from or that vaults contain secrets from.
 
-    A location that cannot be listed is a listing with a problem, and a warning. Raises InfisicalError if the
-    credentials, options or certificates are wrong.
+    If a location cannot be listed, its listing contains the problem, and a warning is added. Raises InfisicalError if
+    the credentials, options or certificates are wrong.
     """
     return _Lister(api, graph).run()
 
@@ -89,7 +90,8 @@ class _Lister:
         self.listed_before = listed | {root_of(location) for location in listed}
 
     def _in_order(self, locations: Iterable[Location]) -> list[Location]:
-        """Locations that the server has listed before come first, because a host may have invented the others."""
+        """Sort locations that the server has listed before to the front, because a host may have invented the
+        others."""
         return sorted(locations, key=lambda location: (location not in self.listed_before, location))
 
     def run(self) -> ServerAnswer:
@@ -117,7 +119,7 @@ class _Lister:
         return self.answer
 
     def _list_projects(self, ids: Iterable[str]) -> None:
-        """Find out which of these projects exist, if the server lists projects."""
+        """Find out which of these projects exist, if the server can list projects."""
         try:
             listed = {project.id: project for project in self.api.projects()}
             self.projects = {id_: listed.get(id_) for id_ in ids}
@@ -129,13 +131,13 @@ class _Lister:
                     self.answer.warnings.append(f"The names of projects could not be updated: {error}")
 
     def _ask_for_project(self, id_: str) -> None:
-        if not id_.strip("."):  # it would change the path of the request
+        if not id_.strip("."):  # would change the request's path
             self.projects[id_] = None
             return
         try:
             self.projects[id_] = self.api.project(id_)
         except InfisicalError as error:
-            # The server answers alike for a project of others and for an invalid token.
+            # The server returns the same error for a project without access and for an invalid token.
             if not isinstance(error, _CANNOT_LIST_PROJECTS):
                 raise
             self.projects[id_] = None
@@ -143,7 +145,8 @@ class _Lister:
                 self.rejected = error
 
     def _find_problem(self, root: Location) -> InfisicalError | None:
-        """Why an environment must not be listed: only what Infisical knows is listed, because hosts name these."""
+        """Return why an environment must not be listed, or None. Hosts name environments, so list only those that
+        Infisical knows."""
         if self.must_ask_for_each and root.project_id not in self.projects and self.stopped is None:
             try:
                 self._ask_for_project(root.project_id)
@@ -160,7 +163,7 @@ class _Lister:
         return self.stopped
 
     def _list_environment(self, root: Location, folders: Sequence[Location]) -> None:
-        """List an environment, or only these folders if the identity has no access to its root."""
+        """List an environment. If the identity has no access to its root folder, list only these folders."""
         try:
             listing = Store(self.api, root).listing(recursive=True, view_values=False)
             self.listed.append((root, _without_values(root, listing.secrets)))
@@ -174,7 +177,7 @@ class _Lister:
                     self._list_folder(folder, recursive=True)
 
     def _list_folder(self, folder: Location, *, recursive: bool) -> None:
-        """List a folder; one that does not exist is empty."""
+        """List a folder. If the folder does not exist, its listing is empty."""
         if self.stopped is not None:
             self._fail(folder, self.stopped)
             return
@@ -193,9 +196,9 @@ class _Lister:
             self.answer.listings.append(FolderListing(folder, False, secrets))
 
     def _find_unseen(self, listed: Location, secrets: _Secrets) -> list[Location]:
-        """The folders that vaults hold secrets from, although a listing has no secrets there.
+        """Return the folders that vaults contain secrets from, but for which a listing shows no secrets.
 
-        A listing leaves out folders that the identity has no access to, so these are listed by themselves.
+        A listing omits folders that the identity has no access to, so these folders are listed separately.
         """
         seen = {listed.secret_path, *(secret.location.secret_path for secret in secrets)}
         return self._in_order(
@@ -208,8 +211,8 @@ class _Lister:
             self.answer.warnings.append(f"The secrets of {location} could not be updated: {error}")
 
     def _tolerate(self, error: InfisicalError) -> None:
-        """Continue after an error of a single request, and send no more requests if Infisical is unreachable or
-        overloaded. Raises any other error."""
+        """Continue after an error that affects a single request. If Infisical is unreachable or overloaded, send no
+        more requests. Raises any other error."""
         if not isinstance(error, (Unreachable, *_OF_ONE_REQUEST)):
             raise error
         self.server_errors += isinstance(error, ServerFailed)

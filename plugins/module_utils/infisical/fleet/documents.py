@@ -1,10 +1,10 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two JSON documents: the graph, written and read, and the metadata of a host, read.
+"""The two JSON documents: the graph, which is written and read, and a host's metadata, which is only read here.
 
-The manual's guide to the fleet report describes both. A host may be compromised, so its document is checked like any
-other input, and limited in size.
+The fleet report guide in the manual describes both. A host may be compromised, so its document is limited in size and
+validated like any other input.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ from .graph import (
 
 METADATA_SCHEMA, GRAPH_SCHEMA = "keyfleet.infisical/metadata", "keyfleet.infisical/fleet"
 VERSION = 1
-"""The version of both schemas. Readers refuse a higher one, and ignore unknown keys."""
+"""The version of both schemas. Readers reject a higher version, and ignore unknown keys."""
 
 MOST_BYTES = 16 << 20
-"""The size of a host's document, and of the names that it adds to the report."""
+"""The maximum size of a host's document, and of all names that it adds to the report, in bytes."""
 MOST_LOCATIONS = 2000
-"""How many locations (project, environment and path) a host's document may list, for its jobs and their secrets."""
+"""The maximum number of locations (project, environment and path) in a host's document, for its jobs and their
+secrets."""
 LONGEST_MESSAGE = 1000
-"""How many characters of a host's message are kept."""
+"""The number of characters after which a host's message is cut off."""
 
 # The types of fields in both documents.
 _OPTIONAL = (str, type(None))
@@ -59,7 +60,7 @@ _INVALID = (KeyError, TypeError, ValueError, IndexError, AttributeError, Recursi
 
 
 def render_graph(graph: Graph) -> dict[str, Any]:
-    """The graph as plain data, for JSON."""
+    """Return the graph as plain data, for JSON."""
     numbers = {id_: number for number, id_ in enumerate(graph.secrets)}
     return {
         "schema": GRAPH_SCHEMA,
@@ -107,8 +108,8 @@ def _render_hold(hold: Hold, number: int, secret: KnownSecret) -> list[Any]:
 
 
 def parse_graph(data: Any, option: str = "graph") -> Graph:
-    """The graph of a document. Raises ConfigurationError, about `option`, if it is damaged, another document, or from a
-    later version."""
+    """Return the graph in a document. `option` is the option that errors refer to. Raises ConfigurationError if the
+    document is damaged, has another schema, or has a later version."""
     _check_schema(data, GRAPH_SCHEMA, option)
     try:
         secrets = [
@@ -136,13 +137,15 @@ def parse_graph(data: Any, option: str = "graph") -> Graph:
 
 
 def parse_host(data: Any, time: str) -> HostAnswer:
-    """The answer in a host's metadata document, which arrived at `time`. Raises ConfigurationError like `parse_graph`.
+    """Return the answer in a host's metadata document, which arrived at `time`. Raises ConfigurationError, like
+    `parse_graph`.
 
-    A clock that is ahead must not make a sync look recent, so all times are moved back by the difference.
+    If the host's clock is ahead, all times are moved back by the difference, so that no sync looks more recent than it
+    was.
     """
     _check_schema(data, METADATA_SCHEMA, "metadata")
     try:
-        # This also refuses half a character, which JSON can hold but no file can.
+        # This also rejects lone surrogates, which are valid in JSON but cannot be written to a file.
         if len(json.dumps(data, ensure_ascii=False).encode("utf-8")) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
         agent, jobs = _get(str, data, "agent"), _objects(data, "jobs")
@@ -161,12 +164,14 @@ def parse_host(data: Any, time: str) -> HostAnswer:
             vault = _parse_job(row, row)
             holds = []
             for hold in _parse_host_holds(row, secrets, ahead):
-                # The table repeats these names in each row, so a short document could make a large report.
+                # The table contains these names in every row, so even a short document could make the report very
+                # large.
                 left -= len(hold.secret) + len(vault.job)
                 if left < 0:
                     raise ValueError("the names in it are too long")
                 holds.append(hold)
-            # A sync in the future is from a clock that was wrong then: its time is unknown.
+            # If a sync is later than the document, the clock was wrong at that time, so treat the time of the sync as
+            # unknown.
             is_past = (parse_time(vault.last_sync) or 0) <= written
             vaults.append(
                 replace(
@@ -188,7 +193,7 @@ def parse_host(data: Any, time: str) -> HostAnswer:
 
 
 def _parse_job(row: Mapping[str, Any], scope: Mapping[str, Any]) -> AgentVault:
-    """What both documents contain about a job."""
+    """Return a job from the part of a row that is the same in both documents."""
     ids = tuple(dict.fromkeys(_texts(scope, "project_ids")))
     return AgentVault(
         host="",
@@ -196,7 +201,7 @@ def _parse_job(row: Mapping[str, Any], scope: Mapping[str, Any]) -> AgentVault:
         files=tuple(
             DeliveredFile(names=_texts(file, "names"), **_fields(file, _FILE)) for file in _objects(row, "files")
         ),
-        # Older agents do not report environment_checked.
+        # Older agents do not report `environment_checked`.
         **_fields({"environment_checked": None, **row}, _JOB),
     )
 
@@ -211,8 +216,8 @@ def _parse_holds(rows: list[Any], ids: Sequence[str], secrets: Sequence[KnownSec
 
 
 def _parse_host_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], ahead: float) -> Iterator[Hold]:
-    """The secrets in a job's vault, from a host whose clock is `ahead` by so many seconds; they are added to
-    `secrets`."""
+    """Yield the secrets in a job's vault, and add new ones to `secrets`. The host's clock is `ahead` by this many
+    seconds."""
     locations = [_host_location(row) for row in _get(list, job, "places")]
     rows = _get(list, job, "secrets")
     names, numbers, keys, versions, times, own_ids = zip(*rows) if rows else [()] * 6
@@ -228,7 +233,7 @@ def _parse_host_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], a
 
 def _check_columns(where: str, numbers: Any = (), versions: Any = (), times: Any = (), names: Any = (),
                    *texts: Any) -> None:  # fmt: skip
-    """Check the types of rows by column, because there are hundreds of thousands of rows."""
+    """Check the types of rows by column, because there can be hundreds of thousands of rows."""
     whole = [*numbers, *versions]
     if (
         not set(map(type, whole)) <= {int}
@@ -243,17 +248,17 @@ def _host_location(row: Any) -> Location:
     project, environment, path = row
     if not is_text((project, environment, path)):
         raise TypeError("'places' has an invalid row")
-    # Two spellings of one folder must not become two folders.
+    # Normalize the path, so that two spellings of one folder do not become two folders.
     return Location(str(project), str(environment), "/" + "/".join(part for part in path.split("/") if part))
 
 
 def _plain(text: str) -> str:
-    """A host's message, shortened and without control characters."""
+    """Return a host's message, shortened and without control characters."""
     return escape(text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…")
 
 
 def _earlier(time: str | None, seconds: float) -> str | None:
-    """A time moved back by so many seconds, or None if it is not a time."""
+    """Return a time moved back by this many seconds, or None if the text is not a time."""
     then = parse_time(time)
     if then is None or not seconds:
         return None if then is None else time

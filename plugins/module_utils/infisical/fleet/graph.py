@@ -1,7 +1,8 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The metadata graph of a fleet: projects, secrets, vaults, and which vault holds which version; never a value."""
+"""The metadata graph of a fleet: its projects, secrets and vaults, and the version of each secret in each vault; never
+values."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from ..core.model import Location
 
 
 class KnownProject(NamedTuple):
-    """A project; everything but its id is empty if no server has listed it."""
+    """A project. If no server has listed the project, all fields except `id` are empty."""
 
     id: str
     name: str = ""
@@ -24,11 +25,11 @@ class KnownProject(NamedTuple):
 
 
 class KnownSecret(NamedTuple):
-    """A secret by name, with its current version.
+    """A secret's name and current version.
 
-    `updated_at` is the time of that version. It is None if no server has listed the secret; `version` is then the
-    highest that a vault holds. `gone` means that the server has deleted it while a vault still holds it. `id` is
-    Infisical's: it changes if the secret is deleted and created again, and versions then start from 1.
+    `updated_at` is the time of that version. If no server has listed the secret, `updated_at` is None, and `version` is
+    the highest version in a vault. `gone` means that the secret was deleted in Infisical, but is still in a vault. `id`
+    is the ID in Infisical. If a secret is deleted and created again, its ID changes, and its versions start from 1.
     """
 
     location: Location
@@ -40,8 +41,8 @@ class KnownSecret(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """A version of a secret (by its key in the graph) in a vault, and since when; `name` is its name in the vault, or
-    None if it is the same as in Infisical, and `id` as in KnownSecret."""
+    """A secret in a vault: the secret's key in the graph, the version in the vault, and since when. `name` is the name
+    in the vault, or None if it is the same as in Infisical. `id` is the same as in KnownSecret."""
 
     secret: str
     version: int
@@ -51,7 +52,8 @@ class Hold(NamedTuple):
 
 
 class DeliveredFile(NamedTuple):
-    """A file that a job delivers to an application; `names` are patterns of names in the vault, or empty for all."""
+    """A file that a job delivers to an application. `names` are patterns of names in the vault. If empty, all names
+    match."""
 
     path: str
     format: str
@@ -61,7 +63,7 @@ class DeliveredFile(NamedTuple):
 
 @dataclass(frozen=True)
 class JobScope:
-    """What a job pulls, and how it forms the names in its vault."""
+    """The location of the secrets that a job pulls, and the rules for their names in its vault."""
 
     project_ids: tuple[str, ...] = ()
     environment: str = ""
@@ -72,18 +74,18 @@ class JobScope:
 
     @property
     def locations(self) -> list[Location]:
-        """The folders that it pulls, without their subfolders."""
+        """The folders that the job pulls, without their subfolders."""
         return [Location(project, self.environment, self.secret_path) for project in self.project_ids]
 
 
 @dataclass(frozen=True)
 class AgentVault:
-    """A host's vault with its job. Times are ISO 8601 in UTC, None for never.
+    """A host's vault and its job. Times are ISO 8601 in UTC, or None for never.
 
-    `host` is the name in the inventory. `environment_checked` is when the job's environment was last seen to exist.
-    `conclusion` and `message` describe the last sync; `problem` is why the vault could not be opened. `silent` means
-    that the host did not answer since `answered_at`. A host that has no job, or has never answered, has one vault with
-    an empty job.
+    `host` is the name in the inventory. `environment_checked` is the last time that the job's environment was known to
+    exist. `conclusion` and `message` describe the last sync. `problem` is the reason if the vault could not be opened.
+    `silent` means that the host has not answered since `answered_at`. A host that has no job, or has never answered, is
+    represented by one vault with an empty `job`.
     """
 
     host: str
@@ -106,14 +108,14 @@ class AgentVault:
 
     @property
     def id(self) -> str:
-        """`host/job`, each percent-encoded."""
+        """The ID `host/job`, with both parts percent-encoded."""
         return f"{_encode(self.host)}/{_encode(self.job)}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder that the server was asked to list with its subfolders: when that last succeeded, None for never, and why
-    it failed this time."""
+    """A folder whose listing, with subfolders, was requested: the time of the last success, or None for never, and the
+    problem if the latest request failed."""
 
     location: Location
     listed_at: str | None = None
@@ -122,7 +124,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Graph:
-    """Everything known about a fleet at `time`; secrets and vaults by their ids."""
+    """Everything that is known about a fleet at `time`. Secrets and vaults are keyed by ID."""
 
     time: str = ""
     projects: Mapping[str, KnownProject] = field(default_factory=dict)
@@ -132,7 +134,7 @@ class Graph:
 
     @property
     def services(self) -> list[str]:
-        """The addresses of the servers of projects, and of vaults whose projects no server has listed."""
+        """The addresses of the servers of all projects, and of vaults whose projects no server has listed."""
         found = {project.service for project in self.projects.values() if project.service}
         for vault in self.vaults.values():
             known = [self.projects[id_].service for id_ in vault.scope.project_ids if id_ in self.projects]
@@ -143,7 +145,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """The answer of a host: its vaults (`host` is empty), and the secrets in them."""
+    """The answer of a host: its vaults (with an empty `host`), and the secrets in them."""
 
     vaults: tuple[AgentVault, ...] = ()
     secrets: Mapping[str, KnownSecret] = field(default_factory=dict)
@@ -151,9 +153,10 @@ class HostAnswer:
 
 @dataclass(frozen=True)
 class FolderListing:
-    """A server's listing of a folder, with its subfolders if `recursive`; it is empty if there was a `problem`.
+    """A server's listing of a folder, including its subfolders if `recursive` is true. If there was a `problem`, it is
+    empty.
 
-    `left_out` are subfolders that it may lack because the identity has no access to them.
+    `left_out` contains subfolders that may be incomplete because the identity has no access to them.
     """
 
     location: Location
@@ -165,7 +168,7 @@ class FolderListing:
 
 @lru_cache(maxsize=1 << 16)  # most hosts hold the same secrets
 def secret_id(location: Location, name: str) -> str:
-    """PROJECT/ENVIRONMENT/PATH/NAME, each part percent-encoded."""
+    """Return the ID PROJECT/ENVIRONMENT/PATH/NAME, with each part percent-encoded."""
     folders = [part for part in location.secret_path.split("/") if part]
     return "/".join(_encode(part) for part in (location.project_id, location.environment, *folders, name))
 
@@ -175,12 +178,12 @@ def _encode(part: str) -> str:
 
 
 def root_of(location: Location) -> Location:
-    """The root folder of a location's environment."""
+    """Return the root folder of a location's environment."""
     return Location(location.project_id, location.environment)
 
 
 def covers(folder: Location, other: Location, recursive: bool) -> bool:
-    """Whether a listing of `folder` contains the secrets in `other`."""
+    """Return whether a listing of `folder` contains the secrets in `other`."""
     if root_of(folder) != root_of(other):
         return False
     path, below = folder.secret_path, other.secret_path
@@ -190,10 +193,11 @@ def covers(folder: Location, other: Location, recursive: bool) -> bool:
 def merge_hosts(
     graph: Graph, answers: Mapping[str, HostAnswer | None], time: str, *, forget_absent: bool = False
 ) -> Graph:
-    """The graph with the answers of hosts at `time`: {name in the inventory: answer, or None if it did not answer}.
+    """Return the graph updated with the answers of hosts at `time`: {inventory name: answer, or None if the host did
+    not answer}.
 
-    A host that did not answer keeps its last known vaults, marked as silent. A host that is not in `answers` keeps
-    them unchanged, or is removed if `forget_absent`.
+    If a host did not answer, its last known vaults are kept and marked as silent. The vaults of a host that is not in
+    `answers` are kept unchanged, or removed if `forget_absent` is true.
     """
     vaults: dict[str, AgentVault] = {}
     secrets = dict(graph.secrets)
@@ -217,8 +221,8 @@ def merge_hosts(
 
 
 def _with_known_holds(vault: AgentVault, graph: Graph) -> AgentVault:
-    """A vault that cannot be opened keeps its last known secrets, and also the rest if its configuration cannot be
-    read."""
+    """Return the vault, with its last known secrets if it cannot be opened. If its configuration cannot be read either,
+    its other last known data are kept too."""
     before = graph.vaults.get(vault.id)
     if vault.problem is None or before is None:
         return vault
@@ -230,10 +234,10 @@ def _with_known_holds(vault: AgentVault, graph: Graph) -> AgentVault:
 def merge_server(
     graph: Graph, service: str, projects: Iterable[KnownProject], listings: Iterable[FolderListing], time: str
 ) -> Graph:
-    """The graph with the listings of the server `service` at `time`.
+    """Return the graph updated with the listings of the server `service` at `time`.
 
-    A secret that is missing in the listing of its folder is gone. A folder that could not be listed stays as it was,
-    and is a source with a problem until it is listed again.
+    A secret that is missing from the listing of its folder is marked as gone. If a folder could not be listed, its
+    secrets are kept unchanged, and its source contains the problem until the folder is listed again.
     """
     listings = list(listings)
     known_projects = {**graph.projects, **{project.id: project._replace(service=service) for project in projects}}
@@ -246,7 +250,7 @@ def merge_server(
     for listing in listings:
         location, root = listing.location, root_of(listing.location)
         if listing.problem is not None:
-            # The folder may have been listed as part of its environment before.
+            # The folder may have been listed earlier as part of its environment.
             before = graph.sources.get(location) or graph.sources.get(root)
             sources[location] = Source(location, before.listed_at if before else None, listing.problem)
             continue
@@ -262,15 +266,15 @@ def merge_server(
 
 
 def _newest(secrets: Iterable[KnownSecret]) -> dict[str, KnownSecret]:
-    """The secrets of a listing by id; the newest, if the server lists a secret twice."""
+    """Return the secrets of a listing keyed by ID. If the server lists a secret twice, the newest version is used."""
     oldest_first = sorted(secrets, key=lambda secret: (secret.updated_at or "", secret.version))
     return {secret_id(secret.location, secret.name): secret for secret in oldest_first}
 
 
 def _clean(graph: Graph) -> Graph:
-    """Sort the graph and remove what no vault and no server has, and what no job pulls any more.
+    """Sort the graph, and remove everything that is on no server, in no vault, or no longer pulled by a job.
 
-    A secret that no server has listed gets the highest version that a vault holds.
+    If no server has listed a secret, its version becomes the highest version in a vault.
     """
     highest: dict[str, int] = {}
     for vault in graph.vaults.values():
@@ -298,7 +302,8 @@ def _clean(graph: Graph) -> Graph:
 
 
 def locations_to_list(graph: Graph) -> dict[Location, list[Location]]:
-    """The environments (their root folders) that jobs pull or vaults have secrets from, each with these folders."""
+    """Return the environments (their root folders) that jobs pull from or vaults contain secrets from, each with these
+    folders."""
     found: dict[Location, list[Location]] = {}
     wanted = {location for vault in graph.vaults.values() for location in vault.scope.locations if location.environment}
     held = {hold.secret for vault in graph.vaults.values() for hold in vault.holds}
@@ -309,7 +314,7 @@ def locations_to_list(graph: Graph) -> dict[Location, list[Location]]:
 
 
 def is_same(one: Graph, other: Graph) -> bool:
-    """Whether two graphs differ only in the times of answers and listings."""
+    """Return whether two graphs are equal except for the times of answers and listings."""
 
     def without_times(graph: Graph) -> Graph:
         return replace(

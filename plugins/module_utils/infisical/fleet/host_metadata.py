@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The metadata of a host's jobs for the graph: names, versions and times; never a value, hash or fingerprint."""
+"""The metadata about a host's jobs for the graph: names, versions and times, but never a value, hash or fingerprint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .documents import VERSION as SCHEMA_VERSION
 
 
 def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The metadata document of this host, with the agent's version. The guide to the fleet report describes it."""
+    """Return the metadata document of this host, including the agent's version. The fleet report guide describes it."""
     return {
         "schema": METADATA_SCHEMA,
         "version": SCHEMA_VERSION,
@@ -41,10 +41,11 @@ def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def of_host() -> str:
-    """The output of `infisical-sync metadata --json` on this host: all its jobs, on one line. Raises InfisicalError."""
+    """Return the output of `infisical-sync metadata --json` for all jobs of this host, on one line. Raises
+    InfisicalError."""
     if not config.list_jobs():
         return json.dumps(document(VERSION, []))
-    # The caller's environment must not override the configuration of the jobs.
+    # Remove variables that would override the configuration of the jobs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
     try:
         ended = systemd.run([units.COMMAND, "metadata", "--json"], environment=environment)
@@ -58,7 +59,7 @@ def of_host() -> str:
 
 
 def of_job(job: str, settled: SyncConfig, vault: Vault, state: StateFile) -> dict[str, Any]:
-    """The metadata of a job in any state."""
+    """Return the metadata of a job, whatever its state."""
     found = _configured(job, settled)
     try:
         head = state.head()
@@ -68,7 +69,7 @@ def of_job(job: str, settled: SyncConfig, vault: Vault, state: StateFile) -> dic
     found["generation"] = head.get("generation", 0)
     found["environment_checked"] = head.get("environment_checked")
     found.update(_last(settled, head))
-    # The vault does not exist before the first sync, or after its removal.
+    # The vault does not exist before the first sync or after it was removed.
     if vault.exists():
         try:
             found.update(_held(job, vault))
@@ -78,7 +79,7 @@ def of_job(job: str, settled: SyncConfig, vault: Vault, state: StateFile) -> dic
 
 
 def unknown(job: str, problem: str) -> dict[str, Any]:
-    """The metadata of a job whose configuration or vault cannot be read."""
+    """Return the metadata of a job whose configuration or vault cannot be read."""
     return {
         "job": job, "service": "", "project_ids": [], "environment": "", "secret_path": "/", "recursive": False,
         "key_format": "{key}", "normalize_names": False, "interval_minutes": 0, "last_sync": None,
@@ -88,7 +89,7 @@ def unknown(job: str, problem: str) -> dict[str, Any]:
 
 
 def _configured(job: str, settled: SyncConfig) -> dict[str, Any]:
-    """The metadata from the job's configuration. The sync reports what is wrong in it."""
+    """Return the metadata from a job's configuration. Invalid options are skipped, because the sync reports them."""
     found = {**unknown(job, ""), "problem": None}
     given: Any = settled.get(("sync", "project_ids"), ("infisical", "project_id")) or ()
     ids = [given] if isinstance(given, str) else list(given)
@@ -113,7 +114,7 @@ def _configured(job: str, settled: SyncConfig) -> dict[str, Any]:
 
 
 def _last(settled: SyncConfig, head: dict[str, Any]) -> dict[str, Any]:
-    """The result of the last cycle, from the agent's report or else from the state file."""
+    """Return the result of the last cycle, from the agent's report or, if there is none, from the state file."""
     last_sync = head.get("last_sync")
     last = report.read(settled.get(("agent", "result_file")) or "")
     if last.ended:
@@ -126,7 +127,7 @@ def _last(settled: SyncConfig, head: dict[str, Any]) -> dict[str, Any]:
 
 
 def _held(job: str, vault: Vault) -> dict[str, Any]:
-    """The job's secrets in the vault, without entries that were added by hand."""
+    """Return the job's secrets in the vault, without entries that were added manually."""
     contents = vault.read()
     places: dict[tuple[str, str, str], int] = {}
     rows = []

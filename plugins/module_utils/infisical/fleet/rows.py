@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows that answer the queries and questions about a fleet."""
+"""The rows that are returned for queries and questions about a fleet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ Row = dict[str, Any]
 
 
 def row_of(snapshot: Snapshot, vault: AgentVault | None, id_: str, hold: Hold | None, state: str) -> Row:
-    """A secret (its id, or empty if unknown) in a vault, in the version that the vault holds."""
+    """Return the row for a secret in a vault, with the version that the vault contains. `id_` is empty if it is unknown
+    which secret."""
     graph = snapshot.graph
     secret = graph.secrets.get(id_)
     location = secret.location if secret else Location("", "", "")
@@ -43,13 +44,13 @@ def row_of(snapshot: Snapshot, vault: AgentVault | None, id_: str, hold: Hold | 
 
 
 def held_rows(snapshot: Snapshot, vault: AgentVault) -> Iterator[Row]:
-    """A row for each secret that a vault holds."""
+    """Yield a row for each secret in a vault."""
     for hold in vault.holds:
         yield row_of(snapshot, vault, hold.secret, hold, snapshot.state_of_hold(hold))
 
 
 def missing_rows(snapshot: Snapshot, vault: AgentVault) -> Iterator[Row]:
-    """A row for each secret that a vault lacks."""
+    """Yield a row for each secret that is missing from a vault."""
     for id_ in snapshot.missing(vault):
         yield row_of(snapshot, vault, id_, None, "missing")
 
@@ -90,8 +91,8 @@ def _held_by(snapshot: Snapshot, wanted: str) -> Iterator[Row]:
 
 
 def _rotate(snapshot: Snapshot, wanted: str) -> Iterator[Row]:
-    """A row for each vault and file with the secret, for each such secret that no vault holds, and for each vault with
-    unknown content."""
+    """Yield a row for each vault and file that contains the secret, for each matching secret that is in no vault, and
+    for each vault whose content is unknown."""
     nothing = {"file": "", "format": "", "owner": ""}
     chosen = _find_secrets(snapshot.graph, wanted)
     for vault, hold in _find_holds(snapshot, chosen):
@@ -109,7 +110,8 @@ def _rotate(snapshot: Snapshot, wanted: str) -> Iterator[Row]:
 
 
 def _exposed(snapshot: Snapshot, host: str) -> Iterator[Row]:
-    """A row for each secret on a host, with the other hosts that hold it, and for each vault with unknown content."""
+    """Yield a row for each secret on a host, with the other hosts that have it, and for each vault whose content is
+    unknown."""
     vaults = [vault for vault in snapshot.graph.vaults.values() if vault.host == host]
     if not vaults:
         raise ConfigurationError("host", f"must be a host in the graph (got '{host}').")
@@ -130,7 +132,7 @@ def _find_holds(snapshot: Snapshot, chosen: set[str]) -> Iterator[tuple[AgentVau
 
 
 def _find_secrets(graph: Graph, wanted: str) -> set[str]:
-    """The ids of the secrets with this name or id."""
+    """Return the IDs of the secrets with this name or ID."""
     found = {id_ for id_, secret in graph.secrets.items() if wanted in (secret.name, id_)}
     if not found:
         raise ConfigurationError("secret", f"must be the name or id of a secret in the graph (got '{wanted}').")
@@ -138,7 +140,7 @@ def _find_secrets(graph: Graph, wanted: str) -> set[str]:
 
 
 class Question(NamedTuple):
-    """How to find the rows that answer a question, their keys, and the option with its argument."""
+    """A question: how to find its rows, the keys of these rows, and the option that it needs."""
 
     find: Callable[..., Iterator[Row]]
     keys: tuple[str, ...]
@@ -164,9 +166,9 @@ QUESTIONS = {
 def ask(
     graph: Graph, now: float, *, query: str = "", question: str = "", host: str = "", secret: str = ""
 ) -> list[Row]:
-    """The rows that answer a query or a question at `now` (seconds since the epoch). Raises ConfigurationError.
+    """Return the rows for a query or a question at the time `now` (seconds since the epoch). Raises ConfigurationError.
 
-    An unknown host, secret or project is an error, because an empty answer would look like good news.
+    An unknown host, secret or project is an error, because an empty result would look like good news.
     """
     if bool(query) == bool(question):
         raise ConfigurationError("question", "must be set if query is not set, and only then.")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The states that follow from the graph at a point in time: which vault is late, which secret is behind or missing."""
+"""The states that follow from the graph at a point in time, such as late vaults and outdated or missing secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core.times import parse_time
 from .graph import AgentVault, Graph, Hold, JobScope, KnownSecret, covers, root_of
 
 LATE_INTERVALS = 2.0
-"""After how many intervals without a successful sync a vault is late."""
+"""The number of intervals without a successful sync after which a vault is late."""
 _MOST_PROBLEMS = 3
 
 _NameInVault = tuple[str, str, str]
@@ -31,7 +31,7 @@ class Snapshot:
 
     @cached_property
     def hosts_of(self) -> dict[str, set[str]]:
-        """The hosts that hold each secret, by its id."""
+        """The hosts that have each secret, keyed by the secret's ID."""
         found: dict[str, set[str]] = {}
         for vault in self.graph.vaults.values():
             for hold in vault.holds:
@@ -40,7 +40,7 @@ class Snapshot:
 
     @cached_property
     def unknown_vaults(self) -> dict[str, AgentVault]:
-        """The vaults with unknown content, by their ids: they may hold any secret."""
+        """The vaults whose content is unknown, keyed by ID. They may contain any secret."""
         return {
             id_: vault
             for id_, vault in self.graph.vaults.items()
@@ -49,7 +49,7 @@ class Snapshot:
 
     @cached_property
     def ages(self) -> dict[str, int | None]:
-        """The seconds since the current version of each secret was written, by its id."""
+        """The seconds since the current version of each secret was written, keyed by the secret's ID."""
         return {id_: self.age(secret.updated_at) for id_, secret in self.graph.secrets.items()}
 
     @cached_property
@@ -61,13 +61,14 @@ class Snapshot:
         return found
 
     def age(self, time: str | None) -> int | None:
-        """Whole seconds since a time, or None if it is unknown; 0 for a time in the future."""
+        """Return the whole seconds since a time, 0 if it is in the future, or None if it is unknown."""
         seconds = parse_time(time)
         return None if seconds is None else max(0, int(self.now - seconds))
 
     def state_of_hold(self, hold: Hold) -> str:
-        """`current`; `behind` if Infisical has a newer version, or the secret was created again; `gone` if Infisical
-        has deleted it; `unknown` if Infisical has not listed this version."""
+        """Return the state of a secret in a vault: `gone` if it was deleted in Infisical; `behind` if Infisical has a
+        newer version, or the secret was created again; `unknown` if Infisical has not listed this version; otherwise
+        `current`."""
         secret = self.graph.secrets[hold.secret]
         if secret.gone:
             return "gone"
@@ -78,13 +79,15 @@ class Snapshot:
         return "current" if is_listed and hold.version == secret.version else "unknown"
 
     def state_of_secret(self, id_: str) -> str:
-        """`held` by a vault, `unused` by all known vaults, or `gone` from Infisical but held."""
+        """Return `held` if a vault has the secret, `unused` if none has it, or `gone` if it was deleted in
+        Infisical."""
         if self.graph.secrets[id_].gone:
             return "gone"
         return "held" if id_ in self.hosts_of else "unused"
 
     def state_of_vault(self, vault: AgentVault) -> str:
-        """The first of: `silent`, the host does not answer; `failed`; `never` synced; `stale`, late; `ok`."""
+        """Return the first state that applies: `silent` (the host does not answer), `failed`, `never` (synced), `stale`
+        (late), or `ok`."""
         if vault.silent:
             return "silent"
         if vault.problem is not None or vault.conclusion not in ("", "ok"):
@@ -94,19 +97,19 @@ class Snapshot:
         return "stale" if self.is_late(vault) else "ok"
 
     def is_late(self, vault: AgentVault) -> bool:
-        """Whether no sync has succeeded for LATE_INTERVALS, or ever, whatever the state of the vault."""
+        """Return whether no sync has ever succeeded, or none within LATE_INTERVALS, regardless of the vault's state."""
         passed = self.intervals_since(vault)
         return vault.last_sync is None or (passed is not None and passed > LATE_INTERVALS)
 
     def intervals_since(self, vault: AgentVault) -> float | None:
-        """How many intervals ago the last sync succeeded, or None if that is unknown."""
+        """Return the number of intervals since the last successful sync, or None if it is unknown."""
         age = self.age(vault.last_sync)
         return None if age is None or vault.interval_minutes <= 0 else round(age / (60 * vault.interval_minutes), 2)
 
     def missing(self, vault: AgentVault) -> list[str]:
-        """The ids of the secrets that Infisical lists in the job's scope and the vault lacks.
+        """Return the IDs of secrets that Infisical lists in the job's scope, but that are not in the vault.
 
-        If several secrets get the same name in the vault, one of them is enough.
+        If several secrets have the same name in the vault, none of them is missing as long as one is in the vault.
         """
         if vault.scope not in self._wanted:
             self._wanted[vault.scope] = {
@@ -124,7 +127,7 @@ class Snapshot:
         return [id_ for id_ in left if wanted[id_] not in taken]
 
     def summary(self) -> dict[str, int]:
-        """The size of the graph, and how many vaults and secrets are in each state."""
+        """Return the size of the graph, and the numbers of vaults and secrets in each state."""
         graph = self.graph
         counts = dict.fromkeys(
             ("services", "projects", "secrets", "secrets_unused", "secrets_gone", "hosts", "vaults", "vaults_ok",
@@ -149,7 +152,7 @@ class Snapshot:
 
 
 def _name_in_vault(scope: JobScope, secret: KnownSecret) -> _NameInVault:
-    """A key that is equal for secrets with the same name in a vault."""
+    """Return a key that is equal for all secrets that would have the same name in a vault."""
     name = secret.name
     if scope.normalize_names:
         with contextlib.suppress(ConfigurationError):
@@ -162,8 +165,9 @@ def _name_in_vault(scope: JobScope, secret: KnownSecret) -> _NameInVault:
 
 
 def problems(graph: Graph) -> list[str]:
-    """Why Infisical does not list what it has listed before, with the number of locations, and how many locations it
-    has never listed. A host may have invented these, so their reasons are left out."""
+    """Return why Infisical could not list some locations that it has listed before, with their number for each reason,
+    and the number of locations that it has never listed. A host may have invented the latter, so their reasons are left
+    out."""
     reasons = Counter(source.problem for source in graph.sources.values() if source.problem and source.listed_at)
     found = [
         f"{escape(reason)} ({pluralize(count, 'location')})" for reason, count in reasons.most_common(_MOST_PROBLEMS)
@@ -177,5 +181,5 @@ def problems(graph: Graph) -> list[str]:
 
 
 def unknown_hosts(graph: Graph) -> list[str]:
-    """The hosts with a vault whose content is unknown."""
+    """Return the hosts that have a vault whose content is unknown."""
     return sorted({vault.host for vault in Snapshot(graph, 0.0).unknown_vaults.values()})

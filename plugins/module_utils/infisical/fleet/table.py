@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as a table in CSV, without anything that a spreadsheet would run as a formula."""
+"""The report as a CSV table in which a spreadsheet cannot find formulas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 
 _SIGNS = "=+@\uff1d\uff0b\uff20\uff0d-"
-"""The characters with which a formula can begin, also in full width."""
+"""The characters that can start a formula, including their full-width forms."""
 _FORMULA = (*_SIGNS, "\t", "\r", "\n")
 _END_OF_CELL = ";,|\t\r\n"
 _BEFORE = r"\s\"';,|"
@@ -30,9 +30,9 @@ _RUN_BEFORE_SIGN = re.compile(f"(?<![{_BEFORE}])[{_BEFORE}]+(?=[{_SIGNS}])")
 
 @lru_cache(maxsize=1 << 16)
 def escape(text: str) -> str:
-    """A text with an apostrophe before everything that a spreadsheet could take for a formula.
+    """Return a text with an apostrophe before everything that a spreadsheet could interpret as a formula.
 
-    This includes formulas inside the text, because spreadsheets of many countries do not separate cells by commas.
+    This includes formulas inside the text, because in many countries spreadsheets do not separate cells by commas.
     """
 
     def escape_run(run: re.Match[str]) -> str:
@@ -43,9 +43,9 @@ def escape(text: str) -> str:
 
 
 def render_table(snapshot: Snapshot) -> bytes:
-    """CSV (RFC 4180, UTF-8) with a row for each host, job and secret, held or missing.
+    """Return the CSV (RFC 4180, UTF-8) with a row for each secret that a job's vault contains or lacks.
 
-    A vault that neither holds nor lacks a secret has one row without a secret.
+    A vault that neither contains nor lacks any secret gets one row without a secret.
     """
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, "utf-8", errors="replace", newline="")
