@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module infisical_agent with the options and credentials of the controller, which the host stores."""
+"""Runs the module infisical_agent with the controller's options and credentials, which the host stores."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class ActionModule(InfisicalAction):
     texts = ("notify_webhook_url",)
 
     def connects(self, arguments: dict[str, Any]) -> bool:
-        """Return whether the options of the connection are needed: not to remove the agent."""
+        """Return whether the connection options are needed. They are not needed to remove the agent."""
         return arguments.get("state") != "absent"

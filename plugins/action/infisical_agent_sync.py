@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module infisical_agent_sync; with a rate limit, on one host after the other."""
+"""Runs the module infisical_agent_sync. If a rate limit is set, delays each host's start to stay below the limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
 _LOCK_WAIT = 60.0
-"""Seconds to wait for another fork, which holds the lock only to read a clock."""
+"""Seconds to wait for the lock. Other forks hold it only for a moment."""
 
 
 class ActionModule(InfisicalAction):
@@ -26,7 +26,7 @@ class ActionModule(InfisicalAction):
     def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
         requests, rate_limit = (_read_number(arguments, name) for name in ("requests", "rate_limit"))
         if rate_limit and not self._task.check_mode:
-            # The hosts of a run use half of the limit together.
+            # All hosts of a run together use half of the rate limit.
             _await_turn(120 * (requests or 1) / rate_limit)
         return super()._execute(arguments, task_vars, wrap_async)
 
@@ -43,10 +43,10 @@ def _read_number(arguments: dict[str, Any], name: str) -> int:
 
 
 def _await_turn(seconds: float) -> None:
-    """Wait until `seconds` after the turn of the host before, in whichever fork that was."""
+    """Wait until `seconds` after the start of the previous host, whichever fork that host is in."""
     path = Path(C.DEFAULT_LOCAL_TMP, "keyfleet.infisical.pace")
     with files.lock_file(f"{path}.lock", _LOCK_WAIT):
-        now = time.monotonic()  # the forks of a run are on one machine
+        now = time.monotonic()  # comparable, because all forks are on one machine
         try:
             turn = max(now, float(path.read_text("ascii")))
         except (FileNotFoundError, ValueError):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers a query or question from the graph file of infisical_fleet_report, on the controller."""
+"""Answers a query or question on the controller, from the graph file written by infisical_fleet_report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction; there is no module to run."""
+    """See InfisicalAction. No module is run."""
 
     _supports_async = False
     shared = False

@@ -1,9 +1,10 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Updates the metadata graph of a fleet and writes its reports, on the controller, whichever host the task is for.
+"""Updates the metadata graph of a fleet and writes its reports. This always happens on the controller, regardless of
+the task's host.
 
-The metadata of the hosts is on the controller already, so there is no module to send it to.
+No module is run, because the metadata of the hosts are already on the controller.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 FILES = ("graph_file", "csv_file", "html_file")
 
 LOCK_SECONDS = 900.0
-"""How long to wait for another run that updates the same graph: longer than all waits of its requests."""
+"""Seconds to wait for another run that is updating the same graph: longer than all waits of its requests."""
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction; there is no module to run."""
+    """See InfisicalAction. No module is run."""
 
     _supports_async = False
 
@@ -64,7 +65,8 @@ class ActionModule(InfisicalAction):
 
     @contextlib.contextmanager
     def _alone(self, paths: Mapping[str, str]) -> Iterator[None]:
-        """Create the folders of the files, and let other runs wait, so that no run overwrites the update of another."""
+        """Context manager: create the parent folders of the files, and lock out other runs, so that no run overwrites
+        another run's update."""
         if self._task.check_mode:
             yield
             return
@@ -90,7 +92,7 @@ class ActionModule(InfisicalAction):
             self._display.warning(problem)
         changed = collected.changed or any(fleet_graph.mode_of(path) != mode for path in paths.values())
         if not self._task.check_mode:
-            # Render all files before writing one. The next run starts with the graph, so write it last.
+            # Render all files before writing any of them. The next run starts from the graph, so write the graph last.
             contents = {name: collected.content(name) for name in paths}
             written: list[str] = []
             for name in sorted(paths, key="graph_file".__eq__):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module infisical_secret only if the run does not know that the secret is unchanged."""
+"""Runs the module infisical_secret, unless the run already knows that the secret is unchanged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SPECIFICATION = {**SHARED_OPTIONS, **ARGUMENTS}
 
 @dataclass(frozen=True)
 class Desired:
-    """The desired state of a task; `secret` has no value if it must be absent."""
+    """The desired state in a task. `secret` has no value if it must be absent."""
 
     scope: Location
     secret: Secret
@@ -46,15 +46,16 @@ class Desired:
     overwrite_rotated: bool
 
     def target(self, before: Secret | None) -> Secret:
-        """Return the secret to write if `before` is stored."""
+        """Return the secret to write if the stored secret is `before`."""
         keeps_value = before is not None and self.update_value == "on_create"
         return self.secret._replace(value=None) if keeps_value else self.secret
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction. Returns the result of an unchanged secret itself; else passes what it knows to the module.
+    """See InfisicalAction. If the secret is known to be unchanged, returns the result without running the module.
+    Otherwise, passes what the run knows about the secret to the module.
 
-    The module never gets a stored value. If the run knows nothing, the module reads the secret.
+    The module never gets a stored value. If the run knows nothing about the secret, the module reads it.
     """
 
     writes = True
@@ -68,12 +69,12 @@ class ActionModule(InfisicalAction):
         reachable = settings.auth_method == "token" or cache.token() is not None
         if wrap_async or desired is None or not reachable:
             return super()._execute_shared(arguments, settings, task_vars, wrap_async)
-        # A folder is not listed for a single secret.
+        # Do not list a whole folder for a single secret.
         lists = self._task.loop is not None or cache.note_task(desired.scope)
         report = self._unchanged(cache, desired, self._known(cache, desired, lists))
         if report is None:
             with self._alone(cache, desired):
-                known = self._known(cache, desired, lists)  # another task may have written it by now
+                known = self._known(cache, desired, lists)  # again, because another task may have written it
                 report = self._unchanged(cache, desired, known)
                 if report is None:
                     return self._write(arguments, cache, desired, known, task_vars)
@@ -84,7 +85,7 @@ class ActionModule(InfisicalAction):
     def _known(self, cache: run_cache.RunCache, desired: Desired, lists: bool) -> Known | None:
         known = cache.known(desired.scope, desired.secret.key, lists=lists, check=self._task.check_mode)
         if known is None or (known.secret is None and desired.secret.value is None):
-            return None  # a secret missing in a listing may exist
+            return None  # the secret may exist even if no listing contains it
         return known
 
     def _unchanged(self, cache: run_cache.RunCache, desired: Desired, known: Known | None) -> WriteResult | None:
@@ -106,7 +107,7 @@ class ActionModule(InfisicalAction):
         known: Known | None,
         task_vars: dict[str, Any],
     ) -> dict[str, Any]:
-        """Run the module, and note the stored secret for later tasks."""
+        """Run the module, and record the stored secret for later tasks."""
         added: dict[str, Any] = {}
         if known is not None:
             added["api_version"] = cache.api().version or cache.settings.api_version
@@ -119,7 +120,7 @@ class ActionModule(InfisicalAction):
         result: dict[str, Any] = {}
         try:
             result = self._execute_with_token({**arguments, **added}, cache.settings, task_vars, wrap_async=False)
-        finally:  # also after a timeout or a lost connection: something may have been written
+        finally:  # even after a timeout or a lost connection, the module may have written
             cache.note_secret(scope, key, _stored_after(result, desired, known, cache), generation)
             if result.get("failed") or result.get("changed", True):
                 run_cache.forget(scope.project_id, writer=cache.writer)
@@ -127,7 +128,7 @@ class ActionModule(InfisicalAction):
 
 
 def _build_desired(arguments: dict[str, Any], settings: Settings) -> tuple[dict[str, Any], Desired | None]:
-    """Return the options of the module and the desired state, None if the module will refuse them."""
+    """Return the module's options and the desired state. The state is None if the module will reject the options."""
     result = ArgumentSpecValidator(SPECIFICATION, required_if=REQUIRED_IF).validate(arguments)
     options: dict[str, Any] = result.validated_parameters
     if result.error_messages:
@@ -140,8 +141,8 @@ def _build_desired(arguments: dict[str, Any], settings: Settings) -> tuple[dict[
 
 
 def _needs_value(desired: Desired, known: Known) -> bool:
-    """Whether the module needs the stored value: to write it back to servers without metadata, or to compare it with a
-    value that Infisical rotates and that must not change."""
+    """Return whether the module needs the stored value. It writes the value back to servers without metadata, and
+    compares it with a value that Infisical rotates and that must not change."""
     if known.secret is not None and known.secret.rotated:
         return True
     keeps_value = desired.secret.value is not None and desired.target(known.secret).value is None
@@ -149,7 +150,7 @@ def _needs_value(desired: Desired, known: Known) -> bool:
 
 
 def _without_values(desired: Desired, known: Known) -> Known:
-    """Remove secret values, except for those that the task itself passes to the module."""
+    """Remove secret values, except those that the task passes to the module anyway."""
     secret = known.secret
     if secret is None:
         return known
@@ -164,7 +165,7 @@ def _without_values(desired: Desired, known: Known) -> Known:
 def _stored_after(
     result: dict[str, Any], desired: Desired, known: Known | None, cache: run_cache.RunCache
 ) -> Known | None:
-    """Return the secret stored by the module, None if it is unknown."""
+    """Return the secret that the module has stored, or None if it is unknown."""
     if result.get("failed") or "action" not in result:
         return None
     if result.get("approval_pending"):

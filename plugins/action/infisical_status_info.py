@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module infisical_status_info with the controller's options, and reports what these are wrong in."""
+"""Runs the module infisical_status_info with the controller's options, and reports errors in these options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ActionModule(InfisicalAction):
     """See InfisicalAction."""
 
     def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
-        """Return the error in the result of the module, which does not fail."""
+        """Return the error as a result that is not failed, like the module does."""
         return {
             "changed": False,
             "api_url": "",

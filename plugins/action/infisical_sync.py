@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module infisical_sync with the controller's options. A push makes cached listings stale."""
+"""Runs the module infisical_sync with the controller's options. A push marks cached listings as stale."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class ActionModule(InfisicalAction):
     mappings = ("secrets",)
 
     def is_writing(self, arguments: dict[str, Any]) -> bool:
-        """Return whether the task writes to Infisical: only a push does."""
+        """Return whether the task writes to Infisical. Only a push does."""
         return bool(arguments.get("direction") == "push")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module infisical_vault with the controller's options, and logs in for a push alone."""
+"""Runs the module infisical_vault with the controller's options. Logs in to Infisical only for a push."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class ActionModule(InfisicalAction):
     texts = ("name", "value")
 
     def connects(self, arguments: dict[str, Any]) -> bool:
-        """Only a push connects to Infisical."""
+        """Return whether the task connects to Infisical. Only a push does."""
         return bool(boolean(arguments.get("push") or False, strict=False))

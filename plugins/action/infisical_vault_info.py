@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module infisical_vault_info with the controller's options, and hides values that it returns."""
+"""Runs the module infisical_vault_info with the controller's options, and hides any returned values."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_gr
 def fleet_query(
     graph: Any, query: Any = "", question: Any = "", host: Any = "", secret: Any = ""
 ) -> list[dict[str, Any]]:
-    """The rows that answer a query or a question."""
+    """Return the rows that answer a query or a question."""
     given = {"query": query, "question": question, "host": host, "secret": secret}
     for name, value in given.items():
         if not isinstance(value, str):
@@ -87,7 +87,7 @@ def fleet_query(
 
 
 class FilterModule:
-    """The filter, by its name."""
+    """Provides the filter `fleet_query`."""
 
     def filters(self) -> dict[str, Callable[..., list[dict[str, Any]]]]:
         return {"fleet_query": fleet_query}

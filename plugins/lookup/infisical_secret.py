@@ -149,7 +149,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache impor
 
 
 class LookupModule(InfisicalLookup):
-    """Returns values in the order of the names, or a mapping of all."""
+    """Returns values in the order of the names, or a mapping of all secrets."""
 
     def find(self, terms: list[Any]) -> list[Any]:
         names = [check_name(term, "_terms") for term in terms]

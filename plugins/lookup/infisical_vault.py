@@ -113,7 +113,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import I
 
 
 class LookupModule(InfisicalLookup):
-    """Returns values in the order of the names, or a mapping of all."""
+    """Returns values in the order of the names, or a mapping of all entries."""
 
     definitions = options.VAULT
 

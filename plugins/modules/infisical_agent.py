@@ -299,7 +299,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
 
-# The agent installs the command: Ansible sends to the host what is imported here.
+# Ansible sends only imported files to the host. This import is for the command, which the agent installs there.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as _command  # noqa: F401
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, pluralize
@@ -391,7 +391,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 
 
 def make_job(given: dict[str, Any], settings: Settings) -> Job:
-    """Return the job of an entry of the option `jobs`."""
+    """Return the job for an entry of the option `jobs`."""
     own = ("name", "interval", "files")
     options: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
@@ -412,7 +412,7 @@ def make_job(given: dict[str, Any], settings: Settings) -> Job:
 
 
 def make_file(given: dict[str, Any], name: str) -> File:
-    """Return the file of an entry of the suboption `files` of the job `name`."""
+    """Return the file for an entry of the suboption `files` of the job `name`."""
     options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     options["path"] = options["path"] or f"{RUNTIME}/{name}/{_DEFAULT_NAMES[options['format']]}"
     options["group"] = options["group"] or ""
@@ -424,7 +424,7 @@ def make_file(given: dict[str, Any], name: str) -> File:
 
 
 def describe(changes: Changes, module: InfisicalModule) -> dict[str, Any]:
-    """Return the changes as a module's result."""
+    """Return the changes as the module's result."""
     result: dict[str, Any] = {"changed": bool(changes.lines), "changes": changes.lines, "due": [],
                               "msg": f"{pluralize(len(changes.lines), 'change')}."}  # fmt: skip
     if module._diff:

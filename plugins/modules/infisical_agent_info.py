@@ -214,7 +214,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Return the facts of the host and the status of its jobs."""
+    """Return facts about the host, and the status of its jobs."""
     root, wants_metadata = os.geteuid() == 0, module.params["metadata"]
     if wants_metadata and not root:
         raise ConfigurationError("become", "must be true: only root can open the vaults of the host's jobs.")

@@ -104,7 +104,7 @@ NO_JOB_YET = (
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Sync one job after the other."""
+    """Sync the jobs one after the other."""
     if os.geteuid() != 0:
         raise ConfigurationError("become", "must be true: only root can start the agent's syncs.")
     jobs = agent_jobs.choose_jobs(module.params["jobs"], check=module.check_mode)

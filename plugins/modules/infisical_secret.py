@@ -260,7 +260,7 @@ REQUIRED_IF = [("state", "present", ("value",))]
 
 
 def build_desired(options: Mapping[str, Any]) -> Secret:
-    """Return the desired secret, without a value if it must be absent. Raises ConfigurationError."""
+    """Return the desired secret. It has no value if it must be absent. Raises ConfigurationError."""
     name = check_name(options["name"])
     if options["normalize_name"]:
         name = normalize_name(name)
@@ -278,7 +278,7 @@ def build_desired(options: Mapping[str, Any]) -> Secret:
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Bring the secret to its desired state."""
+    """Make the stored secret match its desired state."""
     options, scope = module.params, module.scope()
     desired = build_desired(options)
     known = None if module.known is None else Known.from_row(module.known["secret"])

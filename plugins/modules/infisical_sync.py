@@ -385,7 +385,7 @@ SOURCES = ("secrets", "source_file", "from_vault")
 
 
 def is_given(value: object) -> bool:
-    """Return whether an option is set; an empty mapping of secrets is."""
+    """Return whether an option is set. An empty mapping of secrets counts as set."""
     return value is not None and value is not False
 
 
@@ -399,7 +399,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 
 
 def pull_secrets(module: InfisicalModule) -> dict[str, Any]:
-    """Bring the vault to what Infisical holds."""
+    """Make the vault match the secrets in Infisical."""
     options, settings = module.params, module.settings()
     job = Pull(
         project_ids=choose_projects(options["project_ids"], settings.project_id),
@@ -420,7 +420,7 @@ def pull_secrets(module: InfisicalModule) -> dict[str, Any]:
 
 
 def choose_projects(project_ids: list[str] | None, project_id: str) -> tuple[str, ...]:
-    """Return the projects to pull from; none for every project that the identity can see."""
+    """Return the projects to pull from. An empty result means all projects that the identity has access to."""
     if project_ids is None:
         return (project_id,) if project_id else ()
     if not project_ids:
@@ -431,7 +431,7 @@ def choose_projects(project_ids: list[str] | None, project_id: str) -> tuple[str
 
 
 def push_secrets(module: InfisicalModule) -> dict[str, Any]:
-    """Bring a folder of Infisical to what the source holds."""
+    """Make a folder in Infisical match the source."""
     options, scope = module.params, module.scope()
     given = [name for name in SOURCES if is_given(options[name])]
     if len(given) != 1:
@@ -442,7 +442,7 @@ def push_secrets(module: InfisicalModule) -> dict[str, Any]:
         )
     vault, vault_state = None, None
     if options["from_vault"] or options["state_hash"] == HMAC:
-        # A push has its own state file, not the vault's.
+        # A push uses its own state file instead of the vault's.
         vault, vault_state, _key_created = open_local(module, None)
     if options["source_file"] is not None:
         source = read_source(options["source_file"])

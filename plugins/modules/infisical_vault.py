@@ -197,7 +197,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Bring the entry to its desired state, with `push` first in Infisical."""
+    """Make the entry match its desired state. If `push` is set, change Infisical first."""
     options = module.params
     name = check_name(options["name"])
     value = check_value(options["value"]) if options["state"] == "present" else None
@@ -212,7 +212,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         for warning in report.warnings:
             module.warn(warning)
         try:
-            # A change that waits for an approval is not stored yet, so the next pull would remove it from the vault.
+            # If the change needs an approval, it is not stored yet, so the next pull would remove it from the vault.
             if report.approval_id:
                 edit = local.Edit(None, before, before)
             else:
@@ -234,7 +234,8 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 
 
 def check_vault(vault: Vault, state: StateFile, name: str, *, create: bool, check: bool) -> Secret | None:
-    """Return the entry before anything is pushed. Raises InfisicalError if the vault could not be written later."""
+    """Return the entry before anything is pushed. Raises InfisicalError if the vault could not be written after the
+    push."""
     if not create and not vault.exists():
         return None
     if check:
@@ -245,7 +246,7 @@ def check_vault(vault: Vault, state: StateFile, name: str, *, create: bool, chec
 
 
 def push_secret(module: InfisicalModule, name: str, value: str | None) -> WriteResult:
-    """Bring the secret in Infisical to the same state; without a value, it must be absent."""
+    """Make the secret in Infisical match the entry's desired state. If `value` is None, the secret must be absent."""
     more = {name: module.params[name] for name in ("create_path", "overwrite_rotated")}
     remote = Remote(module.api(), module.scope(), **more)
     if value is None:
@@ -254,10 +255,10 @@ def push_secret(module: InfisicalModule, name: str, value: str | None) -> WriteR
 
 
 def choose_stored(value: str, report: WriteResult, before: Secret | None) -> str:
-    """Return the value to store in the vault, so that the next pull does not change it: most servers strip white space.
+    """Return the value to store in the vault, so that the next pull does not change it. Most servers strip white space.
 
-    This is the value read from the server, or else the value in the vault, or else the stripped value. The answer to a
-    write contains no value.
+    This is the value read from the server, otherwise the value in the vault, otherwise the stripped value. The response
+    to a write contains no value.
     """
     for known in (report.after if report.action is None else None, before):
         if known is not None and known.value is not None and same_value(known.value, value):
@@ -266,7 +267,8 @@ def choose_stored(value: str, report: WriteResult, before: Secret | None) -> str
 
 
 def as_partial_failure(report: WriteResult, name: str, error: InfisicalError) -> InfisicalError:
-    """Return a PartialFailure if Infisical was changed and the vault or its state file was not, or else the error."""
+    """Return a PartialFailure if Infisical was changed but the vault or its state file was not, otherwise the error
+    itself."""
     if report.action is None:
         return error
     follows = "" if error.details.get("changed") else " The vault was not changed."
@@ -279,14 +281,14 @@ def as_partial_failure(report: WriteResult, name: str, error: InfisicalError) ->
 
 
 def write_entry(vault: Vault, state: StateFile, name: str, value: str | None, check: bool) -> local.Edit:
-    """Bring the entry of the vault to its desired state. If the vault does not exist, the entry is absent."""
+    """Make the vault's entry match its desired state. If the vault does not exist, the entry is absent."""
     if value is not None:
         return local.put(vault, state, name, value, check=check)
     return local.remove(vault, state, name, check=check) if vault.exists() else local.Edit(None, None, None)
 
 
 def describe_state(secret: Secret | None, name: str) -> dict[str, Any]:
-    """Return an entry for `--diff`, without its value."""
+    """Return an entry without its value, for `--diff`."""
     return {} if secret is None else {"name": name, "version": secret.version, "synced_at": secret.synced_at}
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The base of all action plugins: resolves the options, shares the run's login, and hides secret values."""
+"""The base of all action plugins: resolves the options, shares one login in each run, and hides secret values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.json_utils import _filter_non_json_lines  # no public way in ansible-core 2.18 to 2.21
+from ansible.module_utils.json_utils import _filter_non_json_lines  # no public API in ansible-core 2.18 to 2.21
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
@@ -26,38 +26,38 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache
 
 _GROUP = "group/keyfleet.infisical.infisical"
-"""The key of our action group in `module_defaults`."""
+"""The name of our action group in `module_defaults`."""
 
 
 class InfisicalAction(ActionBase):
-    """Runs the module of the same name with the resolved options.
+    """Runs the module that has the same name as the action plugin, with the resolved options.
 
-    Check mode, diff, become, async and delegation work as in any module.
+    Check mode, diff, become, async and delegation work as with any module.
     """
 
     _supports_check_mode = True
     _supports_async = True
 
     writes = False
-    """Whether the module writes to Infisical and makes the cached listings of this run stale."""
+    """True if the module writes to Infisical, so that the run's cached listings become stale."""
     shared = True
-    """Whether the module has the shared options."""
+    """True if the module has the shared options."""
     hands_over = False
-    """Whether the module gets the client id and secret, because the host logs in by itself later."""
+    """True if the module gets the client ID and secret, because the host will log in by itself."""
     vault = False
-    """Whether the module has the options of a vault."""
+    """True if the module has the options for a vault."""
     values_option = ""
-    """The option that makes the module return values. The output is then hidden."""
+    """The option with which the module returns values. If it is set, the task's output is hidden."""
     texts: tuple[str, ...] = ()
-    """Own options that must be strings. JSON would convert a date to a string on the way to the module."""
+    """The module's own options that must be strings. Without this check, JSON would turn a date into a string."""
     mappings: tuple[str, ...] = ()
-    """Own options that must be mappings to strings."""
+    """The module's own options that must map names to strings."""
 
     own: options.Definitions
-    """The documented options of the module, except the shared ones."""
+    """The documented options of the module, without the shared options."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Read the documentation of the module of the same name once for each run."""
+        """Read the documentation of the module with the same name, once in each run."""
         super().__init_subclass__(**kwargs)
         cls.own = options.load_definitions(cls.__module__.rpartition(".")[2])
 
@@ -76,25 +76,25 @@ class InfisicalAction(ActionBase):
             }
         except AnsibleError:
             raise
-        except Exception as error:  # its text may contain a secret
+        except Exception as error:  # the error's text may contain a secret
             problem = {"msg": describe_unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
         if problem:
             result.update(self.build_failure(problem))
         return result
 
     def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
-        """Return the result for an error on the controller.
+        """Return the task's result for an error on the controller.
 
-        `problem` contains `msg`, `conclusion`, `hint`, `http_status` and the changes before the error.
+        `problem` contains `msg`, `conclusion`, `hint`, `http_status` and the changes made before the error.
         """
         return {"failed": True, **problem}
 
     def connects(self, arguments: dict[str, Any]) -> bool:
-        """Whether the module connects to Infisical with these arguments."""
+        """Return whether the module connects to Infisical with these arguments."""
         return self.shared
 
     def is_writing(self, arguments: dict[str, Any]) -> bool:
-        """Whether the module writes to Infisical with these arguments."""
+        """Return whether the module writes to Infisical with these arguments."""
         return self.writes
 
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class InfisicalAction(ActionBase):
         wrap_async = bool(self._task.async_val) and not getattr(self._connection, "has_native_async", False)
         self._refuse_shown_values(arguments, wrap_async)
         if not self.connects(arguments):
-            # Shared options from module_defaults, such as a client secret, stay on the controller.
+            # Do not send shared options from `module_defaults`, such as a client secret, to the host.
             own = {name: value for name, value in arguments.items() if not (self.shared and name in options.NAMES)}
             return self._execute(own, task_vars, wrap_async)
         shared = options.resolve(arguments, task_vars, self._templar.template)
@@ -117,15 +117,15 @@ class InfisicalAction(ActionBase):
     def _execute_shared(
         self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
     ) -> dict[str, Any]:
-        """Run the module with the run's login, and make the cached listings stale if it writes."""
+        """Run the module with the run's login. If the module writes, mark the cached listings as stale."""
         try:
             return self._execute_with_token(arguments, settings, task_vars, wrap_async)
-        finally:  # also after a timeout or a lost connection: something may have been written
+        finally:  # even after a timeout or a lost connection, the module may have written
             if self.is_writing(arguments) and not self._task.check_mode:
                 run_cache.forget(settings.project_id, volatile_for=float(self._task.async_val) if wrap_async else 0.0)
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the task's arguments without those that `module_defaults` set for other modules of the group."""
+        """Return the task's arguments, without those from `module_defaults` that are for other modules in the group."""
         given = dict(self._task.args)
         defaults = {name for each in self._task.module_defaults or () for name in each.get(_GROUP) or ()}
         foreign = defaults & set(given) - set(self.own) - (options.NAMES if self.shared else frozenset())
@@ -134,7 +134,7 @@ class InfisicalAction(ActionBase):
         return {name: value for name, value in given.items() if name not in foreign}
 
     def _check_arguments(self) -> dict[str, Any]:
-        """Return the task's arguments after a check of their types."""
+        """Check the types of the task's arguments, and return the arguments."""
         own = self._arguments()
         options.check_types(own, self.own)
         for name in self.texts:
@@ -146,10 +146,10 @@ class InfisicalAction(ActionBase):
         return own
 
     def validate_options(self, specification: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Return the task's own arguments with the types of a specification, for an action plugin without a module."""
+        """Convert the task's own arguments to the types in a specification, for an action plugin without a module."""
         own = {name: value for name, value in self._arguments().items() if not (self.shared and name in options.NAMES)}
         options.check_types(own, self.own)
-        # Raw values may be large, so they are neither copied nor searched.
+        # Raw values may be large, so do not copy or search them.
         raw = {name: own.pop(name) for name in list(own) if specification.get(name, {}).get("type") == "raw"}
         typed = {name: {**one, "required": False} if name in raw else one for name, one in specification.items()}
         checked = ArgumentSpecValidator(typed).validate(own)
@@ -158,7 +158,7 @@ class InfisicalAction(ActionBase):
         return {**checked.validated_parameters, **raw}
 
     def controller_path(self, path: str) -> str:
-        """Return an absolute path on the controller. Relative paths start in the folder of the playbook."""
+        """Return an absolute path on the controller. Relative paths are relative to the playbook's directory."""
         return str(self._loader.path_dwim(os.path.expanduser(path)))
 
     def _execute_with_token(
@@ -166,9 +166,9 @@ class InfisicalAction(ActionBase):
     ) -> dict[str, Any]:
         """Run the module with the run's token, so that the credentials stay on the controller.
 
-        The host gets the credentials only if the controller cannot reach the server. If the host reports a rejected
-        token, the module runs again with another token, but never with the credentials: a compromised host could
-        report anything.
+        The host gets the credentials only if the controller cannot reach the server. If the host reports that the token
+        was rejected, the module runs again with a new token, but never with the credentials, because a compromised host
+        could report anything.
         """
         cache = run_cache.RunCache(settings)
         token = cache.token()
@@ -201,9 +201,9 @@ class InfisicalAction(ActionBase):
         return bool(self.values_option) and boolean(arguments.get(self.values_option, False), strict=False)
 
     def _parse_returned_data(self, res: dict[str, Any], *profile: Any) -> dict[str, Any]:
-        """Parse the result as ActionBase does, but without its warning that quotes output after the result."""
+        """Parse the result like ActionBase, but without its warning, which quotes any output after the result."""
         if self._returns_values(self._task.args):
-            with contextlib.suppress(ValueError):  # without a result, _without_values hides the output
+            with contextlib.suppress(ValueError):  # if there is no result, _without_values hides the output
                 res = {**res, "stdout": _filter_non_json_lines(res.get("stdout", ""), objects_only=True)[0]}
         parsed: dict[str, Any] = super()._parse_returned_data(res, *profile)
         return parsed
@@ -211,8 +211,8 @@ class InfisicalAction(ActionBase):
     def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
         returns_values = self._returns_values(arguments)
         if returns_values:
-            # At -vvv, the ssh connection prints the result of a module, unless its play context, a copy for this task,
-            # has no_log.
+            # At -vvv, the ssh connection prints a module's result unless its play context has no_log. The play context
+            # is a copy for this task.
             self._connection._play_context.no_log = True
         result: dict[str, Any] = self._execute_module(
             module_name=self._task.resolved_action or self._task.action,
@@ -235,9 +235,9 @@ _OF_FAILURES = ("failed", "changed", "msg", "conclusion", "hint", "http_status",
 
 
 def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
-    """Return the failure of a module that returns values, without values.
+    """Remove the values from the failure of a module that returns values.
 
-    A failure that the module did not report itself contains its output, and possibly values.
+    If the failure was not reported by the module itself, it contains the module's output, which may include values.
     """
     conclusion = str(result.get("conclusion"))
     if error_class(conclusion).conclusion == conclusion and not {"module_stdout", "module_stderr"} & set(result):

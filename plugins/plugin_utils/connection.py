@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's connection to Infisical: one login for all processes of a run, and reading for the run cache."""
+"""The controller's connection to Infisical: one login for all processes of a run, and the reads for the run cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def connect_shared(settings: Settings, shared: SealedFiles, log: Callable[[str], None] | None) -> Api:
-    """Return the API with the run's login. Raises ConfigurationError."""
+    """Return an API that uses the run's login. Raises ConfigurationError."""
 
     def login(transport: Transport) -> TokenSource:
         return Login(transport) if settings.auth_method == "token" else _SharedLogin(shared, transport)
@@ -32,27 +32,27 @@ def connect_shared(settings: Settings, shared: SealedFiles, log: Callable[[str],
 
 
 def read_all(api: Api, scope: Location, **reading: bool) -> Merged:
-    """Return all secrets of a folder by name, as `Store.listing` does."""
+    """Return all secrets in a folder keyed by name, like `Store.listing`."""
     return merge(Store(api, scope).listing(**reading))
 
 
 def read_one(api: Api, scope: Location, key: str, **reading: bool) -> Merged:
-    """Return one secret by name, as `Store.find` does."""
+    """Return one secret keyed by name, like `Store.find`."""
     remote = Store(api, scope)
     found = remote.find(key, **reading)
     return Merged({} if found is None else {key: found}, tuple(remote.warnings))
 
 
 def read_stored(api: Api, scope: Location) -> Merged:
-    """Return all secrets of a folder as they are stored, without any for a missing folder."""
+    """Return all secrets in a folder as they are stored, or none if the folder does not exist."""
     try:
         return merge(Store(api, scope).stored())
     except ScopeMissing:
-        return Merged({})  # the answer of older servers to a missing folder
+        return Merged({})  # older servers return this error for a missing folder
 
 
 class _SharedLogin:
-    """The token of a run: the first process that needs one logs in, and the others wait for it."""
+    """The token of a run. The first process that needs a token logs in, and the other processes wait for it."""
 
     def __init__(self, shared: SealedFiles, transport: Transport) -> None:
         self._shared = shared
@@ -61,13 +61,13 @@ class _SharedLogin:
         self._token: Token | None = None
 
     def current(self) -> str:
-        """Return a usable token."""
+        """Return a valid token."""
         if self._token is None or not self._token.usable(self._transport.clock.time()):
             self._token = self._shared.once("token", self._find, self._log_in)
         return self._token.value
 
     def renew(self, rejected: str) -> str | None:
-        """Return a token other than `rejected`, from another process or from a new login."""
+        """Return another token than `rejected`, either from another process or by logging in again."""
 
         def find() -> Token | None:
             token = self._find()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The metadata graph on the controller: read its file, update it, and write it with its reports."""
+"""The metadata graph on the controller: reads and updates the graph file, and writes the file and its reports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Collected:
-    """The graph before and after an update at `now` (seconds since the epoch), and the problems during the update."""
+    """The graph before and after an update at the time `now` (seconds since the epoch), and the problems during the
+    update."""
 
     before: Graph
     after: Graph
@@ -51,11 +52,11 @@ class Collected:
 
     @property
     def changed(self) -> bool:
-        """Whether anything but the times of answers has changed."""
+        """True if anything has changed besides the times of answers and listings."""
         return not is_same(self.before, self.after)
 
     def summarize(self, graph: Graph) -> dict[str, int]:
-        """The summary of one of the two graphs."""
+        """Return the summary of the graph before or after the update."""
         return Snapshot(graph, self.now).summary()
 
     @cached_property
@@ -68,7 +69,7 @@ class Collected:
         return fleet_page.headline(self._view)
 
     def content(self, option: str) -> bytes:
-        """The content of the file that an option names."""
+        """Return the content for the file in the option `option`."""
         if option == "graph_file":
             return json.dumps(documents.render_graph(self.after), separators=(",", ":")).encode("ascii") + b"\n"
         if option == "csv_file":
@@ -77,8 +78,8 @@ class Collected:
 
 
 def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:
-    """Update the graph with the metadata of hosts ({name: metadata, or nothing if it did not answer}) and the listings
-    of the server. Raises InfisicalError."""
+    """Update the graph with the metadata of hosts ({name: metadata, or None if the host did not answer}) and with
+    listings from the server. Raises InfisicalError."""
     now = time.time()
     moment = format_time(now)
     problems: list[str] = []
@@ -93,7 +94,7 @@ def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, 
 
 
 def _answer(host: str, metadata: Any, moment: str, problems: list[str]) -> HostAnswer | None:
-    """The answer of a host. Invalid metadata counts as no answer, because a host may be compromised."""
+    """Return the answer of a host. A host may be compromised, so invalid metadata counts as no answer."""
     if metadata is None or metadata == "":
         return None
     try:
@@ -104,7 +105,8 @@ def _answer(host: str, metadata: Any, moment: str, problems: list[str]) -> HostA
 
 
 def parse_graph(data: Any, option: str) -> Graph:
-    """The graph of a document, or of its JSON text; `option` names it in errors. Raises ConfigurationError."""
+    """Return the graph in a document or in its JSON text. Errors refer to the option `option`. Raises
+    ConfigurationError."""
     return documents.parse_graph(_data(data, option), option)
 
 
@@ -116,7 +118,7 @@ def _data(given: Any, option: str) -> Any:
 
 
 def _plain(given: Any) -> Any:
-    """Data without the types that Ansible adds when it reads JSON or YAML."""
+    """Return data as plain Python types, without the types that Ansible uses for values from JSON or YAML."""
     if isinstance(given, Mapping):
         return {str(key): _plain(value) for key, value in given.items()}
     if isinstance(given, (list, tuple)):
@@ -127,7 +129,7 @@ def _plain(given: Any) -> Any:
 
 
 def read(path: str, *, missing_is_empty: bool = False) -> Graph:
-    """The graph in a file. Raises InfisicalError."""
+    """Return the graph in a file. Raises InfisicalError."""
     try:
         raw = files.read_regular(path)
     except FileNotFoundError:
@@ -144,7 +146,7 @@ def read(path: str, *, missing_is_empty: bool = False) -> Graph:
 
 
 def make_folder(path: str) -> None:
-    """Create a folder for its owner only, if it does not exist; its parent must exist. Raises InfisicalError."""
+    """Create a folder that only its owner can open, unless it exists. Its parent must exist. Raises InfisicalError."""
     try:
         Path(path).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
@@ -152,7 +154,7 @@ def make_folder(path: str) -> None:
 
 
 def mode_of(path: str) -> int | None:
-    """The mode of a file, or None if it does not exist or cannot be read."""
+    """Return the mode of a file, or None if the file does not exist or cannot be read."""
     try:
         return stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
@@ -160,7 +162,7 @@ def mode_of(path: str) -> int | None:
 
 
 def write(path: str, data: bytes, mode: int) -> None:
-    """Replace a file by `data`. Raises InfisicalError."""
+    """Replace the content of a file with `data`. Raises InfisicalError."""
     try:
         files.write_atomic(path, data, mode)
     except OSError as error:

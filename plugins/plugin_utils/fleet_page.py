@@ -1,10 +1,10 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report page: one HTML file that works from a disk and makes no request.
+"""The report page: one HTML file that can be opened from a disk and makes no network requests.
 
-Names of hosts, secrets and projects are not trusted: the template escapes them, and the script handles them as text
-only. The content security policy allows only the style and the script whose hashes it contains.
+Names of hosts, secrets and projects are untrusted. So the template escapes them, and the script treats them only as
+text. The content security policy allows only the style and the script whose hashes it lists.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from markupsafe import Markup
 ASSETS = Path(__file__).parent / "fleet_report"
 
 MOST_CELLS = 5000
-"""How many cells (hosts × secrets) the matrix may have; a larger one is not shown."""
+"""The maximum number of cells (hosts × secrets) in the matrix. A larger matrix is not shown."""
 MOST_ROWS = 5000
-"""How many hosts and how many secrets get a row."""
+"""The maximum number of rows for hosts, and also for secrets."""
 
 
 def headline(view: View) -> str:
-    """The page's summary in one line, for a terminal."""
+    """Return the page's summary in one line, for a terminal."""
     return escape("; ".join(sentence.text for sentence in summary(view)))
 
 
 def page(view: View) -> str:
-    """The page of a view."""
+    """Return the page for a view."""
     style, script = _asset("page.css"), _asset("page.js")
     environment = Environment(
         loader=FileSystemLoader(ASSETS),
@@ -68,7 +68,7 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """The source expression (Content Security Policy, level 3) of exactly this style or script."""
+    """Return the source expression (Content Security Policy, level 3) that allows exactly this style or script."""
     return f"'sha256-{b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
 
 
@@ -77,6 +77,6 @@ def _utc(time: float) -> str:
 
 
 def _run_lengths(cells: list[str]) -> str:
-    """Cells as text, with the length before each run that has more than one: "12cB3."."""
+    """Return cells as text in which a number before a cell is the length of a run of equal cells, such as "12cB3."."""
     runs = ((code, len(list(run))) for code, run in groupby(cells))
     return "".join(f"{count if count > 1 else ''}{code}" for code, count in runs)

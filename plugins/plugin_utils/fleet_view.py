@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the report page shows: a row for each secret and each host, and sentences about what needs attention."""
+"""The content of the report page: a row for each secret and each host, and sentences about what needs attention."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 )
 
 NAMED = 3
-"""How many secrets get a sentence of their own for each state, and how many hosts a sentence names."""
+"""The number of secrets in each state that get their own sentence, and the number of hosts that a sentence lists."""
 
 LAGS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""The cells of secrets that are behind, by the number of versions: A if the secret was created again, Z for 25 or more.
+"""The cell codes of outdated secrets: B for one version behind, up to Z for 25 or more; A if the secret was created
+again.
 
-Every other state of a cell is written as its first letter. STALE is a version that was current at the last sync, which
-is too long ago to be sure; UNKNOWN is a version that Infisical has not listed.
+The code of every other state is the state's first letter. In the state `stale`, the version was current at the last
+sync, but that sync is too long ago to be sure. In the state `unknown`, Infisical has not listed the version.
 """
 STATES = {
     **dict.fromkeys(reversed(LAGS), "behind"),
     "m": "missing", "g": "gone", "u": "unknown", "s": "stale", "c": "current",
 }  # fmt: skip
-"""The state of each cell, most urgent first."""
+"""The state for each cell code, most urgent first."""
 URGENCY = ("failed", "silent", "never", "stale", "behind", "missing", "gone", "unknown", "unused", "ok")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A vault of a host. `note` says in a few words what is wrong, `problem` in a sentence that the host may have
-    written; `last_sync` is in seconds since the epoch, 0 for never."""
+    """A job's vault on a host. `note` describes a problem in a few words. `problem` describes it in a sentence, which
+    may be the host's own text. `last_sync` is in seconds since the epoch, or 0 for never."""
 
     name: str
     state: str
@@ -51,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Host:
-    """A host and what its vaults have of each secret: `cells` by the secret's id."""
+    """A host, and the state of each secret in its vaults. `cells` maps a secret's ID to its cell code."""
 
     name: str
     jobs: Sequence[Job]
@@ -60,12 +61,13 @@ class Host:
 
     @property
     def state(self) -> str:
-        """The most urgent state of its jobs and secrets."""
+        """The most urgent state of the host's jobs and secrets."""
         return min([*(job.state for job in self.jobs), *self.counts.keys() - {"current"}], key=URGENCY.index)
 
 
 class Secret(NamedTuple):
-    """A secret: when it was updated, in seconds since the epoch (0 if not known), and its hosts by state."""
+    """A secret, the time of its last update in seconds since the epoch (0 if unknown), and its hosts grouped by
+    state."""
 
     id: str
     name: str
@@ -78,19 +80,21 @@ class Secret(NamedTuple):
 
     @property
     def state(self) -> str:
-        """The most urgent state that it has on a host; stale only if no host is known to be current."""
+        """The secret's most urgent state on any host. It is `stale` only if no host is known to have the current
+        version."""
         urgent = [state for state in ("behind", "missing", "gone", "unknown") if state in self.hosts]
         calm = "ok" if "current" in self.hosts else "stale" if self.hosts else "unused"
         return [*urgent, calm][0]
 
     @property
     def held(self) -> int:
-        """How many hosts hold it, in any version."""
+        """The number of hosts that have the secret, in any version."""
         return sum(len(hosts) for state, hosts in self.hosts.items() if state != "missing")
 
 
 class Sentence(NamedTuple):
-    """What needs attention: its kind (bad, warn, note or good), the hosts, and a text that finds their rows."""
+    """A sentence about something that needs attention: its kind (bad, warn, note or good), the hosts, and a search text
+    for their rows."""
 
     text: str
     kind: str
@@ -100,7 +104,8 @@ class Sentence(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """All that the page shows at `now`; nobody knows what the vaults of `unknown` hosts hold."""
+    """Everything that the page shows at the time `now`. `unknown` is the number of hosts with vaults of unknown
+    content."""
 
     now: float
     services: Sequence[str]
@@ -111,7 +116,8 @@ class View:
 
 
 def view(graph: Graph, now: float) -> View:
-    """What the page shows of a graph at `now` (seconds since the epoch); rows that need attention come first."""
+    """Return what the page shows of a graph at the time `now` (seconds since the epoch). Rows that need attention come
+    first."""
     snapshot = Snapshot(graph, now)
     vaults: dict[str, list[AgentVault]] = defaultdict(list)
     for vault in graph.vaults.values():
@@ -166,7 +172,7 @@ def _job(snapshot: Snapshot, vault: AgentVault) -> Job:
     elif state == "failed" and vault.problem is not None:
         note = "the vault cannot be opened"
     elif state == "failed":
-        # The host chooses this text, which must not read like a sentence of the summary.
+        # The host controls this text, so it must not look like a sentence of the summary.
         note = vault.conclusion if re.fullmatch(r"[a-z][a-z_-]{1,30}", vault.conclusion) else "unknown reason"
     problem = ": ".join(filter(None, (note, message)))
     return Job(_plain(vault.job), state, note, _plain(problem), parse_time(vault.last_sync) or 0)
@@ -195,13 +201,14 @@ _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def _plain(text: str) -> str:
-    """A text in which characters that change the direction of others are spelled out, and half characters replaced."""
+    """Return a text with direction-changing characters (such as right-to-left marks) escaped and lone surrogates
+    replaced."""
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return _TURNS.sub(lambda turn: f"\\u{ord(turn[0]):04x}", whole)
 
 
 def _natural(name: str) -> str:
-    """A sort key that puts web2 before web10."""
+    """Return a sort key that sorts web2 before web10."""
     return re.sub("[0-9]+", lambda digits: digits[0].zfill(12), name)
 
 
@@ -209,7 +216,7 @@ def _natural(name: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in the largest unit that fits at least twice: "90 s", "12 min", "3 d"."""
+    """Return a duration in the largest unit in which it is at least 2, such as "90 s", "12 min" or "3 d"."""
     seconds = max(0, int(seconds))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
@@ -218,7 +225,7 @@ def duration(seconds: float) -> str:
 
 
 def summary(view: View) -> list[Sentence]:
-    """What needs attention, most urgent first; a single good sentence if nothing does."""
+    """Return what needs attention, most urgent first, or a single positive sentence if nothing does."""
     if not view.hosts:
         return [Sentence("No host has reported a vault yet.", "note")]
     sentences = [

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The base of all lookups: resolves and checks the options, and returns exact values."""
+"""The base of all lookups: resolves and checks the options, and returns values unchanged."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from jinja2.exceptions import UndefinedError
 
-try:  # ansible-core 2.18: text that native Jinja leaves alone
+try:  # ansible-core 2.18: text that native Jinja does not convert
     from ansible.utils.native_jinja import NativeJinjaText as _Exact
 except ImportError:
     _Exact = str
 
 
 class InfisicalLookup(LookupBase):
-    """A lookup implemented by `find`.
+    """A lookup whose subclass implements `find`.
 
-    `self.shared` contains the options of `definitions`, by name, which can be set by variables, the environment and
-    ansible.cfg too. Other options, such as `on_missing` and `default`, are read with `get_option`.
+    `self.shared` contains the options in `definitions`, keyed by name. They can also be set by variables, the
+    environment and ansible.cfg. Other options, such as `on_missing` and `default`, are read with `get_option`.
     """
 
     definitions: options.Definitions = options.SHARED
@@ -43,11 +43,12 @@ class InfisicalLookup(LookupBase):
             kwargs.pop("wantlist", None)  # passed by ansible-core 2.18 for `with_…`
             self._check_names(kwargs)
             self.shared = options.resolve(kwargs, variables or {}, self._templar.template, self.definitions)
-            # With defaults, because Ansible would look up missing options again, and refuse an empty one.
+            # Pass the defaults, because Ansible would look up missing options again, and would reject an empty value.
             defaults = {name: definition.get("default") for name, definition in self.definitions.items()}
             self.set_options(direct={**defaults, **kwargs, **self.shared, **self._own(kwargs)})
             names = [options.as_text("_terms", term) for term in self._flatten(terms)]
-            # An empty list of names, for example from a variable, returns nothing. No terms at all return everything.
+            # An empty list of names, for example from a variable, returns nothing. If no terms are given at all,
+            # everything is returned.
             found = [_exact(value) for value in self.find(names)] if names or not terms else []
         except NotGiven as error:
             problem = str(error.of_lookup())
@@ -55,19 +56,19 @@ class InfisicalLookup(LookupBase):
             problem = str(error)
         except (AnsibleError, UndefinedError):  # UndefinedError on ansible-core 2.18, for an undefined variable
             raise
-        except Exception as error:  # its text may contain a secret
+        except Exception as error:  # the error's text may contain a secret
             problem = describe_unexpected(error)
-        # Outside of the handlers, so that the error has no cause with a secret.
+        # Raise outside of the handlers, so that the new error has no cause, which could contain a secret.
         if problem:
             raise AnsibleLookupError(problem)
         return found
 
     def find(self, terms: list[Any]) -> list[Any]:
-        """Return the result for the terms. May raise InfisicalError."""
+        """Return the result for the terms. Can raise InfisicalError."""
         raise NotImplementedError
 
     def missing(self, problem: str, hint: str) -> list[Any]:
-        """Return the result for a missing name, or raise SecretMissing, according to `default` and `on_missing`."""
+        """Handle a missing name as `default` and `on_missing` specify: return the result, or raise SecretMissing."""
         default = self.get_option("default")
         if default is not None:
             return [default]
@@ -82,11 +83,12 @@ class InfisicalLookup(LookupBase):
         Display().warning(text)
 
     def log(self, text: str) -> None:
-        """Print a message at verbosity 1, such as the reason for a wait."""
+        """Print a message at verbosity 1, such as the reason for a delay."""
         Display().v(text)
 
     def _own(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Return the lookup's own options, converted here because Ansible reads any text as a boolean `false`."""
+        """Return the lookup's own options. They are converted here, because Ansible reads any unknown text as the
+        boolean `false`."""
         definitions = {name: self.option_definitions[name] for name in given if name not in self.definitions}
         return {
             name: options.convert(name, definition, given[name])

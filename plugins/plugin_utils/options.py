@@ -20,7 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NULL
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KEY_OPTIONS
 
-try:  # from ansible-core 2.19 on, values from YAML have types of Ansible's own
+try:  # since ansible-core 2.19, values from YAML have Ansible's own types
     from ansible.module_utils.datatag import native_type_name as _type_name
 
     _HINT = ""
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CONFIG = ("lookup", "keyfleet.infisical.shared_options")
-"""The name of our definitions in Ansible's configuration manager. No plugin has this name."""
+"""The name of our option definitions in Ansible's configuration manager. No plugin has this name."""
 
 MODULES = Path(__file__).parents[1] / "modules"
-"""The directory of our modules, whose documentation contains the types of their options."""
+"""The directory of our modules. Their documentation contains the types of their options."""
 
 Definitions = dict[str, dict[str, Any]]
-"""Options by name, from the documentation fragments for plugins."""
+"""Options keyed by name, from the documentation fragments for plugins."""
 
 SHARED: Definitions = {**yaml_load(AuthFragment.PLUGINS)["options"], **yaml_load(ScopeFragment.PLUGINS)["options"]}
 """The options for the connection, the login, and the location of secrets."""
@@ -51,14 +51,15 @@ NAMES = frozenset(SHARED)
 """The names of the shared options."""
 
 _SOURCES: dict[str, list[dict[str, Any]]] = {
-    # The manager uses the last entry that is set. Each one is a source of its own here, because an empty value counts
-    # as not set.
+    # Ansible's manager uses the last entry that is set, even if it is empty. Give each entry as a separate source, so
+    # that an empty value counts as not set.
     name: [{kind: [entry]} for kind in ("vars", "env", "ini") for entry in reversed(definition.get(kind, ()))]
     for name, definition in {**SHARED, **VAULT}.items()
 }
-"""The sources of each option except the arguments. The first value that is not empty is used."""
+"""The sources of each option, except arguments. The first non-empty value is used."""
 
-# Without type and choices, because the manager reads any text as a boolean `false`, and quotes invalid values.
+# Do not pass `type` and `choices`, because the manager reads any unknown text as the boolean `false`, and its errors
+# quote invalid values.
 C.config.initialize_plugin_configuration_definitions(
     *_CONFIG,
     {
@@ -77,16 +78,16 @@ def resolve(
     template: Callable[[Any], Any],
     definitions: Definitions = SHARED,
 ) -> dict[str, Any]:
-    """Return the options of `definitions` that are set, {name: value}, with their documented types.
+    """Return the options in `definitions` that are set, {name: value}, converted to their documented types.
 
-    Sources are `direct` (the arguments of a task or lookup), Ansible variables (templated by `template`), the
-    environment of the controller, and ansible.cfg, in this order. None means not set. An empty text means not set too,
-    except in `direct`, because CI systems export empty variables. If `direct` contains a key of a vault, other keys are
-    not looked up. Raises ConfigurationError, and the errors of `template`.
+    Sources, in order of precedence: `direct` (the arguments of a task or lookup), Ansible variables (templated by
+    `template`), the controller's environment, and ansible.cfg. None means not set. Outside `direct`, an empty text also
+    means not set, because CI systems export empty variables. If `direct` contains a vault key, other vault keys are
+    ignored. Raises ConfigurationError, and the errors of `template`.
     """
     resolved = {}
     chosen = any(direct.get(name) is not None for name in KEY_OPTIONS)
-    # An identity in the arguments is used to log in, even if the environment sets another auth_method.
+    # If the arguments contain an identity, log in with it even if the environment sets another `auth_method`.
     by_identity = any(direct.get(name) is not None for name in _IDENTITY)
     by_variables = any(
         not _is_empty(variables.get(entry["name"]))
@@ -115,7 +116,7 @@ _IDENTITY = ("client_id", "client_secret")
 
 
 def _look_up(name: str, variables: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the value of an option, and its source as named by Ansible, such as `env: INFISICAL_TIMEOUT`."""
+    """Return an option's value, and its source in Ansible's notation, such as `env: INFISICAL_TIMEOUT`."""
     value, origin = C.config.get_config_value_and_origin(
         name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1], variables=variables
     )
@@ -134,10 +135,11 @@ _NUMBERS = ("int", "float")
 
 
 def convert(name: str, definition: Mapping[str, Any], value: Any, origin: str = "") -> Any:
-    """Return the value of an option with its documented type: bool, float or str. `origin` is its source, for errors.
+    """Return an option's value converted to its documented type: bool, float or str. `origin` is its source, for
+    errors.
 
-    Paths are not expanded, because `~` depends on the host that opens them. Raises ConfigurationError for another type
-    or choice, without quoting a secret.
+    In paths, `~` is not expanded, because it depends on the host that opens the path. Raises ConfigurationError if the
+    value has another type or is not one of the choices. The error never quotes a secret.
     """
     wanted = definition.get("type", "str")
     if wanted in _TYPES:
@@ -156,8 +158,8 @@ def convert(name: str, definition: Mapping[str, Any], value: Any, origin: str = 
 
 
 def load_definitions(module: str) -> Definitions:
-    """Return the documented options of a module, except the shared ones."""
-    # Parsed, because importing a module with the whole library takes twenty times as long.
+    """Return the documented options of a module, without the shared options."""
+    # Parse the file, because importing the module and the whole library would take twenty times as long.
     documentation = read_docstring(str(MODULES / f"{module}.py"))["doc"]
     found: Definitions = dict(documentation.get("options") or {})
     for fragment, text in (("vault", VaultFragment.DOCUMENTATION), ("vault.write", VaultFragment.WRITE)):
@@ -167,10 +169,10 @@ def load_definitions(module: str) -> Definitions:
 
 
 def check_types(given: Mapping[str, Any], definitions: Definitions, within: str = "") -> None:
-    """Refuse unquoted values that YAML has converted, before Ansible converts them to text: 0644 would become 420, `no`
-    False, 1:30 90, and a date another format.
+    """Refuse unquoted values that YAML has converted, before Ansible converts them to text. Otherwise, 0644 would
+    become 420, `no` False, 1:30 90, and a date would change its format.
 
-    `within` is the name of the option that contains `given`. Raises ConfigurationError without quoting a value.
+    `within` is the option that contains `given`. Raises ConfigurationError, without quoting a value.
     """
     for name, value in given.items():
         definition = definitions.get(name)
@@ -185,7 +187,7 @@ def _check_type(label: str, definition: Mapping[str, Any], value: Any) -> None:
     elif wanted in _NUMBERS and isinstance(value, bool):
         raise ConfigurationError(label, "must be a number, not true or false.")
     elif wanted == "list":
-        # Ansible splits text at commas, and converts a single value to a list.
+        # Ansible splits text at commas, and turns a single value into a list.
         of_one = not isinstance(value, Sequence) or isinstance(value, str)
         for entry in [value] if of_one else value:
             _check_type(label, {**definition, "type": definition.get("elements", "raw")}, entry)
@@ -202,7 +204,7 @@ def _check_type(label: str, definition: Mapping[str, Any], value: Any) -> None:
 
 
 def _check_tree(label: str, value: Any) -> None:
-    """Refuse values that JSON would silently convert to text, such as a date, at any depth."""
+    """Refuse values at any depth that JSON would silently convert to text, such as dates."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             _check_tree(f"{label} (a key)", name)
@@ -215,8 +217,8 @@ def _check_tree(label: str, value: Any) -> None:
 
 
 def as_text(name: str, value: Any) -> str:
-    """Return the value of an option if it is a string. Raise ConfigurationError without quoting it for another type,
-    because YAML converts unquoted values such as 0123 and 2026-01-01."""
+    """Return an option's value if it is a string. YAML converts unquoted values such as 0123 and 2026-01-01, so any
+    other type raises ConfigurationError, without quoting the value."""
     if getattr(value, "__ENCRYPTED__", False):  # ansible-vault on ansible-core 2.18; later versions pass text
         value = str(value)
     if isinstance(value, str):
@@ -229,7 +231,8 @@ def as_text(name: str, value: Any) -> str:
 
 
 def as_texts(name: str, value: Any) -> dict[str, str]:
-    """Return the value of an option if it maps names to strings. Raise ConfigurationError without quoting a value."""
+    """Return an option's value if it maps names to strings. Otherwise, raise ConfigurationError, without quoting a
+    value."""
     if not isinstance(value, Mapping):
         raise ConfigurationError(name, f"must be a mapping of names to strings, not {_type_name(value)}.")
     return {

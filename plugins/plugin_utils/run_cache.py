@@ -1,10 +1,11 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one run of Ansible shares between tasks, hosts and forks: one login, one listing of each folder, and its writes.
+"""The data that all tasks, hosts and forks of one Ansible run share: one login, one listing of each folder, and the
+run's writes.
 
-Ansible runs each task and host in a fork, so memory is not shared. The cache is in encrypted files in Ansible's
-temporary folder, which exists for one run. Their key is derived from the credentials.
+Ansible starts a fork for each task and host, so they do not share memory. Therefore, the cache is stored in encrypted
+files in Ansible's temporary directory, which exists for one run. Their key is derived from the credentials.
 """
 
 from __future__ import annotations
@@ -61,32 +62,32 @@ if TYPE_CHECKING:
 Mode = Literal["run", "task", "none"]
 
 _TASK: dict[tuple[Settings, str], Merged | InfisicalError] = {}
-"""The cache of the mode `task`: a worker process runs one task of one host."""
+"""The cache for the mode `task`. This is possible because a worker process runs one task on one host."""
 
 UNREACHABLE_SECONDS = 60.0
-"""How long the controller does not try again to reach an unreachable server."""
+"""Seconds after which the controller tries again to reach an unreachable server."""
 
 _BETWEEN = (Unreachable, CertificateInvalid, Redirected, NotJson)
-"""Errors between the controller and the server. A host may have another route."""
+"""Errors between the controller and the server. They may not occur on a host with another route."""
 
 _HOST_MAY_SUCCEED = (*_BETWEEN, WrongUse, MissingLibrary)
-"""The same, and local errors, such as a ca_path that only exists on the host."""
+"""The same errors, and local errors that may not occur on a host, such as a `ca_path` that only exists there."""
 
 _ABOUT_THE_PLACE = (Forbidden, ScopeMissing, RouteMissing, RequestInvalid)
-"""Errors about the requested folder or secret, which are the same for all tasks."""
+"""Errors about the requested folder or secret. They are the same for all tasks."""
 
 REFUSAL_SECONDS = 60.0
-"""How long such an error is kept: a permission may be granted, or a folder created, during the run."""
+"""Seconds to keep such an error. During the run, a permission may be granted or a folder created."""
 
 NO_LISTING_SECONDS = 60.0
-"""How long writing tasks do not list a folder after a temporary error."""
+"""Seconds after a temporary error during which writing tasks do not list the folder again."""
 
 
 class RunCache:
-    """The cache for one set of credentials and one server. Every method may raise InfisicalError.
+    """The cache for one set of credentials and one server. Every method can raise InfisicalError.
 
-    `mode` is where listings are kept: `run` (files of the whole run), `task` (memory of one task on one host) or
-    `none`. The login is always shared by the run, because a rejected login must not be repeated.
+    `mode` is where listings are kept: `run` (in files, for the whole run), `task` (in memory, for one task on one host)
+    or `none`. The whole run always shares the login, because a rejected login must not be retried.
     """
 
     def __init__(
@@ -105,13 +106,13 @@ class RunCache:
         self._api: Api | None = None
 
     def api(self) -> Api:
-        """Return the API with the run's login."""
+        """Return an API that uses the run's login."""
         if self._api is None:
             self._api = self._connect(self.settings)
         return self._api
 
     def secrets(self, scope: Location, **reading: bool) -> Merged:
-        """Return all secrets of a folder by name; `reading` are options of `Store.listing`."""
+        """Return all secrets in a folder keyed by name. `reading` are options for `Store.listing`."""
         return self._fetch(
             scope,
             ["list", asdict(scope), reading],
@@ -119,27 +120,28 @@ class RunCache:
         )
 
     def secret(self, scope: Location, key: str, **reading: bool) -> Merged:
-        """Return one secret by name, or an empty mapping; `reading` are options of `Store.find`."""
+        """Return one secret keyed by name, or an empty mapping. `reading` are options for `Store.find`."""
         return self._fetch(
             scope,
             ["one", asdict(scope), key, reading],
             lambda: self._note_version(self.api(), _connection().read_one(self.api(), scope, key, **reading)),
         )
 
-    # What writing tasks share
+    # Data that writing tasks share
 
     def note_task(self, scope: Location) -> bool:
-        """Note that a task writes to a folder; return whether another task of this run did before."""
+        """Record that a task writes to a folder. Return whether an earlier task in this run also did."""
         name = make_tag("begun", json.dumps(asdict(scope)))
         others: bool = self._files.recall(name) or False
         self._files.note(name, True)
         return others
 
     def known(self, scope: Location, key: str, *, lists: bool, check: bool) -> Known | None:
-        """Return the stored secret as far as this run knows it, or None if the task must read it.
+        """Return what this run knows about the stored secret, or None if the task must read the secret.
 
-        This is the last write of a task, or else the secret in the folder's listing, which is requested once if `lists`
-        is true. In check mode, an empty listing proves nothing: no write would detect that the folder is missing.
+        The source is the last write of a task or, if there was none, the folder's listing. If `lists` is true, the
+        listing is requested once if necessary. In check mode, an empty listing is not used: the folder may be missing,
+        and no write would detect that.
 
         Raises InfisicalError if the credentials are rejected.
         """
@@ -179,14 +181,15 @@ class RunCache:
 
     @contextlib.contextmanager
     def writing(self, scope: Location, key: str) -> Iterator[None]:
-        """Prevent other tasks of this run from writing the same secret."""
+        """Context manager: prevent other tasks in this run from writing the same secret."""
         with self._files.lock(_note_name(scope, key)):
             yield
 
     def note_secret(self, scope: Location, key: str, known: Known | None, generation: str | None = None) -> str | None:
-        """Note the stored secret for other writing tasks, None if it is unknown.
+        """Record the stored secret for other writing tasks. None means that it is unknown.
 
-        Returns the generation. Pass it again with the result of a write, so that a newer note takes precedence.
+        Returns the generation. Pass the generation to the call that records the result of a write, so that newer data
+        take precedence.
         """
         generation = self._generation(scope, written=False) if generation is None else generation
         if generation is not None:
@@ -198,13 +201,14 @@ class RunCache:
     # Logins
 
     def token(self, rejected: str = "") -> str | None:
-        """Return the run's token for a module, not `rejected`, or None if the controller cannot reach the server.
+        """Return the run's token for a module, or None if the controller cannot reach the server. A token that equals
+        `rejected` is renewed.
 
         Raises InfisicalError if the server refuses the login: the module would not get a token either, and another
         rejected login could lock the identity.
         """
         settings = self.settings
-        # Other tasks may use another proxy or certificate authority.
+        # Tasks with another proxy or certificate authority may still reach the server.
         route = (settings.proxy, settings.ca_path, str(settings.validate_certs), str(settings.timeout))
         no_way = f"no_way-{make_tag(*route)}"
         if settings.auth_method == "token" or (self._files.recall(no_way) or 0) > time.time():
@@ -218,20 +222,20 @@ class RunCache:
             return None
 
     def _impatient(self) -> Settings:
-        """Return settings with short waits, because a host may reach the server if the controller cannot."""
+        """Return settings with short waits. If the controller cannot reach the server, the host may be able to."""
         return replace(self.settings, timeout=min(self.settings.timeout, 10.0), connection_wait=0.0)
 
     @property
     def writer(self) -> str:
-        """The identity and server, for `forget`."""
+        """An identifier of the identity and server, for `forget`."""
         return self._files.tag
 
     def refuse_rejected(self) -> None:
-        """Raise InfisicalError if these credentials were rejected before in this run, on any host."""
+        """Raise InfisicalError if these credentials were rejected earlier in this run, on any host."""
         self._files.raise_final("token")
 
     def note_rejected(self, conclusion: str, message: str, hint: str, status: int | None) -> None:
-        """Note the error of a module if it must prevent other logins."""
+        """Record the error of a module if other logins must not be attempted after it."""
         if error_class(conclusion) in FINAL:
             problem = message.removesuffix(hint).strip()
             self._files.note_failure("token", rebuild_error(conclusion, problem, hint=hint, status=status))
@@ -242,14 +246,14 @@ class RunCache:
         return api
 
     def _note_version(self, api: Api, found: Merged) -> Merged:
-        """Note the API version for the run, which is known after `found` was read."""
+        """Record the API version for the run, and return `found`. The version is known once `found` has been read."""
         if self._mode == "run":
             self._files.note("version", api.version)
         return found
 
     def _fetch(self, scope: Location, wanted: list[Any], fetch: Callable[[], Merged]) -> Merged:
         name = make_tag(json.dumps(wanted))
-        if self._mode == "task" and multiprocessing.parent_process() is not None:  # the main process outlives tasks
+        if self._mode == "task" and multiprocessing.parent_process() is not None:  # the main process runs several tasks
             key = (self.settings, name)
             if key not in _TASK:
                 _TASK[key] = _attempt(fetch)
@@ -259,7 +263,7 @@ class RunCache:
         return self._share(name, lambda: self._generation(scope), fetch)
 
     def _share(self, name: str, generation: Callable[[], str | None], fetch: Callable[[], Merged]) -> Merged:
-        """Return what one process of this run fetched in this generation, or raise its error."""
+        """Return the result that one process of this run has fetched in the current generation, or raise its error."""
 
         def look() -> Merged | InfisicalError | None:
             entry = self._read_entry(name, generation())
@@ -271,7 +275,7 @@ class RunCache:
             return Merged(found, tuple(entry["warnings"]), entry["ambiguous"])
 
         def fetch_and_note() -> Merged | InfisicalError:
-            # The generation before the fetch: a write during the fetch makes the result stale.
+            # Use the generation from before the fetch, because a write during the fetch makes the result stale.
             began = generation()
             outcome = _attempt(fetch)
             if began is not None:
@@ -281,16 +285,17 @@ class RunCache:
         return _result(self._files.once(name, look, fetch_and_note))
 
     def _read_entry(self, name: str, generation: str | None) -> dict[str, Any] | None:
-        """Return the entry of this name, if it is of this generation and not an expired error."""
+        """Return the entry with this name, unless it is from another generation or is an expired error."""
         entry: dict[str, Any] | None = self._files.recall(name)
         if entry is None or generation is None or entry["generation"] != generation:
             return None
         return None if entry.get("until", math.inf) <= time.time() else entry
 
     def _generation(self, scope: Location, *, written: bool = True) -> str | None:
-        """Return the generation of a project's listings, or None while an asynchronous task may write to it.
+        """Return the generation of a project's listings, or None while an asynchronous task may be writing to the
+        project.
 
-        Each write starts a new generation. If `written` is false, only the writes of other identities do.
+        Each write starts a new generation. If `written` is false, writes that the current identity has recorded are ignored.
         """
         project = _read_generation(_generation_file(self._directory, scope.project_id))
         if project.volatile_until > time.time():
@@ -299,24 +304,25 @@ class RunCache:
 
 
 class _Generation(NamedTuple):
-    """The generation of a project's listings. The identity that noted its write keeps its own, older generation."""
+    """The generation of a project's listings. An identity that records its own writes keeps its older generation."""
 
     everyone: str = ""
     volatile_until: float = 0.0
     writer: str = ""
-    """The identity that wrote last, empty if it notes nothing."""
+    """The identity that wrote last, or empty if it does not record its writes."""
     writers: str = ""
-    """The generation of that identity, until another one writes."""
+    """The generation for that identity, until another identity writes."""
 
     def of(self, writer: str) -> str:
         return self.writers if writer == self.writer else self.everyone
 
 
 def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0, writer: str = "") -> None:
-    """Make all listings of a project stale after a write, for all identities and addresses.
+    """Mark all listings of a project as stale after a write, for all identities and server addresses.
 
-    For `volatile_for` seconds no listing is kept, because an asynchronous task may still write. A `writer` (see
-    `RunCache.writer`) has noted its write, so its own listings stay valid. Other identities cannot read these notes.
+    For `volatile_for` seconds, no listing is cached, because an asynchronous task may still be writing. If `writer`
+    (see `RunCache.writer`) is given, that identity has recorded its write, so its own listings stay valid. Other
+    identities cannot read the record.
     """
     _TASK.clear()
     path = _generation_file(directory or _run_directory(), project_id)
@@ -336,7 +342,8 @@ def _read_generation(path: Path) -> _Generation:
 
 
 def _attempt(fetch: Callable[[], Merged]) -> Merged | InfisicalError:
-    """Return the result of `fetch`, or its error if that is about the place. Raise other errors."""
+    """Return the result of `fetch`, or its error if the error is about the requested folder or secret. Raises other
+    errors."""
     try:
         return fetch()
     except _ABOUT_THE_PLACE as error:
@@ -365,7 +372,8 @@ def _note_name(scope: Location, key: str) -> str:
 
 
 def _connection() -> Any:
-    """Import `connection` only for a request: each fork imports again, and most tasks find their data in the cache."""
+    """Import `connection` only for a request, because each fork imports it again, and most tasks only need cached
+    data."""
     from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection
 
     return connection

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Encrypted files that all processes of a run of Ansible share, and locks between these processes."""
+"""Encrypted files that all processes of an Ansible run share, and locks between these processes."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 LOCK_TIMEOUT = 900.0
-"""Seconds to wait for a lock: longer than all waits of the requests under it. Waiting processes share the result."""
+"""Seconds to wait for a lock: longer than all waits of the requests made under the lock. The waiting processes share
+the result of these requests."""
 
 FINAL = (CredentialsRejected, LockedOut)
-"""After these errors, no task of the run logs in again: three failures lock the identity for everybody."""
+"""After one of these errors, no task in the run logs in again, because three failures lock the identity for
+everybody."""
 
 _NONCE = 12
-"""Bytes of an AES-GCM nonce (NIST SP 800-38D, 8.2.1)."""
+"""Length of an AES-GCM nonce in bytes (NIST SP 800-38D, 8.2.1)."""
 
 _OPENED: dict[str, tuple[tuple[int, int, int], Any]] = {}
-"""Decrypted files by path, with the inode, time and size of each."""
+"""The decrypted files keyed by path, each with the file's inode, modification time and size."""
 
 _T = TypeVar("_T")
 
 
 class SealedFiles:
-    """JSON documents by name, in files that only the credentials of one identity can decrypt."""
+    """JSON documents keyed by name, in files that only the credentials of one identity can decrypt."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         identity = json.dumps(
@@ -57,7 +59,7 @@ class SealedFiles:
         self.tag = make_tag(identity)
 
     def recall(self, name: str) -> Any:
-        """Return the document of this name, or None."""
+        """Return the document with this name, or None."""
         path = self._path(name)
         try:
             status = path.stat()
@@ -73,7 +75,7 @@ class SealedFiles:
         return content
 
     def note(self, name: str, content: Any) -> None:
-        """Write the document of this name."""
+        """Write the document with this name."""
         if self.recall(name) == content:
             return
         make_private(self._directory)
@@ -83,9 +85,11 @@ class SealedFiles:
         files.write_atomic(str(path), sealed, durable=False)
 
     def once(self, name: str, look: Callable[[], _T | None], fetch: Callable[[], _T]) -> _T:
-        """Return the result of `look`, or else of `fetch`. One process fetches; the others wait and look again.
+        """Return the result of `look` or, if that is None, of `fetch`. One process calls `fetch`, while the others wait
+        and then call `look` again.
 
-        An error is raised in the waiting processes too, and a final error in all later ones.
+        An error of `fetch` is also raised in the waiting processes. A final error is also raised in all later
+        processes.
         """
         asked = time.time()
         found = look()
@@ -103,13 +107,14 @@ class SealedFiles:
                 raise
 
     def raise_final(self, name: str, asked: float = math.inf) -> None:
-        """Raise the error noted under this name if it is final, or newer than `asked`."""
+        """Raise the error recorded under this name if the error is final or newer than `asked`."""
         failed = self.recall(f"{name}-failure")
         if failed is not None and (failed["final"] or failed["at"] >= asked):
             raise error_from_row(failed)
 
     def note_failure(self, name: str, error: InfisicalError) -> None:
-        """Note an error for the processes that wait for this name, and a final one for all later processes."""
+        """Record an error for the processes that wait for this name. A final error applies to all later processes
+        too."""
         failure = {**error_row(error), "at": time.time(), "final": isinstance(error, FINAL)}
         self.note(f"{name}-failure", failure)
 
@@ -135,7 +140,7 @@ def error_row(error: InfisicalError) -> dict[str, Any]:
 
 
 def error_from_row(row: dict[str, Any]) -> InfisicalError:
-    """Return the error of `error_row`."""
+    """Return the error from a result of `error_row`."""
     return rebuild_error(row["conclusion"], row["message"], hint=row["hint"], status=row["status"])
 
 
@@ -145,7 +150,7 @@ def make_private(directory: Path) -> None:
 
 
 def make_tag(*parts: str) -> str:
-    """Return a short hash for the name of a file."""
+    """Return a short hash for use in a file name."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

@@ -28,9 +28,9 @@ _LONGEST_WORD, _MOST_COUNTS, _MOST_SECONDS = 255, 20, 1e9
 class CycleReport:
     """The result of one cycle of one job, without secret values.
 
-    `conclusion` is `ok`, or the conclusion of an error; `message` includes the `hint`. `invocation_id` is the ID that systemd gave this run of the
-    service. `ended` is the end of the cycle, and `next_login` is when the next login attempt is allowed. Both are ISO
-    8601 times in UTC, or empty. `seconds` is the duration.
+    `conclusion` is `ok`, or the conclusion of an error; `message` includes the `hint`. `invocation_id` is the ID
+    that systemd gave this run of the service. `ended` is the end of the cycle, and `next_login` is when the next
+    login attempt is allowed. Both are ISO 8601 times in UTC, or empty. `seconds` is the duration.
     """
 
     job: str = ""
