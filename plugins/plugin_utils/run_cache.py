@@ -295,7 +295,7 @@ class RunCache:
         """Return the generation of a project's listings, or None while an asynchronous task may be writing to the
         project.
 
-        Each write starts a new generation. If `written` is false, writes that the current identity has recorded are ignored.
+        Each write starts a new generation. If `written` is false, writes that this identity has recorded are ignored.
         """
         project = _read_generation(_generation_file(self._directory, scope.project_id))
         if project.volatile_until > time.time():

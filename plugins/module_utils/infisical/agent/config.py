@@ -247,7 +247,9 @@ def _read_file(path: str) -> Layer:
         line = getattr(error, "lineno", None) or next((number for number, _text in getattr(error, "errors", ())), None)
         where = f", line {line}" if line else ""
         raise ConfigurationError(
-            "config", f"'{path}'{where} is wrong ({type(error).__name__}).", hint="Write: name = value below [section]."
+            "config",
+            f"'{path}'{where} is invalid ({type(error).__name__}).",
+            hint="Write: name = value below [section].",
         ) from None
     found = {(section, name): value for section, values in parser.items() if section for name, value in values.items()}
     for section in parser.sections():
@@ -276,7 +278,7 @@ def _check_key(path: str, section: str, name: str, value: str) -> None:
     more = value.split("\n")[1:]
     if any(option.type not in _MULTILINE or re.match(rf"\[|({names})\s*[=:]", line) for line in more):
         raise ConfigurationError(
-            "config", f"'{path}': the line below '{name}' in [{section}] is indented, so it would be a part of "
+            "config", f"'{path}': the line below '{name}' in [{section}] is indented, so it would continue "
             f"'{name}'.", hint="Start each option and section at the beginning of a line.",
         )  # fmt: skip
     if value and option.type in _PATHS and not value.startswith(("/", "~")):
@@ -289,7 +291,7 @@ def _check_access(path: str, info: os.stat_result, found: Layer) -> None:
     # The file controls where credentials are read from and sent to.
     if info.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(
-            "config", f"'{path}' belongs to user {info.st_uid}, and this runs as user {os.geteuid()}.",
+            "config", f"'{path}' belongs to user {info.st_uid}, but this command runs as user {os.geteuid()}.",
             hint=f"Check its content, and run: chown {os.geteuid()} '{path}'",
         )  # fmt: skip
     if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

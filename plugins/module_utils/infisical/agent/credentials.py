@@ -145,12 +145,12 @@ def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
                 _seal(host, path, descriptor_path, new, both)
         except InfisicalError as error:
             if isinstance(error, _LOST):
-                host.changes.lines.append(f"{path} keeps its key: {error}")
+                host.changes.lines.append(f"{path} still has its old key: {error}")
                 continue
             is_complete = False
             host.changes.warnings.append(
-                f"The rotation of the vaults' key is incomplete, and the old key stays in use: {path} could not be "
-                f"sealed with the new one: {error} Then run the role again."
+                f"The rotation of the vaults' key is incomplete, and the old key is still used: {path} could not be "
+                f"sealed with the new key: {error} After that, run the role again."
             )
     if host.check:
         return found

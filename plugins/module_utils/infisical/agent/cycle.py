@@ -146,7 +146,7 @@ def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.slee
     from .deliver import DELIVERED
 
     if not directory:
-        raise ConfigurationError("runtime_directory", "not given under [deliver] in the configuration file.")
+        raise ConfigurationError("runtime_directory", "must be set under [deliver] in the configuration file.")
     while not os.path.exists(os.path.join(directory, DELIVERED)):
         sleep(_POLL)
 

@@ -383,7 +383,7 @@ def _notify_units(record: Record, done: Delivery) -> None:
             ended, problem = None, f"systemctl {error}"
         if problem and (ended is None or ended.status != _NO_SUCH_UNIT):
             done.problems[unit] = StorageFailed(
-                f"Could not {verb} {unit}: {problem}.", hint="The next delivery tries it again."
+                f"Could not {verb} {unit}: {problem}.", hint="The next delivery will try again."
             )
             continue
         del record.pending[unit]

@@ -107,7 +107,7 @@ class Host:
             raise UnsafeFile(f"{path} is not a directory.", hint="Move it away.")
         if ((found.st_uid, found.st_gid), stat.S_IMODE(found.st_mode)) == (owner, mode):
             return
-        if self.note(f"{path} gets owner and mode"):
+        if self.note(f"owner and mode of {path} are corrected"):
             with self.explain_errors(path):
                 _set_attributes(path, mode, owner)
 

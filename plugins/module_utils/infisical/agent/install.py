@@ -97,7 +97,7 @@ def _check_systemd(version: int) -> None:
         found = f"this host runs {version}" if version else "systemd does not run this host"
         raise WrongUse(
             f"The agent needs systemd {units.OLDEST_SYSTEMD} or later, and {found}.",
-            hint="On such a host, run infisical-sync sync from your own cron.",
+            hint="Without the agent, run infisical-sync sync with cron.",
         )
 
 
@@ -163,7 +163,7 @@ def _lock_host(check: bool) -> Iterator[None]:
         yield
         return
     busy = (
-        f"Another run is changing the agent of this host, and did not end within {_LOCK_WAIT:g} seconds. Let it finish."
+        f"Another run is changing the agent on this host, and did not end within {_LOCK_WAIT:g} seconds. Let it finish."
     )  # fmt: skip
     with files.hold_lock(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked"):
         yield

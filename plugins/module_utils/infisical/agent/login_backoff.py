@@ -126,7 +126,7 @@ def _refuse(before: _Rejection) -> InfisicalError:
     error = kind(
         f"Login skipped until {after}, to avoid locking the identity for the whole fleet. "
         f"The last login failed: {before.message}",
-        hint="Roll out new credentials; they are tried at once." if kind is CredentialsRejected else None,
+        hint="Roll out new credentials. They are tried immediately." if kind is CredentialsRejected else None,
     )
     error.details = {"next_login": after}
     return error

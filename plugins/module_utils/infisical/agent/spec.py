@@ -75,7 +75,7 @@ def _check_options(agent: Agent) -> None:
     settings = agent.settings
     for name in ("client_id", "client_secret"):
         if not getattr(settings, name):
-            raise ConfigurationError(name, "is required.", hint="Set it to the one of the hosts' machine identity.")
+            raise ConfigurationError(name, "is required.", hint=f"Set it to the {name} of the hosts' machine identity.")
     if settings.auth_method != "universal_auth":
         raise ConfigurationError("auth_method", "must be universal_auth: a token would expire on the host.")
     if "@" in settings.proxy:

@@ -136,7 +136,7 @@ def render_services(context: UnitContext) -> dict[str, str]:
              f"ExecStart={start.format('sync')}", finish],
         ),
         "deliver": _render_unit(
-            "Secrets for applications from the vault: %i",
+            "Delivery of secrets from the vault to applications: %i",
             [*here, often, *after_delivery],
             [*_SANDBOX, *_WITHOUT_NETWORK, "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER",
              "SystemCallFilter=@chown", *_directory_lines("State", DELIVERIES),
@@ -147,19 +147,19 @@ def render_services(context: UnitContext) -> dict[str, str]:
             BOOT,
         ),
         "notify": _render_unit(
-            "Notification of a failed sync, or of its recovery: %i",
+            "Notification of a failed sync or its recovery: %i",
             [*here, often],
             [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, *_load_credentials(context, "infisical_webhook_url"),
              f"ExecStart={start.format('notify')}"],
         ),
         "ready": _render_unit(
-            "First delivery of secrets since the boot: %i",
+            "First delivery of secrets after boot: %i",
             ["Wants=infisical-deliver@%i.service", "After=infisical-deliver@%i.service"],
             [*_SANDBOX, *_OF_A_USER, *_WITHOUT_NETWORK, user, "RemainAfterExit=yes", "TimeoutStartSec=infinity",
              f"ExecStart={start.format('ready')}"],
         ),
         "moved": _render_unit(
-            "Another machine than the agent was installed on: %i",
+            "Check that the agent was installed on this machine: %i",
             [elsewhere or "ConditionPathExists=!/"],
             [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"ExecStart={start.format('moved')}",
              f"ExecStopPost={start.format('notify')}"],

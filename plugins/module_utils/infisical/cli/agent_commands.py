@@ -140,12 +140,12 @@ COMMANDS = (
         combine=print_metadata,
     ),
     Command(
-        ("deliver",), "write the files of a job if they differ", deliver, ("vault",), (JSON,),
-        "For root, and for jobs that the role scheduled_sync has set up. Reloads or restarts units after a change.",
+        ("deliver",), "write a job's files if they differ", deliver, ("vault",), (JSON,),
+        "Only for root, and for jobs set up by the role scheduled_sync. Reloads or restarts units after a change.",
         report_delivery,
     ),
     Command(("finish",), "report a sync that was killed", finish),
     Command(("notify",), "send a notification of a failed sync or its recovery", notify),
-    Command(("ready",), "wait until the files of a job have been delivered since the boot", wait_for_delivery),
+    Command(("ready",), "wait until a job's files have been delivered after boot", wait_for_delivery),
     Command(("moved",), "fail if the agent was installed on another machine", check_machine),
 )  # fmt: skip

@@ -111,7 +111,7 @@ class Console:
 def write(data: bytes) -> None:
     """Write to standard output and flush it. Raises BrokenPipeError, and StorageFailed for any other error."""
     if sys.stdout is None:
-        raise StorageFailed("Standard output is closed, but there is something to write.")
+        raise StorageFailed("Standard output is closed, but the command must write to it.")
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

@@ -148,7 +148,7 @@ COMMANDS = (
         ("vault", "export"), "print values as dotenv, env_file or JSON", export, ("vault",),
         (
             argument("--format", choices=("dotenv", "env_file", "json"), default="dotenv", help="default dotenv"),
-            argument("--output", metavar="PATH", help="write this file, for its owner only, not standard output"),
+            argument("--output", metavar="PATH", help="write to this file (only its owner can read it)"),
             *_SELECTION,
         ),
         "dotenv has quotes, for sh and for EnvironmentFile= of systemd. env_file has no quotes, for docker run "

@@ -35,17 +35,17 @@ CODES = """\
 exit codes:
   0  success; with status, even if the last sync failed
   1  the server refused the request, or an unexpected error
-  2  wrong use or configuration, also a project, environment or path that
-     does not exist
+  2  invalid usage or configuration, or a project, environment or path
+     that does not exist
   3  login or permission: rejected, locked out, forbidden
   4  network: unreachable, certificate, rate limit, server error
   5  guard: too much would be deleted, names clash, values are hidden
   6  vault: missing, wrong key, damaged, unsafe permissions, disk full
-  7  another sync or writer holds the vault
-  8  partly done: the message reports what was done and what was not
+  7  the vault is locked by another sync or writer
+  8  partially done: the message reports what was done and what was not
   9  the vault has no entry of that name
 exec returns the exit code of its program; 127 if the program was not found,
-126 if it cannot be run. 130 is an interrupt, 141 a closed output."""
+126 if it cannot be run. 130 means interrupted, 141 that the output was closed."""
 
 _HELP = """\
 usage: infisical-sync COMMAND [options]

@@ -110,14 +110,14 @@ def make_parser(command: Command) -> argparse.ArgumentParser:
         prog=name,
         usage=f"{name} [options]{''.join(positional)}{' -- PROGRAM [ARGUMENT ...]' if command.program else ''}",
         description=f"{command.help[0].upper()}{command.help[1:]}. {command.description}".strip(),
-        epilog="The other ways to set these options, and the exit codes: infisical-sync --help",
+        epilog="For other ways to set these options, and for exit codes, see: infisical-sync --help",
         allow_abbrev=False,
     )
     for names, more in command.arguments:
         parser.add_argument(*names, **more)
     parser.add_argument("--config", metavar="PATH", help="the configuration file")
     if "sync" not in command.sections:
-        parser.add_argument("--job", dest="sync.job", metavar="TEXT", help="name of a job of the agent on this host")
+        parser.add_argument("--job", dest="sync.job", metavar="TEXT", help="name of an agent job on this host")
     groups = {section: parser.add_argument_group(_GROUPS[section]) for section in command.sections}
     for option in list_options(command):
         _add_option(groups[option.section], option)

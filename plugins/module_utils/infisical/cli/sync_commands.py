@@ -110,7 +110,7 @@ def read_source(source: str) -> dict[str, str]:
 
 def read_input() -> bytes:
     if sys.stdin is None:
-        raise ConfigurationError("standard input", "is closed, but there is something to read.")
+        raise ConfigurationError("standard input", "is closed, but the command must read from it.")
     return sys.stdin.buffer.read()
 
 
@@ -220,7 +220,7 @@ COMMANDS = (
     Command(
         ("push",), "write secrets from a file or the vault to Infisical", push, ("infisical", "vault", "push"),
         (_FROM, CHECK, JSON, _VERBOSE),
-        "Makes a folder of Infisical the same as the source. Run it again after an error to do the rest.",
+        "Makes a folder in Infisical match the source. After an error, run it again to complete the push.",
         report_partial_outcome,
     ),
     Command(

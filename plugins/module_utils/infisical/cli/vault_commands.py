@@ -165,7 +165,7 @@ COMMANDS = (
         ("vault", "set"), "store one entry in the vault", set_entry, ("vault",),
         (
             NAME,
-            argument("--file", metavar="PATH", help="read the value from this file, not from standard input"),
+            argument("--file", metavar="PATH", help="read the value from this file instead of standard input"),
             argument("--strip-newline", action="store_true", help="remove one newline at the end of the value"),
             CHECK,
             JSON,
@@ -184,7 +184,7 @@ COMMANDS = (
     ),
     Command(
         ("vault", "delete"), "delete one entry from the vault", delete_entry, ("vault",), (NAME, CHECK, JSON),
-        "An entry of a job comes back with the next sync.",
+        "If the entry belongs to a job, the next sync restores it.",
     ),
     Command(("vault", "verify"), "check the vault and its previous generation", verify, ("vault",), (JSON,)),
     Command(

@@ -221,7 +221,7 @@ class _Lister:
             self.stopped = error
             reason = "overloaded or fails" if overloaded else "unreachable"
             self.answer.warnings.insert(
-                0, f"Infisical is {reason}, so the report shows some secrets as they were before: {error}"
+                0, f"Infisical is {reason}, so the report is outdated for some secrets: {error}"
             )
 
 
