@@ -21,7 +21,7 @@ _LONGEST = 1 << 20
 """The maximum size of a report in bytes."""
 
 _LONGEST_WORD, _MOST_COUNTS, _MOST_SECONDS = 255, 20, 1e9
-"""Limits for one cycle: characters in a job name, invocation ID or conclusion; number of counts; and seconds."""
+"""The maximum length of a job name, invocation ID or conclusion, and the maximum number of counts and of seconds."""
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class FolderListing:
     left_out: frozenset[str] = frozenset()
 
 
-@lru_cache(maxsize=1 << 16)  # most hosts hold the same secrets
+@lru_cache(maxsize=1 << 16)  # most hosts have the same secrets
 def secret_id(location: Location, name: str) -> str:
     """Return the ID PROJECT/ENVIRONMENT/PATH/NAME, with each part percent-encoded."""
     folders = [part for part in location.secret_path.split("/") if part]
