@@ -6,17 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: infisical_agent
-short_description: Install or remove the sync agent of a host
+short_description: Install or remove the sync agent on a host
 version_added: 0.3.0
 description:
-  - Installs the command C(infisical-sync) on the host, and for each job a timer, an encrypted vault and the files for
-    applications. Everything is done in one task and one round trip.
-  - Usually it is run by the role P(keyfleet.infisical.scheduled_sync#role), which also checks the requirements,
-    installs the libraries of the agent, and runs the first sync.
-  - With systemd 250 or later, the client id, the client secret, the key of the vaults and the webhook's URL are stored
-    as systemd credentials, encrypted with a key of the machine. The module decrypts them on the host to compare them,
-    so a second run changes nothing.
-  - A job that is no longer in O(jobs) is removed with all files that it delivered, but its vault is kept.
+  - Installs the command C(infisical-sync) on the host. For each job, it also sets up a timer, an encrypted vault and the
+    files that the job delivers to applications. One task does everything, with a single round trip to the host.
+  - Normally, the role P(keyfleet.infisical.scheduled_sync#role) runs this module. The role also checks the requirements,
+    installs the Python libraries that the agent needs, and runs the first sync.
+  - With systemd 250 or later, the client id, the client secret, the vault key and the webhook URL are stored as systemd
+    credentials, which are encrypted with a key of the machine. The module decrypts them on the host to compare them, so
+    a second run changes nothing.
+  - If a job is no longer in O(jobs), the job and all files that it delivered are removed. Its vault is kept.
   - The module must run as root.
 author: keyfleet.infisical contributors (@keyfleet)
 extends_documentation_fragment:
@@ -27,13 +27,13 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - Whether to install or remove the agent. V(absent) also removes all delivered files. The vaults, their key and
-        the agent's user are kept.
+      - Whether to install or remove the agent. V(absent) also removes all delivered files, but keeps the vaults, their
+        key and the agent's user.
     type: str
     choices: [present, absent]
     default: present
   remove_vault:
-    description: Also remove the vaults, their key and the agent's user if O(state=absent).
+    description: With O(state=absent), remove the vaults, their key and the agent's user too.
     type: bool
     default: false
   jobs:
@@ -44,34 +44,36 @@ options:
     suboptions:
       name:
         description:
-          - The name of the job, 1 to 63 letters, digits, C(_), C(-) and C(.). It is a part of the names of its units,
-            such as C(infisical-sync@NAME.timer), and of the directory of its vault.
+          - The name of the job, with 1 to 63 letters, digits, C(_), C(-) and C(.).
+          - The names of the job's systemd units, such as C(infisical-sync@NAME.timer), and of its vault directory
+            contain this name.
         type: str
         required: true
       interval:
         description:
-          - The interval between two syncs, such as V(15m), V(6h) or V(1d). It must divide an hour or a day evenly.
-          - Each host has its own fixed offset in the interval.
+          - The interval between two syncs, such as V(15m), V(6h) or V(1d). It must divide evenly into an hour or a day.
+          - Each host starts its syncs at its own fixed offset within the interval, so that the hosts do not all sync at
+            the same time.
         type: str
         default: 15m
       project_ids:
         description:
-          - The ids of the projects to pull, or V([all]) for all projects that the identity can see. By default, the
-            project of O(project_id).
+          - The ids of the projects to pull, or V([all]) for all projects that the identity can see. The default is the
+            value of O(project_id).
         type: list
         elements: str
       environment:
-        description: The slug of the environment. By default, the one of O(environment).
+        description: The slug of the environment. The default is the value of O(environment).
         type: str
       secret_path:
-        description: The path of the folder. By default, the one of O(secret_path).
+        description: The path of the folder in Infisical. The default is the value of O(secret_path).
         type: str
       recursive:
-        description: Also pull the folders below the path.
+        description: Include the secrets in subfolders of the folder.
         type: bool
         default: false
       include_imports:
-        description: Also pull the secrets that the folder imports.
+        description: Include the secrets that the folder imports from other folders.
         type: bool
         default: true
       expand_references:
@@ -79,7 +81,9 @@ options:
         type: bool
         default: false
       key_format:
-        description: The format of names in the vault, with C({key}), C({path}) and C({project}).
+        description:
+          - The format of the names in the vault. The placeholders are C({key}) for the name of the secret, C({path}) for
+            its folder, and C({project}) for the slug of its project.
         type: str
         default: "{key}"
       normalize_names:
@@ -88,49 +92,56 @@ options:
         default: false
       precedence:
         description:
-          - Project ids and paths in descending priority. If several secrets get the same name, the first match is used.
+          - Project ids and paths, with the highest priority first. If several secrets would get the same name in the
+            vault, the secret with the highest priority is used.
         type: list
         elements: str
         default: []
       prune:
-        description: Delete entries from the vault that are no longer in Infisical.
+        description: Delete entries from the vault if their secrets are no longer in Infisical.
         type: bool
         default: false
       max_delete_percent:
         description:
-          - Fail if O(jobs[].prune) would delete more than this percentage of entries. Ignored if fewer than ten entries
-            are eligible.
+          - Fail if O(jobs[].prune) would delete more than this percentage of the entries that it is allowed to delete.
+            Ignored if it is allowed to delete fewer than ten entries.
         type: float
         default: 30.0
       state_hash:
         description:
-          - The hash of values in the state file. V(sha256) can be compared with C(sha256sum), so weak values can be
-            guessed. V(hmac-sha256) uses a key from the vault.
+          - The hash algorithm for values in the state file.
+          - V(hmac-sha256) uses a key from the vault, so the hashes are useless without the vault.
+          - V(sha256) hashes can be compared with the output of C(sha256sum), but anyone who can read the state file can
+            guess weak values.
         type: str
         choices: [sha256, hmac-sha256]
         default: hmac-sha256
       files:
         description:
-          - The files for applications. They are updated after each sync, and at boot.
-          - Their directories and all parents must belong to root, and only root may have write access. Missing ones are
-            created. C(/home), C(/root), C(/tmp) and C(/var/tmp) cannot be used.
+          - The files that the job delivers to applications. They are updated after each sync and when the host boots.
+          - The directory of each file and all directories above it must belong to root, and only root may have write
+            access to them. Missing directories are created.
+          - Paths in C(/home), C(/root), C(/tmp) and C(/var/tmp) are refused.
         type: list
         elements: dict
         default: []
         suboptions:
           path:
             description:
-              - The path of the file, or of the directory if O(jobs[].files[].format=files). By default C(secrets.env),
-                C(secrets.list) for V(env_file), C(secrets.json) or C(secrets) in C(/run/infisical-sync/JOB), which is
-                in memory.
-              - Files in memory may be swapped, so turn off or encrypt swap.
+              - The path of the file. With O(jobs[].files[].format=files), the path of the directory.
+              - By default, the file is in the directory C(/run/infisical-sync/JOB), which is in memory. Its default name
+                is C(secrets.env) for V(dotenv), C(secrets.list) for V(env_file), C(secrets.json) for V(json) and
+                C(secrets) for V(files).
+              - The host may swap memory to disk, so encrypt swap or turn it off.
             type: path
           format:
             description:
-              - V(dotenv) is for C(sh) and C(EnvironmentFile=) of systemd, and V(env_file) has lines without quotes for
-                C(docker run --env-file). V(json) is one object of strings. V(files) is a directory with one file for
-                each value.
-              - V(env_file) refuses values with a newline, a NUL byte or a carriage return at the end.
+              - The format of the file.
+              - V(dotenv) writes lines that C(sh) and the systemd setting C(EnvironmentFile=) can read.
+              - V(env_file) writes lines without quotes for C(docker run --env-file). It refuses values that contain a
+                newline or a NUL byte, or that end with a carriage return.
+              - V(json) writes one JSON object, whose values are strings.
+              - V(files) creates a directory with one file for each secret.
             type: str
             choices: [dotenv, env_file, json, files]
             default: dotenv
@@ -139,7 +150,7 @@ options:
             type: str
             default: root
           group:
-            description: The group of the files. By default, the group of the owner.
+            description: The group that owns the files. The default is the primary group of the owner.
             type: str
           mode:
             description: The mode of the files as a quoted octal number, such as V('0440').
@@ -147,72 +158,80 @@ options:
             default: "0400"
           names:
             description:
-              - Patterns of the names to deliver, such as V(DB_*). If empty, all secrets are delivered.
-              - Set them for V(dotenv) and V(env_file), because the list of dangerous names cannot be complete.
+              - Patterns that select the secrets to deliver by name, such as V(DB_*). If empty, all secrets are delivered.
+              - Set this option for the formats V(dotenv) and V(env_file). Some environment variables can make programs
+                run code, and the built-in list of such unsafe names cannot be complete.
             type: list
             elements: str
             default: []
           allow:
             description:
-              - Dangerous names, such as V(PATH), that V(dotenv) and V(env_file) may contain.
+              - Unsafe names, such as V(PATH), to allow in V(dotenv) and V(env_file) files. By default, a file that would
+                contain an unsafe name is not written.
             type: list
             elements: str
             default: []
           reload:
             description:
-              - Units to reload once after a change. A unit that cannot reload is restarted. A unit that is not running
-                is left alone.
+              - Systemd units to reload once after a change. A unit that does not support reloading is restarted. A unit
+                that is not running is left alone.
             type: list
             elements: str
             default: []
           restart:
-            description: Units to restart once after a change. A unit that is not running is left alone.
+            description: Systemd units to restart once after a change. A unit that is not running is left alone.
             type: list
             elements: str
             default: []
   python:
-    description: The Python of the agent, 3.9 or later, with the libraries requests and cryptography.
+    description:
+      - The path of the Python interpreter that runs the agent. It must be Python 3.9 or later, with the libraries
+        requests and cryptography.
     type: path
     default: /usr/bin/python3
   credentials:
     description:
-      - How to store the agent's own secrets. V(encrypted) uses encrypted credentials of systemd 250 or later. V(file)
-        uses files with mode 0600. V(auto) encrypts them if systemd supports it, and uses files otherwise.
+      - How to store the agent's own secrets on the host.
+      - V(encrypted) uses encrypted credentials, which need systemd 250 or later. V(file) uses files with mode 0600.
+      - V(auto) uses encrypted credentials if systemd supports them, and files otherwise.
     type: str
     choices: [auto, encrypted, file]
     default: auto
   credential_key:
     description:
-      - Encrypt the credentials with a key on the host's disk, with a key in its TPM, which is not bound to a PCR, or
-        with both.
+      - The key that encrypts the credentials. V(host) is a key on the host's disk, V(tpm2) is a key in the host's TPM,
+        and V(host+tpm2) combines both.
+      - A key in the TPM is not bound to PCR values.
     type: str
     choices: [host, tpm2, host+tpm2]
     default: host
   rotate_key:
     description:
-      - Rotate the key of the vaults on this run. Pass it with C(--extra-vars); do not set it permanently.
+      - Replace the vault key with a new one on this run. Pass this option with C(--extra-vars); do not set it
+        permanently.
     type: bool
     default: false
   notify_command:
     description:
-      - A program with arguments that is called for each new conclusion of a failing job, for a failure that lasts, and
-        for the recovery. It gets JSON on standard input, and runs as the agent's user in a sandbox.
+      - A command with arguments that sends notifications. It runs when a job starts to fail, when the category of the
+        failure changes, and when the job recovers. While a failure lasts, it runs again after O(notify_reminder) hours.
+      - The command receives a JSON document on standard input, and runs as the agent's user in a sandbox.
     type: str
     default: ""
   notify_webhook_url:
-    description: A URL that gets the same JSON by POST. It is a secret.
+    description: A URL to which the same JSON document is sent with HTTP POST. The URL is treated as a secret.
     type: str
   notify_reminder:
-    description: Hours after which a lasting failure is reported again, V(0) for never.
+    description: The number of hours after which a lasting failure is reported again. V(0) turns reminders off.
     type: float
     default: 24.0
   metrics_directory:
     description:
-      - The directory of the textfile collector of Prometheus' node exporter. It is created if it is missing. Only root
-        may have write access to it and to every directory above it.
+      - The directory that the textfile collector of the Prometheus node exporter reads. It is created if it does not
+        exist. Only root may have write access to the directory and to all directories above it.
     type: path
   rate_limit_jitter:
-    description: The maximum random delay in seconds that the agent adds to each wait for a rate limit.
+    description: The maximum random delay in seconds that the agent adds each time it waits because of a rate limit.
     type: float
     default: 120.0
 attributes:
@@ -248,20 +267,23 @@ EXAMPLES = r"""
 RETURN = r"""
 changes:
   description:
-    - A line for each change that was made, or in check mode would be made.
-    - After a failure, the changes before it. The last one may be incomplete.
+    - One line for each change that the module made or, in check mode, would make.
+    - If the task fails, the changes that were made before the failure. The last change may be incomplete.
   returned: always
   type: list
   elements: str
   sample: ["/etc/infisical-sync/jobs/shop.ini is made"]
 due:
-  description: The jobs for which a sync is due, because they are new or changed or their last sync failed.
+  description:
+    - Names of the jobs that need a sync now, because they are new, they were changed, or their last sync failed.
   returned: success
   type: list
   elements: str
   sample: [shop]
 requests:
-  description: The number of listings of the syncs that are due, one for each project of each job.
+  description:
+    - The number of requests that the jobs in RV(due) need to list secrets. Each job needs one request for each of its
+      projects.
   returned: when O(state=present)
   type: int
   sample: 1
@@ -272,12 +294,12 @@ version:
   sample: 0.3.0-1a2b3c4d5e6f
 conclusion:
   description:
-    - The cause of the failure in one word. The guide to troubleshooting lists all conclusions.
+    - The category of the error, such as V(configuration). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: configuration
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.

@@ -9,25 +9,29 @@ DOCUMENTATION = r"""
 module: infisical_agent_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Get the status of the jobs of a host
+short_description: Get the status of the sync jobs on a host
 description:
-  - Returns the result of the last sync of each job and the state of its vault, as C(infisical-sync status --json)
-    prints them on the host.
-  - Also returns the facts of the host that the role P(keyfleet.infisical.scheduled_sync#role) checks before it installs
-    the agent.
-  - The module does not connect to Infisical. It must run as root to return jobs; for other users, RV(jobs) is empty.
+  - Returns the result of each job's last sync and the state of its vault. The command C(infisical-sync status --json)
+    prints the same data on the host.
+  - The result also contains facts about the host. The role P(keyfleet.infisical.scheduled_sync#role) checks these facts
+    before it installs the agent.
+  - The module does not connect to Infisical. It returns jobs only if it runs as root; for other users, RV(jobs) is
+    empty.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.info
 options:
   python:
-    description: The Python of the agent, for RV(python_version) and RV(missing_libraries).
+    description:
+      - The path of the Python interpreter that runs the agent. RV(python_version) and RV(missing_libraries) describe
+        this interpreter.
     type: path
     default: /usr/bin/python3
   metadata:
     description:
-      - Return RV(metadata), from which M(keyfleet.infisical.infisical_fleet_report) makes the report of a fleet,
-        instead of RV(jobs). The task fails if it does not run as root.
+      - Return RV(metadata) instead of RV(jobs). M(keyfleet.infisical.infisical_fleet_report) creates the fleet report
+        from this data.
+      - The task fails if it does not run as root.
     type: bool
     default: false
     version_added: 0.3.0
@@ -57,31 +61,31 @@ EXAMPLES = r"""
 
 RETURN = r"""
 machine_id:
-  description: The machine's id, empty if the host has no machine id.
+  description: The host's machine id. Empty if the host does not have one.
   returned: success
   type: str
   sample: 3f1b0c9a8d7e4f6a9b8c7d6e5f4a3b2c
 systemd_version:
-  description: The version of the systemd that runs the host, V(0) if systemd does not run it.
+  description: The version of systemd on the host. V(0) if the host was not booted with systemd.
   returned: success
   type: int
   sample: 257
 python_version:
-  description: The version of O(python), empty if it cannot be started.
+  description: The version of the interpreter O(python). Empty if the interpreter cannot be started.
   returned: success
   type: str
   sample: "3.11"
 missing_libraries:
-  description: The libraries that O(python) lacks.
+  description: Names of the libraries that the agent needs and that the interpreter O(python) does not have.
   returned: success
   type: list
   elements: str
   sample: [cryptography]
 jobs:
   description:
-    - The status of each job, sorted by name, without values of secrets.
-    - A job whose status cannot be read has C(failed=true) and the same keys. Its C(last_cycle) has the C(conclusion)
-      and C(message) of the error, its C(projects) is empty, and its unknown keys are V(null).
+    - The status of each job, sorted by name. Values of secrets are not included.
+    - If the status of a job cannot be read, C(failed) is V(true) and all keys are still present. C(last_cycle) then
+      contains the C(conclusion) and C(message) of the error, C(projects) is empty, and unknown keys are V(null).
   returned: success
   type: list
   elements: dict
@@ -91,62 +95,65 @@ jobs:
       type: str
       sample: shop
     failed:
-      description: Whether the status of the job cannot be read.
+      description: Whether reading the status of the job failed.
       type: bool
       sample: false
     conclusion:
-      description: The reason why the status cannot be read, in one word; else V(null).
+      description: The category of the error if the status cannot be read, otherwise V(null).
       type: str
       sample: null
     message:
-      description: The reason why the status cannot be read, in a sentence; else V(null).
+      description: The error message if the status cannot be read, otherwise V(null).
       type: str
       sample: null
     vault:
-      description: The path of its vault.
+      description: The path of the job's vault.
       type: str
       sample: /var/lib/infisical-sync/shop/secrets.vault
     problem:
-      description: The reason why the vault cannot be opened, else V(null).
+      description: The reason why the vault cannot be opened, or V(null) if it can be opened.
       type: str
       sample: null
     secrets:
-      description: The number of entries in the vault, V(null) if it cannot be opened.
+      description: The number of entries in the vault, or V(null) if the vault cannot be opened.
       type: int
       sample: 12
     generation:
-      description: The generation of the vault, V(0) if the vault does not exist yet.
+      description: The generation of the vault, which increases with each write. V(0) if the vault does not exist yet.
       type: int
       sample: 7
     projects:
-      description: The ids of the projects of the last successful sync.
+      description: Ids of the projects in the last successful sync.
       type: list
       elements: str
       sample: [7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d]
     environment:
-      description: The slug of the environment of the last successful sync.
+      description: The slug of the environment in the last successful sync.
       type: str
       sample: prod
     secret_path:
-      description: The path of the folder of the last successful sync.
+      description: The path of the Infisical folder in the last successful sync.
       type: str
       sample: /shop
     last_sync:
-      description: The time of the last successful sync in UTC, V(null) for never.
+      description: The time of the last successful sync in UTC, or V(null) if no sync has succeeded yet.
       type: str
       sample: "2026-01-15T10:30:00Z"
     age_seconds:
-      description: The seconds since the last successful sync.
+      description: The number of seconds since the last successful sync.
       type: int
       sample: 240
     environment_checked:
       description:
-        - The time in UTC at which a sync last checked that the environment exists, V(null) for never. A server may
-          answer for a deleted environment from a cache, so a sync checks this once an hour.
+        - The last time in UTC at which a sync confirmed that the environment exists, or V(null) if none has.
+        - After an environment is deleted, some servers still return its secrets from a cache. A sync therefore checks
+          once an hour whether the environment exists.
       type: str
       sample: "2026-01-15T10:00:00Z"
     last_error:
-      description: The last error with its C(time) and C(message), even if a later sync succeeded; else V(null).
+      description:
+        - The C(time) and C(message) of the last error, or V(null) if there has been none. A later successful sync does
+          not remove it.
       type: dict
       sample: null
     error_count:
@@ -163,9 +170,11 @@ jobs:
       sample: 0
     last_cycle:
       description:
-        - The report of the last sync. Its C(conclusion) is V(ok) or the cause of the failure in one word, and
-          C(message) has the details. C(ended) is the time of its end, C(seconds) its duration, and C(counts) the
-          numbers of changes. If a login was refused, the host does not log in again before C(next_login).
+        - The report of the last sync.
+        - C(conclusion) is V(ok) or the category of the error, and C(message) contains the details. C(ended) is the time
+          at which the sync ended, C(seconds) is its duration, and C(counts) contains the numbers of changed and
+          unchanged entries.
+        - C(next_login) is set only if Infisical refused a login. The host does not log in again before this time.
       type: dict
       sample:
         conclusion: ok
@@ -177,19 +186,20 @@ jobs:
         next_login: ""
 metadata:
   description:
-    - The names and versions of the secrets in the vaults of all jobs, without values or hashes of values. It is a text
-      in JSON, because structured data of a thousand hosts would be slow. The guide to the fleet report describes it.
+    - The names and versions of the secrets in all job vaults, without values or hashes of values.
+    - The data is a JSON string, because Ansible is slow with structured data from a thousand hosts. The guide to the
+      fleet report describes the format.
   returned: if O(metadata=true)
   type: str
   sample: '{"schema":"keyfleet.infisical/metadata","version":1,"host":"web1","jobs":[]}'
   version_added: 0.3.0
 conclusion:
-  description: The cause of the failure in one word. The guide to troubleshooting lists all conclusions.
+  description: The category of the error, such as V(storage). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: storage
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.

@@ -11,32 +11,36 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
 short_description: Trigger a sync on a host
 description:
-  - Runs jobs that M(keyfleet.infisical.infisical_agent) has installed, one after the other. Waits for the syncs and the
-    delivery of the files, and returns the reports of the syncs.
-  - The host logs in with its own credentials. The module must run as root.
+  - Runs sync jobs that M(keyfleet.infisical.infisical_agent) has installed, one after another. The module waits until
+    each sync has ended and its files are delivered, and returns a report of each sync.
+  - The host logs in to Infisical with its own credentials. The module must run as root.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 options:
   jobs:
     description:
-      - The names of the jobs. By default, all jobs of the host. The task fails if there is none.
+      - Names of the jobs to run. By default, all jobs of the host run. The task fails if the host has no jobs.
     type: list
     elements: str
   rate_limit:
     description:
-      - Requests per minute that Infisical allows for one address. The hosts of a run start one after the other, so that
-        they use half of it together. With V(0), all hosts start at once.
+      - The number of requests per minute that Infisical allows from one IP address. The hosts start their syncs one
+        after another, so that together they use only half of this limit.
+      - With V(0), all hosts start at once.
     type: int
     default: 0
   requests:
-    description: The number of listings of a host, one for each project of each job, without its login.
+    description:
+      - The number of requests that the host needs to list secrets. Each job needs one request for each of its projects.
+        The login is not counted.
+      - Only used to calculate the delay between hosts if O(rate_limit) is set.
     type: int
     default: 1
 attributes:
   action:
     details:
-      - The action lets the hosts start one after the other if O(rate_limit) is set.
+      - If O(rate_limit) is set, the action plugin makes the hosts start one after another.
   action_group:
     support: none
     details:
@@ -45,9 +49,10 @@ attributes:
   check_mode:
     support: partial
     details:
-      - In check mode nothing is started, and the task reports a change, because only a sync can find out. A job that
-        does not exist is accepted, because a previous task may create it. If the host has no job and O(jobs) is not
-        set, the task warns.
+      - In check mode, no sync starts and the task always reports a change, because only a sync can determine the
+        changes.
+      - A job that does not exist is accepted in check mode, because an earlier task might create it. If the host has no
+        jobs and O(jobs) is not set, the task prints a warning.
   diff_mode:
     support: none
     details:
@@ -66,19 +71,20 @@ EXAMPLES = r"""
 RETURN = r"""
 reports:
   description:
-    - The report of each sync by job, as in RV(keyfleet.infisical.infisical_agent_info#module:jobs[].last_cycle). The
-      task fails if the C(conclusion) of one is not V(ok).
+    - The report of each sync, keyed by job name. The content of a report is described in
+      RV(keyfleet.infisical.infisical_agent_info#module:jobs[].last_cycle).
+    - The task fails if the C(conclusion) of any report is not V(ok).
   returned: if a sync was started
   type: dict
   sample:
     shop: {conclusion: ok, counts: {created: 0, updated: 1, deleted: 0, unchanged: 11}, generation: 8}
 conclusion:
-  description: The cause of the failure in one word. The guide to troubleshooting lists all conclusions.
+  description: The category of the error, such as V(unreachable). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: unreachable
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.
