@@ -13,14 +13,14 @@ class ModuleDocFragment:
 options: {}
 attributes:
   action:
-    description: Has an action plugin of the same name, which runs on the controller.
+    description: Has an action plugin with the same name, which runs on the controller.
     support: full
     details:
-      - The action plugin looks up options that are not set as arguments. The module runs on the task's host.
+      - The action plugin looks up the values of options that the task does not set. The module runs on the task's host.
   action_group:
     description:
-      - Use C(group/keyfleet.infisical.infisical) in C(module_defaults) to set options for all modules. A module ignores
-        options of other modules.
+      - Use C(group/keyfleet.infisical.infisical) in C(module_defaults) to set options for all modules. Each module
+        ignores options that it does not have.
     support: full
     membership:
       - keyfleet.infisical.infisical
@@ -28,7 +28,7 @@ attributes:
     description: Can be used with the C(async) keyword.
     support: full
   platform:
-    description: The operating systems of the hosts on which the module runs.
+    description: The operating systems of the hosts on which the module can run.
     support: full
     platforms: posix
 """
@@ -42,7 +42,7 @@ attributes:
     details:
       - The module changes nothing, so check mode makes no difference.
   diff_mode:
-    description: Returns the difference in diff mode, also in check mode.
+    description: Returns details about changes in diff mode.
     support: N/A
     details:
       - The module changes nothing.
@@ -60,10 +60,10 @@ attributes:
     description: Can run in C(check_mode) and return the planned changes without applying them.
     support: full
   diff_mode:
-    description: Returns the difference in diff mode, also in check mode.
+    description: Returns details about changes in diff mode, including planned changes in check mode.
     support: full
     details:
-      - The difference shows names, paths and versions, never values.
+      - The details include names, paths and versions, but never values.
   idempotent:
     description: Changes nothing if it runs again with the same options.
     support: full

@@ -40,10 +40,10 @@ class ModuleDocFragment:
 options:
   url:
     description:
-      - The address of the Infisical server, such as V(https://infisical.example.com).
-      - If a gateway serves it below a path, include the path, as in V(https://example.com/infisical). A trailing
-        V(/api) is ignored.
-      - Required, as an argument or by another source of options.
+      - The URL of the Infisical server, such as V(https://infisical.example.com).
+      - If the server is behind a gateway that uses a path prefix, include the prefix, as in
+        V(https://example.com/infisical). A trailing V(/api) is ignored.
+      - Required. It can be set as an argument, an Ansible variable, an environment variable, or in C(ansible.cfg).
     type: str
   auth_method:
     description:
@@ -55,89 +55,92 @@ options:
     default: universal_auth
   client_id:
     description:
-      - The client id of the machine identity's universal auth. Required if O(auth_method=universal_auth).
+      - The client id from the machine identity's universal auth. Required if O(auth_method=universal_auth).
     type: str
   client_secret:
     description:
-      - A client secret of the machine identity's universal auth. Required if O(auth_method=universal_auth).
-      - A rejected login is not repeated, because some servers lock the identity after three failures.
+      - A client secret from the machine identity's universal auth. Required if O(auth_method=universal_auth).
+      - A rejected login is not retried, because some servers lock the identity after three failed logins.
     type: str
   token:
     description:
-      - An access token of a machine identity. Required if O(auth_method=token).
+      - A machine identity's access token. Required if O(auth_method=token).
     type: str
   ca_path:
     description:
-      - A PEM file with trusted certificate authorities, or a directory of such files. An absolute path on the host that
-        connects to Infisical.
-      - If not set, the authorities of the Python library requests are trusted.
+      - The absolute path of a PEM file with trusted certificate authorities, or of a directory with such files. The
+        path is on the host that connects to Infisical.
+      - By default, the certificate authorities of the Python library requests are trusted.
     type: path
   validate_certs:
     description:
-      - Verify the certificate of the server.
-      - With V(false), anyone between host and server can read the secrets. Prefer O(ca_path).
+      - Verify the server's TLS certificate.
+      - With V(false), anyone who can intercept the connection can read the secrets. Use O(ca_path) instead if possible.
     type: bool
     default: true
   proxy:
     description:
-      - The URL of a proxy.
-      - Proxies set in the environment, such as E(https_proxy), are ignored.
+      - The URL of a proxy server.
+      - Standard proxy variables in the environment, such as E(https_proxy), are ignored.
     type: str
   allow_http:
     description:
-      - Allow an O(url) with V(http://) for other hosts than the local one.
+      - Allow O(url) to start with V(http://) even if the server is not on the local host.
       - Secrets are then sent unencrypted.
     type: bool
     default: false
   timeout:
     description:
-      - The timeout in seconds for the connection, and for the whole answer.
+      - The maximum time in seconds to wait for a connection, and to wait for a complete response.
     type: float
     default: 30.0
   api_version:
     description:
       - The version of the server's API for secrets.
-      - V(auto) tries V(v4) first, and uses V(v3) if the server does not support it.
+      - V(auto) tries V(v4) first, and uses V(v3) if the server does not support V(v4).
     type: str
     choices: [auto, v3, v4]
     default: auto
   rate_limit_wait:
     description:
-      - The delay in seconds before a request is repeated after the server's rate limit was reached. Used if the answer
-        contains no delay.
-      - A request is repeated once.
+      - The delay in seconds before a request is retried after it exceeded the server's rate limit. If the server's
+        response specifies a delay, that delay is used instead.
+      - A request is retried only once.
     type: float
     default: 60.0
   server_error_wait:
     description:
-      - The delay in seconds before a request is repeated after a server error. A request is repeated once.
+      - The delay in seconds before a request is retried after a server error. A request is retried only once.
     type: float
     default: 30.0
   connection_wait:
     description:
-      - The delay in seconds before a request is repeated after its connection failed. A request is repeated once.
+      - The delay in seconds before a request is retried after its connection failed. A request is retried only once.
     type: float
     default: 10.0
   max_wait:
     description:
-      - The longest delay in seconds that is accepted from the server.
+      - The maximum delay in seconds before a retry if the server specifies the delay. A longer delay is shortened to
+        this value.
     type: float
     default: 300.0
   max_response_size:
     description:
-      - The maximum size of an answer in MiB, after decompression. A larger answer is an error.
-      - This protects the memory from broken or hostile servers. Ten thousand secrets need about 5 MiB.
+      - The maximum size of a response in MiB, after decompression. A larger response is an error.
+      - This protects against broken or hostile servers that could exhaust the memory. Ten thousand secrets need about
+        5 MiB.
     type: float
     default: 64.0
 notes:
-  - The first source with a value sets a shared option. The sources are the arguments of the task (also from
+  - Options for the connection and the location of secrets can be set in four places. For each option, the first place
+    that contains a value is used. In order of precedence, the places are the task's arguments (including
     C(module_defaults)), Ansible variables such as C(infisical_project_id), environment variables such as
-    E(INFISICAL_PROJECT_ID), and keys such as C(project_id) under C([infisical]) in C(ansible.cfg), in this order.
-  - Options are looked up on the controller, never on the task's host. E(INFISICAL_UNIVERSAL_AUTH_CLIENT_ID) and
-    E(INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET) are used if E(INFISICAL_CLIENT_ID) and E(INFISICAL_CLIENT_SECRET) are not
-    set.
-  - The task's host connects to the server. If the hosts lack the Python library requests or a connection to the server,
-    set C(delegate_to) to V(localhost).
+    E(INFISICAL_PROJECT_ID), and keys such as C(project_id) in the section C([infisical]) of C(ansible.cfg).
+  - All of these places are read on the controller, never on the task's host.
+  - If E(INFISICAL_CLIENT_ID) is not set, E(INFISICAL_UNIVERSAL_AUTH_CLIENT_ID) is used. If E(INFISICAL_CLIENT_SECRET)
+    is not set, E(INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET) is used.
+  - The task's host connects to the server. If this host cannot reach the server, or does not have the Python library
+    requests, set C(delegate_to) to V(localhost).
 requirements:
   - requests >= 2.25.1
 """

@@ -15,7 +15,7 @@ class ModuleDocFragment:
 options:
   project_id:
     description:
-      - The id of the project from its settings page, not its name or slug.
+      - The project's id, which is displayed on its settings page. The project's name or slug is not accepted.
     type: str
   environment:
     description:
@@ -24,7 +24,7 @@ options:
     type: str
   secret_path:
     description:
-      - The path of the folder, starting with a slash.
+      - The path of the folder in Infisical, starting with a slash.
     type: str
     default: /
 """

@@ -15,28 +15,32 @@ class ModuleDocFragment:
 options:
   vault_path:
     description:
-      - The absolute path of the vault, an encrypted file. Its directory must exist and belong to the user who opens it.
-      - Required, as an argument or by another source of options.
+      - The absolute path of the vault, which is an encrypted file. The directory of the vault must exist and belong to
+        the user who opens the vault.
+      - Required. It can be set as an argument, an Ansible variable, an environment variable, or in C(ansible.cfg).
     type: path
   key_file:
     description:
-      - A file with the key of the vault, 32 random bytes. Other users must not be able to read it.
+      - A file that contains the vault key, which is 32 random bytes. Other users must not be able to read the file.
       - One of O(key_file), O(key_credential), O(passphrase) and O(passphrase_file) is required. If an argument sets one
-        of them, the other sources of options are not searched for the rest.
+        of these options, values of the others in variables, the environment and C(ansible.cfg) are ignored.
     type: path
   key_credential:
     description:
-      - The name of a systemd credential with the key of the vault. It is read from E(CREDENTIALS_DIRECTORY), or by root
-        from C(/etc/credstore.encrypted) with C(systemd-creds).
+      - The name of a systemd credential that contains the vault key.
+      - The credential is read from the directory in E(CREDENTIALS_DIRECTORY). Root can also read it from
+        C(/etc/credstore.encrypted), where C(systemd-creds) decrypts it.
     type: str
   passphrase:
     description:
-      - The passphrase of the vault, for a new vault at least 8 characters. A key file opens the vault faster.
+      - The passphrase of the vault. For a new vault, it must have at least 8 characters.
+      - Opening a vault with a key file is faster.
     type: str
   passphrase_file:
     description:
-      - A file with the passphrase of the vault. Other users must not be able to read it.
-      - One newline at its end is ignored. All other bytes count, so the file must not start with a byte-order mark.
+      - A file that contains the passphrase of the vault. Other users must not be able to read the file.
+      - One newline at the end of the file is ignored. All other bytes are part of the passphrase, so the file must not
+        start with a byte-order mark.
     type: path
 requirements:
   - cryptography >= 3.4.8
@@ -46,15 +50,15 @@ requirements:
 options:
   create_key:
     description:
-      - Create a missing O(key_file). If the vault already exists, a missing key is an error, because no other key can
-        open the vault.
-      - Keep a copy of the key elsewhere if the vault contains entries that Infisical does not have.
+      - Create O(key_file) if it does not exist. However, if the vault already exists, a missing key file is an error,
+        because a new key could not open the vault.
+      - Keep a copy of the key elsewhere if the vault contains entries that are not in Infisical.
     type: bool
     default: false
   lock_wait:
     description:
-      - The time in seconds to wait for another process that writes to the vault. After that, the task fails without a
-        change.
+      - The maximum time in seconds to wait while another process writes to the vault. If this time is exceeded, the
+        task fails without changing anything.
     type: float
     default: 30.0
 """

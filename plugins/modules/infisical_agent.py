@@ -9,10 +9,10 @@ module: infisical_agent
 short_description: Install or remove the sync agent on a host
 version_added: 0.3.0
 description:
-  - Installs the command C(infisical-sync) on the host. For each job, it also sets up a timer, an encrypted vault and the
-    files that the job delivers to applications. One task does everything, with a single round trip to the host.
-  - Normally, the role P(keyfleet.infisical.scheduled_sync#role) runs this module. The role also checks the requirements,
-    installs the Python libraries that the agent needs, and runs the first sync.
+  - Installs the command C(infisical-sync) on the host. For each job, it also sets up a timer, an encrypted vault and
+    the files that the job delivers to applications. One task does everything, with a single round trip to the host.
+  - Normally, the role P(keyfleet.infisical.scheduled_sync#role) runs this module. The role also checks the
+    requirements, installs the Python libraries that the agent needs, and runs the first sync.
   - With systemd 250 or later, the client id, the client secret, the vault key and the webhook URL are stored as systemd
     credentials, which are encrypted with a key of the machine. The module decrypts them on the host to compare them, so
     a second run changes nothing.
@@ -82,8 +82,8 @@ options:
         default: false
       key_format:
         description:
-          - The format of the names in the vault. The placeholders are C({key}) for the name of the secret, C({path}) for
-            its folder, and C({project}) for the slug of its project.
+          - The format of the names in the vault. The placeholders are C({key}) for the name of the secret, C({path})
+            for its folder, and C({project}) for the slug of its project.
         type: str
         default: "{key}"
       normalize_names:
@@ -129,8 +129,8 @@ options:
           path:
             description:
               - The path of the file. With O(jobs[].files[].format=files), the path of the directory.
-              - By default, the file is in the directory C(/run/infisical-sync/JOB), which is in memory. Its default name
-                is C(secrets.env) for V(dotenv), C(secrets.list) for V(env_file), C(secrets.json) for V(json) and
+              - By default, the file is in the directory C(/run/infisical-sync/JOB), which is in memory. Its default
+                name is C(secrets.env) for V(dotenv), C(secrets.list) for V(env_file), C(secrets.json) for V(json) and
                 C(secrets) for V(files).
               - The host may swap memory to disk, so encrypt swap or turn it off.
             type: path
@@ -158,7 +158,8 @@ options:
             default: "0400"
           names:
             description:
-              - Patterns that select the secrets to deliver by name, such as V(DB_*). If empty, all secrets are delivered.
+              - Patterns that select the secrets to deliver by name, such as V(DB_*). If empty, all secrets are
+                delivered.
               - Set this option for the formats V(dotenv) and V(env_file). Some environment variables can make programs
                 run code, and the built-in list of such unsafe names cannot be complete.
             type: list
@@ -166,8 +167,8 @@ options:
             default: []
           allow:
             description:
-              - Unsafe names, such as V(PATH), to allow in V(dotenv) and V(env_file) files. By default, a file that would
-                contain an unsafe name is not written.
+              - Unsafe names, such as V(PATH), to allow in V(dotenv) and V(env_file) files. By default, a file that
+                would contain an unsafe name is not written.
             type: list
             elements: str
             default: []

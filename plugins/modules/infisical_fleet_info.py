@@ -9,40 +9,41 @@ DOCUMENTATION = r"""
 module: infisical_fleet_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Ask which host holds which secret
+short_description: Find out which hosts have which secrets
 description:
-  - Answers a question from the graph that M(keyfleet.infisical.infisical_fleet_report) keeps in a file. It sends no
-    request to Infisical or to a host.
+  - Answers questions about a fleet of hosts from the graph file that M(keyfleet.infisical.infisical_fleet_report)
+    writes. The module does not connect to Infisical or to the hosts.
   - "L(The guide to the fleet report,ansible_collections.keyfleet.infisical.docsite.guide_fleet) describes the rows."
-  - The task runs on the controller, whichever host it is for.
+  - The task always runs on the controller.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.info
 options:
   graph_file:
     description:
-      - The graph file on the controller. A relative path starts at the folder of the playbook.
+      - The path of the graph file on the controller. A relative path is relative to the directory of the playbook.
     type: path
     required: true
   question:
     description:
-      - The question to answer. Set either this or O(query).
-      - V(exposed) returns the secrets on O(host), with the other hosts that hold them.
-      - V(rotate) returns the hosts, jobs and files with O(secret).
-      - V(held_by) returns the vaults that hold O(secret), in which version.
-      - V(behind) returns the vaults that hold an older version than Infisical.
-      - V(missing) returns the vaults that lack a secret of their job.
-      - V(late) returns the vaults without a successful sync for two intervals.
+      - The question to answer. Set either O(question) or O(query).
+      - V(exposed) returns the secrets on O(host) and, for each secret, the other hosts that have it.
+      - V(rotate) returns the hosts, jobs and files that contain O(secret).
+      - V(held_by) returns the vaults that contain O(secret), with its version in each vault.
+      - V(behind) returns the vaults that contain an older version of a secret than Infisical.
+      - V(missing) returns the vaults that do not contain a secret that their job should have pulled.
+      - V(late) returns the vaults whose last successful sync is more than two sync intervals ago.
     type: str
     choices: [exposed, rotate, held_by, behind, missing, late]
   host:
     description:
-      - A host's name in the inventory. Required with O(question=exposed).
+      - The name of a host in the inventory. Required if O(question=exposed).
     type: str
   secret:
     description:
-      - A secret's name, or its id in the graph. A name finds the secrets with this name in all locations.
-      - Required with O(question=rotate) and O(question=held_by).
+      - The name of a secret, or its id in the graph. A name selects the secrets with this name in all projects,
+        environments and folders.
+      - Required if O(question=rotate) or O(question=held_by).
     type: str
   query:
     description:
@@ -53,11 +54,11 @@ options:
 attributes:
   action:
     details:
-      - The action does all of the work, on the controller.
+      - The action plugin does all of the work on the controller.
   action_group:
     support: none
     details:
-      - The module sends no request to Infisical, and does not use the shared options.
+      - The module does not connect to Infisical and does not accept the shared options.
     membership: []
   async:
     support: none
@@ -94,7 +95,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rows:
-  description: The rows of the answer, each a dictionary. The guide lists their keys.
+  description:
+    - The rows of the answer. Each row is a dictionary. The guide to the fleet report lists the keys for each question.
   returned: success
   type: list
   elements: dict
@@ -113,15 +115,17 @@ rows:
       behind_seconds: 5400
       synced_at: "2026-01-12T08:15:00Z"
 problems:
-  description: What Infisical did not list at the last update of the graph, in sentences. Answers about it may be old.
+  description:
+    - Messages about projects, environments and folders that Infisical could not list when the graph was last updated.
+      Rows about their secrets may be outdated.
   returned: success
   type: list
   elements: str
   sample: []
 unknown_hosts:
   description:
-    - Hosts with a vault whose content is unknown, because the host does not answer or the vault cannot be opened. Any
-      secret may be on them.
+    - Names of hosts with a vault whose content is unknown, because the host did not respond or the vault cannot be
+      opened. Such a vault could contain any secret.
   returned: success
   type: list
   elements: str
@@ -132,23 +136,24 @@ count:
   type: int
   sample: 1
 time:
-  description: The time of the graph, in UTC. Ages and lateness are relative to the time of the task.
+  description:
+    - The time of the graph's last update, in UTC. Ages and delays in RV(rows) refer to the time of the task instead.
   returned: success
   type: str
   sample: "2026-01-15T10:30:00Z"
 conclusion:
-  description: What went wrong, in one word. The guide to errors lists all of them.
+  description: The category of the error, such as V(configuration). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: configuration
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   sample: Write it with infisical_fleet_report.
   version_added: 0.3.0
 http_status:
-  description: Always V(null), because no request is sent.
+  description: Always V(null), because the module does not connect to Infisical.
   returned: failure
   type: int
   sample: null

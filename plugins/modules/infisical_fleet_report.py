@@ -9,17 +9,19 @@ DOCUMENTATION = r"""
 module: infisical_fleet_report
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Report which host holds which secret in which version
+short_description: Report which hosts have which versions of secrets
 description:
-  - Keeps the metadata graph of a fleet in a file on the controller. It has the Infisical servers, their projects and
-    secrets, the vaults of the hosts' jobs, and which vault has held which secret in which version since when. It never
-    has a value, a hash of one, or anything else that is derived from one.
-  - The graph is made from O(hosts), and from the names and versions that Infisical lists with values hidden. If a
-    server does not hide values, they are dropped with its answer.
-  - A host that did not answer keeps its last known state, marked with its age. So do secrets that Infisical does not
-    list this time, with a warning. A secret that was deleted in Infisical stays as long as a vault holds it.
-  - The task runs on the controller, whichever host it is for. The playbook C(keyfleet.infisical.fleet_report) asks
-    the hosts and runs it.
+  - Maintains a graph of a fleet's metadata in a file on the controller. The graph contains the Infisical servers, their
+    projects and secrets, and the vaults of the hosts' jobs. It records which vault has contained which version of a
+    secret, and since when.
+  - The graph never contains values, hashes of values, or any other data that is derived from values.
+  - The data come from O(hosts), and from Infisical, which lists the names and versions of secrets without their values.
+    If a server sends the values anyway, they are discarded.
+  - If a host did not respond, its last known data are kept and marked with their age. If Infisical cannot list some
+    secrets, their last known data are kept, and the task prints a warning.
+  - A secret that was deleted in Infisical remains in the graph until no vault contains it.
+  - The task always runs on the controller. The playbook C(keyfleet.infisical.fleet_report) collects the data from the
+    hosts and runs this module.
 extends_documentation_fragment:
   - keyfleet.infisical.auth
   - keyfleet.infisical.scope
@@ -28,66 +30,70 @@ extends_documentation_fragment:
 options:
   hosts:
     description:
-      - The metadata of each host, as RV(keyfleet.infisical.infisical_agent_info#module:metadata) returns it, by the
-        host's name in the inventory. At least one host is required. V(null) or an empty text stands for a host that
-        did not answer.
-      - A host whose metadata is not valid counts as one that did not answer, with a warning.
+      - The metadata of each host, keyed by the host's name in the inventory. The metadata is
+        RV(keyfleet.infisical.infisical_agent_info#module:metadata). At least one host is required.
+      - Use V(null) or an empty string for a host that did not respond. A host with invalid metadata is treated like a
+        host that did not respond, and the task prints a warning.
     type: dict
     required: true
   forget_absent_hosts:
     description:
-      - Remove hosts from the graph that are not in O(hosts). By default they keep their last known state, so that a run
-        for some hosts keeps the others.
+      - Remove hosts that are not in O(hosts) from the graph. By default, their last known data are kept, so that the
+        report can be updated for some of the hosts.
     type: bool
     default: false
   graph_file:
     description:
-      - The file of the graph on the controller, in JSON. An existing graph is updated; otherwise a new one is made.
-      - A relative path starts at the folder of the playbook. A missing folder is created for its owner only, if the
-        folder above it exists. Both apply to the other files too.
-      - During an update, a file beside it, whose name ends with C(.lock), makes other runs wait.
+      - The path of the graph file on the controller, in JSON format. If the file exists, the graph is updated.
+        Otherwise, a new graph is created.
+      - For this option, O(csv_file) and O(html_file), a relative path is relative to the directory of the playbook. A
+        missing directory is created if its parent exists. Only its owner can access the new directory.
+      - During an update, a lock file in the same directory makes other runs wait. Its name is the name of the graph
+        file followed by C(.lock).
     type: path
     required: true
   csv_file:
     description:
-      - A file for a table in CSV with a row for each host, job and secret, and its state.
-      - A text that a spreadsheet would take for a formula begins with an apostrophe.
+      - The path of a CSV file for a table with one row for each host, job and secret.
+      - Text that a spreadsheet program could interpret as a formula is prefixed with an apostrophe.
     type: path
   html_file:
     description:
-      - A file for the report as a page for a browser. The page is one file that makes no request.
+      - The path of an HTML file for the report. The page is self-contained and sends no requests.
     type: path
   mode:
     description:
-      - The mode of the files, in octal digits and quotes. Not everybody should read the names of secrets and hosts.
+      - The mode of the files as a quoted octal number. By default, only the owner can read the files, because the names
+        of secrets and hosts are sensitive.
     type: raw
     default: "0600"
   project_id:
     description:
-      - Not used. It is accepted so that C(module_defaults) of the action group work.
+      - Not used. Accepted so that C(module_defaults) for the action group work.
   environment:
     description:
-      - Not used. It is accepted so that C(module_defaults) of the action group work.
+      - Not used. Accepted so that C(module_defaults) for the action group work.
   secret_path:
     description:
-      - Not used. It is accepted so that C(module_defaults) of the action group work.
+      - Not used. Accepted so that C(module_defaults) for the action group work.
 notes:
-  - In a play with C(serial), hosts of later batches count as hosts that did not answer. Ask all hosts first, in a play
-    of its own or in one without C(serial).
-  - The identity should see all projects of the fleet's jobs. If the server has a separate permission to read values,
-    the identity does not need it.
+  - In a play with C(serial), hosts of later batches are treated as hosts that did not respond. Collect the metadata of
+    all hosts before, in a play without C(serial).
+  - The machine identity should have access to all projects that the fleet's jobs pull from. If the server has a
+    separate permission to read values, the identity does not need it.
 attributes:
   action:
     details:
-      - The action does all of the work, on the controller.
+      - The action plugin does all of the work on the controller.
   async:
     support: none
   diff_mode:
     details:
-      - The difference shows how many there are of everything.
+      - The difference shows how the numbers in RV(summary) change.
   idempotent:
     details:
-      - The times of the last answers are written every time, and do not count as a change.
+      - The graph also contains the times at which hosts last responded. They are updated on each run, but do not count
+        as a change.
 seealso:
   - module: keyfleet.infisical.infisical_fleet_info
   - module: keyfleet.infisical.infisical_agent_info
@@ -114,16 +120,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 headline:
-  description: What needs attention, in one line.
+  description: One line that summarizes what needs attention.
   returned: success
   type: str
   sample: "2 of 12 hosts are behind on DB_PASSWORD for 2 h: web1, web2"
 summary:
   description:
-    - The size of the graph. C(held) counts pairs of a vault and a secret that it holds. Of these, C(behind) have an
-      older version than Infisical, C(gone) were deleted in Infisical, and C(unknown) have a version that Infisical has
-      not listed. C(missing) counts pairs of a vault and a secret that its job should have pulled. C(vaults_stale) have
-      not synced for two intervals.
+    - The numbers of objects in the graph.
+    - C(held) is the number of secrets in all vaults. A secret in several vaults is counted several times. The same
+      applies to C(behind), C(gone), C(unknown) and C(missing).
+    - Of the secrets in vaults, C(behind) have an older version than in Infisical, C(gone) were deleted in Infisical,
+      and C(unknown) have a version that Infisical has not listed.
+    - C(missing) is the number of secrets that a job should have pulled, but that are not in its vault.
+    - C(vaults_stale) is the number of vaults that have not been synced for two sync intervals.
   returned: success
   type: dict
   sample:
@@ -145,42 +154,44 @@ summary:
     unknown: 0
     missing: 1
 time:
-  description: The time of the graph, in UTC.
+  description: The time of the graph's last update, in UTC.
   returned: success
   type: str
   sample: "2026-01-15T10:30:00Z"
 problems:
-  description: What hosts and Infisical did not answer, in sentences; the same as the task's warnings.
+  description:
+    - Messages about data that hosts or Infisical did not provide. The task prints the same messages as warnings.
   returned: success
   type: list
   elements: str
   sample: []
 diff:
-  description: The C(before) and C(after) of RV(summary).
+  description: The values of RV(summary) before and after the update.
   returned: in diff mode
   type: dict
   sample:
     before: {behind: 0}
     after: {behind: 2}
 written:
-  description: The files that were written before another one could not be written.
+  description: Paths of the files that were written before another file could not be written.
   returned: when O(csv_file) or O(html_file) was written before a failure
   type: list
   elements: str
   sample: []
 conclusion:
-  description: What went wrong, in one word. The guide to errors lists all of them.
+  description:
+    - The category of the error, such as V(credentials_rejected). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: credentials_rejected
 hint:
-  description: What to do about the failure. Empty if the message says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: The status of the server's answer, V(null) if it did not answer.
+  description: The HTTP status of the server's response, or V(null) if there was no response.
   returned: failure
   type: int
   sample: 401

@@ -11,7 +11,7 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
 short_description: Manage a folder in Infisical
 description:
-  - Creates a folder of an environment and its parents, or deletes the folder.
+  - Creates or deletes a folder in an Infisical environment. Missing parent folders are created too.
 options:
   secret_path:
     description:
@@ -24,9 +24,9 @@ options:
     default: present
   force:
     description:
-      - Delete the folder even if it contains secrets or folders. They are deleted too, including secrets that
-        Infisical rotates, which ends their rotation.
-      - Only used with O(state=absent).
+      - Delete the folder even if it contains secrets or other folders. These are deleted too. If Infisical rotates one
+        of the secrets, the deletion ends its rotation.
+      - Only used if O(state=absent).
     type: bool
     default: false
 extends_documentation_fragment:
@@ -59,24 +59,24 @@ path:
   type: str
   sample: /app/database
 diff:
-  description: The path and state before and after the task.
+  description: The path and state of the folder before and after the task.
   returned: success
   type: dict
   sample:
     before: {path: /app/database, state: absent}
     after: {path: /app/database, state: present}
 conclusion:
-  description: The kind of error in one word. See the guide to errors for all of them.
+  description: The category of the error, such as V(forbidden). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: forbidden
 hint:
-  description: What to do about the error. Empty if C(msg) says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   version_added: 0.3.0
 http_status:
-  description: The HTTP status of the server's answer, V(null) without an answer.
+  description: The HTTP status of the server's response, or V(null) if there was no response.
   returned: failure
   type: int
 """

@@ -9,11 +9,11 @@ DOCUMENTATION = r"""
 module: infisical_project_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
-short_description: List projects and environments of Infisical
+short_description: List Infisical projects and their environments
 description:
-  - Lists the projects that the machine identity can access, with their environments. With O(project_id), lists only
-    this project.
-  - Some older servers do not list projects for machine identities. They need O(project_id).
+  - Lists the projects that the machine identity can access, with their environments. If O(project_id) is set, only this
+    project is listed.
+  - Some older servers cannot list the projects of a machine identity. For these servers, set O(project_id).
 extends_documentation_fragment:
   - keyfleet.infisical.auth
   - keyfleet.infisical.scope
@@ -22,10 +22,10 @@ extends_documentation_fragment:
 options:
   environment:
     description:
-      - Not used. Accepted for C(module_defaults) of the action group.
+      - Not used. Accepted so that C(module_defaults) for the action group work.
   secret_path:
     description:
-      - Not used. Accepted for C(module_defaults) of the action group.
+      - Not used. Accepted so that C(module_defaults) for the action group work.
 seealso:
   - module: keyfleet.infisical.infisical_status_info
 """
@@ -59,37 +59,37 @@ projects:
       environments: [{slug: prod, name: Production}]
   contains:
     id:
-      description: The id, for the option O(project_id) of all modules.
+      description: The id of the project. Use it as the option O(project_id) of all modules.
       type: str
     name:
-      description: The name.
+      description: The name of the project.
       type: str
     slug:
-      description: The slug, empty if the server does not return it.
+      description: The slug of the project. Empty if the server does not return it.
       type: str
     environments:
-      description: The environments, in the server's order.
+      description: The environments of the project, in the order in which the server returned them.
       type: list
       elements: dict
       contains:
         slug:
-          description: The slug, for the option O(environment) of all modules.
+          description: The slug of the environment. Use it as the option O(environment) of all modules.
           type: str
         name:
-          description: The name.
+          description: The name of the environment.
           type: str
 conclusion:
-  description: The kind of error in one word. See the guide to errors for all of them.
+  description: The category of the error, such as V(forbidden). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: forbidden
 hint:
-  description: What to do about the error. Empty if C(msg) says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   version_added: 0.3.0
 http_status:
-  description: The HTTP status of the server's answer, V(null) without an answer.
+  description: The HTTP status of the server's response, or V(null) if there was no response.
   returned: failure
   type: int
 """
