@@ -11,21 +11,23 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
 short_description: Manage a secret in Infisical
 description:
-  - Creates, updates or deletes one secret of an Infisical project.
-  - The value never appears in results or with C(--diff).
-  - If the server strips white space around values, a difference in such white space is not a change.
-  - If the path has an approval policy, the server stores the change only after its approval. The result then contains
-    RV(approval_pending=true).
+  - Creates, updates or deletes one secret in an Infisical project.
+  - The value of the secret never appears in results or in the output of C(--diff).
+  - Some servers strip white space at the start and end of values. With such servers, a difference only in this white
+    space is not a change.
+  - If changes to the folder require approval, the server does not store the change before it is approved. The result
+    then contains RV(approval_pending=true).
 options:
   name:
     description:
       - The name of the secret. Names are case-sensitive.
-      - Names longer than 100 characters, and the name V(batch), need a server with batch routes.
+      - Names longer than 100 characters, and the name V(batch), work only if the server supports batch requests.
     type: raw
     required: true
   value:
     description:
-      - The value, which must be a string. Quote values such as V(0123), V(1e3) or V(yes), because YAML converts them.
+      - The value of the secret, which must be a string. Quote values such as V(0123), V(1e3) or V(yes), because YAML
+        would convert them to other types.
       - Required if O(state=present).
     type: raw
   state:
@@ -36,62 +38,62 @@ options:
     default: present
   comment:
     description:
-      - A comment for readers of the secret. If not set, the comment is kept.
+      - A comment for people who view the secret in Infisical. If not set, an existing comment is kept.
     type: str
   tags:
     description:
-      - The slugs of all tags of the secret; V([]) removes all tags. If not set, the tags are kept.
+      - The complete list of the secret's tags, as slugs. V([]) removes all tags. If not set, existing tags are kept.
       - The tags must exist in the project.
     type: list
     elements: str
   metadata:
     description:
-      - All metadata of the secret, as keys with string values. If not set, the metadata are kept.
-      - Older servers do not support metadata. The task then prints a warning.
-      - A value that is encrypted in Infisical stays encrypted.
+      - The complete metadata of the secret, as a mapping of keys to strings. If not set, existing metadata are kept.
+      - If an older server does not support metadata, the task prints a warning.
+      - If a value is encrypted in Infisical, it stays encrypted.
     type: dict
   encrypted_metadata:
     description:
-      - The keys of O(metadata) whose values Infisical must encrypt. These values never appear in results.
-      - Encrypted values stay encrypted if this is not set. To decrypt one, remove its key from O(metadata) in a first
-        task and add it again in a second one.
+      - Keys in O(metadata) whose values Infisical must encrypt. These values never appear in results.
+      - If this option is not set, values that are encrypted in Infisical stay encrypted. To decrypt a value, first
+        remove its key from O(metadata) in one task, then add it again in another task.
     type: list
     elements: str
     version_added: 0.3.0
   update_value:
     description:
-      - V(always) replaces a stored value that differs.
-      - V(on_create) sets the value only when the secret is created, for example for generated passwords.
+      - V(always) updates the value in Infisical if it differs from O(value).
+      - V(on_create) sets the value only when the secret is created. Use it for generated passwords, for example.
     type: str
     choices: [always, on_create]
     default: always
   create_path:
     description:
-      - Create the folder of O(secret_path) and its parents if they are missing. Otherwise, a missing folder is an
-        error.
+      - Create the folder O(secret_path) and its parents if they do not exist. By default, a missing folder is an error.
     type: bool
     default: false
   overwrite_rotated:
     description:
       - Allow the task to replace or delete a secret that Infisical rotates. This breaks the rotation.
-      - Otherwise, the task fails with RV(conclusion=guard) and changes nothing.
+      - By default, such a task fails with RV(conclusion=guard) and changes nothing.
     type: bool
     default: false
     version_added: 0.3.0
   normalize_name:
     description:
-      - Convert O(name) to upper case, and replace each run of characters outside of C([A-Z0-9_]) with one underscore.
+      - Convert O(name) to upper case. Then replace each sequence of characters other than C([A-Z0-9_]) with one
+        underscore.
     type: bool
     default: false
   state_file:
     description:
-      - A state file for an identity that can write secrets but not read them. An absolute path on the task's host, in
-        an existing directory.
-      - The file stores a hash of the last written value, so that an unchanged value is not written again. Without it,
-        such an identity writes the secret on each run.
-      - If the identity can see names (C(Describe Secret)), comment, tags and metadata are compared too, and values
-        changed by others are written again.
-      - Use one file for each project, environment and path.
+      - The path of a state file, for identities that can write secrets but cannot read them. It must be an absolute
+        path on the task's host, in an existing directory.
+      - The file contains a hash of the last written value, so that an unchanged value is not written again. Without
+        this file, such an identity writes the secret on each run.
+      - If the identity has the permission C(Describe Secret), the task also compares the comment, tags and metadata. If
+        somebody else has changed the value, the task writes the value again.
+      - Use a separate file for each combination of project, environment and path.
     type: path
 extends_documentation_fragment:
   - keyfleet.infisical.auth
@@ -99,13 +101,16 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 notes:
-  - The controller lists a folder once for all tasks of a run that write to it, starting with the second such task or
-    the first one with a loop. If the listing shows that a secret is unchanged, the task sends no request and does not
-    run the module on the host.
-  - A run knows its own changes. Changes by others after the listing are detected only if they conflict with a write;
-    otherwise, the next run detects them.
-  - Tasks with C(async), and tasks whose controller cannot reach the server, do not use the listing. If the listing
-    lacks a secret, O(state=absent) reads that secret before it reports that nothing changed.
+  - To save requests, the controller lists the secrets in a folder once per playbook run, and uses this list for all
+    tasks that write to the folder. It requests the list when a second task writes to the folder, or when a task with a
+    loop does.
+  - If the list shows that a secret is up to date, the task does not send a request and does not run the module on the
+    host.
+  - The list includes changes that were made by earlier tasks of the same run. Changes that somebody else makes later
+    are detected only if they conflict with a write. Otherwise, the next run detects them.
+  - Tasks with C(async) do not use the list. No task uses it if the controller cannot reach the server.
+  - If the list does not contain a secret, a task with O(state=absent) still queries this secret before it reports that
+    nothing changed.
 seealso:
   - module: keyfleet.infisical.infisical_secret_info
   - module: keyfleet.infisical.infisical_folder
@@ -169,14 +174,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: The change, also in check mode. V(null) if nothing changed.
+  description: The change that was made or, in check mode, would be made. V(null) if there is no change.
   returned: success
   type: str
   sample: update
 secret:
   description:
-    - The secret after the task, also in check mode. V(null) if it is absent.
-    - See RV(keyfleet.infisical.infisical_secret_info#module:secrets) for its keys.
+    - The secret after the task or, in check mode, after the planned change. V(null) if the secret does not exist.
+    - The keys are described in RV(keyfleet.infisical.infisical_secret_info#module:secrets).
   returned: success
   type: dict
   sample:
@@ -185,34 +190,36 @@ secret:
     tags: [database], metadata: {owner: platform, pin: null}, encrypted_metadata: [pin],
     created_at: "2026-01-15T10:30:00.000Z", updated_at: "2026-01-15T10:30:00.000Z"}
 approval_pending:
-  description: Whether the change waits for an approval in Infisical. Until then, nothing is stored.
+  description: Whether the change must still be approved in Infisical. Infisical stores the change after the approval.
   returned: success
   type: bool
   sample: false
 approval_id:
-  description: The id of the approval request, V(null) without one.
+  description: The id of the approval request, or V(null) if there is no such request.
   returned: success
   type: str
   sample: 5b9f9f6e-3f2b-4c39-8f07-0d2b1c4e6a11
 diff:
-  description: The name, path and version before and after the task. Empty if the secret does not exist.
+  description:
+    - The name, path and version of the secret before and after the task. Empty if the secret does not exist at that
+      time.
   returned: success
   type: dict
   sample:
     before: {name: DB_PASSWORD, path: /app, version: 2}
     after: {name: DB_PASSWORD, path: /app, version: 3}
 conclusion:
-  description: The kind of error in one word. See the guide to errors for all of them.
+  description: The category of the error, such as V(forbidden). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: forbidden
 hint:
-  description: What to do about the error. Empty if C(msg) says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   version_added: 0.3.0
 http_status:
-  description: The HTTP status of the server's answer, V(null) without an answer.
+  description: The HTTP status of the server's response, or V(null) if there was no response.
   returned: failure
   type: int
 """

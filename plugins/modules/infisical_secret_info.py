@@ -9,42 +9,45 @@ DOCUMENTATION = r"""
 module: infisical_secret_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
-short_description: List secrets of Infisical
+short_description: List secrets in Infisical
 description:
-  - Lists the secrets of a folder of an Infisical project, or one of them, with version, path, comment, tags and
+  - Lists the secrets in a folder of an Infisical project, or a single secret, with version, path, comment, tags and
     metadata.
-  - Values are returned only with O(read_values=true). Ansible then hides the output of the task, but a registered
+  - Values are returned only if O(read_values=true). Ansible then hides the output of the task, but a registered
     variable contains the values.
 options:
   name:
     description:
-      - The name of one secret. If not set, all secrets are listed.
-      - A name that does not exist returns an empty list and is not an error.
+      - The name of a single secret to return. By default, all secrets in the folder are returned.
+      - If no secret has this name, the result is an empty list, not an error.
     type: raw
   recursive:
     description:
-      - Include the folders below O(secret_path). A name can then occur once in each folder.
+      - Include secrets in subfolders of O(secret_path). The list can then contain the same name once for each folder.
     type: bool
     default: false
   include_imports:
     description:
-      - Include secrets that the folder imports. They have the path and environment of the folder that contains them.
-      - If a name occurs more than once, the folder's own secret takes precedence, followed by the last import. With
-        O(recursive=true), all of them are listed.
+      - Include secrets that the folder imports from other folders. The result contains the path and environment from
+        which such a secret is imported.
+      - If several secrets have the same name, only one is returned. The folder's own secret takes precedence over
+        imported secrets, and later imports take precedence over earlier ones.
+      - With O(recursive=true), all secrets with the same name are returned.
     type: bool
     default: false
   expand_references:
     description:
-      - Let the server replace references such as V(${OTHER_SECRET}) in values. A reference to a missing secret becomes
-        empty.
-      - Servers of late 2026 keep such a reference, and the task prints a warning. If such a server returns a multi-line
-        value in quotes, the quotes are removed with a warning.
+      - Let the server replace references in values, such as V(${OTHER_SECRET}), with the values of the referenced
+        secrets. If the referenced secret does not exist, most servers insert an empty string.
+      - Servers from late 2026 keep such a reference instead, and the task prints a warning.
+      - These servers can also return a referenced multi-line value in quotes and without line breaks. The task restores
+        the original value and prints a warning.
     type: bool
     default: false
   read_values:
     description:
-      - Return the values, including the values of encrypted metadata.
-      - Otherwise, newer servers do not send values, and the values from older servers are discarded.
+      - Return the values of the secrets and of their encrypted metadata.
+      - By default, newer servers do not send values. If an older server sends values anyway, they are discarded.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -56,7 +59,8 @@ attributes:
   async:
     support: partial
     details:
-      - O(read_values=true) is refused, because Ansible would store the values in a file that other users can read.
+      - O(read_values=true) is refused with C(async), because Ansible would store the values in a file that other users
+        can read.
 seealso:
   - module: keyfleet.infisical.infisical_secret
   - plugin: keyfleet.infisical.infisical_secret
@@ -112,7 +116,7 @@ secrets:
       description: The name of the secret.
       type: str
     version:
-      description: The version, which increases by one with each write. V(0) if unknown.
+      description: The version of the secret, which increases by one with each write. V(0) if it is unknown.
       type: int
     id:
       description: The id of the secret.
@@ -124,32 +128,32 @@ secrets:
       description: The slug of the environment.
       type: str
     path:
-      description: The path of the folder.
+      description: The path of the folder that contains the secret.
       type: str
     comment:
-      description: The comment.
+      description: The comment on the secret.
       type: str
     tags:
-      description: The slugs of the tags, V(null) if the server does not return them.
+      description: The slugs of the secret's tags, or V(null) if the server does not return tags.
       type: list
       elements: str
     metadata:
       description:
-        - The metadata, V(null) if the server does not support metadata.
+        - The secret's metadata, or V(null) if the server does not support metadata.
         - Values that are encrypted in Infisical are V(null) unless O(read_values=true).
       type: dict
     encrypted_metadata:
-      description: The keys of RV(secrets[].metadata) whose values are encrypted in Infisical.
+      description: The keys in RV(secrets[].metadata) whose values are encrypted in Infisical.
       type: list
       elements: str
     created_at:
-      description: When the secret was created.
+      description: The time at which the secret was created.
       type: str
     updated_at:
-      description: When the secret was last written.
+      description: The time at which the secret was last written.
       type: str
     value:
-      description: The value, V(null) if the server hides it from this identity.
+      description: The value of the secret, or V(null) if the server hides it from this identity.
       returned: if O(read_values=true)
       type: str
     value_hidden:
@@ -157,17 +161,17 @@ secrets:
       returned: if O(read_values=true)
       type: bool
 conclusion:
-  description: The kind of error in one word. See the guide to errors for all of them.
+  description: The category of the error, such as V(forbidden). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: forbidden
 hint:
-  description: What to do about the error. Empty if C(msg) says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   version_added: 0.3.0
 http_status:
-  description: The HTTP status of the server's answer, V(null) without an answer.
+  description: The HTTP status of the server's response, or V(null) if there was no response.
   returned: failure
   type: int
 """

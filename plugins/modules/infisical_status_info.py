@@ -11,10 +11,11 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
 short_description: Check the connection and the login to Infisical
 description:
-  - Requests the status of the server and logs in. With O(auth_method=token), checks the token instead.
-  - The task reports errors in its result and does not fail. Use C(failed_when) to make it fail.
-  - A request that fails for a temporary reason is repeated once. For a quick answer, set low values for
-    O(connection_wait), O(server_error_wait) and O(rate_limit_wait).
+  - Requests the status of the server and logs in. If O(auth_method=token), the token is checked instead.
+  - If the check finds a problem, the result contains the error, but the task does not fail. Use C(failed_when) to make
+    the task fail.
+  - A request that fails for a temporary reason is retried once. To get a result quickly, set O(connection_wait),
+    O(server_error_wait) and O(rate_limit_wait) to low values.
 extends_documentation_fragment:
   - keyfleet.infisical.auth
   - keyfleet.infisical.scope
@@ -23,13 +24,14 @@ extends_documentation_fragment:
 options:
   project_id:
     description:
-      - A project to check a token with. Otherwise not used, but accepted for C(module_defaults) of the action group.
+      - If O(auth_method=token), the id of a project that is used to check the token.
+      - Otherwise not used, but accepted so that C(module_defaults) for the action group work.
   environment:
     description:
-      - Not used. Accepted for C(module_defaults) of the action group.
+      - Not used. Accepted so that C(module_defaults) for the action group work.
   secret_path:
     description:
-      - Not used. Accepted for C(module_defaults) of the action group.
+      - Not used. Accepted so that C(module_defaults) for the action group work.
 seealso:
   - module: keyfleet.infisical.infisical_project_info
 """
@@ -52,11 +54,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reachable:
-  description: Whether an Infisical server at RV(api_url) has reported that it is available.
+  description: Whether an Infisical server at RV(api_url) responded that it is available.
   returned: success
   type: bool
 status_message:
-  description: The status message of the server, empty if it was not reached.
+  description: The status message of the server. Empty if the server could not be reached.
   returned: success
   type: str
   sample: Ok
@@ -65,17 +67,18 @@ login_accepted:
   returned: success
   type: bool
 api_url:
-  description: The address of the request, empty if O(url) is missing or invalid.
+  description: The URL of the server that was checked. Empty if O(url) is missing or invalid.
   returned: success
   type: str
   sample: https://infisical.example.com
 conclusion:
-  description: The kind of error in one word, V(null) without an error. See the guide to errors for all of them.
+  description:
+    - The category of the error, or V(null) if there was no error. The troubleshooting guide explains all categories.
   returned: always
   type: str
   sample: credentials_rejected
 http_status:
-  description: The HTTP status of the answer that RV(conclusion) is based on, V(null) without an answer.
+  description: The HTTP status of the response that caused the error. V(null) if there was no response or no error.
   returned: always
   type: int
   sample: 401
@@ -86,13 +89,13 @@ hint:
   sample: Check client_id and client_secret.
   version_added: 0.3.0
 msg:
-  description: The same as RV(message), or a success message. A task with C(failed_when) prints it.
+  description: The same text as RV(message) or, if there was no error, a success message.
   returned: always
   type: str
   sample: https://infisical.example.com is up and has accepted the login.
   version_added: 0.3.0
 message:
-  description: The error and its remedy, empty without an error.
+  description: The error message, with advice on how to fix the error. Empty if there was no error.
   returned: success
   type: str
 """
