@@ -8,33 +8,34 @@ DOCUMENTATION = r"""
 name: fleet_query
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
-short_description: Ask which host holds which secret
+short_description: Find out which hosts have which secrets
 description:
-  - Answers a query or question from the graph of a fleet, with the same rows as
-    M(keyfleet.infisical.infisical_fleet_info).
+  - Answers a question or a query about a fleet of hosts from a graph. The rows are the same as in
+    RV(keyfleet.infisical.infisical_fleet_info#module:rows).
 positional: _input, query
 options:
   _input:
     description:
-      - The graph of M(keyfleet.infisical.infisical_fleet_report), as the text of its file or as data.
+      - The graph from M(keyfleet.infisical.infisical_fleet_report), either as the text of the graph file or as parsed
+        data.
     type: raw
     required: true
   query:
     description:
-      - See O(keyfleet.infisical.infisical_fleet_info#module:query). Set either this or O(question).
+      - The same as O(keyfleet.infisical.infisical_fleet_info#module:query). Set either O(query) or O(question).
     type: str
   question:
     description:
-      - See O(keyfleet.infisical.infisical_fleet_info#module:question).
+      - The same as O(keyfleet.infisical.infisical_fleet_info#module:question).
     type: str
     choices: [exposed, rotate, held_by, behind, missing, late]
   host:
     description:
-      - See O(keyfleet.infisical.infisical_fleet_info#module:host).
+      - The same as O(keyfleet.infisical.infisical_fleet_info#module:host).
     type: str
   secret:
     description:
-      - See O(keyfleet.infisical.infisical_fleet_info#module:secret).
+      - The same as O(keyfleet.infisical.infisical_fleet_info#module:secret).
     type: str
 seealso:
   - module: keyfleet.infisical.infisical_fleet_info
@@ -57,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The rows of the answer, each a dictionary.
+  description: The rows of the answer. Each row is a dictionary.
   type: list
   elements: dict
 """

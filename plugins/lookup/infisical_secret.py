@@ -10,69 +10,74 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
 short_description: Read secrets from Infisical
 description:
-  - Reads the values of secrets from a folder of an Infisical project, on the controller.
-  - One run of Ansible logs in once and lists a folder once for all its tasks, hosts and lookups. After a task of the
-    run has written to the project with M(keyfleet.infisical.infisical_secret), the folder is listed again.
+  - Reads the values of secrets in a folder of an Infisical project. The lookup runs on the controller.
+  - During a playbook run, the lookup logs in once and lists each folder once. All tasks, hosts and lookups of the run
+    use the same list. If a task changes the project with M(keyfleet.infisical.infisical_secret), the folder is listed
+    again.
   - Values are returned exactly as they are stored, even if they look like a template, JSON, a list, a number or a
     boolean.
 options:
   _terms:
     description:
-      - The names of secrets. They are case-sensitive.
-      - Without a name, the lookup returns one mapping of all names to values. An empty list of names returns an empty
-        list.
+      - The names of the secrets to read. Names are case-sensitive.
+      - Without any names, the lookup returns one mapping that contains all secrets, with their names as keys. An empty
+        list of names returns an empty list.
     type: list
     elements: str
   fetch:
     description:
-      - V(list) requests the whole folder once, for any number of names.
-      - V(one) requests each name separately, for identities that can read only single secrets, or for an audit log of
-        the secrets that were read.
+      - V(list) reads the whole folder with one request, regardless of the number of names.
+      - V(one) reads each secret with a separate request. Use it if the identity is not allowed to list the folder, or
+        if Infisical's audit log must show which secrets were read.
     type: str
     choices: [list, one]
     default: list
   recursive:
     description:
-      - Include the folders below O(secret_path). Only used with O(fetch=list).
+      - Include secrets in subfolders of O(secret_path). Only allowed if O(fetch=list).
       - If a requested name has different values in several folders, the lookup fails.
     type: bool
     default: false
   include_imports:
     description:
-      - Include secrets that the folder imports.
-      - If a name occurs more than once, the folder's own secret takes precedence, followed by the last import.
+      - Include secrets that the folder imports from other folders.
+      - If several secrets have the same name, the folder's own secret takes precedence over imported secrets, and later
+        imports take precedence over earlier ones.
     type: bool
     default: true
   expand_references:
     description:
-      - Let the server replace references such as V(${OTHER_SECRET}) in values.
-      - A reference to a missing secret becomes empty, and a value that contains V(${) for another reason is damaged.
-        Therefore this is off by default.
-      - Servers of late 2026 keep a reference to a missing secret, and the lookup prints a warning. If such a server
-        returns a multi-line value in quotes, the quotes are removed with a warning.
+      - Let the server replace references in values, such as V(${OTHER_SECRET}), with the values of the referenced
+        secrets.
+      - This is off by default, because it damages values that contain V(${) for another reason.
+      - If the referenced secret does not exist, most servers insert an empty string. Servers from late 2026 keep the
+        reference instead, and the lookup prints a warning.
+      - These servers can also return a referenced multi-line value in quotes and without line breaks. The lookup
+        restores the original value and prints a warning.
     type: bool
     default: false
   on_missing:
     description:
-      - The action for a name that does not exist. V(error) fails, V(warn) omits the name and prints a warning, and
-        V(skip) omits it.
+      - What to do if a secret does not exist. V(error) fails, V(warn) omits the secret and prints a warning, and
+        V(skip) omits the secret without a warning.
       - Not used if O(default) is set.
     type: str
     choices: [error, warn, skip]
     default: error
   default:
     description:
-      - The value for a name that does not exist.
+      - The value to return for a secret that does not exist.
     type: raw
   cache:
     description:
-      - How long listings are kept.
-      - V(run) shares them between all tasks and hosts of this run, in encrypted files in Ansible's temporary folder,
-        which is removed at the end of the run. Changes by others are not seen before the next run, unless a task of
-        this run writes to the same project. Errors such as a missing permission or folder are kept for one minute.
-      - V(task) keeps them in memory for one task on one host.
-      - V(none) requests a listing each time.
-      - The login is always shared by the whole run.
+      - How long the lookup keeps the list of secrets in a folder.
+      - V(run) keeps the list for all tasks and hosts of this playbook run. The list is stored in encrypted files in
+        Ansible's temporary directory, which Ansible removes at the end of the run. Changes by others are visible only
+        in the next run, unless a task of this run writes to the same project. Errors, such as a missing permission or
+        folder, are kept for one minute.
+      - V(task) keeps the list in memory for one task on one host.
+      - V(none) requests the list each time.
+      - This option does not affect the login, which is always shared by the whole run.
     type: str
     choices: [run, task, none]
     default: run
@@ -83,10 +88,11 @@ requirements:
   - requests >= 2.25.1 on the controller
   - cryptography >= 3.4.8 on the controller, which ansible-core requires too
 notes:
-  - On ansible-core 2.18, M(ansible.builtin.set_fact) converts V(true), V(false), V(yes) and V(no) to booleans unless
-    C(jinja2_native) is set. Templates, arguments and variables keep such values, and newer versions keep them
-    everywhere.
-  - A lookup in C(vars) is evaluated each time the variable is used. With O(cache=run), this sends no more requests.
+  - With ansible-core 2.18, M(ansible.builtin.set_fact) converts the strings V(true), V(false), V(yes) and V(no) to
+    booleans unless C(jinja2_native) is set. Templates, task arguments and variables are not affected. Newer versions
+    never convert these strings.
+  - If the lookup is used in C(vars), Ansible evaluates it each time the variable is used. With O(cache=run), this does
+    not cause more requests.
   - Set C(no_log) on tasks whose output would show a value.
 seealso:
   - module: keyfleet.infisical.infisical_secret_info
@@ -123,8 +129,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - The values, in the order of the names.
-    - Without a name, one mapping of all names to their values.
+    - The values, in the same order as the requested names.
+    - Without any names, one mapping of all names to their values.
   type: list
   elements: raw
 """

@@ -10,45 +10,46 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.2.0
 short_description: Read secrets from a local vault
 description:
-  - Reads values from an encrypted vault on the controller, which M(keyfleet.infisical.infisical_sync) fills.
-  - The lookup does not connect to Infisical, so playbooks work during an outage.
+  - Reads values from an encrypted vault on the controller. Use M(keyfleet.infisical.infisical_sync) to fill the vault.
+  - The lookup does not connect to Infisical, so playbooks work even if Infisical is unavailable.
   - Values are returned exactly as they are stored, even if they look like a template, JSON, a list, a number or a
     boolean.
 options:
   _terms:
     description:
-      - The names of entries. They are case-sensitive.
-      - Without a name, the lookup returns one mapping of all names to values. An empty list of names returns an empty
-        list.
+      - The names of the entries to read. Names are case-sensitive.
+      - Without any names, the lookup returns one mapping that contains all entries, with their names as keys. An empty
+        list of names returns an empty list.
     type: list
     elements: str
   on_missing:
     description:
-      - The action for a name that does not exist. V(error) fails, V(warn) omits the name and prints a warning, and
-        V(skip) omits it.
-      - Not used if O(default) is set. A vault that is missing or cannot be opened is always an error.
+      - What to do if an entry does not exist. V(error) fails, V(warn) omits the entry and prints a warning, and V(skip)
+        omits the entry without a warning.
+      - Not used if O(default) is set. If the vault does not exist or cannot be opened, the lookup always fails.
     type: str
     choices: [error, warn, skip]
     default: error
   default:
     description:
-      - The value for a name that does not exist.
+      - The value to return for an entry that does not exist.
     type: raw
   state_file:
     description:
-      - The absolute path of the job's state file on the controller. It reveals an older copy of the vault.
-      - If not set, the path is C(infisical_sync_state.json) in the directory of the vault.
+      - The absolute path of the job's state file on the controller. With this file, the lookup detects that the vault
+        was replaced with an older copy, and fails.
+      - The default is C(infisical_sync_state.json) in the directory of the vault.
     type: str
 extends_documentation_fragment:
   - keyfleet.infisical.vault.plugins
 notes:
-  - The vault, its key and the state file are on the controller, and the user who runs Ansible must be able to read
-    them. For a vault on a managed host, use M(keyfleet.infisical.infisical_vault_info).
-  - Each evaluation of the lookup opens the vault. This takes about a tenth of a second with a passphrase, and a few
-    milliseconds with a key.
-  - On ansible-core 2.18, M(ansible.builtin.set_fact) converts V(true), V(false), V(yes) and V(no) to booleans unless
-    C(jinja2_native) is set. Templates, arguments and variables keep such values, and newer versions keep them
-    everywhere.
+  - The vault, its key and the state file are on the controller. The user who runs Ansible must be able to read them.
+    For a vault on a managed host, use M(keyfleet.infisical.infisical_vault_info).
+  - The lookup opens the vault each time it is evaluated. This takes about a tenth of a second with a passphrase, and a
+    few milliseconds with a key.
+  - With ansible-core 2.18, M(ansible.builtin.set_fact) converts the strings V(true), V(false), V(yes) and V(no) to
+    booleans unless C(jinja2_native) is set. Templates, task arguments and variables are not affected. Newer versions
+    never convert these strings.
   - Set C(no_log) on tasks whose output would show a value.
 seealso:
   - module: keyfleet.infisical.infisical_sync
@@ -93,8 +94,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - The values, in the order of the names.
-    - Without a name, one mapping of all names to their values.
+    - The values, in the same order as the requested names.
+    - Without any names, one mapping of all names to their values.
   type: list
   elements: raw
 """

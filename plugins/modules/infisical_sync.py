@@ -11,151 +11,157 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.2.0
 short_description: Sync secrets between Infisical and a local vault
 description:
-  - With O(direction=pull), updates an encrypted vault on the task's host from Infisical. Readers of the vault see
-    either all old or all new secrets. A pull without changes writes nothing.
-  - With O(direction=push), updates a folder of Infisical from a mapping, a file or the vault.
-  - Check mode makes the complete plan, and changes neither the vault nor Infisical.
-  - The result contains names, versions and counts, never values.
+  - With O(direction=pull), updates an encrypted vault on the task's host with secrets from Infisical. Readers of the
+    vault see either all old or all new secrets. If nothing has changed, the pull writes nothing.
+  - With O(direction=push), updates a folder in Infisical with secrets from a mapping, a file or the vault.
+  - Check mode plans all changes, but changes neither the vault nor Infisical.
+  - The result contains names, versions and counts, but never values.
 options:
   direction:
     description:
-      - The direction of the sync.
+      - The direction of the sync. V(pull) copies secrets from Infisical to the vault, and V(push) copies secrets to
+        Infisical.
     type: str
     choices: [pull, push]
     default: pull
   job:
     description:
-      - The name of this pull. The vault keeps it with each entry, so that several jobs can share a vault and each
-        prunes its own entries only.
-      - Each job needs its own O(state_file). Only with O(direction=pull).
+      - A name for this pull, which the vault stores with each entry that it pulls. Several jobs can therefore share a
+        vault, and each job prunes only its own entries.
+      - Each job needs its own O(state_file). Only used if O(direction=pull).
     type: str
     default: default
   project_ids:
     description:
-      - The projects to pull from. If this is set, O(project_id) is ignored.
-      - V([all]) means every project that the identity can see. If neither this nor O(project_id) is set, the meaning is
-        the same. Servers of 2024 do not list projects to machine identities.
-      - Only with O(direction=pull).
+      - The ids of the projects to pull from. If this option is set, O(project_id) is ignored.
+      - V([all]) selects all projects that the identity can see. This is also the default if O(project_id) is not set.
+        Servers from 2024 do not support it, because they cannot list the projects of a machine identity.
+      - Only allowed if O(direction=pull).
     type: list
     elements: str
   recursive:
     description:
-      - Pull the folders below O(secret_path) too. Only with O(direction=pull).
+      - Include secrets in subfolders of O(secret_path). Only used if O(direction=pull).
     type: bool
     default: false
   include_imports:
     description:
-      - Pull the secrets that the folder imports from other folders too.
-      - The folder's own secret wins over an imported secret of the same name, and the last import wins over earlier
-        imports. Only with O(direction=pull).
+      - Include secrets that the folder imports from other folders. Only used if O(direction=pull).
+      - If several secrets have the same name, the folder's own secret takes precedence over imported secrets, and later
+        imports take precedence over earlier ones.
     type: bool
     default: true
   expand_references:
     description:
-      - Let the server replace references in values, such as V(${OTHER_SECRET}), with the referenced values. Only with
-        O(direction=pull).
-      - If the referenced secret does not exist, most servers insert an empty text. Servers of late 2026 keep the
-        reference, and the module warns.
-      - If the server returns a referenced text of several lines in quotes, because of its multi-line encoding in
-        Infisical, the module restores the text and warns.
+      - Let the server replace references in values, such as V(${OTHER_SECRET}), with the values of the referenced
+        secrets. Only used if O(direction=pull).
+      - If the referenced secret does not exist, most servers insert an empty string. Servers from late 2026 keep the
+        reference instead, and the task prints a warning.
+      - These servers can also return a referenced multi-line value in quotes and without line breaks. The task restores
+        the original value and prints a warning.
     type: bool
     default: false
   key_format:
     description:
-      - The format of names in the vault, made of V({key}), V({path}) and V({project}), such as V({path}/{key}).
-        V({path}) has no outer slashes, and V({project}) is the slug of the project.
-      - The task fails if two secrets with different values would get the same name, and names both. Only with
-        O(direction=pull).
+      - The format of the names in the vault, such as V({path}/{key}). The placeholders are V({key}) for the name of the
+        secret, V({path}) for its folder without slashes at the start and end, and V({project}) for the slug of its
+        project.
+      - If two secrets with different values would get the same name, the task fails and reports both secrets.
+      - Only used if O(direction=pull).
     type: str
     default: "{key}"
   normalize_names:
     description:
-      - Convert names to upper case, and replace every run of characters outside of C([A-Z0-9_]) with one underscore.
-        The task fails and changes nothing if two names become the same.
+      - Convert names to upper case. Then replace each sequence of characters other than C([A-Z0-9_]) with one
+        underscore.
+      - If two names become identical, the task fails and changes nothing.
     type: bool
     default: false
   precedence:
     description:
-      - Project ids and paths, most important first. They decide which secret is used if several secrets with different
-        values would get the same name. A path includes the folders below it. Only with O(direction=pull).
+      - Project ids and paths, with the highest priority first. If several secrets with different values would get the
+        same name, the secret with the highest priority is used. A path also matches its subfolders.
+      - Only used if O(direction=pull).
     type: list
     elements: str
     default: []
   prune:
     description:
-      - Delete what the source does not hold. With O(direction=pull), this deletes entries of this O(job) from the
-        vault. With O(direction=push), it deletes secrets from the folder in Infisical.
-      - The task fails and deletes nothing if a project could not be read, if the source is empty, or if
-        O(max_delete_percent) would be exceeded.
+      - Delete secrets that are not in the source. With O(direction=pull), delete entries of this O(job) from the vault.
+        With O(direction=push), delete secrets from the folder in Infisical.
+      - The task fails without deleting anything if a project could not be read, if the source is empty, or if it would
+        delete more than O(max_delete_percent).
     type: bool
     default: false
   prune_scope:
     description:
-      - The entries that O(prune) may delete from the vault. Only with O(direction=pull).
-      - V(job) means the entries of this O(job).
-      - V(vault) means all entries that Infisical does not hold, including entries of other jobs and entries made by
-        hand.
+      - The vault entries that O(prune) is allowed to delete. Only used if O(direction=pull).
+      - V(job) allows it to delete only entries of this O(job).
+      - V(vault) allows it to delete all entries that are not in Infisical. This includes entries of other jobs and
+        entries that were added manually.
     type: str
     choices: [job, vault]
     default: job
   max_delete_percent:
     description:
-      - Fail if O(prune) would delete more than this percentage of the entries that it may delete. Ignored if it may
-        delete fewer than ten entries.
+      - Fail if O(prune) would delete more than this percentage of the entries that it is allowed to delete. Ignored if
+        it is allowed to delete fewer than ten entries.
     type: float
     default: 30.0
   allow_empty:
     description:
-      - Allow O(prune) to delete entries if the source is empty. Real servers return an empty list for a mistyped
-        environment or path. O(max_delete_percent) still applies, so deleting all of ten or more entries needs both
-        options.
+      - Allow O(prune) to delete entries even if the source is empty. By default this is an error, because servers
+        return an empty list if the environment or path is misspelled.
+      - O(max_delete_percent) still applies. To delete all entries if there are ten or more, set both options.
     type: bool
     default: false
   overwrite_rotated:
     description:
-      - Allow a push to replace or delete secrets whose values Infisical rotates. This breaks the rotation.
-      - Otherwise, the task fails with RV(conclusion=guard), names the secrets and changes nothing.
+      - Allow a push to replace or delete secrets that Infisical rotates. This breaks the rotation.
+      - By default, such a push fails with RV(conclusion=guard) and changes nothing. The message lists the secrets.
     type: bool
     default: false
     version_added: 0.3.0
   secrets:
     description:
-      - The source of a push, as a mapping of names to values. Values must be strings, so quote them.
+      - A mapping of names to values to push. Values must be strings, so quote them.
       - With O(direction=push), exactly one of O(secrets), O(source_file) and O(from_vault=true) is required. V(null),
-        for example from an undefined variable, counts as not given. An empty mapping is an empty source.
+        for example from an undefined variable, means that this option is not set. An empty mapping is an empty source.
     type: raw
   source_file:
     description:
-      - The source of a push, as a file on the task's host. It contains a JSON object of strings, or lines
-        C(NAME="value") in dotenv format.
-      - Only with O(direction=push).
+      - The path of a file on the task's host that contains the secrets to push. The file must contain either a JSON
+        object whose values are strings, or lines in dotenv format such as C(NAME="value").
+      - Only allowed if O(direction=push).
     type: path
   from_vault:
     description:
-      - Use the vault as the source of a push, with all of its entries, including entries of other jobs and entries
-        made by hand. Only with O(direction=push).
+      - Push all entries in the vault. This includes entries of other jobs and entries that were added manually.
+      - Only allowed if O(direction=push).
     type: bool
     default: false
   create_path:
     description:
-      - Create the folder O(secret_path) and its parents before a push if they do not exist. Otherwise, the task fails
-        if the folder does not exist. Only with O(direction=push).
+      - Before a push, create the folder O(secret_path) and its parents if they do not exist. By default, a missing
+        folder is an error. Only used if O(direction=push).
     type: bool
     default: false
   state_file:
     description:
-      - The absolute path of a file on the task's host for hashes, versions and times of synced secrets.
-      - A pull always keeps one, by default C(infisical_sync_state.json) in the folder of the vault. With it, a pull
-        notices if an older vault was restored. A file belongs to one vault and one O(job).
-      - A push keeps one only if this option is set. With it, an identity that may not read values writes only the
-        changed ones, instead of all values on every run. A file belongs to one project, environment and path. It must
-        not be the state file of a pull.
+      - The path of a file that stores hashes, versions and sync times of secrets. It must be an absolute path on the
+        task's host.
+      - A pull always writes a state file. By default, its path is C(infisical_sync_state.json) in the directory of the
+        vault. With this file, a pull detects that the vault was replaced with an older copy. Each combination of vault
+        and O(job) needs its own file.
+      - A push writes a state file only if this option is set. Without this file, an identity that is not allowed to
+        read values writes all values on each run. With the file, it writes only changed values. Each combination of
+        project, environment and path needs its own file, which must not be the state file of a pull.
     type: path
   state_hash:
     description:
-      - The hash of values in the state file.
-      - With V(sha256), anyone who can read the file can guess weak values. V(hmac-sha256) prevents this with a key from
-        the vault.
+      - The hash algorithm for values in the state file.
+      - With V(sha256), anyone who can read the state file can guess weak values. V(hmac-sha256) prevents this, because
+        it uses a key from the vault.
     type: str
     choices: [sha256, hmac-sha256]
     default: sha256
@@ -167,10 +173,10 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 notes:
-  - The options of the vault can be set as variables like the shared options, for example C(infisical_vault_path) and
-    C(infisical_key_file) in the inventory. Their paths are on the task's host.
-  - A push with O(secrets) or O(source_file) needs no vault, unless O(state_hash=hmac-sha256).
-  - A push from the vault uses the names that the entries have in the vault.
+  - Like the options for the connection, the options for the vault can be set as variables, for example
+    C(infisical_vault_path) and C(infisical_key_file) in the inventory. Their paths are on the task's host.
+  - A push with O(secrets) or O(source_file) needs a vault only if O(state_hash=hmac-sha256).
+  - A push from the vault uses the names of the entries in the vault, even if the secrets had other names in Infisical.
 seealso:
   - module: keyfleet.infisical.infisical_vault
   - module: keyfleet.infisical.infisical_vault_info
@@ -248,97 +254,101 @@ direction:
   type: str
   sample: pull
 counts:
-  description: The number of created, updated, deleted and unchanged entries. Check mode returns the plan.
+  description:
+    - The numbers of entries that were created, updated, deleted and left unchanged or, in check mode, would be.
   returned: success
   type: dict
   sample: {created: 3, updated: 1, deleted: 0, unchanged: 96}
 created:
-  description: The names of created entries. Check mode returns the plan.
+  description: Names of the entries that were created or, in check mode, would be created.
   returned: success
   type: list
   elements: str
   sample: [API_KEY]
 updated:
-  description: The names of updated entries. Check mode returns the plan.
+  description: Names of the entries that were updated or, in check mode, would be updated.
   returned: success
   type: list
   elements: str
   sample: [DB_PASSWORD]
 deleted:
-  description: The names of deleted entries. Check mode returns the plan.
+  description: Names of the entries that were deleted or, in check mode, would be deleted.
   returned: success
   type: list
   elements: str
   sample: [API_KEY_OLD]
 generation:
-  description: The generation of the vault after a pull. V(0) after a push, or if the vault does not exist yet.
+  description:
+    - The generation of the vault after a pull, which increases with each write. V(0) after a push, or if the vault does
+      not exist yet.
   returned: success
   type: int
   sample: 12
 projects:
-  description: The ids of the projects of this sync.
+  description: Ids of the projects that were synced.
   returned: success
   type: list
   elements: str
   sample: [7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d]
 failed_projects:
   description:
-    - The error of each project that could not be read, by project id. The other projects were pulled, and nothing was
-      pruned.
+    - The error of each project that could not be read, keyed by project id. The other projects were pulled, and nothing
+      was pruned.
     - The task fails if this is not empty.
   returned: success, and failure after a part was synced
   type: dict
   sample: {}
 approvals:
-  description: The ids of pending approval requests after a push. Their secrets are not stored yet.
+  description:
+    - Ids of approval requests that a push created. Infisical stores the secrets only after the requests are approved.
   returned: success
   type: list
   elements: str
   sample: []
 key_created:
-  description: Whether O(key_file) was created; in check mode, whether it would be.
+  description: Whether O(key_file) was created or, in check mode, would be created.
   returned: success, and if it was created before a failure
   type: bool
   sample: false
 diff:
-  description: The version of each changed entry before and after. Entries made by hand have version V(0).
+  description: The versions of each changed entry before and after the sync. V(0) for entries that were added manually.
   returned: success
   type: dict
   sample:
     before: {DB_PASSWORD: 2}
     after: {API_KEY: 1, DB_PASSWORD: 3}
 written:
-  description: The names that a partly failed push has written. Run the task again to write the rest.
+  description: Names of the secrets that were written before the push failed. Run the task again to write the others.
   returned: when a push has failed after some secrets were written
   type: list
   elements: str
   sample: [A, B]
 not_written:
-  description: The names that a partly failed push has not written.
+  description: Names of the secrets that the failed push did not write.
   returned: when a push has failed after some secrets were written
   type: list
   elements: str
   sample: [C]
 errors:
-  description: The errors of single secrets that were not written, by name.
+  description: Errors of individual secrets that could not be written, keyed by name.
   returned: when a push has failed after some secrets were written
   type: dict
   sample: {}
 conclusion:
   description:
-    - The kind of error in one word. The guide to errors lists all of them.
-    - With V(partial), the other return values describe what was done.
+    - The category of the error, such as V(guard). The troubleshooting guide explains all categories.
+    - With V(partial), the other return values describe which changes were made.
   returned: failure
   type: str
   sample: guard
 hint:
-  description: What to do about the failure. Empty if the message is sufficient.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   sample: Check project_id, environment and secret_path.
   version_added: 0.3.0
 http_status:
-  description: The HTTP status of the server's answer, V(null) if there was none.
+  description: The HTTP status of the server's response, or V(null) if there was no response.
   returned: failure
   type: int
   sample: 403

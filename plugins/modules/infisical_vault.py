@@ -9,14 +9,14 @@ DOCUMENTATION = r"""
 module: infisical_vault
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.2.0
-short_description: Manage an entry of a local vault
+short_description: Manage an entry in a local vault
 description:
-  - Creates, updates or deletes one entry of an encrypted vault on the task's host.
+  - Creates, updates or deletes one entry in an encrypted vault on the task's host.
   - With O(push=true), the secret in Infisical is changed too.
-  - The value never appears in results or with C(--diff).
-  - An entry written by this module belongs to no job, and a pull deletes it only with C(prune_scope=vault). But a pull
-    of a secret with the same name replaces the entry. To keep a value permanently, store it in Infisical with
-    O(push=true).
+  - The value of the entry never appears in results or in the output of C(--diff).
+  - Entries that this module writes do not belong to a job. A pull therefore deletes them only with
+    C(prune_scope=vault). However, if a pull finds a secret with the same name in Infisical, it replaces the entry. To
+    keep a value permanently, store it in Infisical too, with O(push=true).
 options:
   name:
     description:
@@ -25,44 +25,48 @@ options:
     required: true
   value:
     description:
-      - The value, which must be a string. Quote values such as V(0123), V(1e3) or V(yes), because YAML converts them.
+      - The value of the entry, which must be a string. Quote values such as V(0123), V(1e3) or V(yes), because YAML
+        would convert them to other types.
       - Required if O(state=present).
     type: raw
   state:
     description:
-      - Whether the entry must exist. V(present) creates a missing vault.
+      - Whether the entry must exist. V(present) also creates the vault if it does not exist.
     type: str
     choices: [present, absent]
     default: present
   push:
     description:
-      - First apply the same O(state) to the secret with this name in Infisical, in the folder given by O(project_id),
-        O(environment) and O(secret_path).
-      - If Infisical cannot be changed, the vault stays unchanged. A vault that cannot be opened or locked is detected
-        before Infisical is changed. If only the vault cannot be written, the task fails with RV(conclusion=partial);
-        run it again to complete the change.
-      - If the server strips white space around the value, the vault stores the stripped value too.
-      - If the change needs an approval in Infisical, the vault stays unchanged. A pull after the approval updates it.
-      - Without this, the options for the connection to Infisical are not used.
+      - Before the vault is changed, apply the same O(state) and O(value) to the secret with this name in Infisical. The
+        options O(project_id), O(environment) and O(secret_path) select its folder.
+      - If the secret in Infisical cannot be changed, the vault stays unchanged. The task opens and locks the vault
+        before it changes Infisical, so that a vault that cannot be used is detected in time.
+      - If Infisical was changed but the vault could not be written, the task fails with RV(conclusion=partial). Run the
+        task again to complete the change.
+      - If the server strips white space at the start and end of the value, the vault stores the stripped value too.
+      - If the change must be approved in Infisical, the vault stays unchanged. After the approval, the next pull
+        updates the vault.
+      - With V(false), the options for the connection to Infisical are not used.
     type: bool
     default: false
   create_path:
     description:
-      - With O(push=true), create the folder of O(secret_path) and its parents if they are missing.
+      - With O(push=true), create the folder O(secret_path) and its parents in Infisical if they do not exist.
     type: bool
     default: false
   overwrite_rotated:
     description:
       - With O(push=true), allow the task to replace or delete a secret that Infisical rotates. This breaks the
         rotation.
-      - Otherwise, the task fails with RV(conclusion=guard) and changes nothing.
+      - By default, such a task fails with RV(conclusion=guard) and changes nothing.
     type: bool
     default: false
     version_added: 0.3.0
   state_file:
     description:
-      - The absolute path of the job's state file on the task's host. It reveals an older copy of the vault.
-      - If not set, the path is C(infisical_sync_state.json) in the directory of the vault.
+      - The absolute path of the job's state file on the task's host. With this file, the task detects that the vault
+        was replaced with an older copy, and fails.
+      - The default is C(infisical_sync_state.json) in the directory of the vault.
     type: path
 extends_documentation_fragment:
   - keyfleet.infisical.auth
@@ -72,9 +76,9 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 notes:
-  - The options of the vault can be set in the inventory too, for example as C(infisical_vault_path) and
-    C(infisical_key_file). Their paths are on the task's host.
-  - The Python library requests is only needed with O(push=true).
+  - Like the options for the connection, the options for the vault can be set as variables, for example
+    C(infisical_vault_path) and C(infisical_key_file) in the inventory. Their paths are on the task's host.
+  - The Python library requests is needed only with O(push=true).
 seealso:
   - module: keyfleet.infisical.infisical_sync
   - module: keyfleet.infisical.infisical_vault_info
@@ -112,14 +116,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: The change of the vault, also in check mode. V(null) if nothing changed.
+  description:
+    - The change that was made to the vault or, in check mode, would be made. V(null) if there is no change.
   returned: success
   type: str
   sample: create
 entry:
   description:
-    - The entry after the task, also in check mode. V(null) if it is absent.
-    - See RV(keyfleet.infisical.infisical_vault_info#module:secrets) for its keys.
+    - The entry after the task or, in check mode, after the planned change. V(null) if the entry does not exist.
+    - The keys are described in RV(keyfleet.infisical.infisical_vault_info#module:secrets).
   returned: success
   type: dict
   sample:
@@ -127,44 +132,47 @@ entry:
     project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, environment: prod, path: /app, job: default,
     synced_at: "2026-01-15T10:30:00Z"}
 pushed:
-  description: The change of the secret in Infisical, also in check mode. V(null) if nothing changed.
+  description:
+    - The change that was made to the secret in Infisical or, in check mode, would be made. V(null) if there is no
+      change.
   returned: success, and with RV(conclusion=partial)
   type: str
   sample: update
 approval_pending:
-  description: Whether the change waits for an approval in Infisical. Until then, nothing is stored.
+  description: Whether the change must still be approved in Infisical. Infisical stores the change after the approval.
   returned: success
   type: bool
   sample: false
 approval_id:
-  description: The id of the approval request, V(null) without one.
+  description: The id of the approval request, or V(null) if there is no such request.
   returned: success
   type: str
   sample: 5b9f9f6e-3f2b-4c39-8f07-0d2b1c4e6a11
 key_created:
-  description: Whether O(key_file) was created, also in check mode.
+  description: Whether O(key_file) was created or, in check mode, would be created.
   returned: success, and if it was created before a failure
   type: bool
   sample: false
 diff:
-  description: The name, version and time of the entry before and after the task. Empty if the entry does not exist.
+  description:
+    - The name, version and time of the entry before and after the task. Empty if the entry does not exist at that time.
   returned: success
   type: dict
   sample:
     before: {}
     after: {name: DB_PASSWORD, version: 0, synced_at: "2026-01-15T10:30:00Z"}
 conclusion:
-  description: The kind of error in one word. See the guide to errors for all of them.
+  description: The category of the error, such as V(wrong_key). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: wrong_key
 hint:
-  description: What to do about the error. Empty if C(msg) says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   version_added: 0.3.0
 http_status:
-  description: The HTTP status of the server's answer, V(null) without an answer.
+  description: The HTTP status of the server's response, or V(null) if there was no response.
   returned: failure
   type: int
 """

@@ -9,49 +9,52 @@ DOCUMENTATION = r"""
 module: infisical_vault_info
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.2.0
-short_description: List entries of a local vault
+short_description: List entries in a local vault
 description:
-  - Lists the entries of an encrypted vault on the task's host, or one of them, with version, origin and time.
-  - Values are returned only with O(read_values=true). Ansible then hides the output of the task, but a registered
+  - Lists the entries in an encrypted vault on the task's host, or a single entry, with version, origin and time.
+  - Values are returned only if O(read_values=true). Ansible then hides the output of the task, but a registered
     variable contains the values.
   - The module does not connect to Infisical.
 options:
   name:
     description:
-      - The name of one entry. If not set, all entries are listed.
-      - A name that does not exist returns an empty list and is not an error. A vault that does not exist is an error.
+      - The name of a single entry to return. By default, all entries are returned.
+      - If no entry has this name, the result is an empty list, not an error. However, a missing vault is an error.
     type: raw
   read_values:
     description:
-      - Return the values.
+      - Return the values of the entries.
     type: bool
     default: false
   state_file:
     description:
-      - The absolute path of the job's state file on the task's host. It reveals an older copy of the vault.
-      - If not set, the path is C(infisical_sync_state.json) in the directory of the vault.
+      - The absolute path of the job's state file on the task's host. With this file, the task detects that the vault
+        was replaced with an older copy, and fails.
+      - The default is C(infisical_sync_state.json) in the directory of the vault.
     type: path
 extends_documentation_fragment:
   - keyfleet.infisical.vault
   - keyfleet.infisical.attributes.info
 attributes:
   action:
-    description: Has an action plugin of the same name, which runs on the controller.
+    description: Has an action plugin with the same name, which runs on the controller.
     support: full
     details:
-      - The action plugin looks up options that are not set as arguments. The module runs on the task's host.
+      - The action plugin looks up the values of options that the task does not set. The module runs on the task's host.
   async:
     description: Can be used with the C(async) keyword.
     support: partial
     details:
-      - O(read_values=true) is refused, because Ansible would store the values in a file that other users can read.
+      - O(read_values=true) is refused with C(async), because Ansible would store the values in a file that other users
+        can read.
   platform:
-    description: The operating systems of the hosts on which the module runs.
+    description: The operating systems of the hosts on which the module can run.
     support: full
     platforms: posix
 notes:
-  - The module is not in the action group, because it has no options for the connection to Infisical.
-  - The options of the vault are looked up on the controller. Their paths are on the task's host.
+  - The module is not in the action group, because it does not have options for the connection to Infisical.
+  - Variables, the environment and C(ansible.cfg) are read on the controller, but paths in these options are on the
+    task's host.
 seealso:
   - module: keyfleet.infisical.infisical_vault
   - module: keyfleet.infisical.infisical_sync
@@ -97,34 +100,34 @@ secrets:
       synced_at: "2026-01-15T10:30:00Z"}
   contains:
     name:
-      description: The name in the vault.
+      description: The name of the entry in the vault.
       type: str
     secret_name:
-      description: The name in Infisical, if the entry was pulled.
+      description: The name of the secret in Infisical from which the entry was pulled.
       type: str
     version:
-      description: The version in Infisical, V(0) for an entry written by hand.
+      description: The version of the secret in Infisical. V(0) for an entry that was added manually.
       type: int
     id:
-      description: The id in Infisical, empty for an entry written by hand.
+      description: The id of the secret in Infisical. Empty for an entry that was added manually.
       type: str
     project_id:
-      description: The id of the project, empty for an entry written by hand.
+      description: The id of the project in Infisical. Empty for an entry that was added manually.
       type: str
     environment:
-      description: The slug of the environment, empty for an entry written by hand.
+      description: The slug of the environment in Infisical. Empty for an entry that was added manually.
       type: str
     path:
-      description: The path of the folder, empty for an entry written by hand.
+      description: The path of the folder in Infisical. Empty for an entry that was added manually.
       type: str
     job:
-      description: The job that pulled the entry, empty for an entry written by hand.
+      description: The name of the job that pulled the entry. Empty for an entry that was added manually.
       type: str
     synced_at:
-      description: When this version was written to the vault, in UTC.
+      description: The time in UTC at which this version was written to the vault.
       type: str
     value:
-      description: The value.
+      description: The value of the entry.
       returned: if O(read_values=true)
       type: str
 generation:
@@ -133,22 +136,22 @@ generation:
   type: int
   sample: 12
 vault_id:
-  description: The permanent id of the vault.
+  description: The id of the vault, which never changes.
   returned: success
   type: str
   sample: 0f1e2d3c4b5a69788796a5b4c3d2e1f0
 conclusion:
-  description: The kind of error in one word. See the guide to errors for all of them.
+  description: The category of the error, such as V(vault_missing). The troubleshooting guide explains all categories.
   returned: failure
   type: str
   sample: vault_missing
 hint:
-  description: What to do about the error. Empty if C(msg) says it all.
+  description: How to fix the error. Empty if C(msg) already explains it.
   returned: failure
   type: str
   version_added: 0.3.0
 http_status:
-  description: Always V(null), because no request is sent.
+  description: Always V(null), because the module does not connect to Infisical.
   returned: failure
   type: int
 """
