@@ -42,7 +42,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Print the hosts that do not have the current version of a secret
+- name: Print the hosts that have an outdated version of a secret
   ansible.builtin.debug:
     msg: >-
       {{ lookup('ansible.builtin.file', 'fleet/graph.json')

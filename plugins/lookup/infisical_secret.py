@@ -100,7 +100,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Render a configuration with a secret
+- name: Create a configuration file that contains a secret
   ansible.builtin.template:
     src: app.conf.j2 # contains {{ lookup('keyfleet.infisical.infisical_secret', 'DB_PASSWORD') }}
     dest: /etc/app/app.conf
@@ -111,17 +111,17 @@ EXAMPLES = r"""
     infisical_project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
     infisical_environment: prod
 
-- name: Read several secrets, in the order of their names
+- name: Read several secrets as a list, in the order of the given names
   ansible.builtin.set_fact:
     credentials: "{{ query('keyfleet.infisical.infisical_secret', 'DB_USER', 'DB_PASSWORD', secret_path='/app') }}"
   no_log: true
 
-- name: Read all secrets of a folder as a mapping
+- name: Read all secrets in a folder as a mapping of names to values
   ansible.builtin.set_fact:
     settings: "{{ lookup('keyfleet.infisical.infisical_secret', secret_path='/app') }}"
   no_log: true
 
-- name: Read a secret with a default
+- name: Read a secret, or use a default if it does not exist
   ansible.builtin.debug:
     msg: "{{ lookup('keyfleet.infisical.infisical_secret', 'FEATURE_FLAG', default='off') }}"
 """

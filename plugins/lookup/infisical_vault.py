@@ -59,7 +59,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Fill a vault on the controller
+- name: Pull secrets into a vault on the controller
   keyfleet.infisical.infisical_sync:
     environment: prod
     vault_path: /home/deploy/infisical/prod.vault
@@ -68,7 +68,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Render a configuration with a secret
+- name: Create a configuration file that contains a secret
   ansible.builtin.template:
     src: app.conf.j2 # contains {{ lookup('keyfleet.infisical.infisical_vault', 'DB_PASSWORD') }}
     dest: /etc/app/app.conf
@@ -78,7 +78,7 @@ EXAMPLES = r"""
     infisical_vault_path: /home/deploy/infisical/prod.vault
     infisical_key_file: /home/deploy/infisical/prod.key
 
-- name: Read several values, in the order of their names
+- name: Read several entries as a list, in the order of the given names
   ansible.builtin.set_fact:
     credentials: "{{ query('keyfleet.infisical.infisical_vault', 'DB_USER', 'DB_PASSWORD', vault_path=path) }}"
   no_log: true
@@ -86,7 +86,7 @@ EXAMPLES = r"""
     path: /home/deploy/infisical/prod.vault
     infisical_key_file: /home/deploy/infisical/prod.key
 
-- name: Read an entry with a default
+- name: Read an entry, or use a default if it does not exist
   ansible.builtin.debug:
     msg: "{{ lookup('keyfleet.infisical.infisical_vault', 'FEATURE_FLAG', default='off') }}"
 """

@@ -49,7 +49,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Get the status of the jobs
+- name: Get the status of the host's jobs
   keyfleet.infisical.infisical_agent_info:
   become: true
   register: agent

@@ -62,7 +62,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Deliver a rotated secret now
+- name: Sync the job shop now, to deliver a rotated secret
   keyfleet.infisical.infisical_agent_sync:
     jobs: [shop]
   become: true

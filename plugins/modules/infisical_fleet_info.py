@@ -69,13 +69,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Get the hosts that are behind
+- name: Get the hosts that have an outdated secret
   keyfleet.infisical.infisical_fleet_info:
     graph_file: fleet/graph.json
     question: behind
   register: behind
 
-- name: Find every host and file with a leaked secret
+- name: Find all hosts and files that contain a leaked secret
   keyfleet.infisical.infisical_fleet_info:
     graph_file: fleet/graph.json
     question: rotate
@@ -88,7 +88,7 @@ EXAMPLES = r"""
     query: type=secret
   register: secrets
 
-- name: Print the names of secrets that no host holds
+- name: Print the names of secrets that no host has
   ansible.builtin.debug:
     msg: "{{ secrets.rows | selectattr('state', 'eq', 'unused') | map(attribute='name') }}"
 """

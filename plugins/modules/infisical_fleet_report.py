@@ -100,7 +100,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Get the metadata of the host's vaults
+- name: Get the metadata of the vaults on each host
   keyfleet.infisical.infisical_agent_info:
     metadata: true
   become: true
@@ -108,7 +108,7 @@ EXAMPLES = r"""
   ignore_errors: true
   ignore_unreachable: true
 
-- name: Update graph, table and page
+- name: Update the graph file and the CSV and HTML reports
   keyfleet.infisical.infisical_fleet_report:
     hosts: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'answer')
       | map(attribute='metadata', default=''))) }}"

@@ -39,12 +39,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Create the folder of the application
+- name: Create a folder for the application
   keyfleet.infisical.infisical_folder:
     environment: prod
     secret_path: /app/database
 
-- name: Delete the folder of the old application with all its secrets
+- name: Delete the old application's folder and all secrets in it
   keyfleet.infisical.infisical_folder:
     environment: prod
     secret_path: /old-app

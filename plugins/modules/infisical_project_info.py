@@ -31,7 +31,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: List the projects
+- name: List all projects that the identity can access
   keyfleet.infisical.infisical_project_info:
     url: https://infisical.example.com
     client_id: "{{ my_client_id }}"

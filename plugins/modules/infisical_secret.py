@@ -128,9 +128,9 @@ EXAMPLES = r"""
     environment: prod
     name: API_KEY
     value: "{{ api_key }}"
-    comment: Key of the payment service
+    comment: API key for the payment service
 
-- name: Manage the secrets of an application
+- name: Manage an application's secrets
   hosts: app_servers
   module_defaults:
     group/keyfleet.infisical.infisical:
@@ -139,7 +139,7 @@ EXAMPLES = r"""
       environment: prod
       secret_path: /app
   tasks:
-    - name: Generate a password once
+    - name: Generate a password only if the secret does not exist
       keyfleet.infisical.infisical_secret:
         name: DB_PASSWORD
         value: "{{ lookup('ansible.builtin.password', '/dev/null', length=32) }}"
@@ -148,23 +148,23 @@ EXAMPLES = r"""
       delegate_to: localhost
       run_once: true
 
-    - name: Store the settings
+    - name: Store the application's settings
       keyfleet.infisical.infisical_secret:
         name: "{{ item }}"
         value: "{{ app_settings[item] }}"
         tags: [app]
-      loop: "{{ app_settings.keys() | list }}" # only names, because Ansible prints the items of a loop
+      loop: "{{ app_settings.keys() | list }}" # loop over names, because Ansible prints the items
       delegate_to: localhost
       run_once: true
 
-    - name: Delete the old key
+    - name: Delete an API key that is no longer used
       keyfleet.infisical.infisical_secret:
         name: API_KEY_OLD
         state: absent
       delegate_to: localhost
       run_once: true
 
-    - name: Store a key of each host with an identity that cannot read
+    - name: Store each host's key, with an identity that cannot read secrets
       keyfleet.infisical.infisical_secret:
         name: "{{ inventory_hostname }}_host_key"
         normalize_name: true

@@ -69,14 +69,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: List the secrets of the application
+- name: List the application's secrets
   keyfleet.infisical.infisical_secret_info:
     environment: prod
     secret_path: /app
     recursive: true
   register: app_secrets
 
-- name: Print path, name and version of each secret
+- name: Print the path, name and version of each secret
   ansible.builtin.debug:
     msg: "{{ item.path }} {{ item.name }} version {{ item.version }}"
   loop: "{{ app_secrets.secrets }}"
@@ -97,7 +97,7 @@ EXAMPLES = r"""
     content: "{{ certificate.secrets[0].value }}"
     dest: /etc/ssl/certs/app.pem
     mode: "0644"
-  no_log: true # otherwise, --diff prints it
+  no_log: true # otherwise, --diff would print the certificate
 """
 
 RETURN = r"""

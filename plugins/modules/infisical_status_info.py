@@ -37,7 +37,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Check the login to Infisical
+- name: Fail if Infisical does not accept the login
   keyfleet.infisical.infisical_status_info:
   register: infisical
   failed_when: not infisical.login_accepted

@@ -185,7 +185,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Pull the secrets of the application into the host's vault
+- name: Pull the application's secrets into the host's vault
   keyfleet.infisical.infisical_sync:
     project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
     environment: prod
@@ -217,7 +217,7 @@ EXAMPLES = r"""
     key_credential: infisical_vault_key
     state_hash: hmac-sha256
 
-- name: Push these settings and delete all others
+- name: Push settings, and delete all other secrets in the folder
   keyfleet.infisical.infisical_sync:
     direction: push
     environment: prod
@@ -228,14 +228,14 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Move the settings of an old application to Infisical
+- name: Copy an old application's settings to Infisical
   keyfleet.infisical.infisical_sync:
     direction: push
     environment: prod
     source_file: /etc/old-app/environment
     normalize_names: true
 
-- name: Push all entries of this host's vault
+- name: Push all entries in this host's vault
   keyfleet.infisical.infisical_sync:
     direction: push
     environment: prod
@@ -295,7 +295,7 @@ failed_projects:
     - The error of each project that could not be read, keyed by project id. The other projects were pulled, and nothing
       was pruned.
     - The task fails if this is not empty.
-  returned: success, and failure after a part was synced
+  returned: success, and failure after some projects were synced
   type: dict
   sample: {}
 approvals:
@@ -307,7 +307,7 @@ approvals:
   sample: []
 key_created:
   description: Whether O(key_file) was created or, in check mode, would be created.
-  returned: success, and if it was created before a failure
+  returned: success, and on failure if the key was created before
   type: bool
   sample: false
 diff:
@@ -319,19 +319,19 @@ diff:
     after: {API_KEY: 1, DB_PASSWORD: 3}
 written:
   description: Names of the secrets that were written before the push failed. Run the task again to write the others.
-  returned: when a push has failed after some secrets were written
+  returned: failure of a push after some secrets were written
   type: list
   elements: str
   sample: [A, B]
 not_written:
   description: Names of the secrets that the failed push did not write.
-  returned: when a push has failed after some secrets were written
+  returned: failure of a push after some secrets were written
   type: list
   elements: str
   sample: [C]
 errors:
   description: Errors of individual secrets that could not be written, keyed by name.
-  returned: when a push has failed after some secrets were written
+  returned: failure of a push after some secrets were written
   type: dict
   sample: {}
 conclusion:

@@ -87,7 +87,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Store a password only in the vault of the host
+- name: Store a password only in the host's vault
   keyfleet.infisical.infisical_vault:
     vault_path: /var/lib/infisical-sync/secrets.vault
     key_file: /var/lib/infisical-sync/vault.key
@@ -96,7 +96,7 @@ EXAMPLES = r"""
     value: "{{ console_password }}"
   become: true
 
-- name: Store a new key in Infisical and in the vault of the host
+- name: Store a new API key in Infisical and in the host's vault
   keyfleet.infisical.infisical_vault:
     vault_path: /var/lib/infisical-sync/secrets.vault
     key_file: /var/lib/infisical-sync/vault.key
@@ -106,7 +106,7 @@ EXAMPLES = r"""
     project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
     environment: prod
 
-- name: Delete an old password
+- name: Delete an old password from the host's vault
   keyfleet.infisical.infisical_vault:
     vault_path: /var/lib/infisical-sync/secrets.vault
     key_file: /var/lib/infisical-sync/vault.key
@@ -150,7 +150,7 @@ approval_id:
   sample: 5b9f9f6e-3f2b-4c39-8f07-0d2b1c4e6a11
 key_created:
   description: Whether O(key_file) was created or, in check mode, would be created.
-  returned: success, and if it was created before a failure
+  returned: success, and on failure if the key was created before
   type: bool
   sample: false
 diff:

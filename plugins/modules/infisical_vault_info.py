@@ -64,21 +64,21 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: List the entries of a vault
+- name: List the entries in a vault
   keyfleet.infisical.infisical_vault_info:
     vault_path: /var/lib/infisical-sync/secrets.vault
     key_file: /var/lib/infisical-sync/vault.key
   register: vault
   become: true
 
-- name: Print name and version of each entry
+- name: Print the name and version of each entry
   ansible.builtin.debug:
     msg: "{{ item.name }} version {{ item.version }} since {{ item.synced_at }}"
   loop: "{{ vault.secrets }}"
   loop_control:
     label: "{{ item.name }}"
 
-- name: Read a password on the host
+- name: Read a password from the host's vault
   keyfleet.infisical.infisical_vault_info:
     vault_path: /var/lib/infisical-sync/secrets.vault
     key_file: /var/lib/infisical-sync/vault.key
@@ -103,7 +103,7 @@ secrets:
       description: The name of the entry in the vault.
       type: str
     secret_name:
-      description: The name of the secret in Infisical from which the entry was pulled.
+      description: The name of the secret in Infisical. For an entry that was added manually, its name in the vault.
       type: str
     version:
       description: The version of the secret in Infisical. V(0) for an entry that was added manually.
