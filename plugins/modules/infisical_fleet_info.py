@@ -32,7 +32,7 @@ options:
       - V(held_by) returns the vaults that contain O(secret), with its version in each vault.
       - V(behind) returns the vaults that contain an older version of a secret than Infisical.
       - V(missing) returns the vaults that do not contain a secret that their job should have pulled.
-      - V(late) returns the vaults whose last successful sync is more than two sync intervals ago.
+      - V(late) returns the vaults that have never been synced successfully, or not for the last two sync intervals.
     type: str
     choices: [exposed, rotate, held_by, behind, missing, late]
   host:
