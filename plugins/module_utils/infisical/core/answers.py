@@ -289,7 +289,7 @@ def _permission(operation: Operation, said: str) -> str:
 
 # Hints for single answers. For all others, the class of the error has the hint.
 _HINTS = (
-    (_NOT_A_MEMBER, "Add the machine identity to the project: in the project, Access Control, Machine Identities. Or "
+    (_NOT_A_MEMBER, "Add the machine identity to the project: in the project, Access Control > Machine Identities. Or "
      "check project_id."),
     (_OTHER_TYPE, "Set project_id to a project of the type secret-manager."),
     (_PLAN, "Upgrade the plan of this Infisical, which does not include this feature, or omit the option."),
@@ -311,7 +311,7 @@ def hint_for(error: type[InfisicalError], operation: Operation, said: str = "") 
     if error is Forbidden:
         permission = _permission(operation, said)
         return (
-            f"Grant {permission} to the machine identity in Infisical: in the project, Access Control, Machine "
+            f"Grant {permission} to the machine identity in Infisical: in the project, Access Control > Machine "
             "Identities, the identity's role."
         )
     return error.hint
