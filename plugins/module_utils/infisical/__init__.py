@@ -1,17 +1,17 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client library for Infisical that knows nothing of Ansible; docs/architecture.md has its rules.
+"""A client library for Infisical that does not depend on Ansible; see docs/architecture.md for its rules.
 
-Every module and the installed command import this file first, so it refuses a Python that cannot import the rest. It
-must be valid in Python 3.6.
+Every module and the installed command import this file first. It rejects Python versions that cannot import the rest,
+so this file itself must be valid in Python 3.6.
 """
 
 import sys
 
 if sys.version_info < (3, 9):  # noqa: UP036
     _PROBLEM = f"keyfleet.infisical needs Python 3.9 or later, and this is Python {sys.version.split()[0]}."
-    if __name__ != "infisical":  # the name in the installed command; else Ansible reads the result of a module
+    if __name__ != "infisical":  # the package's name in the installed command; otherwise an Ansible module runs
         _HINT = "Set ansible_python_interpreter to another one."
         sys.stdout.write(
             f'{{"failed": true, "msg": "{_PROBLEM} {_HINT}", "conclusion": "configuration", "hint": "{_HINT}", '

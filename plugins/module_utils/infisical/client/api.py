@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The endpoints of Infisical, one typed method each, for servers with `/api/v4` and for older ones."""
+"""The endpoints of Infisical, with one typed method for each, for servers with `/api/v4` and for older servers."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from .transport import Call, Clock, TokenSource, Transport, encode_body, encode_
 
 _SECRETS = {"v4": "/api/v4/secrets", "v3": "/api/v3/secrets/raw"}
 _BATCHES = {"v4": "/api/v4/secrets/batch", "v3": "/api/v3/secrets/batch/raw"}
-"""The routes of one secret and of several, by API version. Parameters are sent in the spelling of both versions,
-because servers ignore unknown ones."""
+"""The routes for one secret and for several secrets, by API version. Parameters are sent in the spelling of both
+versions, because servers ignore unknown parameters."""
 
 _NAMED = 3
-"""How many secrets of a batch a message names."""
+"""Maximum number of secrets that a message about a batch lists."""
 
 _ROUTE_EXISTS = (Conflict, SecretMissing, ScopeMissing, Forbidden)
-"""Errors that only the route itself returns, so that the API version is known although the request failed."""
+"""Errors that prove that the route exists, so that the API version is known although the request failed."""
 
 _VALUE, _ENCRYPTED = attrgetter("value"), attrgetter("encrypted_metadata")
 
@@ -56,7 +56,7 @@ _T = TypeVar("_T")
 
 
 class Reading(NamedTuple):
-    """What to read of secrets."""
+    """Options for reading secrets."""
 
     recursive: bool = False
     include_imports: bool = False
@@ -64,7 +64,7 @@ class Reading(NamedTuple):
     view_values: bool = True
 
     def query(self) -> dict[str, str]:
-        """The parameters of a request for one secret."""
+        """Return the query parameters for reading one secret."""
         imports = _boolean(self.include_imports)
         return {
             "includeImports": imports,
@@ -75,11 +75,11 @@ class Reading(NamedTuple):
 
 
 class Api:
-    """The endpoints of one Infisical. Each method sends one request, or two to find the API version, after a login if
-    there is no token. It raises InfisicalError.
+    """The endpoints of one Infisical server. Methods raise InfisicalError.
 
-    `has_batches` says whether the server has batch routes; it is None until an answer shows it. `reading` stands for
-    the fields of Reading.
+    Each method logs in if there is no token, and sends one request. It sends more requests if it must first find out
+    which routes the server has. `has_batches` is true if the server has batch routes, and None until a response shows
+    it. The parameters `reading` are the fields of the class Reading.
     """
 
     def __init__(self, transport: Transport, tokens: TokenSource) -> None:
@@ -98,13 +98,13 @@ class Api:
     # Secrets
 
     def list_secrets(self, location: Location, **reading: bool) -> Listing:
-        """Return all secrets of a location. Real servers return an empty listing if it does not exist."""
+        """Return all secrets in a location. Real servers return an empty listing if the location does not exist."""
         return self.list_changes(location, Validator(), **reading) or Listing(())
 
     def list_changes(self, location: Location, known: Validator, **reading: bool) -> Listing | None:
-        """Return all secrets of a location, or None if nothing has changed since the listing with validator `known`.
+        """Return all secrets in a location, or None if nothing has changed since the listing with validator `known`.
 
-        That listing must be of the same location and reading, by an identity with the same permissions.
+        Both listings must have the same location and the same `reading`, by an identity with the same permissions.
         """
         wanted = Reading(**reading)
         query = {**_location_fields(location), "recursive": _boolean(wanted.recursive), **wanted.query()}
@@ -121,7 +121,7 @@ class Api:
         return Listing(secrets, imports, answer.validator)
 
     def _keep_out(self, *read: Sequence[Secret]) -> None:
-        # Only the texts are kept: the garbage collector would walk through ten thousand secrets again and again.
+        # Only the texts are kept: otherwise, the garbage collector would traverse ten thousand secrets again and again.
         for secrets in read:
             if any(map(_ENCRYPTED, secrets)):
                 self.transport.keep_out(tuple(text for secret in secrets for text in _hidden_texts(secret)))
@@ -138,11 +138,11 @@ class Api:
         return secret
 
     def create_secret(self, location: Location, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
-        """Create a secret. Raises Conflict if it exists."""
+        """Create a secret. Raises Conflict if it already exists."""
         return self._write("POST", Operation.CREATE, f"create the secret '{secret.key}' in", location, secret, tag_ids)
 
     def update_secret(self, location: Location, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
-        """Change those fields of a secret that are not None. Raises SecretMissing."""
+        """Change the fields of a secret that are not None. Raises SecretMissing."""
         return self._write("PATCH", Operation.UPDATE, f"update the secret '{secret.key}' in", location, secret, tag_ids)
 
     def delete_secret(self, location: Location, key: str) -> Written:
@@ -159,7 +159,8 @@ class Api:
         tag_ids: Sequence[str] | None,
     ) -> Written:
         place, what = _location_fields(location), f"{what} {location}"
-        # DELETE: the reference wants the location in the query, real servers in the body; each ignores the other.
+        # For DELETE, the API reference expects the location in the query, but real servers expect it in the body. Both
+        # ignore the other one.
         query = place if method == "DELETE" else {}
         body = {**place, **_fields(secret, tag_ids)}
         answer = self._send(method, secret.key, operation, what, query=query, body=body, secrets=_hidden_texts(secret))
@@ -168,9 +169,9 @@ class Api:
     def batch(
         self, method: str, location: Location, secrets: Sequence[Secret], tag_ids: Sequence[str] | None = None
     ) -> Written:
-        """Create (POST), update (PATCH) or delete (DELETE) several secrets, all or none, in one request.
+        """Create (POST), update (PATCH) or delete (DELETE) several secrets in one request, either all of them or none.
 
-        Also the only way for one name that `needs_batch`.
+        This is also the only way to write a single secret whose name `needs_batch`.
         """
         verb = {"POST": "create", "PATCH": "update", "DELETE": "delete"}[method]
         names = ", ".join(f"'{secret.key}'" for secret in secrets[:_NAMED])
@@ -201,9 +202,9 @@ class Api:
         secrets: tuple[str, ...] = (),
         known: Validator | None = None,
     ) -> Answer:
-        """Send one request for a secret by name, for all secrets (`""`), or for the batch in the body (None).
+        """Send one request for a secret (its name), for all secrets (`""`), or for the batch in the body (None).
 
-        The first one finds out whether the server has `/api/v4`.
+        `key` selects one of the three. The first request finds out whether the server has `/api/v4`.
         """
         for version in (self.version,) if self.version else ("v4", "v3"):
             path = _BATCHES[version] if key is None else _SECRETS[version] + ("/" + encode_segment(key) if key else "")
@@ -226,7 +227,7 @@ class Api:
     def projects(self) -> list[Project]:
         """Return all projects that the identity can see.
 
-        Raises Forbidden on servers of 2024, which show a machine identity one project at a time.
+        Raises Forbidden on servers from 2024, which let a machine identity read only one project at a time.
         """
         rows = self._use_first(
             {
@@ -237,7 +238,7 @@ class Api:
         return [parse_project(row) for row in rows]
 
     def project(self, project_id: str) -> Project | None:
-        """Return a project by its id, None if the identity can see no such project. Sends one to three requests."""
+        """Return a project by its id, or None if the identity cannot see it. Sends one to three requests."""
         what = f"read the project '{project_id}'"
 
         def get_one(path: str) -> list[dict[str, Any]]:
@@ -251,14 +252,14 @@ class Api:
             {
                 "/api/v1/projects": lambda path: self._list(path, "projects", what),
                 "/api/v1/workspace/": get_one,
-                # The API reference has a list here, and no route for one project.
+                # According to the API reference, this route returns a list, and no route returns a single project.
                 "/api/v1/workspace": lambda path: self._list(path, "workspaces", what),
             }
         )
         return next((parse_project(row) for row in rows if row.get("id") == project_id), None)
 
     def folders(self, location: Location) -> list[Folder]:
-        """Return the folders directly below a path. Raises ScopeMissing; RouteMissing on servers without folders."""
+        """Return the folders directly below a path. Raises ScopeMissing, or RouteMissing on servers without folders."""
         what = f"list the folders of {location}"
         data = self._send_folder("GET", "", what, query={**_ids(location), "path": location.secret_path})
         parent = location.secret_path.rstrip("/")
@@ -268,16 +269,16 @@ class Api:
         ]
 
     def create_folder(self, location: Location) -> None:
-        """Create the folder of a path, with its parents."""
+        """Create the folder at the location's path, including its parents."""
         parent, _slash, name = location.secret_path.rpartition("/")
         body = {**_ids(location), "name": name, "path": parent or "/"}
         self._send_folder("POST", "", f"create the folder of {location}", body=body)
 
     def delete_folder(self, location: Location, folder_id: str, *, force: bool) -> None:
-        """Delete the folder of a path by its id.
+        """Delete the folder at the location's path, using its id.
 
-        Raises RequestInvalid if it is not empty, unless `force`. Servers before `/api/v2/folders` delete everything
-        below it in any case.
+        Raises RequestInvalid if the folder is not empty, unless `force` is true. Servers without `/api/v2/folders`
+        always delete everything in the folder.
         """
         body = {**_ids(location), "path": location.secret_path.rpartition("/")[0] or "/", "forceDelete": force}
         self._send_folder("DELETE", "/" + encode_segment(folder_id), f"delete the folder of {location}", body=body)
@@ -298,7 +299,7 @@ class Api:
         return self._use_first({"/api/v2/folders": send, "/api/v1/folders": send})
 
     def tags(self, project_id: str) -> dict[str, str]:
-        """Return the tags of a project: {slug: id}. Raises RouteMissing on a server without tags."""
+        """Return a project's tags as {slug: id}. Raises RouteMissing on a server without tags."""
         what = f"list the tags of project {project_id}"
         rows = self._use_first(
             {
@@ -311,7 +312,7 @@ class Api:
         return {parse_text(row, "slug"): parse_text(row, "id") for row in rows}
 
     def _use_first(self, routes: Mapping[str, Callable[[str], _T]]) -> _T:
-        """Use the first route that the server has, and do not try missing ones again. Raises RouteMissing."""
+        """Use the first route that the server has, and skip routes known to be missing. Raises RouteMissing."""
         oldest = list(routes)[-1]
         for path, send in routes.items():
             if path in self._lacking and path != oldest:
@@ -336,13 +337,13 @@ def connect(
     log: Callable[[str], None] | None = None,
     rate_limit_jitter: float = 0.0,
 ) -> Api:
-    """Return the API of the Infisical in `settings`, without sending anything. Raises ConfigurationError."""
+    """Return the API of the Infisical server in `settings`, without sending a request. Raises ConfigurationError."""
     transport = Transport(settings, clock=clock, log=log, rate_limit_jitter=rate_limit_jitter)
     return Api(transport, tokens(transport))
 
 
 def read_status(transport: Transport) -> str:
-    """Return the message of `/api/status`, which needs no token: `Ok` if all is well. Raises InfisicalError."""
+    """Return the message from `/api/status`: `Ok` if all is well. It needs no token. Raises InfisicalError."""
     what = "get the server's status"
     data = parse_data(transport.send(Call("GET", "/api/status", Operation.OTHER, what, authenticated=False)), what)
     if not isinstance(data.get("message"), str):
@@ -351,13 +352,16 @@ def read_status(transport: Transport) -> str:
 
 
 def needs_batch(key: str) -> bool:
-    """Whether a name must not be in a request's path: it is too long, it is the name of the batch route, or HTTP
-    libraries resolve it as a directory (RFC 3986, 5.2.4)."""
+    """Return whether a name must not be part of a request's path.
+
+    That is the case if it is too long, if it is the name of the batch route, or if HTTP libraries would resolve it as a
+    directory (RFC 3986, 5.2.4).
+    """
     return len(key) > LONGEST_NAME_IN_PATH or key in ("batch", ".", "..")
 
 
 def count_batch_bytes(secret: Secret) -> int:
-    """Count the bytes of a secret without tags in the body of a batch, with its separator."""
+    """Return the number of bytes that a secret without tags takes up in a batch's body, including the separator."""
     return len(encode_body(_batch_fields(secret, None))) + len(", ")
 
 
@@ -375,7 +379,7 @@ def _boolean(value: bool) -> str:
 
 
 def _fields(secret: Secret, tag_ids: Sequence[str] | None) -> dict[str, Any]:
-    """Return a secret's fields under the server's names; what is None is not sent, and so not changed."""
+    """Return a secret's fields under the server's names. Fields that are None are not sent, and so not changed."""
     fields: dict[str, Any] = {"secretValue": secret.value, "secretComment": secret.comment}
     if secret.metadata is not None:
         fields["secretMetadata"] = [
@@ -392,6 +396,6 @@ def _batch_fields(secret: Secret, tag_ids: Sequence[str] | None) -> dict[str, An
 
 
 def _hidden_texts(secret: Secret) -> tuple[str, ...]:
-    """Return the texts that no message about a request may quote."""
+    """Return the texts in a secret that no message about a request is allowed to quote."""
     encrypted = (value for key, value in secret.metadata or () if key in secret.encrypted_metadata)
     return tuple(text for text in (secret.value, *encrypted) if text)

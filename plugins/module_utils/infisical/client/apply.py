@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one way to write secrets: cut a plan into requests, send them, and handle other writers and lost answers."""
+"""The only way to write secrets: split a plan into requests, send them, and handle other writers and lost responses."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ from .parsing import Written
 
 _METHODS: dict[Action, str] = {"create": "POST", "update": "PATCH", "delete": "DELETE"}
 _MOST: dict[Action, int] = {"create": 1000, "update": 1000, "delete": 500}
-"""Secrets in one batch. Real servers need a second for 500 deletions, and their timeouts are not known."""
+"""Maximum number of secrets in one batch. Real servers take a second for 500 deletions. Their timeouts are unknown."""
 _ROOM = BODY_LIMIT - 16 * 1024
-"""Bytes for the secrets in the body of a batch; the rest is for the location."""
+"""Number of bytes for the secrets in a batch's body. The rest is for the location."""
 
 _OWN_FAULT = (RequestInvalid, TooLarge, Conflict, SecretMissing)
-"""Errors about one secret, after which the others can still be written."""
+"""Errors about a single secret, after which other secrets can still be written."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The result of a plan, by name: each change is in one of `written`, `pending`, `failed` and `left`.
+    """The result of applying a plan. The name of each change is in one of `written`, `pending`, `failed` and `left`.
 
-    `written` are done, by us or meanwhile by another writer. `versions` are those that the server returned, without
-    deleted secrets. `pending` wait for the `approvals` (ids). `failed` ({name: message}) were refused one by one.
-    `left` are not known to be written, because `error` ended the run; if nothing ended it, `error` is the first of the
-    failures, or None.
+    `written` contains changes that are done, by us or by another writer in the meantime. `versions` contains the
+    versions that the server returned, except for deleted secrets. `pending` contains changes that wait for an approval,
+    and `approvals` the ids of these approvals. `failed` ({name: message}) contains changes that were refused
+    individually. `left` contains changes that are not known to be written, because `error` ended the run. If no error
+    ended the run, `error` is the first of the failures, or None.
     """
 
     written: tuple[str, ...] = ()
@@ -60,9 +61,10 @@ class Applied:
 
 
 class Done(NamedTuple):
-    """A change that is done; `action` is None if another writer had done it, or if nothing had to be done.
+    """A change that is done. `action` is None if another writer had already made the change, or if none was necessary.
 
-    `stored` is the secret in the server's answer, of the write if it was `sent`, else of the look before it.
+    `stored` is the secret in the server's response. That is the response to the write if the change was `sent`,
+    otherwise the response to the last read.
     """
 
     change: Change
@@ -75,9 +77,9 @@ class Done(NamedTuple):
 def plan_one(
     before: Secret | None, wanted: Secret | None, *, keep_value: bool = False, state: StateFile | None = None
 ) -> Change | None:
-    """Return the change from `before` to `wanted` (None: absent), or None if nothing has to be done.
+    """Return the change from `before` to `wanted` (None means absent), or None if no change is necessary.
 
-    With `keep_value`, a stored value stays. A hidden value counts as `wanted` if the state file proves it.
+    With `keep_value`, a stored value is kept. A hidden value counts as equal to `wanted` if the state file proves it.
     """
     if wanted is None:
         return None if before is None else Change("delete", before.key, before)
@@ -93,7 +95,7 @@ def plan_one(
 
 
 def expect(location: Location, before: Secret | None, target: Secret) -> Secret:
-    """Return the secret as it is stored after the write: what is None in `target` stays as it is in `before`."""
+    """Return the expected secret after the write. Fields that are None in `target` stay as they are in `before`."""
     base = before or Secret(target.key)
     return target._replace(
         environment=location.environment,
@@ -109,7 +111,8 @@ def expect(location: Location, before: Secret | None, target: Secret) -> Secret:
 
 
 def find_tag_ids(api: Api, project_id: str, slugs: Sequence[str] | None) -> list[str] | None:
-    """Return the ids of tags, None for None. Raises ConfigurationError if the project does not have one."""
+    """Return the ids of tags, or None for None. Raises ConfigurationError if the project does not have one of the
+    tags."""
     if not slugs:
         return None if slugs is None else []
     ids = api.tags(project_id)
@@ -124,12 +127,12 @@ def find_tag_ids(api: Api, project_id: str, slugs: Sequence[str] | None) -> list
 
 
 class Application:
-    """Sends changes: `run` once.
+    """Sends changes to the server. Each object is for one `run` only.
 
-    A batch is stored as a whole or not at all. If another writer was quicker, or if an answer is lost, the stored
-    secrets are looked at, and the changes that are still to make are sent once more. In a batch that is refused, the
-    bad secrets are found by halving it. With `keep_value`, a stored value stays. An identity that `can_look` is false
-    for may not even see names.
+    A batch is stored completely or not at all. If another writer was faster, or if a response is lost, the stored
+    secrets are read, and the remaining changes are sent once more. If a batch is refused, it is split in halves to find
+    the invalid secrets. With `keep_value`, a stored value is kept. `can_look` is false if the identity is not even
+    allowed to see names.
     """
 
     def __init__(
@@ -155,16 +158,19 @@ class Application:
         self._made_folder = False
 
     def run(self, changes: Iterable[Change], *, wanted: Secret | None = None, make_path: bool = False) -> Applied:
-        """Send everything that can be sent. `wanted` is the desired state of a single change, if it holds more."""
+        """Send everything that can be sent.
+
+        `wanted` is the desired state for a single change, if it has more fields than the change itself.
+        """
         self._todo = {change.key: change for change in changes}
         self._wanted = {key: wanted or change.after for key, change in self._todo.items()}
         error: InfisicalError | None = None
         try:
             if make_path:
                 self._make_folder()
-            # Deletions last: a run that ends early leaves too much rather than too little.
+            # Deletions come last, so that a run that ends early leaves too many secrets rather than too few.
             for action in _METHODS:
-                if action == "delete" and self.failed:  # a failed one may be the successor of a secret to delete
+                if action == "delete" and self.failed:  # a failed secret may replace one to delete
                     break
                 for chunk in self._cut(action, self._todo.values()):
                     try:
@@ -193,11 +199,11 @@ class Application:
             return error
 
     def _cut(self, action: Action, changes: Iterable[Change]) -> Iterator[list[Change]]:
-        """Cut the changes that are an `action` into batches."""
+        """Split the changes with this `action` into batches."""
         chunk: list[Change] = []
         used = 0
         for change in [change for change in changes if change.action == action]:
-            tagged = change.after is not None and change.after.tags is not None  # a batch has one set of tags for all
+            tagged = change.after is not None and change.after.tags is not None  # all of a batch gets the same tags
             size = _ROOM if tagged else count_batch_bytes(_complete(change))
             if chunk and (len(chunk) == _MOST[action] or used + size > _ROOM):
                 yield chunk
@@ -248,10 +254,11 @@ class Application:
                 self._send(half, look=look)
 
     def _find_bad(self, chunk: list[Change], *, look: bool) -> None:
-        """Write the good secrets of a batch that was refused.
+        """Write the valid secrets in a batch that was refused.
 
-        A server without batch routes may take `batch` for a secret's name and refuse it too. A batch of one secret
-        shows which it is: of the first or, because that may be the bad one, of the last.
+        A server without batch routes may treat `batch` as a secret's name, and refuse that too. To find out whether the
+        server has batch routes, a batch with only the first secret is sent. Because that secret may be invalid itself,
+        another batch with only the last secret may follow.
         """
         for probe in (chunk[0], chunk[-1]):
             if self.api.has_batches is None:
@@ -281,7 +288,10 @@ class Application:
             self._report_progress()
 
     def _send_one(self, change: Change, *, look: bool) -> None:
-        """Send one change. If another writer was quicker, or if the answer is lost, look and send what is left."""
+        """Send one change.
+
+        If another writer was faster, or if the response is lost, read the secret and send the remaining change.
+        """
         lost = False
         try:
             self._request([change])
@@ -289,7 +299,7 @@ class Application:
         except SecretMissing as error:
             if change.action == "create":
                 raise
-            if change.action == "delete":  # it was deleted: by us if an earlier answer was lost
+            if change.action == "delete":  # by us if an earlier response was lost
                 self._note(Done(change, "delete" if error.after_loss else None, sent=False))
                 return
         except Conflict:
@@ -311,7 +321,7 @@ class Application:
             self._write_over(change)
 
     def _write_over(self, change: Change) -> None:
-        """Update a secret that cannot be created, and create one that cannot be updated, without having seen it."""
+        """Update a secret that cannot be created, or create one that cannot be updated, without reading it first."""
         wanted = self._wanted[change.key]
         if wanted is None or change.action != "create":
             self._request([Change("create", change.key, after=wanted)])
@@ -323,9 +333,10 @@ class Application:
             self._request([Change("update", change.key, after=wanted)])
 
     def _find_left(self, chunk: list[Change], *, lost: bool) -> list[Change] | None:
-        """Look at what is stored now, note the changes that are done, and return those that are still to make.
+        """Read the stored secrets, note the changes that are done, and return the remaining changes.
 
-        None if the identity may not look. `lost` says that our write may have done it.
+        Returns None if the identity is not allowed to see the secrets. `lost` is true if our own write, whose response
+        was lost, may have made the changes.
         """
         if not self.can_look:
             return None
@@ -389,7 +400,7 @@ class Application:
         return send(self.location, secrets[0], tag_ids)
 
     def _make_folder(self) -> None:
-        # The server's answer to the write shows whether the environment exists.
+        # The server's response to the write shows whether the environment exists.
         self._made_folder = True
         create_folder(self.api, self.location)
 
@@ -398,7 +409,7 @@ class Application:
         self._unsaved.append(done)
 
     def _save(self) -> None:
-        """Write the changes that are done to the state file."""
+        """Record the changes that are done in the state file."""
         unsaved, self._unsaved = [done for done in self._unsaved if not done.approval_id], []
         if self.state is None:
             return
@@ -416,19 +427,20 @@ class Application:
 
 
 def _has_value(stored: Secret | None, wanted: Secret) -> bool:
-    """Whether this value is known to be stored."""
+    """Return whether the stored secret is known to have the value of `wanted`."""
     return stored is not None and stored.value is not None and same_value(stored.value, wanted.value or "")
 
 
 def _complete(change: Change) -> Secret:
-    """Return what is sent for a change: encrypted metadata stay encrypted."""
+    """Return the secret to send for a change. Encrypted metadata stay encrypted."""
     secret, before = change.after, change.before
     if secret is None:
         return Secret(change.key)
     if secret.metadata is not None:
         secret = secret._replace(encrypted_metadata=_keep_encrypted(secret, before))
     if secret.value is None and before is not None and before.metadata is None:
-        # Servers without metadata need the value in each update. To others, no value that was read is written back.
+        # Servers without metadata need the value in each update. On other servers, a value that was read is never
+        # written back.
         return secret._replace(value=before.value)
     return secret
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logging in: a class for each method, and the token of one process."""
+"""Logging in: a class for each login method, and the token that a process uses."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from ..core.model import Settings, require
 from .transport import Call, Transport
 
 _EXPIRY_MARGIN = 15.0
-"""Seconds before its end at which a token counts as expired, so that it does not expire on the way; at most half of
-its lifetime."""
+"""Seconds before its expiry at which a token counts as expired, so that it does not expire during a request. The margin
+is at most half of the token's lifetime."""
 
 _LONGEST_LIFETIME = 1e10
-"""Seconds of a lifetime that can be added to a time."""
+"""Maximum lifetime in seconds that can be added to a time."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """An access token; `expires_at` is the time at which it counts as expired, in seconds since the epoch by our clock,
-    None if that is not known."""
+    """An access token.
+
+    `expires_at` is the time at which it counts as expired, in seconds since the epoch by our clock. It is None if
+    unknown.
+    """
 
     value: str = field(repr=False)
     expires_at: float | None = None
 
     def usable(self, now: float) -> bool:
-        """Whether the token has not expired at `now` (seconds since the epoch)."""
+        """Return whether the token has not expired at `now` (seconds since the epoch)."""
         return self.expires_at is None or now < self.expires_at
 
 
@@ -40,14 +43,14 @@ class Method(Protocol):
     renewable: bool
 
     def __init__(self, settings: Settings) -> None:
-        """Take the options of the method. Raises ConfigurationError if one is missing."""
+        """Read the method's options. Raises ConfigurationError if one is missing."""
 
     def authenticate(self, transport: Transport) -> Token:
         """Get a token. Raises InfisicalError."""
 
 
 class UniversalAuth:
-    """Client id and client secret of a machine identity (`POST /api/v1/auth/universal-auth/login`)."""
+    """Login with a machine identity's client id and client secret (`POST /api/v1/auth/universal-auth/login`)."""
 
     renewable = True
 
@@ -78,7 +81,7 @@ class UniversalAuth:
                 "Could not log in with universal auth: the answer holds no access token.",
                 hint="Check url and proxy.",
             )
-        # In Python, JSON may hold NaN, and integers that are too large to add to a time.
+        # Python's JSON parser accepts NaN, and integers that are too large to add to a time.
         number = isinstance(lifetime, (int, float)) and not isinstance(lifetime, bool)
         if not number or not 0 < lifetime < _LONGEST_LIFETIME:
             return Token(token)
@@ -108,7 +111,7 @@ METHODS: dict[str, type[Method]] = {"universal_auth": UniversalAuth, "token": Gi
 
 
 def method_for(settings: Settings) -> Method:
-    """Return the method that `auth_method` names. Raises ConfigurationError."""
+    """Return the login method that the option `auth_method` selects. Raises ConfigurationError."""
     if settings.auth_method not in METHODS:
         names = ", ".join(sorted(METHODS))
         raise ConfigurationError("auth_method", f"must be one of {names} (got {settings.auth_method}).")
@@ -116,9 +119,10 @@ def method_for(settings: Settings) -> Method:
 
 
 class Login:
-    """The token of one process: a login when it is first needed, and another after it expired or was rejected.
+    """The token that a process uses.
 
-    After rejected credentials there is no other login: the same error is raised again.
+    The process logs in when a token is first needed, and after a token has expired or was rejected. If the server has
+    rejected the credentials, it does not log in again, but raises the same error.
     """
 
     def __init__(self, transport: Transport, method: Method | None = None) -> None:
@@ -134,7 +138,7 @@ class Login:
         return self._token.value
 
     def renew(self, rejected: str) -> str | None:
-        """Return a new token, None if the method has only one."""
+        """Return a new token, or None if the method has only one token."""
         if not self.method.renewable:
             return None
         self._token = self._authenticate()

@@ -13,7 +13,7 @@ from .parsing import Folder
 
 
 def put_folder(api: Api, location: Location, *, check: bool = False) -> bool:
-    """Create a folder with its parents, and return whether it was (in check mode: would be) created."""
+    """Create a folder and its parents. Returns whether it was created or, in check mode, would be created."""
     if location.secret_path == "/":
         raise ConfigurationError(
             "secret_path", "'/' is the root of the environment, which always exists.", hint="Name a folder."
@@ -25,7 +25,7 @@ def put_folder(api: Api, location: Location, *, check: bool = False) -> bool:
 
 
 def create_folder(api: Api, location: Location) -> bool:
-    """Create a folder, and return whether it was created; false if another writer was quicker."""
+    """Create a folder. Returns False if another writer was faster."""
     try:
         api.create_folder(location)
     except Conflict:
@@ -34,9 +34,9 @@ def create_folder(api: Api, location: Location) -> bool:
 
 
 def remove_folder(api: Api, location: Location, *, force: bool = False, check: bool = False) -> bool:
-    """Delete a folder, and return whether it was (in check mode: would be) deleted.
+    """Delete a folder. Returns whether it was deleted or, in check mode, would be deleted.
 
-    Raises ConfigurationError if it holds secrets or folders, unless `force`.
+    Raises ConfigurationError if the folder contains secrets or folders, unless `force` is true.
     """
     if location.secret_path == "/":
         raise ConfigurationError("secret_path", "'/' is the root of the environment and cannot be deleted.")
@@ -58,7 +58,7 @@ def remove_folder(api: Api, location: Location, *, force: bool = False, check: b
             raise
         raise _not_empty(location, "holds something that this identity may not see") from None
     except ScopeMissing as error:
-        return error.after_loss  # it was deleted: by us if an earlier answer was lost, else by another writer
+        return error.after_loss  # deleted by us if an earlier response was lost, otherwise by another writer
     return True
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading a location: its secrets, one of them, and what they are after imports and duplicates are merged."""
+"""Reading the secrets in a location, or one of them, with imports and duplicates merged."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from .references import restore_values
 
 @dataclass(frozen=True)
 class Overview:
-    """Secrets in the order of environment, path and name, with warnings about them."""
+    """Secrets sorted by environment, path and name, with warnings about them."""
 
     secrets: tuple[Secret, ...]
     warnings: tuple[str, ...] = ()
 
 
 def merge(listing: Listing) -> Merged:
-    """Choose one secret for each name: a folder's own before imported ones, and the last of several imports first.
+    """Choose one secret for each name.
 
-    If a server lists a name twice in one folder, the newest row is chosen, with a warning. A name that a recursive
-    listing has in several folders is chosen only if its values are the same.
+    A folder's own secrets take precedence over imported ones, and later imports over earlier ones. If a server lists a
+    name twice in one folder, the newest row is used, with a warning. If a recursive listing has a name in several
+    folders, the secret is used only if all values are the same.
     """
     chosen, warnings, ambiguous = _choose(listing.secrets)
     for imported in reversed(listing.imports):
@@ -44,14 +45,14 @@ def merge(listing: Listing) -> Merged:
 
 
 def merge_each_folder(listing: Listing) -> Overview:
-    """Choose one secret for each environment, path and name of a recursive listing and its imports."""
+    """Choose one secret for each environment, path and name in a recursive listing, including its imports."""
     chosen: dict[tuple[str, str, str], Secret] = {}
     warnings: list[str] = []
     folders: dict[tuple[str, str], list[Secret]] = {}
     for secret in listing.all_secrets:
         folders.setdefault((secret.environment, secret.secret_path), []).append(secret)
     for place, secrets in folders.items():
-        # Several folders may import the same one, whose rows are then repeated.
+        # If several folders import the same folder, its rows are repeated.
         rows = {secret.id or str(n): secret for n, secret in enumerate(secrets)}.values()
         by_name, more_warnings, _none = _choose(rows)
         warnings += more_warnings
@@ -89,10 +90,11 @@ def _choose(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str], 
 
 
 class Store:
-    """One location, to read. Methods raise InfisicalError, with existing environments and folders if one is missing.
+    """One location, for reading. Methods raise InfisicalError.
 
-    `create_path`, `overwrite_rotated` and `state` are for writers (see remote.Remote). `warnings` are about the values
-    that `find` has returned; `reading` stands for the fields of api.Reading.
+    If an environment or folder is missing, the error lists the existing ones. `create_path`, `overwrite_rotated` and
+    `state` are for writing (see remote.Remote). `warnings` are about the values that `find` has returned. The
+    parameters `reading` are the fields of the class api.Reading.
     """
 
     def __init__(
@@ -113,18 +115,19 @@ class Store:
         self._names_refused = False
 
     def problem(self) -> InfisicalError | None:
-        """Return the error about what is missing of the location (see missing.find_problem)."""
+        """Return the error for the missing part of the location, or None (see missing.find_problem)."""
         return find_problem(self.api, self.location)
 
     def listing(self, **reading: bool) -> Listing:
         """Return everything in the location.
 
-        Real servers answer a mistyped environment or path with an empty listing, so that one is looked into.
+        Real servers return an empty listing for a mistyped environment or path, so this method checks whether an empty
+        location exists.
         """
         return self.list_changes(Validator(), **reading) or Listing(())
 
     def list_changes(self, known: Validator, **reading: bool) -> Listing | None:
-        """Return the same, or None if nothing has changed since the listing with the validator `known`."""
+        """Return the same as `listing`, or None if nothing has changed since the listing with the validator `known`."""
         try:
             listing = self.api.list_changes(self.location, known, **reading)
         except InfisicalError as error:
@@ -142,7 +145,7 @@ class Store:
         return restore_values(self.api, self.location, listing, read_raw)
 
     def find(self, key: str, **reading: bool) -> Secret | None:
-        """Return one secret, None if it does not exist: by one request, unless its name `needs_batch`."""
+        """Return one secret, or None if it does not exist. This takes one request, unless the name `needs_batch`."""
         try:
             return self._find(key, **reading)
         except InfisicalError as error:
@@ -168,7 +171,10 @@ class Store:
         return listing.secrets[0]
 
     def overview(self, key: str = "", **reading: bool) -> Overview:
-        """Return the secrets of the location, or those with one name; by default without values."""
+        """Return the secrets in the location or, if `key` is given, only the ones with that name.
+
+        By default, values are not read.
+        """
         recursive = reading.pop("recursive", False)
         reading.setdefault("view_values", False)
         if key and not recursive:
@@ -182,12 +188,13 @@ class Store:
         ordered = sorted(merged.secrets.values(), key=lambda one: (one.environment, one.secret_path, one.key))
         return Overview(tuple(ordered), merged.warnings)
 
-    # For a writer, who compares
+    # For a comparison before writing
 
     def read_stored(self, secret: Secret) -> Secret | None:
-        """Return the stored secret with this name, to compare it; hidden if the identity may see it, but not read it.
+        """Return the stored secret with the name of `secret`, for a comparison.
 
-        Raises Forbidden if the identity may not see it either.
+        It is `hidden` if the identity is allowed to see the secret, but not to read its value. Raises Forbidden if the
+        identity is not even allowed to see it.
         """
         try:
             return self._find_with_tags(secret)
@@ -205,14 +212,16 @@ class Store:
         found = self._find(secret.key, view_values=view_values)
         if found is None or secret.tags is None or found.tags is not None:
             return found
-        # Servers of 2024 return a secret's tags in a listing only.
+        # Servers from 2024 return a secret's tags only in a listing.
         listed = merge(self.listing(view_values=view_values)).secrets.get(secret.key)
         return found._replace(tags=listed.tags if listed is not None else ())
 
     def stored(self) -> Listing:
-        """Return the folder's own secrets, to compare them; hidden ones if the identity may see, but not read them.
+        """Return the folder's own secrets, for a comparison.
 
-        An empty answer is not looked into. Raises Forbidden if the identity may not see them either.
+        They are `hidden` if the identity is allowed to see the secrets, but not to read their values. If the listing is
+        empty, this method does not check whether the location exists. Raises Forbidden if the identity is not even
+        allowed to see the secrets.
         """
         try:
             return self.api.list_secrets(self.location)
@@ -231,5 +240,5 @@ def _expands(reading: dict[str, bool]) -> bool:
 
 
 def _hide(secret: Secret) -> Secret:
-    """Return the secret without its value, which the server was not asked for."""
+    """Return the secret without its value, which was not requested from the server."""
     return secret._replace(value=None, hidden=True)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is missing if a location looks empty: the project, the environment or the folder."""
+"""Find out what is missing if a location looks empty: the project, the environment or the folder."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ _CANNOT_TELL = (Forbidden, RouteMissing, RequestInvalid)
 
 
 def find_problem(api: Api, location: Location) -> InfisicalError | None:
-    """Return the error about the project, environment or folder that is missing; None if all exist, or if the identity
-    may not see them."""
+    """Return the error for the project, environment or folder that is missing.
+
+    Returns None if all of them exist, or if the identity is not allowed to see them.
+    """
     try:
         project = api.project(location.project_id)
     except _CANNOT_TELL:
@@ -41,21 +43,21 @@ def find_problem(api: Api, location: Location) -> InfisicalError | None:
 
 
 def check_environment(api: Api, location: Location) -> None:
-    """Raise ScopeMissing if the project or the environment does not exist, whatever the path."""
+    """Raise ScopeMissing if the project or the environment does not exist. The path is ignored."""
     problem = find_problem(api, replace(location, secret_path="/"))
     if problem is not None:
         raise problem
 
 
 def explain(api: Api, location: Location, error: InfisicalError) -> InfisicalError:
-    """Return `error`, or if it is ScopeMissing, the error that names what is missing."""
+    """Return `error` or, if it is ScopeMissing, a more precise error that names the missing part."""
     if not isinstance(error, ScopeMissing):
         return error
     return find_problem(api, location) or error
 
 
 def find_folder(api: Api, location: Location) -> Folder | None:
-    """Return the folder of a path, None if it does not exist."""
+    """Return the folder at the location's path, or None if it does not exist."""
     path = location.secret_path
     try:
         siblings = api.folders(replace(location, secret_path=path.rpartition("/")[0] or "/"))
@@ -81,7 +83,7 @@ def _find_folder_problem(api: Api, location: Location) -> InfisicalError | None:
 
 
 def _name_nearest_folders(api: Api, location: Location) -> str:
-    """Return a sentence about the folders in the nearest parent that has any."""
+    """Return a sentence that lists the folders in the nearest parent that has any."""
     parent = location.secret_path
     while parent != "/":
         parent = parent.rpartition("/")[0] or "/"
@@ -91,6 +93,6 @@ def _name_nearest_folders(api: Api, location: Location) -> str:
             continue
         except InfisicalError:
             break
-        if folders:  # servers of 2026 return an empty list for a parent that does not exist
+        if folders:  # servers from 2026 return an empty list for a parent that does not exist
             return f" Folders in '{parent}': {join_names(folder.name for folder in folders)}."
     return ""

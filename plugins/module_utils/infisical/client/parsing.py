@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data that answers hold, and reading them from JSON."""
+"""The data in the server's responses, and parsing them from JSON."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..core.errors import InfisicalError, NotJson
 from ..core.model import Location, Secret, is_text, is_whole
 
 HIDDEN = "<hidden-by-infisical>"
-"""What servers return instead of a value that the identity may not read."""
+"""The text that servers return instead of a value that the identity is not allowed to read."""
 
 _NO = (None, False)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The secrets that a folder imports from another one, in the order in which the server lists the imports."""
+    """The secrets that a folder imports from another folder, in the order in which the server lists them."""
 
     environment: str
     secret_path: str
@@ -32,9 +32,10 @@ class Imported:
 
 @dataclass(frozen=True)
 class Listing:
-    """The secrets of a location, in any order and possibly with a key more than once, and its imports.
+    """The secrets in a location, and its imports.
 
-    With the `validator`, a later request finds out whether anything has changed. `warnings` are about values.
+    The secrets are in any order, and a key can occur more than once. A later request can use `validator` to find out
+    whether anything has changed. `warnings` are about values.
     """
 
     secrets: tuple[Secret, ...]
@@ -44,20 +45,20 @@ class Listing:
 
     @property
     def all_secrets(self) -> list[Secret]:
-        """The secrets, and the secrets of the imports."""
+        """The location's own secrets and the imported secrets."""
         return [*self.secrets, *(secret for imported in self.imports for secret in imported.secrets)]
 
 
 @dataclass(frozen=True)
 class Written:
-    """The result of a write: the secrets as stored, or the id of the approval that it waits for."""
+    """The result of a write: the stored secrets, or the id of the approval that the write waits for."""
 
     secrets: tuple[Secret, ...]
     approval_id: str = ""
 
     @property
     def secret(self) -> Secret | None:
-        """The first of the secrets."""
+        """The first secret, or None if there is none."""
         return self.secrets[0] if self.secrets else None
 
 
@@ -81,7 +82,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder; `path` is its whole path."""
+    """A folder; `path` is its complete path."""
 
     id: str
     name: str
@@ -89,14 +90,14 @@ class Folder:
 
 
 def parse_data(answer: Answer, what: str) -> dict[str, Any]:
-    """Return the JSON object of an answer. Raises NotJson."""
+    """Return the JSON object in a response. Raises NotJson."""
     if answer.data is None:
         raise unknown_shape(what)
     return answer.data
 
 
 def parse_rows(data: Mapping[str, Any], key: str, *, optional: bool = False) -> list[dict[str, Any]]:
-    """Return a list of objects; if `optional`, an empty one for null. Raises NotJson."""
+    """Return the list of objects under `key`. With `optional`, null becomes an empty list. Raises NotJson."""
     rows = data.get(key)
     if rows is None and optional:
         return []
@@ -106,7 +107,7 @@ def parse_rows(data: Mapping[str, Any], key: str, *, optional: bool = False) -> 
 
 
 def parse_object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return an object. Raises NotJson."""
+    """Return the object under `key`. Raises NotJson."""
     row = data.get(key)
     if not isinstance(row, dict):
         raise unknown_shape(f"read '{key}' of an answer")
@@ -114,7 +115,7 @@ def parse_object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def parse_text(row: Mapping[str, Any], key: str) -> str:
-    """Return a text, or an id that is a number; empty if it is missing or null. Raises NotJson."""
+    """Return the text or numeric id under `key` as text. Empty if it is missing or null. Raises NotJson."""
     text = row.get(key)
     if text is None:
         return ""
@@ -126,7 +127,7 @@ def parse_text(row: Mapping[str, Any], key: str) -> str:
 
 
 def unknown_shape(what: str) -> InfisicalError:
-    """Return the error about JSON that no Infisical sends."""
+    """Return the error for JSON that does not come from Infisical."""
     return NotJson(
         f"Could not {what}: the answer is JSON, but not an answer of Infisical.",
         hint="Check url and proxy.",
@@ -136,13 +137,13 @@ def unknown_shape(what: str) -> InfisicalError:
 def parse_written(
     method: str, data: Mapping[str, Any], location: Location, sent: Sequence[Secret], *, batch: bool
 ) -> Written:
-    """Return the result of a write from its answer, which has `secrets` for a batch, else `secret`.
+    """Return the result of a write from its response, which contains `secrets` for a batch and otherwise `secret`.
 
-    A secret has a value only if one was sent: otherwise servers of 2026 answer with an empty one. An error is
-    `uncertain` for a POST, because the server may have done it (see InfisicalError).
+    A secret has a value only if one was sent, because servers from 2026 otherwise return an empty value. An error for a
+    POST is `uncertain`, because the server may have executed the request (see InfisicalError).
     """
     try:
-        # Whatever the approval looks like, nothing is stored yet.
+        # If there is an approval in any form, nothing is stored yet.
         approval = data.get("approval")
         approval_id = "" if approval is None else parse_text(parse_object(data, "approval"), "id") or "unknown"
         if batch:
@@ -168,10 +169,10 @@ _COLUMNS = itemgetter(
 def parse_secrets(
     rows: Sequence[Mapping[str, Any]], location: Location, *, expanded: bool = False
 ) -> tuple[Secret, ...]:
-    """Return the secrets of a listing.
+    """Return the secrets in a listing.
 
-    If all rows have the usual form, they are read column by column, with the same result as `parse_secret` in a third
-    of the time.
+    If all rows have the usual form, they are parsed column by column. The result is the same as with `parse_secret`,
+    but takes a third of the time.
     """
     try:
         keys, values, versions, ids, paths, environments, comments, tags, *times = zip(*map(_COLUMNS, rows))
@@ -204,12 +205,12 @@ def parse_secrets(
 
 
 def parse_secret(row: Mapping[str, Any], location: Location) -> Secret:
-    """Return one secret of an answer. Raises NotJson."""
+    """Return one secret in a response. Raises NotJson."""
     key, value = row.get("secretKey"), row.get("secretValue")
     version: Any = row.get("version")
     if not isinstance(key, str) or (value is not None and not isinstance(value, str)):
         raise unknown_shape("read a secret of an answer")
-    # In doubt the value is hidden: a placeholder written back as the value would destroy the secret.
+    # If in doubt, the value counts as hidden: writing a placeholder back as the value would destroy the secret.
     hidden = row.get("secretValueHidden", False) is not False or value == HIDDEN
     tags = None if row.get("tags") is None else parse_rows(row, "tags")
     metadata = None if row.get("secretMetadata") is None else parse_rows(row, "secretMetadata")
@@ -230,7 +231,7 @@ def parse_secret(row: Mapping[str, Any], location: Location) -> Secret:
         updated_at=parse_text(row, "updatedAt"),
         project_id=location.project_id,
         rotated=row.get("isRotatedSecret") not in _NO,
-        # In doubt a value of metadata is encrypted, and so not shown.
+        # If in doubt, a metadata value counts as encrypted, so that it is not shown.
         encrypted_metadata=tuple(
             sorted(parse_text(one, "key") for one in metadata or () if one.get("isEncrypted") not in _NO)
         ),
@@ -239,7 +240,7 @@ def parse_secret(row: Mapping[str, Any], location: Location) -> Secret:
 
 
 def parse_imported(row: Mapping[str, Any], location: Location, *, expanded: bool) -> Imported:
-    """Return one import of a listing. Raises NotJson."""
+    """Return one import in a listing. Raises NotJson."""
     source = Location(location.project_id, parse_text(row, "environment"), parse_text(row, "secretPath") or "/")
     secrets = parse_secrets(parse_rows(row, "secrets"), source, expanded=expanded)
     return Imported(source.environment, source.secret_path, secrets)

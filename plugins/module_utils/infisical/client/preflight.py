@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks before the work: the server, the login, and the projects that the identity can see."""
+"""Checks before the actual work: the server, the login, and the projects that the identity can see."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from .transport import Clock, Transport
 
 @dataclass(frozen=True)
 class Probe:
-    """The result of checking the options: `reachable` if an Infisical answered, with `status_message`.
+    """The result of checking the options.
 
-    `conclusion` and `problem` come from the InfisicalError that ended the check.
+    `reachable` is true if an Infisical server responded with its status, `status_message`. `conclusion` and `problem`
+    come from the InfisicalError that ended the check.
     """
 
     api_url: str = ""
@@ -36,9 +37,9 @@ class Probe:
 
 
 def visible_projects(api: Api, project_id: str = "") -> list[Project]:
-    """Return the projects that the identity can see, or the one that `project_id` names.
+    """Return the projects that the identity can see or, if `project_id` is given, only that project.
 
-    Raises Forbidden on servers that show a machine identity one project at a time.
+    Raises Forbidden on servers that let a machine identity read only one project at a time.
     """
     if project_id:
         project = api.project(project_id)
@@ -49,7 +50,7 @@ def visible_projects(api: Api, project_id: str = "") -> list[Project]:
         return api.projects()
     except (Forbidden, TokenRejected):
         pass
-    # Servers of 2024 refuse the list with the same text as a revoked token.
+    # Servers from 2024 refuse the list with the same text as for a revoked token.
     check_token(api)
     raise Forbidden(
         f"{api.transport.settings.url} does not list projects to machine identities.", hint="Set project_id."
@@ -57,13 +58,16 @@ def visible_projects(api: Api, project_id: str = "") -> list[Project]:
 
 
 def check_token(api: Api) -> None:
-    """Raise InfisicalError if the token is not accepted, with a request that every server allows to any token."""
+    """Raise InfisicalError if the token is not accepted. Uses a request that every server allows for any token."""
     with contextlib.suppress(Forbidden, RequestInvalid):
         api.project(api.transport.settings.project_id or "none")
 
 
 def probe(options: Mapping[str, Any], *, clock: Clock | None = None, log: Callable[[str], None] | None = None) -> Probe:
-    """Check that the Infisical in `options` (see Settings) answers and accepts the login. Raises no InfisicalError."""
+    """Check that the Infisical server in `options` (see Settings) responds and accepts the login.
+
+    Does not raise InfisicalError.
+    """
     found = Probe()
     try:
         settings = Settings.from_options(options)

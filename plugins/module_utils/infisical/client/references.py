@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values that come through a reference: unresolved ones, and ones that the server has put into quotes."""
+"""Values with references: warnings about unresolved references, and removal of quotes that the server has added."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .parsing import Listing
 _ANY = re.compile(r"\$\{[^{}]+\}")
 
 _DEEPEST = 14
-"""Secrets in a chain of references, more than a server follows."""
+"""Maximum number of secrets in a chain of references. Servers follow fewer."""
 
 _Place = tuple[str, str, str]
 """Environment, path and name of a secret."""
 
 
 def restore_values(api: Api, location: Location, listing: Listing, read_raw: Callable[[], Listing]) -> Listing:
-    """Return the listing with values of several lines as they are stored, and with warnings about references.
+    """Return the listing with multi-line values as they are stored, and with warnings about references.
 
-    A server of July 2026 quotes such a value if it comes through a reference. `read_raw`, which reads the same without
-    expanding references, is called only if a value looks quoted. The value behind the reference is then looked up, to
-    be sure.
+    A server from July 2026 adds quotes to such a value if it comes through a reference. If a value looks quoted,
+    `read_raw` is called. It reads the same secrets without expanding references. The value behind the reference is then
+    looked up, to be sure.
     """
     secrets = listing.all_secrets
     unresolved = [secret.key for secret in secrets if _is_unresolved(secret.value)]
@@ -45,7 +45,7 @@ def restore_values(api: Api, location: Location, listing: Listing, read_raw: Cal
                 continue
             text = _find_referred(api, location, secret, texts)
             if text == value:
-                continue  # the quotes are part of the text that it refers to
+                continue  # the quotes are part of the referenced text
             if text is None or value != f'"{_join_lines(text)}"':
                 text = value[1:-1].replace("\\n", "\n")
                 assumed.append(secret.key)
@@ -66,16 +66,19 @@ def _place(secret: Secret) -> _Place:
 
 
 def _is_unresolved(value: str | None) -> bool:
-    """Whether a value still holds a reference, as servers of late 2026 leave an unknown, circular or deep one."""
+    """Return whether a value still contains a reference.
+
+    Servers from late 2026 leave a reference in place if it is unknown, circular or too deep.
+    """
     return value is not None and "${" in value and _ANY.search(value) is not None
 
 
 def _is_quoted(value: str | None) -> bool:
-    """Whether a value looks like one of several lines that came through a reference with `skipMultilineEncoding`.
+    """Return whether a value looks like multi-line text that came through a reference with `skipMultilineEncoding`.
 
-    Recorded on a server of July 2026: it is in quotes, with a backslash and an n for each line end. Quotes and
-    backslashes are not escaped, so it is not JSON. The flag belongs to the secret with the reference (assumed: in the
-    recording both secrets have it).
+    Recorded on a server from July 2026: such a value is in quotes, with a backslash and an n for each line end. Quotes
+    and backslashes are not escaped, so it is not JSON. We assume that the flag belongs to the secret that contains the
+    reference; in the recording, both secrets have it.
     """
     return value is not None and value[:1] == value[-1:] == '"' and len(value) > 1 and "\\n" in value and (
         "\n" not in value
@@ -83,8 +86,10 @@ def _is_quoted(value: str | None) -> bool:
 
 
 def _may_be_quoted_of(value: str, raw: str) -> bool:
-    """Whether a server may have made a quoted value of `raw` and its references; not if `raw` has no reference, or if
-    the quotes are its own."""
+    """Return whether a server may have made the quoted value from `raw` by expanding its references.
+
+    That is not the case if `raw` has no reference, or if the quotes are part of `raw`.
+    """
     found = list(_ANY.finditer(raw))
     if not found:
         return False
@@ -97,8 +102,11 @@ def _join_lines(text: str) -> str:
 
 
 def _find_referred(api: Api, location: Location, secret: Secret, texts: dict[_Place, str | None]) -> str | None:
-    """Return the text that a secret refers to, also through others; None if it cannot be read, or if a value on the way
-    is more than one reference. `texts` are known raw values, to which those that are read are added."""
+    """Return the text that a secret refers to, directly or through other secrets.
+
+    Returns None if the text cannot be read, or if one of these secrets is not exactly one reference. `texts` contains
+    known raw values, and values that are read are added to it.
+    """
     place: _Place | None = _place(secret)
     for _step in range(_DEEPEST):
         if place is None:
@@ -109,7 +117,7 @@ def _find_referred(api: Api, location: Location, secret: Secret, texts: dict[_Pl
                 at = replace(location, environment=environment, secret_path=path)
                 texts[place] = api.get_secret(at, key).value
             except InfisicalError:
-                texts[place] = None  # this identity need not be allowed to read it
+                texts[place] = None  # this identity may have no permission to read it
         text = texts[place]
         if text is None or not _is_unresolved(text):
             return text
@@ -118,7 +126,7 @@ def _find_referred(api: Api, location: Location, secret: Secret, texts: dict[_Pl
 
 
 def _find_target(value: str, environment: str, path: str) -> _Place | None:
-    """Return the place that a value refers to, None if it is not exactly one reference."""
+    """Return the place that a value refers to, or None if the value is not exactly one reference."""
     whole = _ANY.fullmatch(value)
     if whole is None:
         return None

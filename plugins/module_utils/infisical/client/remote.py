@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One location of Infisical as a store: read it, and bring secrets or its folder to a desired state."""
+"""One location in Infisical as a store: read it, and change secrets or the folder to a desired state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNREADABLE = (
     "The identity may not read this secret, so it is written on every run and reported as changed. Set state_file, or "
     "allow the identity to read it."
 )
-"""The warning of a write that may not change anything, for one secret and for many."""
+"""The warning for a write that may not change anything, for one secret or many."""
 
 _UNCOMPARED = (
     "The identity may not read this secret, so comment, tags and metadata cannot be compared: they are only written "
@@ -33,9 +33,9 @@ _UNCOMPARED = (
 
 @dataclass(frozen=True)
 class WriteResult:
-    """The result of a write, or in check mode the expected one: `action` is None if nothing had to be done.
+    """The result of a write or, in check mode, the expected result. `action` is None if no change was necessary.
 
-    `after` is the secret as stored; in check mode the expected one, with the next version. With an `approval_id`,
+    `after` is the secret as stored or, in check mode, as expected, with the next version. With an `approval_id`,
     nothing is stored yet.
     """
 
@@ -47,10 +47,10 @@ class WriteResult:
 
 
 class Remote(Store):
-    """One location, to read and to write.
+    """One location, for reading and writing.
 
-    `create_path` allows to create a missing folder, `overwrite_rotated` to break a rotation by Infisical. `state` is
-    the state file for an identity that may not read.
+    With `create_path`, a missing folder is created. With `overwrite_rotated`, changes may break a rotation by
+    Infisical. `state` is the state file for an identity without permission to read.
     """
 
     # Secrets
@@ -63,11 +63,12 @@ class Remote(Store):
         check: bool = False,
         known: Known | None = None,
     ) -> WriteResult:
-        """Bring a secret to `wanted` (with a value): create it, on conflict update it; nothing is sent in check mode.
+        """Make a secret match `wanted`, which has a value. Check mode writes nothing.
 
-        With `update_value` `on_create` a stored value stays, also one that another writer stores meanwhile. If the
-        identity may not read values, the state file shows whether this is the last one written; without a state file
-        it is written every time. With `known`, the secret is not read before it is written.
+        The secret is created or, if it exists, updated. If `update_value` is `on_create`, a stored value is kept, even
+        if another writer has stored it in the meantime. If the identity is not allowed to read values, the state file
+        shows whether the value was the last one written. Without a state file, the value is written every time. With
+        `known`, the secret is not read before it is written.
 
         Raises GuardStopped if Infisical rotates the value that would be replaced.
         """
@@ -104,7 +105,10 @@ class Remote(Store):
         return WriteResult(done.action, before, stored or self._place(Secret(wanted.key)), warnings=warnings)
 
     def compare(self, before: Secret, wanted: Secret, update_value: UpdateValue = "always") -> WriteResult | None:
-        """Return the result of `put` if `before` is stored and nothing has to be done, else None. Sends nothing."""
+        """Return the result of `put` if `before` is stored and no change is necessary, otherwise None.
+
+        Sends no request.
+        """
         keep_value = update_value == "on_create"
         change = plan_one(before, wanted, keep_value=keep_value, state=self.state)
         if change is None:
@@ -113,9 +117,9 @@ class Remote(Store):
         return None
 
     def remove(self, key: str, *, check: bool = False, known: Known | None = None) -> WriteResult:
-        """Delete a secret if it exists; nothing is sent in check mode. With `known`, it is not looked for before.
+        """Delete a secret if it exists. Check mode deletes nothing. With `known`, the secret is not read first.
 
-        Raises GuardStopped if Infisical rotates it.
+        Raises GuardStopped if Infisical rotates the secret.
         """
         before: Secret | None = None
         if self.state is not None:
@@ -123,7 +127,7 @@ class Remote(Store):
         try:
             before = self._find(key, view_values=False) if known is None else known.secret
         except Forbidden:
-            before = Secret(key)  # deleting shows whether it exists
+            before = Secret(key)  # the deletion shows whether it exists
         except ScopeMissing:
             check_environment(self.api, self.location)  # in a missing folder, the secret is absent
         if before is None:
@@ -141,11 +145,12 @@ class Remote(Store):
         return WriteResult("delete", before, before if done.approval_id else None, done.approval_id)
 
     def apply(self, plan: Plan, *, log: Callable[[int, int], None] | None = None, make_path: bool = False) -> Applied:
-        """Make the changes of a plan with the names in Infisical: in batches if the server has them, else one by one.
+        """Make the changes in `plan`, in batches if the server supports them, otherwise one by one.
 
-        `log` gets the number of changes done and of all changes. `make_path` creates the folder first. Raises
-        ConfigurationError about a name, a value or the state file, and GuardStopped if it would break a rotation,
-        before anything is sent; any other error is in the result. A new plan has the changes that are left or failed.
+        The names in `plan` are the names in Infisical. `log` is called with the number of changes that are done and the
+        total number. `make_path` creates the folder first. Before anything is sent, this method raises
+        ConfigurationError for an invalid name, value or state file, and GuardStopped if a change would break a
+        rotation. Any other error is in the result. For the changes that are left or failed, make a new plan.
         """
         self.guard_rotated(plan.changes)
         if self.state is not None:
@@ -158,7 +163,7 @@ class Remote(Store):
         return Application(self, log=log).run(plan.changes, make_path=make_path)
 
     def guard_rotated(self, changes: Iterable[Change]) -> None:
-        """Raise GuardStopped for changes that would break a rotation by Infisical."""
+        """Raise GuardStopped if a change would break a rotation by Infisical."""
         guard_rotated(changes, overwrite_rotated=self.overwrite_rotated)
 
     def _apply_one(
@@ -181,14 +186,14 @@ class Remote(Store):
         return application.done[change.key]
 
     def _find_after(self, done: Done) -> Secret | None:
-        """Return the secret as stored after a write, None if it exists unseen."""
+        """Return the secret as stored after a write, or None if it exists but cannot be seen."""
         change, _action, stored, _approval, sent = done
         if not sent:
             return stored
         after = expect(self.location, change.before, change.after or Secret(change.key))
         if stored is None:
             return after
-        # Servers leave out of the answer what they do not keep, and some leave out tags.
+        # Responses omit fields that the server does not store, and some omit tags.
         keeps_metadata = stored.metadata is None and self.api.version == "v4"
         return after._replace(
             version=stored.version,
@@ -209,10 +214,10 @@ class Remote(Store):
             warnings.append("metadata: this server does not keep metadata of secrets.")
         return tuple(warnings)
 
-    # Secrets that the identity may write, but not see
+    # Secrets that the identity is allowed to write, but not to see
 
     def _recall(self, wanted: Secret, keep_value: bool) -> bool:
-        """Whether nothing has to be written if the secret exists."""
+        """Return whether nothing has to be written if the secret exists."""
         return keep_value or (self.state is not None and self.state.holds(wanted.key, wanted.value))
 
     def _warn_unread(self, wanted: Secret, keep_value: bool) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP to one Infisical: one session a process, waits and repeats, and errors with hints."""
+"""HTTP requests to one Infisical server: one session per process, waits and retries, and errors with hints."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MEBIBYTE = 1 << 20
 
 
 class Clock:
-    """Time and waiting, in seconds; tests replace it."""
+    """Time and waiting, in seconds. Tests replace this class."""
 
     def time(self) -> float:
         """Return the seconds since the epoch."""
@@ -54,7 +54,7 @@ class Clock:
 
 
 class TokenSource(Protocol):
-    """The source of the bearer token: `auth.Login`, or one that shares a login among processes."""
+    """The source of the bearer token: `auth.Login`, or a source that shares one login between processes."""
 
     def current(self) -> str:
         """Return a token, after a login if necessary."""
@@ -65,10 +65,11 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `what` completes the sentence "Could not …"; no message may quote `secrets`.
+    """One request. `what` completes the sentence "Could not …".
 
-    The variable parts of `path` are percent-encoded by `encode_segment`. `repeatable` is false for a request that must
-    not be repeated before looking at its effect. With `known`, the answer may be that nothing has changed since.
+    No message is allowed to quote `secrets`. Encode the variable parts of `path` with `encode_segment`. `repeatable` is
+    false if the effect of the request must be checked before a retry. With `known`, the response may be that nothing
+    has changed since the response with that validator.
     """
 
     method: str
@@ -84,23 +85,26 @@ class Call:
 
 
 def encode_segment(name: str) -> str:
-    """Percent-encode a name as one segment of a path, with its slashes."""
+    """Percent-encode a name, including its slashes, as one segment of a path."""
     return quote(name, safe="")
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
-    """Return a request's body as JSON in UTF-8. Raises UnicodeEncodeError, which quotes the text."""
+    """Return a request's body as JSON in UTF-8. Raises UnicodeEncodeError, whose text quotes the body."""
     return json.dumps(body, ensure_ascii=False).encode("utf-8")
 
 
 class Transport:
-    """HTTP to one Infisical: `send` returns a successful answer or raises InfisicalError.
+    """HTTP requests to one Infisical server: `send` returns a successful response or raises InfisicalError.
 
-    Policy, each once for a request: token rejected → log in again and repeat; rate limited → wait `Retry-After`
-    (at most `max_wait`), else `rate_limit_wait`, and at random up to `rate_limit_jitter` seconds more; server error →
-    wait `server_error_wait`; connection refused, reset or timed out → wait `connection_wait`. `log` gets a sentence
-    before each wait. The retry loops of libraries cannot wait a different time for each error, or look before they
-    repeat a POST.
+    A request is retried at most once after each of these errors. If the token was rejected, log in again. If the
+    request was rate-limited, wait `rate_limit_wait` seconds. After a server error, wait `server_error_wait` seconds. If
+    the connection was refused, was reset or timed out, wait `connection_wait` seconds. A `Retry-After` header in the
+    response takes precedence, up to `max_wait` seconds. After a rate limit, a random time of up to `rate_limit_jitter`
+    seconds is added. `log` gets a sentence before each wait.
+
+    The retry loops of libraries are not used, because they cannot wait a different time after each error, and cannot
+    check the effect of a POST before the retry.
     """
 
     def __init__(
@@ -128,10 +132,10 @@ class Transport:
             self._session = None
 
     def send(self, call: Call) -> Answer:
-        """Send the request, wait and repeat according to the policy, and return the successful answer.
+        """Send the request, wait and retry as described above, and return the successful response.
 
-        Raises InfisicalError; `uncertain` is true if a request that is not repeatable may have taken effect. The caller
-        must then wait (`pause`), look and repeat.
+        Raises InfisicalError. Its `uncertain` is true if a request that is not `repeatable` may have taken effect. The
+        caller must then wait (`pause`), check the effect, and retry.
         """
         spent: set[type[InfisicalError]] = set()
         while True:
@@ -162,12 +166,12 @@ class Transport:
         self._sent.remember_read(read)
 
     def pause(self, error: InfisicalError) -> None:
-        """Wait before the request that ended with `error` may be repeated."""
+        """Wait until the request that failed with `error` may be retried."""
         self._log(f"Waiting {error.wait:g} s before one more try: {error.problem}")
         self.clock.sleep(error.wait)
 
     def _find_wait(self, error: InfisicalError, answer: Answer | None) -> float | None:
-        """Return the seconds to wait before a repeat, None if the error will not go away."""
+        """Return the seconds to wait before a retry, or None if a retry cannot help."""
         settings = self.settings
         waits: dict[type[InfisicalError], float] = {
             RateLimited: settings.rate_limit_wait,
@@ -181,12 +185,15 @@ class Transport:
         if asked is not None:
             wait = min(asked, settings.max_wait)
         if isinstance(error, RateLimited):
-            # Otherwise all hosts behind one address would come back at the same time.
+            # Otherwise, all hosts behind one address would retry at the same time.
             wait += random.uniform(0, self._jitter)  # noqa: S311 - no secret
         return wait
 
     def _parse_retry_after(self, text: str) -> float | None:
-        """Return the seconds of a Retry-After header, which has seconds or a date (RFC 9110, 10.2.3)."""
+        """Return the seconds from a Retry-After header, or None if it is not valid.
+
+        The header contains seconds or a date (RFC 9110, 10.2.3).
+        """
         if text.isascii() and text.isdecimal():
             return float(text)
         try:
@@ -195,10 +202,10 @@ class Transport:
             return None
 
     def _attempt(self, call: Call, token: str) -> tuple[Answer | None, InfisicalError | None]:
-        """Send one request, and return its answer and what is wrong.
+        """Send one request, and return its response and its error.
 
-        Errors are returned, not raised, because an exception of the HTTP library, which may quote what was sent, would
-        be their context.
+        Errors are returned instead of raised. Otherwise, their context would be an exception of the HTTP library, which
+        may quote the request.
         """
         self._sent.remember((*call.secrets, token))
         session = self._open()
@@ -282,18 +289,18 @@ class Transport:
         return self._session
 
     def _judge(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
-        """Return what is wrong with an answer, None for a success."""
+        """Return the error that a response means, or None for a success."""
         if answer.status == 407:
             return self._fail(call, wire.PROXY_LOGIN, answer.status)
         kind = conclude(answer)
         if kind is None:
             return None
-        # Removing what was sent from the text takes time, and conflicts are frequent and clear without it.
+        # Redacting the text takes time, and conflicts are frequent and clear without it.
         said = "" if kind is Conflict else self._sent.quote(answer.text())
         if kind is NotJson and answer.data is not None:
             said = "with text that is not valid Unicode"
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
-        # A proxy may have changed the answer to a request that took effect.
+        # A proxy may have changed the response to a request that took effect.
         uncertain = kind in (ServerFailed, NotJson) and not call.repeatable
         problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
         hint = hint_for(kind, call.operation, answer.text())
@@ -302,8 +309,8 @@ class Transport:
         return kind(problem, hint=hint, status=answer.status, uncertain=uncertain)
 
     def _explain_uses(self, token: str, used_up: bool, hint: str) -> str:
-        """Return the hint about a rejected token, with the number of its uses if that may be the reason."""
-        # If another process has used this one up, the token before it may have been counted here.
+        """Return the hint for a rejected token. It gives the number of uses if that may be the reason."""
+        # If another process has used up this token, this process may have counted the uses of an earlier token.
         uses = self._uses.get(token, 0) or (max(self._uses.values(), default=0) if used_up else 0)
         if not used_up and not uses:
             return hint
@@ -318,14 +325,14 @@ class Transport:
 
 
 _ENDED = re.compile("revoked|expired", re.IGNORECASE)
-"""Reasons for a rejected token other than the number of its uses."""
+"""Reasons for a rejected token other than its number of uses."""
 
 _ACCEPTED = (Conflict, SecretMissing, ScopeMissing, Forbidden, RequestInvalid)
 """Errors that a server returns only after it has accepted the token."""
 
 
 def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str, allow_http: bool) -> None:
-    """Send `document` to a webhook, once. Its URL is a secret, so no message has it.
+    """Send `document` to a webhook once. The URL is a secret, so no message contains it.
 
     Raises ConfigurationError or Unreachable.
     """
@@ -346,7 +353,7 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
                 timeout=_WEBHOOK_SECONDS,
                 allow_redirects=False,
                 verify=trust.verify,
-                stream=True,  # the body is not waited for
+                stream=True,  # do not wait for the body
             ).status_code
         problem = "" if 200 <= status < 300 else f"answered HTTP {status}"
     except wire.failures() as error:
@@ -358,12 +365,14 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
 
 _WEBHOOK_SECONDS = 20.0
 _WEBHOOK_BYTES = 1 << 20
-"""Bytes of its answer; only the status matters."""
+"""Maximum size of a webhook's response in bytes. Only its status matters."""
 
 
 def _passwords(proxy: str) -> tuple[str, ...]:
-    """Return the password of a proxy's URL in three forms: as written, percent-decoded, and in the header that the
-    proxy gets (base64 of `user:password`, RFC 7617)."""
+    """Return the password in a proxy's URL in three forms.
+
+    They are: as written, percent-decoded, and as sent in the header to the proxy (base64 of `user:password`, RFC 7617).
+    """
     try:
         parts = urlsplit(proxy)
     except ValueError:

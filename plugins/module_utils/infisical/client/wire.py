@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sessions of the HTTP library with limits for a whole answer, trusted authorities, and the meaning of its errors."""
+"""Sessions of the HTTP library that limit each response as a whole, trusted authorities, and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     import requests
 
 _PLAIN = (OSError,)
-"""The class that http.client raises for a refused tunnel. The HTTP library raises subclasses."""
+"""The class that http.client raises if a proxy refuses a tunnel. The HTTP library raises subclasses."""
 
 CHUNK = 1 << 20
-"""Bytes read at a time from an answer."""
+"""Number of bytes read from a response at a time."""
 
 _GZIP = 31
-"""The window bits for the gzip format in zlib."""
+"""The window bits that select the gzip format in zlib."""
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
-"""How `openssl rehash` names the certificates of a directory."""
+"""The file names that `openssl rehash` creates in a directory with certificates."""
 
 
 class TooLong(Exception):
-    """The answer is larger than allowed."""
+    """The response is larger than allowed."""
 
 
 class CutShort(Exception):
-    """The answer ended before its own end."""
+    """The response is incomplete."""
 
 
 class Trouble(NamedTuple):
-    """The reason why there is no answer, a hint, and whether the request may have arrived."""
+    """The reason why there is no response, with its error class and a hint. `arrived`: the request may have arrived."""
 
     error: type[InfisicalError]
     reason: str
@@ -52,7 +52,7 @@ class Trouble(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """The trusted authorities: the option `verify` of the HTTP library, and a TLS context or None."""
+    """The trusted authorities: the `verify` option of the HTTP library, and a TLS context or None."""
 
     verify: str | bool
     context: ssl.SSLContext | None = None
@@ -71,19 +71,20 @@ def library() -> Any:
 
 
 def new_session(proxy: str, most: int, trust: Trust) -> requests.Session:
-    """Return a session that limits each answer to `most` bytes and to its timeout as a whole.
+    """Return a session that limits each response to `most` bytes, and the time for the whole response to its timeout.
 
-    An answer over a limit raises TooLong, or a timeout of the HTTP library.
+    A response over a limit raises TooLong, or a timeout exception of the HTTP library.
     """
 
     class OneHop(library().Session):  # type: ignore[misc]
-        """Follows no redirect. Otherwise the library reads and unpacks its body even with `allow_redirects=False`."""
+        """Follows no redirects. Otherwise, the library reads and unpacks their bodies even with
+        `allow_redirects=False`."""
 
         def get_redirect_target(self, resp: Any) -> None:
             return None
 
     session: requests.Session = OneHop()
-    # Otherwise .netrc replaces the token, and http_proxy and REQUESTS_CA_BUNDLE of the environment apply.
+    # Otherwise, .netrc would replace the token, and http_proxy and REQUESTS_CA_BUNDLE from the environment would apply.
     session.trust_env = False
     if proxy:
         session.proxies = {"http": proxy, "https": proxy}
@@ -94,7 +95,7 @@ def new_session(proxy: str, most: int, trust: Trust) -> requests.Session:
 
 
 def _limited_adapter(most: int, context: ssl.SSLContext | None) -> Any:
-    """Return an adapter whose connections read each answer through `_Limited`, in all versions of the library."""
+    """Return an adapter whose connections read each response through `_Limited`, in all versions of the library."""
     from http.client import HTTPResponse
 
     class Response(HTTPResponse):
@@ -125,7 +126,7 @@ def _limited_adapter(most: int, context: ssl.SSLContext | None) -> Any:
 
 
 class _Limited(RawIOBase):
-    """The bytes of one answer: at most `most`, and all within the timeout that the socket has for one read."""
+    """The bytes of one response: at most `most`, and all within the timeout that the socket has for a single read."""
 
     def __init__(self, raw: Any, sock: socket.socket, most: int) -> None:
         self._raw = raw
@@ -157,10 +158,10 @@ class _Limited(RawIOBase):
 
 
 def read_body(response: requests.Response, most: int) -> bytes:
-    """Return the body of an answer, unpacked if it is gzip, the only encoding that we accept.
+    """Return a response's body, unpacked if it is gzip, the only encoding that we accept.
 
     Raises TooLong for more than `most` bytes, CutShort for an incomplete body, and the errors of the library. The
-    library would unpack a megabyte to a gigabyte before it can be counted.
+    library itself would unpack a megabyte into a gigabyte before the size could be checked.
     """
     packed = response.headers.get("Content-Encoding", "").strip().lower() == "gzip"
     inflater = zlib.decompressobj(_GZIP) if packed else None
@@ -172,7 +173,8 @@ def read_body(response: requests.Response, most: int) -> bytes:
         size += len(parts[-1])
         if size > most:
             raise TooLong
-    # A 304 may have the length of a body that it does not send (RFC 9110, 8.6). Old libraries do not compare.
+    # A 304 may announce the length of a body that it does not contain (RFC 9110, 8.6). Old library versions do not
+    # compare the length.
     announced = response.headers.get("Content-Length", "") if response.status_code != 304 else ""
     if announced.isdecimal() and received < int(announced):
         raise CutShort
@@ -187,8 +189,8 @@ def read_body(response: requests.Response, most: int) -> bytes:
 def find_trust(ca_path: str) -> Trust:
     """Return the authorities in a file or directory, or the HTTP library's own if `ca_path` is empty.
 
-    OpenSSL looks up authorities in a directory that `openssl rehash` has prepared; in another directory, each file with
-    certificates is loaded. Raises ConfigurationError.
+    OpenSSL looks up authorities in a directory that `openssl rehash` has prepared. In any other directory, every file
+    with certificates is loaded. Raises ConfigurationError.
     """
     if not ca_path:
         return Trust(True)
@@ -221,12 +223,12 @@ def find_trust(ca_path: str) -> Trust:
 
 
 def _load_certificates(context: ssl.SSLContext, file: str) -> bool:
-    """Load the certificates of a file into the context, and return whether there were any."""
+    """Load a file's certificates into the context, and return whether there were any."""
     try:
         if os.path.isfile(file):
             context.load_verify_locations(cafile=file)
             return True
-    except OSError:  # also SSLError: a text about certificates, or a private key
+    except OSError:  # including SSLError: the file contains other text or a private key
         pass
     return False
 
@@ -261,14 +263,14 @@ _NO_WAY = {
     errno.ENETDOWN: "the network is down",
     errno.EADDRNOTAVAIL: "this host has no address for the connection",
 }
-# Numbers of OpenSSL, X509_V_ERR_*, because their texts differ between versions.
+# OpenSSL's error numbers (X509_V_ERR_*) are used because its texts differ between versions.
 _NOT_VALID_NOW = (9, 10)
 _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
 _OTHER_NAME = (62, 64)
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return the exceptions of a request and of reading its answer."""
+    """Return the exceptions that a request, or reading its response, can raise."""
     from http.client import HTTPException
 
     urllib3 = library().packages.urllib3.exceptions.HTTPError
@@ -277,9 +279,9 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def explain(error: Exception, ca_path: str = "") -> Trouble:
-    """Return what an error of `failures` means, by classes and numbers, because texts depend on library and language.
+    """Return the meaning of one of the `failures`, from its classes and numbers. Texts depend on library and language.
 
-    A request may have arrived unless the error proves that nothing was sent.
+    A request counts as possibly arrived unless the error proves that nothing was sent.
     """
     causes = list(_causes(error))
     requests, urllib3 = library().exceptions, library().packages.urllib3
@@ -295,10 +297,10 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
         hint = "Check the scheme and the port of url."
         return Trouble(CertificateInvalid, "the TLS connection failed", hint, True)
     if cause(requests.ProxyError):
-        # http.client has the status of a refused tunnel in its text only.
+        # http.client has the status of a refused tunnel only in the exception's text.
         if any(re.search(r"\b407\b", str(one)) for one in causes if type(one) in _PLAIN):
             return PROXY_LOGIN
-        # The HTTP library raises this also after the request was sent.
+        # The HTTP library raises ProxyError even after the request was sent.
         unsent = cause(urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) or any(
             isinstance(one, OSError) and type(one) in _PLAIN and one.errno is None
             for one in causes  # a refused tunnel
@@ -324,12 +326,12 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
 
 
 def explain_unsent(error: Exception) -> Trouble:
-    """Return what an error means before the request was sent."""
+    """Return the meaning of an error that occurred before the request was sent."""
     return Trouble(WrongUse, f"the request could not be made ({type(error).__name__})", "Check url and proxy.", False)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and its causes, which libraries keep in several places."""
+    """Yield an exception and its causes, which libraries store in several places."""
     seen: set[int] = set()
     left: list[Any] = [error]
     while left:
@@ -351,7 +353,7 @@ def _explain_connection(causes: list[BaseException]) -> str:
 
 
 def _explain_certificate(error: BaseException, ca_path: str) -> Trouble:
-    # Old libraries compare the name themselves, and their error has no number.
+    # Old library versions compare the host name themselves, and their error has no number.
     number = getattr(error, "verify_code", _OTHER_NAME[0])
     if number in _OTHER_NAME:
         reason, hint = "it is for another host name", "Check the host name in url."

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an answer of the server means: the one table from (status, text) to an error."""
+"""The meaning of a server's response: the one table that maps its status and text to an error class."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from .errors import (
 )
 
 _LONGEST_MESSAGE = 4096
-"""Characters of a server's message that are searched for what it means."""
+"""Maximum number of characters of a server's message that are compared with the patterns below."""
 
 BODY_LIMIT = 1024 * 1024
-"""The largest request body in bytes that real servers take; a larger one is 413 or, on some, 500."""
+"""Maximum size in bytes of a request body. Real servers reject a larger one with 413 or, in some versions, 500."""
 
 
 class Operation(str, Enum):
-    """The kind of a request. The meaning of some answers depends on it."""
+    """The kind of a request. The meaning of some responses depends on it."""
 
     LOGIN = "login"
     LIST = "list"
@@ -57,10 +57,10 @@ class Operation(str, Enum):
 
 @dataclass(frozen=True)
 class Validator:
-    """Identifies an answer that was read before, to detect an unchanged one; empty if that is not possible.
+    """Identifies an earlier response, so that an unchanged one can be detected. Empty if that is not possible.
 
-    `etag` is the server's (RFC 9110, 8.8.3), `digest` the SHA-256 of the body in hex, for servers without ETags. Both
-    allow a guessed body to be verified, so they are as confidential as the secrets.
+    `etag` is the server's ETag (RFC 9110, 8.8.3). `digest` is the SHA-256 of the body in hex, for servers without
+    ETags. With either of them, a guess of the body can be verified, so they are as confidential as the secrets.
     """
 
     etag: str = field(default="", repr=False)
@@ -69,10 +69,10 @@ class Validator:
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer: status, headers (names in any case), body in bytes; `sent` is the size of the request's body.
+    """An HTTP response: status, headers (names in any case) and body in bytes.
 
-    `known` identifies the answer of an earlier, equal request. An `unchanged` answer is a success, and its body is not
-    parsed.
+    `sent` is the size of the request body. `known` identifies the response to an earlier, equal request. An `unchanged`
+    response is a success, and its body is not parsed.
     """
 
     status: int
@@ -83,17 +83,17 @@ class Answer:
     known: Validator | None = None
 
     def header(self, name: str) -> str:
-        """Return the value of a header, ignoring the case of its name; empty if it is missing."""
+        """Return the value of a header, ignoring the case of its name. Empty if the header is missing."""
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
 
     @cached_property
     def validator(self) -> Validator:
-        """The validator to send with the next request for the same."""
+        """The validator to send with the next request for the same data."""
         return Validator(self.header("etag"), hashlib.sha256(self.body).hexdigest())
 
     @property
     def unchanged(self) -> bool:
-        """Whether the answer is the `known` one: status 304, or the same body again."""
+        """True if the response equals the `known` one: it has status 304 or the same body."""
         if self.known is None:
             return False
         if self.status == 304:
@@ -102,7 +102,8 @@ class Answer:
 
     @cached_property
     def data(self) -> dict[str, Any] | None:
-        """The body as a JSON object, or None if it is not one; parsed once, because a listing is long."""
+        """The body as a JSON object, or None if it is not one. It is parsed only once, because a listing can be
+        long."""
         try:
             data = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -110,7 +111,7 @@ class Answer:
         return data if isinstance(data, dict) else None
 
     def text(self) -> str:
-        """Return the message of the server, `error` and `message` in one line; empty if the body is not JSON."""
+        """Return the server's message: `error` and `message` in one line. Empty if the body is not a JSON object."""
         data = self.data or {}
         message = data.get("message")
         if isinstance(message, list):
@@ -120,8 +121,8 @@ class Answer:
 
     @property
     def is_unicode(self) -> bool:
-        """Whether all text in the body is valid Unicode; JSON can contain lone surrogates, which cannot be stored."""
-        if b"\\u" not in self.body and b"\xed" not in self.body:  # as nearly always
+        """True if all text in the body is valid Unicode. JSON can contain lone surrogates, which cannot be stored."""
+        if b"\\u" not in self.body and b"\xed" not in self.body:  # almost always
             return True
         try:
             json.dumps(self.data, ensure_ascii=False).encode("utf-8")
@@ -159,8 +160,8 @@ def _row(statuses: tuple[int, ...], text: str, error: type[InfisicalError], *ope
 
 _NAMED = (Operation.GET, Operation.UPDATE, Operation.DELETE)
 
-# A pattern matches at the beginning of the message, after the text of `error`, because a name that is quoted in the
-# message may contain any words. These patterns have hints of their own below.
+# A pattern matches only at the beginning of the message, after the text of `error`. Elsewhere, the message may quote a
+# name, which can contain any words. Most of these patterns have their own hints in _HINTS.
 _AT = r"^([^:]+: )?"
 _NOT_A_MEMBER = rf"^ProjectMembershipNotFound: |{_AT}identity not in project"
 _OTHER_TYPE = rf"{_AT}the project is of type "
@@ -176,9 +177,9 @@ _USERS_ONLY = r"^Forbidden access to "
 _NO_SCOPE = rf"{_AT}missing project id or environment"
 _NO_METHOD = rf"{_AT}\w+ auth method not found for identity"
 
-# Read from the top, the first row that fits decides. Sources: the API reference, a server of September 2024, recorded
-# answers of July 2026, and the vendor's tests of October 2026; they disagree, so a row names the text if the status
-# alone would mislead.
+# The first row that matches decides. Sources: the API reference, a server from September 2024, responses recorded in
+# July 2026, and the vendor's tests from October 2026. The sources disagree, so a row includes a text if the status
+# alone would be ambiguous.
 _PLAIN_ROWS = (
     _row((429,), "", RateLimited),
     _row((413,), "", TooLarge),
@@ -210,14 +211,17 @@ _JSON_ROWS = (
          r"|one or more secrets does not exist)", SecretMissing),
     _row((404,), "", SecretMissing, *_NAMED),
     _row((404,), "", ScopeMissing, Operation.CREATE, Operation.LIST, Operation.NAMES, Operation.BATCH),
-    # Servers of 2026 write `Not Found` of a route, and `NotFound` of all else.
+    # Servers from 2026 write `Not Found` for a missing route, and `NotFound` for everything else.
     _row((404,), r"^NotFound: ", ScopeMissing),
     _row((404,), "", RouteMissing),
 )  # fmt: skip
 
 
 def conclude(answer: Answer) -> type[InfisicalError] | None:
-    """Return the error that an answer means; None for a success (2xx with a JSON object, or unchanged)."""
+    """Return the error class for a response, or None for a success.
+
+    A success has a 2xx status and a JSON object, or is unchanged.
+    """
     if answer.unchanged:
         return None
     if 300 <= answer.status < 400:
@@ -228,7 +232,7 @@ def conclude(answer: Answer) -> type[InfisicalError] | None:
     for row in rows:
         if answer.status not in row.statuses or (row.operations and answer.operation not in row.operations):
             continue
-        # Compiled on first use: reading a vault needs none of the patterns.
+        # Patterns are compiled on first use, because reading a vault does not need them.
         if not row.text or _says(row.text, text):
             return row.error
     if answer.status >= 500:
@@ -246,7 +250,7 @@ def is_used_up(answer: Answer) -> bool:
 
 
 def _says(pattern: str, text: str) -> bool:
-    # In a long text, some patterns would search for minutes.
+    # In a long text, matching some of the patterns would take minutes.
     return re.search(pattern, text[:_LONGEST_MESSAGE], re.IGNORECASE) is not None
 
 
@@ -280,14 +284,17 @@ _SUBJECTS = {
 
 
 def _permission(operation: Operation, said: str) -> str:
-    """Return the permission that the server names, as its user interface calls it, or else the usual one."""
+    """Return the missing permission under its name in Infisical's web interface.
+
+    If the server's message does not mention a permission, the usual one for the operation is returned.
+    """
     named = _REFUSED.search(said)
     if named is None or named[1] not in _ACTIONS or named[2] not in _SUBJECTS:
         return _PERMISSIONS.get(operation, "a role that allows this")
     return f"'{_ACTIONS[named[1]]}' on {_SUBJECTS[named[2]]}"
 
 
-# Hints for single answers. For all others, the class of the error has the hint.
+# Hints for specific messages. For all other messages, the error class has the hint.
 _HINTS = (
     (_NOT_A_MEMBER, "Add the machine identity to the project: in the project, Access Control > Machine Identities. Or "
      "check project_id."),
@@ -304,7 +311,7 @@ _HINTS = (
 
 
 def hint_for(error: type[InfisicalError], operation: Operation, said: str = "") -> str:
-    """Return what a person can do about an answer; `said` are the server's words."""
+    """Return the hint for a failed request; `said` is the server's message."""
     for pattern, hint in _HINTS:
         if _says(pattern, said):
             return hint

@@ -12,13 +12,13 @@ from fnmatch import fnmatchcase
 from .errors import ConfigurationError
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# No shell gives any of these characters a meaning. If the name is not a variable's, a shell takes the line for a
-# command, and no command with such a name can do harm.
+# These characters have no special meaning in any shell. If the name is not a valid variable name, a shell runs the line
+# as a command, but a command with such a name can do no harm.
 _WRITABLE = re.compile(r"[A-Za-z0-9_.:/@%+,-]+\Z")
 
-# A person who may write a secret in Infisical must not be able to run code on every host that reads it. An asterisk at
-# the end matches any rest of a name. The list comes from the manuals of common programs and can never be complete: the
-# manual page of infisical-sync says so, and recommends choosing names by pattern.
+# A person who is allowed to write a secret in Infisical must not be able to run code on every host that reads it. An
+# asterisk at the end of a name matches any suffix. The list comes from the manuals of common programs and can never be
+# complete. The manual page of infisical-sync points this out, and recommends selecting names by pattern.
 DANGEROUS: Mapping[str, str] = {
     "it makes programs load code that it names": """
         ALSA_CONFIG_PATH ANT_ARGS ANT_OPTS AWKLIBPATH AWKPATH BUNDLE_GEMFILE BUNDLE_PATH BUN_INSTALL* BUN_OPTIONS
@@ -89,7 +89,7 @@ DANGEROUS: Mapping[str, str] = {
         CREDENTIALS_DIRECTORY INFISICAL_*
     """,
 }
-"""The names that an environment gets only if they are allowed by name, grouped by the reason."""
+"""Names that are refused in an environment unless the user allows them explicitly, grouped by the reason."""
 
 _REASONS = {name: reason for reason, names in DANGEROUS.items() for name in names.split()}
 _EXACT = {name: reason for name, reason in _REASONS.items() if not name.endswith("*")}
@@ -97,7 +97,8 @@ _PREFIXES = tuple((name[:-1], reason) for name, reason in _REASONS.items() if na
 
 
 def select(values: Mapping[str, str], patterns: Collection[str]) -> dict[str, str]:
-    """Return the entries whose names match one of the patterns (`DB_*`, as in a shell); all if there are none."""
+    """Return the entries whose names match one of the shell patterns (such as `DB_*`), or all if there are no
+    patterns."""
     return {
         name: value for name, value in values.items()
         if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -105,7 +106,7 @@ def select(values: Mapping[str, str], patterns: Collection[str]) -> dict[str, st
 
 
 def find_unsafe(names: Iterable[str], allowed: Collection[str] = ()) -> dict[str, str]:
-    """Return {name: reason} for the names that must not go into an environment, except those in `allowed`."""
+    """Return {name: reason} for the names that are refused in an environment, except the names in `allowed`."""
     found = {}
     for name in names:
         reason = "" if name in allowed else _problem(name)
@@ -122,29 +123,30 @@ def _problem(name: str) -> str:
 
 
 def dump(values: Mapping[str, str]) -> str:
-    """Return `values` ({name: value}) as a dotenv file, sorted by name, that `sh`, bash and systemd read alike.
+    """Return `values` ({name: value}) as a dotenv file, sorted by name, that `sh`, bash and systemd read identically.
 
-    Raises ConfigurationError, which names the secret, for content that such a file cannot hold. For unsafe names see
-    `find_unsafe`.
+    Raises ConfigurationError for content that such a file cannot contain. The message names the secret. Unsafe names
+    are not refused here; see `find_unsafe`.
     """
     for name, value in values.items():
         if not _WRITABLE.match(name):
             raise ConfigurationError("names", f"'{name}' cannot be written as a variable.", hint="Export it as JSON.")
         check_value(name, value)
-    # Within double quotes, sh (POSIX, 2.2.3) and systemd's EnvironmentFile remove a backslash before these four and
-    # before a newline, and keep it before anything else. So every backslash is doubled, and a newline is not escaped.
+    # Within double quotes, sh (POSIX, 2.2.3) and systemd's EnvironmentFile remove a backslash before a newline and
+    # before the four characters in _SPECIAL, and keep it before any other character. So every backslash is doubled, and
+    # a newline is not escaped.
     return "".join(f'{name}="{_SPECIAL.sub(_ESCAPED, value)}"\n' for name, value in sorted(values.items()))
 
 
 _LONGEST_LINE = 65535
-"""Bytes of the longest line of an env_file that docker and podman read (bufio.Scanner of Go)."""
+"""Maximum length in bytes of an env_file line that docker and podman can read (bufio.Scanner in Go)."""
 
 
 def dump_env_file(values: Mapping[str, str]) -> str:
     """Return `values` ({name: value}) for `docker run --env-file` and podman, sorted by name.
 
-    Nothing is quoted in such a file: a value goes from the first equals sign to the end of the line. Raises
-    ConfigurationError, which names the secret, for content that such a file cannot hold.
+    Such a file has no quoting: a value extends from the first equals sign to the end of the line. Raises
+    ConfigurationError for content that such a file cannot contain. The message names the secret.
     """
     lines = []
     for name, value in sorted(values.items()):
@@ -174,7 +176,7 @@ _ESCAPED = r"\\\1"
 
 
 def check_value(name: str, value: str) -> None:
-    """Raise ConfigurationError, with the name only, if a value cannot be in an environment."""
+    """Raise ConfigurationError if an environment cannot contain the value. The message contains the name only."""
     if "\0" in value:
         raise ConfigurationError(
             "names", f"the value of '{name}' contains a NUL byte, which no environment can.", hint="Export it as JSON."
@@ -191,12 +193,13 @@ _COMMENT = re.compile(r"[ \t]#")
 
 
 def parse(text: str) -> dict[str, str]:
-    """Return the values of a dotenv file, {name: value}: the format of `dump`, and other common syntax.
+    """Return the values in a dotenv file as {name: value}.
 
-    That is `export` before a name, comments, and values in single quotes or without quotes. Nothing is expanded: `$` is
-    an ordinary character. Within double quotes a backslash is removed before `"`, `\\`, `$` and a backtick, and kept
-    before anything else, as in `sh`; a backslash and a newline are both removed. Raises ConfigurationError with the
-    number of the line, but not its text, which may be a part of a value.
+    The format of `dump` and other common syntax are accepted: `export` before a name, comments, and values in single
+    quotes or without quotes. Nothing is expanded: `$` is an ordinary character. Within double quotes, a backslash is
+    removed before `"`, `\\`, `$` and a backtick, and kept before any other character, as in `sh`. A backslash before a
+    newline is removed together with the newline. Raises ConfigurationError with the line number, but without the line's
+    text, which may be part of a value.
     """
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -219,7 +222,7 @@ def parse(text: str) -> dict[str, str]:
 
 
 def _value(text: str, position: int, line: int) -> tuple[str, int]:
-    """Return the value that begins at `position`, and the beginning of the next line."""
+    """Return the value that begins at `position`, and the position of the next line."""
     quoted = _QUOTE_FOLLOWS.match(text, position)
     if quoted is None:
         plain = _PLAIN.match(text, position)

@@ -30,13 +30,16 @@ from typing import Any
 
 
 class InfisicalError(Exception):
-    """An error that a person can act on: `problem` says what happened, `hint` what to do. Neither contains a secret.
+    """An error that a person can act on: `problem` describes what happened, and `hint` what to do about it.
 
-    Each class has a `conclusion`, the error in one word, which is part of the modules' results; the `exit_code` of the
-    command; and a default `hint`. `status` is the HTTP status, if there was an answer.
-    `uncertain` is true if a write may have taken effect although no answer confirms it; `wait` is then the number of
-    seconds to wait before reading. `after_loss` is true if the same request was sent before without an answer, and may
-    have taken effect. `details` are further keys of the result: names and counts of the changes before the error.
+    Neither text contains a secret. Each class has a `conclusion`, a short name for the error that is part of the
+    modules' results, an `exit_code` for the command, and a default `hint`. `status` is the HTTP status if there was a
+    response.
+
+    `uncertain` is true if a write may have taken effect although no response confirms it. In that case, `wait` is the
+    number of seconds to wait before reading. `after_loss` is true if the same request was sent before, got no response,
+    and may have taken effect. `details` contains additional keys for the result: names and counts of the changes made
+    before the error.
     """
 
     conclusion = "unexpected"
@@ -60,7 +63,7 @@ class InfisicalError(Exception):
         return f"{self.problem} {self.hint}" if self.hint else self.problem
 
     def reworded(self, problem: str, hint: str | None = None) -> InfisicalError:
-        """Return the same error with another problem, and another hint if one is given."""
+        """Return a copy of the error with another problem and, if one is given, another hint."""
         other = self.__class__.__new__(self.__class__, problem)
         other.__dict__.update(self.__dict__, problem=problem, hint=self.hint if hint is None else hint)
         return other
@@ -97,7 +100,7 @@ class WrongUse(InfisicalError):
 
 
 class ConfigurationError(WrongUse):
-    """An option is missing or wrong; `option` is its name."""
+    """An option is missing or invalid; `option` is its name."""
 
     def __init__(self, option: str, problem: str, *, hint: str | None = None) -> None:
         super().__init__(f"{option}: {problem}", hint=hint)
@@ -105,7 +108,7 @@ class ConfigurationError(WrongUse):
 
 
 class MissingLibrary(InfisicalError):
-    """A Python library is not installed for the interpreter `python`, by default the one that runs this."""
+    """A Python library is not installed for the interpreter `python`, by default the one that is running."""
 
     conclusion = "missing_library"
     exit_code = 2
@@ -120,7 +123,7 @@ class MissingLibrary(InfisicalError):
 
 
 class ScopeMissing(InfisicalError):
-    """A project, environment or folder does not exist, or not for this identity."""
+    """A project, environment or folder does not exist, or this identity cannot see it."""
 
     conclusion = "scope_missing"
     exit_code = 2
@@ -264,7 +267,7 @@ class PartialFailure(InfisicalError):
 
 
 class EntryMissing(InfisicalError):
-    """The vault has no entry of this name."""
+    """The vault has no entry with this name."""
 
     conclusion = "entry_missing"
     exit_code = 9
@@ -274,7 +277,7 @@ class EntryMissing(InfisicalError):
 
 
 def error_class(conclusion: str) -> type[InfisicalError]:
-    """Return the class that has this conclusion; InfisicalError if none has."""
+    """Return the class with this conclusion, or InfisicalError if there is none."""
     left: list[type[InfisicalError]] = [InfisicalError]
     while left:
         found = left.pop()
@@ -297,10 +300,11 @@ def rebuild_error(conclusion: str, problem: str, *, hint: str = "", status: int 
 
 @contextlib.contextmanager
 def after_writing(done: str, **details: Any) -> Iterator[None]:
-    """Prepend `done`, the changes made so far in whole sentences, to an InfisicalError from inside.
+    """Context manager: prepend `done` to the problem of an InfisicalError that is raised inside.
 
-    Used for the second of two writes, whose error must report the first. `details` extend the details of the error,
-    with `changed` true. If `done` is empty, nothing has been written yet, and the error is unchanged.
+    `done` reports the changes made so far, in complete sentences. This is for the second of two writes, whose error
+    must also report the first write. `details` are added to the details of the error, and `changed` is set to true. If
+    `done` is empty, nothing has been written yet, and the error is not changed.
     """
     try:
         yield
@@ -313,7 +317,7 @@ def after_writing(done: str, **details: Any) -> Iterator[None]:
 
 
 def no_project(project_id: str) -> InfisicalError:
-    """Return the error about a project that does not exist, or not for this identity."""
+    """Return the error for a project that does not exist or that this identity cannot see."""
     return ScopeMissing(
         f"Project '{project_id}' does not exist, or this machine identity has no access to it.",
         hint="Check project_id (the id, not the name or slug), or add the identity to the project.",
@@ -321,7 +325,7 @@ def no_project(project_id: str) -> InfisicalError:
 
 
 def no_environment(environment: str, project_id: str, slugs: Iterable[str], hint: str = "") -> InfisicalError:
-    """Return the error about a missing environment; `slugs` are the environments of the project."""
+    """Return the error for a missing environment; `slugs` are the project's environments."""
     return ScopeMissing(
         f"Project {project_id} has no environment '{environment}'. Its environments are: {', '.join(slugs) or 'none'}.",
         hint=hint,

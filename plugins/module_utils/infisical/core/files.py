@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one place that writes a file: atomically, for its owner only, and never through a symbolic link."""
+"""The only code that writes files: atomically, by default for the owner only, and never through a symbolic link."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from typing import IO, Callable, Optional
 from .errors import Busy, InfisicalError, StorageFailed, UnsafeFile
 
 _FIRST_POLL, _LOCK_POLL = 0.001, 0.05
-"""Seconds between two attempts to get a lock: short at first, because a write is short, then longer."""
+"""Seconds between two attempts to get a lock: short at first, because most writes are short, then longer."""
 
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
-"""The error numbers of a file system that cannot make this hard link."""
+"""Error numbers that mean that the file system cannot create a hard link here."""
 
 Owner = Optional[tuple[int, int]]
-"""User and group (ids) that own a new file, None for the user who writes it."""
+"""User id and group id of a new file's owner, or None for the user who writes the file."""
 
 
 class LockTimeout(Exception):
@@ -36,7 +36,7 @@ _LEFT_BEHIND = re.compile(r"\.(.+)\.[0-9a-f]{16}")
 """The name of a temporary file, which contains the name of the final file."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The error numbers of a full disk and of a full quota."""
+"""Error numbers for a full disk and an exhausted quota."""
 
 
 def write_atomic(
@@ -49,11 +49,13 @@ def write_atomic(
     before_rename: Callable[[], None] | None = None,
     directory: int | None = None,
 ) -> None:
-    """Replace the file `path` by `data` atomically; if `durable`, also when the machine loses power.
+    """Replace the file `path` with `data` atomically.
 
-    The data go to a temporary file in the same directory, which is fsynced and renamed over `path`; then the directory
-    is fsynced. Raises OSError; the old file is then unchanged. `before_rename` is called when the new file is on the
-    disk, and the old one still in place. With `directory`, a descriptor, `path` is a name in that directory.
+    The data are written to a temporary file in the same directory, which is then renamed to `path`. If `durable`, the
+    file and then the directory are fsynced, so that the change survives a power failure. `before_rename` is called when
+    the new file is complete, but the old one is still in place. With `directory` (a file descriptor), `path` is a name
+    in that directory. Raises OSError; the old file is then unchanged, unless the error occurred in the fsync of the
+    directory.
     """
     temporary = _temporary(path) if directory is None else os.path.basename(_temporary(path))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -81,10 +83,10 @@ def write_atomic(
 
 
 def write_note(path: str, data: bytes, *, durable: bool = True, owner: Owner = None) -> None:
-    """Write as write_atomic, but overwrite the present file in place if the disk is full.
+    """Write a file like `write_atomic`, but overwrite the existing file in place if the disk is full.
 
-    For small data that must be remembered just then: a reader at that moment may find the file damaged. Raises OSError
-    if the file does not exist or has not enough room.
+    This is for small data that must be recorded even then. While the file is being overwritten, a reader may find it
+    damaged. Raises OSError if the file does not exist, or if there is not enough space to overwrite it.
     """
     try:
         write_atomic(path, data, durable=durable, owner=owner)
@@ -110,13 +112,14 @@ def _overwrite(path: str, data: bytes) -> bool:
 
 
 def write_new(path: str, data: bytes) -> bool:
-    """Make the file `path` with `data`, for its owner only. Returns False if `path` exists already. Raises OSError."""
+    """Create the file `path` with `data`, for its owner only. Returns False if `path` already exists. Raises
+    OSError."""
     if os.path.lexists(path):
         return False
     temporary = _temporary(path)
     write_atomic(temporary, data)
     try:
-        os.link(temporary, path, follow_symlinks=False)  # unlike rename(2), link(2) replaces nothing
+        os.link(temporary, path, follow_symlinks=False)  # unlike rename(2), link(2) never replaces a file
     except FileExistsError:
         return False
     finally:
@@ -126,7 +129,7 @@ def write_new(path: str, data: bytes) -> bool:
 
 
 def keep(path: str, kept: str, *, owner: Owner = None) -> None:
-    """Make the file `path` available as `kept` too, before `path` is replaced. Raises OSError."""
+    """Make the file `path` available under the name `kept` as well, before `path` is replaced. Raises OSError."""
     temporary = _temporary(path)
     try:
         os.link(path, temporary, follow_symlinks=False)
@@ -138,16 +141,16 @@ def keep(path: str, kept: str, *, owner: Owner = None) -> None:
     try:
         os.rename(temporary, kept)
     finally:
-        # If a process died after this step and before the next one, both names are one file already. Then rename(2)
-        # does nothing, and the temporary name remains.
+        # If an earlier process died after this step and before it replaced `path`, both names already refer to the same
+        # file. Then rename(2) does nothing, and the temporary name remains.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
 
 
 def sweep(*paths: str) -> None:
-    """Remove the temporary files that dead processes left beside `paths`. The caller must hold the writers' lock.
+    """Remove temporary files that terminated processes left beside `paths`.
 
-    Files that cannot be removed do no harm, and stay.
+    The caller must hold the writers' lock. Files that cannot be removed do no harm and are ignored.
     """
     names: dict[str, set[str]] = {}
     for path in paths:
@@ -163,16 +166,16 @@ def sweep(*paths: str) -> None:
 
 
 def list_others(directory: int, names: Iterable[str]) -> list[str]:
-    """Return the names in an open directory except `names` and their temporary files."""
+    """Return the names in an open directory, except `names` and their temporary files."""
     known = set(names)
     left = {found: _LEFT_BEHIND.fullmatch(found) for found in os.listdir(directory)}
     return sorted(name for name, match in left.items() if name not in known and not (match and match[1] in known))
 
 
 def owner_of(path: str) -> Owner:
-    """Return the owner of new files beside `path`, None for the present user.
+    """Return the owner for new files beside `path`, or None for the current user.
 
-    If root writes another user's vault, that user must still be able to open all of its files.
+    If root writes to another user's vault, that user must still be able to open all of the vault's files.
     """
     if os.geteuid() != 0:
         return None
@@ -184,9 +187,9 @@ def owner_of(path: str) -> Owner:
 
 
 def is_same_place(one: str, other: str) -> bool:
-    """Return whether two paths name the same entry of the same directory, also through links to the directory.
+    """Return whether two paths refer to the same entry in the same directory, even through links to the directory.
 
-    The entry itself may be a link, or missing.
+    The entry itself may be a link, or may not exist.
     """
     (folder, name), (other_folder, other_name) = (os.path.split(path.rstrip("/")) for path in (one, other))
     if name != other_name:
@@ -203,7 +206,7 @@ def _temporary(path: str) -> str:
 
 
 def sync_directory(directory: str) -> None:
-    """Write the entries of a directory to the disk. Raises OSError."""
+    """Flush a directory's entries to the disk (fsync). Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -212,7 +215,7 @@ def sync_directory(directory: str) -> None:
 
 
 def find_write_problem(directory: str) -> OSError | None:
-    """Return the reason why this process cannot make a file in a directory, None if it can."""
+    """Return the reason why this process cannot create a file in a directory, or None if it can."""
     if not os.path.isdir(directory):
         code = errno.ENOENT
     elif os.access(directory, os.W_OK | os.X_OK):
@@ -224,7 +227,7 @@ def find_write_problem(directory: str) -> OSError | None:
 
 @contextlib.contextmanager
 def open_directory(directory: str) -> Iterator[int]:
-    """Open a directory that is not a symbolic link itself. Raises OSError."""
+    """Context manager: open a directory that is not itself a symbolic link. Raises OSError."""
     descriptor = os.open(directory, _DIRECTORY)
     try:
         yield descriptor
@@ -234,10 +237,11 @@ def open_directory(directory: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
-    """Open the directory `path` (absolute) after a check that only root can change it and each directory above it.
+    """Context manager: open the directory `path` if only root can change it and every directory above it.
 
-    With `create`, missing directories are made with mode 0755. For root writing to a path that others have chosen: with
-    the descriptor, a link that is placed later leads nowhere else. Raises UnsafeFile and OSError.
+    This is for root writing to an absolute path that other users have chosen. The descriptor stays valid even if
+    somebody replaces the path with a link later. With `create`, missing directories are created with mode 0755. Raises
+    UnsafeFile and OSError.
     """
     descriptor = os.open("/", _DIRECTORY)
     try:
@@ -282,24 +286,25 @@ def _below(directory: int, name: str, create: bool) -> int:
 
 
 def read_regular(path: str, *, directory: int | None = None, most: int = -1) -> bytes:
-    """Return all bytes of a regular file, or its first `most`. With `directory`, a descriptor, `path` is a name in it.
+    """Return all bytes of a regular file, or only its first `most` bytes.
 
-    Raises OSError, also for a symbolic link (ELOOP) and for anything else that is not a regular file (EINVAL).
+    With `directory` (a file descriptor), `path` is a name in that directory. Raises OSError, including for a symbolic
+    link (ELOOP) and for anything else that is not a regular file (EINVAL).
     """
     with os.fdopen(open_regular(path, os.O_RDONLY | os.O_NOFOLLOW, directory=directory), "rb") as stream:
         return _read(stream, most)
 
 
 def _read(stream: IO[bytes], most: int) -> bytes:
-    # A read of at most 256 MB would take that much memory first, even if the file is short.
+    # Reading with a limit of 256 MB would allocate that much memory first, even if the file is short.
     return stream.read() if most < 0 or os.fstat(stream.fileno()).st_size <= most else stream.read(most)
 
 
 def open_regular(path: str, flags: int, *, directory: int | None = None) -> int:
-    """Open a regular file that somebody else may have placed; fits `open` as its `opener`.
+    """Open a regular file that another user may have created. Suitable as the `opener` of `open`.
 
-    Links are followed unless the flags forbid it. With `directory`, a descriptor, `path` is a name in it. Raises
-    OSError, with EINVAL if it is not a regular file.
+    Symbolic links are followed unless the flags forbid it. With `directory` (a file descriptor), `path` is a name in
+    that directory. Raises OSError, with EINVAL if the path is not a regular file.
     """
     # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
@@ -310,12 +315,13 @@ def open_regular(path: str, flags: int, *, directory: int | None = None) -> int:
 
 
 def read_private(path: str, what: str, *, most: int, begins: bytes = b"", credential: bool = False) -> bytes:
-    """Return at most `most` bytes of a regular file of this user, to which nobody else has rights.
+    """Return at most `most` bytes of a regular file that belongs to this user and that nobody else can access.
 
-    `what` names the file in messages ("vault"). If it does not begin with `begins`, no more is read. With `credential`,
-    a file of root's that its group can read is accepted: systemd gives a service its credentials that way, with an
-    access list for its user (systemd.exec(5), LoadCredential=). Root may read files of others. Raises
-    FileNotFoundError, and UnsafeFile or StorageFailed for everything else.
+    `what` describes the file in messages ("vault"). If the file does not begin with `begins`, only its beginning is
+    read. With `credential`, a file that belongs to root and is readable by its group is accepted too. systemd passes
+    credentials to a service in this way, with an access list for the service's user (systemd.exec(5), LoadCredential=).
+    Root is allowed to read other users' files. Raises FileNotFoundError, and UnsafeFile or StorageFailed for any other
+    problem.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -375,11 +381,11 @@ _REASONS = {
     errno.ENOTDIR: _NO_DIRECTORY,
     errno.EIO: ("the disk reports an error", "Read the kernel's log (dmesg), and save your data."),
 }
-"""What happened and what to do, by error number."""
+"""The problem and the hint for each error number."""
 
 
 def explain(error: OSError, problem: str, path: str) -> InfisicalError:
-    """Return the InfisicalError for an OSError about `path`; `problem` is a sentence without its period."""
+    """Return the InfisicalError for an OSError about `path`; `problem` is a sentence without a period."""
     reason = _REASONS.get(
         error.errno or 0, (f"the operating system reports: {error.strerror or type(error).__name__}", "")
     )
@@ -391,9 +397,9 @@ def explain(error: OSError, problem: str, path: str) -> InfisicalError:
 
 @contextlib.contextmanager
 def lock_file(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, which is made if necessary and never removed.
+    """Context manager: hold an exclusive lock on the file `path`, which is created if necessary and never removed.
 
-    Raises LockTimeout after `timeout` seconds. The lock ends when the process ends, even if that is killed.
+    Raises LockTimeout after `timeout` seconds. The lock is released when the process ends, even if it is killed.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600)
@@ -401,7 +407,7 @@ def lock_file(path: str, timeout: float, *, owner: Owner = None) -> Iterator[Non
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.ELOOP, "not a regular file", path)
-        # The link count, because in somebody else's directory the name may be a link to another file of this user.
+        # The link count is checked because, in another user's directory, the name may be a hard link to another file.
         if owner is not None and status.st_uid == os.geteuid() != owner[0] and status.st_nlink == 1:
             os.fchown(descriptor, *owner)
         end, pause = time.monotonic() + timeout, _FIRST_POLL
@@ -423,8 +429,11 @@ def lock_file(path: str, timeout: float, *, owner: Owner = None) -> Iterator[Non
 def hold_lock(
     lock: str, timeout: float, busy: str, cannot: str, *, hint: str = "", owner: Owner = None
 ) -> Iterator[None]:
-    """Hold a lock as `lock_file`, and raise InfisicalError if that fails: Busy with the problem `busy` and `hint`, or
-    `explain` with `cannot`. Errors from inside are not changed."""
+    """Context manager: hold a lock like `lock_file`, but raise InfisicalError if the lock cannot be acquired.
+
+    After a timeout, the error is Busy with the problem `busy` and the hint `hint`. Otherwise it is the result of
+    `explain` with the problem `cannot`. Errors that are raised inside are not changed.
+    """
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(lock_file(lock, timeout, owner=owner))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data types of the library: secrets, locations and settings, with the checks of single values."""
+"""The library's data types (secrets, locations and settings), and checks of single values."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from urllib.parse import urlsplit
 from .errors import Ambiguous, ConfigurationError
 
 LONGEST_NAME = 500
-"""Characters of the longest name that the batch routes of real servers accept."""
+"""Maximum length of a name, in characters, in the batch routes of real servers."""
 LONGEST_NAME_IN_PATH = 100
-"""Characters of the longest name that real servers accept in a request's path; the answer to a longer one is 404."""
+"""Maximum length of a name, in characters, in a request's path. Real servers respond to a longer one with 404."""
 
 LONGEST_WAIT = 86_400.0
-"""Seconds of the longest time-out or wait: a day."""
+"""Maximum timeout or wait in seconds: one day."""
 
 LARGEST_RESPONSE = 4096.0
-"""MiB of the largest `max_response_size`."""
+"""Maximum value of the option `max_response_size`, in MiB."""
 
 NULL = "must be a string (got null)."
-"""The problem of a name or value that is null in YAML or JSON."""
+"""The problem text for a name or value that is null in YAML or JSON."""
 
 _PREFIX = r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~%-]+)+"
-"""A path of segments that need no encoding and do not lead upwards."""
+"""A path whose segments need no percent-encoding and do not lead upwards."""
 
-# String.prototype.trim of ECMAScript: WhiteSpace and LineTerminator. str.strip() removes another set.
+# The characters that ECMAScript's String.prototype.trim removes: WhiteSpace and LineTerminator. str.strip() removes a
+# different set.
 _ECMASCRIPT_SPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -42,7 +43,8 @@ _ECMASCRIPT_SPACE = (
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """A folder (`secret_path`) in an environment (slug) of a project (id)."""
+    """A folder (`secret_path`) in a project's environment. The project is given by its id, the environment by its
+    slug."""
 
     project_id: str
     environment: str
@@ -53,16 +55,16 @@ class Location:
 
 
 class Secret(NamedTuple):
-    """One shared secret; a tuple, because ten thousand of them are built quickly.
+    """One shared (not personal) secret. It is a tuple, because ten thousand tuples can be created quickly.
 
-    `value` is None if it was not requested, is hidden, or must not be changed. `tags` (slugs) and `metadata` (key,
-    value) are None if the answer did not have them, or if they must not be changed. `version` is 0 before the first
-    write. `updated_at` is the server's ISO 8601 text. `rotated` is true if Infisical rotates the value.
+    `value` is None if it was not requested, is hidden, or must not be changed. `tags` (slugs) and `metadata` (pairs of
+    key and value) are None if the response did not contain them, or if they must not be changed. `version` is 0 before
+    the first write. `updated_at` is the server's ISO 8601 text. `rotated` is true if Infisical rotates the value.
     `encrypted_metadata` lists the keys of `metadata` whose values must not be shown. `quotes_lines` is true if the
-    server quotes text of several lines that a reference inserts; it is known only with references expanded.
+    server adds quotes to multi-line text that a reference inserts. This is known only if references were expanded.
 
-    In a vault, `key` is the secret's name in Infisical, `job` the job that wrote the entry (empty for a person), and
-    `synced_at` the time (ISO 8601, UTC) at which the vault received this version.
+    In a vault, `key` is the secret's name in Infisical, `job` is the job that wrote the entry (empty for a manual
+    change), and `synced_at` is the time (ISO 8601, UTC) at which the vault received this version.
     """
 
     key: str
@@ -85,13 +87,13 @@ class Secret(NamedTuple):
     quotes_lines: bool = False
 
     def __repr__(self) -> str:
-        """Return the fields except those that may be secret."""
+        """Return all fields except the ones that may be secret."""
         shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in ("value", "metadata"))
         return f"Secret({', '.join(shown)})"
 
 
 def from_row(row: Mapping[str, Any]) -> Secret:
-    """Return the secret from its `_asdict()` after a round trip through JSON."""
+    """Return the secret from the result of `_asdict()` after a round trip through JSON."""
     tags, metadata = row["tags"], row["metadata"]
     return Secret(
         **{
@@ -105,28 +107,30 @@ def from_row(row: Mapping[str, Any]) -> Secret:
 
 @dataclass(frozen=True)
 class Known:
-    """An earlier answer about a secret; `secret` is None if it did not exist.
+    """The result of an earlier lookup of a secret; `secret` is None if it did not exist.
 
-    The server still decides: the write ends in a conflict or a missing secret if the answer is outdated.
+    The server still decides: if this result is outdated, the server responds to the write with a conflict or a missing
+    secret.
     """
 
     secret: Secret | None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any] | None) -> Known:
-        """Return the answer from its `row()` after a round trip through JSON."""
+        """Return the object from the result of `row()` after a round trip through JSON."""
         return cls(None if row is None else from_row(row))
 
     def row(self) -> dict[str, Any] | None:
-        """Return the answer as plain data."""
+        """Return the secret as plain data, or None if it did not exist."""
         return None if self.secret is None else self.secret._asdict()
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The secrets of a listing by name, with warnings about the choice between secrets of one name.
+    """The secrets in a listing, keyed by name, with warnings about duplicate names.
 
-    `ambiguous` ({name: message}) names the secrets that have different values in several folders. None is chosen.
+    `ambiguous` ({name: message}) contains the names that have different values in several folders. They are not in
+    `secrets`.
     """
 
     secrets: dict[str, Secret]
@@ -142,7 +146,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class Settings:
-    """The shared options of every module and plugin; waits and time-outs are in seconds, sizes in MiB."""
+    """The options that all modules and plugins share. Waits and timeouts are in seconds, sizes in MiB."""
 
     url: str = ""
     auth_method: str = "universal_auth"
@@ -166,9 +170,9 @@ class Settings:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Settings:
-        """Return the checked settings from `options`; other options are ignored, None means not given.
+        """Return validated settings from `options`. None means that an option is not set.
 
-        Raises ConfigurationError for the first option that is missing or wrong.
+        Other options are ignored. Raises ConfigurationError for the first option that is missing or invalid.
         """
         known = {f.name: options[f.name] for f in fields(cls) if options.get(f.name) is not None}
         for name, value in known.items():
@@ -186,7 +190,7 @@ class Settings:
         return replace(settings, url=check_url(settings.url, settings.allow_http))
 
     def scope(self) -> Location:
-        """Return the location that the options name. Raises ConfigurationError if a part of it is missing."""
+        """Return the location that the options specify. Raises ConfigurationError if a part of it is missing."""
         if not self.project_id:
             raise NotGiven("project_id", "the project's id from its settings page")
         if not self.environment:
@@ -195,7 +199,7 @@ class Settings:
 
 
 class NotGiven(ConfigurationError):
-    """A shared option of tasks and lookups is missing; `meaning` describes its value."""
+    """A shared option of tasks and lookups is not set; `meaning` describes its value."""
 
     def __init__(self, option: str, meaning: str, *, by_lookup: bool = False) -> None:
         defaults = "" if by_lookup else "in module_defaults, "
@@ -214,7 +218,7 @@ class NotGiven(ConfigurationError):
 
 
 def require(settings: Settings, option: str, meaning: str) -> str:
-    """Return the text of a required option. Raises NotGiven with all the ways to set it."""
+    """Return the text of a required option. Raises NotGiven, which lists all ways to set the option."""
     value = getattr(settings, option)
     if not value:
         raise NotGiven(option, meaning)
@@ -222,9 +226,9 @@ def require(settings: Settings, option: str, meaning: str) -> str:
 
 
 def check_url(url: str, allow_http: bool) -> str:
-    """Return `url` as `scheme://host[:port][/prefix]`, without `/api` at the end. Raises ConfigurationError.
+    """Return `url` as `scheme://host[:port][/prefix]`, without a trailing `/api`. Raises ConfigurationError.
 
-    The prefix is the path that a gateway puts before `/api`.
+    The prefix is the path that a gateway adds before `/api`.
     """
     if not url:
         raise NotGiven("url", "such as https://infisical.example.com")
@@ -232,7 +236,7 @@ def check_url(url: str, allow_http: bool) -> str:
         raise ConfigurationError(
             "url", "must not contain a user name or a password.", hint="Use client_id and client_secret."
         )
-    shown = re.sub(r"(?s)([?#]).+", r"\1…", url)  # a query may hold a token
+    shown = re.sub(r"(?s)([?#]).+", r"\1…", url)  # a query may contain a token
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -275,27 +279,29 @@ def is_loopback(host: str) -> bool:
 
 
 def trim(text: str) -> str:
-    """Trim `text` as the server does, with `String.prototype.trim` of ECMAScript."""
+    """Trim `text` as the server does, with ECMAScript's `String.prototype.trim`."""
     return text.strip(_ECMASCRIPT_SPACE)
 
 
 def canonical_value(value: str) -> str:
-    """Return what a real server stores for `value`: trimmed, but with one final newline if there was one."""
+    """Return the form in which a real server stores `value`: trimmed, but with one trailing newline if there was
+    one."""
     return trim(value) + ("\n" if value.endswith("\n") else "")
 
 
 def same_value(stored: str, wanted: str) -> bool:
-    """Return whether a server that has `stored` would keep it when `wanted` is written, whether or not it trims."""
+    """Return whether writing `wanted` would leave the server's value `stored` unchanged, whether or not it trims
+    values."""
     return stored in (wanted, canonical_value(wanted))
 
 
 def is_whole(value: Any) -> bool:
-    """Return whether this is an integer; a bool, which Python counts as one, is not."""
+    """Return whether `value` is an integer. A bool, which is an integer in Python, does not count."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_text(column: Iterable[object]) -> bool:
-    """Return whether all of these are strings; joining them is the fastest check of ten thousand."""
+    """Return whether all items are strings. Joining them is the fastest check for ten thousand items."""
     try:
         "".join(column)  # type: ignore[arg-type]
     except TypeError:
@@ -307,9 +313,9 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_json(raw: bytes) -> Any:
-    """Parse JSON from a file strictly. Raises ValueError, which quotes nothing.
+    """Parse JSON from a file strictly. Raises ValueError, whose text does not quote the file.
 
-    It must be UTF-8, without duplicate names in an object, NaN or infinity, and without lone surrogates.
+    The file must be UTF-8. Duplicate names in an object, NaN, infinity and lone surrogates are refused.
     """
     try:
         text = raw.decode("utf-8")
@@ -333,7 +339,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def hash_secret(key: str, value: str) -> str:
-    """Return the SHA-256 of `key:value` in hex, as `printf %s "KEY:value" | sha256sum` prints it."""
+    """Return the SHA-256 of `key:value` in hex, as printed by `printf %s "KEY:value" | sha256sum`."""
     return hashlib.sha256(f"{key}:{value}".encode()).hexdigest()
 
 
@@ -343,7 +349,7 @@ def pluralize(count: int, noun: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape the control characters in text of others, such as a name, so that no terminal obeys them."""
+    """Escape the control characters in untrusted text, such as a name, so that a terminal does not interpret them."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
@@ -351,7 +357,7 @@ def escape(text: str) -> str:
 
 
 def check_path(path: str) -> str:
-    """Return a secret path with one slash between folders and none at the end. Raises ConfigurationError."""
+    """Return a secret path with single slashes between folders and no trailing slash. Raises ConfigurationError."""
     if not path.startswith("/"):
         raise ConfigurationError("secret_path", f"must start with a slash, like /app/database (got '{path}').")
     parts = [part for part in path.split("/") if part]
@@ -361,7 +367,7 @@ def check_path(path: str) -> str:
 
 
 def check_name(name: object, option: str = "name") -> str:
-    """Return a secret's name as the server stores it, trimmed. Raises ConfigurationError."""
+    """Return a secret's name as the server stores it, which is trimmed. Raises ConfigurationError."""
     if name is None:
         raise ConfigurationError(option, NULL)
     if not isinstance(name, str):
@@ -377,7 +383,7 @@ def check_name(name: object, option: str = "name") -> str:
 
 
 def normalize_name(name: str, option: str = "name") -> str:
-    """Return `name` in upper case, with one underscore for each run of characters outside `[A-Z0-9_]`.
+    """Return `name` in upper case, with each run of characters outside `[A-Z0-9_]` replaced by one underscore.
 
     Raises ConfigurationError if only underscores would remain.
     """
@@ -388,7 +394,7 @@ def normalize_name(name: str, option: str = "name") -> str:
 
 
 def check_value(value: object, option: str = "value") -> str:
-    """Return a secret's value. Raises ConfigurationError, which does not quote it, if it is not Unicode text."""
+    """Return a secret's value. Raises ConfigurationError, which does not quote the value, if it is not Unicode text."""
     if value is None:
         raise ConfigurationError(option, NULL)
     if not isinstance(value, str):
@@ -401,7 +407,8 @@ def check_value(value: object, option: str = "value") -> str:
 
 
 def check_metadata(metadata: Mapping[Any, Any] | None, option: str = "metadata") -> tuple[tuple[str, str], ...] | None:
-    """Return metadata as sorted pairs, None for None. Raises ConfigurationError for a key or value of another type."""
+    """Return metadata as sorted pairs, or None for None. Raises ConfigurationError for a key or value of a wrong
+    type."""
     if metadata is None:
         return None
     for key, value in metadata.items():
@@ -414,7 +421,7 @@ def check_metadata(metadata: Mapping[Any, Any] | None, option: str = "metadata")
 def check_keys(
     keys: Iterable[str] | None, metadata: tuple[tuple[str, str], ...] | None, option: str = "encrypted_metadata"
 ) -> tuple[str, ...]:
-    """Return keys of metadata, sorted. Raises ConfigurationError for a key that is not in `metadata`."""
+    """Return metadata keys in sorted order. Raises ConfigurationError for a key that is not in `metadata`."""
     missing = sorted(set(keys or ()) - {key for key, _value in metadata or ()})
     if missing:
         raise ConfigurationError(

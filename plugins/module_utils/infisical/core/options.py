@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every option once, for the modules, the command infisical-sync and its configuration files."""
+"""The options of the modules, of the command infisical-sync and of its configuration files, each defined once."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ from .errors import ConfigurationError
 
 
 class Option(NamedTuple):
-    """An option: the key `name` under [`section`] of a configuration file; `file` stands for [file 1], [file 2]."""
+    """An option: the key `name` in the section [`section`] of a configuration file.
+
+    The section `file` stands for the numbered sections [file 1], [file 2] and so on.
+    """
 
     section: str
     name: str
     type: str
-    """As in Ansible, or: `file`, a path that is not a directory's; `octal`; `command`, text of one or more lines."""
+    """An Ansible type, or `file` (a path that is not a directory), `octal`, or `command` (one or more lines of
+    text)."""
     help: str
     default: Any = None
     choices: tuple[str, ...] = ()
     secret: bool = False
-    """Whether it may hold a credential. Then it is not a command-line option, because other users can see arguments."""
+    """True if it may contain a credential. It is then not a command-line option, because other users can see
+    arguments."""
     flag: bool = True
-    """Whether the command line takes it if it is not a secret."""
+    """True if it is a command-line option, unless it is a secret."""
     vendor: str = ""
-    """The variable of Infisical's own tools, which is read if ours is not set."""
+    """The environment variable of Infisical's own tools, which is read if our variable is not set."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -35,19 +40,19 @@ class Option(NamedTuple):
 
     @property
     def argument(self) -> str:
-        """Its name as an argument of a module."""
+        """The option's name as a module argument."""
         return "vault_path" if self.place == ("vault", "path") else self.name
 
     @property
     def long(self) -> str:
-        """Its spelling on the command line, empty if the command line does not take it."""
+        """The option's name on the command line, or empty text if it is not a command-line option."""
         if self.secret or not self.flag or self.section in _JOB_SECTIONS:
             return ""
         return "--vault" if self.place == ("vault", "path") else "--" + self.name.replace("_", "-")
 
     @property
     def environment(self) -> tuple[str, ...]:
-        """Its environment variables; the first one that is set counts."""
+        """The option's environment variables. The first one that is set is used."""
         if self.section in _JOB_SECTIONS:
             return ()
         prefix = "" if self.section in ("infisical", "vault") else self.section.upper() + "_"
@@ -55,7 +60,7 @@ class Option(NamedTuple):
 
     @property
     def description(self) -> str:
-        """Its help, with its default."""
+        """The help text, including the default."""
         if not self.default:
             return self.help
         default = f"{self.default:g}" if self.type == "float" else str(self.default)
@@ -63,7 +68,7 @@ class Option(NamedTuple):
 
 
 _JOB_SECTIONS = ("agent", "deliver", "notify", "file")
-"""Sections of the files that the agent's jobs have: only files set these options."""
+"""Sections in the configuration files of the agent's jobs. Their options can be set only in a file."""
 
 _PRUNE = "delete entries that are no longer in the source"
 _PERCENT = "fail if prune would delete more than this percentage of ten or more entries"
@@ -162,7 +167,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("file", "reload", "list", "systemd units to reload after a change", ()),
     Option("file", "restart", "list", "systemd units to restart after a change", ()),
 )  # fmt: skip
-"""All options, in the order of the manual page."""
+"""All options, in the order in which the manual page lists them."""
 
 BY_PLACE = {option.place: option for option in OPTIONS}
 
@@ -170,7 +175,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 
 def argument_spec(section: str, without: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-    """Return the options of a section as arguments of a module, for AnsibleModule."""
+    """Return a section's options as module arguments for AnsibleModule."""
     spec: dict[str, dict[str, Any]] = {}
     for option in OPTIONS:
         if option.section == section and option.name not in without:
@@ -187,10 +192,10 @@ def argument_spec(section: str, without: tuple[str, ...] = ()) -> dict[str, dict
 
 
 def convert(option: Option, text: str, origin: str = "") -> Any:
-    """Return an option's text as its type; a list as a tuple, a path as an absolute one.
+    """Convert an option's text to its type. A list becomes a tuple, and a path becomes absolute.
 
-    `origin` says for the error where the text comes from. Raises ConfigurationError, which does not quote the text: it
-    may be a secret in the wrong place.
+    `origin` describes the source of the text in an error. Raises ConfigurationError, which does not quote the text,
+    because it may be a misplaced secret.
     """
     stripped = text.strip()
     if option.type == "bool":
@@ -218,7 +223,7 @@ def convert(option: Option, text: str, origin: str = "") -> Any:
 
 
 def check_file_path(name: str, text: str) -> str:
-    """Return the absolute path of a file. Raises ConfigurationError for a directory's, such as `keys/`."""
+    """Return the absolute path of a file. Raises ConfigurationError for the path of a directory, such as `keys/`."""
     if os.path.basename(text) in ("", ".", ".."):
         raise ConfigurationError(name, f"must be the path of a file (got '{text}').", hint="Add the name of the file.")
     return os.path.abspath(os.path.expanduser(text))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan of a change: a pure comparison of stored and desired secrets, and the guard against too many deletions."""
+"""The plan of a change: a pure comparison of stored and desired secrets, and guards against unintended changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .model import Secret, same_value, trim
 Action = Literal["create", "update", "delete"]
 
 FEW = 10
-"""With fewer deletable entries than this, a percentage means little, and `max_delete_percent` is ignored."""
+"""If fewer entries than this can be deleted, a percentage means little, and `max_delete_percent` is ignored."""
 
 
 class Change(NamedTuple):
@@ -36,11 +36,11 @@ class Plan:
 
 
 def differs(stored: Secret, wanted: Secret) -> bool:
-    """Return whether writing `wanted` would change `stored`; fields of `wanted` that are None stay unchanged.
+    """Return whether writing `wanted` would change `stored`. Fields of `wanted` that are None are not written.
 
-    A hidden stored value counts as different, because it may differ. Metadata that the server does not support (None
-    in its answer) count as equal, because writing them would change nothing. Encrypted metadata stay encrypted even if
-    `wanted` does not list them.
+    A hidden stored value counts as different, because it may differ. If the server does not support metadata (None in
+    its response), metadata count as equal, because writing them would change nothing. Encrypted metadata stay encrypted
+    even if `wanted` does not list them.
     """
     return (
         (wanted.value is not None and (stored.value is None or not same_value(stored.value, wanted.value)))
@@ -58,7 +58,7 @@ def differs(stored: Secret, wanted: Secret) -> bool:
 
 
 def differs_in_vault(stored: Secret, wanted: Secret) -> bool:
-    """Return whether `wanted` would change the entry `stored` of a vault: its value, version or origin."""
+    """Return whether `wanted` would change the value, version or origin of the vault entry `stored`."""
     return (
         stored.value != wanted.value
         or stored.version != wanted.version
@@ -77,10 +77,10 @@ def build(
     prune: bool | Callable[[Secret], bool] = False,
     differs: Callable[[Secret, Secret], bool] = differs,
 ) -> Plan:
-    """Return the plan that makes `current` ({name: Secret}) into `desired`.
+    """Return the plan that changes `current` ({name: Secret}) to `desired` ({name: Secret}).
 
-    Names that are only in `current` are deleted if `prune` is true, or returns true for the secret; otherwise they
-    count as unchanged. `differs(stored, wanted)` decides whether a secret is updated.
+    Names that are only in `current` are deleted if `prune` is true or returns true for the secret. Otherwise they count
+    as unchanged. `differs(stored, wanted)` decides whether a secret is updated.
     """
     changes = []
     unchanged = []
@@ -107,7 +107,10 @@ def check_percent(percent: float) -> None:
 
 
 def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) -> None:
-    """Raise GuardStopped if a plan deletes too large a share of the `deletable` (number) entries in `where` (words)."""
+    """Raise GuardStopped if a plan deletes too large a share of the entries.
+
+    `deletable` is the number of entries that could be deleted. `where` describes their location in messages.
+    """
     deleted = [change.key for change in plan.changes if change.action == "delete"]
     if deletable >= FEW and len(deleted) * 100 > max_delete_percent * deletable:
         raise GuardStopped(
@@ -118,7 +121,10 @@ def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) 
 
 
 def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -> None:
-    """Raise GuardStopped if something would be deleted because a source (words) holds nothing at all."""
+    """Raise GuardStopped if entries would be deleted because the source contains no secrets at all.
+
+    `deletable` is the number of these entries. `source` and `where` describe the source and the target in messages.
+    """
     if deletable and not allow_empty:
         raise GuardStopped(
             f"Nothing was changed: {source} holds no secrets, so prune would delete {deletable} entries of {where}.",
@@ -145,7 +151,7 @@ def guard_rotated(changes: Iterable[Change], *, overwrite_rotated: bool) -> None
 
 
 def join_names(names: Iterable[str], most: int = 10) -> str:
-    """Return names for a message: the first ones in order, and the number of the others."""
+    """Return names for a message: the first `most` names in sorted order, and the number of other names."""
     ordered = sorted(names)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + more

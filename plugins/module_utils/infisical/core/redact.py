@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeping secrets out of text: a server's message is searched for every secret that this process knows."""
+"""Keeping secrets out of messages: a server's message is searched for every secret that this process knows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from .model import trim
 
 MASK = "********"
 _LONGEST_QUOTE = 300
-"""Characters of a server's message that are quoted: enough for every known message, too few for a dump."""
+"""Maximum number of characters quoted from a server's message: enough for every known one, too few for a dump."""
 _LONGEST_SEARCHED = 65_536
-"""Characters of the longest message that is searched for secrets. A longer text is not quoted at all."""
+"""Maximum length, in characters, of a message that is searched for secrets. A longer one is not quoted at all."""
 _SHORTEST_MASKED = 8
-"""Characters of the shortest secret that is masked. A message with a shorter one is not quoted at all, because a reader
-who knows the message could guess what the asterisks hide."""
+"""Minimum length, in characters, of a secret that is masked. A message with a shorter secret is not quoted at all: a
+reader who knows the message could guess the characters behind the asterisks."""
 _PART, _SHORT_PART, _LONG = 8, 5, 12
-"""A message must not show `_PART` characters of a secret in a row. Of a secret shorter than `_LONG`, it must not show
-`_SHORT_PART`."""
+"""A quoted message must not contain `_PART` consecutive characters of a secret or, if the secret is shorter than
+`_LONG`, `_SHORT_PART` consecutive characters."""
 _SHORTEST_LINE = 8
-"""Characters of the shortest line that counts as secret by itself: shorter ones (`}`, `---`) are in many messages."""
+"""Minimum length, in characters, of a line that counts as a secret by itself. Shorter lines (`}`, `---`) occur in many
+messages."""
 
 
 def _spellings(secret: str) -> set[str]:
@@ -42,9 +43,9 @@ def _spellings(secret: str) -> set[str]:
         quote_plus(encoded),
         base64.b64encode(encoded).decode("ascii").rstrip("="),
     }
-    # A message that is itself JSON, within the JSON of an answer.
+    # The message may itself be JSON, inside a JSON response.
     spelled.update({json.dumps(once)[1:-1] for once in spelled})
-    # Servers quote a reference in a value, which is a part of it, even if the value only looks like a reference.
+    # Servers quote a reference in a value. It is part of the value, even if it only looks like a reference.
     spelled.update(re.findall(r"\$\{([^}]+)\}", secret))
     spelled.update(line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE)
     return spelled - {""}
@@ -55,9 +56,10 @@ def _plain(text: str) -> str:
 
 
 def _decoded(line: str) -> Iterator[str]:
-    """Yield a line, and what it decodes to from each encoding in which servers and proxies may quote a secret.
+    """Yield a line, and the results of decoding it.
 
-    These are HTML, percent encoding, JSON escapes, base64, hex, and the numbers of a Node buffer.
+    Servers and proxies may quote a secret in several encodings: HTML, percent encoding, JSON escapes, base64, hex, and
+    the numbers in a Node buffer.
     """
     yield line
     yield unquote(html.unescape(line))
@@ -69,17 +71,17 @@ def _decoded(line: str) -> Iterator[str]:
     ]
     for run in re.findall(r"[A-Za-z0-9+/_-]{8,}", line):
         run = run.replace("-", "+").replace("_", "/")
-        for start in range(4):  # the cut may be at any of four places
+        for start in range(4):  # the quoted part may begin at any of four offsets
             part = run[start:]
             raw.append(base64.b64decode(part[: len(part) // 4 * 4]))
     yield from (one.decode("utf-8", "replace") for one in raw)
 
 
 class Sent:
-    """The secrets that a process has sent or read, to be removed from text of others.
+    """The secrets that a process has sent or read, and that must be removed from other systems' messages.
 
-    Nothing is forgotten, because an answer may quote an earlier request. Our own messages contain no values and are not
-    searched: a value such as `1` or `prod` would damage names and counts.
+    Secrets are never removed from this object, because a response may quote an earlier request. Our own messages
+    contain no values and are not searched: masking a value such as `1` or `prod` would damage names and counts.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -92,14 +94,14 @@ class Sent:
         self.remember(secrets)
 
     def remember(self, secrets: Iterable[str]) -> None:
-        """Keep these out of every text from now on."""
-        # Their spellings are computed when a text is quoted, which is rare.
+        """Keep these secrets out of every message from now on."""
+        # The spellings of a secret are computed when a message is quoted, which is rare.
         self._new.update(dict.fromkeys(secret for secret in secrets if secret not in self._known))
 
     def remember_read(self, values: Iterable[str | None]) -> None:
-        """Keep values that were read from a server out of every text from now on.
+        """Keep values that were read from a server out of every message from now on.
 
-        The iterable is consumed when the next text is quoted, which is rare.
+        The iterable is consumed when the next message is quoted, which is rare.
         """
         self._read.append(values)
 
@@ -111,7 +113,7 @@ class Sent:
             spelled = _spellings(secret)
             self._short.update(spelling for spelling in spelled if len(spelling) < _SHORTEST_MASKED)
             self._spellings.update(spelling for spelling in spelled if len(spelling) >= _SHORTEST_MASKED)
-        # Short parts of read values are not compared, because they are ordinary words in nearly every message.
+        # Short parts of read values are not searched for, because they occur as ordinary words in almost every message.
         for plain in map(_plain, self._new):
             self._plain[_PART if len(plain) >= _LONG else _SHORT_PART].add(plain)
         self._plain[_PART].update(map(_plain, read))
@@ -120,9 +122,9 @@ class Sent:
         self._read.clear()
 
     def redact(self, text: str) -> str:
-        """Replace every secret in `text` by asterisks, also in JSON, percent or base64 encoding.
+        """Replace every secret in `text` with asterisks, including secrets in JSON, percent or base64 encoding.
 
-        The result is empty if one of the secrets is so short that a reader could guess it from the asterisks.
+        The result is empty if a secret is so short that a reader could guess it from the asterisks.
         """
         self._learn()
         if min(map(len, self._spellings), default=_SHORTEST_MASKED) < _SHORTEST_MASKED:
@@ -134,9 +136,9 @@ class Sent:
         return text
 
     def _shows_part(self, line: str) -> bool:
-        """Return whether a line still shows a part of a secret, ignoring case and white space.
+        """Return whether a line still contains a part of a secret, ignoring case and white space.
 
-        Servers shorten what they quote, and proxies escape it in different ways.
+        Servers truncate quoted text, and proxies escape it in different ways.
         """
         texts = set(map(_plain, _decoded(line)))
         for size, secrets in self._plain.items():
@@ -147,7 +149,10 @@ class Sent:
         return False
 
     def quote(self, text: str) -> str:
-        """Return a server's message redacted, in one line, of limited length, without a period at the end."""
+        """Return a server's message as one redacted line of limited length, without a trailing period.
+
+        The result is empty if the message cannot be quoted safely.
+        """
         if len(text) > _LONGEST_SEARCHED:
             return ""
         line = " ".join(self.redact(text).split()).rstrip(".")
@@ -157,7 +162,7 @@ class Sent:
 
 
 def describe_unexpected(error: BaseException) -> str:
-    """Describe an unexpected exception by its type and place, without its text, which may quote a secret."""
+    """Describe an unexpected exception by its type and location, without its text, which may quote a secret."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starting other programs, and the host's systemd: its version and its credentials."""
+"""Running other programs, and the host's systemd: its version and its credentials."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import NamedTuple
 from .errors import KeyLost, StorageFailed
 
 CREDSTORE = "/etc/credstore.encrypted"
-"""The directory of encrypted credentials by name (systemd.exec(5), LoadCredentialEncrypted=)."""
+"""The directory with encrypted credentials, one file for each (systemd.exec(5), LoadCredentialEncrypted=)."""
 
 MACHINE_ID = "/etc/machine-id"
 
 INSTALLED_MACHINE_ID = "/etc/infisical-sync/machine-id"
-"""The id of the machine for which the agent's credentials were encrypted."""
+"""The file with the id of the machine for which the agent's credentials were encrypted."""
 
 _SECONDS = 60.0
-"""Seconds until a program is stopped; a TPM is slow."""
+"""Default time limit for a program in seconds. It is long because a TPM is slow."""
 
 _LONGEST_WORDS = 300
-"""Characters of a program's error output that are quoted."""
+"""Maximum number of characters quoted from a program's error output."""
 
 
 class Ended(NamedTuple):
-    """The exit status of a program, its output, and its error output in one line of limited length."""
+    """A program's exit status, its output, and its error output as one line of limited length."""
 
     status: int
     out: bytes
@@ -36,11 +36,12 @@ class Ended(NamedTuple):
 
 
 class CannotRun(Exception):
-    """A program could not be started, or did not end in time; the text completes the sentence "it …"."""
+    """A program could not be started, or did not end in time. The error text completes a sentence such as "systemctl
+    …"."""
 
 
 class NoAnswer(StorageFailed):
-    """systemd-creds could not be started, so the state of the credential is unknown."""
+    """systemd-creds could not be run, so the state of the credential is unknown."""
 
 
 def run(
@@ -50,14 +51,14 @@ def run(
     seconds: float = _SECONDS,
     environment: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run a program with `data` (bytes) on its standard input for at most `seconds`. Raises CannotRun.
+    """Run a program with `data` (bytes) as standard input, for at most `seconds`. Raises CannotRun.
 
-    `environment` is its whole environment, by default the one of this process.
+    `environment` is the program's complete environment, by default a copy of this process's environment.
     """
     import subprocess
 
     try:
-        # The library does not depend on AnsibleModule and its run_command.
+        # The library does not depend on Ansible, so it cannot use AnsibleModule.run_command.
         ended = subprocess.run(  # pylint: disable=ansible-bad-function
             list(command), input=data, capture_output=True, timeout=seconds, check=False, env=environment
         )
@@ -70,7 +71,7 @@ def run(
 
 
 def version() -> int:
-    """Return the major version of the running systemd, 0 if the host does not run it (sd_booted(3))."""
+    """Return the major version of the running systemd, or 0 if the host does not run systemd (sd_booted(3))."""
     if not os.path.isdir("/run/systemd/system"):
         return 0
     try:
@@ -81,7 +82,10 @@ def version() -> int:
 
 
 def machine_id(path: str = "") -> str:
-    """Return the machine id (32 hexadecimal digits, machine-id(5)) from `path` or this machine, empty if none."""
+    """Return the machine id (32 hexadecimal digits, machine-id(5)) in the file `path`, by default this machine's id.
+
+    Empty if there is no valid id.
+    """
     try:
         with open(path or MACHINE_ID, encoding="ascii", errors="replace") as stream:
             found = stream.read(64).strip()
@@ -93,7 +97,7 @@ def machine_id(path: str = "") -> str:
 def refuse_other_machine() -> None:
     """Raise KeyLost if the agent was installed on a machine with another id.
 
-    Nothing is decrypted then, because systemd would delete the key of the host's credentials.
+    In that case, nothing must be decrypted, because systemd would delete the key for the host's credentials.
     """
     installed = machine_id(INSTALLED_MACHINE_ID)
     if installed and installed != machine_id():
@@ -107,7 +111,7 @@ def refuse_other_machine() -> None:
 def encrypt(name: str, data: bytes, *, with_key: str = "host") -> bytes:
     """Encrypt `data` as the credential `name` with this machine's key `host`, `tpm2` or `host+tpm2` (systemd-creds(1)).
 
-    A TPM's key is bound to no PCR, so that it survives an update of firmware or kernel. Raises StorageFailed.
+    A TPM key is not bound to any PCR, so that it survives a firmware or kernel update. Raises StorageFailed.
     """
     pcrs = ["--tpm2-pcrs="] if "tpm2" in with_key else []
     command = ["systemd-creds", "encrypt", f"--name={name}", f"--with-key={with_key}", *pcrs, "-", "-"]
@@ -115,9 +119,9 @@ def encrypt(name: str, data: bytes, *, with_key: str = "host") -> bytes:
 
 
 def decrypt(name: str, path: str = "") -> bytes:
-    """Decrypt the credential `name` from `path`, by default in /etc/credstore.encrypted. Only root can do this.
+    """Decrypt the credential `name` from `path`, by default from /etc/credstore.encrypted. Only root can do this.
 
-    Raises KeyLost on another machine than it was made on, and StorageFailed with the message of systemd-creds.
+    Raises KeyLost if the agent was installed on another machine, and StorageFailed with the message from systemd-creds.
     """
     refuse_other_machine()
     source = path or f"{CREDSTORE}/{name}"

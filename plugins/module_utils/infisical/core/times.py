@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Times as reports and vaults have them: ISO 8601 in UTC, to the second."""
+"""Timestamps in reports and vaults: ISO 8601 in UTC, to the second."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from datetime import datetime, timezone
 from typing import Any
 
 _YEAR_10000 = 253_402_300_800
-"""Seconds since the epoch at which the year 10000 begins."""
+"""The beginning of the year 10000, in seconds since the epoch."""
 
 
 def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
+    """Return the current time as ISO 8601 in UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_time(time: Any) -> float | None:
-    """Seconds since the epoch of a date and time in ISO 8601 (UTC if it has no offset), or None for anything else."""
+    """Return an ISO 8601 date and time as seconds since the epoch, or None for anything else.
+
+    A time without an offset is in UTC.
+    """
     if not isinstance(time, str) or not 19 <= len(time) <= 40:
         return None
     try:
@@ -26,16 +29,16 @@ def parse_time(time: Any) -> float | None:
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):
         return None
-    # An offset can lead to a year that cannot be written.
+    # After the offset is applied, the year may be out of range.
     return seconds if 0 <= seconds < _YEAR_10000 else None
 
 
 def normalize_time(time: Any) -> str | None:
-    """A time in ISO 8601 as reports have it, or None for anything else."""
+    """Return an ISO 8601 time in the format of reports, or None for anything else."""
     seconds = parse_time(time)
     return None if seconds is None else format_time(seconds)
 
 
 def format_time(seconds: float) -> str:
-    """The time as reports have it, from seconds since the epoch."""
+    """Return a time, given in seconds since the epoch, in the format of reports."""
     return datetime.fromtimestamp(int(seconds), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,4 +6,4 @@
 from __future__ import annotations
 
 VERSION = "0.3.0"
-"""A test compares it with galaxy.yml."""
+"""A test checks that it equals the version in galaxy.yml."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refuse to prune a vault because of a listing that is probably incomplete, or from another place than before."""
+"""Refuse to prune a vault if a listing is probably incomplete, or if it comes from another place than before."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from .naming import group, locate
 
 @dataclass
 class PruneGuard:
-    """The checks of one pull before it prunes; each raises GuardStopped. `target` is the vault in words."""
+    """The checks before a pull prunes entries. Each raises GuardStopped. `target` describes the vault in messages."""
 
     api: Api
     job: Pull
     listings: Mapping[str, Listing]
     target: str
     unseen: dict[Location, str] = field(default_factory=dict)
-    """The answers of `_explain_unseen`: the plan is made before the vault is locked and again under the lock."""
+    """Cached results of `_explain_unseen`: the plan is made before the vault is locked, and again while it is
+    locked."""
 
     def check_empty(self, deletable: list[Secret]) -> None:
-        """Refuse to prune if a project came back empty."""
+        """Refuse to prune if a project's listing is empty."""
         full = {id_ for id_, listing in self.listings.items() if any(group(listing))}
         empty = [id_ for id_ in self.listings if id_ not in full]
         if not self.job.project_ids:  # a project that the identity no longer sees has no listing
@@ -40,8 +41,10 @@ class PruneGuard:
             guard_empty(held, str(self.job.locate(project_id)), self.target, allow_empty=self.job.allow_empty)
 
     def check_deleted(self, deleted: Mapping[str, Secret], old: dict[str, Any] | None) -> None:
-        """Refuse to delete these entries by name, if the job pulled from `old` before and from elsewhere now, or if
-        the server left out a folder."""
+        """Refuse to delete entries if the job has a new source, or if the server left out a folder.
+
+        `deleted` contains the entries, keyed by name. `old` is the source from which the job pulled before.
+        """
         if not deleted or self.job.max_delete_percent == 100:
             return
         new = self.job.source()
@@ -64,7 +67,7 @@ class PruneGuard:
                 )
 
     def _find_gone(self, deleted: Iterable[Secret]) -> dict[Location, str]:
-        """Return the folders from which no secret is left, each with the key of one that is deleted."""
+        """Return the folders that have no secrets left, each with the key of one deleted secret."""
         gone: dict[Location, str] = {}
         for entry in deleted:
             location = locate(entry)
@@ -77,10 +80,10 @@ class PruneGuard:
         return gone
 
     def _explain_unseen(self, location: Location, key: str) -> str:
-        """Return why a secret that is in no listing may still exist, "" if it does not.
+        """Return why a secret that no listing contains may still exist, or empty text if it does not exist.
 
-        A server silently leaves out of a listing what the identity may not read (assumed of imports, which may then
-        be listed without secrets, or not at all). This sends one request.
+        A server silently omits secrets that the identity is not allowed to read. We assume the same for imports, which
+        may then be listed without secrets, or not at all. This sends one request.
         """
         listing, job = self.listings.get(location.project_id), self.job
         if listing is None:
@@ -95,13 +98,14 @@ class PruneGuard:
         if not is_listed and not job.include_imports:
             return ""
         try:
-            # Servers check the permission before the secret, so any name shows whether the folder may be read.
+            # Servers check the permission before they look up the secret, so any name shows whether the identity is
+            # allowed to read the folder.
             self.api.get_secret(location, "A" if needs_batch(key) else key)
         except (SecretMissing, ScopeMissing):
             return ""
         except Forbidden:
             return "the identity may not read"
-        # A folder that is not listed is no longer imported, and its secrets may exist.
+        # A folder outside of the listing is no longer imported, so it is normal that its secrets exist.
         return "is still there, although the list leaves it out" if is_listed else ""
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a sync is asked to do: the options of a pull and of a push, and the rules for them."""
+"""The options of a pull and of a push, and the rules for them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..vault.state import SHA256
 from .naming import KEY_FORMAT, Naming, parse_key_format
 
 ALL = "all"
-"""The value of `project_ids` that means every project that the identity can see."""
+"""The value of `project_ids` that selects every project that the identity can see."""
 
 
 @dataclass(frozen=True)
 class Pull:
-    """What a job pulls, and into which names; the fields are the options of the same names.
+    """The options of a job that pulls. The fields are the options with the same names.
 
-    `project_ids` empty, or `all` alone, means every project that the identity can see. `max_delete_percent` is the
-    share of the job's entries that pruning may delete.
+    If `project_ids` is empty or contains only `all`, it selects every project that the identity can see.
+    `max_delete_percent` is the share of the job's entries that pruning is allowed to delete.
     """
 
     job: str = "default"
@@ -43,7 +43,7 @@ class Pull:
     state_hash: str = SHA256
 
     def check(self) -> Pull:
-        """Return the job with `secret_path` and `project_ids` in one spelling. Raises ConfigurationError."""
+        """Return the job with `secret_path` and `project_ids` normalized. Raises ConfigurationError."""
         if not self.environment:
             raise ConfigurationError(
                 "environment",
@@ -66,11 +66,11 @@ class Pull:
         return Location(project_id, self.environment, self.secret_path)
 
     def owns(self, entry: Secret) -> bool:
-        """Return whether pruning may delete an entry of the vault."""
+        """Return whether pruning is allowed to delete an entry in the vault."""
         return self.prune_scope == "vault" or entry.job == self.job
 
     def source(self) -> dict[str, Any]:
-        """Return where the job pulls from, as the vault keeps it."""
+        """Return the job's source in the form in which the vault stores it."""
         return {
             "environment": self.environment,
             "secret_path": self.secret_path,
@@ -80,7 +80,7 @@ class Pull:
 
 @dataclass(frozen=True)
 class Push:
-    """How a push writes; the fields are the options of the same names."""
+    """The options of a push. The fields are the options with the same names."""
 
     normalize_names: bool = False
     create_path: bool = False

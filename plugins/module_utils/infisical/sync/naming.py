@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of secrets in the vault, and which secret gets a name that several could have."""
+"""The names of secrets in the vault, and the choice between several secrets that would get the same name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ KEY_FORMAT = "{key}"
 
 @cache
 def parse_key_format(key_format: str) -> dict[str, str]:
-    """Return the fields of a key format in order, each with the text before it; the text after the last is under "".
+    """Return the fields of a key format in order, each with the text before it.
 
-    Raises ConfigurationError if it is not a valid key format.
+    The text after the last field has the key `""`. Raises ConfigurationError if the key format is not valid.
     """
     parts = re.split(r"\{(key|path|project)\}", key_format)
     texts, fields = parts[::2], parts[1::2]
@@ -38,7 +38,7 @@ def parse_key_format(key_format: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Naming:
-    """The options that decide about names in the vault.
+    """The options that determine names in the vault.
 
     `precedence` lists project ids and secret paths: a secret that matches an earlier entry wins.
     """
@@ -48,9 +48,10 @@ class Naming:
     precedence: tuple[str, ...] = ()
 
     def name(self, secret: Secret, project: Project) -> str:
-        """Return the name of a secret in the vault.
+        """Return a secret's name in the vault.
 
-        `{path}` has no outer slashes. If it is empty, the text between it and the next field is left out too.
+        `{path}` has no leading or trailing slash. If it is empty, the text between it and the next field is omitted
+        too.
         """
         values = {
             "key": secret.key,
@@ -65,7 +66,7 @@ class Naming:
         return normalize_name(name, "key_format") if self.normalize_names else name
 
     def rank(self, secret: Secret) -> int:
-        """Return the position of the first entry of `precedence` that matches, or the length of it."""
+        """Return the index of the first entry in `precedence` that matches, or its length if none matches."""
         for rank, entry in enumerate(self.precedence):
             below = secret.secret_path == entry or secret.secret_path.startswith(entry.rstrip("/") + "/")
             if entry == secret.project_id or (entry.startswith("/") and below):
@@ -73,7 +74,7 @@ class Naming:
         return len(self.precedence)
 
     def choose(self, name: str, secrets: Sequence[Secret]) -> Secret:
-        """Return the secret that gets the name. Raises Ambiguous if several with different values could."""
+        """Return the secret that gets the name. Raises Ambiguous if several candidates have different values."""
         if len(secrets) == 1:
             return secrets[0]
         best = min(map(self.rank, secrets))
@@ -89,9 +90,9 @@ class Naming:
 
 
 def name_secrets(naming: Naming, read: Sequence[tuple[Project, Listing]]) -> tuple[dict[str, Secret], list[str]]:
-    """Return the secrets of all listings by their names in the vault, and warnings. Raises Ambiguous.
+    """Return the secrets in all listings, keyed by their names in the vault, and warnings. Raises Ambiguous.
 
-    In each project, the folder's own secrets win over imported ones, and the last import over earlier ones.
+    Within a project, the folder's own secrets win over imported ones, and later imports win over earlier ones.
     """
     warnings = [text for _project, listing in read for text in listing.warnings]
     if naming.key_format == KEY_FORMAT and not naming.normalize_names:
@@ -115,7 +116,8 @@ def name_secrets(naming: Naming, read: Sequence[tuple[Project, Listing]]) -> tup
 
 
 def group(listing: Listing) -> Iterator[tuple[Secret, ...]]:
-    """Yield the secrets of a listing in the order in which they win: the folder's own, then the last import first."""
+    """Yield the secrets in a listing by priority: first the folder's own, then the imports, starting with the last
+    one."""
     yield listing.secrets
     yield from (imported.secrets for imported in reversed(listing.imports))
 
@@ -126,5 +128,5 @@ def locate(secret: Secret) -> Location:
 
 
 def describe(secret: Secret) -> str:
-    """Return the key and the location of a secret in words."""
+    """Return a secret's key and location in words."""
     return f"'{secret.key}' of {locate(secret)}"

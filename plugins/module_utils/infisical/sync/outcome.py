@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a sync did, or in check mode would do, and the errors of a sync that did only a part."""
+"""The result of a sync or, in check mode, its expected result, and the errors of a sync that is incomplete."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from ..core.plan import Action, Plan, join_names
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sync did, or in check mode would do: names, versions (before, after) and counts, never a value.
+    """The result of a sync or, in check mode, its expected result.
 
-    `generation` is the vault's generation after a pull. `failed` gives the reason for each project id that could not be
-    read. `approvals` are the ids of pending approvals. `not_modified` is true if the server reported no news.
+    It contains names, versions (before, after) and counts, but never a value. `generation` is the vault's generation
+    after a pull. `failed` contains the reason for each project, by id, that could not be read. `approvals` contains the
+    ids of pending approvals. `not_modified` is true if the server reported that nothing has changed.
     """
 
     direction: str
@@ -37,7 +38,7 @@ class Outcome:
 
     @classmethod
     def from_plan(cls, direction: str, plan: Plan, **more: Any) -> Outcome:
-        """Return the outcome of applying a plan; `more` are further fields."""
+        """Return the outcome of applying a plan; `more` contains further fields."""
         names: dict[Action, list[str]] = {"create": [], "update": [], "delete": []}
         versions: dict[str, tuple[int | None, int | None]] = {}
         for action, key, before, after in plan.changes:
@@ -64,7 +65,7 @@ class Outcome:
         return ", ".join(f"{number} {word}" for word, number in self.counts.items())
 
     def as_result(self) -> dict[str, Any]:
-        """Return the outcome as plain data, for a module's result and the command's JSON."""
+        """Return the outcome as plain data, for a module's result and the command's JSON output."""
         versions = sorted(self.versions.items())
         return {
             "changed": self.changed,
@@ -86,7 +87,7 @@ class Outcome:
 
 
 def partial_pull(outcome: Outcome, failed: Mapping[str, InfisicalError], *, check: bool) -> PartialFailure:
-    """Return the error of a pull that could not read the `failed` projects (by id) and has pulled the others."""
+    """Return the error for a pull that could not read the `failed` projects (by id), but has pulled the others."""
     were, was = ("would be", "would be") if check else ("were", "was")
     reasons = " ".join(f"Project {project_id}: {error.problem}" for project_id, error in failed.items())
     error = PartialFailure(
@@ -108,7 +109,11 @@ def partial_push(
     *,
     check: bool,
 ) -> InfisicalError:
-    """Return the error of a push that `cause` stopped or that left out `failed` secrets ({name: message})."""
+    """Return the error for a push that is incomplete.
+
+    `cause` stopped the push or, if some secrets were refused individually, is the first of their errors. `failed`
+    contains these secrets ({name: message}).
+    """
     total = sum(len(names) for names in (outcome.created, outcome.updated, outcome.deleted, not_written))
     problem = f"{len(written)} of {total} changes {'would be' if check else 'were'} written"
     if written:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From Infisical to the vault: read both sides, plan, guard, write one generation, and record it in the state file."""
+"""Pull from Infisical to the vault: read both sides, plan, check, write one generation, and update the state file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _CHECK_EVERY = 3600.0
 """Seconds between two checks that the environment of an unchanged listing still exists."""
 
 _FOR_ALL = (Unreachable, CredentialsRejected, LockedOut, TokenRejected)
-"""Errors that other projects would cause too, after long waits or one more failed login each."""
+"""Errors that every other project would cause too, each after a long wait or with one more failed login."""
 
 
 def pull(
@@ -65,21 +65,22 @@ def pull(
     lock_wait: float = 30.0,
     log: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Bring the vault to what Infisical has, as one generation; check mode only plans.
+    """Make the vault match Infisical by writing one generation. Check mode only plans.
 
-    Raises InfisicalError. If single projects cannot be read, the others are pulled without pruning, and the error is
-    PartialFailure with `details`. In all other cases, such as GuardStopped, Ambiguous, ValueHidden, or Busy because
-    another sync of this vault runs longer than `lock_wait` seconds, the vault is unchanged.
+    Raises InfisicalError. If some projects cannot be read, the others are pulled without pruning, and the error is
+    PartialFailure with `details`. After any other error, the vault is unchanged, unless the message says that only the
+    state file could not be written. Examples are GuardStopped, Ambiguous, ValueHidden, and Busy if another sync of this
+    vault takes longer than `lock_wait` seconds.
     """
     job = job.check()
     with contextlib.nullcontext() if check else _lock_out_others(vault.path, lock_wait):
-        # Collecting garbage takes a quarter of the CPU time of a first pull of 10,000 secrets (on Python 3.11).
+        # Garbage collection takes a quarter of the CPU time in a first pull of 10,000 secrets (on Python 3.11).
         collects = gc.isenabled()
         gc.disable()
         try:
             return _Cycle(api, vault, state, job, check, log or (lambda text: None)).run()
         except InfisicalError as error:
-            # An error about the state file is not counted there, because the file may belong to another job.
+            # An error about the state file is not recorded in it, because the file may belong to another job.
             if not check and not (isinstance(error, ConfigurationError) and error.option == "state_file"):
                 with contextlib.suppress(InfisicalError):  # the first error matters more
                     state.record_error(str(error), now())
@@ -90,7 +91,7 @@ def pull(
 
 
 def _lock_out_others(path: str, lock_wait: float) -> AbstractContextManager[None]:
-    """Keep other syncs of this vault out."""
+    """Context manager: keep other syncs of this vault out."""
     busy = (
         f"Another sync of {path} is running, and did not end within {lock_wait:g} seconds, so this one did not start."
     )
@@ -101,7 +102,7 @@ def _lock_out_others(path: str, lock_wait: float) -> AbstractContextManager[None
 
 @dataclass
 class _Cycle:
-    """One pull: read, then plan and write under the vault's lock."""
+    """One pull: read, then plan and write while the vault is locked."""
 
     api: Api
     vault: Vault
@@ -113,14 +114,14 @@ class _Cycle:
     projects: list[Project] = field(default_factory=list)
     listings: dict[str, Listing] = field(default_factory=dict)
     failed: dict[str, InfisicalError] = field(default_factory=dict)
-    """The projects that could not be read, by id."""
+    """The errors of the projects that could not be read, by project id."""
     lacking: dict[str, InfisicalError] = field(default_factory=dict)
-    """The projects without the environment or path, by id, if the job pulls from all projects."""
+    """The errors of the projects without the environment or path, by project id, if the job pulls from all projects."""
     warnings: list[str] = field(default_factory=list)
     shares: bool = False
-    """Whether another job holds entries that this job would hold too."""
+    """True if another job owns entries that this job would write too."""
     checks: dict[str, str] = field(default_factory=dict)
-    """When the environment was looked for and found, for the state file."""
+    """The times at which the environment was last looked up and last found, for the state file."""
 
     def __post_init__(self) -> None:
         of_job = f" (job {self.job.job})" if self.job.prune_scope == "job" else ""
@@ -167,7 +168,7 @@ class _Cycle:
             record = self._make_record(draft.contents, plan, config, len(desired))
             after = draft.apply(plan, job=self.job.job, record=record)
         if plan.changes and not may_be_cached:
-            self.checks = _note_found()  # an answer from a cache contains no news
+            self.checks = _note_found()  # a response with changes is not from a cache
         elif not may_be_cached:
             self._check_environment()
         return self._finish(plan, after)
@@ -175,7 +176,7 @@ class _Cycle:
     # Reading
 
     def _find_projects(self) -> list[Project]:
-        """Return the projects to pull from; those that are not read from the server have an id only."""
+        """Return the projects to pull from. Projects that are not read from the server have only an id."""
         if not self.job.project_ids:
             visible = visible_projects(self.api)
             if not visible:
@@ -190,17 +191,20 @@ class _Cycle:
         return [project for project_id in ids for project in visible_projects(self.api, project_id)]
 
     def _digest_config(self) -> str:
-        """Return a digest of everything that decides what a listing becomes: validators of another one do not count."""
+        """Return a digest of everything that determines the entries made from a listing.
+
+        Validators that were stored with another digest are ignored.
+        """
         projects = sorted([project.id, project.slug, project.name] for project in self.projects)
         about = [self.api.transport.settings.url, projects, asdict(self.job)]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode("utf-8")).hexdigest()
 
     def _read(self, known: Mapping[str, Validator]) -> bool:
-        """Read all projects into `listings` and `failed`; return False if the server has no news of any.
+        """Read all projects into `listings` and `failed`. Returns False if nothing has changed in any of them.
 
-        With news of one project, all are read in full, because names may depend on several projects.
+        If one project has changed, all are read completely, because names may depend on several projects.
         """
-        # With prune_scope vault, entries made by hand are pruned even if the server has no news.
+        # With prune_scope vault, manual entries are pruned even if nothing has changed on the server.
         conditional = {project.id for project in self.projects} == set(known) and not (
             self.job.prune and self.job.prune_scope == "vault"
         )
@@ -212,7 +216,7 @@ class _Cycle:
         return True
 
     def _read_project(self, project: Project, known: Validator | None) -> bool:
-        """Read a project into `listings` or `failed`; return True instead if nothing changed since `known`."""
+        """Read a project into `listings` or `failed`. Returns True instead if nothing has changed since `known`."""
         location = self.job.locate(project.id)
         self.log(f"Reading {location}")
         try:
@@ -233,7 +237,7 @@ class _Cycle:
             if self.job.project_ids:
                 self.failed[project.id] = error
                 return False
-            # A pull from all projects leaves out those without the environment or path.
+            # A pull from all projects skips projects without the environment or path.
             self.lacking[project.id] = error
             listing = None if known == Validator() else Listing(())
         except InfisicalError as error:
@@ -244,16 +248,17 @@ class _Cycle:
         return listing is None
 
     def _check_slug(self, project: Project) -> None:
-        """Raise ScopeMissing if the project was read from the server, and does not have the environment."""
+        """Raise ScopeMissing if the project was read from the server, but does not have the environment."""
         slugs = [environment.slug for environment in project.environments]
         if _was_read(project) and self.job.environment not in slugs:
             raise no_environment(self.job.environment, project.id, slugs, "Set environment to one of these slugs.")
 
     def _check_environment(self) -> None:
-        """Raise ScopeMissing if an environment was deleted, although servers of 2026 still answer from a cache.
+        """Raise ScopeMissing if an environment was deleted, even if the server still returns its listing from a cache.
 
-        This sends at most one request an hour, unless the environment is missing. It sends none if this cycle has read
-        the projects, or the server is too old to have that cache. Other errors of the request do not fail the pull.
+        Servers from 2026 have such a cache. This method sends at most one request per hour, unless the environment is
+        missing. It sends no request if this cycle has read the projects, or if the server is too old to have that
+        cache. Other errors of the request do not fail the pull.
         """
         if self.failed:
             return
@@ -283,7 +288,7 @@ class _Cycle:
         current = {} if contents is None else contents.secrets
         job, failed = self.job, self.failed
         if failed:
-            # Entries of a project that could not be read stay, even if another secret would take the name.
+            # Entries from a project that could not be read are kept, even if another secret would get the same name.
             kept = {name for name, entry in current.items() if entry.job == job.job and entry.project_id in failed}
             desired = {name: secret for name, secret in desired.items() if name not in kept}
         if job.prune_scope != "vault":
@@ -303,7 +308,7 @@ class _Cycle:
         return replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
 
     def _leave_to_others(self, current: Mapping[str, Secret], desired: Mapping[str, Secret]) -> Mapping[str, Secret]:
-        """Return `desired` without what another job holds. Raises Ambiguous if the values differ."""
+        """Return `desired` without the entries that belong to another job. Raises Ambiguous if the values differ."""
         names = desired.keys() & current.keys()
         others = {name for name in names if current[name].job not in ("", self.job.job)}
         self.shares = bool(others)
@@ -324,9 +329,9 @@ class _Cycle:
     # Recording
 
     def _make_record(self, contents: Contents, plan: Plan, config: str, count: int) -> dict[str, Any] | None:
-        """Return what the vault keeps of this cycle, None to keep the old record.
+        """Return this cycle's record for the vault, or None to keep the old record.
 
-        The order of a listing may change by itself, so only changed entries, options or counts are worth a write.
+        The order of a listing may change by itself, so only changed entries, options or counts justify a write.
         """
         stored = contents.jobs.get(self.job.job, {})
         if not plan.changes and (self.failed or (stored.get("config") == config and stored.get("count") == count)):
@@ -334,12 +339,13 @@ class _Cycle:
         source = self.job.source()
         if self.failed:
             return {"source": source}  # the old ETags do not match the new entries
-        # If the other job drops an entry that both share, this one must take it, although the server has no news.
+        # If the other job drops an entry that both jobs share, this job must take it over, even if nothing has changed
+        # on the server. So no validators are stored.
         validators = {} if self.shares else {id_: asdict(one.validator) for id_, one in self.listings.items()}
         return {"config": config, "count": count, "source": source, "validators": validators}
 
     def _keep(self, contents: Contents) -> Outcome:
-        """Return the outcome of a pull without news, and note its time in the state file."""
+        """Return the outcome of a pull if the server reported no changes, and record the time in the state file."""
         if not self.check:
             self._touch_state(contents)
         return Outcome(
@@ -352,7 +358,7 @@ class _Cycle:
         )
 
     def _finish(self, plan: Plan, contents: Contents | None) -> Outcome:
-        """Return the outcome, after writing the state file. Raises PartialFailure if a project could not be read."""
+        """Write the state file, and return the outcome. Raises PartialFailure if a project could not be read."""
         outcome = Outcome.from_plan(
             "pull",
             plan,
@@ -370,7 +376,7 @@ class _Cycle:
         return outcome
 
     def _make_head(self, contents: Contents) -> dict[str, Any]:
-        """Return what the state file holds beside the entries."""
+        """Return the contents of the state file except its entries."""
         return {
             "environment": self.job.environment,
             "generation": contents.generation,
@@ -384,7 +390,8 @@ class _Cycle:
         }
 
     def _touch_state(self, contents: Contents) -> None:
-        """Leave the entries of the state file as they are, if they are up to date and whole."""
+        """Update only the head of the state file if its entries are up to date and intact. Otherwise rewrite the
+        file."""
         head, job = self.state.head(), self.job
         same = (head.get("job"), head.get("state_hash")) == (job.job, job.state_hash)
         if same and self.state.newest(contents.vault_id) >= contents.generation and self.state.is_whole():
@@ -408,7 +415,10 @@ def _note_found() -> dict[str, str]:
 
 
 def _find_validators(contents: Contents | None, job: str, config: str) -> dict[str, Validator]:
-    """Return the validators that the vault keeps of the last cycle, by project id; none if the options differ."""
+    """Return the validators from the last cycle, which the vault stores, by project id.
+
+    The result is empty if the options have changed since.
+    """
     record = {} if contents is None else contents.jobs.get(job, {})
     if record.get("config") != config:
         return {}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a source to Infisical: read the source and the folder, plan, guard, write, and count what was written."""
+"""Push from a source to Infisical: read the source and the folder, plan, check, write, and count the changes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def open_state(
     vault: Vault | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> StateFile | None:
-    """Return the state file of what is pushed to a location, None if `path` is empty. Raises ConfigurationError."""
+    """Return the state file for pushes to a location, or None if `path` is empty. Raises ConfigurationError."""
     if not path:
         return None
     if state_hash == HMAC and vault is None:
@@ -56,9 +56,10 @@ def open_state(
 
 
 def read_source(path: str, *, may_be_pipe: bool = False) -> dict[str, str]:
-    """Return the secrets of a file: a JSON object of strings, or dotenv if it does not begin like JSON.
+    """Return the secrets in a file: a JSON object of strings, or dotenv if the file does not begin like JSON.
 
-    The file must be a regular one or, if `may_be_pipe`, a pipe. Raises ConfigurationError, which never quotes a value.
+    The file must be a regular file. With `may_be_pipe`, it can also be a pipe. Raises ConfigurationError, which never
+    quotes a value.
     """
     try:
         opener = None if may_be_pipe else files.open_regular
@@ -72,7 +73,7 @@ def read_source(path: str, *, may_be_pipe: bool = False) -> dict[str, str]:
 
 
 def parse_source(text: str, path: str) -> dict[str, str]:
-    """Return the secrets in the text of a file, as `read_source` does; `path` is for messages."""
+    """Return the secrets in a file's text, in the formats of `read_source`; `path` is for messages."""
     text = text[1:] if text.startswith("\ufeff") else text  # editors on Windows write a byte-order mark
     if not text.lstrip().startswith(("{", "[")):
         return dotenv.parse(text)
@@ -107,13 +108,13 @@ def push(
     check: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Bring a location of Infisical to what `source` ({name: value}) holds; check mode only plans.
+    """Make a location in Infisical match `source` ({name: value}). Check mode only plans.
 
-    `state` holds what was pushed before, for identities that may not read. `vault_state` is the state file of the
-    vault that is the source: it counts what is pushed.
+    `state` records what was pushed before, for identities without permission to read. If the source is a vault,
+    `vault_state` is the vault's state file, which counts pushed secrets.
 
-    Raises InfisicalError. If a part was written before, it is PartialFailure with `details`, and a second push does
-    the rest.
+    Raises InfisicalError. If some changes were already written, the error is PartialFailure with `details`, and another
+    push writes the rest.
     """
     check_percent(job.max_delete_percent)
     desired = _desire(source, job.normalize_names)
@@ -139,7 +140,7 @@ def push(
     if vault_state is not None and applied.written and not check:
         count = len(applied.written)
         written = f"Wrote {pluralize(count, 'change')} to {location}. Only the count of pushes was not saved."
-        lesser = () if applied.error is None else (InfisicalError,)  # what was not written matters more than the count
+        lesser = () if applied.error is None else (InfisicalError,)  # unwritten secrets matter more
         with contextlib.suppress(*lesser), after_writing(written, **outcome.as_result()):
             vault_state.count_pushed(count)
     if applied.error is None:
@@ -169,10 +170,10 @@ def _desire(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
 
 
 def _list(remote: Remote) -> Listing | None:
-    """Return what the folder holds, None if it is missing and will be created.
+    """Return the folder's secrets, or None if the folder is missing and will be created.
 
-    An empty listing is not investigated: the writes that follow report a missing environment or folder, and every
-    request counts if the identity's tokens allow few uses.
+    If the listing is empty, this function does not check whether the location exists: the writes that follow report a
+    missing environment or folder, and the identity's tokens may allow only few uses.
     """
     try:
         return remote.stored()
@@ -190,7 +191,7 @@ def _write(
     check: bool,
     log: Callable[[str], None],
 ) -> tuple[Plan, Applied, list[str]]:
-    """Write the difference between a listing and the desired secrets; return the plan, its result and warnings."""
+    """Write the difference between a listing and the desired secrets. Returns the plan, its result and warnings."""
     scope, state = remote.location, remote.state
     stored = merge(listing or Listing(()))
     current, warnings = _recall(stored.secrets, desired, state), list(stored.warnings)
@@ -216,7 +217,10 @@ def _write(
 
 
 def _check_location(remote: Remote) -> None:
-    """Raise the error about a missing project, environment or folder, because no write will report it."""
+    """Raise the error for a missing project, environment or folder.
+
+    This check is needed because no write follows that would report the error.
+    """
     path = "/" if remote.create_path else remote.location.secret_path
     problem = find_problem(remote.api, replace(remote.location, secret_path=path))
     if problem is not None:
@@ -224,7 +228,10 @@ def _check_location(remote: Remote) -> None:
 
 
 def _recall(stored: Mapping[str, Secret], desired: Mapping[str, Secret], state: StateFile | None) -> dict[str, Secret]:
-    """Return the stored secrets; a hidden value is filled in if the state file proves that it is the desired one."""
+    """Return the stored secrets.
+
+    A hidden value is filled in if the state file proves that it is the desired one.
+    """
     if state is None:
         return dict(stored)
     return {
@@ -236,7 +243,7 @@ def _recall(stored: Mapping[str, Secret], desired: Mapping[str, Secret], state: 
 
 
 def _set_versions(plan: Plan, versions: Mapping[str, int]) -> Plan:
-    """Return the plan with the versions that the server returned, or else the next ones."""
+    """Return the plan with the versions that the server returned or, if it returned none, the next versions."""
 
     def set_version(change: Change) -> Change:
         if change.after is None:
@@ -248,7 +255,10 @@ def _set_versions(plan: Plan, versions: Mapping[str, int]) -> Plan:
 
 
 def _write_unseen(remote: Remote, desired: Mapping[str, Secret], check: bool) -> tuple[Plan, Applied, list[str]]:
-    """Write one by one, for an identity that may write but not even see names; return the same as `_write`."""
+    """Write secrets one by one, for an identity that is allowed to write, but not even to see names.
+
+    Returns the same as `_write`.
+    """
     reports: dict[str, WriteResult] = {}
     failed: dict[str, InfisicalError] = {}
     fatal: InfisicalError | None = None

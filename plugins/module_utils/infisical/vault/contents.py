@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The contents of one generation of a vault: entries and job records, and their text; vault_format.rst describes it."""
+"""The contents of one generation of a vault (entries and job records) and their encoding; see vault_format.rst."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..core.plan import Plan
 from .format import Malformed
 
 Row = Sequence[Any]
-"""An entry as it is stored: value, number of its origin, name in Infisical (None if the same), id, version, time."""
+"""A stored entry: value, index of its origin, name in Infisical (None if it is the same), id, version, and time."""
 Rows = dict[str, Row]
 Origin = tuple[str, str, str, str]
 """Job, project, environment and path of an entry."""
@@ -29,8 +29,8 @@ _WRONG_TEXT = "its sealed text does not follow the format"
 class Contents:
     """One generation of a vault.
 
-    `jobs` holds one record for each job; `hash_key` (32 bytes) keys the hashes of a state file. The entries are parsed
-    by the first access, which raises VaultDamaged if they do not follow the format.
+    `jobs` contains one record for each job. `hash_key` (32 bytes) is the key for the hashes in a state file. The
+    entries are parsed on first access, which raises VaultDamaged if they do not follow the format.
     """
 
     vault_id: str
@@ -43,20 +43,20 @@ class Contents:
 
     @cached_property
     def rows(self) -> Rows:
-        """The entries as they are stored."""
+        """The entries in their stored form."""
         return self._load()
 
     @cached_property
     def secrets(self) -> dict[str, Secret]:
-        """All entries by their names in the vault."""
+        """All entries, keyed by their names in the vault."""
         return {name: self._secret(name, row) for name, row in self.rows.items()}
 
     def values(self) -> dict[str, str]:
-        """Return {name: value} of all entries, without building secrets."""
+        """Return all entries as {name: value}, without creating Secret objects."""
         return {name: row[0] for name, row in self.rows.items()}
 
     def of_job(self, job: str) -> dict[str, tuple[str, int, str]]:
-        """Return what the state file records of a job's entries: {name: (value, version, synced_at)}."""
+        """Return a job's entries for the state file: {name: (value, version, synced_at)}."""
         own = {number for number, origin in enumerate(self.origins) if origin[0] == job}
         return {name: (row[0], row[4], row[5]) for name, row in self.rows.items() if row[1] in own}
 
@@ -74,7 +74,7 @@ class Contents:
 
 
 def change_entries(before: Contents, plan: Plan, job: str, time: str) -> tuple[tuple[Origin, ...], Rows]:
-    """Return the origins and entries after the changes of a plan, which `job` makes at `time`."""
+    """Return the origins and entries after `job` has applied `plan` at `time`."""
     rows = dict(before.rows)
     numbers = {origin: number for number, origin in enumerate(before.origins)}
     for _action, name, _before, secret in plan.changes:
@@ -95,7 +95,7 @@ def change_entries(before: Contents, plan: Plan, job: str, time: str) -> tuple[t
 
 
 def encode(jobs: dict[str, dict[str, Any]], origins: Sequence[Origin], rows: Rows) -> bytes:
-    """Return the text to seal. Raises ValueHidden or ConfigurationError for an entry that could not be read again."""
+    """Return the text to seal. Raises ValueHidden or ConfigurationError for an entry that could not be read back."""
     for name, row in rows.items():
         if row[0] is None:
             raise ValueHidden(f"The value of '{name}' is hidden, and was not stored. Nothing was changed.")
@@ -108,7 +108,7 @@ def encode(jobs: dict[str, dict[str, Any]], origins: Sequence[Origin], rows: Row
     try:
         return _dump(head) + b"\n" + _dump(rows)
     except UnicodeEncodeError:
-        pass  # its text would quote a value
+        pass  # the exception's text would quote a value
     for name, row in rows.items():
         check_value(row[0], f"the value of {name!r}")
         for part in (name, *(part for part in row[2:] if isinstance(part, str))):
@@ -117,7 +117,7 @@ def encode(jobs: dict[str, dict[str, Any]], origins: Sequence[Origin], rows: Row
 
 
 def decode_head(text: bytes) -> tuple[dict[str, dict[str, Any]], tuple[Origin, ...], int, bytes]:
-    """Return the jobs, the origins, the number of entries and their text. Raises Malformed."""
+    """Return the jobs, the origins, the number of entries, and the text of the entries. Raises Malformed."""
     first, newline, entries = text.partition(b"\n")
     try:
         head = _parse_line(first)
@@ -138,7 +138,10 @@ def decode_head(text: bytes) -> tuple[dict[str, dict[str, Any]], tuple[Origin, .
 
 
 def decode_rows(entries: bytes, origins: int, count: int) -> Rows:
-    """Return the entries from their text; they must be `count` and name one of so many `origins`. Raises Malformed."""
+    """Parse the entries from their text. Raises Malformed.
+
+    `count` is the expected number of entries, and `origins` is the number of origins that they can refer to.
+    """
     rows = _parse_line(entries)
     if not isinstance(rows, dict) or len(rows) != count or not all(_is_row(row, origins) for row in rows.values()):
         raise Malformed(_WRONG_TEXT)
@@ -161,7 +164,7 @@ def _is_row(row: Any, origins: int) -> bool:
 
 
 def _parse_line(raw: bytes) -> Any:
-    """Return one of the two lines of the text, or None if it is not exactly one JSON object."""
+    """Return one of the two lines of the text as an object, or None if it is not exactly one JSON object."""
     try:
         return parse_json(raw) if raw[:1] == b"{" and raw[-1:] == b"}" else None
     except ValueError:

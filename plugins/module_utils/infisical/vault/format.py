@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bytes of a vault file: its header, and how its text is sealed and opened; vault_format.rst describes them."""
+"""The binary format of a vault file: its header, and sealing and opening its text; see vault_format.rst."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MAGIC = b"KFVAULT\n"
 FORMAT = 1
 
 NEW_COST = (15, 8, 1)
-"""The scrypt cost of new vaults: log2 N, r, p. 32 MiB of memory and about 60 ms."""
+"""The scrypt cost for new vaults: log2 N, r, p. It takes 32 MiB of memory and about 60 ms."""
 
 _HEADER = struct.Struct(">8sHBBBB16s16sQ16s12s48s12s")
 _FIXED = 46
-"""Bytes of the header up to the salt. They authenticate the wrapped data key."""
+"""Length in bytes of the header up to and including the salt. These bytes authenticate the wrapped data key."""
 _TAG = 16
 OVERHEAD = _HEADER.size + _TAG
-"""Bytes of a vault file beside its text."""
+"""Number of bytes in a vault file in addition to its text."""
 _KINDS: tuple[keys.Kind, ...] = ("key", "passphrase")
 
 
 class Malformed(Exception):
-    """The bytes do not follow the format. The text completes "The vault is damaged: …"."""
+    """The bytes do not follow the format. The error text completes the sentence "The vault is damaged: …"."""
 
 
 class Header(NamedTuple):
@@ -54,7 +54,7 @@ class Header(NamedTuple):
 
 
 def read_version(raw: bytes) -> int:
-    """Return the format's version of a vault file, 0 if it is cut off before that."""
+    """Return the format version of a vault file, or 0 if the file ends before the version."""
     return int.from_bytes(raw[8:10], "big") if len(raw) >= 10 else 0
 
 
@@ -85,13 +85,14 @@ def new_data_key() -> bytes:
 
 
 def new_header(kind: keys.Kind, vault_id: bytes) -> Header:
-    """Return a header of generation 0 with a new salt, for which no data key is wrapped yet."""
+    """Return a header for generation 0 with a new salt, but without a wrapped data key."""
     cost = NEW_COST if kind == "passphrase" else (0, 0, 0)
     return Header(kind, cost, vault_id, _random(16), 0, bytes(16), _random(12), bytes(48), bytes(12))
 
 
 def wrap(header: Header, wrapping: bytes, data_key: bytes) -> Header:
-    """Return the header with the data key wrapped by the secret `wrapping`: a key, or a stretched passphrase."""
+    """Return the header with the data key wrapped by the secret `wrapping`, which is a key or a stretched
+    passphrase."""
     cipher = _cipher()(keys.derive(wrapping, header.salt, b"keyfleet vault wrap", 32))
     wrapped = cipher.encrypt(header.wrap_nonce, data_key, header.pack()[:_FIXED])
     return header._replace(check=keys.derive(wrapping, header.salt, b"keyfleet vault check", 16), wrapped=wrapped)
@@ -103,14 +104,14 @@ def is_wrapped_by(header: Header, wrapping: bytes) -> bool:
 
 
 def unseal(raw: bytes, header: Header, wrapping: bytes) -> tuple[bytes, bytes]:
-    """Return the data key and the text of a vault file. Raises Malformed."""
+    """Return the data key and the text in a vault file. Raises Malformed."""
     cipher, packed = _cipher(), raw[: _HEADER.size]
     from cryptography.exceptions import InvalidTag
 
     try:
         wrapping_key = keys.derive(wrapping, header.salt, b"keyfleet vault wrap", 32)
         data_key = cipher(wrapping_key).decrypt(header.wrap_nonce, header.wrapped, packed[:_FIXED])
-        # A copy, because cryptography 3.4 takes no memoryview.
+        # The slice is a copy, because cryptography 3.4 does not accept a memoryview.
         text = cipher(data_key).decrypt(header.data_nonce, raw[_HEADER.size :], packed)
     except InvalidTag:
         raise Malformed("the key is right, but the file is not as it was written") from None
@@ -120,14 +121,14 @@ def unseal(raw: bytes, header: Header, wrapping: bytes) -> tuple[bytes, bytes]:
 
 
 def seal(header: Header, data_key: bytes, text: bytes) -> bytes:
-    """Return the bytes of a vault file."""
+    """Seal the text, and return the bytes of the vault file."""
     header = header._replace(data_nonce=_random(12))
     packed = header.pack()
     return packed + _cipher()(data_key).encrypt(header.data_nonce, text, packed)
 
 
 def derive_hash_key(data_key: bytes, vault_id: bytes) -> bytes:
-    """Return the key of the hashes in a state file."""
+    """Return the key for the hashes in a state file."""
     return keys.derive(data_key, vault_id, b"keyfleet vault state hash", 32)
 
 

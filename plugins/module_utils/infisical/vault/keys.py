@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sources of a vault's key, and how keys are derived."""
+"""The sources of a vault's key, and key derivation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core import files, systemd
 from ..core.errors import ConfigurationError, InfisicalError, KeyLost, MissingLibrary
 
 KEY_BYTES = 32
-"""Bytes of a vault's key."""
+"""Length of a vault's key in bytes."""
 
 _PAIR = b"keyfleet two keys\n"
 """The beginning of a key file or credential with two keys. The newer key follows, then the older one."""
@@ -23,16 +23,16 @@ _PAIR = b"keyfleet two keys\n"
 _LONGEST_KEY = len(_PAIR) + 2 * KEY_BYTES
 
 SHORTEST_PASSPHRASE = 8
-"""Characters of the shortest passphrase for a new vault or a rekey."""
+"""Minimum length, in characters, of a passphrase for a new vault or a rekey."""
 
 LONGEST_PASSPHRASE = 4096
-"""Bytes of the longest passphrase: a longer file is the wrong one."""
+"""Maximum length of a passphrase in bytes. A longer file is probably the wrong file."""
 
 HIGHEST_COST = (20, 16, 4)
-"""The largest scrypt cost that is used: log2 N, r, p. A larger cost in a file could use up the reader's memory."""
+"""Maximum scrypt cost: log2 N, r, p. A file with a higher cost could exhaust the reader's memory."""
 
 KEY_OPTIONS = ("key_file", "key_credential", "passphrase", "passphrase_file")
-"""The options for the key, which are parameters of `key_source`. A vault needs exactly one of them."""
+"""The options that set the key, which are also parameters of `key_source`. A vault needs exactly one of them."""
 
 Kind = Literal["key", "passphrase"]
 
@@ -42,20 +42,23 @@ class KeySource(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """Whether `secret` returns a key (32 bytes) or a passphrase (UTF-8)."""
+        """The type of the secret: a key (32 bytes) or a passphrase (UTF-8)."""
 
     def secret(self) -> bytes:
-        """Return the key (or two, see `split_keys`) or the passphrase, which is read once. Raises InfisicalError."""
+        """Return the passphrase, the key, or both keys during a rotation (see `split_keys`).
+
+        The source is read only once. Raises InfisicalError.
+        """
 
 
 def credentials_directory() -> str:
-    """Return the directory of this service's credentials (systemd.exec(5)), empty outside of a service."""
+    """Return the directory with this service's credentials (systemd.exec(5)). Empty outside of a service."""
     return os.environ.get("CREDENTIALS_DIRECTORY", "")
 
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A file with a key to which only its owner has rights, or a credential's file in the directory `credentials`."""
+    """A key file that only its owner can access, or a credential's file in the directory `credentials`."""
 
     path: str
     credentials: str = field(default_factory=credentials_directory, repr=False)
@@ -75,7 +78,7 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class Credential:
-    """A systemd credential with a key: read from the directory `credentials`, or decrypted by root."""
+    """A systemd credential that contains a key. It is read from the directory `credentials`, or decrypted by root."""
 
     name: str
     credentials: str = field(default_factory=credentials_directory, repr=False)
@@ -88,7 +91,8 @@ class Credential:
 
     @cached_property
     def _found(self) -> bytes | InfisicalError:
-        # A failure is remembered too: after root has changed to the vault's owner, a retry would fail for that reason.
+        # A failure is cached too: after the process has switched from root to the vault's owner, a retry would fail for
+        # lack of permission and hide the cause.
         try:
             return self._read()
         except InfisicalError as error:
@@ -146,13 +150,13 @@ class Passphrase:
         try:
             return _check_passphrase("passphrase", self.text.encode("utf-8"))
         except UnicodeEncodeError:
-            # Its text would quote the passphrase.
+            # The exception's text would quote the passphrase.
             raise ConfigurationError("passphrase", "must be valid Unicode text.") from None
 
 
 @dataclass(frozen=True)
 class PassphraseFile:
-    """A file with a passphrase, to which only its owner has rights. One newline at the end is removed.
+    """A passphrase file that only its owner can access. One trailing newline is removed.
 
     A byte-order mark is part of the passphrase, because a vault may have been sealed with it.
     """
@@ -178,9 +182,10 @@ def key_source(
     passphrase_file: str | None = "",
     credentials: str | None = None,
 ) -> KeySource:
-    """Return the one source that is given; empty text and None count as not given. Raises ConfigurationError.
+    """Return the key source for the one option that is set. Raises ConfigurationError.
 
-    `credentials` is the directory of systemd's credentials, by default from the environment.
+    Empty text and None count as not set. `credentials` is the directory with systemd credentials, by default taken from
+    the process's environment.
     """
     if credentials is None:
         credentials = credentials_directory()
@@ -203,9 +208,10 @@ def key_source(
 
 
 def split_keys(data: bytes) -> tuple[bytes, ...]:
-    """Return the keys in a key file or credential: one, or the newer and the older one while the agent rotates the key.
+    """Return the keys in a key file or credential.
 
-    The result is empty if `data` is not a key. A vault is sealed with the first key, and opens with either.
+    There is one key, or the newer and the older key while the agent rotates the key. The result is empty if `data` is
+    not a key. A vault is sealed with the first key, and opens with either of them.
     """
     if data.startswith(_PAIR) and len(data) == _LONGEST_KEY:
         return data[-2 * KEY_BYTES : -KEY_BYTES], data[-KEY_BYTES:]
@@ -213,14 +219,14 @@ def split_keys(data: bytes) -> tuple[bytes, ...]:
 
 
 def join_keys(newer: bytes, older: bytes) -> bytes:
-    """Return the content of a key file or credential that holds two keys."""
+    """Return the content of a key file or credential that contains two keys."""
     return _PAIR + newer + older
 
 
 def make_key_file(path: str) -> bool:
-    """Make a key file of 32 random bytes. Returns False if the file exists already.
+    """Create a key file with 32 random bytes. Returns False if the file already exists.
 
-    Raises InfisicalError (UNSAFE_FILE, STORAGE).
+    Raises UnsafeFile or StorageFailed.
     """
     path = os.path.abspath(path)
     try:
@@ -230,7 +236,7 @@ def make_key_file(path: str) -> bool:
 
 
 def check_new_key(source: KeySource) -> None:
-    """Refuse a passphrase that is too short to protect a vault. Raises ConfigurationError."""
+    """Raise ConfigurationError if a passphrase is too short to protect a vault."""
     if source.kind == "passphrase" and len(source.secret().decode("utf-8")) < SHORTEST_PASSPHRASE:
         raise ConfigurationError(
             "passphrase",
@@ -240,7 +246,7 @@ def check_new_key(source: KeySource) -> None:
 
 
 def is_credential(path: str, directory: str) -> bool:
-    """Return whether a file is in `directory`, the directory of the service's credentials (empty if there is none)."""
+    """Return whether a file is in `directory`, the service's credentials directory (empty if there is none)."""
     # Links to the directory are resolved, because /run may have another name. The file itself must not be a link.
     return bool(directory) and os.path.realpath(os.path.dirname(os.path.abspath(path))) == os.path.realpath(directory)
 

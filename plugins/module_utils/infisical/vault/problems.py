@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors about a vault that cannot be used, with the way back to a vault that can."""
+"""Errors about a vault that cannot be used, with instructions for recovery."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .format import Malformed
 
 @contextlib.contextmanager
 def report_damage(path: str) -> Iterator[None]:
-    """Raise VaultDamaged for the file at `path` if its bytes are malformed."""
+    """Context manager: raise VaultDamaged for the file at `path` if its bytes are malformed."""
     try:
         yield
     except Malformed as error:
@@ -46,7 +46,7 @@ def missing(path: str) -> VaultMissing:
 
 
 def way_back(path: str) -> str:
-    """Return how to use the previous generation, empty if there is none."""
+    """Return instructions for restoring the previous generation, or empty text if there is none."""
     previous = path + ".previous"
     if path.endswith(".previous") or not os.path.lexists(previous):
         return ""
@@ -57,10 +57,11 @@ def way_back(path: str) -> str:
 
 
 def describe_failed_rekey(previous: str, replaced: bool | None, *, before_too: bool, removed: bool, same: bool) -> str:
-    """Return which key opens which file after a rekey that failed.
+    """Describe which key opens which file after a failed rekey.
 
-    `replaced` says whether the vault has the new key, None if that is unknown; `before_too` whether the file `previous`
-    may have it; `removed` whether that file is gone; `same` whether both keys are the same.
+    `replaced` is true if the vault has the new key, and None if that is unknown. `before_too` is true if the file
+    `previous` may have the new key. `removed` is true if that file no longer exists. `same` is true if the old and the
+    new key are equal.
     """
     if same:
         kept = {None: "It may have a new data key.", True: "It has a new data key.", False: "It keeps its data key."}

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vault of a host together with its state file: opening, changes by hand, rekey, and status.
+"""A host's vault together with its state file: opening, manual changes, rekeying, and status.
 
-It imports nothing of the network, so that reading a vault stays fast.
+This module imports no network code, so that reading a vault stays fast.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .state import HMAC, StateFile, path_beside
 from .store import Vault
 
 STATE_BEHIND = "Only its state file could not be written; the next sync or change updates it."
-"""What to add to an error after the vault was written and the state file was not."""
+"""Text added to an error if the vault was written but the state file was not."""
 
 
 class Edit(NamedTuple):
-    """A change by hand, None if nothing changes, and the entry before and after it."""
+    """A manual change (None if nothing changes), and the entry before and after it."""
 
     change: Change | None
     before: Secret | None
@@ -42,14 +42,15 @@ def open_vault(
     lock_wait: float = 30.0,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Vault, StateFile]:
-    """Return the vault at `path` and its state file, by default `infisical_sync_state.json` beside it; nothing is read.
+    """Return the vault at `path` and its state file, without reading them.
 
-    Reading the vault fails if the state file records a later generation of it. `lock_wait` is in seconds. Raises
-    ConfigurationError if a path is not absolute, or if two of the files are the same.
+    The default state file is `infisical_sync_state.json` beside the vault. Reading the vault fails if the state file
+    records a later generation. `lock_wait` is in seconds. Raises ConfigurationError if a path is not absolute, or if
+    two of the files are the same.
     """
     if not os.path.isabs(path):
         raise ConfigurationError("vault_path", f"must be an absolute path on the vault's host (got '{path}').")
-    path = os.path.abspath(path)  # without a slash at the end, so that the state file is beside the vault
+    path = os.path.abspath(path)  # without a trailing slash, so that the state file is beside the vault
     state = StateFile(state_file or path_beside(path), warn=warn, beside=path)
     vault = Vault(path, keys, lock_wait=lock_wait, newest=state.newest)
     key_file = getattr(keys, "path", "")
@@ -62,9 +63,9 @@ def open_vault(
 
 
 def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = False) -> Edit:
-    """Put one entry into the vault by hand. Raises InfisicalError.
+    """Store one entry in the vault manually. Raises InfisicalError.
 
-    If a job pulls that name, its next cycle replaces the entry.
+    If a job pulls a secret with this name, its next sync replaces the entry.
     """
     name, value = check_name(name), check_value(value)
     if not check:
@@ -73,14 +74,14 @@ def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = 
 
 
 def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Edit:
-    """Delete one entry from the vault by hand. Raises InfisicalError."""
+    """Delete one entry from the vault manually. Raises InfisicalError."""
     if not check:
         state.check()
     return _record(vault, state, name, *vault.remove(name, check=check), check=check)
 
 
 def _record(vault: Vault, state: StateFile, name: str, plan: Plan, contents: Contents, *, check: bool) -> Edit:
-    """Record the generation in the state file, so that an older file that is put back later is detected."""
+    """Record the generation in the state file, so that an older vault file that is restored later is detected."""
     if not plan.changes:
         entry = contents.get(name)
         return Edit(None, entry, entry)
@@ -93,10 +94,10 @@ def _record(vault: Vault, state: StateFile, name: str, plan: Plan, contents: Con
 
 
 def status(vault: Vault, state: StateFile) -> dict[str, Any]:
-    """Return the status of a vault and its job, without a request to the server.
+    """Return the status of a vault and its job, without sending a request to the server.
 
-    Times are in ISO 8601; `age_seconds` counts from the last sync that succeeded. If the vault cannot be opened,
-    `problem` gives the reason, and the rest comes from the state file.
+    Times are in ISO 8601. `age_seconds` is the time since the last successful sync. If the vault cannot be opened,
+    `problem` contains the reason, and the other values come from the state file.
     """
     head = state.head()
     found: dict[str, Any] = {"vault": vault.path, "problem": None, "generation": head.get("generation", 0)}
@@ -115,9 +116,10 @@ def status(vault: Vault, state: StateFile) -> dict[str, Any]:
 
 
 def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False) -> Contents:
-    """Seal the vault for another key, and with `data` under a new data key; return its contents. Raises InfisicalError.
+    """Seal the vault with another key, and return its contents. Raises InfisicalError.
 
-    The state file is updated, because it records the generation, and its hashes may be keyed from the data key.
+    With `data`, the entries get a new data key too. The state file is updated, because it records the generation, and
+    its hashes may depend on the data key.
     """
     state.check()
     opens = (

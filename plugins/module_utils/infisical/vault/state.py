@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state file: hashes, versions and counts of what was written or pulled, never a value."""
+"""The state file: hashes, versions and counts of written or pulled secrets, but never their values."""
 
 from __future__ import annotations
 
@@ -22,44 +22,45 @@ from ..core.model import Location, canonical_value, hash_secret, is_whole, parse
 from ..core.times import now
 
 LOCK_TIMEOUT = 30.0
-"""Seconds to wait for another process that writes the same state file. It holds the lock for one write."""
+"""Seconds to wait for another process that writes the same state file. It locks the file for one write only."""
 
 STATE_FILE = "infisical_sync_state.json"
-"""The default name of the state file, which is in the vault's directory."""
+"""The default name of the state file in the vault's directory."""
 
 _BEGINNING = b'{\n  "environment": '
-"""The beginning of every state file. A damaged file that begins otherwise is not replaced."""
+"""The beginning of every state file. A damaged file with another beginning is not replaced."""
 _SECRETS = b',\n  "secrets": '
-"""The text between head and entries. A JSON string contains no newline, so this text occurs nowhere else."""
+"""The text between the head (all keys except `secrets`) and the entries. A JSON string contains no newline, so this
+text occurs nowhere else."""
 
 _LARGEST = 1 << 28
-"""Bytes of the largest state file: a vault of the largest size needs less."""
+"""Maximum size of a state file in bytes. The state file for the largest possible vault is smaller."""
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
-"""The error numbers of a write that failed although the path is right."""
+"""Error numbers for a write that failed although the path is valid."""
 
 SHA256 = "sha256"
 HMAC = "hmac-sha256"
 
 
 def path_beside(vault_path: str) -> str:
-    """Return the default path of the state file of a vault."""
+    """Return the default path of a vault's state file."""
     return os.path.join(os.path.dirname(vault_path), STATE_FILE)
 
 
 class StateFile:
     """A state file: JSON, mode 0600.
 
-    `{"last_sync", "project_ids", "environment", "secret_path", "secrets": {name: {"hash", "version", "last_synced"}},
-    "error_count", "push_count", "pull_count"}` and what a job adds. Times are ISO 8601 in UTC; `last_synced` is the
-    time at which this version was pulled or written. `hash` is the SHA-256 of `name:value` in hex. With a `hash_key`
-    (bytes) it is the HMAC-SHA-256 of the same text, so that nobody else can guess the value; `state_hash` names the
-    algorithm.
+    It contains `{"last_sync", "project_ids", "environment", "secret_path", "secrets": {name: {"hash", "version",
+    "last_synced"}}, "error_count", "push_count", "pull_count"}`, and more keys if it belongs to a job. Times are ISO
+    8601 in UTC. `last_synced` is the time at which this version was pulled or written. `hash` is the SHA-256 of
+    `name:value` in hex. With a `hash_key` (bytes), it is the HMAC-SHA-256 of the same text, so that nobody without the
+    key can guess the value. `state_hash` is the name of the algorithm.
 
-    With a `scope` the file holds what was written there, and is refused for any other scope. Without, it belongs to a
-    job of the vault at `beside`, and to the owner of that vault. A damaged file is moved aside with a warning, and the
-    next write makes a new one; a file that never was a state file is refused. Methods raise ConfigurationError for the
-    option `state_file` if the path cannot be used.
+    With a `scope`, the file records the secrets written to that location, and is refused for any other location.
+    Without a `scope`, the file belongs to a job of the vault at `beside`, and has the same owner as that vault. A
+    damaged file is moved aside with a warning, and the next write creates a new one. A file that was never a state file
+    is refused. Methods raise ConfigurationError for the option `state_file` if the path cannot be used.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class StateFile:
         self._seen: tuple[tuple[int, int, int], dict[str, Any] | None] | None = None
 
     def check(self) -> None:
-        """Raise InfisicalError if the file cannot be used, before anything is written anywhere.
+        """Raise InfisicalError if the file cannot be used, before anything is written.
 
-        That is StorageFailed if the file is in the vault's directory and that is not writable, else ConfigurationError.
+        The error is StorageFailed if the file's directory is not writable and is also the vault's directory. Otherwise
+        it is ConfigurationError.
         """
         if self.scope is None:
             self._check_vault(self.head())
@@ -94,7 +96,7 @@ class StateFile:
         problem = files.find_write_problem(directory)
         if problem is not None:
             if self._beside and os.path.dirname(self._beside) == directory:
-                # The user has set no state_file, so an error about that option would not help.
+                # The user has not set state_file, so an error about that option would not help.
                 raise files.explain(problem, f"The vault {self._beside} cannot be changed", self._beside)
             raise _refuse(f"'{directory}' must be a directory that this user can write to.")
 
@@ -106,12 +108,12 @@ class StateFile:
                 f"'{self.path}' is the state file of the vault {other}.", f"Set another state_file for {self._beside}."
             )
 
-    # What was written to a scope
+    # Secrets written to a scope
 
     def holds(self, key: str, value: str | None, version: int | None = None) -> bool:
-        """Return whether `value` was the last one written for `key`, and became `version` if that is given.
+        """Return whether `value` was the last value written for `key` and, if `version` is given, became that version.
 
-        The answer for a value of None is false.
+        Returns False if `value` is None.
         """
         state = self._read()
         entry = state["secrets"].get(key)
@@ -124,12 +126,12 @@ class StateFile:
         self.record_many({key: (value, version)})
 
     def record_many(self, written: Mapping[str, tuple[str, int]]) -> None:
-        """Record several writes, {key: (value, version)}, in one write of the file."""
+        """Record several writes, {key: (value, version)}, and write the file once."""
         if not written:
             return
         with self._changing() as state:
             time = now()
-            if state["state_hash"] != self._algorithm:  # hashes of two kinds cannot be compared
+            if state["state_hash"] != self._algorithm:  # hashes from different algorithms cannot be compared
                 state.update(secrets={}, state_hash=self._algorithm)
             for key, (value, version) in written.items():
                 state["secrets"][key] = _entry(self._hash(key, canonical_value(value)), version, time)
@@ -141,7 +143,7 @@ class StateFile:
         self.forget_many([key])
 
     def forget_many(self, keys: Iterable[str]) -> None:
-        """Remove the entries of `keys` in one write."""
+        """Remove the entries of `keys`, and write the file once."""
         known = self._read()["secrets"]
         gone = [key for key in keys if key in known]
         if gone:
@@ -149,10 +151,10 @@ class StateFile:
                 for key in gone:
                     state["secrets"].pop(key, None)
 
-    # What a job of a vault did
+    # The syncs of a vault's job
 
     def head(self) -> dict[str, Any]:
-        """Return everything but the entries, which are not parsed."""
+        """Return everything except the entries, which are not parsed."""
         head = self._whole_head()
         if head is None:
             head = self._read()
@@ -160,9 +162,10 @@ class StateFile:
         return {**self._empty(), **head}
 
     def _whole_head(self) -> dict[str, Any] | None:
-        """Return the head, or None if the file is not as it was written.
+        """Return the head, or None if the file is missing or damaged.
 
-        A cycle needs the head several times, so it is read once: each write makes another file.
+        A sync needs the head several times, so it is cached. Each write creates a new file, which invalidates the
+        cache.
         """
         with self._accessible():
             try:
@@ -175,16 +178,17 @@ class StateFile:
         return self._seen[1]
 
     def newest(self, vault_id: str) -> int:
-        """Return the highest recorded generation of a vault (its id in hex), or 0."""
+        """Return the highest recorded generation of a vault (`vault_id` is its id in hex), or 0."""
         head = self.head()
         return int(head.get("generation", 0)) if head.get("vault_id") == vault_id else 0
 
     def is_whole(self) -> bool:
-        """Return whether the file, with its entries, is as it was written."""
+        """Return whether the file, including its entries, is intact."""
         return self._whole_head() is not None
 
     def rewrite(self, about: Mapping[str, Any], secrets: Mapping[str, tuple[str, int, str]], pulled: int = 0) -> None:
-        """Replace all entries by `{name: (value, version, last_synced)}`, and put `about` into the head."""
+        """Replace all entries with `secrets` ({name: (value, version, last_synced)}), and update the head with
+        `about`."""
         with self._changing() as state:
             _update_head(state, about)
             state["state_hash"] = self._algorithm
@@ -194,16 +198,17 @@ class StateFile:
             }
 
     def update(self, **about: Any) -> None:
-        """Put `about` into the head. The entries are not parsed: it is the only write of an unchanged cycle."""
+        """Update the head with `about`. The entries are not parsed, because every sync without changes makes this
+        write."""
         self._change_head(lambda state: _update_head(state, about))
 
     def count_pushed(self, count: int) -> None:
-        """Count secrets that were pushed from the vault."""
+        """Add the number of secrets that were pushed from the vault to the counter."""
         self._change_head(lambda state: state.update(push_count=state["push_count"] + count))
 
     def record_error(self, problem: str, time: str) -> None:
-        """Count an error and keep its text, which must not contain a value."""
-        problem = problem.encode("utf-8", "backslashreplace").decode("utf-8")  # names are as the server sent them
+        """Count an error and store its text, which must not contain a value."""
+        problem = problem.encode("utf-8", "backslashreplace").decode("utf-8")  # it may quote names from the server
         error = {"time": time, "message": problem}
         self._change_head(lambda state: state.update(error_count=state["error_count"] + 1, last_error=error))
 
@@ -244,7 +249,7 @@ class StateFile:
             yield
 
     def _write(self, state: Mapping[str, Any], entries: bytes = b"") -> None:
-        """Write the head of `state` and, unless `entries` holds their text, its entries."""
+        """Write the head of `state` and its entries. If `entries` is given, it is the text of the entries."""
         head = {name: value for name, value in state.items() if name != "secrets"}
         if not entries:
             entries = _SECRETS + json.dumps(state["secrets"], sort_keys=True).encode("ascii") + b"\n}\n"
@@ -327,8 +332,10 @@ def _refuse(problem: str, hint: str = "") -> ConfigurationError:
 
 
 def _update_head(state: dict[str, Any], about: Mapping[str, Any]) -> None:
-    """Put `about` into the head. The generation of one vault never falls: another process may have written a later
-    generation before this one writes."""
+    """Update the head with `about`, but never lower the recorded generation of a vault.
+
+    Another process may have recorded a later generation before this one writes.
+    """
     known = state.get("generation", 0)
     same = state.get("vault_id") == about.get("vault_id")
     state.update(about)
@@ -337,7 +344,7 @@ def _update_head(state: dict[str, Any], about: Mapping[str, Any]) -> None:
 
 
 def _split(raw: bytes) -> tuple[dict[str, Any] | None, bytes]:
-    """Return the head and the text of the entries; None for the head of a file that is not as it was written."""
+    """Return the head and the text of the entries. The head is None if the file is damaged."""
     start = raw.find(_SECRETS)
     head = _parse(raw[:start] + _SECRETS + b"{}}") if start >= 0 else None
     entries = raw[start:]
@@ -370,7 +377,7 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
     )
     if not sound:
         return None
-    # A damaged entry counts as unknown, and the others stay.
+    # A damaged entry is ignored, and the other entries are kept.
     return {**state, "secrets": {name: entry for name, entry in state["secrets"].items() if _is_entry(entry)}}
 
 

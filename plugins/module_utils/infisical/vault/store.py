@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vault: all secrets of a host in one sealed file. Each write replaces it and keeps the previous generation."""
+"""The vault: a host's secrets in one sealed file. Each write replaces the file and keeps the previous generation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .format import FORMAT, MAGIC, OVERHEAD, Header, seal
 from .problems import damaged, describe_failed_rekey, missing, report_damage, way_back
 
 LARGEST = 1 << 30
-"""Bytes of the largest vault file: a gibibyte, which AES-GCM can seal at once."""
+"""Maximum size of a vault file in bytes: 1 GiB, which AES-GCM can seal in one call."""
 
 _LAST_GENERATION = (1 << 64) - 1
 
@@ -45,7 +45,7 @@ class _Opened(NamedTuple):
 
 
 class Draft:
-    """A vault under its writers' lock. `contents` is the present generation."""
+    """A vault that is locked for writing. `contents` is the current generation."""
 
     def __init__(self, vault: Vault, opened: _Opened) -> None:
         self.contents = opened.contents
@@ -54,12 +54,13 @@ class Draft:
         self._data_key = opened.data_key
 
     def apply(self, plan: Plan, *, job: str = "", record: Mapping[str, Any] | None = None) -> Contents:
-        """Write one generation with the changes of `plan`, and `record` (JSON data) as the record of `job`.
+        """Write one generation with the changes in `plan`, and store `record` (JSON data) as the record of `job`.
 
-        The changed entries belong to `job` (empty for a person) from now on, and get the present time. If they belonged
-        to another job, the record of that job is dropped, because it (such as the ETag of a listing) no longer
-        describes its entries. Without changes, and with the stored record or None, nothing is written. Raises
-        InfisicalError (STORAGE, CONFIGURATION, HIDDEN); the old generation then stays.
+        From then on, the changed entries belong to `job` (empty for a manual change), with the current time. If a
+        changed entry belonged to another job, the record of that job is dropped, because the record (such as the ETag
+        of a listing) no longer describes that job's entries. If there are no changes, and `record` is None or equals
+        the stored record, nothing is written. Raises InfisicalError, such as StorageFailed, ConfigurationError or
+        ValueHidden; the old generation then stays.
         """
         before = self.contents
         touched = {change.before.job for change in plan.changes if change.before is not None}
@@ -80,14 +81,14 @@ class Draft:
 
 
 class Vault:
-    """The vault file at `path`, which `keys` opens.
+    """The vault file at `path`, which is opened with `keys`.
 
     `lock_wait` is the number of seconds to wait for another writer. `newest(vault_id)` returns the highest generation
-    of a vault (its id in hex) that is recorded elsewhere, or 0; a file with a lower generation is refused.
+    of a vault (its id in hex) that is recorded elsewhere, or 0. A file with a lower generation is refused.
 
-    Every method raises InfisicalError: VAULT_MISSING, UNSAFE_FILE, NOT_A_VAULT, NEWER_VAULT, WRONG_KEY, VAULT_DAMAGED,
-    OLDER_GENERATION, STORAGE, and for writers BUSY. Its message names the file and contains no value. Readers take no
-    lock, and always read one whole generation.
+    Every method raises InfisicalError: VaultMissing, UnsafeFile, NotAVault, NewerVault, WrongKey, VaultDamaged,
+    OlderGeneration, StorageFailed and, for writers, Busy. The message contains the file's path, but no value. Readers
+    take no lock, and always read one complete generation.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Vault:
         self._stretched: tuple[tuple[object, ...], bytes] | None = None
 
     def own_files(self) -> tuple[str, ...]:
-        """Return the paths of the vault, its previous generation, and the locks of writers and of cycles."""
+        """Return the paths of the vault, its previous generation, and its locks for writers and for syncs."""
         return tuple(self.path + end for end in ("", ".previous", ".lock", ".cycle.lock"))
 
     def exists(self) -> bool:
@@ -116,20 +117,23 @@ class Vault:
         return os.path.lexists(self.path) or os.path.lexists(self.previous)
 
     def read(self) -> Contents:
-        """Return the present generation."""
+        """Return the current generation."""
         return self._open().contents
 
     @contextlib.contextmanager
     def writing(self, *, create: bool = False) -> Iterator[Draft]:
-        """Hold the writers' lock. If there is no vault and `create` is true, the first `apply` makes the file."""
+        """Context manager: hold the writers' lock.
+
+        If there is no vault and `create` is true, the first `apply` creates the file.
+        """
         with self._locked(create=create):
             yield Draft(self, self._new() if create and not self.exists() else self._open())
 
     def put(self, name: str, value: str, *, check: bool = False) -> tuple[Plan, Contents]:
-        """Store one value for a person, in a new vault if there is none.
+        """Store one value manually, in a new vault if there is none.
 
-        An entry that has this value already keeps its job. With `check`, nothing is written. Returns the plan, and the
-        contents after it or, with `check`, before it.
+        An entry that already has this value still belongs to its job. Returns the plan and the contents after it. With
+        `check`, nothing is written, and the returned contents are the ones before the plan.
         """
         name, value = check_name(name), check_value(value)
 
@@ -143,7 +147,7 @@ class Vault:
         return self._change(plan, check=check, create=True)
 
     def remove(self, name: str, *, check: bool = False) -> tuple[Plan, Contents]:
-        """Remove one entry if it exists; the rest as `put`."""
+        """Remove one entry manually if it exists. `check` and the result are the same as for `put`."""
 
         def plan(contents: Contents) -> Plan:
             before = contents.get(name)
@@ -160,7 +164,7 @@ class Vault:
             return planned, draft.apply(planned)
 
     def verify(self) -> Contents:
-        """Return the present generation after reading everything in it, and in the previous one if it exists."""
+        """Read everything in the current and, if it exists, the previous generation. Returns the current generation."""
         before: Contents | None = None
         problem: InfisicalError | None = None
         if os.path.lexists(self.previous):
@@ -192,11 +196,11 @@ class Vault:
         return key == self._keys
 
     def rekey(self, new: keys.KeySource, *, data: bool = False) -> Contents:
-        """Seal the vault and its previous generation for another key or passphrase, which this object uses from now on.
+        """Seal the vault and its previous generation with another key or passphrase, which this object then uses.
 
-        With `data`, the entries get a new data key too, and the previous generation is removed: the old key with an old
-        file then opens nothing that is written later. If the rekey fails, the message says which key opens which file,
-        and this object uses the one that opens the vault.
+        With `data`, the entries get a new data key too, and the previous generation is removed. The old key, together
+        with an old file, then cannot open anything that is written later. If the rekey fails, the message explains
+        which key opens which file, and this object uses the key that opens the vault.
         """
         keys.check_new_key(new)
         same = self.uses(new)
@@ -210,7 +214,7 @@ class Vault:
             had_previous = os.path.lexists(self.previous)
 
             def before_rename() -> None:
-                # At this time the new vault is on the disk, so a full disk cannot stop the rekey between the two files.
+                # The new vault is already on the disk here, so a full disk cannot stop the rekey between the two files.
                 if not data:
                     files.write_atomic(self.previous, before, owner=files.owner_of(self.path))
                 elif had_previous:
@@ -246,7 +250,8 @@ class Vault:
         opened = self._open_file(self.path)
         known = self._newest(opened.contents.vault_id)
         if opened.header.generation < known:
-            # Another process may have written the vault and the state file in between. The vault is written first.
+            # Another process may have written the vault and then the state file after the first read, so read the vault
+            # again.
             opened = self._open_file(self.path)
         if opened.header.generation < known:
             raise OlderGeneration(
@@ -302,7 +307,7 @@ class Vault:
         return Contents(header.vault_id.hex(), header.generation, jobs, hash_key, origins, count, load)
 
     def _wrappings(self, source: keys.KeySource, header: Header, path: str) -> tuple[bytes, ...]:
-        """Return the one or two secrets that may wrap the data key. The first one seals a new vault."""
+        """Return the one or two secrets that may wrap the data key. A new vault is sealed with the first one."""
         if source.kind != header.kind:
             needed, given = ("a passphrase", "a key") if header.kind == "passphrase" else ("a key", "a passphrase")
             options = {"a passphrase": "passphrase or passphrase_file", "a key": "key_file or key_credential"}[needed]
@@ -313,7 +318,7 @@ class Vault:
         secret = source.secret()
         if header.kind == "key":
             return keys.split_keys(secret)
-        # Remembered, because reading, writing and verifying need the same one.
+        # The result is cached, because reading, writing and verifying need the same one.
         parameters = (secret, header.salt, header.cost)
         if self._stretched is None or self._stretched[0] != parameters:
             try:
@@ -350,7 +355,7 @@ class Vault:
             yield
 
     def _new(self) -> _Opened:
-        """Return a vault of generation 0 that has no file yet."""
+        """Return a vault with generation 0, which has no file yet."""
         problem = files.find_write_problem(os.path.dirname(self.path))
         if problem is not None:
             raise files.explain(problem, f"The vault {self.path} cannot be made", self.path)
@@ -364,7 +369,7 @@ class Vault:
         return vault_format.wrap(header, self._wrappings(source, header, self.path)[0], data_key)
 
     def _replace(self, header: Header, data_key: bytes, text: bytes) -> None:
-        """Write a generation, and keep the present file as the previous one."""
+        """Write a generation, and keep the current file as the previous one."""
         if len(text) > LARGEST - OVERHEAD:
             raise TooLarge(
                 f"The vault {self.path} would be larger than {LARGEST >> 20} MiB, and was not changed.",
@@ -399,7 +404,7 @@ class Vault:
 
 
 def _is_content(path: str, sealed: bytes) -> bool | None:
-    """Return whether the file at `path` has this content, None if it cannot be read."""
+    """Return whether the file at `path` contains exactly `sealed`, or None if it cannot be read."""
     try:
         return files.read_regular(path) == sealed
     except FileNotFoundError:
