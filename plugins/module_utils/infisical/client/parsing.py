@@ -129,7 +129,7 @@ def parse_text(row: Mapping[str, Any], key: str) -> str:
 def unknown_shape(what: str) -> InfisicalError:
     """Return the error for JSON that does not come from Infisical."""
     return NotJson(
-        f"Could not {what}: the answer is JSON, but not an answer of Infisical.",
+        f"Could not {what}: the response is JSON, but not from Infisical.",
         hint="Check url and proxy.",
     )
 

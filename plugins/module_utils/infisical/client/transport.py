@@ -219,8 +219,8 @@ class Transport:
         except wire.TooLong:
             trouble = wire.Trouble(
                 NotJson,
-                f"the answer is larger than {self.settings.max_response_size:g} MiB",
-                "Check url and proxy. If there is so much to read, raise max_response_size.",
+                f"the response is larger than {self.settings.max_response_size:g} MiB",
+                "Check url and proxy. If the response must be this large, raise max_response_size.",
                 True,
             )
         except failures as error:

@@ -296,15 +296,15 @@ def _permission(operation: Operation, said: str) -> str:
 
 # Hints for specific messages. For all other messages, the error class has the hint.
 _HINTS = (
-    (_NOT_A_MEMBER, "Add the machine identity to the project: in the project, Access Control > Machine Identities. Or "
-     "check project_id."),
+    (_NOT_A_MEMBER, "Add the machine identity to the project: in the project, under Access Control > Machine "
+     "Identities. Or check project_id."),
     (_OTHER_TYPE, "Set project_id to a project of the type secret-manager."),
     (_PLAN, "Upgrade the plan of this Infisical, which does not include this feature, or omit the option."),
     (_REFERENCE, "Grant the machine identity 'Read Value' on the path of the referenced secret, or set "
      "expand_references: false."),
     (_SPENT, "Create a new client secret for this machine identity in Infisical, and set client_secret to it."),
     (_TAG, "Create the tag in the project, or correct tags."),
-    (_USERS_ONLY, "Do this as a user: Infisical does not allow it to machine identities."),
+    (_USERS_ONLY, "Do this as a user: Infisical does not allow machine identities to do it."),
     (_NO_SCOPE, "Set project_id and environment."),
     (_NO_METHOD, "Add this auth method to the machine identity in Infisical, or set another auth_method."),
 )  # fmt: skip
@@ -318,7 +318,7 @@ def hint_for(error: type[InfisicalError], operation: Operation, said: str = "") 
     if error is Forbidden:
         permission = _permission(operation, said)
         return (
-            f"Grant {permission} to the machine identity in Infisical: in the project, Access Control > Machine "
-            "Identities, the identity's role."
+            f"Grant {permission} to the machine identity in Infisical: in the project, under Access Control > "
+            "Machine Identities, in the identity's role."
         )
     return error.hint

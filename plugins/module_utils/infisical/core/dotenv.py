@@ -20,7 +20,7 @@ _WRITABLE = re.compile(r"[A-Za-z0-9_.:/@%+,-]+\Z")
 # asterisk at the end of a name matches any suffix. The list comes from the manuals of common programs and can never be
 # complete. The manual page of infisical-sync points this out, and recommends selecting names by pattern.
 DANGEROUS: Mapping[str, str] = {
-    "it makes programs load code that it names": """
+    "it can make programs load code": """
         ALSA_CONFIG_PATH ANT_ARGS ANT_OPTS AWKLIBPATH AWKPATH BUNDLE_GEMFILE BUNDLE_PATH BUN_INSTALL* BUN_OPTIONS
         CAML_LD_LIBRARY_PATH CATALINA_BASE CATALINA_HOME CATALINA_OPTS CELERY_CONFIG_MODULE CLASSPATH CORECLR_*
         COR_ENABLE_PROFILING COR_PROFILER* DENO_DIR DJANGO_SETTINGS_MODULE DOTNET_ADDITIONAL_DEPS DOTNET_ROOT*
@@ -41,7 +41,7 @@ DANGEROUS: Mapping[str, str] = {
         UV_CONFIG_FILE UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_INDEX_URL UV_PYTHON UV_TOOL_DIR
         UWSGI_* VALGRIND_LIB VIRTUAL_ENV
     """,
-    "programs start what it names": """
+    "it selects programs that other programs run": """
         ACK_PAGER ALTERNATE_EDITOR AR AS AUTOCONF AUTOM4TE BAT_PAGER BORG_PASSCOMMAND BORG_RSH BROWSER CARGO_BUILD_*
         CARGO_TARGET_* CC CCACHE_* CGO_* CLOUDSDK_PYTHON* CMAKE_* COLLECT_GCC* COMPILER_PATH CONFIG_SHELL CPP
         CSCOPE_EDITOR CTEST_* CVSEDITOR CVS_RSH CXX DBUS_* DELTA_PAGER DISTCC_* DPKG_* EDITOR FC FCEDIT
@@ -55,12 +55,12 @@ DANGEROUS: Mapping[str, str] = {
         SOPS_EDITOR SSH_ASKPASS SSH_PKCS11_HELPER SSH_SK_HELPER SUDO_ASKPASS SUDO_EDITOR SVN_EDITOR SVN_MERGE SVN_SSH
         SYSTEMD_* TAR_RSH TERRAGRUNT_TFPATH TG_TF_PATH VISUAL WGET_ASKPASS YACC
     """,
-    "programs take options from it, which may name code": """
+    "programs read options from it, which can load code": """
         ARFLAGS BC_ENV_ARGS BZIP BZIP2 CFLAGS CPPFLAGS CXXFLAGS DC_ENV_ARGS FFLAGS GNUMAKEFLAGS GOFLAGS GREP_OPTIONS
         GZIP LDFLAGS LDLIBS MAKEFILES MAKEFLAGS MFLAGS PARALLEL QUILT_PATCH_OPTS RUSTDOCFLAGS RUSTFLAGS TAR_OPTIONS
         TF_CLI_ARGS* TF_REATTACH_PROVIDERS UNZIP UNZIPOPT VALGRIND_OPTS XZ_DEFAULTS XZ_OPT ZIPINFO ZIPOPT
     """,
-    "it decides which configuration or sources programs read, which may name code": """
+    "it selects the configuration or sources that programs read, which can load code": """
         ACKRC ACLOCAL_PATH ANSIBLE_* APT_CONFIG AWS_CONFIG_FILE AWS_DATA_PATH AWS_SHARED_CREDENTIALS_FILE
         BAT_CONFIG_PATH BOTO_CONFIG BUNDLE_APP_CONFIG BUNDLE_CONFIG BUNDLE_USER_* CARGO_HOME CLOUDSDK_CONFIG COMPOSER
         COMPOSER_HOME CONDARC CONDA_EXE CONDA_PREFIX CONDA_PYTHON_EXE CONFIG_SITE CONTAINERS_CONF*
@@ -74,18 +74,18 @@ DANGEROUS: Mapping[str, str] = {
         TF_PLUGIN_CACHE_DIR VAGRANT_HOME VIM VIMINIT VIMRUNTIME WGETRC XDG_* YARN_PLUGINS YARN_RC_FILENAME
         YARN_YARN_PATH ZDOTDIR
     """,
-    "it decides where programs write or which host they ask": """
+    "it determines where programs write, or which host they contact": """
         DEPENDENCIES_OUTPUT HISTFILE HOSTALIASES LOCALDOMAIN MALLOC_TRACE NIS_PATH NODE_V8_COVERAGE PERLIO_DEBUG
         RESOLV_HOST_CONF RES_OPTIONS SUNPRO_DEPENDENCIES
     """,
-    "a shell runs what it names": """
+    "a shell runs its content, or the file that it names": """
         BASH_ENV BASH_LOADABLES_PATH ENV FPATH MODULE_PATH PROMPT PROMPT_COMMAND PS0 PS1 PS2 PS3 PS4 RPS1 SPROMPT
     """,
     "it changes how a shell reads, or belongs to the shell itself": """
         _ BASHOPTS BASH_COMPAT BASH_VERSINFO BASH_XTRACEFD CDPATH EUID EXECIGNORE GLOBIGNORE IFS NULLCMD OPTIND
         POSIXLY_CORRECT PPID READNULLCMD SHELLOPTS UID
     """,
-    "infisical-sync takes its own configuration and credentials from it": """
+    "infisical-sync reads its own configuration and credentials from it": """
         CREDENTIALS_DIRECTORY INFISICAL_*
     """,
 }
@@ -179,7 +179,7 @@ def check_value(name: str, value: str) -> None:
     """Raise ConfigurationError if an environment cannot contain the value. The message contains the name only."""
     if "\0" in value:
         raise ConfigurationError(
-            "names", f"the value of '{name}' contains a NUL byte, which no environment can.", hint="Export it as JSON."
+            "names", f"the value of '{name}' contains a NUL byte, which an environment cannot contain.", hint="Export it as JSON."
         )
 
 

@@ -86,7 +86,7 @@ class RouteMissing(InfisicalError):
 
 class RequestInvalid(InfisicalError):
     conclusion = "invalid"
-    hint = "Correct the option that the server's message names."
+    hint = "Correct the option that the server's message mentions."
 
 
 class TooLarge(InfisicalError):
@@ -137,7 +137,7 @@ class AccessError(InfisicalError):
 class CredentialsRejected(AccessError):
     conclusion = "credentials_rejected"
     hint = (
-        "Check client_id and client_secret. The login is not repeated, because three failures lock the identity for "
+        "Check client_id and client_secret. The login is not retried, because three failures lock the identity for "
         "everybody."
     )
 
@@ -182,7 +182,7 @@ class Redirected(NetworkError):
 
 class NotJson(NetworkError):
     conclusion = "not_json"
-    hint = "Check url and proxy: the answer is not from an Infisical API."
+    hint = "Check url and proxy: the response is not from an Infisical API."
 
 
 class RateLimited(NetworkError):

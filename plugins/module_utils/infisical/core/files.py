@@ -359,14 +359,14 @@ _NO_PERMISSION = (
     "user {user} has no permission", "Give '{directory}' and the file to the user that runs this."
 )  # fmt: skip
 _NO_DIRECTORY = (
-    "'{directory}' is not a directory, or does not exist", "Make it: install -d -m 700 '{directory}'"
+    "'{directory}' is not a directory, or does not exist", "Create it: install -d -m 700 '{directory}'"
 )  # fmt: skip
 _REASONS = {
     errno.ELOOP: _NOT_A_FILE,
     errno.EISDIR: _NOT_A_FILE,
     errno.ENXIO: _NOT_A_FILE,
-    errno.ENOSPC: ("the disk is full", "Make room on the file system of '{directory}' (df -h, df -i)."),
-    errno.EDQUOT: ("the disk quota of user {user} is used up", "Make room in '{directory}'."),
+    errno.ENOSPC: ("the disk is full", "Free space on the file system of '{directory}' (df -h, df -i)."),
+    errno.EDQUOT: ("the disk quota of user {user} is used up", "Free space in '{directory}'."),
     errno.EFBIG: (
         "the file would be larger than this process may write",
         "Raise the limit (ulimit -f in a shell, LimitFSIZE= in a systemd unit).",

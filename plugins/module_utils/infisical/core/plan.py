@@ -127,7 +127,7 @@ def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -
     """
     if deletable and not allow_empty:
         raise GuardStopped(
-            f"Nothing was changed: {source} holds no secrets, so prune would delete {deletable} entries of {where}.",
+            f"Nothing was changed: {source} contains no secrets, so prune would delete {deletable} entries of {where}.",
             hint="Check environment, secret_path and the identity's permissions. If the source is empty on purpose, "
             "set allow_empty: true for this run; max_delete_percent still applies.",
         )

@@ -60,8 +60,8 @@ class PruneGuard:
                 self.unseen[location] = self._explain_unseen(location, key)
             if self.unseen[location]:
                 raise GuardStopped(
-                    f"Nothing was changed: prune would delete {len(deleted)} entries of {self.target}, among them all "
-                    f"of {location}, which {self.unseen[location]}.",
+                    f"Nothing was changed: prune would delete {len(deleted)} entries of {self.target}, including all "
+                    f"entries of {location}, which {self.unseen[location]}.",
                     hint="Grant the identity 'Read Value' there, or set max_delete_percent: 100 for this run to delete "
                     "these entries.",
                 )

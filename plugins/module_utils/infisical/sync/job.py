@@ -51,7 +51,7 @@ class Pull:
                 hint="Set it to the slug of an environment.",
             )
         if not self.job:
-            raise ConfigurationError("job", "must not be empty: the vault keeps it with every entry of the job.")
+            raise ConfigurationError("job", "must not be empty: the vault stores it with every entry of the job.")
         check_percent(self.max_delete_percent)
         parse_key_format(self.key_format)
         if ALL in self.project_ids and len(self.project_ids) > 1:

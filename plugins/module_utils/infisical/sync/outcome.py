@@ -123,7 +123,7 @@ def partial_push(
     if not_written:
         problem += f", not written: {join_names(not_written)}"
     problem += f". {cause.problem}"
-    hint = " ".join(filter(None, (cause.hint, "Run it again to do the rest." if not_written and not check else "")))
+    hint = " ".join(filter(None, (cause.hint, "Run it again to write the rest." if not_written and not check else "")))
     error = PartialFailure(problem, hint=hint, status=cause.status) if written else cause.reworded(problem, hint)
     error.details = {**outcome.as_result(), "written": list(written), "not_written": list(not_written)}
     error.details["errors"] = dict(failed)

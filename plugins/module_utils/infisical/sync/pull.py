@@ -322,7 +322,7 @@ class _Cycle:
                 )
         replaced = [n for n in names if not current[n].job and current[n].value != desired[n].value]
         if replaced:
-            text = f"Entries made by hand are replaced by pulled secrets: {join_names(replaced)}."
+            text = f"Manual entries are replaced by pulled secrets: {join_names(replaced)}."
             self.warnings += [text] if text not in self.warnings else []
         return {name: secret for name, secret in desired.items() if name not in others} if others else desired
 

@@ -49,7 +49,7 @@ def open_state(
         return None
     if state_hash == HMAC and vault is None:
         raise ConfigurationError(
-            "state_hash", f"{HMAC} needs a vault, which holds its key.", hint=f"Set vault_path, or use {SHA256}."
+            "state_hash", f"{HMAC} needs a vault, which contains its key.", hint=f"Set vault_path, or use {SHA256}."
         )
     hash_key = vault.read().hash_key if state_hash == HMAC and vault is not None else None
     return StateFile(path, location, warn, hash_key=hash_key)
@@ -90,7 +90,7 @@ def parse_source(text: str, path: str) -> dict[str, str]:
     if len(found) < len(pairs):
         names = [name for name, _value in pairs]
         twice = join_names(name for name in found if names.count(name) > 1)
-        raise ConfigurationError("source_file", f"'{path}' holds {twice} more than once.")
+        raise ConfigurationError("source_file", f"'{path}' contains {twice} more than once.")
     return {
         name: check_value({} if isinstance(value, tuple) else value, f"source_file: {name}")
         for name, value in found.items()
@@ -139,7 +139,7 @@ def push(
     )
     if vault_state is not None and applied.written and not check:
         count = len(applied.written)
-        written = f"Wrote {pluralize(count, 'change')} to {location}. Only the count of pushes was not saved."
+        written = f"Wrote {pluralize(count, 'change')} to {location}. Only the number of pushed secrets was not saved."
         lesser = () if applied.error is None else (InfisicalError,)  # unwritten secrets matter more
         with contextlib.suppress(*lesser), after_writing(written, **outcome.as_result()):
             vault_state.count_pushed(count)

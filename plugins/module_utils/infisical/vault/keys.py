@@ -232,7 +232,7 @@ def make_key_file(path: str) -> bool:
     try:
         return files.write_new(path, os.urandom(KEY_BYTES))
     except OSError as error:
-        raise files.explain(error, f"The key file {path} cannot be made", path) from None
+        raise files.explain(error, f"The key file {path} cannot be created", path) from None
 
 
 def check_new_key(source: KeySource) -> None:

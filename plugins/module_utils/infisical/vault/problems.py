@@ -41,7 +41,7 @@ def missing(path: str) -> VaultMissing:
         )
     return VaultMissing(
         f"There is no vault at {path}.",
-        hint="Check the path. The first sync makes a vault, and so does: infisical-sync vault set",
+        hint="Check the path. The first sync creates a vault. To create one now, run: infisical-sync vault set",
     )
 
 
@@ -71,7 +71,7 @@ def describe_failed_rekey(previous: str, replaced: bool | None, *, before_too: b
     elif replaced:
         text = (
             "It opens with the new key or passphrase only. Keep the old one too, until the vault has been changed once "
-            "more. To repeat the rekey, set the new one as the present one."
+            "more. To retry the rekey, set the new one as the current one."
         )
     else:
         text = "It opens with the old key or passphrase, as before, and not with the new one."

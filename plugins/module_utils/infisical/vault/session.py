@@ -125,7 +125,7 @@ def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False)
     opens = (
         "with the same key or passphrase as before."
         if vault.uses(new)
-        else "with the new key or passphrase only. Change the configuration if it names another one."
+        else "with the new key or passphrase only. Change the configuration if it contains another one."
     )
     contents = vault.rekey(new, data=data)
     with after_writing(f"The vault {vault.path} is sealed again, and opens {opens} {STATE_BEHIND}"):

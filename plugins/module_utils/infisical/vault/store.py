@@ -358,7 +358,7 @@ class Vault:
         """Return a vault with generation 0, which has no file yet."""
         problem = files.find_write_problem(os.path.dirname(self.path))
         if problem is not None:
-            raise files.explain(problem, f"The vault {self.path} cannot be made", self.path)
+            raise files.explain(problem, f"The vault {self.path} cannot be created", self.path)
         keys.check_new_key(self._keys)
         vault_id, data_key = vault_format.new_vault_id(), vault_format.new_data_key()
         header = self._wrapped(self._keys, vault_id, data_key)
