@@ -48,7 +48,7 @@ def remove_folder(api: Api, location: Location, *, force: bool = False, check: b
         secrets = len(api.list_secrets(location, recursive=True, view_values=False).secrets)
         folders = len(api.folders(location))
         if secrets or folders:
-            raise _not_empty(location, f"contains {secrets} secrets and {folders} folders, which would be deleted with it")
+            raise _not_empty(location, f"holds {secrets} secrets and {folders} folders, which would be deleted with it")
     if check:
         return True
     try:

@@ -179,7 +179,9 @@ def check_value(name: str, value: str) -> None:
     """Raise ConfigurationError if an environment cannot contain the value. The message contains the name only."""
     if "\0" in value:
         raise ConfigurationError(
-            "names", f"the value of '{name}' contains a NUL byte, which an environment cannot contain.", hint="Export it as JSON."
+            "names",
+            f"the value of '{name}' contains a NUL byte, which an environment cannot contain.",
+            hint="Export it as JSON.",
         )
 
 
