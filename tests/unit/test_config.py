@@ -101,7 +101,7 @@ def test_job_may_have_no_files(tmp_path: Path) -> None:
         ("[files]\npath = /srv/a\n", "unknown section [files]"),
         ("[agent]\nresult_file = result.json\n", "result_file in [agent] must be an absolute path"),
         ("[agent]\nno_such = CANARY\n", "unknown key 'no_such' in [agent]"),
-        ("[notify]\nwebhook_url\n", "line 2 is wrong"),
+        ("[notify]\nwebhook_url\n", "line 2 is invalid"),
         ("[vault]\nlock_wait = 5\n  passphrase = CANARY\n", "below 'lock_wait' in [vault] is indented"),
         ("[vault]\nkey_credential = key\n\n  # more\n\tpassphrase: CANARY\n", "below 'key_credential' in [vault]"),
         ("[vault]\nkey_credential = key\n  [infisical]\n", "below 'key_credential' in [vault]"),
