@@ -64,7 +64,7 @@ def texts(applied: Applied, *more: object) -> str:
 # What a plan does
 
 
-def test_plan_creates_updates_and_deletes_once(target: Target) -> None:
+def test_plan_creates_updates_and_deletes_secrets_once(target: Target) -> None:
     done(push(target.remote(), {"GONE_A": "1", "GONE_B": "2", "OLD_A": "1", "OLD_B": "2", "SAME": "3"}))
     values = {"OLD_A": "x", "OLD_B": "y", "SAME": "3", "NEW_A": "1", "NEW_B": ""}
     told: list[tuple[int, int]] = []
@@ -77,13 +77,13 @@ def test_plan_creates_updates_and_deletes_once(target: Target) -> None:
     assert plan_of(store, values, prune=True).changes == ()
 
 
-def test_an_empty_plan_sends_nothing(controlled: Controlled) -> None:
+def test_empty_plan_sends_no_requests(controlled: Controlled) -> None:
     assert controlled.remote().apply(Plan((), ("A",))) == Applied()
     assert controlled.server.requests() == []
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_thousand_new_secrets_take_few_requests(controlled: Controlled) -> None:
+def test_thousand_new_secrets_take_few_requests(controlled: Controlled) -> None:
     values = wanted(1000, "v" * 100)
     assert len(done(push(controlled.remote(), values))) == 1000
     assert len(controlled.server.requests()) <= 6
@@ -91,7 +91,7 @@ def test_a_thousand_new_secrets_take_few_requests(controlled: Controlled) -> Non
 
 
 @pytest.mark.kinds("2024")
-def test_missing_batch_route_is_tried_once(controlled: Controlled) -> None:
+def test_missing_batch_route_is_requested_only_once(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3")
     plan = plan_of(store, wanted(5))
     controlled.server.arm("status", status=404, message="Route POST:/x not found", path=BATCH, times=None)
@@ -102,14 +102,14 @@ def test_missing_batch_route_is_tried_once(controlled: Controlled) -> None:
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_single_change_uses_the_secrets_own_route(controlled: Controlled) -> None:
+def test_single_change_does_not_use_the_batch_route(controlled: Controlled) -> None:
     for values in ({"A": "one"}, {"A": "two"}, {}):
         done(push(controlled.remote(), values, prune=True))
     assert controlled.server.requests(BATCH) == []
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_names_that_need_a_batch_are_written_and_deleted(target: Target) -> None:
+def test_names_that_only_batches_accept_are_written_and_deleted(target: Target) -> None:
     names = ["batch", "A" * 101, "B" * 500]
     for values in (dict.fromkeys(names, "one"), dict.fromkeys(names, "two"), {}):
         done(push(target.remote(), values, prune=True))
@@ -122,7 +122,7 @@ def test_names_that_need_a_batch_are_written_and_deleted(target: Target) -> None
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_no_batch_is_larger_than_what_servers_take(controlled: Controlled) -> None:
+def test_batches_stay_within_the_servers_size_limit(controlled: Controlled) -> None:
     # Characters of different lengths in JSON, UTF-8 and ASCII, and one value that is nearly too large by itself.
     values = {f"BIG_{n}": f"{n}" + unit * 60_000 for n, unit in enumerate(('"', "\u20ac", "\x01", "a", "\U0001f511"))}
     values["HUGE"] = "h" * 1_040_000
@@ -133,7 +133,7 @@ def test_no_batch_is_larger_than_what_servers_take(controlled: Controlled) -> No
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_number_of_secrets_in_a_batch_is_limited(controlled: Controlled) -> None:
+def test_batches_stay_within_the_limit_of_secrets(controlled: Controlled) -> None:
     values = wanted(1200, "")
     store = controlled.remote(api_version=version(controlled))
     done(push(store, values))
@@ -144,14 +144,14 @@ def test_number_of_secrets_in_a_batch_is_limited(controlled: Controlled) -> None
     assert sizes == {"POST": [1000, 200], "DELETE": [500, 500, 200]}
 
 
-def test_batch_bytes_of_a_secret_match_the_body_sent() -> None:
+def test_computed_size_of_a_secret_matches_the_request_body() -> None:
     sent = '{"secretKey": "A", "secretValue": "\\"\u20ac\U0001f511"}, '
     assert count_batch_bytes(Secret("A", '"\u20ac\U0001f511')) == len(sent.encode("utf-8"))
     assert count_batch_bytes(Secret("A")) == len('{"secretKey": "A"}, ')
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_batch_refused_as_too_large_is_halved(controlled: Controlled) -> None:
+def test_batch_that_the_server_finds_too_large_is_halved(controlled: Controlled) -> None:
     controlled.server.arm("status", status=413, path=BATCH, times=3)
     assert len(done(push(controlled.remote(), wanted(16)))) == 16
     assert stored(controlled) == wanted(16)
@@ -159,7 +159,7 @@ def test_batch_refused_as_too_large_is_halved(controlled: Controlled) -> None:
     assert sizes == [16, 8, 4, 2, 2, 4, 8]
 
 
-def test_value_too_large_for_any_request_fails_alone(controlled: Controlled) -> None:
+def test_too_large_value_does_not_stop_other_secrets(controlled: Controlled) -> None:
     values = {"A": "one", "B": "b" * BODY_LIMIT, "C": "three"}
     applied = push(controlled.remote(), values)
     assert applied.written == ("A", "C")
@@ -187,7 +187,7 @@ def test_secret_created_by_another_writer_is_updated(controlled: Controlled) -> 
 
 
 @pytest.mark.parametrize(("theirs", "methods"), [("one", ["POST", "GET"]), ("other", ["POST", "GET", "PATCH"])])
-def test_single_change_is_looked_up_after_a_conflict(controlled: Controlled, theirs: str, methods: list[str]) -> None:
+def test_conflict_of_a_single_change_is_resolved_by_a_lookup(controlled: Controlled, theirs: str, methods: list[str]) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = build({}, {"A": Secret("A", "one")})
     controlled.put("A", theirs)
@@ -198,7 +198,7 @@ def test_single_change_is_looked_up_after_a_conflict(controlled: Controlled, the
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_second_conflict_leads_to_single_creates_and_updates(controlled: Controlled) -> None:
+def test_second_conflict_of_a_batch_causes_single_writes(controlled: Controlled) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(4))
     for name in ("NAME_0001", "NAME_0002"):
@@ -212,7 +212,7 @@ def test_second_conflict_leads_to_single_creates_and_updates(controlled: Control
 
 
 @pytest.mark.kinds("2024", "2026-07", "2026-10")
-def test_secrets_deleted_by_another_writer_are_created_or_gone(controlled: Controlled) -> None:
+def test_secret_deleted_by_another_writer_is_not_an_error(controlled: Controlled) -> None:
     for name, value in (("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")):
         controlled.put(name, value)
     store = controlled.remote(api_version=version(controlled))
@@ -223,7 +223,7 @@ def test_secrets_deleted_by_another_writer_are_created_or_gone(controlled: Contr
     assert stored(controlled) == {"A": "new", "B": "new"}
 
 
-def test_duplicate_name_is_updated_and_deleted(controlled: Controlled) -> None:
+def test_duplicate_name_on_the_server_is_updated_and_deleted(controlled: Controlled) -> None:
     for name in ("A", "B"):
         controlled.put(name, "one")
         controlled.put(name, "two", repeat=True)
@@ -239,7 +239,7 @@ def test_duplicate_name_is_updated_and_deleted(controlled: Controlled) -> None:
 
 
 @pytest.mark.parametrize("took_effect", [True, False])
-def test_creates_with_lost_answer_are_not_repeated_blindly(controlled: Controlled, took_effect: bool) -> None:
+def test_creates_without_a_response_are_looked_up_before_a_retry(controlled: Controlled, took_effect: bool) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(10))
     controlled.server.arm("cut_before", after_handling=took_effect, method="POST", path=BATCH)
@@ -255,7 +255,7 @@ def test_creates_with_lost_answer_are_not_repeated_blindly(controlled: Controlle
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("took_effect", [True, False])
-def test_updates_and_deletes_with_lost_answer_are_finished(controlled: Controlled, took_effect: bool) -> None:
+def test_updates_and_deletes_without_a_response_are_completed(controlled: Controlled, took_effect: bool) -> None:
     for name in ("A", "B", "C", "D"):
         controlled.put(name, "old")
     for method in ("PATCH", "DELETE"):
@@ -264,7 +264,7 @@ def test_updates_and_deletes_with_lost_answer_are_finished(controlled: Controlle
     assert stored(controlled) == {"A": "new", "B": "new"}
 
 
-def test_run_ended_by_a_server_failure_is_finished_by_the_next(controlled: Controlled) -> None:
+def test_push_stopped_by_a_server_error_is_completed_by_the_next(controlled: Controlled) -> None:
     store = controlled.remote(api_version=version(controlled))
     big = {name: "v" * 300_000 + name for name in wanted(6)}
     plan = plan_of(store, big)
@@ -286,7 +286,7 @@ def test_run_ended_by_a_server_failure_is_finished_by_the_next(controlled: Contr
 
 
 @pytest.mark.kinds("2026-07")
-def test_refused_secret_fails_alone(controlled: Controlled) -> None:
+def test_refused_secret_does_not_stop_other_secrets(controlled: Controlled) -> None:
     bad = "NAME_0013:x"
     store = controlled.remote(api_version="v4")
     plan = plan_of(store, {**wanted(40), bad: VALUE})
@@ -302,7 +302,7 @@ def test_refused_secret_fails_alone(controlled: Controlled) -> None:
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_refused_batch_without_a_bad_secret_is_written_in_parts(controlled: Controlled) -> None:
+def test_batch_refused_for_no_apparent_secret_is_split(controlled: Controlled) -> None:
     controlled.server.arm("status", status=422, error="ValidationFailure", method="POST", path=BATCH)
     store = controlled.remote()
     assert len(done(push(store, wanted(41)))) == 41
@@ -312,7 +312,7 @@ def test_refused_batch_without_a_bad_secret_is_written_in_parts(controlled: Cont
 
 
 @pytest.mark.kinds("2026-07")
-def test_references_are_written_without_being_resolved(controlled: Controlled) -> None:
+def test_references_are_written_unresolved(controlled: Controlled) -> None:
     values = {
         "A": "${B}", "B": "${C}", "C": "c", "D": "${E}" + "d" * 600_000, "E": "e" * 600_000, "F:": "f", "G": "${NONE}",
     }  # fmt: skip
@@ -321,7 +321,7 @@ def test_references_are_written_without_being_resolved(controlled: Controlled) -
     assert sorted(applied.failed) == ["F:"]
 
 
-def test_forbidden_write_ends_the_run_and_names_the_permission(controlled: Controlled) -> None:
+def test_forbidden_write_stops_the_push_and_names_the_permission(controlled: Controlled) -> None:
     controlled.put("A", "old")
     applied = push(controlled.remote("viewer"), {**wanted(5), "A": "new"})
     assert applied.error is not None
@@ -332,14 +332,14 @@ def test_forbidden_write_ends_the_run_and_names_the_permission(controlled: Contr
     assert VALUE not in texts(applied)
 
 
-def test_identity_that_may_not_list_finishes_after_a_conflict(controlled: Controlled) -> None:
+def test_identity_without_list_permission_resolves_a_conflict(controlled: Controlled) -> None:
     controlled.put("NAME_0001", "theirs")
     plan = build({}, {name: Secret(name, value) for name, value in wanted(4).items()})
     assert len(done(controlled.remote("writer").apply(plan))) == 4
     assert stored(controlled) == wanted(4)
 
 
-def test_missing_folder_is_created_on_request_only(controlled: Controlled) -> None:
+def test_missing_folder_is_created_only_with_create_path(controlled: Controlled) -> None:
     plan = build({}, {name: Secret(name, value) for name, value in wanted(4).items()})
     applied = controlled.remote(path="/new/one").apply(plan)
     assert "no folder '/new/one'" in str(applied.error)
@@ -355,7 +355,7 @@ def test_missing_folder_is_created_on_request_only(controlled: Controlled) -> No
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("values", [{"A": "new", "B": "new"}, {}], ids=["updates", "deletes"])
-def test_folder_deleted_meanwhile_is_reported_as_missing(controlled: Controlled, values: dict[str, str]) -> None:
+def test_folder_deleted_during_a_push_is_reported_as_missing(controlled: Controlled, values: dict[str, str]) -> None:
     for name in ("A", "B"):
         controlled.put(name, "old", "/app/db")
     store = controlled.remote(path="/app/db", create_path=True)
@@ -393,7 +393,7 @@ def test_invalid_names_and_values_are_refused_before_sending(controlled: Control
     assert controlled.server.requests() == []
 
 
-def test_state_file_follows_writes_and_deletions(target: Target, tmp_path: Path) -> None:
+def test_state_file_is_updated_after_writes_and_deletions(target: Target, tmp_path: Path) -> None:
     store = target.remote(state_file=str(tmp_path / "state.json"))
     assert store.state is not None
     done(push(store, {"A": "one", "B": "two", "C": "three"}))
@@ -405,14 +405,14 @@ def test_state_file_follows_writes_and_deletions(target: Target, tmp_path: Path)
     assert VALUE not in (tmp_path / "state.json").read_text("utf-8")
 
 
-def test_unusable_state_file_stops_before_anything_is_sent(controlled: Controlled, tmp_path: Path) -> None:
+def test_unusable_state_file_prevents_all_requests(controlled: Controlled, tmp_path: Path) -> None:
     store = controlled.remote(state_file=str(tmp_path / "none" / "state.json"))
     error = error_of(store.apply, build({}, {"A": Secret("A", "one")}))
     assert error.conclusion == "configuration"
     assert controlled.server.requests() == []
 
 
-def test_secrets_written_before_an_error_are_in_the_state_file(controlled: Controlled, tmp_path: Path) -> None:
+def test_state_file_contains_secrets_written_before_an_error(controlled: Controlled, tmp_path: Path) -> None:
     store = controlled.remote(state_file=str(tmp_path / "state.json"), api_version=version(controlled))
     controlled.put("OLD_A", "old")
     controlled.put("OLD_B", "old")
@@ -436,7 +436,7 @@ def test_batch_error_is_short_and_names_the_first_secrets(controlled: Controlled
     assert len(str(applied.error)) < 800
 
 
-def test_missing_folder_error_names_the_nearest_folders(controlled: Controlled) -> None:
+def test_missing_folder_error_lists_the_existing_folders(controlled: Controlled) -> None:
     for path, words in (
         ("/app/dbb", "Folders in '/app': db. "),
         ("/app/nothing/below/it", "Folders in '/app': db. "),
@@ -461,7 +461,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_faults_leak_no_value_and_lose_no_name(controlled: Controlled, fault: dict[str, Any]) -> None:
+def test_errors_leak_no_values_and_account_for_every_name(controlled: Controlled, fault: dict[str, Any]) -> None:
     for name in ("OLD_A", "OLD_B", "OLD_C"):
         controlled.put(name, VALUE + "old")
     store = controlled.remote(timeout=2)
@@ -496,7 +496,7 @@ def test_refused_name_is_found_in_few_requests(controlled: Controlled, bad: str)
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("names", [("A", "B:"), ("A:", "B"), ("A:", "B:"), ("A:", "B", "C"), ("A:", "B", "C:")])
-def test_each_refused_name_of_a_small_batch_fails_alone(controlled: Controlled, names: tuple[str, ...]) -> None:
+def test_refused_names_do_not_stop_the_rest_of_a_small_batch(controlled: Controlled, names: tuple[str, ...]) -> None:
     applied = push(controlled.remote(), dict.fromkeys(names, VALUE))
     good = tuple(name for name in names if ":" not in name)
     assert (applied.written, tuple(applied.failed)) == (good, tuple(name for name in names if name not in good))
@@ -504,7 +504,7 @@ def test_each_refused_name_of_a_small_batch_fails_alone(controlled: Controlled, 
 
 
 @pytest.mark.kinds("2024")
-def test_stored_name_that_we_refuse_can_be_pruned(controlled: Controlled) -> None:
+def test_stored_secret_with_an_invalid_name_can_be_pruned(controlled: Controlled) -> None:
     controlled.put("WITH\nNEWLINE", "one")
     controlled.put("OTHER", "two")
     done(push(controlled.remote(), {"A": "three"}, prune=True))
@@ -557,7 +557,7 @@ LOST: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
-def test_each_action_is_finished_after_one_lost_answer(
+def test_every_action_is_completed_after_one_lost_response(
     controlled: Controlled, fault: dict[str, Any], count: int
 ) -> None:
     for name in wanted(count):
@@ -574,7 +574,7 @@ def test_each_action_is_finished_after_one_lost_answer(
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_batches_are_filled_up_to_the_limit_of_servers(controlled: Controlled) -> None:
+def test_batches_are_filled_up_to_the_servers_limit(controlled: Controlled) -> None:
     values = {name: "x" * 9_000 + name for name in wanted(300)}
     done(push(controlled.remote(), values))
     assert stored(controlled) == values
@@ -584,7 +584,7 @@ def test_batches_are_filled_up_to_the_limit_of_servers(controlled: Controlled) -
 
 
 @pytest.mark.kinds("2024")
-def test_without_batch_route_a_name_that_needs_it_fails_alone(controlled: Controlled) -> None:
+def test_batch_only_name_fails_alone_without_the_batch_route(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3")
     controlled.server.arm("status", status=404, message="Route POST:/x not found", path=BATCH, times=None)
     applied = push(store, {**wanted(3), "A" * 101: VALUE})
@@ -593,7 +593,7 @@ def test_without_batch_route_a_name_that_needs_it_fails_alone(controlled: Contro
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_folder_that_stays_missing_is_created_once(controlled: Controlled) -> None:
+def test_folder_still_missing_after_creation_is_created_once(controlled: Controlled) -> None:
     message = "Folder not found"
     store = controlled.remote(path="/new", create_path=True)
     plan = build({}, {name: Secret(name, value) for name, value in wanted(3).items()})

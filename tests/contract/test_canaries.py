@@ -71,7 +71,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     ],
 )
 @pytest.mark.kinds("2026-07")
-def test_value_echoed_by_the_server_is_not_in_a_message(
+def test_value_echoed_by_the_server_is_not_in_the_error(
     controlled: Controlled, fault: str, spelling: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -94,7 +94,7 @@ def test_value_echoed_by_the_server_is_not_in_a_message(
 
 
 @pytest.mark.parametrize("value", [MULTI_LINE, "\ufeff" + CANARY + "\u00a0"], ids=["many lines", "trimmed"])
-def test_echoed_part_of_a_value_is_not_in_a_message(controlled: Controlled, value: str) -> None:
+def test_echoed_part_of_a_value_is_not_in_the_error(controlled: Controlled, value: str) -> None:
     for said in [model.trim(value), *value.split("\n")[:-1]]:
         controlled.server.arm("status", status=422, message=f"bad: {said}", method="POST", path="/secrets")
         error = error_of(controlled.remote().put, Secret("A", value))
@@ -103,7 +103,7 @@ def test_echoed_part_of_a_value_is_not_in_a_message(controlled: Controlled, valu
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500])
-def test_echoed_client_secret_is_not_in_a_message(controlled: Controlled, status: int) -> None:
+def test_echoed_client_secret_is_not_in_the_error(controlled: Controlled, status: int) -> None:
     controlled.server.arm("status", status=status, message=f"no login with {CANARY}", path="/login", times=3)
     error = error_of(controlled.api(client_secret=CANARY).list_secrets, controlled.scope)
     assert traces(error, *chain(error), *controlled.log) == []
@@ -111,7 +111,7 @@ def test_echoed_client_secret_is_not_in_a_message(controlled: Controlled, status
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
-def test_echoed_token_is_not_in_a_message(controlled: Controlled, status: int) -> None:
+def test_echoed_token_is_not_in_the_error(controlled: Controlled, status: int) -> None:
     token = "cAnAry0815.token.text"
     seed = {**SEED, "tokens": [{"identity": "admin", "token": token}]}
     controlled.server.seed(seed)
@@ -122,7 +122,7 @@ def test_echoed_token_is_not_in_a_message(controlled: Controlled, status: int) -
     assert "what is" in str(error)
 
 
-def test_fetched_token_is_kept_out_of_messages(controlled: Controlled) -> None:
+def test_echoed_token_from_a_login_is_not_in_the_error(controlled: Controlled) -> None:
     api = controlled.api(api_version="v3" if controlled.kind == "2024" else "v4")
     token = api.tokens.current()
     controlled.server.arm("status", status=422, message=f"what is {token}?", path="/secrets")
@@ -132,7 +132,7 @@ def test_fetched_token_is_kept_out_of_messages(controlled: Controlled) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500])
-def test_earlier_secret_in_a_later_answer_is_not_in_a_message(controlled: Controlled, status: int) -> None:
+def test_earlier_secret_in_a_later_response_is_not_in_the_error(controlled: Controlled, status: int) -> None:
     version = "v3" if controlled.kind == "2024" else "v4"
     controlled.server.seed(
         {**SEED, "identities": [{**SEED["identities"][0], "client_secret": CANARY, "permissions": {PROJECT: "admin"}}],
@@ -154,7 +154,7 @@ def test_earlier_secret_in_a_later_answer_is_not_in_a_message(controlled: Contro
         assert error.conclusion == "token_rejected" or "are known" in str(error)
 
 
-def test_the_password_of_a_proxy_is_kept_out_of_messages(controlled: Controlled) -> None:
+def test_proxy_password_is_not_in_the_error(controlled: Controlled) -> None:
     options = {"proxy": f"http://me:{quote(CANARY, safe='')}@{controlled.server.url[7:]}"}
     controlled.server.arm("status", status=422, message=f"me, {CANARY} and {quote(CANARY, safe='')}", times=3)
     error = error_of(read_status, controlled.api(**options).transport)
@@ -162,7 +162,7 @@ def test_the_password_of_a_proxy_is_kept_out_of_messages(controlled: Controlled)
     assert "me, ***" in str(error)
 
 
-def test_value_read_earlier_is_kept_out_of_messages(controlled: Controlled) -> None:
+def test_value_read_earlier_is_not_in_the_error(controlled: Controlled) -> None:
     controlled.put("A", CANARY)
     for read in (lambda store: store.listing(), lambda store: store.find("A")):
         store = controlled.remote()
@@ -173,7 +173,7 @@ def test_value_read_earlier_is_kept_out_of_messages(controlled: Controlled) -> N
         assert f"cannot replace {redact.MASK}" in str(error)
 
 
-def test_proxy_authorization_is_kept_out_of_messages(controlled: Controlled) -> None:
+def test_proxy_authorization_is_not_in_the_error(controlled: Controlled) -> None:
     options = {"proxy": f"http://me:{quote(CANARY, safe='')}@{controlled.server.url[7:]}"}
     sent = base64.b64encode(f"me:{CANARY}".encode()).decode()
     controlled.server.arm("status", status=422, message=f"refused: Basic {sent}", times=3)
@@ -185,7 +185,7 @@ def test_proxy_authorization_is_kept_out_of_messages(controlled: Controlled) -> 
 @pytest.mark.parametrize("value", ["n", "Denied", "allowed", " a\n"])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500])
 @pytest.mark.kinds("2026-07")
-def test_a_short_value_is_not_masked_but_no_words_are_quoted(controlled: Controlled, status: int, value: str) -> None:
+def test_error_quotes_no_server_text_if_the_value_is_short(controlled: Controlled, status: int, value: str) -> None:
     controlled.server.arm("status", status=status, message="PermissionDenied: not allowed", path="/secrets/", times=9)
     store = controlled.remote(api_version="v4")
     error = error_of(store.api.create_secret, controlled.scope, Secret("A", value))
@@ -214,14 +214,14 @@ SITUATIONS: dict[str, Callable[[Controlled], Any]] = {
 
 
 @pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS)
-def test_errors_of_all_situations_are_without_canaries(
+def test_errors_in_all_situations_contain_no_canary(
     controlled: Controlled, situation: Callable[[Controlled], Any]
 ) -> None:
     error = error_of(situation, controlled)
     assert traces(*chain(error), *error.args, vars(error), *controlled.log) == []
 
 
-def test_repr_of_every_object_is_without_the_value(controlled: Controlled) -> None:
+def test_repr_of_every_object_omits_the_value(controlled: Controlled) -> None:
     store = controlled.remote()
     created = store.put(Secret("A", CANARY))
     updated = store.put(Secret("A", CANARY + "x"))
@@ -243,7 +243,7 @@ def test_search_finds_a_leaked_canary() -> None:
         assert traces(spelling) != [], spelling
 
 
-def test_ambiguous_name_error_is_without_its_values(controlled: Controlled) -> None:
+def test_ambiguous_name_error_omits_the_values(controlled: Controlled) -> None:
     controlled.put("A", CANARY, "/app")
     controlled.put("A", CANARY + "x", "/app/db")
     listing = controlled.remote().listing(recursive=True)

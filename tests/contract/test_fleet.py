@@ -54,7 +54,7 @@ def versions(graph: Graph) -> dict[tuple[str, str], tuple[int, bool]]:
     return {(one.location.secret_path, one.name): (one.version, one.gone) for one in graph.secrets.values()}
 
 
-def test_names_and_versions_are_kept_and_values_are_not(controlled: Controlled) -> None:
+def test_graph_contains_names_and_versions_but_no_values(controlled: Controlled) -> None:
     controlled.put("A", CANARY, "/app")
     controlled.put("A", CANARY + "2", "/app")
     controlled.put("B", CANARY, "/app/db")
@@ -70,20 +70,20 @@ def test_names_and_versions_are_kept_and_values_are_not(controlled: Controlled) 
 
 
 @pytest.mark.kinds("2026-07")
-def test_an_identity_that_may_not_read_values_suffices(controlled: Controlled) -> None:
+def test_identity_without_permission_to_read_values_can_list(controlled: Controlled) -> None:
     controlled.put("A", CANARY, "/app")
     after, found = asked(controlled, graph_of(scope()), "hidden")
     assert versions(after) == {("/app", "A"): (1, False)}
     assert found.warnings == []
 
 
-def test_one_listing_serves_all_jobs_of_an_environment(controlled: Controlled) -> None:
+def test_one_listing_covers_all_jobs_of_an_environment(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     asked(controlled, graph_of(scope("/app"), scope("/app/db"), scope("/", recursive=True)))
     assert len([entry for entry in controlled.server.requests("/secrets") if entry["status"] == 200]) == 1
 
 
-def test_deleted_secret_is_removed_from_the_graph(controlled: Controlled) -> None:
+def test_deleted_secret_is_removed_from_the_fleet_graph(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     before, _found = asked(controlled, graph_of(scope(), holds=(("/app", "A"), ("/app", "B"))))
     assert versions(before) == {("/app", "A"): (1, False), ("/app", "B"): (1, True)}
@@ -97,7 +97,7 @@ def test_deleted_folder_is_removed_with_its_secrets(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2026-07")
-def test_folder_missing_in_a_listing_is_listed_by_itself(
+def test_folder_missing_from_a_recursive_listing_is_requested(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controlled.put("A", "1", "/app")
@@ -117,7 +117,7 @@ def test_folder_missing_in_a_listing_is_listed_by_itself(
 
 
 @pytest.mark.kinds("2026-07")
-def test_folder_listed_by_itself_keeps_its_secrets(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_of_a_separately_listed_folder_are_kept(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
     controlled.put("A", "1", "/app")
     controlled.put("B", "1", "/hidden")
     by = controlled.api()
@@ -136,7 +136,7 @@ def test_folder_listed_by_itself_keeps_its_secrets(controlled: Controlled, monke
 
 
 @pytest.mark.kinds("2026-07")
-def test_secret_created_again_is_another_secret(controlled: Controlled) -> None:
+def test_deleted_and_recreated_secret_counts_as_a_new_secret(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     known, _found = asked(controlled, graph_of(scope(), holds=(("/app", "A"),)))
     [id_], [before] = known.secrets, known.secrets.values()
@@ -163,7 +163,7 @@ def beside(graph: Graph, host: str, *scopes: JobScope) -> Graph:
 
 
 @pytest.mark.kinds("2026-07")
-def test_invented_folders_hide_no_other_folder(controlled: Controlled) -> None:
+def test_fake_folders_from_a_host_do_not_hide_other_folders(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     invented = tuple((f"/!{number:03}", "B") for number in range(60))
     known, _found = asked(controlled, graph_of(scope(), holds=(("/app", "A"), ("/deleted", "B"), *invented)))
@@ -182,7 +182,7 @@ def test_invented_folders_hide_no_other_folder(controlled: Controlled) -> None:
     assert found.warnings == []
 
 
-def test_invented_projects_hide_no_other_project(controlled: Controlled) -> None:
+def test_fake_projects_from_a_host_do_not_hide_other_projects(controlled: Controlled) -> None:
     controlled.put("Z", "1", "/app")
     odd = ["", ".", "..", "x" * 255, *(f"!{number}" for number in range(60))]
     graph = beside(graph_of(scope(), holds=(("/app", "Z"),)), "evil", *(scope(project=id_) for id_ in odd))
@@ -220,7 +220,7 @@ def test_overloaded_server_gets_no_further_requests(
 
 
 @pytest.mark.kinds("2026-07")
-def test_folders_are_listed_if_the_environment_is_forbidden(controlled: Controlled) -> None:
+def test_folders_are_listed_singly_if_environment_is_forbidden(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     controlled.put("B", "1", "/guarded")
     controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets")
@@ -233,7 +233,7 @@ def test_folders_are_listed_if_the_environment_is_forbidden(controlled: Controll
     assert "/app/db" not in {one.location.secret_path for one in found.listings}
 
 
-def test_location_that_does_not_exist_is_a_warning(controlled: Controlled) -> None:
+def test_location_that_does_not_exist_causes_a_warning(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     after, found = asked(
         controlled, graph_of(scope(), scope(environment="no-such"), scope(project="no-such"), holds=(("/app", "A"),))
@@ -247,7 +247,7 @@ def test_location_that_does_not_exist_is_a_warning(controlled: Controlled) -> No
     }
 
 
-def test_identity_without_permission_changes_nothing(controlled: Controlled) -> None:
+def test_graph_stays_unchanged_if_the_identity_has_no_permission(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     before = graph_of(scope(), holds=(("/app", "A"),))
     after, found = asked(controlled, before, "nobody")
@@ -255,7 +255,7 @@ def test_identity_without_permission_changes_nothing(controlled: Controlled) -> 
     assert found.warnings
 
 
-def test_unreachable_server_is_one_warning(controlled: Controlled) -> None:
+def test_unreachable_server_causes_one_warning(controlled: Controlled) -> None:
     before = graph_of(scope(), scope(environment="prod"), holds=(("/app", "A"),))
     after, found = asked(controlled, before, url="http://127.0.0.1:1", connection_wait=0.0)
     assert versions(after) == versions(before)
@@ -264,20 +264,20 @@ def test_unreachable_server_is_one_warning(controlled: Controlled) -> None:
     assert {source.problem is None for source in after.sources.values()} == {False}
 
 
-def test_rejected_credentials_are_an_error(controlled: Controlled) -> None:
+def test_rejected_credentials_raise_an_error(controlled: Controlled) -> None:
     connected = controlled.api(client_secret="wrong")
     error = error_of(collect.ask_server, connected, graph_of(scope()))
     assert error.conclusion == "credentials_rejected"
 
 
-def test_rejected_token_is_an_error(controlled: Controlled) -> None:
+def test_rejected_token_raises_an_error(controlled: Controlled) -> None:
     connected = controlled.api(auth_method="token", token="none")
     error = error_of(collect.ask_server, connected, graph_of(scope()))
     assert error.conclusion == "token_rejected"
 
 
 @pytest.mark.kinds("2026-07")
-def test_failed_list_of_projects_is_a_warning(controlled: Controlled) -> None:
+def test_failure_to_list_projects_causes_a_warning(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     controlled.server.arm("status", status=400, error="BadRequest", method="GET", path="/projects")
     after, found = asked(controlled, graph_of(scope(), holds=(("/app", "A"),)))
@@ -287,7 +287,7 @@ def test_failed_list_of_projects_is_a_warning(controlled: Controlled) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_an_identity_without_any_project_lists_nothing(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_without_any_project_lists_nothing(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
     by = controlled.api()
     monkeypatch.setattr(by, "projects", list)
     _after, found = asked(controlled, graph_of(scope()), by=by)
@@ -295,7 +295,7 @@ def test_an_identity_without_any_project_lists_nothing(controlled: Controlled, m
     assert controlled.server.requests("/secrets") == []
 
 
-def test_graph_without_vaults_needs_no_request(controlled: Controlled) -> None:
+def test_graph_without_vaults_sends_no_request(controlled: Controlled) -> None:
     found = collect.ask_server(controlled.api(), Graph())
     assert (found.projects, found.listings, found.warnings) == ([], [], [])
     assert controlled.server.requests() == []

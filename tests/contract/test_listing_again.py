@@ -38,7 +38,7 @@ def test_unchanged_listing_is_not_returned_again(controlled: Controlled, etags: 
     assert controlled.sent() == [("GET", 304 if etags else 200)]
 
 
-def test_changed_listing_has_a_new_validator(controlled: Controlled, etags: bool) -> None:
+def test_changed_listing_has_a_new_etag_or_digest(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     first = store.listing()
@@ -50,7 +50,7 @@ def test_changed_listing_has_a_new_validator(controlled: Controlled, etags: bool
     assert store.list_changes(second.validator) is None
 
 
-def test_deleted_secret_and_changed_import_return_a_listing(controlled: Controlled, etags: bool) -> None:
+def test_deleted_secret_or_changed_import_causes_a_new_listing(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     controlled.put("B", "one")
     store = controlled.remote()
@@ -61,7 +61,7 @@ def test_deleted_secret_and_changed_import_return_a_listing(controlled: Controll
     assert [one.key for one in changed.secrets] == ["A"]
 
 
-def test_validator_of_another_listing_returns_the_whole_listing(target: Target) -> None:
+def test_validator_of_another_listing_returns_a_full_listing(target: Target) -> None:
     store = target.remote()
     store.api.list_secrets(store.location)
     for known in (NO_SUCH, Validator()):
@@ -70,7 +70,7 @@ def test_validator_of_another_listing_returns_the_whole_listing(target: Target) 
         assert listing.validator.digest not in ("", NO_SUCH.digest)
 
 
-def test_digest_is_used_if_the_server_forgets_its_etags(controlled: Controlled) -> None:
+def test_digest_is_compared_if_the_server_forgets_its_etags(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     known = store.listing().validator
@@ -80,7 +80,7 @@ def test_digest_is_used_if_the_server_forgets_its_etags(controlled: Controlled) 
     assert [status for _method, status in controlled.sent()][-2:] == [200, 304]
 
 
-def test_unchanged_empty_location_is_unchanged(controlled: Controlled, etags: bool) -> None:
+def test_unchanged_empty_folder_is_reported_as_unchanged(controlled: Controlled, etags: bool) -> None:
     store = controlled.remote(path="/")
     first = store.listing()
     assert first.secrets == ()
@@ -88,14 +88,14 @@ def test_unchanged_empty_location_is_unchanged(controlled: Controlled, etags: bo
 
 
 @pytest.mark.parametrize("known", [None, Validator("", "0" * 64)], ids=["nothing known", "no ETag known"])
-def test_not_modified_without_a_validator_is_an_error(controlled: Controlled, known: Validator | None) -> None:
+def test_not_modified_response_without_a_validator_is_an_error(controlled: Controlled, known: Validator | None) -> None:
     store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
     controlled.server.arm("redirect", status=304, times=2, **LIST)
     error = error_of(store.api.list_changes, store.location, known)
     assert (error.conclusion, error.status) == ("redirected", 304)
 
 
-def test_error_with_a_validator_is_still_an_error(controlled: Controlled, etags: bool) -> None:
+def test_error_response_is_raised_even_with_a_validator(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     known = store.listing().validator
@@ -109,7 +109,7 @@ def test_error_with_a_validator_is_still_an_error(controlled: Controlled, etags:
     assert error_of(store.list_changes, Validator("", known.digest)).conclusion == "not_json"
 
 
-def test_a_repeated_request_asks_with_the_same_validator(controlled: Controlled) -> None:
+def test_retried_request_sends_the_same_validator(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
     known = store.listing().validator
@@ -119,7 +119,7 @@ def test_a_repeated_request_asks_with_the_same_validator(controlled: Controlled)
     assert controlled.sent() == [("GET", 503), ("GET", 304)]
 
 
-def test_a_validator_shows_neither_etag_nor_digest(controlled: Controlled) -> None:
+def test_repr_of_a_validator_shows_neither_etag_nor_digest(controlled: Controlled) -> None:
     controlled.put("A", "one")
     listing = controlled.remote().listing()
     assert listing.validator.etag and listing.validator.digest
@@ -127,7 +127,7 @@ def test_a_validator_shows_neither_etag_nor_digest(controlled: Controlled) -> No
     assert listing.validator.digest not in repr(listing)
 
 
-def test_listed_secrets_have_their_project(target: Target) -> None:
+def test_listed_secrets_have_their_project_id(target: Target) -> None:
     store = target.remote()
     store.api.create_secret(store.location, Secret("A", "one"))
     [listed] = store.listing().secrets
@@ -201,7 +201,7 @@ def test_listing_row_is_parsed_like_a_single_secret(shown: dict[str, Any]) -> No
      {"secretMetadata": [{"key": "k", "value": {"one": 1}}]}],
     ids=str,
 )  # fmt: skip
-def test_malformed_row_error_is_without_its_value(wrong: dict[str, Any]) -> None:
+def test_malformed_row_error_omits_the_value(wrong: dict[str, Any]) -> None:
     with pytest.raises(InfisicalError) as caught:
         parsing.parse_secrets([ROW, row(**wrong)], SCOPE)
     assert caught.value.conclusion == "not_json"

@@ -47,7 +47,7 @@ def test_existing_secret_cannot_be_created(target: Target) -> None:
     assert "Run this again" in str(error)
 
 
-def test_batch_with_an_existing_secret_creates_none(target: Target) -> None:
+def test_batch_with_an_existing_secret_creates_no_secrets(target: Target) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
     error = error_of(api.batch, "POST", target.scope, [Secret("NEW", "x"), A])
@@ -100,7 +100,7 @@ def test_listing_a_missing_location_raises_an_error(target: Target, missing: str
         assert "create_path" in str(error)
 
 
-def test_existing_empty_folder_is_an_empty_listing(target: Target) -> None:
+def test_existing_empty_folder_returns_an_empty_listing(target: Target) -> None:
     assert target.remote().listing().secrets == ()
 
 
@@ -120,7 +120,7 @@ def test_missing_route_is_reported_as_missing(target: Target) -> None:
 
 @pytest.mark.kinds("2024")
 @pytest.mark.parametrize(("kind", "version"), [("reference", "v3"), ("2024", "v4")])
-def test_unsupported_api_version_is_a_missing_route(controlled: Controlled, kind: str, version: str) -> None:
+def test_unsupported_api_version_is_reported_as_a_missing_route(controlled: Controlled, kind: str, version: str) -> None:
     controlled.server.use_profile(kind)
     error = error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
     assert error.conclusion == "route_missing"
@@ -168,7 +168,7 @@ def test_expired_or_revoked_token_is_rejected(controlled: Controlled, situation:
 
 
 @EACH_2026
-def test_token_of_token_auth_acts_as_its_identity(controlled: Controlled) -> None:
+def test_token_auth_token_has_its_identitys_permissions(controlled: Controlled) -> None:
     seed = copy.deepcopy(SEED)
     seed["identities"][0]["manages_identities"] = True
     controlled.server.seed(seed)
@@ -191,7 +191,7 @@ def test_wrong_credentials_are_rejected(controlled: Controlled, wrong: str) -> N
 
 
 @EACH_2026
-def test_three_wrong_secrets_also_lock_out_the_right_one(controlled: Controlled) -> None:
+def test_three_wrong_client_secrets_lock_out_the_valid_secret(controlled: Controlled) -> None:
     for _attempt in range(3):
         error_of(controlled.api(client_secret="wrong").list_secrets, controlled.scope)
     error = error_of(controlled.api().list_secrets, controlled.scope)
@@ -218,7 +218,7 @@ def test_forbidden_operation_names_the_missing_permission(controlled: Controlled
     assert controlled.logins() == 1
 
 
-def test_request_that_the_server_refuses_is_invalid(target: Target) -> None:
+def test_refused_request_is_reported_as_invalid(target: Target) -> None:
     api = target.api()
     api.list_secrets(target.scope)
     path = "/api/v3/secrets/raw" if api.version == "v3" else "/api/v4/secrets"
@@ -228,13 +228,13 @@ def test_request_that_the_server_refuses_is_invalid(target: Target) -> None:
 
 
 @EACH_2026
-def test_name_refused_by_the_server_is_an_invalid_request(controlled: Controlled) -> None:
+def test_refused_name_is_reported_as_an_invalid_request(controlled: Controlled) -> None:
     error = error_of(controlled.remote().put, Secret("a:b", "value"))
     assert error.conclusion == "invalid"
     assert "'a:b'" in str(error)
 
 
-def test_a_value_over_the_servers_limit_is_too_large(target: Target) -> None:
+def test_value_over_the_servers_limit_is_reported_as_too_large(target: Target) -> None:
     error = error_of(target.api().create_secret, target.scope, Secret("A", "x" * 1_100_000))
     assert error.conclusion == "too_large"
     assert "1 MiB" in str(error)
@@ -242,14 +242,14 @@ def test_a_value_over_the_servers_limit_is_too_large(target: Target) -> None:
 
 
 @EACH_2026
-def test_a_value_over_the_limit_is_not_sent_twice(controlled: Controlled) -> None:
+def test_value_over_the_limit_is_not_sent_twice(controlled: Controlled) -> None:
     error = error_of(controlled.api().create_secret, controlled.scope, Secret("A", "x" * 1_100_000))
     assert (error.conclusion, error.status) == ("too_large", 500)
     assert controlled.methods() == ["POST"]
     assert controlled.clock.waits == []
 
 
-def test_requests_over_the_rate_limit_are_rate_limited(controlled: Controlled) -> None:
+def test_request_over_the_rate_limit_is_reported_as_rate_limited(controlled: Controlled) -> None:
     limited = copy.deepcopy(SEED)
     limited["settings"] = {"rate_limit": {"secrets": 1, "login": 200, "window": 58}}
     controlled.server.seed(limited)
@@ -264,7 +264,7 @@ def test_requests_over_the_rate_limit_are_rate_limited(controlled: Controlled) -
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize("kind", ["status", "html"])
-def test_a_server_that_fails_twice_is_a_server_error(controlled: Controlled, status: int, kind: str) -> None:
+def test_two_server_failures_are_reported_as_a_server_error(controlled: Controlled, status: int, kind: str) -> None:
     controlled.server.arm(kind, status=status, path="/secrets", times=2)
     error = error_of(controlled.api(api_version="v4").list_secrets, controlled.scope)
     assert error.conclusion == "server_error"
@@ -282,7 +282,7 @@ def test_a_server_that_fails_twice_is_a_server_error(controlled: Controlled, sta
         ("redirect", {"status": 308}, "redirected", "Set url"),
     ],
 )
-def test_answer_of_another_server_is_recognized(
+def test_response_of_a_server_that_is_not_infisical_is_detected(
     controlled: Controlled, kind: str, fields: dict[str, Any], conclusion: str, words: str
 ) -> None:
     controlled.put("A", "canary-0815")
@@ -293,14 +293,14 @@ def test_answer_of_another_server_is_recognized(
     assert "canary-0815" not in str(error)
 
 
-def test_login_answered_by_another_server_is_recognized(controlled: Controlled) -> None:
+def test_login_at_a_server_that_is_not_infisical_is_detected(controlled: Controlled) -> None:
     controlled.server.arm("html", path="/login", times=1)
     error = error_of(controlled.api().list_secrets, controlled.scope)
     assert error.conclusion == "not_json"
     assert controlled.methods() == []
 
 
-def test_status_is_read_without_a_login(target: Target) -> None:
+def test_server_status_is_read_without_a_login(target: Target) -> None:
     assert read_status(target.api().transport)
     if isinstance(target, Controlled):
         assert target.logins() == 0
@@ -443,7 +443,7 @@ SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], str, s
         for kind in kinds
     ],
 )
-def test_each_situation_has_its_conclusion(
+def test_every_error_situation_has_its_conclusion(
     controlled: Controlled, kind: str, act: Callable[[Controlled], Any], conclusion: str, words: str
 ) -> None:
     controlled.server.use_profile(kind)
@@ -454,14 +454,14 @@ def test_each_situation_has_its_conclusion(
 
 
 @EACH_2026
-def test_a_plan_restriction_is_not_tried_again(controlled: Controlled) -> None:
+def test_request_refused_by_the_licence_plan_is_not_retried(controlled: Controlled) -> None:
     error_of(lease, controlled)
     assert controlled.methods("leases") == ["POST"]
 
 
 @EACH_2026
 @pytest.mark.parametrize("kind", ["PATCH", "batch"])
-def test_update_without_a_value_returns_no_value(target: Target, kind: str) -> None:
+def test_update_without_a_value_returns_and_changes_no_value(target: Target, kind: str) -> None:
     api = target.api()
     api.create_secret(target.scope, A)
     change = Secret("A", comment="new")

@@ -39,7 +39,7 @@ RETRIED = {
 
 
 @pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
-def test_failed_request_is_repeated_once_after_its_wait(
+def test_failed_request_is_retried_once_after_a_wait(
     controlled: Controlled, version: str, fault: dict[str, Any], wait: float, conclusion: str
 ) -> None:
     controlled.put("A", "one")
@@ -55,7 +55,7 @@ def test_failed_request_is_repeated_once_after_its_wait(
 
 
 @pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
-def test_a_request_that_fails_twice_raises_after_one_wait(
+def test_request_that_fails_twice_raises_after_one_wait(
     controlled: Controlled, version: str, fault: dict[str, Any], wait: float, conclusion: str
 ) -> None:
     controlled.server.arm(**fault, **LIST, times=3)
@@ -67,7 +67,7 @@ def test_a_request_that_fails_twice_raises_after_one_wait(
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 @pytest.mark.parametrize(("fault", "wait", "conclusion"), RETRIED.values(), ids=RETRIED)
-def test_failed_update_or_delete_is_repeated_once(
+def test_failed_update_or_delete_is_retried_once(
     controlled: Controlled, version: str, method: str, fault: dict[str, Any], wait: float, conclusion: str
 ) -> None:
     controlled.put("A", "old")
@@ -83,7 +83,7 @@ def test_failed_update_or_delete_is_repeated_once(
     assert controlled.methods().count(method) == 2
 
 
-def test_a_server_that_refuses_connections_is_tried_twice(controlled: Controlled) -> None:
+def test_refused_connection_is_retried_once(controlled: Controlled) -> None:
     import socket
 
     with socket.socket() as unused:
@@ -118,7 +118,7 @@ def test_unknown_host_error_names_the_problem(controlled: Controlled) -> None:
         ("", 60),
     ],
 )
-def test_retry_after_in_seconds_or_as_a_date_is_capped(
+def test_retry_after_seconds_or_date_is_capped_at_max_wait(
     controlled: Controlled, version: str, header: str, wait: float
 ) -> None:
     if header.startswith("date"):
@@ -128,13 +128,13 @@ def test_retry_after_in_seconds_or_as_a_date_is_capped(
     assert controlled.clock.waits == [wait]
 
 
-def test_retry_after_of_an_unavailable_server_is_respected(controlled: Controlled, version: str) -> None:
+def test_retry_after_header_of_unavailable_server_is_respected(controlled: Controlled, version: str) -> None:
     controlled.server.arm("status", status=503, headers={"Retry-After": "7"}, **LIST)
     controlled.api(api_version=version).list_secrets(controlled.scope)
     assert controlled.clock.waits == [7]
 
 
-def test_the_waits_are_options(controlled: Controlled, version: str) -> None:
+def test_waits_are_configured_by_options(controlled: Controlled, version: str) -> None:
     options: dict[str, Any] = {
         "rate_limit_wait": 1.0,
         "server_error_wait": 2.0,
@@ -150,20 +150,20 @@ def test_the_waits_are_options(controlled: Controlled, version: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 413, 422])
-def test_error_that_waiting_does_not_fix_is_not_repeated(controlled: Controlled, version: str, status: int) -> None:
+def test_permanent_error_is_not_retried(controlled: Controlled, version: str, status: int) -> None:
     controlled.server.arm("status", status=status, **LIST, times=3)
     error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
     assert controlled.clock.waits == []
     assert controlled.methods() == ["GET"]
 
 
-def test_rate_limited_create_is_repeated_without_a_look(controlled: Controlled, version: str) -> None:
+def test_rate_limited_create_is_retried_without_a_lookup(controlled: Controlled, version: str) -> None:
     controlled.server.arm("status", status=429, method="POST", path="/secrets")
     assert controlled.remote(api_version=version).put(A).action == "create"
     assert controlled.methods() == ["GET", "POST", "POST"]
 
 
-def test_a_login_that_fails_once_is_repeated_once_after_its_wait(controlled: Controlled) -> None:
+def test_failed_login_is_retried_once_after_a_wait(controlled: Controlled) -> None:
     controlled.server.arm("status", status=500, path="/login")
     controlled.api().list_secrets(controlled.scope)
     assert controlled.clock.waits == [30]
@@ -181,7 +181,7 @@ def test_many_requests_share_one_login(controlled: Controlled) -> None:
 
 
 @pytest.mark.parametrize("situation", ["revoked", "outlived", "expired"])
-def test_expired_token_costs_one_login_and_one_repeat(controlled: Controlled, version: str, situation: str) -> None:
+def test_expired_token_causes_one_login_and_one_retry(controlled: Controlled, version: str, situation: str) -> None:
     api = controlled.api("brief", api_version=version)
     api.list_secrets(controlled.scope)
     if situation == "revoked":
@@ -195,7 +195,7 @@ def test_expired_token_costs_one_login_and_one_repeat(controlled: Controlled, ve
     assert controlled.clock.waits == []
 
 
-def test_create_with_rejected_token_is_repeated_once(controlled: Controlled, version: str) -> None:
+def test_create_with_a_rejected_token_is_retried_once(controlled: Controlled, version: str) -> None:
     api = controlled.api(api_version=version)
     api.list_secrets(controlled.scope)
     controlled.server.revoke_tokens()
@@ -203,7 +203,7 @@ def test_create_with_rejected_token_is_repeated_once(controlled: Controlled, ver
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_token_rejected_after_a_new_login_is_an_error(controlled: Controlled, version: str) -> None:
+def test_token_rejected_after_a_new_login_raises_an_error(controlled: Controlled, version: str) -> None:
     message = "jwt expired" if controlled.kind == "2024" else "Token expired"
     controlled.server.arm("status", status=500 if controlled.kind == "2024" else 401, message=message, **LIST, times=5)
     error = error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
@@ -213,7 +213,7 @@ def test_token_rejected_after_a_new_login_is_an_error(controlled: Controlled, ve
     assert controlled.clock.waits == []
 
 
-def test_a_token_is_renewed_before_it_expires_by_our_own_clock(controlled: Controlled, version: str) -> None:
+def test_token_is_renewed_before_it_expires(controlled: Controlled, version: str) -> None:
     api = controlled.api("brief", api_version=version)
     api.list_secrets(controlled.scope)
     controlled.clock.now += 40
@@ -225,13 +225,13 @@ def test_a_token_is_renewed_before_it_expires_by_our_own_clock(controlled: Contr
     assert all(status == 200 for _method, status in controlled.sent())
 
 
-def test_a_given_token_is_used_without_any_login(controlled: Controlled) -> None:
+def test_configured_token_is_used_without_a_login(controlled: Controlled) -> None:
     api = controlled.api(auth_method="token", token="fixed-token-of-admin", client_id="", client_secret="")
     assert api.list_secrets(controlled.scope).secrets == ()
     assert controlled.logins() == 0
 
 
-def test_a_given_token_that_is_rejected_leads_to_no_login(controlled: Controlled, version: str) -> None:
+def test_rejected_configured_token_causes_no_login(controlled: Controlled, version: str) -> None:
     controlled.server.revoke_tokens()
     api = controlled.api(auth_method="token", token="fixed-token-of-admin", api_version=version)
     for _attempt in range(2):
@@ -261,7 +261,7 @@ def test_lock_out_is_reported_after_one_login(controlled: Controlled) -> None:
     assert controlled.logins() == 1
 
 
-def test_credentials_revoked_during_a_run_are_tried_once(controlled: Controlled, version: str) -> None:
+def test_credentials_revoked_during_a_run_are_sent_only_once(controlled: Controlled, version: str) -> None:
     seed = {**SEED, "identities": [{**SEED["identities"][0], "client_secret_uses": 1}]}
     seed.pop("tokens", None)
     controlled.server.seed(seed)
@@ -294,7 +294,7 @@ def push_with_token(controlled: Controlled, version: str) -> None:
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("uses", [1, 2, 3])
-def test_push_reads_only_the_listing(controlled: Controlled, version: str, uses: int) -> None:
+def test_push_reads_only_one_listing(controlled: Controlled, version: str, uses: int) -> None:
     seed_few(controlled, uses)
     outcome = push(controlled.api("few", api_version=version), NEW, SOURCE, Push(create_path=True))
     assert outcome.created == ("A", "B", "C")
@@ -306,7 +306,7 @@ def test_push_reads_only_the_listing(controlled: Controlled, version: str, uses:
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_push_finishes_in_two_runs_with_three_uses_per_token(controlled: Controlled, version: str) -> None:
+def test_push_completes_in_two_runs_with_three_uses_per_token(controlled: Controlled, version: str) -> None:
     seed_few(controlled, 3)
     try:
         push_with_token(controlled, version)
@@ -317,7 +317,7 @@ def test_push_finishes_in_two_runs_with_three_uses_per_token(controlled: Control
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_used_up_token_is_reported_with_its_uses(controlled: Controlled, version: str) -> None:
+def test_used_up_token_error_states_the_number_of_uses(controlled: Controlled, version: str) -> None:
     seed_few(controlled, 1)
     for _run in range(2):
         error = error_of(push_with_token, controlled, version)
@@ -327,7 +327,7 @@ def test_a_used_up_token_is_reported_with_its_uses(controlled: Controlled, versi
 
 
 @pytest.mark.kinds("reference")
-def test_a_rejected_token_is_reported_with_its_uses(controlled: Controlled) -> None:
+def test_rejected_token_error_states_the_number_of_uses(controlled: Controlled) -> None:
     seed_few(controlled, 2)
     token = controlled.api("few").tokens.current()
     api = controlled.api(auth_method="token", token=token, client_id="", client_secret="", api_version="v4")
@@ -339,7 +339,7 @@ def test_a_rejected_token_is_reported_with_its_uses(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2026-07")
-def test_token_used_up_by_others_is_reported_with_few_uses(controlled: Controlled, version: str) -> None:
+def test_error_about_a_used_up_token_suggests_its_use_limit(controlled: Controlled, version: str) -> None:
     seed_few(controlled, 1)
     token = controlled.api("few").tokens.current()
     given = {"auth_method": "token", "token": token, "api_version": version}
@@ -357,7 +357,7 @@ def test_token_used_up_by_others_is_reported_with_few_uses(controlled: Controlle
 @pytest.mark.parametrize("create_path", [True, False])
 @pytest.mark.parametrize(("source", "check"), [(SOURCE, False), (SOURCE, True), ({}, False)])
 @pytest.mark.kinds("2024", "2026-07")
-def test_push_to_a_missing_location_names_what_is_missing(
+def test_push_to_a_missing_location_error_names_the_missing_part(
     controlled: Controlled, place: Location, words: str, create_path: bool, source: dict[str, str], check: bool
 ) -> None:
     error = error_of(push, controlled.api(), place, source, Push(create_path=create_path), check=check)
@@ -386,7 +386,7 @@ def test_api_version_is_detected_once(controlled: Controlled) -> None:
 
 
 @pytest.mark.parametrize("first", ["put", "remove", "find"])
-def test_api_version_is_detected_by_any_first_request(controlled: Controlled, first: str) -> None:
+def test_first_request_of_any_kind_detects_the_api_version(controlled: Controlled, first: str) -> None:
     store = controlled.remote()
     calls: dict[str, Callable[[], Any]] = {
         "put": lambda: store.put(A),
@@ -400,7 +400,7 @@ def test_api_version_is_detected_by_any_first_request(controlled: Controlled, fi
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_a_pinned_api_version_sends_no_probe(controlled: Controlled) -> None:
+def test_configured_api_version_is_not_probed(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3")
     store.put(A)
     store.listing()
@@ -409,7 +409,7 @@ def test_a_pinned_api_version_sends_no_probe(controlled: Controlled) -> None:
     assert {status for _method, status in controlled.sent("^/api/v3/")} <= {200, 400, 404}
 
 
-def test_an_api_version_that_does_not_exist_is_refused(target: Target) -> None:
+def test_unknown_api_version_is_refused(target: Target) -> None:
     error = error_of(target.api, api_version="v5")
     assert error.conclusion == "configuration"
     assert "v3, v4" in str(error)

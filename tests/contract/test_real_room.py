@@ -46,14 +46,14 @@ def rooms(server: DevServer) -> list[str]:
     ]
 
 
-def test_passing_run_leaves_nothing(suite: tuple[DevServer, list[str], dict[str, str]]) -> None:
+def test_passing_test_run_leaves_nothing_on_the_server(suite: tuple[DevServer, list[str], dict[str, str]]) -> None:
     server, command, variables = suite
     ended = subprocess.run(command, env=variables, check=False, capture_output=True, text=True, timeout=DEADLINE)
     assert ended.returncode == 0, ended.stdout
     assert rooms(server) == []
 
 
-def test_failing_run_leaves_nothing(suite: tuple[DevServer, list[str], dict[str, str]]) -> None:
+def test_failing_test_run_leaves_nothing_on_the_server(suite: tuple[DevServer, list[str], dict[str, str]]) -> None:
     server, command, variables = suite
     # The room and the tests' own folders are made, and nothing in them can be listed.
     server.arm("status", status=422, method="GET", path="/secrets", times=None)
@@ -64,7 +64,7 @@ def test_failing_run_leaves_nothing(suite: tuple[DevServer, list[str], dict[str,
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_interrupted_run_leaves_nothing(
+def test_interrupted_test_run_leaves_nothing_on_the_server(
     suite: tuple[DevServer, list[str], dict[str, str]], number: signal.Signals
 ) -> None:
     server, command, variables = suite

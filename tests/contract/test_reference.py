@@ -72,13 +72,13 @@ SITUATIONS: list[tuple[str, Callable[[Controlled], Any], str]] = [
 
 
 @pytest.mark.parametrize(("act", "conclusion"), [row[1:] for row in SITUATIONS], ids=[row[0] for row in SITUATIONS])
-def test_each_situation_has_its_conclusion(
+def test_every_error_situation_has_its_conclusion(
     controlled: Controlled, act: Callable[[Controlled], Any], conclusion: str
 ) -> None:
     assert error_of(act, controlled).conclusion == conclusion
 
 
-def test_a_secret_is_made_changed_and_removed(controlled: Controlled) -> None:
+def test_secret_is_created_updated_and_deleted(controlled: Controlled) -> None:
     store = controlled.remote()
     assert [store.put(A).action, store.put(A).action] == ["create", None]
     # This server keeps outer white space.
@@ -89,12 +89,12 @@ def test_a_secret_is_made_changed_and_removed(controlled: Controlled) -> None:
     assert [store.remove("A").action, store.remove("A").action] == ["delete", None]
 
 
-def test_the_wait_after_a_rate_limit_is_our_own(controlled: Controlled) -> None:
+def test_rate_limit_without_retry_after_waits_60_seconds(controlled: Controlled) -> None:
     error_of(limited, controlled)
     assert controlled.clock.waits == [60]
 
 
-def test_server_without_batches_gets_a_request_for_each_secret(controlled: Controlled) -> None:
+def test_server_without_batches_gets_one_request_per_secret(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v4")
     plan = plan_of(store, wanted(50))
     controlled.server.clear_requests()
@@ -106,12 +106,12 @@ def test_server_without_batches_gets_a_request_for_each_secret(controlled: Contr
     assert controlled.methods() == ["GET", *["DELETE"] * 50]
 
 
-def test_a_secret_that_the_server_refuses_fails_alone(controlled: Controlled) -> None:
+def test_refused_secret_does_not_stop_other_secrets(controlled: Controlled) -> None:
     applied = push(controlled.remote(), {**wanted(4), "lower-case": VALUE})
     assert (applied.written, list(applied.failed), applied.left) == (tuple(wanted(4)), ["lower-case"], ())
 
 
-def test_a_push_to_a_missing_folder_writes_nothing(controlled: Controlled) -> None:
+def test_push_to_a_missing_folder_writes_nothing(controlled: Controlled) -> None:
     plan = build({}, {name: Secret(name, value) for name, value in wanted(4).items()})
     applied = controlled.remote(path="/new/one").apply(plan)
     assert applied.error is not None
@@ -119,7 +119,7 @@ def test_a_push_to_a_missing_folder_writes_nothing(controlled: Controlled) -> No
     assert applied.left == tuple(wanted(4))
 
 
-def test_a_lost_answer_is_settled_one_by_one(controlled: Controlled) -> None:
+def test_create_with_a_lost_response_is_completed(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v4")
     plan = plan_of(store, wanted(4))
     controlled.server.arm("cut_before", after_handling=True, method="POST", path="NAME_0003")
@@ -127,13 +127,13 @@ def test_a_lost_answer_is_settled_one_by_one(controlled: Controlled) -> None:
     assert stored(controlled) == wanted(4)
 
 
-def test_a_name_that_needs_a_batch_fails_alone(controlled: Controlled) -> None:
+def test_batch_only_name_does_not_stop_other_secrets(controlled: Controlled) -> None:
     applied = push(controlled.remote(), {**wanted(3), "A" * 101: VALUE, "batch": VALUE})
     assert (applied.written, set(applied.failed)) == (tuple(wanted(3)), {"A" * 101, "batch"})
 
 
 @pytest.mark.parametrize("name", ["N" * 101, "N" * 500])
-def test_name_that_is_impossible_in_a_path_is_refused(controlled: Controlled, name: str) -> None:
+def test_name_that_cannot_be_part_of_a_path_is_refused(controlled: Controlled, name: str) -> None:
     error = error_of(controlled.remote().put, Secret(name, "one"))
     assert str(error).startswith("name: ")
     assert "need the server's batch routes" in str(error)
@@ -146,7 +146,7 @@ def test_tags_are_refused_if_the_server_does_not_support_them(controlled: Contro
     assert controlled.stored("A") == []
 
 
-def test_a_server_without_folders_says_so(controlled: Controlled) -> None:
+def test_missing_folder_support_is_reported(controlled: Controlled) -> None:
     store = controlled.remote(path="/x")
     for action in (store.put_folder, store.remove_folder):
         error = error_of(action)
@@ -154,7 +154,7 @@ def test_a_server_without_folders_says_so(controlled: Controlled) -> None:
         assert "no routes for folders" in str(error)
 
 
-def test_missing_folder_is_an_error_without_folder_routes(controlled: Controlled) -> None:
+def test_missing_folder_is_an_error_if_folders_are_unsupported(controlled: Controlled) -> None:
     error = error_of(controlled.remote(path="/x", create_path=True).put, Secret("A", "one"))
     assert error.conclusion in ("scope_missing", "route_missing")
     assert "/x" in str(error)

@@ -66,7 +66,7 @@ def test_name_in_several_folders_is_ambiguous_if_values_differ(controlled: Contr
     assert "canary-0815" not in str(error)
 
 
-def test_duplicate_in_one_folder_is_read_from_the_newest_row(controlled: Controlled) -> None:
+def test_newest_duplicate_in_a_folder_is_used(controlled: Controlled) -> None:
     controlled.put("TWICE", "old")
     # Time stamps have milliseconds; the server's clock is moved so that one is newer.
     controlled.server.advance(5)
@@ -95,7 +95,7 @@ def importing(controlled: Controlled) -> Controlled:
     return controlled
 
 
-def test_own_secrets_win_over_imports_and_the_last_import_wins(importing: Controlled) -> None:
+def test_own_secrets_override_imports_and_last_import_wins(importing: Controlled) -> None:
     found = merge(importing.remote(path="/importing").listing(include_imports=True)).secrets
     values = {key: (secret.value, secret.environment, secret.secret_path) for key, secret in found.items()}
     assert values == {
@@ -117,14 +117,14 @@ def test_imported_secret_is_found_only_with_include_imports(importing: Controlle
     assert found.value == "of prod"
 
 
-def test_writing_an_imported_name_creates_the_folders_own(importing: Controlled) -> None:
+def test_writing_an_imported_name_creates_a_secret_in_the_folder(importing: Controlled) -> None:
     store = importing.remote(path="/importing")
     assert store.put(Secret("BOTH", "mine")).action == "create"
     assert [one["value"] for one in importing.stored("BOTH", "/importing")] == ["mine"]
     assert store.put(Secret("BOTH", "mine")).action is None
 
 
-def test_references_are_resolved_only_on_request(controlled: Controlled) -> None:
+def test_references_are_resolved_only_if_requested(controlled: Controlled) -> None:
     controlled.put("HOST", "db.example.com")
     controlled.put("USER", "me", "/app")
     controlled.put("URL", "pg://${dev.app.USER}@${HOST}/${NONE}")
@@ -154,7 +154,7 @@ def requests_for_secrets(controlled: Controlled) -> int:
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("recursive", [False, True])
-def test_text_of_many_lines_through_a_reference_is_whole(controlled: Controlled, recursive: bool) -> None:
+def test_multi_line_value_is_intact_through_a_reference(controlled: Controlled, recursive: bool) -> None:
     controlled.put("PEM", PEM)
     controlled.put("LINK", "${PEM}", **QUOTED)
     controlled.put("ACCOUNT", ACCOUNT)
@@ -173,7 +173,7 @@ def test_text_of_many_lines_through_a_reference_is_whole(controlled: Controlled,
 
 
 @pytest.mark.kinds("2026-07")
-def test_text_of_many_lines_from_another_folder_is_whole(controlled: Controlled) -> None:
+def test_multi_line_value_from_another_folder_is_intact(controlled: Controlled) -> None:
     controlled.put("ACCOUNT", ACCOUNT, "/app")
     controlled.put("LINK", "${dev.app.ACCOUNT}", **QUOTED)
     controlled.put("MIXED", "x\n${dev.app.ACCOUNT}", **QUOTED)
@@ -197,7 +197,7 @@ OWN_QUOTES = '"server ${HOST}\\nport 1"'
 @EACH_2026
 @pytest.mark.parametrize("fields", [QUOTED, {}], ids=["encoded", "not encoded"])
 @pytest.mark.parametrize("recursive", [False, True])
-def test_quotes_of_the_value_itself_stay(controlled: Controlled, fields: dict[str, Any], recursive: bool) -> None:
+def test_quotes_that_belong_to_the_value_are_kept(controlled: Controlled, fields: dict[str, Any], recursive: bool) -> None:
     controlled.put("HOST", "db.local")
     controlled.put("LITERAL", LITERAL)
     controlled.put("ELSEWHERE", LITERAL, "/app")
@@ -224,7 +224,7 @@ def test_quotes_of_the_value_itself_stay(controlled: Controlled, fields: dict[st
 
 
 @EACH_2026
-def test_text_between_quotes_of_its_own_is_restored(controlled: Controlled) -> None:
+def test_multi_line_reference_inside_quotes_is_restored(controlled: Controlled) -> None:
     controlled.put("PEM", PEM)
     controlled.put("LINK", 'key="${PEM}"', **QUOTED)
     controlled.put("WHOLE", '"${PEM}"', **QUOTED)
@@ -239,7 +239,7 @@ def test_text_between_quotes_of_its_own_is_restored(controlled: Controlled) -> N
 
 
 @EACH_2026
-def test_text_with_many_references_to_it_is_read_once(controlled: Controlled) -> None:
+def test_multi_line_value_with_many_references_is_read_once(controlled: Controlled) -> None:
     controlled.put("PEM", PEM, "/app")
     for number in range(5):
         controlled.put(f"LINK_{number}", "${dev.app.PEM}", **QUOTED)
@@ -250,7 +250,7 @@ def test_text_with_many_references_to_it_is_read_once(controlled: Controlled) ->
 
 
 @pytest.mark.kinds("2026-07")
-def test_values_without_quotes_cost_no_second_request(controlled: Controlled) -> None:
+def test_reference_without_quotes_causes_no_second_request(controlled: Controlled) -> None:
     controlled.put("PEM", PEM)
     controlled.put("PLAIN", "${PEM}")
     store = controlled.remote()
@@ -297,7 +297,7 @@ def test_server_sends_no_values_unless_requested(controlled: Controlled) -> None
     assert not any(entry["returned_values"] for entry in controlled.server.requests())
 
 
-def test_secret_and_listing_are_read_by_one_request_each(controlled: Controlled) -> None:
+def test_secret_and_listing_are_each_read_with_one_request(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
     store.find("A")
@@ -306,7 +306,7 @@ def test_secret_and_listing_are_read_by_one_request_each(controlled: Controlled)
     assert controlled.logins() == 1
 
 
-def test_overview_is_sorted_and_has_values_only_on_request(
+def test_overview_is_sorted_and_has_values_only_if_requested(
     importing: Controlled,
 ) -> None:
     store = importing.remote(path="/importing")
@@ -341,14 +341,14 @@ def options_of(controlled: Controlled, **others: Any) -> dict[str, Any]:
     return {"url": controlled.server.url, **given, **others}
 
 
-def test_probe_reports_a_server_that_accepts_the_login(controlled: Controlled) -> None:
+def test_probe_reports_that_the_login_was_accepted(controlled: Controlled) -> None:
     for options in ({}, {"auth_method": "token", "token": "fixed-token-of-admin"}):
         found = probe(options_of(controlled, **options))
         assert (found.reachable, found.login_accepted, found.conclusion) == (True, True, None)
         assert (found.api_url, found.status_message) == (controlled.server.url, "Ok")
 
 
-def test_probe_distinguishes_refused_login_and_server_down(controlled: Controlled) -> None:
+def test_probe_distinguishes_rejected_login_and_unreachable(controlled: Controlled) -> None:
     wrong = probe(options_of(controlled, client_secret="wrong"))
     assert (wrong.reachable, wrong.login_accepted) == (True, False)
     assert wrong.conclusion == "credentials_rejected"
@@ -369,7 +369,7 @@ def test_probe_distinguishes_refused_login_and_server_down(controlled: Controlle
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_folder_is_created_with_parents_and_removed_once(target: Target) -> None:
+def test_folder_is_created_with_its_parents_and_removed(target: Target) -> None:
     store = target.remote(path=target.below("x/y"))
     assert store.put_folder(check=True) is True
     assert store.put_folder() is True
@@ -397,7 +397,7 @@ def test_folder_that_is_not_empty_is_removed_only_with_force(target: Target) -> 
 
 
 @pytest.mark.kinds("2026-07")
-def test_folder_with_unseen_secrets_is_not_removed_unforced(
+def test_folder_with_hidden_secrets_is_kept_without_force(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controlled.put("A", "one", "/x")
@@ -414,7 +414,7 @@ def test_folder_with_unseen_secrets_is_not_removed_unforced(
     assert store.remove_folder(force=True) is True
 
 
-def test_root_cannot_be_created_or_removed(controlled: Controlled) -> None:
+def test_root_folder_cannot_be_created_or_removed(controlled: Controlled) -> None:
     for action in (controlled.remote().put_folder, controlled.remote().remove_folder):
         error = error_of(action)
         assert isinstance(error, ConfigurationError)
@@ -424,7 +424,7 @@ def test_root_cannot_be_created_or_removed(controlled: Controlled) -> None:
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
-def test_folder_in_missing_environment_lists_the_environments(controlled: Controlled, check: bool) -> None:
+def test_folder_error_lists_the_existing_environments(controlled: Controlled, check: bool) -> None:
     error = error_of(controlled.remote(environment="none", path="/x").put_folder, check=check)
     assert error.conclusion == "scope_missing"
     assert "dev, prod" in str(error)
@@ -440,13 +440,13 @@ def test_forbidden_folder_error_names_the_permission(controlled: Controlled) -> 
 # Projects
 
 
-def test_named_project_is_read_with_its_environments(target: Target) -> None:
+def test_project_is_returned_with_its_environments(target: Target) -> None:
     [project] = visible_projects(target.api(), target.scope.project_id)
     assert project.id == target.scope.project_id
     assert target.scope.environment in [environment.slug for environment in project.environments]
 
 
-def test_projects_are_listed_or_the_error_names_project_id(controlled: Controlled) -> None:
+def test_projects_are_listed_or_error_suggests_project_id(controlled: Controlled) -> None:
     if controlled.kind == "2024":
         error = error_of(visible_projects, controlled.api())
         assert error.conclusion == "forbidden"
@@ -463,7 +463,7 @@ def test_projects_are_listed_or_the_error_names_project_id(controlled: Controlle
         ]
 
 
-def test_an_identity_without_projects_sees_none(controlled: Controlled) -> None:
+def test_identity_without_projects_sees_none(controlled: Controlled) -> None:
     if controlled.kind == "2024":
         assert error_of(visible_projects, controlled.api("stranger"), PROJECT).conclusion == "forbidden"
     else:
@@ -471,23 +471,23 @@ def test_an_identity_without_projects_sees_none(controlled: Controlled) -> None:
         assert error_of(visible_projects, controlled.api("stranger"), PROJECT).conclusion == "scope_missing"
 
 
-def test_missing_project_error_explains_the_id(target: Target) -> None:
+def test_missing_project_error_quotes_the_project_id(target: Target) -> None:
     error = error_of(visible_projects, target.api(), "none")
     assert error.conclusion in ("scope_missing", "invalid")
     assert "none" in str(error)
 
 
-def test_complete_location_has_no_problem(target: Target) -> None:
+def test_existing_location_has_no_problem(target: Target) -> None:
     assert target.remote().problem() is None
 
 
-def test_locations_that_are_forbidden_are_not_reported_missing(controlled: Controlled) -> None:
+def test_forbidden_location_is_not_reported_as_missing(controlled: Controlled) -> None:
     store = controlled.remote("nobody", path="/app")
     assert error_of(store.listing).conclusion == "forbidden"
     assert store.problem() is None
 
 
-def test_errors_about_a_location_name_it(controlled: Controlled) -> None:
+def test_error_about_a_location_names_the_location(controlled: Controlled) -> None:
     scope = replace(controlled.scope, secret_path="/app")
     error = error_of(controlled.api("nobody").list_secrets, scope)
     assert f"project {PROJECT}, environment {ENVIRONMENT}, path /app" in str(error)

@@ -22,7 +22,7 @@ from contract.targets import ENVIRONMENT, PROJECT, Controlled, Target, error_of
 A = Secret("A", "one")
 
 
-def test_secret_is_created_updated_and_deleted_once(target: Target) -> None:
+def test_secret_is_created_updated_and_deleted_idempotently(target: Target) -> None:
     store = target.remote()
     report = store.put(A)
     assert (report.action, report.before) == ("create", None)
@@ -41,7 +41,7 @@ def test_secret_is_created_updated_and_deleted_once(target: Target) -> None:
     assert store.find("A") is None
 
 
-def test_check_mode_reports_the_change_and_sends_no_write(target: Target) -> None:
+def test_check_mode_reports_the_change_without_writing(target: Target) -> None:
     store = target.remote()
     assert store.put(A, check=True).action == "create"
     assert store.find("A") is None
@@ -57,7 +57,7 @@ def test_check_mode_reports_the_change_and_sends_no_write(target: Target) -> Non
         assert [method for method in target.methods() if method != "GET"] == ["POST"]
 
 
-def test_value_with_on_create_is_set_once(target: Target) -> None:
+def test_value_is_set_only_on_creation_with_on_create(target: Target) -> None:
     store = target.remote()
     assert store.put(A, update_value="on_create").action == "create"
     assert store.put(A._replace(value="two"), update_value="on_create").action is None
@@ -94,7 +94,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_stored_form_of_a_value_is_unchanged_on_the_next_run(target: Target, value: str) -> None:
+def test_value_that_the_server_trimmed_is_unchanged_next_time(target: Target, value: str) -> None:
     store = target.remote()
     assert store.put(Secret("A", value)).action == "create"
     assert store.put(Secret("A", value)).action is None
@@ -108,7 +108,7 @@ def test_stored_form_of_a_value_is_unchanged_on_the_next_run(target: Target, val
     assert store.put(Secret("A", value)).action is None
 
 
-def test_the_largest_value_comes_back_byte_for_byte(target: Target) -> None:
+def test_largest_value_is_read_back_byte_for_byte(target: Target) -> None:
     value = "v" * 1_047_999 + "w"
     store = target.remote()
     assert store.put(Secret("A", value)).action == "create"
@@ -118,7 +118,7 @@ def test_the_largest_value_comes_back_byte_for_byte(target: Target) -> None:
     assert found.value == value
 
 
-def test_a_value_over_the_limit_changes_nothing(target: Target) -> None:
+def test_value_over_the_size_limit_changes_nothing(target: Target) -> None:
     store = target.remote()
     store.put(A)
     error = error_of(store.put, A._replace(value="v" * 1_100_000))
@@ -142,7 +142,7 @@ NAMES = {
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_a_name_of_any_characters_is_created_updated_and_deleted(target: Target, name: str) -> None:
+def test_name_with_any_characters_can_be_written_and_deleted(target: Target, name: str) -> None:
     store = target.remote()
     assert store.put(Secret(name, "one")).action == "create"
     assert store.put(Secret(name, "one")).action is None
@@ -153,7 +153,7 @@ def test_a_name_of_any_characters_is_created_updated_and_deleted(target: Target,
 
 
 @pytest.mark.kinds("2024")
-def test_a_name_with_a_slash_is_one_secret(target: Target) -> None:
+def test_name_with_a_slash_is_a_single_secret(target: Target) -> None:
     store = target.remote()
     assert store.put(Secret("a/b", "one")).action == "create"
     assert store.put(Secret("a/b", "one")).action is None
@@ -173,7 +173,7 @@ BATCH_NAMES = {"101": "n" * 101, "500": "n" * 500, "batch": "batch", "dot": ".",
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("name", BATCH_NAMES.values(), ids=BATCH_NAMES)
-def test_name_unfit_for_a_path_uses_the_batch_route(target: Target, name: str) -> None:
+def test_name_that_cannot_be_in_a_path_uses_the_batch_route(target: Target, name: str) -> None:
     store = target.remote()
     store.put(Secret("OTHER", "other"))
     assert store.put(Secret(name, "one"), check=True).action == "create"
@@ -203,7 +203,7 @@ def test_outer_blanks_of_a_name_do_not_create_a_second_secret(target: Target) ->
 # Another writer is quicker
 
 
-def test_secret_of_a_quicker_writer_is_updated(controlled: Controlled) -> None:
+def test_secret_created_by_a_concurrent_writer_is_updated(controlled: Controlled) -> None:
     store = controlled.remote()
     quicker = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "theirs"}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret=quicker)
@@ -213,14 +213,14 @@ def test_secret_of_a_quicker_writer_is_updated(controlled: Controlled) -> None:
     assert controlled.methods("/secrets/(raw/)?A")[-3:] == ["POST", "GET", "PATCH"]
 
 
-def test_same_value_of_a_quicker_writer_needs_no_write(controlled: Controlled) -> None:
+def test_same_value_from_a_concurrent_writer_is_not_written(controlled: Controlled) -> None:
     quicker = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "one"}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret=quicker)
     assert controlled.remote().put(A).action is None
     assert [one["version"] for one in controlled.stored("A")] == [1]
 
 
-def test_on_create_keeps_the_value_of_a_quicker_writer(controlled: Controlled) -> None:
+def test_on_create_keeps_the_value_of_a_concurrent_writer(controlled: Controlled) -> None:
     quicker = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "theirs"}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret=quicker)
     report = controlled.remote().put(A, update_value="on_create")
@@ -241,12 +241,12 @@ def test_new_comment_does_not_write_back_an_old_value(
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_secret_in_a_missing_folder_is_absent(controlled: Controlled) -> None:
+def test_absent_state_accepts_a_missing_folder(controlled: Controlled) -> None:
     assert controlled.remote(path="/nowhere").remove("A").action is None
     assert error_of(controlled.remote(environment="nowhere").remove, "A").conclusion == "scope_missing"
 
 
-def test_secret_deleted_by_a_quicker_writer_is_created(controlled: Controlled) -> None:
+def test_secret_deleted_by_a_concurrent_writer_is_created_again(controlled: Controlled) -> None:
     store = controlled.remote()
     store.put(A)
     gone = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A"}
@@ -257,7 +257,7 @@ def test_secret_deleted_by_a_quicker_writer_is_created(controlled: Controlled) -
     assert controlled.methods("/secrets/(raw/)?A")[-3:] == ["PATCH", "GET", "POST"]
 
 
-def test_deletion_by_a_quicker_writer_is_not_an_error(controlled: Controlled) -> None:
+def test_deletion_by_a_concurrent_writer_is_not_an_error(controlled: Controlled) -> None:
     store = controlled.remote()
     store.put(A)
     gone = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A"}
@@ -268,7 +268,7 @@ def test_deletion_by_a_quicker_writer_is_not_an_error(controlled: Controlled) ->
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("name", ["batch", "n" * 200])
-def test_quicker_writer_of_a_name_that_needs_a_batch(controlled: Controlled, name: str) -> None:
+def test_batch_only_name_of_a_concurrent_writer_is_updated(controlled: Controlled, name: str) -> None:
     place = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": name}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret={**place, "value": "theirs"})
     assert controlled.remote().put(Secret(name, "one")).action == "update"
@@ -278,7 +278,7 @@ def test_quicker_writer_of_a_name_that_needs_a_batch(controlled: Controlled, nam
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_missing_folder_is_created_with_few_requests(controlled: Controlled) -> None:
+def test_missing_folder_is_created_with_a_minimum_of_requests(controlled: Controlled) -> None:
     store = controlled.remote(path="/new/folder", create_path=True)
     assert store.put(A).action == "create"
     # On 2024 a route that is missing is asked for once: of secrets, projects and folders.
@@ -289,7 +289,7 @@ def test_missing_folder_is_created_with_few_requests(controlled: Controlled) -> 
 
 
 @pytest.mark.kinds("2026-07")
-def test_write_awaiting_approval_reports_nothing_stored(controlled: Controlled, tmp_path: Path) -> None:
+def test_write_awaiting_approval_is_not_reported_as_stored(controlled: Controlled, tmp_path: Path) -> None:
     state_file = str(tmp_path / "state.json")
     store = controlled.remote(path="/guarded", state_file=state_file)
     report = store.put(A)
@@ -310,14 +310,14 @@ def test_write_awaiting_approval_reports_nothing_stored(controlled: Controlled, 
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("name", ["batch", "n" * 101])
-def test_batch_awaiting_approval_has_its_id(controlled: Controlled, name: str) -> None:
+def test_batch_awaiting_approval_returns_the_approval_id(controlled: Controlled, name: str) -> None:
     report = controlled.remote(path="/guarded").put(Secret(name, "one"))
     assert report.approval_id == controlled.server.state()["approvals"][0]["id"]
     assert controlled.stored(name, "/guarded") == []
 
 
 @pytest.mark.kinds("2026-07")
-def test_a_hidden_value_is_never_taken_for_the_value(controlled: Controlled) -> None:
+def test_hidden_value_is_returned_as_none(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote("hidden")
     assert error_of(store.find, "A").conclusion == "forbidden"
@@ -331,7 +331,7 @@ def test_a_hidden_value_is_never_taken_for_the_value(controlled: Controlled) -> 
 
 
 @pytest.mark.kinds("2026-07")
-def test_hidden_value_is_rewritten_unless_there_is_a_state_file(controlled: Controlled, tmp_path: Path) -> None:
+def test_hidden_value_is_rewritten_without_a_state_file(controlled: Controlled, tmp_path: Path) -> None:
     controlled.put("A", "one")
     store = controlled.remote("hidden")
     for _run in range(2):
@@ -350,7 +350,7 @@ def test_hidden_value_is_rewritten_unless_there_is_a_state_file(controlled: Cont
 
 
 @pytest.mark.kinds("2026-07")
-def test_unreadable_secret_is_compared_by_the_state_file(controlled: Controlled, tmp_path: Path) -> None:
+def test_unreadable_secret_is_compared_with_the_state_file(controlled: Controlled, tmp_path: Path) -> None:
     def put(secret: Secret, **options: Any) -> WriteResult:
         controlled.server.clear_requests()
         refused = {"status": 403, "error": "ForbiddenReadSecretError", "message": "You are not allowed to readValue"}
@@ -369,7 +369,7 @@ def test_unreadable_secret_is_compared_by_the_state_file(controlled: Controlled,
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_known_secret_is_not_read_again_and_the_server_decides(controlled: Controlled) -> None:
+def test_known_secret_is_written_without_reading_it_again(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
     assert store.put(A, known=Known(None)).action == "create"
     assert controlled.methods() == ["POST"]
@@ -387,7 +387,7 @@ def test_known_secret_is_not_read_again_and_the_server_decides(controlled: Contr
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_write_only_identity_writes_each_time_with_a_warning(controlled: Controlled) -> None:
+def test_write_only_identity_always_writes_and_causes_a_warning(controlled: Controlled) -> None:
     store = controlled.remote("writer")
     first, second = store.put(A), store.put(A)
     assert (first.action, second.action) == ("create", "update")
@@ -410,7 +410,7 @@ def test_write_only_identity_is_idempotent_with_a_state_file(controlled: Control
     assert store.put(A._replace(value="two")).action == "create"
 
 
-def test_write_only_identity_sets_a_value_once(controlled: Controlled) -> None:
+def test_write_only_identity_sets_an_on_create_value_once(controlled: Controlled) -> None:
     store = controlled.remote("writer")
     assert store.put(A, update_value="on_create").action == "create"
     report = store.put(A._replace(value="two"), update_value="on_create")
@@ -418,14 +418,14 @@ def test_write_only_identity_sets_a_value_once(controlled: Controlled) -> None:
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_delete_only_identity_deletes_once(controlled: Controlled) -> None:
+def test_delete_only_identity_deletes_a_secret_once(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote("deleter")
     assert store.remove("A").action == "delete"
     assert store.remove("A").action is None
 
 
-def test_a_deletion_is_forgotten_by_the_state_file(controlled: Controlled, tmp_path: Path) -> None:
+def test_deletion_removes_the_secret_from_the_state_file(controlled: Controlled, tmp_path: Path) -> None:
     store = controlled.remote(state_file=str(tmp_path / "state.json"))
     store.put(A)
     assert store.state is not None
@@ -447,7 +447,7 @@ def test_forbidden_write_names_the_missing_permission(controlled: Controlled, wh
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("who", ["admin", "hidden"])
 @pytest.mark.parametrize("check", [True, False])
-def test_a_rotated_secret_is_neither_replaced_nor_deleted(controlled: Controlled, who: str, check: bool) -> None:
+def test_rotated_secret_is_neither_updated_nor_deleted(controlled: Controlled, who: str, check: bool) -> None:
     controlled.put("A", "rotated", rotated=True)
     store = controlled.remote(who)
     for write in (lambda: store.put(A, check=check), lambda: store.remove("A", check=check)):
@@ -476,7 +476,7 @@ def test_comment_of_rotated_secret_is_written_without_its_value(controlled: Cont
 # Comment, tags, metadata
 
 
-def test_comment_is_changed_alone_and_kept_if_not_given(target: Target) -> None:
+def test_comment_is_changed_without_the_value_and_kept_if_unset(target: Target) -> None:
     store = target.remote()
     store.put(A._replace(comment="first"))
     assert store.put(A).action is None
@@ -492,7 +492,7 @@ def test_comment_is_changed_alone_and_kept_if_not_given(target: Target) -> None:
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_tags_are_set_changed_and_removed_once(controlled: Controlled) -> None:
+def test_tags_are_set_changed_and_removed_idempotently(controlled: Controlled) -> None:
     store = controlled.remote()
     for tags in (("database",), ("web", "database"), ()):
         wanted = A._replace(tags=tags)
@@ -505,7 +505,7 @@ def test_tags_are_set_changed_and_removed_once(controlled: Controlled) -> None:
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
-def test_unknown_tag_is_refused_with_a_list_of_tags(controlled: Controlled, check: bool) -> None:
+def test_unknown_tag_error_lists_the_existing_tags(controlled: Controlled, check: bool) -> None:
     error = error_of(controlled.remote().put, A._replace(tags=("none", "web")), check=check)
     assert isinstance(error, ConfigurationError)
     assert error.option == "tags"
@@ -515,7 +515,7 @@ def test_unknown_tag_is_refused_with_a_list_of_tags(controlled: Controlled, chec
 
 
 @pytest.mark.kinds("2026-07")
-def test_metadata_are_set_changed_and_removed_once(target: Target) -> None:
+def test_metadata_are_set_changed_and_removed_idempotently(target: Target) -> None:
     store = target.remote()
     assert store.put(A._replace(key="NEW", metadata=(("owner", "me"),))).warnings == ()
     for metadata in ((("owner", "me"),), (("owner", "you"), ("tier", "1")), ()):
@@ -577,7 +577,7 @@ def test_create_path_creates_the_folder_with_its_parents(target: Target) -> None
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("check", [True, False])
-def test_missing_folder_error_names_create_path(target: Target, check: bool) -> None:
+def test_missing_folder_error_suggests_create_path(target: Target, check: bool) -> None:
     error = error_of(target.remote(path=target.below("x")).put, A, check=check)
     assert error.conclusion == "scope_missing"
     assert target.below("x") in str(error)
@@ -594,7 +594,7 @@ def test_missing_environment_error_lists_the_environments(controlled: Controlled
         assert "dev, prod" in str(error)
 
 
-def test_missing_project_error_explains_what_an_id_is(controlled: Controlled) -> None:
+def test_missing_project_error_explains_the_project_id(controlled: Controlled) -> None:
     error = error_of(controlled.remote(project="none").put, A)
     assert error.conclusion == "scope_missing"
     assert "Project 'none' does not exist" in str(error)
@@ -612,7 +612,7 @@ def test_missing_project_error_explains_what_an_id_is(controlled: Controlled) ->
         ({"kind": "status", "status": 503, "after_handling": True}, 30),
     ],
 )
-def test_create_with_lost_answer_is_looked_up_first(controlled: Controlled, lost: dict[str, Any], wait: float) -> None:
+def test_create_with_a_lost_response_is_looked_up_before_a_retry(controlled: Controlled, lost: dict[str, Any], wait: float) -> None:
     controlled.server.arm(**lost, method="POST", path="/secrets/")
     report = controlled.remote().put(A)
     assert report.action == "create"
@@ -622,7 +622,7 @@ def test_create_with_lost_answer_is_looked_up_first(controlled: Controlled, lost
     assert controlled.clock.waits == [wait]
 
 
-def test_create_that_never_arrived_is_looked_up_and_repeated(controlled: Controlled) -> None:
+def test_create_that_never_arrived_is_looked_up_and_retried(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", method="POST", path="/secrets/")
     assert controlled.remote().put(A).action == "create"
     assert [(one["value"], one["version"]) for one in controlled.stored("A")] == [("one", 1)]
@@ -631,14 +631,14 @@ def test_create_that_never_arrived_is_looked_up_and_repeated(controlled: Control
     assert controlled.clock.waits == [10]
 
 
-def test_lost_create_is_an_update_after_another_writer(controlled: Controlled) -> None:
+def test_lost_create_becomes_an_update_after_another_writer(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", method="POST", path="/secrets/")
     controlled.clock.meanwhile = lambda: controlled.put("A", "theirs")
     assert controlled.remote().put(A).action == "update"
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 
-def test_deletion_with_lost_answer_is_reported(controlled: Controlled) -> None:
+def test_deletion_with_a_lost_response_is_reported_as_a_change(controlled: Controlled) -> None:
     store = controlled.remote()
     store.put(A)
     controlled.server.arm("cut_before", after_handling=True, method="DELETE", path="/secrets/")
@@ -646,7 +646,7 @@ def test_deletion_with_lost_answer_is_reported(controlled: Controlled) -> None:
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_batch_create_with_lost_answer_is_looked_up_first(controlled: Controlled) -> None:
+def test_batch_with_a_lost_response_is_looked_up_before_a_retry(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", after_handling=True, method="POST", path="/secrets/")
     name = "n" * 200
     assert controlled.remote().put(Secret(name, "one")).action == "create"
@@ -663,7 +663,7 @@ def test_create_that_fails_twice_waits_once_and_raises(controlled: Controlled, f
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 503}, {"kind": "cut_before", "after_handling": True}])
-def test_create_by_write_only_identity_is_repeated_too(controlled: Controlled, fault: dict[str, Any]) -> None:
+def test_lost_create_by_a_write_only_identity_is_retried(controlled: Controlled, fault: dict[str, Any]) -> None:
     controlled.server.arm(**fault, method="POST", path="/secrets/")
     report = controlled.remote("writer").put(A)
     assert report.action is not None

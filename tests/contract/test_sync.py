@@ -120,7 +120,7 @@ def put_other(controlled: Controlled, key: str, value: str) -> None:
 # Pull
 
 
-def test_fresh_vault_is_filled_and_the_next_pull_changes_nothing(site: Site) -> None:
+def test_new_vault_is_filled_and_next_pull_changes_nothing(site: Site) -> None:
     site.store({"A": "one", "B": "two\n", "C": ""})
     first = site.pull()
     assert (first.created, first.unchanged, first.generation, first.changed) == (("A", "B", "C"), 0, 1, True)
@@ -142,7 +142,7 @@ def test_changes_on_the_server_become_one_generation(site: Site) -> None:
     assert site.values() == {"A": "other", "B": "two", "C": "three"}
 
 
-def test_etag_saves_the_listing(site: Site) -> None:
+def test_unchanged_pull_with_an_etag_transfers_no_listing(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.listings()
@@ -150,7 +150,7 @@ def test_etag_saves_the_listing(site: Site) -> None:
     assert site.listings() == [304]
 
 
-def test_entry_deleted_by_hand_comes_back_without_news(site: Site) -> None:
+def test_deleted_entry_is_restored_if_the_server_is_unchanged(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     local.remove(*site.opened(), "A")
@@ -160,7 +160,7 @@ def test_entry_deleted_by_hand_comes_back_without_news(site: Site) -> None:
     assert site.values() == {"A": "one", "B": "two"}
 
 
-def test_entry_changed_by_hand_is_corrected(site: Site) -> None:
+def test_manually_changed_entry_is_corrected(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.put("A", "by hand")
@@ -176,7 +176,7 @@ def test_manual_entry_keeps_the_etag_valid(site: Site) -> None:
     assert site.values() == {"A": "one", "MINE": "by hand"}
 
 
-def test_changed_job_options_cause_a_full_read(site: Site) -> None:
+def test_changed_job_options_cause_a_full_listing(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     site.delete("B")
@@ -198,7 +198,7 @@ def test_check_mode_returns_the_plan_and_changes_nothing(site: Site) -> None:
     assert (site.identity(), site.state()) == (before, state)
 
 
-def test_pruning_keeps_entries_of_people_and_other_jobs(site: Site) -> None:
+def test_pruning_keeps_manual_entries_and_those_of_other_jobs(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.store({"X": "x"}, "/app/db")
     site.pull()
@@ -221,7 +221,7 @@ def test_nothing_is_pruned_by_default(site: Site) -> None:
 
 
 @pytest.mark.parametrize("deleted, refused", [(3, False), (4, True)])
-def test_too_large_share_is_not_pruned(site: Site, deleted: int, refused: bool) -> None:
+def test_pruning_stops_above_max_delete_percent(site: Site, deleted: int, refused: bool) -> None:
     names = [f"KEY_{number}" for number in range(10)]
     site.store(dict.fromkeys(names, "value"))
     site.pull()
@@ -244,7 +244,7 @@ def test_too_large_share_is_not_pruned(site: Site, deleted: int, refused: bool) 
         (replace(JOB, secret_path="/ap"), "app, guarded"),
     ],
 )
-def test_mistyped_location_error_lists_what_exists(site: Site, job: Pull, said: str) -> None:
+def test_mistyped_location_error_lists_existing_locations(site: Site, job: Pull, said: str) -> None:
     site.store({"A": "one"})
     site.pull()
     error = site.pull_error(replace(job, prune=True))
@@ -264,7 +264,7 @@ def test_empty_listing_prunes_nothing_without_allow_empty(site: Site) -> None:
     assert site.pull(replace(JOB, prune=True, allow_empty=True)).deleted == ("A",)
 
 
-def test_emptying_ten_entries_needs_both_options(site: Site) -> None:
+def test_deleting_all_entries_requires_both_safety_options(site: Site) -> None:
     names = [f"A{number}" for number in range(10)]
     site.store(dict.fromkeys(names, "one"))
     site.pull()
@@ -278,7 +278,7 @@ def test_emptying_ten_entries_needs_both_options(site: Site) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_hidden_value_is_never_stored_and_prunes_nothing(site: Site) -> None:
+def test_hidden_value_is_not_stored_and_prevents_pruning(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     site.delete("B")
@@ -288,7 +288,7 @@ def test_hidden_value_is_never_stored_and_prunes_nothing(site: Site) -> None:
     assert site.values() == {"A": "one", "B": "two"}
 
 
-def test_failed_project_is_reported_and_nothing_is_pruned(site: Site) -> None:
+def test_failed_project_is_reported_and_prevents_pruning(site: Site) -> None:
     two_projects(site.controlled)
     both = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT), prune=True)
     site.store({"A": "one", "B": "two"})
@@ -335,7 +335,7 @@ def test_pull_of_all_projects_reads_every_visible_project(site: Site) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_projects_without_the_environment_are_skipped(site: Site) -> None:
+def test_projects_that_lack_the_environment_are_skipped(site: Site) -> None:
     two_projects(site.controlled, environments=[{"slug": "prod", "name": "Production"}])
     site.store({"A": "one"})
     everything = replace(JOB, project_ids=(), prune=True)
@@ -347,7 +347,7 @@ def test_projects_without_the_environment_are_skipped(site: Site) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_project_without_its_environment_is_not_pruned(site: Site) -> None:
+def test_project_that_lost_its_environment_is_not_pruned(site: Site) -> None:
     two_projects(site.controlled)
     everything = replace(JOB, project_ids=(), prune=True)
     site.store({"A": "one"})
@@ -360,7 +360,7 @@ def test_project_without_its_environment_is_not_pruned(site: Site) -> None:
     assert site.values() == {"A": "one", "X": "x"}
 
 
-def test_two_values_for_one_name_need_precedence(site: Site) -> None:
+def test_two_values_for_one_name_require_precedence(site: Site) -> None:
     two_projects(site.controlled)
     both = replace(JOB, project_ids=(PROJECT, OTHER_PROJECT))
     site.store({"A": "one"})
@@ -376,7 +376,7 @@ def test_two_values_for_one_name_need_precedence(site: Site) -> None:
     assert site.values() == {"A": "one"}
 
 
-def test_two_jobs_with_one_name_do_not_prune_each_other(site: Site) -> None:
+def test_two_jobs_with_the_same_secret_do_not_prune_each_other(site: Site) -> None:
     site.store({"A": "one"})
     site.store({"X": "x"}, "/app/db")
     other = replace(JOB, secret_path="/app/db", prune=True)
@@ -390,7 +390,7 @@ def test_two_jobs_with_one_name_do_not_prune_each_other(site: Site) -> None:
     assert site.pull(replace(other)).changed is False
 
 
-def test_job_does_not_take_entries_of_another_job(site: Site) -> None:
+def test_job_does_not_overwrite_entries_of_another_job(site: Site) -> None:
     site.store({"A": "one", "SAME": "same"})
     site.store({"A": "other", "SAME": "same", "X": "x"}, "/app/db")
     site.pull(replace(JOB, prune=True))
@@ -423,7 +423,7 @@ def test_manual_entry_is_replaced_with_a_warning(site: Site) -> None:
     assert any("by hand" in text and "A" in text for text in outcome.warnings)
 
 
-def test_state_file_belongs_to_one_vault_and_one_job(site: Site) -> None:
+def test_state_file_of_another_vault_or_job_is_refused(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     second = local.open_vault(str(site.folder / "second"), KeyFile(site.key))
@@ -449,7 +449,7 @@ def test_pull_rebuilds_a_damaged_state_file(site: Site, text: str) -> None:
     assert site.state()["secrets"] == whole["secrets"]
 
 
-def test_damaged_state_entry_is_rebuilt_without_news(site: Site) -> None:
+def test_damaged_state_entry_is_rebuilt_by_an_unchanged_pull(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     whole = site.state_path.read_text()
@@ -458,7 +458,7 @@ def test_damaged_state_entry_is_rebuilt_without_news(site: Site) -> None:
     assert site.state()["secrets"] == json.loads(whole)["secrets"]
 
 
-def test_the_generation_in_the_state_file_only_grows(site: Site) -> None:
+def test_generation_in_the_state_file_never_decreases(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     outcome = site.pull(log=lambda _text: site.put("MINE", "by hand"))
@@ -469,7 +469,7 @@ def test_the_generation_in_the_state_file_only_grows(site: Site) -> None:
     assert site.state()["generation"] == 2
 
 
-def test_prune_scope_vault_prunes_manual_entries_without_news(site: Site) -> None:
+def test_prune_scope_vault_removes_manual_entries_when_unchanged(site: Site) -> None:
     site.store({"A": "one"})
     whole = replace(JOB, prune=True, prune_scope="vault", max_delete_percent=100)
     site.pull(whole)
@@ -490,7 +490,7 @@ def test_project_that_is_no_longer_visible_is_not_pruned(site: Site) -> None:
     assert site.values() == {"A": "one", "X": "x"}
 
 
-def test_lost_vault_is_not_replaced_if_a_previous_one_exists(site: Site) -> None:
+def test_lost_vault_is_not_recreated_if_its_backup_exists(site: Site) -> None:
     site.put("HAND", "precious")
     site.store({"A": "one"})
     site.pull()
@@ -502,7 +502,7 @@ def test_lost_vault_is_not_replaced_if_a_previous_one_exists(site: Site) -> None
     assert site.pull().created == ("A",)
 
 
-def test_counts_cover_only_what_the_source_holds(site: Site) -> None:
+def test_counts_exclude_entries_that_are_not_in_the_source(site: Site) -> None:
     site.put("MINE", "by hand")
     site.store({"A": "one", "B": "two"})
     site.pull()
@@ -512,7 +512,7 @@ def test_counts_cover_only_what_the_source_holds(site: Site) -> None:
 
 
 @pytest.mark.root
-def test_root_leaves_all_files_to_the_owner_of_the_vault(site: Site) -> None:
+def test_files_written_by_root_belong_to_the_vaults_owner(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     for name in os.listdir(site.folder):
@@ -525,7 +525,7 @@ def test_root_leaves_all_files_to_the_owner_of_the_vault(site: Site) -> None:
     assert {os.stat(site.folder / name).st_uid for name in os.listdir(site.folder)} == {4711}
 
 
-def test_all_projects_cannot_be_combined_with_ids(site: Site) -> None:
+def test_all_projects_cannot_be_combined_with_project_ids(site: Site) -> None:
     error = site.pull_error(replace(JOB, project_ids=("all", PROJECT)))
     assert error.conclusion == "configuration"
 
@@ -539,7 +539,7 @@ def test_unusable_state_file_keeps_the_vault_unchanged(site: Site) -> None:
     assert site.values() == {"A": "one"}
 
 
-def test_state_file_error_after_a_pull_reports_what_was_pulled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_file_error_after_a_pull_reports_the_changes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "LOCK_TIMEOUT", 0.1)
     site.store({"A": "one"})
     with files.lock_file(f"{site.state_path}.lock", 1):
@@ -552,7 +552,7 @@ def test_state_file_error_after_a_pull_reports_what_was_pulled(site: Site, monke
     assert list(site.state()["secrets"]) == ["A"]
 
 
-def test_state_file_error_after_a_write_names_the_write(
+def test_state_file_error_after_a_write_reports_the_write(
     controlled: Controlled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = controlled.remote(state_file=str(tmp_path / "state.json"))
@@ -573,7 +573,7 @@ def test_state_file_error_after_a_write_names_the_write(
     assert (len(controlled.stored("A")), len(controlled.stored("B"))) == (0, 1)
 
 
-def test_lost_push_count_error_reports_the_push(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_about_the_push_count_reports_the_push(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.store({"A": "one"})
     site.pull()
     vault_state = site.opened()[1]
@@ -589,7 +589,7 @@ def test_lost_push_count_error_reports_the_push(site: Site, monkeypatch: pytest.
     assert len(site.controlled.stored("B")) == 1
 
 
-def test_refused_secret_is_reported_even_if_the_count_is_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_secret_is_reported_if_the_push_count_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.store({"A": "one"})
     site.pull()
     vault_state = site.opened()[1]
@@ -605,7 +605,7 @@ def test_refused_secret_is_reported_even_if_the_count_is_lost(site: Site, monkey
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("more", [{}, {"recursive": True}, {"normalize_names": True}], ids=str)
-def test_pem_through_a_reference_is_whole_in_the_vault(site: Site, more: dict[str, Any]) -> None:
+def test_pem_value_from_a_reference_is_intact_in_the_vault(site: Site, more: dict[str, Any]) -> None:
     site.store({"PEM": "l1\nl2\n", "BAD": "x"})
     site.store({"LINK": "${PEM}"}, skip_multiline_encoding=True)
     outcome = site.pull(replace(JOB, expand_references=True, **more))
@@ -615,7 +615,7 @@ def test_pem_through_a_reference_is_whole_in_the_vault(site: Site, more: dict[st
     assert site.pull(replace(JOB, expand_references=True, **more)).not_modified
 
 
-def test_vault_path_may_be_spelled_in_several_ways(site: Site) -> None:
+def test_vault_path_can_be_spelled_in_several_ways(site: Site) -> None:
     (site.folder / "link").symlink_to(site.folder)
     site.store({"A": "one"})
     for n, folder in enumerate((f"{site.folder}//", f"{site.folder}/./", f"{site.folder}/link/", f"{site.folder}/")):
@@ -643,7 +643,7 @@ def emptied(site: Site) -> None:
 
 @REAL_KINDS
 @pytest.mark.parametrize("check", [False, True])
-def test_folder_that_may_not_be_read_is_not_pruned(site: Site, check: bool) -> None:
+def test_folder_without_read_permission_is_not_pruned(site: Site, check: bool) -> None:
     emptied(site)
     site.controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path=ONE, times=None)
     error = site.pull_error(WHOLE, check=check)
@@ -654,7 +654,7 @@ def test_folder_that_may_not_be_read_is_not_pruned(site: Site, check: bool) -> N
 
 
 @pytest.mark.kinds("2026-07")
-def test_folder_outside_the_identitys_paths_is_not_pruned(site: Site) -> None:
+def test_folder_outside_the_permitted_paths_is_not_pruned(site: Site) -> None:
     site.store({"A": "one"}, "/app")
     site.store({"X": "x"}, "/app/db")
     grant = {"actions": ["describe", "read"], "paths": ["/", "/app"]}
@@ -672,7 +672,7 @@ def test_folder_outside_the_identitys_paths_is_not_pruned(site: Site) -> None:
 
 
 @REAL_KINDS
-def test_folder_that_the_listing_leaves_out_is_not_pruned(site: Site) -> None:
+def test_existing_folder_missing_from_listing_is_not_pruned(site: Site) -> None:
     emptied(site)
     back = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/app/db", "key": "X", "value": "x"}
     site.controlled.server.arm("write_first", method="GET", path=ONE, secret=back)
@@ -684,7 +684,7 @@ def test_folder_that_the_listing_leaves_out_is_not_pruned(site: Site) -> None:
 
 @REAL_KINDS
 @pytest.mark.parametrize("folder", [True, False], ids=["empty folder", "no folder"])
-def test_emptied_folder_is_pruned_after_one_request(site: Site, folder: bool) -> None:
+def test_emptied_or_deleted_folder_is_pruned_after_one_check(site: Site, folder: bool) -> None:
     emptied(site)
     if not folder:
         site.controlled.remote(path="/app/db").remove_folder(force=True)
@@ -712,7 +712,7 @@ def test_name_unfit_for_a_path_can_be_pruned(site: Site, names: tuple[str, ...])
 
 
 @pytest.mark.kinds("2026-07")
-def test_unseen_folder_of_long_names_is_not_pruned(site: Site) -> None:
+def test_hidden_folder_with_long_names_is_not_pruned(site: Site) -> None:
     site.store({"A": "one"})
     site.store({LONG: "x"}, "/app/db")
     site.pull(WHOLE)
@@ -741,7 +741,7 @@ def importing(site: Site, **project: Any) -> None:
 @pytest.mark.kinds("2024", "2026-07", "2026-10")
 @pytest.mark.parametrize("gone", [False, True], ids=["listed", "not listed"])
 @pytest.mark.parametrize("recursive", [False, True])
-def test_imports_that_may_not_be_read_are_not_pruned(site: Site, gone: bool, recursive: bool) -> None:
+def test_imports_without_read_permission_are_not_pruned(site: Site, gone: bool, recursive: bool) -> None:
     job = replace(IMPORTING, recursive=recursive)
     importing(site)
     site.pull(job)
@@ -756,7 +756,7 @@ def test_imports_that_may_not_be_read_are_not_pruned(site: Site, gone: bool, rec
 
 @REAL_KINDS
 @pytest.mark.parametrize("way", ["emptied", "imported no longer", "folder deleted"])
-def test_deleted_imports_are_pruned_after_one_request(site: Site, way: str) -> None:
+def test_deleted_imports_are_pruned_after_one_check(site: Site, way: str) -> None:
     importing(site)
     site.pull(IMPORTING)
     if way == "emptied":
@@ -807,7 +807,7 @@ def asked_for_projects(site: Site) -> int:
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("prune", [False, True], ids=["304", "cached 200"])
-def test_deleted_environment_is_noticed_despite_the_cache(site: Site, prune: bool) -> None:
+def test_deleted_environment_is_detected_despite_server_cache(site: Site, prune: bool) -> None:
     job = replace(JOB, prune=prune, prune_scope="vault" if prune else "job")
     site.store({"A": "one"})
     site.pull(job)
@@ -825,7 +825,7 @@ def test_deleted_environment_is_noticed_despite_the_cache(site: Site, prune: boo
 
 
 @pytest.mark.kinds("2026-07")
-def test_change_of_the_vault_does_not_prove_the_environment(site: Site) -> None:
+def test_environment_is_checked_even_if_the_vault_has_changed(site: Site) -> None:
     job = replace(JOB, prune=True, prune_scope="vault")
     site.store({"A": "one"})
     site.pull(job)
@@ -857,7 +857,7 @@ def test_environment_is_checked_once_an_hour_by_one_request(site: Site) -> None:
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("fault", [{"status": 403, "error": "PermissionDenied"}, {"status": 422}])
-def test_refused_environment_check_does_not_fail_the_pull(site: Site, fault: dict[str, Any]) -> None:
+def test_pull_succeeds_if_the_environment_check_is_refused(site: Site, fault: dict[str, Any]) -> None:
     site.store({"A": "one"})
     site.pull()
     later(site)
@@ -870,7 +870,7 @@ def test_refused_environment_check_does_not_fail_the_pull(site: Site, fault: dic
 
 
 @pytest.mark.kinds("2026-07")
-def test_pull_of_all_projects_notices_a_deleted_environment(site: Site) -> None:
+def test_pull_of_all_projects_detects_a_deleted_environment(site: Site) -> None:
     two_projects(site.controlled)
     everything = replace(JOB, project_ids=(), prune=True)
     site.store({"A": "one"})
@@ -884,7 +884,7 @@ def test_pull_of_all_projects_notices_a_deleted_environment(site: Site) -> None:
 
 
 @pytest.mark.kinds("2024")
-def test_server_without_a_cache_gets_no_extra_request(site: Site) -> None:
+def test_environment_is_not_checked_on_servers_without_a_cache(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     later(site)
@@ -894,7 +894,7 @@ def test_server_without_a_cache_gets_no_extra_request(site: Site) -> None:
 
 
 @REAL_KINDS
-def test_key_format_separates_paths_and_projects(site: Site) -> None:
+def test_key_format_can_include_path_and_project(site: Site) -> None:
     two_projects(site.controlled)
     site.store({"A": "root"})
     site.store({"A": "db"}, "/app/db")
@@ -919,7 +919,7 @@ def test_invalid_key_format_is_refused(site: Site, key_format: str) -> None:
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_own_secrets_win_over_imports_and_the_last_import_wins(site: Site) -> None:
+def test_own_secrets_override_imports_and_last_import_wins(site: Site) -> None:
     [project] = SEED["projects"]
     imports = [
         {"environment": "dev", "path": "/importing", "from_environment": "dev", "from_path": source}
@@ -940,7 +940,7 @@ def test_own_secrets_win_over_imports_and_the_last_import_wins(site: Site) -> No
 
 
 @pytest.mark.kinds("2024")
-def test_newest_of_two_rows_with_one_key_is_used_with_a_warning(site: Site) -> None:
+def test_newest_of_two_duplicates_is_used_with_a_warning(site: Site) -> None:
     site.store({"A": "older"})
     site.controlled.server.advance(60)
     site.store({"A": "newer"}, repeat=True)
@@ -950,7 +950,7 @@ def test_newest_of_two_rows_with_one_key_is_used_with_a_warning(site: Site) -> N
         assert site.values() == {"A": "newer"}
 
 
-def test_new_version_of_the_same_value_is_an_update(site: Site) -> None:
+def test_new_version_with_the_same_value_is_an_update(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     remote = site.controlled.remote()
@@ -960,7 +960,7 @@ def test_new_version_of_the_same_value_is_an_update(site: Site) -> None:
     assert outcome.versions == {"A": (1, 2)}
 
 
-def test_write_by_hand_during_a_pull_is_kept(site: Site) -> None:
+def test_manual_write_during_a_pull_is_kept(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.store({"B": "two"})
@@ -988,7 +988,7 @@ def test_second_pull_waits_and_then_reports_busy(site: Site) -> None:
     ],
     ids=lambda fault: str(fault.get("status", fault["kind"])),
 )
-def test_server_failure_keeps_the_vault_and_counts_an_error(site: Site, fault: dict[str, Any]) -> None:
+def test_server_error_keeps_the_vault_and_is_counted(site: Site, fault: dict[str, Any]) -> None:
     site.store({"A": "one"})
     site.pull()
     before = site.identity()
@@ -1014,7 +1014,7 @@ def test_unreachable_server_keeps_the_vault_unchanged(site: Site) -> None:
     assert site.values() == {"A": "one"}
 
 
-def test_restored_older_generation_is_noticed(site: Site) -> None:
+def test_restored_older_vault_generation_is_detected(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     shutil.copy2(site.path, site.folder / "backup")
@@ -1041,7 +1041,7 @@ def test_state_file_hash_equals_sha256sum(site: Site) -> None:
     assert (state["pull_count"], state["push_count"], state["error_count"]) == (1, 0, 0)
 
 
-def test_hmac_hashes_in_the_state_file_cannot_be_guessed(site: Site) -> None:
+def test_hmac_state_hashes_cannot_be_computed_without_the_key(site: Site) -> None:
     site.store({"KEY": "value"})
     site.pull()
     guessable = site.state()["secrets"]["KEY"]["hash"]
@@ -1069,7 +1069,7 @@ def test_damaged_state_file_is_moved_aside_and_rebuilt(site: Site, damage: Calla
     assert any("damaged" in warning for warning in site.warnings)
 
 
-def test_unchanged_pull_updates_the_times_only(site: Site) -> None:
+def test_unchanged_pull_updates_only_the_times(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     state = site.state()
@@ -1122,7 +1122,7 @@ SCOPE = Location(PROJECT, ENVIRONMENT, "/")
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("prune", [True, False])
 @pytest.mark.parametrize("check", [True, False])
-def test_push_that_would_break_a_rotation_changes_nothing(site: Site, prune: bool, check: bool) -> None:
+def test_push_over_a_rotated_secret_is_refused_without_changes(site: Site, prune: bool, check: bool) -> None:
     site.store({"A": "one", "B": "two"})
     site.controlled.put("ROTATED", "theirs", rotated=True)
     values = {"A": "new", "B": "two"} if prune else {"A": "new", "ROTATED": "ours"}
@@ -1136,7 +1136,7 @@ def test_push_that_would_break_a_rotation_changes_nothing(site: Site, prune: boo
 
 
 @pytest.mark.kinds("2026-07")
-def test_push_of_the_same_value_skips_a_rotated_secret(site: Site) -> None:
+def test_rotated_secret_with_the_same_value_is_not_pushed(site: Site) -> None:
     site.controlled.put("ROTATED", "same", rotated=True)
     assert pushed(site, {"ROTATED": "same", "A": "one"}).created == ("A",)
 
@@ -1153,7 +1153,7 @@ def pushed(site: Site, values: Mapping[str, str], job: Push | None = None, who: 
     return push(site.controlled.api(who), scope, values, job or Push(), **options)
 
 
-def test_push_writes_differences_and_then_changes_nothing(site: Site) -> None:
+def test_push_writes_differences_and_the_next_push_is_unchanged(site: Site) -> None:
     site.store({"A": "one", "B": "two", "OTHER": "x"})
     values = {"A": "one", "B": "new", "C": " blanks \n"}
     planned = pushed(site, values, check=True)
@@ -1166,7 +1166,7 @@ def test_push_writes_differences_and_then_changes_nothing(site: Site) -> None:
     assert not pushed(site, values).changed
 
 
-def test_normalized_names_must_stay_distinct(site: Site) -> None:
+def test_two_names_that_normalize_to_the_same_name_are_refused(site: Site) -> None:
     outcome = pushed(site, {"my_key": "one", "db-host": "two"}, Push(normalize_names=True))
     assert outcome.created == ("DB_HOST", "MY_KEY")
     site.controlled.server.clear_requests()
@@ -1176,7 +1176,7 @@ def test_normalized_names_must_stay_distinct(site: Site) -> None:
     assert site.controlled.methods() == []
 
 
-def test_push_prunes_with_the_same_guard(site: Site) -> None:
+def test_max_delete_percent_applies_to_a_push(site: Site) -> None:
     names = [f"KEY_{number}" for number in range(12)]
     pushed(site, dict.fromkeys(names, "value"))
     few = dict.fromkeys(names[:6], "value")
@@ -1190,7 +1190,7 @@ def test_push_prunes_with_the_same_guard(site: Site) -> None:
 
 
 @REAL_KINDS
-def test_missing_folder_is_created_on_request(site: Site) -> None:
+def test_push_creates_a_missing_folder_with_create_path(site: Site) -> None:
     deep = replace(SCOPE, secret_path="/new/deep")
     assert error_of(pushed, site, {"A": "one"}, scope=deep).conclusion == "scope_missing"
     assert pushed(site, {"A": "one"}, Push(create_path=True), scope=deep, check=True).created == ("A",)
@@ -1208,7 +1208,7 @@ def test_push_that_wrote_nothing_reports_the_server_error(site: Site) -> None:
     assert "of 2 changes" not in str(error) and "Run it again" not in str(error)
 
 
-def test_partial_push_reports_progress_and_the_next_completes(site: Site) -> None:
+def test_partial_push_reports_progress_and_is_completed_later(site: Site) -> None:
     number = 1500
     values = {f"KEY_{place:04}": "v" * 900 for place in range(number)}
     server = site.controlled.server
@@ -1227,7 +1227,7 @@ def test_partial_push_reports_progress_and_the_next_completes(site: Site) -> Non
     assert len(server.values(PROJECT, ENVIRONMENT)) == number
 
 
-def test_unreadable_secrets_are_compared_by_the_state_file(site: Site) -> None:
+def test_unreadable_secrets_are_compared_with_the_state_file(site: Site) -> None:
     def state() -> Any:
         return open_state(str(site.folder / "pushed.json"), SCOPE)
 
@@ -1246,7 +1246,7 @@ SECOND = r"/secrets(/raw)?/B$"
 
 @REAL_KINDS
 @pytest.mark.parametrize(("check", "were"), [(False, "were"), (True, "would be")])
-def test_unread_push_reports_the_secrets_written(site: Site, check: bool, were: str) -> None:
+def test_failed_write_only_push_reports_the_written_secrets(site: Site, check: bool, were: str) -> None:
     method = "GET" if check else "POST"
     fault = {"status": 422, "error": "ValidationFailure", "message": "too odd"}
     site.controlled.server.arm("status", method=method, path=SECOND, times=None, **fault)
@@ -1260,7 +1260,7 @@ def test_unread_push_reports_the_secrets_written(site: Site, check: bool, were: 
 
 @REAL_KINDS
 @pytest.mark.parametrize("fails", [False, True])
-def test_unread_push_from_a_vault_is_counted(site: Site, fails: bool) -> None:
+def test_write_only_push_from_a_vault_is_counted(site: Site, fails: bool) -> None:
     site.put("A", "one")
     vault_state = site.opened()[1]
     values = {"A": "one", "B": "two"}
@@ -1275,7 +1275,7 @@ def test_unread_push_from_a_vault_is_counted(site: Site, fails: bool) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_hidden_values_are_compared_by_the_state_file(site: Site) -> None:
+def test_hidden_values_are_compared_with_the_state_file(site: Site) -> None:
     def state() -> Any:
         return open_state(str(site.folder / "pushed.json"), SCOPE)
 
@@ -1342,7 +1342,7 @@ def test_error_about_a_source_file_quotes_no_value(site: Site, text: str, proble
 
 
 @pytest.mark.kinds("2026-07")
-def test_sources_are_json_or_dotenv(site: Site) -> None:
+def test_push_source_can_be_json_or_dotenv(site: Site) -> None:
     (site.folder / "source.json").write_text('{"A": "one", "B": "two\\n"}')
     assert read_source(str(site.folder / "source.json")) == {"A": "one", "B": "two\n"}
     (site.folder / "source.json").write_text('\ufeff{"A": "one"}', "utf-8")
@@ -1355,7 +1355,7 @@ def test_sources_are_json_or_dotenv(site: Site) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_source_may_be_a_pipe_only_if_allowed(site: Site) -> None:
+def test_push_source_can_be_a_pipe_only_if_allowed(site: Site) -> None:
     def write(path: Path) -> None:
         with contextlib.suppress(BrokenPipeError):
             path.write_text("A=one\n")

@@ -99,7 +99,7 @@ def measure(cycle: Callable[[], None]) -> float:
     return sorted(durations)[1]
 
 
-def test_killed_sync_leaves_the_old_or_the_new_vault(tmp_path: Path, url: str) -> None:
+def test_killed_sync_leaves_the_old_or_new_vault(tmp_path: Path, url: str) -> None:
     key = str(tmp_path / "key")
     keys.make_key_file(key)
     settings = Settings(url=url, auth_method="token", token="t", api_version="v4")

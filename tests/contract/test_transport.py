@@ -213,7 +213,7 @@ PACKED_HEAD = HEAD + b"Content-Encoding: gzip\r\n"
 
 @pytest.mark.parametrize("status", [b"200 OK", b"302 Found\r\nLocation: /", b"500 Failed", b"429 Slow"])
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-def test_gzip_bomb_is_an_error_without_using_memory(
+def test_gzip_bomb_is_refused_without_using_memory(
     controlled: Controlled, packed: bytes, framing: str, status: bytes
 ) -> None:
     head = PACKED_HEAD.replace(b"200 OK", status)
@@ -243,14 +243,14 @@ def test_gzip_bomb_is_an_error_without_using_memory(
      b"Content-Length: 99999999999999\r\n\r\n"],
     ids=["until the end", "a chunk of -1", "a huge chunk", "a huge length"],
 )  # fmt: skip
-def test_an_endless_answer_ends_at_the_largest_size(controlled: Controlled, head: bytes) -> None:
+def test_endless_response_is_stopped_at_the_maximum_size(controlled: Controlled, head: bytes) -> None:
     with raw(HEAD + head, again=b"0" * 65536) as server:
         error = error_of(read_status, controlled.api(url=server.url, max_response_size=0.5).transport)
     assert error.conclusion in ("not_json", "unreachable")
     assert "larger than 0.5 MiB" in str(error) or "not valid HTTP" in str(error)
 
 
-def test_a_large_answer_is_read_if_the_option_allows_it(controlled: Controlled) -> None:
+def test_large_response_is_read_if_max_response_size_allows_it(controlled: Controlled) -> None:
     body = gzip.compress(b'{"message": "' + b"x" * (3 << 19) + b'"}')
     with raw(PACKED_HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
         assert len(read_status(controlled.api(url=server.url, max_response_size=2.0).transport)) == 3 << 19
@@ -270,7 +270,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize(("head", "drop"), SLOW.values(), ids=SLOW)
-def test_slow_answer_ends_at_the_timeout(controlled: Controlled, head: bytes, drop: bytes) -> None:
+def test_slow_response_is_stopped_at_the_timeout(controlled: Controlled, head: bytes, drop: bytes) -> None:
     with raw(head, again=drop, pause=0.05) as server:
         began = time.monotonic()
         error = error_of(read_status, controlled.api(url=server.url, timeout=0.6).transport)
@@ -281,14 +281,14 @@ def test_slow_answer_ends_at_the_timeout(controlled: Controlled, head: bytes, dr
     assert 1.2 <= seconds < 10
 
 
-def test_slow_webhook_ends_at_its_timeout(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_webhook_is_stopped_at_its_timeout(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "_WEBHOOK_SECONDS", 0.5)
     with raw(HEAD + b"X-Slow: ", again=b"x", pause=0.05) as server:
         error = error_of(transport.post_json, server.url, {}, ca_path="", proxy="", allow_http=False)
     assert "did not answer: no whole answer within the timeout" in str(error)
 
 
-def test_gzip_bomb_of_a_webhook_is_not_unpacked(target: Target, packed: bytes) -> None:
+def test_gzip_bomb_from_a_webhook_is_not_decompressed(target: Target, packed: bytes) -> None:
     head = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Encoding: gzip\r\n"
     with raw(head + b"Content-Length: %d\r\n\r\n%s" % (len(packed), packed)) as server:
         tracemalloc.start()
@@ -325,7 +325,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_a_broken_answer_is_called_unreachable(controlled: Controlled, answer: bytes) -> None:
+def test_incomplete_response_is_reported_as_unreachable(controlled: Controlled, answer: bytes) -> None:
     with raw(answer) as server:
         error = error_of(read_status, controlled.api(url=server.url).transport)
     assert error.conclusion in ("unreachable", "not_json")
@@ -335,7 +335,7 @@ def test_a_broken_answer_is_called_unreachable(controlled: Controlled, answer: b
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_a_create_with_a_broken_answer_is_uncertain(controlled: Controlled, answer: bytes) -> None:
+def test_create_with_an_incomplete_response_is_uncertain(controlled: Controlled, answer: bytes) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     with raw(answer) as server:
         api = controlled.api(url=server.url, **given)
@@ -345,7 +345,7 @@ def test_a_create_with_a_broken_answer_is_uncertain(controlled: Controlled, answ
     assert server.requests == ["POST"]
 
 
-def test_a_create_with_a_huge_answer_is_uncertain(controlled: Controlled, packed: bytes) -> None:
+def test_create_with_an_oversized_response_is_uncertain(controlled: Controlled, packed: bytes) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     with raw(PACKED_HEAD + CLOSE + packed) as server:
         api = controlled.api(url=server.url, **given)
@@ -359,7 +359,7 @@ NO_WRITE = [b'{"status": "ok"}', b'{"secret": "yes"}', b'{"secret": null}', b'{"
 
 @pytest.mark.parametrize("body", NO_WRITE)
 @pytest.mark.parametrize("batch", [False, True])
-def test_success_without_a_secret_is_not_a_write(controlled: Controlled, body: bytes, batch: bool) -> None:
+def test_success_response_without_a_secret_is_not_a_write(controlled: Controlled, body: bytes, batch: bool) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     for method, uncertain in (("POST", True), ("PATCH", False)):
         with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
@@ -378,7 +378,7 @@ def test_success_without_a_secret_is_not_a_write(controlled: Controlled, body: b
 
 @pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFFF", b"\xed\xa0\x80"])
 @pytest.mark.parametrize("place", [b'"secretKey": "A%s", "secretValue": "x"', b'"secretKey": "A", "secretValue": "%s"'])
-def test_half_a_character_is_reported_as_invalid_unicode(controlled: Controlled, half: bytes, place: bytes) -> None:
+def test_lone_surrogate_is_reported_as_invalid_unicode(controlled: Controlled, half: bytes, place: bytes) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     body = b'{"secrets": [{%s}], "imports": []}' % (place % half)
     with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
@@ -387,7 +387,7 @@ def test_half_a_character_is_reported_as_invalid_unicode(controlled: Controlled,
     assert "answered HTTP 200, with text that is not valid Unicode." in str(error)
 
 
-def test_escaped_and_plain_characters_are_read_alike(controlled: Controlled) -> None:
+def test_escaped_and_plain_characters_are_decoded_alike(controlled: Controlled) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     body = b'{"secrets": [{"secretKey": "A", "secretValue": "\\ud83d\\ude00\\u001b\xed\x95\x9c"}], "imports": []}'
     with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
@@ -468,7 +468,7 @@ def gateway(controlled: Controlled) -> Iterator[str]:
 
 
 @pytest.mark.kinds("reference", "2024", "2026-07")
-def test_a_server_below_a_path_works(controlled: Controlled, gateway: str) -> None:
+def test_server_url_can_contain_a_path(controlled: Controlled, gateway: str) -> None:
     for url in (gateway, gateway + "/", gateway + "/api"):
         store = controlled.remote(url=check_url(url, allow_http=False))
         assert read_status(store.api.transport) == "Ok"
@@ -480,13 +480,13 @@ def test_a_server_below_a_path_works(controlled: Controlled, gateway: str) -> No
 # TLS
 
 
-def test_certificate_of_a_private_authority_needs_ca_path(controlled: Controlled, tls_server: DevServer) -> None:
+def test_private_certificate_authority_requires_ca_path(controlled: Controlled, tls_server: DevServer) -> None:
     store = controlled.remote(url=tls_server.url, ca_path=tls_server.ca_path)
     assert store.put(Secret("TLS", "one")).action == "create"
     assert tls_server.values(store.location.project_id, store.location.environment)["TLS"] == ["one"]
 
 
-def test_unknown_authority_is_refused_before_sending(controlled: Controlled, tls_server: DevServer) -> None:
+def test_unknown_authority_is_refused_before_any_request(controlled: Controlled, tls_server: DevServer) -> None:
     tls_server.clear_requests()
     error = error_of(controlled.remote(url=tls_server.url).listing)
     assert error.conclusion == "certificate"
@@ -495,7 +495,7 @@ def test_unknown_authority_is_refused_before_sending(controlled: Controlled, tls
     assert controlled.clock.waits == []
 
 
-def test_a_certificate_for_another_host_name_is_refused(controlled: Controlled, tls_server: DevServer) -> None:
+def test_certificate_for_another_host_name_is_refused(controlled: Controlled, tls_server: DevServer) -> None:
     counting = Counting(int(tls_server.url.rpartition(":")[2]), "127.0.0.2")
     try:
         api = controlled.api(url=counting.url.replace("http:", "https:"), ca_path=tls_server.ca_path)
@@ -532,7 +532,7 @@ def test_ca_path_without_a_certificate_is_reported(
     assert "PEM" in str(error)
 
 
-def test_directory_of_pem_files_is_trusted(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
+def test_certificates_in_a_directory_of_pem_files_are_trusted(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
     shutil.copy(tls_server.ca_path, tmp_path / "our authority.crt")
     (tmp_path / "README").write_text("A file begins with -----BEGIN CERTIFICATE-----")
     (tmp_path / "server.key").write_text("-----BEGIN PRIVATE KEY-----")
@@ -553,12 +553,12 @@ def test_directory_without_a_certificate_is_reported(
     assert str(error).startswith(f"ca_path: no file in '{tmp_path}' holds a certificate")
 
 
-def test_a_prepared_directory_is_left_to_openssl(tmp_path: Path, tls_server: DevServer) -> None:
+def test_hashed_certificate_directory_is_passed_to_openssl(tmp_path: Path, tls_server: DevServer) -> None:
     shutil.copy(tls_server.ca_path, tmp_path / "0123abcd.0")
     assert wire.find_trust(str(tmp_path)) == (str(tmp_path), None)
 
 
-def test_a_directory_trusts_nothing_else(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
+def test_ca_path_directory_replaces_the_system_authorities(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
     import certifi
 
     shutil.copy(certifi.where(), tmp_path / "public.pem")
@@ -586,7 +586,7 @@ def test_plain_http_instead_of_tls_names_the_scheme(controlled: Controlled) -> N
 # Redirects, the environment, proxies
 
 
-def test_redirect_is_not_followed_and_gets_no_token(controlled: Controlled, recorder: Recording) -> None:
+def test_redirect_is_not_followed_and_token_is_not_sent(controlled: Controlled, recorder: Recording) -> None:
     for status in (301, 302, 303, 307, 308):
         headers = {"Location": f"{recorder.url}/stolen"}
         controlled.server.arm("redirect", status=status, headers=headers, path="/secrets")
@@ -631,7 +631,7 @@ def test_proxy_option_is_used_for_every_request(controlled: Controlled, recorder
     assert len(recorder.seen) == len(controlled.server.requests())
 
 
-def test_unreachable_proxy_error_is_without_its_password(controlled: Controlled) -> None:
+def test_unreachable_proxy_error_omits_the_password(controlled: Controlled) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         proxy = f"http://me:canary-0815@127.0.0.1:{unused.getsockname()[1]}"
@@ -655,7 +655,7 @@ def test_proxy_login_error_explains_the_proxy_option(controlled: Controlled, sch
     assert server.requests == ["CONNECT" if scheme == "https" else "GET"]
 
 
-def test_token_unfit_for_a_header_is_not_quoted(controlled: Controlled) -> None:
+def test_token_that_is_invalid_in_a_header_is_not_quoted(controlled: Controlled) -> None:
     for token in ("canary-0815\nX: y", "canary-0815-\u20ac"):
         error = error_of(controlled.api, auth_method="token", token=token)
         assert error.conclusion == "configuration"
@@ -666,7 +666,7 @@ def test_token_unfit_for_a_header_is_not_quoted(controlled: Controlled) -> None:
 # Connections
 
 
-def test_many_requests_use_one_connection_also_after_errors(controlled: Controlled) -> None:
+def test_many_requests_use_one_connection_even_after_errors(controlled: Controlled) -> None:
     counting = Counting(int(controlled.server.url.rpartition(":")[2]))
     try:
         store = controlled.remote(url=counting.url)
@@ -692,7 +692,7 @@ def test_connection_closed_by_the_server_is_reopened(controlled: Controlled) -> 
     assert controlled.clock.waits == [10]
 
 
-def test_a_slow_answer_within_the_timeout_is_waited_for(controlled: Controlled) -> None:
+def test_slow_response_within_the_timeout_is_accepted(controlled: Controlled) -> None:
     controlled.server.arm("delay", seconds=0.3, path="/secrets")
     controlled.api(timeout=2).list_secrets(controlled.scope)
     assert controlled.clock.waits == []

@@ -87,7 +87,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def test_bad_input_is_refused_by_the_name_of_the_option(ansible: Controller, server: DevServer) -> None:
+def test_bad_input_error_names_the_option(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("\n".join(task(name, AGENT, options) for name, (options, _words) in WRONG.items())).succeeded()
 
     problems = []
@@ -101,7 +101,7 @@ def test_bad_input_is_refused_by_the_name_of_the_option(ansible: Controller, ser
 
 @pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs this machine")
 @pytest.mark.core
-def test_a_host_without_systemd_is_refused(ansible: Controller, server: DevServer) -> None:
+def test_host_without_systemd_is_refused(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         "\n".join((
             task("systemd", AGENT, job()),
@@ -119,7 +119,7 @@ def test_a_host_without_systemd_is_refused(ansible: Controller, server: DevServe
     assert untouched() and server.requests() == []
 
 
-def test_no_result_contains_the_client_secret_or_the_webhook(
+def test_results_contain_neither_client_secret_nor_webhook(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
     shop |= {"infisical_client_secret": CLIENT_SECRET.plain, "webhook": f"https://hooks.example.com/{WEBHOOK.core}"}
@@ -152,7 +152,7 @@ def test_no_result_contains_the_client_secret_or_the_webhook(
 
 
 @pytest.mark.oldest
-def test_info_of_a_host_without_an_agent(ansible: Controller, server: DevServer) -> None:
+def test_agent_info_reports_that_no_agent_is_installed(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         "\n".join((
             task("told", INFO, {"python": sys.executable}),
@@ -171,7 +171,7 @@ def test_info_of_a_host_without_an_agent(ansible: Controller, server: DevServer)
     assert "url" in run.failure("unknown option")["msg"]
 
 
-def test_a_sync_now_refuses_a_missing_job(ansible: Controller, server: DevServer) -> None:
+def test_sync_now_refuses_an_unknown_job(ansible: Controller, server: DevServer) -> None:
     wrong: dict[str, tuple[dict[str, Any], str]] = {
         "no agent": ({}, "jobs: this host has no job of the agent, so nothing was synced. Run the role"),
         "no jobs": ({"jobs": []}, "jobs: must name at least one job"),
@@ -212,7 +212,7 @@ def test_sync_now_in_check_mode_warns_of_a_missing_agent(ansible: Controller, se
 
 @pytest.mark.parametrize("playbook", ["sync_now", "rollout", "sync", "fleet_report"])
 @pytest.mark.core
-def test_a_playbook_without_a_host_fails(ansible: Controller, playbook: str) -> None:
+def test_playbook_without_matching_hosts_fails(ansible: Controller, playbook: str) -> None:
     name = f"keyfleet.infisical.{playbook}"
     for arguments, extra in (
         ([], {f"{playbook}_hosts": "no_such_group"}),
@@ -223,13 +223,13 @@ def test_a_playbook_without_a_host_fails(ansible: Controller, playbook: str) -> 
         assert f"'{extra[f'{playbook}_hosts']}'" in run.text
 
 
-def test_the_controller_itself_can_be_a_playbooks_host(ansible: Controller) -> None:
+def test_playbook_can_run_on_the_controller_itself(ansible: Controller) -> None:
     run = ansible.run("ansible-playbook", ["keyfleet.infisical.sync", "--check"], hosts=["host1"])
     assert "so nothing was done" not in run.text and run.results("Pull the secrets into the vault", "localhost")
 
 
 @pytest.mark.core
-def test_the_role_refuses_a_fleet_beyond_half_of_the_rate_limit(ansible: Controller, server: DevServer) -> None:
+def test_role_refuses_fleet_that_uses_over_half_of_rate_limit(ansible: Controller, server: DevServer) -> None:
     fleets: dict[str, tuple[int, int, list[dict[str, Any]], int | None]] = {
         # what it is: hosts, rate limit, jobs, and how many hosts there may be if these are too many
         "as many as possible": (900, 120, [{"name": "a"}], None),

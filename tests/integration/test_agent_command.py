@@ -187,7 +187,7 @@ def host(server: DevServer, hooks: Hooks) -> Iterator[Host]:
     shutil.rmtree(folder)
 
 
-def test_secret_is_delivered_and_its_unit_restarted_once(host: Host, server: DevServer) -> None:
+def test_changed_secret_is_delivered_and_restarts_its_unit_once(host: Host, server: DevServer) -> None:
     assert "the vault does not exist yet" in host.run("deliver")
     waiting = host.start("ready")
     host.run("sync")
@@ -217,7 +217,7 @@ def test_secret_is_delivered_and_its_unit_restarted_once(host: Host, server: Dev
     assert 'infisical_sync_last_cycle_failed{sync_job="shop"} 0\n' in metrics
 
 
-def test_environment_of_a_caller_changes_nothing_of_a_job(host: Host, server: DevServer) -> None:
+def test_callers_environment_does_not_change_a_jobs_options(host: Host, server: DevServer) -> None:
     host.ambient = {
         "INFISICAL_ENVIRONMENT": "prod", "INFISICAL_SYNC_ENVIRONMENT": "prod", "INFISICAL_SECRET_PATH": "/",
         "INFISICAL_URL": "http://127.0.0.1:9", "INFISICAL_PROXY": "http://127.0.0.1:9", "INFISICAL_TOKEN": "ambient",
@@ -239,7 +239,7 @@ def test_environment_of_a_caller_changes_nothing_of_a_job(host: Host, server: De
     host.run("sync")
 
 
-def test_outage_sends_one_failure_and_one_recovery(host: Host, server: DevServer) -> None:
+def test_outage_causes_one_failure_and_one_recovery_notification(host: Host, server: DevServer) -> None:
     host.cycle()
     before = host.value("DB_PASSWORD")
     host.calls()
@@ -259,7 +259,7 @@ def test_outage_sends_one_failure_and_one_recovery(host: Host, server: DevServer
     assert "last_error" not in (host.folder / "metrics" / "infisical_sync_shop.prom").read_text()
 
 
-def test_last_success_is_reported_after_a_boot(host: Host) -> None:
+def test_last_success_is_reported_after_a_reboot(host: Host) -> None:
     host.cycle()
     synced = json.loads(host.run("status", "--json"))["last_sync"]
     (host.folder / "run" / "shop" / "result.json").unlink()  # it lies in memory
@@ -268,7 +268,7 @@ def test_last_success_is_reported_after_a_boot(host: Host) -> None:
     assert [(sent["event"], sent["last_success"]) for sent in host.hooks.sent] == [("failure", synced)]
 
 
-def test_wrong_credentials_make_one_login_for_each_host(host: Host, server: DevServer) -> None:
+def test_wrong_credentials_cause_one_login_per_host(host: Host, server: DevServer) -> None:
     host.configure("till")
     host.private("client_secret", CLIENT_SECRET.plain.encode())
     for _cycle in range(3):
@@ -284,7 +284,7 @@ def test_wrong_credentials_make_one_login_for_each_host(host: Host, server: DevS
     assert host.value("DB_USER") == "shop"
 
 
-def test_failed_file_is_reported_with_the_written_files(host: Host) -> None:
+def test_failed_file_is_reported_together_with_written_files(host: Host) -> None:
     host.wanted = host.wanted.replace("[file 2]", "[file 2]\nowner = no-such-user")
     host.configure()
     host.run("sync")
@@ -307,7 +307,7 @@ def test_failed_file_is_reported_with_the_written_files(host: Host) -> None:
     assert [sent["event"] for sent in host.hooks.sent] == ["failure", "recovery"]
 
 
-def test_unsafe_names_keep_a_file_and_are_reported(host: Host, server: DevServer) -> None:
+def test_unsafe_names_leave_the_file_unchanged_and_are_reported(host: Host, server: DevServer) -> None:
     host.cycle()
     server.put_secret(PROJECT, "dev", "/app", "DB_x;$(touch pwned)", str(VALUE))
     server.put_secret(PROJECT, "dev", "/app", "LD_PRELOAD", str(VALUE))
@@ -317,7 +317,7 @@ def test_unsafe_names_keep_a_file_and_are_reported(host: Host, server: DevServer
     assert host.hooks.sent[-1]["conclusion"] == "partial"
 
 
-def test_commands_need_a_job_if_the_host_has_several(host: Host) -> None:
+def test_commands_require_a_job_name_if_the_host_has_several(host: Host) -> None:
     host.configure("till", secret_path="/")
     for command in ("sync", "deliver", "notify", "ready"):
         said = host.run(command, code=2)
@@ -342,7 +342,7 @@ local.status = lambda vault, state: os.kill(os.getpid(), 9) if "/shop/" in vault
 
 
 @pytest.mark.parametrize(("wrong", "code"), [("[nonsense]", 2), ("[vault]\nlock_wait = -1", 2), ("killed", 1)])
-def test_status_of_several_jobs_survives_one_bad_job(
+def test_status_lists_all_jobs_if_one_job_is_invalid(
     host: Host, monkeypatch: pytest.MonkeyPatch, wrong: str, code: int
 ) -> None:
     host.configure("till", secret_path="/")
@@ -365,14 +365,14 @@ def test_status_of_several_jobs_survives_one_bad_job(
 @pytest.mark.parametrize(
     ("command", "option"), [("deliver", "record_file"), ("ready", "runtime_directory"), ("notify", "state_file")]
 )
-def test_missing_configuration_is_named(host: Host, command: str, option: str) -> None:
+def test_missing_configuration_file_error_names_the_file(host: Host, command: str, option: str) -> None:
     path = host.folder / "jobs" / "shop.ini"
     kept = [line for line in path.read_text().splitlines() if not line.startswith(f"{option} =")]
     path.write_text("\n".join(kept).replace("[notify]\n", "[notify]\nreminder = 1\n"))
     assert f"{option}: not set in {path}" in host.run(command, code=2)
 
 
-def test_only_delivered_files_contain_secrets(host: Host, server: DevServer) -> None:
+def test_secrets_are_only_in_delivered_files(host: Host, server: DevServer) -> None:
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", str(VALUE))
     server.put_secret(PROJECT, "dev", "/app", "SHORT", VALUE.core)
     host.cycle()
@@ -418,7 +418,7 @@ def test_killed_sync_is_reported_by_systemd(host: Host) -> None:
     assert [sent["conclusion"] for sent in host.hooks.sent] == ["oom-kill"]
 
 
-def test_a_reader_of_a_delivered_file_never_sees_half_of_it(host: Host, server: DevServer) -> None:
+def test_reader_never_sees_a_partially_delivered_file(host: Host, server: DevServer) -> None:
     path, seen, stop = host.folder / "srv" / "app.env", set(), threading.Event()
     texts = {letter: letter * 200_000 for letter in "ab"}
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", texts["a"])

@@ -205,7 +205,7 @@ CHANGED_BY_YAML: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.core
-def test_values_converted_by_yaml_are_refused(ansible: Controller, server: DevServer) -> None:
+def test_values_that_yaml_converted_are_refused(ansible: Controller, server: DevServer) -> None:
     before = _secrets(server)
     tasks = [
         f"- name: {name}\n  keyfleet.infisical.{task}\n  ignore_errors: true"
@@ -251,7 +251,7 @@ EVERY_MODULE = {
 
 
 @pytest.mark.core
-def test_every_result_has_a_message_for_failed_when(ansible: Controller, server: DevServer) -> None:
+def test_every_failed_result_has_a_message_for_failed_when(ansible: Controller, server: DevServer) -> None:
     modules = {path.stem for path in Path(str(module.__file__)).parents[1].glob("modules/infisical_*.py")}
     assert {task.partition(":")[0] for task in EVERY_MODULE} == modules
     ansible.variables |= {
@@ -282,7 +282,7 @@ def test_failed_task_changes_the_exit_status(ansible: Controller, server: DevSer
 
 
 @pytest.mark.core
-def test_missing_options_are_named(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
+def test_missing_option_error_names_the_option(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
     hosts = {}
     for name in ("url", "client_id", "client_secret", "project_id", "environment"):
         hosts[name] = {key: value for key, value in shop.items() if key != f"infisical_{name}"}
@@ -368,7 +368,7 @@ def test_missing_library_error_names_library_and_python(
         assert not run.result("module").get("failed"), "a module has no need of it"
 
 
-def test_missing_write_permission_is_named(ansible: Controller, server: DevServer) -> None:
+def test_missing_write_permission_error_names_the_permission(ansible: Controller, server: DevServer) -> None:
     ansible.variables |= login_of("viewer")
     before = _secrets(server)
     run = ansible.tasks("""

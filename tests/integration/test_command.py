@@ -153,13 +153,13 @@ def test_value_is_stored_byte_for_byte(host: Host, value: str) -> None:
     assert host.raw("vault", "get", "NAME").stdout == value.encode()
 
 
-def test_set_reads_a_file_and_strips_a_newline(host: Host) -> None:
+def test_set_reads_a_file_and_strips_the_final_newline(host: Host) -> None:
     host.run("vault", "set", "A", "--strip-newline", given="value\n\n")
     host.run("vault", "set", "B", "--strip-newline", "--file", private(host.folder / "value", "windows\r\n"))
     assert host.values() == {"A": "value\n", "B": "windows"}
 
 
-def test_set_and_delete_report_and_check_changes_nothing(host: Host) -> None:
+def test_set_and_delete_report_changes_and_check_makes_none(host: Host) -> None:
     host.run("vault", "set", "FIRST", given="1")
     before = host.vault.read_bytes()
     assert host.run("vault", "set", "A", "--check", given="1") == "would create: A\n"
@@ -189,7 +189,7 @@ def test_binary_value_is_refused(host: Host) -> None:
     assert not host.vault.exists()
 
 
-def test_list_has_names_and_origins_but_no_values(client: Host) -> None:
+def test_list_prints_names_and_origins_but_no_values(client: Host) -> None:
     client.run("vault", "set", "OWN", given=CANARY)
     client.run("sync")
     text = client.run("vault", "list")
@@ -204,7 +204,7 @@ def test_list_has_names_and_origins_but_no_values(client: Host) -> None:
     assert "seeded password" not in text + json.dumps(rows)
 
 
-def test_terminal_gets_a_newline_and_no_control_characters(host: Host) -> None:
+def test_terminal_output_has_a_newline_and_no_control_characters(host: Host) -> None:
     host.run("vault", "set", "A", given="value")
     host.run("vault", "set", "\x85\u202eB", given="x")
     main, side = pty.openpty()
@@ -215,7 +215,7 @@ def test_terminal_gets_a_newline_and_no_control_characters(host: Host) -> None:
     assert "\\x85\\u202eB" in host.run("vault", "list")
 
 
-def test_terminal_prompts_twice_without_echo(host: Host) -> None:
+def test_value_is_prompted_twice_without_echo_on_a_terminal(host: Host) -> None:
     for second, code in (("other", 2), (CANARY, 0)):
         main, side = pty.openpty()
         running = host.start("vault", "set", "A", stdin=side, stderr=side, start_new_session=True)
@@ -245,7 +245,7 @@ def until(descriptor: int, prompts: int) -> bytes:
 # Keys
 
 
-def test_keygen_keeps_a_key_and_a_missing_key_is_explained(host: Host) -> None:
+def test_keygen_keeps_an_existing_key(host: Host) -> None:
     before = host.key.read_bytes()
     assert stat.S_IMODE(host.key.stat().st_mode) == 0o600
     assert "already exists" in host.run("vault", "keygen")
@@ -257,7 +257,7 @@ def test_keygen_keeps_a_key_and_a_missing_key_is_explained(host: Host) -> None:
     assert "--key-file" in host.run("vault", "get", "A", code=2)
 
 
-def test_rekey_to_a_passphrase_a_key_and_a_new_data_key(host: Host) -> None:
+def test_rekey_can_switch_to_a_passphrase_key_or_new_data_key(host: Host) -> None:
     host.run("vault", "set", "A", given="1")
     host.run("vault", "set", "A", given="2")
     phrase = private(host.folder / "phrase", "correct horse\n")
@@ -277,7 +277,7 @@ def test_rekey_to_a_passphrase_a_key_and_a_new_data_key(host: Host) -> None:
     assert "--new-key-file" in host.run("vault", "rekey", code=2)
 
 
-def test_vault_that_cannot_be_opened_is_explained(host: Host) -> None:
+def test_error_explains_why_a_vault_cannot_be_opened(host: Host) -> None:
     assert "There is no vault" in host.run("vault", "get", "A", code=6)
     host.run("vault", "set", "A", given=CANARY)
     older = host.vault.read_bytes()
@@ -296,7 +296,7 @@ def test_vault_that_cannot_be_opened_is_explained(host: Host) -> None:
     assert host.run("vault", "verify") == f"{host.vault} is intact: 1 secrets, generation 2\n"
 
 
-def test_set_writes_the_generation_into_the_state_file(host: Host) -> None:
+def test_set_writes_the_generation_to_the_state_file(host: Host) -> None:
     host.run("vault", "set", "A", given="1")
     assert json.loads(host.state.read_text())["generation"] == 1
 
@@ -304,7 +304,7 @@ def test_set_writes_the_generation_into_the_state_file(host: Host) -> None:
 # Export and exec
 
 
-def test_export_reads_back_unchanged_in_a_shell_and_as_json(host: Host) -> None:
+def test_exported_values_are_unchanged_in_a_shell_and_in_json(host: Host) -> None:
     values = {"A": "one", "B": 'two\nlines with "quotes" and $HOME `id` \\', "C": ""}
     for name, value in values.items():
         host.run("vault", "set", name, given=value)
@@ -338,7 +338,7 @@ def test_unsafe_names_are_refused_unless_allowed(host: Host, words: list[str]) -
     host.run(*words[:at], "--allow", "my-key", *words[at:])
 
 
-def test_program_gets_secrets_but_not_our_configuration(host: Host) -> None:
+def test_program_gets_the_secrets_but_not_our_configuration(host: Host) -> None:
     host.run("vault", "set", "DB_PASSWORD", given="two\nlines")
     host.environment.update(
         INFISICAL_CLIENT_SECRET=CANARY,
@@ -355,7 +355,7 @@ def test_program_gets_secrets_but_not_our_configuration(host: Host) -> None:
     assert CANARY not in shown
 
 
-def test_names_select_entries_for_exec_and_export(host: Host) -> None:
+def test_names_option_selects_entries_for_exec_and_export(host: Host) -> None:
     for name in ("DB_HOST", "DB_PASSWORD", "FLAG", "MAKEFLAGS"):
         host.run("vault", "set", name, given=f"{name} in clear")
     assert "select other names with --names" in host.run("exec", "--", "true", code=2)
@@ -382,7 +382,7 @@ def test_exec_returns_the_exit_code_of_its_program(host: Host) -> None:
     assert ended.returncode == -signal.SIGPIPE
 
 
-def test_only_json_accepts_a_nul_byte(host: Host) -> None:
+def test_nul_byte_is_accepted_only_in_json(host: Host) -> None:
     host.run("vault", "set", "A", given=f"{CANARY}\0")
     for words in (["vault", "export"], ["vault", "export", "--format", "env_file"], ["exec", "--", "true"]):
         said = host.run(*words, code=2)
@@ -395,7 +395,7 @@ def test_only_json_accepts_a_nul_byte(host: Host) -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_sync_is_planned_done_and_then_unchanged(client: Host, server: DevServer, profile: str) -> None:
+def test_sync_runs_as_planned_and_is_unchanged_the_second_time(client: Host, server: DevServer, profile: str) -> None:
     plan = client.run("sync", "--check")
     assert plan == (
         "+ DB_PASSWORD (version 1)\n+ DB_USER (version 1)\nwould pull: 2 created, 0 updated, 0 deleted, 0 unchanged\n"
@@ -415,7 +415,7 @@ def test_sync_is_planned_done_and_then_unchanged(client: Host, server: DevServer
     assert client.values() == {"ADDED": "x", "DB_USER": "new"}
 
 
-def test_sync_reports_as_json(client: Host) -> None:
+def test_sync_prints_its_report_as_json(client: Host) -> None:
     result = client.data("sync")
     assert result["changed"] is True
     assert result["counts"] == {"created": 2, "updated": 0, "deleted": 0, "unchanged": 0}
@@ -425,7 +425,7 @@ def test_sync_reports_as_json(client: Host) -> None:
 
 
 @pytest.mark.parametrize("given", ["dotenv", "json", "stdin", "vault"])
-def test_push_is_planned_done_and_then_unchanged(client: Host, server: DevServer, given: str) -> None:
+def test_push_runs_as_planned_and_is_unchanged_the_second_time(client: Host, server: DevServer, given: str) -> None:
     values = {"ONE": "first", "TWO": "two\nlines $x"}
     text = json.dumps(values) if given in ("json", "stdin") else 'ONE="first"\nTWO="two\nlines \\$x"\n'
     source = {"stdin": "-", "vault": "vault"}.get(given, str(private(client.folder / "source", text)))
@@ -443,7 +443,7 @@ def test_push_is_planned_done_and_then_unchanged(client: Host, server: DevServer
     assert client.run(*words, given=typed) == "pushed: 0 created, 0 updated, 0 deleted, 2 unchanged\n"
 
 
-def test_push_prunes_and_normalizes_only_by_its_own_options(client: Host, server: DevServer) -> None:
+def test_sync_options_do_not_make_a_push_prune_or_normalize(client: Host, server: DevServer) -> None:
     client.environment["INFISICAL_SYNC_PRUNE"] = "true"
     client.run("push", "--from", "-", "--normalize-names", given="my-key=1\nDB_USER=shop\n")
     assert sorted(server.values(PROJECT, "dev", "/app")) == ["DB_PASSWORD", "DB_USER", "MY_KEY"]
@@ -454,7 +454,7 @@ def test_push_prunes_and_normalizes_only_by_its_own_options(client: Host, server
     assert server.values(PROJECT, "dev", "/new") == {"A": ["1"]}
 
 
-def test_unreadable_source_is_named_and_not_quoted(client: Host) -> None:
+def test_invalid_source_error_names_the_file_and_quotes_nothing(client: Host) -> None:
     assert "cannot be read" in client.run("push", "--from", client.folder / "none", code=2)
     for text in (f'A="{CANARY}', f'{{"A": "{CANARY}"', f'{{"A": {{"b": "{CANARY}"}}}}'):
         assert CANARY not in client.run("push", "--from", "-", given=text, code=2)
@@ -472,7 +472,7 @@ def exit_codes() -> set[int]:
     return found
 
 
-def test_every_exit_code_is_explained() -> None:
+def test_help_explains_every_exit_code() -> None:
     assert all(f"\n  {code}  " in cli.CODES for code in {0, 9, *exit_codes()})
 
 
@@ -549,7 +549,7 @@ REJECTED = {"status": 403, "method": "PATCH", "error": "PermissionDenied", "mess
         (("sync",), "no-access", {}, 3, ""),
     ],
 )
-def test_partial_sync_or_push_reports_what_was_done(
+def test_partial_sync_or_push_reports_the_changes_made(
     client: Host,
     server: DevServer,
     words: tuple[str, ...],
@@ -608,7 +608,7 @@ def test_unknown_command_error_lists_the_commands(host: Host) -> None:
         ("push", "missing: --from."),
     ],
 )
-def test_wrong_command_line_is_explained(host: Host, words: str, message: str) -> None:
+def test_invalid_command_line_error_explains_the_problem(host: Host, words: str, message: str) -> None:
     said = host.run(*words.split(), code=2)
     assert f"infisical-sync: {message}" in said and "hint: See: infisical-sync" in said
 
@@ -624,7 +624,7 @@ def test_help_lists_every_command_and_its_options(host: Host) -> None:
     assert "--token " not in host.run("sync", "--help")
 
 
-def test_version_is_the_version_of_the_collection(host: Host) -> None:
+def test_version_command_prints_the_collection_version(host: Host) -> None:
     galaxy = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text("utf-8")) if (CHECKOUT / "galaxy.yml").exists() else {}
     version = (
         galaxy.get("version") or json.loads((CHECKOUT / "MANIFEST.json").read_text())["collection_info"]["version"]
@@ -632,7 +632,7 @@ def test_version_is_the_version_of_the_collection(host: Host) -> None:
     assert host.run("--version") == f"infisical-sync {version}\n"
 
 
-def test_interrupt_ends_soon_and_changes_no_vault(client: Host, server: DevServer) -> None:
+def test_interrupted_command_ends_soon_and_changes_no_vault(client: Host, server: DevServer) -> None:
     client.run("sync")
     before = client.vault.read_bytes()
     server.clear_requests()
@@ -650,14 +650,14 @@ def test_interrupt_ends_soon_and_changes_no_vault(client: Host, server: DevServe
 
 
 @pytest.mark.parametrize("command", [["set", "B"], ["delete", "A"]], ids=lambda words: words[0])
-def test_missing_directory_is_reported_for_the_vault(host: Host, command: list[str]) -> None:
+def test_missing_vault_directory_is_reported(host: Host, command: list[str]) -> None:
     host.environment["INFISICAL_VAULT_PATH"] = str(host.home / "gone" / "secrets.vault")
     said = host.run("vault", *command, given="value", code=6)
     assert f"'{host.home}/gone' is not a directory, or does not exist" in said
     assert "state_file" not in said
 
 
-def test_closed_pipe_ends_quietly_and_a_full_disk_fails(host: Host) -> None:
+def test_closed_pipe_is_not_an_error_but_a_full_disk_is(host: Host) -> None:
     host.run("vault", "set", "A", given="x" * 1_000_000)
     running = host.start("vault", "get", "A", stdin=subprocess.DEVNULL)
     assert running.stdout is not None
@@ -693,7 +693,7 @@ def test_unexpected_exception_shows_no_text_or_traceback(
 # Configuration
 
 
-def test_first_place_that_sets_an_option_wins(host: Host) -> None:
+def test_option_sources_have_the_documented_precedence(host: Host) -> None:
     credentials = host.folder / "credentials"
     credentials.mkdir()
     shutil.copy(host.key, private(credentials / "infisical_vault_key", "", 0o600))
@@ -717,7 +717,7 @@ def test_first_place_that_sets_an_option_wins(host: Host) -> None:
     assert "/nowhere/in/file" in host.run("vault", "get", "A", "--config", path, code=2)
 
 
-def test_sync_with_only_a_file_and_systemd_credentials(client: Host) -> None:
+def test_sync_runs_with_only_a_file_and_systemd_credentials(client: Host) -> None:
     credentials = client.folder / "credentials"
     credentials.mkdir()
     private(credentials / "infisical_client_id", "admin-id\n", 0o400)
@@ -743,7 +743,7 @@ def test_sync_with_only_a_file_and_systemd_credentials(client: Host) -> None:
 
 
 @pytest.mark.root
-def test_systemd_credentials_are_recognized_through_a_link(client: Host) -> None:
+def test_systemd_credentials_are_recognized_through_a_symlink(client: Host) -> None:
     credentials, link = client.folder / "credentials", client.folder / "link"
     credentials.mkdir()
     link.symlink_to(credentials)
@@ -762,7 +762,7 @@ def test_systemd_credentials_are_recognized_through_a_link(client: Host) -> None
     assert "link" in client.run(*words, code=2)
 
 
-def test_client_secret_or_token_comes_from_a_private_file(client: Host) -> None:
+def test_client_secret_or_token_is_read_from_a_private_file(client: Host) -> None:
     del client.environment["INFISICAL_CLIENT_SECRET"]
     secret = private(client.folder / "secret", "admin-client-secret\n")
     assert client.run("sync", "--client-secret-file", secret).startswith("pulled: 2 created")
@@ -799,7 +799,7 @@ def test_client_secret_or_token_comes_from_a_private_file(client: Host) -> None:
         ("[infisical]\nauth_method = magic\n", 0o600, "universal_auth, token"),
     ],
 )
-def test_wrong_configuration_file_is_explained(client: Host, text: str, mode: int, words: str) -> None:
+def test_invalid_configuration_file_error_explains_the_problem(client: Host, text: str, mode: int, words: str) -> None:
     config(client, text, mode)
     del client.environment["INFISICAL_KEY_FILE"]
     said = client.run("sync", "--key-file", client.key, code=2)
@@ -816,7 +816,7 @@ def test_missing_option_error_lists_the_ways_to_set_it(client: Host, name: str) 
     assert "ansible" not in said
 
 
-def test_vendor_variables_are_read_after_ours(client: Host) -> None:
+def test_our_variables_override_the_vendors_variables(client: Host) -> None:
     client.environment["INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET"] = "wrong"
     assert client.run("sync").startswith("pulled")
     client.environment["INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET"] = client.environment.pop("INFISICAL_CLIENT_SECRET")
@@ -826,7 +826,7 @@ def test_vendor_variables_are_read_after_ours(client: Host) -> None:
 # Status
 
 
-def test_status_needs_no_network_and_is_complete(client: Host, server: DevServer) -> None:
+def test_status_is_complete_without_a_network(client: Host, server: DevServer) -> None:
     def offline(**more: str) -> Any:
         kept = dict(client.environment)
         for name in [name for name in kept if name not in ("INFISICAL_VAULT_PATH", "INFISICAL_KEY_FILE")]:
@@ -880,7 +880,7 @@ def test_package_runs_as_a_copy_under_another_name(host: Host) -> None:
     host.run("vault", "get", "B", code=9)
 
 
-def test_value_is_not_in_a_command_line_or_an_error(client: Host, server: DevServer) -> None:
+def test_values_are_neither_in_process_arguments_nor_in_errors(client: Host, server: DevServer) -> None:
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", CANARY)
     private(client.folder / "secret", "admin-client-secret\n")
     del client.environment["INFISICAL_CLIENT_SECRET"]
@@ -915,7 +915,7 @@ def test_value_is_not_in_a_command_line_or_an_error(client: Host, server: DevSer
         assert b"admin-client-secret" not in text
 
 
-def test_progress_is_only_for_a_terminal(client: Host, server: DevServer) -> None:
+def test_progress_is_printed_only_on_a_terminal(client: Host, server: DevServer) -> None:
     assert client.raw("sync").stderr == b""
     main, side = pty.openpty()
     subprocess.run(client.command("sync"), stdout=subprocess.DEVNULL, stderr=side, env=client.environment, check=True)
@@ -968,7 +968,7 @@ def public(client: Host) -> Host:
     pytest.skip(f"no Python {version} here that all users can read")
 
 
-def test_root_reads_the_key_and_becomes_the_vaults_owner(public: Host, owned: Path) -> None:
+def test_root_reads_the_key_and_switches_to_the_vaults_owner(public: Host, owned: Path) -> None:
     public.environment["INFISICAL_VAULT_PATH"] = str(owned / "secrets.vault")
     assert as_nobody(["cat", str(public.key)], public.environment) != 0
     assert public.run("sync").startswith("pulled: 2 created")
@@ -982,7 +982,7 @@ def test_root_reads_the_key_and_becomes_the_vaults_owner(public: Host, owned: Pa
     assert public.key.stat().st_uid == 0
 
 
-def test_python_that_the_owner_cannot_read_is_named(client: Host, owned: Path) -> None:
+def test_error_names_a_python_that_the_owner_cannot_read(client: Host, owned: Path) -> None:
     lib = owned.parent / f"{owned.name}_lib"
     shutil.copytree(ROOM, lib / "infisical", ignore=shutil.ignore_patterns("__pycache__"))
     try:
@@ -1022,7 +1022,7 @@ def test_root_stays_root_if_it_owns_the_vault(host: Host) -> None:
         [CANARY],
     ],
 )
-def test_error_never_quotes_a_value_of_the_command_line(host: Host, words: list[str]) -> None:
+def test_error_never_quotes_a_value_from_the_command_line(host: Host, words: list[str]) -> None:
     assert CANARY not in host.run(*words, code=2)
 
 
@@ -1037,7 +1037,7 @@ def test_error_never_quotes_a_value_of_the_command_line(host: Host, words: list[
         (["vault", "get", "NONE"], "2>&-", 9),
     ],
 )
-def test_closed_stream_is_handled(client: Host, words: list[str], closed: str, code: int) -> None:
+def test_closed_standard_stream_causes_no_traceback(client: Host, words: list[str], closed: str, code: int) -> None:
     client.run("vault", "set", "A", given="x")
     line = f'exec "$@" {closed}'
     ended = subprocess.run(
@@ -1048,7 +1048,7 @@ def test_closed_stream_is_handled(client: Host, words: list[str], closed: str, c
     assert "Unexpected" not in ended.stderr
 
 
-def test_program_gets_exact_values_in_any_locale(host: Host) -> None:
+def test_program_gets_exact_values_with_any_locale(host: Host) -> None:
     host.run("vault", "set", "A", given="é漢🔑")
     host.environment.update(LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", OURS="kept")
     ended = host.raw("exec", "--", "sh", "-c", 'printf "%s %s" "$A" "$OURS"')
@@ -1056,7 +1056,7 @@ def test_program_gets_exact_values_in_any_locale(host: Host) -> None:
     assert host.raw("vault", "get", "A").stdout.decode() == "é漢🔑"
 
 
-def test_program_without_a_name_is_refused(host: Host) -> None:
+def test_exec_with_an_empty_program_name_is_refused(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     assert "exec -- PROGRAM" in host.run("exec", "--", "", code=2)
 
@@ -1079,7 +1079,7 @@ def test_dev_null_is_an_empty_configuration(host: Host) -> None:
     host.run("vault", "verify", "--config", "/dev/null")
 
 
-def test_configuration_file_may_have_a_byte_order_mark(host: Host) -> None:
+def test_byte_order_mark_in_the_configuration_file_is_ignored(host: Host) -> None:
     config(host, f"\ufeff[vault]\npath = {host.vault}\n")
     del host.environment["INFISICAL_VAULT_PATH"]
     host.run("vault", "set", "A", given="x")
@@ -1097,7 +1097,7 @@ def test_all_projects_overrides_a_configured_project(client: Host, server: DevSe
     assert sorted(client.data("sync", "--check", "--project-ids", "all")["projects"]) == ["second", PROJECT]
 
 
-def test_push_takes_the_key_of_hashes_from_the_vault(client: Host) -> None:
+def test_push_takes_the_hash_key_from_the_vault(client: Host) -> None:
     client.run("vault", "set", "UNRELATED", given="x")
     source = private(client.folder / "source.env", "PUSHED=value\n")
     state = client.folder / "pushed.json"
@@ -1110,7 +1110,7 @@ def test_push_takes_the_key_of_hashes_from_the_vault(client: Host) -> None:
     assert "key_file" in client.run(*words, code=2)
 
 
-def test_root_gets_a_status_without_the_key(public: Host, owned: Path) -> None:
+def test_root_can_get_the_status_without_the_key(public: Host, owned: Path) -> None:
     public.environment["INFISICAL_VAULT_PATH"] = str(owned / "secrets.vault")
     public.run("sync")
     public.key.unlink()
@@ -1121,7 +1121,7 @@ def test_root_gets_a_status_without_the_key(public: Host, owned: Path) -> None:
     public.run("sync", code=2)
 
 
-def test_root_reports_metadata_as_the_vaults_owner(public: Host, owned: Path) -> None:
+def test_metadata_command_of_root_runs_as_the_vaults_owner(public: Host, owned: Path) -> None:
     public.environment["INFISICAL_VAULT_PATH"] = str(owned / "secrets.vault")
     public.run("sync")
     [job] = public.data("metadata")["jobs"]
@@ -1157,7 +1157,7 @@ def test_manual_page_is_complete() -> None:
 
 
 @pytest.mark.parametrize("option", ["--project-id=", "--project-ids=,", "--job=", "--environment= "])
-def test_empty_option_is_refused_and_never_means_everything(client: Host, option: str) -> None:
+def test_empty_option_is_refused(client: Host, option: str) -> None:
     said = client.run("sync", option, code=2)
     assert f"{option.split('=')[0]} must not " in said
     assert not client.vault.exists()
@@ -1182,19 +1182,19 @@ def test_rekey_and_keygen_refuse_an_empty_path(host: Host) -> None:
     assert not (host.folder / "keys").exists()
 
 
-def test_push_from_the_vault_is_counted_in_its_status(client: Host) -> None:
+def test_push_from_the_vault_is_counted_in_the_status(client: Host) -> None:
     client.run("vault", "set", "PUSHED", given="x")
     client.run("push", "--from", "vault")
     assert json.loads(client.run("status", "--json"))["push_count"] == 1
 
 
-def test_entry_too_large_for_an_environment_is_explained(host: Host) -> None:
+def test_exec_error_names_an_entry_too_large_for_an_environment(host: Host) -> None:
     host.run("vault", "set", "LARGE", given="x" * 1_000_000)
     assert "128 KiB" in host.run("exec", "--", "sh", "-c", "true", code=126)
 
 
 @pytest.mark.parametrize("option", ["vault", "key_file", "state_file"])
-def test_export_does_not_replace_files_of_the_vault(host: Host, option: str) -> None:
+def test_export_does_not_overwrite_vault_files(host: Host, option: str) -> None:
     host.run("vault", "set", "A", given="value")
     host.run("vault", "set", "A", given="newer")
     state = host.vault.with_name(STATE_FILE)
@@ -1206,7 +1206,7 @@ def test_export_does_not_replace_files_of_the_vault(host: Host, option: str) -> 
     assert host.values() == {"A": "newer"}
 
 
-def test_export_does_not_replace_files_of_the_configuration(host: Host) -> None:
+def test_export_does_not_overwrite_configuration_files(host: Host) -> None:
     host.run("vault", "set", "A", given="value")
     ini, secret = host.folder / "mine.ini", host.folder / "client-secret"
     secret.write_text("CANARY-client-secret")
@@ -1219,7 +1219,7 @@ def test_export_does_not_replace_files_of_the_configuration(host: Host) -> None:
     assert not (host.folder / "app.env").exists()
 
 
-def test_export_through_a_linked_directory_replaces_nothing(host: Host) -> None:
+def test_export_does_not_overwrite_vault_files_through_a_link(host: Host) -> None:
     (host.folder / "link").symlink_to(host.folder)
     host.run("vault", "set", "A", given="one")
     host.run("vault", "set", "A", given="two")
@@ -1231,7 +1231,7 @@ def test_export_through_a_linked_directory_replaces_nothing(host: Host) -> None:
     assert (host.vault.read_bytes(), host.key.read_bytes(), host.state.read_bytes()) == before
 
 
-def test_export_replaces_only_a_regular_file(host: Host) -> None:
+def test_export_overwrites_only_regular_files(host: Host) -> None:
     host.run("vault", "set", "A", given=CANARY)
     regular, link, pipe, folder = (host.folder / name for name in ("regular", "link", "pipe", "folder"))
     regular.write_text("old", "utf-8")

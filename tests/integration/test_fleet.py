@@ -129,7 +129,7 @@ def table(ansible: Controller) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
-def test_module_and_filter_agree_with_the_metadata(ansible: Controller, fleet: Fleet, profile: str) -> None:
+def test_fleet_module_and_filter_return_the_same_rows(ansible: Controller, fleet: Fleet, profile: str) -> None:
     run = reported(
         ansible,
         fleet,
@@ -172,7 +172,7 @@ def test_module_and_filter_agree_with_the_metadata(ansible: Controller, fleet: F
     assert behind == missing == late == []
 
 
-def test_report_shows_exactly_what_is_behind_and_missing(ansible: Controller, fleet: Fleet) -> None:
+def test_report_counts_secrets_that_are_behind_or_missing(ansible: Controller, fleet: Fleet) -> None:
     reported(ansible, fleet)
     fleet.put("OTHER", f"changed {SECRET}")
     fleet.put("NEW", f"new {SECRET}")
@@ -188,7 +188,7 @@ def test_report_shows_exactly_what_is_behind_and_missing(ansible: Controller, fl
     }  # fmt: skip
 
 
-def test_check_mode_reports_the_same_and_writes_nothing(ansible: Controller, fleet: Fleet) -> None:
+def test_check_mode_reports_the_same_without_writing(ansible: Controller, fleet: Fleet) -> None:
     paths = [ansible.folder / name for name in ("fleet.json", "fleet.csv", "fleet.html")]
 
     def states() -> list[bytes | None]:
@@ -230,13 +230,13 @@ def test_run_waits_for_another_run_with_the_same_graph(ansible: Controller, flee
     assert graph.parent.stat().st_mode & 0o777 == 0o755
 
 
-def test_missing_folder_is_created_for_its_owner_only(ansible: Controller, fleet: Fleet) -> None:
+def test_missing_output_directory_is_created_private(ansible: Controller, fleet: Fleet) -> None:
     ansible.tasks(REPORT.replace(": fleet.", ": new/fleet."), hosts=fleet.variables()).succeeded()
     assert (ansible.folder / "new").stat().st_mode & 0o777 == 0o700
     assert (ansible.folder / "new" / "fleet.html").exists()
 
 
-def test_error_at_the_second_file_reports_the_first(ansible: Controller, fleet: Fleet) -> None:
+def test_error_writing_the_second_file_reports_the_first(ansible: Controller, fleet: Fleet) -> None:
     (ansible.folder / "fleet.html").mkdir()
     run = ansible.tasks(REPORT, hosts=fleet.variables())
     failure, written = run.failure("report"), str(ansible.folder / "fleet.csv")
@@ -245,7 +245,7 @@ def test_error_at_the_second_file_reports_the_first(ansible: Controller, fleet: 
     assert os.path.exists(written) and not (ansible.folder / "fleet.json").exists()
 
 
-def test_answers_come_with_what_infisical_did_not_list(ansible: Controller, fleet: Fleet, server: DevServer) -> None:
+def test_query_results_include_problems_with_listings(ansible: Controller, fleet: Fleet, server: DevServer) -> None:
     ask = """
     - name: asked
       keyfleet.infisical.infisical_fleet_info: {graph_file: fleet.json, question: behind}
@@ -264,7 +264,7 @@ def test_answers_come_with_what_infisical_did_not_list(ansible: Controller, flee
 
 
 @pytest.mark.core
-def test_control_characters_of_a_host_reach_no_terminal(ansible: Controller, fleet: Fleet) -> None:
+def test_control_characters_from_a_host_are_not_printed(ansible: Controller, fleet: Fleet) -> None:
     told = json.loads(fleet.command("web1", "metadata", "--json"))
     told["jobs"][0]["project_ids"] = ["\x1b[31mRED\x1b]0;title\x07\n[WARNING]: all is well"]
     variables = fleet.variables()
@@ -275,14 +275,14 @@ def test_control_characters_of_a_host_reach_no_terminal(ansible: Controller, fle
     assert "\n[WARNING]: all is well" not in run.text
 
 
-def test_a_difference_has_counts_only(ansible: Controller, fleet: Fleet) -> None:
+def test_diff_contains_only_counts(ansible: Controller, fleet: Fleet) -> None:
     diff = reported(ansible, fleet, arguments=["--diff"]).result("report")["diff"]
     assert diff["before"]["held"] == 0
     assert diff["after"]["held"] == 4
     assert all(isinstance(number, int) for part in diff.values() for number in part.values())
 
 
-def test_invalid_metadata_counts_as_no_answer(ansible: Controller, fleet: Fleet) -> None:
+def test_host_with_invalid_metadata_counts_as_silent(ansible: Controller, fleet: Fleet) -> None:
     reported(ansible, fleet)
     before = document(ansible)
     variables = fleet.variables()
@@ -295,7 +295,7 @@ def test_invalid_metadata_counts_as_no_answer(ansible: Controller, fleet: Fleet)
         assert vault == {**known, "silent": True}
 
 
-def test_absent_hosts_stay_unless_forgotten(ansible: Controller, fleet: Fleet) -> None:
+def test_hosts_outside_the_run_stay_unless_forget_absent_is_set(ansible: Controller, fleet: Fleet) -> None:
     reported(ansible, fleet)
     reported(ansible, fleet, arguments=["--limit", "web2"])
     assert [vault["host"] for vault in document(ansible)["vaults"]] == ["web1", "web2"]
@@ -343,7 +343,7 @@ def test_no_output_contains_a_value_or_a_hash(
     assert {entry["returned_values"] for entry in listings} == {profile != "2026-07"}
 
 
-def test_a_canary_in_the_graph_would_be_found(ansible: Controller, fleet: Fleet) -> None:
+def test_search_finds_a_canary_in_the_graph(ansible: Controller, fleet: Fleet) -> None:
     run = reported(ansible, fleet, watch=True)
     with (ansible.folder / "fleet.json").open("a", encoding="utf-8") as stream:
         stream.write(SECRET.core)
@@ -394,7 +394,7 @@ BAD = {
 }
 
 
-def test_invalid_options_are_named(ansible: Controller, fleet: Fleet) -> None:
+def test_invalid_option_error_names_the_option(ansible: Controller, fleet: Fleet) -> None:
     tasks = "".join(
         f"- name: {name}\n  keyfleet.infisical.{task}\n  run_once: true\n  ignore_errors: true\n"
         for name, (task, _said) in BAD.items()
@@ -412,7 +412,7 @@ def test_invalid_options_are_named(ansible: Controller, fleet: Fleet) -> None:
 
 
 @pytest.mark.core
-def test_the_playbook_reports_hosts_that_cannot_be_reached(ansible: Controller, shop: dict[str, Any]) -> None:
+def test_playbook_reports_unreachable_hosts(ansible: Controller, shop: dict[str, Any]) -> None:
     nowhere = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     playbook = CHECKOUT / "playbooks" / "fleet_report.yml"
     folder = ansible.folder / "report"
@@ -431,6 +431,6 @@ def test_the_playbook_reports_hosts_that_cannot_be_reached(ansible: Controller, 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read the jobs of this machine")
-def test_metadata_without_root_is_an_error(ansible: Controller) -> None:
+def test_metadata_requires_root(ansible: Controller) -> None:
     run = ansible.tasks("- name: told\n  keyfleet.infisical.infisical_agent_info: {metadata: true}")
     assert "Set become: true" in run.failure("told")["msg"]

@@ -24,7 +24,7 @@ EXACT = (
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
-def test_names_return_values_in_order_and_no_name_a_mapping(ansible: Controller, profile: str) -> None:
+def test_names_return_a_list_and_no_names_return_a_mapping(ansible: Controller, profile: str) -> None:
     run = ansible.tasks(f"""
         - name: order
           ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', 'DB_USER', 'DB_PASSWORD', secret_path='/app') }}}}"}}
@@ -51,7 +51,7 @@ def test_names_return_values_in_order_and_no_name_a_mapping(ansible: Controller,
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_recursion_imports_and_references(ansible: Controller, seeded: Callable[..., None], profile: str) -> None:
+def test_lookup_supports_recursion_imports_and_references(ansible: Controller, seeded: Callable[..., None], profile: str) -> None:
     seeded(
         secrets=[
             {"environment": "dev", "path": "/app/deep", "key": "DEEP", "value": "from below"},
@@ -118,7 +118,7 @@ def test_unresolved_reference_prints_a_warning(ansible: Controller, server: DevS
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
-def test_missing_name_follows_on_missing_and_default(ansible: Controller, profile: str) -> None:
+def test_missing_name_is_handled_by_on_missing_and_default(ansible: Controller, profile: str) -> None:
     run = ansible.tasks(f"""
         - name: error
           ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'NOT_THERE') }}}}"}}
@@ -155,7 +155,7 @@ MADE_BOOLEAN = ("true", "false", "yes", "no")
 
 @pytest.mark.parametrize("native", ("false", "true"))
 @pytest.mark.core
-def test_values_are_exact(ansible: Controller, server: DevServer, native: str) -> None:
+def test_lookup_returns_exact_values(ansible: Controller, server: DevServer, native: str) -> None:
     if native == "true" and CORE >= (2, 19):
         pytest.skip("from ansible-core 2.19 on, templates are always native")
     for number, value in enumerate(EXACT):

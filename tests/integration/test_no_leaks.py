@@ -194,7 +194,7 @@ def _loud(ansible: Controller, tasks: str, variables: dict[str, Any], **options:
 
 @pytest.mark.core
 @pytest.mark.oldest
-def test_nothing_leaks_and_results_are_complete(
+def test_successful_tasks_leak_nothing_and_results_are_complete(
     ansible: Controller, planted: dict[str, Any], server: DevServer
 ) -> None:
     run = _loud(ansible, EVERYTHING, planted)
@@ -250,7 +250,7 @@ def test_short_values_do_not_censor_results(ansible: Controller, planted: dict[s
 
 @pytest.mark.parametrize("no_log", (False, True))
 @pytest.mark.core
-def test_failures_leak_nothing(ansible: Controller, planted: dict[str, Any], server: DevServer, no_log: bool) -> None:
+def test_failed_tasks_leak_nothing(ansible: Controller, planted: dict[str, Any], server: DevServer, no_log: bool) -> None:
     server.arm("status", status=400, path="ECHO", method="POST", message=f"refused: {SECRET}")
     names = [line.split("name: ")[1] for line in FAILURES.splitlines() if line.startswith("    - name: ")]
     tasks = _ignoring_errors(FAILURES)
@@ -313,7 +313,7 @@ LOOKUP_WITH_STANDIN = f"""
 @pytest.mark.parametrize(
     "standin", [pytest.param(name, marks=pytest.mark.core if "imported" in name else ()) for name in STANDINS]
 )
-def test_an_unexpected_exception_leaks_nothing(
+def test_unexpected_exception_leaks_nothing(
     ansible: Controller, planted: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, standin: str, where: str
 ) -> None:
     library = tmp_path_factory.mktemp("library")
@@ -375,7 +375,7 @@ OF_BROKEN_OUTPUT = """
 @pytest.mark.parametrize(
     "broken", [pytest.param(name, marks=pytest.mark.core if name in BROKEN_FOR_CORES else ()) for name in BROKEN_OUTPUT]
 )
-def test_broken_output_of_a_module_leaks_nothing(ansible: Controller, planted: dict[str, Any], broken: str) -> None:
+def test_invalid_module_output_leaks_nothing(ansible: Controller, planted: dict[str, Any], broken: str) -> None:
     planted |= {"infisical_vault_path": f"{ansible.folder}/vault", "infisical_key_file": f"{ansible.folder}/key"}
     (ansible.folder / "key").write_bytes(os.urandom(32))
     (ansible.folder / "key").chmod(0o600)
@@ -414,7 +414,7 @@ def syslog(*arguments):
 
 @pytest.mark.core
 @pytest.mark.oldest
-def test_system_log_of_the_host_has_no_secret(
+def test_system_log_contains_no_secret(
     ansible: Controller, planted: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     library, log = tmp_path_factory.mktemp("library"), ansible.folder / "system_log"

@@ -34,7 +34,7 @@ def logins(server: DevServer) -> int:
         pytest.param("- keyfleet.infisical.infisical_secret: {name: A, value: b}\n  async: 30\n  poll: 1", id="async"),
     ],
 )
-def test_wrong_credentials_are_tried_once_by_five_hosts(ansible: Controller, server: DevServer, tasks: str) -> None:
+def test_wrong_credentials_are_sent_once_for_five_hosts(ansible: Controller, server: DevServer, tasks: str) -> None:
     ansible.tasks(tasks, hosts=5, extra={"infisical_client_secret": "wrong"})
     assert logins(server) == 1
 
@@ -57,13 +57,13 @@ def test_status_info_reports_option_and_login_errors(ansible: Controller, server
     assert (run.result("secret")["reachable"], run.result("secret")["login_accepted"]) == (True, False)
 
 
-def test_one_server_error_does_not_repeat_the_login(ansible: Controller, server: DevServer) -> None:
+def test_single_server_error_does_not_cause_another_login(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=503, path=LOGIN, times=1)
     ansible.tasks("- keyfleet.infisical.infisical_secret_info:", hosts=6).succeeded()
     assert logins(server) == 2
 
 
-def test_revoked_token_is_replaced_once_for_all_hosts(ansible: Controller, server: DevServer) -> None:
+def test_revoked_token_is_renewed_once_for_all_hosts(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         """
         - {keyfleet.infisical.infisical_secret_info: {name: SECRET_1}}
@@ -77,7 +77,7 @@ def test_revoked_token_is_replaced_once_for_all_hosts(ansible: Controller, serve
     assert {result["invocation"]["module_args"]["auth_method"] for result in run.results("after")} == {"token"}
 
 
-def test_host_that_rejects_all_tokens_gets_no_credentials(ansible: Controller, server: DevServer) -> None:
+def test_host_gets_no_credentials_if_all_tokens_are_rejected(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=403, error="TokenError", message="rejected", path="/secrets", times=20)
     run = ansible.tasks("- {name: refused, keyfleet.infisical.infisical_secret_info: {name: SECRET_1}}")
     failure = run.failure("refused")
@@ -103,7 +103,7 @@ PUSH = """
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_push_succeeds_with_tokens_of_three_uses(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_push_succeeds_with_three_uses_per_token(ansible: Controller, server: DevServer, profile: str) -> None:
     seed_few(server, 3)
     run = ansible.tasks(PUSH).succeeded()
     assert run.result("push")["changed"]
@@ -111,7 +111,7 @@ def test_push_succeeds_with_tokens_of_three_uses(ansible: Controller, server: De
     assert server.values(PROJECT, "dev", "/new") == {"A": ["one"], "B": ["two"], "C": ["three"]}
 
 
-def test_push_with_tokens_of_one_use_reports_the_reason(ansible: Controller, server: DevServer) -> None:
+def test_push_with_single_use_tokens_reports_the_reason(ansible: Controller, server: DevServer) -> None:
     seed_few(server, 1)
     failure = ansible.tasks(PUSH).failure("push")
     assert failure["conclusion"] == "token_rejected"
@@ -151,7 +151,7 @@ def test_lookup_is_current_after_an_uncertain_write(ansible: Controller, server:
 
 
 @pytest.mark.core
-def test_undefined_variable_is_named(ansible: Controller) -> None:
+def test_undefined_variable_error_names_the_variable(ansible: Controller) -> None:
     run = ansible.tasks(f"""
         - {{name: undefined, ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'A', environment=nope) }}}}"}}}}
     """)
@@ -173,7 +173,7 @@ def test_empty_list_of_names_returns_an_empty_list(ansible: Controller) -> None:
 
 
 @pytest.mark.core
-def test_unquoted_values_are_refused_and_not_stored(ansible: Controller, server: DevServer) -> None:
+def test_unquoted_yaml_values_are_refused_and_not_stored(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - {name: date, keyfleet.infisical.infisical_secret: {name: A, value: 2026-01-01}, ignore_errors: true}
         - {name: time, keyfleet.infisical.infisical_secret: {name: A, value: 2026-01-01 10:00:00}, ignore_errors: true}
@@ -217,7 +217,7 @@ def test_invalid_boolean_of_the_lookup_is_refused(ansible: Controller) -> None:
     assert "recursive: must be true or false" in str(run.failure("typo"))
 
 
-def test_foreign_file_as_state_file_is_kept(ansible: Controller, server: DevServer) -> None:
+def test_file_that_is_not_a_state_file_is_kept(ansible: Controller, server: DevServer) -> None:
     other = ansible.folder / "app.json"
     other.write_text('{"my": "config"}', "utf-8")
     run = ansible.tasks(f"""

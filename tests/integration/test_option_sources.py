@@ -51,7 +51,7 @@ def with_sources(server: DevServer) -> DevServer:
 
 
 @pytest.mark.core
-def test_precedence_of_option_sources(ansible: Controller, with_sources: DevServer, shop: dict[str, Any]) -> None:
+def test_option_sources_have_the_documented_precedence(ansible: Controller, with_sources: DevServer, shop: dict[str, Any]) -> None:
     del shop["infisical_environment"]
     hosts = {"has_variable": {"infisical_environment": "variable"}, "has_none": {}}
     config = "[infisical]\nenvironment = ini\n"
@@ -76,7 +76,7 @@ def test_precedence_of_option_sources(ansible: Controller, with_sources: DevServ
     assert used(only_ini, "", "has_none") == ("ini", "ini")
 
 
-def test_empty_sources_count_as_not_given(ansible: Controller, with_sources: DevServer, shop: dict[str, Any]) -> None:
+def test_empty_option_sources_are_ignored(ansible: Controller, with_sources: DevServer, shop: dict[str, Any]) -> None:
     del shop["infisical_environment"]
     config = "[infisical]\nenvironment = ini\nca_path =\ntimeout =\nvalidate_certs =\n"
     empty = dict.fromkeys(
@@ -87,7 +87,7 @@ def test_empty_sources_count_as_not_given(ansible: Controller, with_sources: Dev
         assert run.result("module")["secrets"][0]["environment"] == run.result("lookup")["msg"] == "ini"
 
 
-def test_all_options_from_environment_or_ini(ansible: Controller, server: DevServer) -> None:
+def test_all_options_can_come_from_environment_or_ini(ansible: Controller, server: DevServer) -> None:
     options = {
         "url": server.url + "/api/",
         "client_id": "admin-id",
@@ -115,7 +115,7 @@ def test_all_options_from_environment_or_ini(ansible: Controller, server: DevSer
 
 
 @pytest.mark.core
-def test_only_variables_are_templated_and_decrypted(
+def test_only_ansible_variables_are_templated_and_decrypted(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
     del shop["infisical_client_secret"], shop["infisical_environment"]
@@ -191,7 +191,7 @@ def home_of_other(needs_root: None) -> Iterator[Path]:
 
 
 @pytest.mark.core
-def test_delegated_module_uses_options_of_the_controller(
+def test_delegated_module_uses_the_controllers_options(
     ansible: Controller, server: DevServer, shop: dict[str, Any], home_of_other: Path
 ) -> None:
     del shop["infisical_environment"], shop["infisical_client_id"], shop["infisical_project_id"]
@@ -230,7 +230,7 @@ def test_delegated_module_uses_options_of_the_controller(
     assert [secret["name"] for secret in run.result("read")["secrets"]] == ["BY_OTHER"]
 
 
-def test_modules_of_the_group_have_all_shared_options() -> None:
+def test_every_module_in_the_group_has_all_shared_options() -> None:
     room = Path(str(module.__file__)).parents[1]
     runtime = yaml.safe_load((room.parent / "meta" / "runtime.yml").read_text("utf-8"))
     group, taking = set(runtime["action_groups"]["infisical"]), set()
@@ -252,7 +252,7 @@ def test_modules_of_the_group_have_all_shared_options() -> None:
 
 
 @pytest.mark.core
-def test_module_defaults_of_the_group_with_every_shared_option(
+def test_group_module_defaults_accept_every_shared_option(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
     defaults = {

@@ -47,7 +47,7 @@ READING = """
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
 @pytest.mark.oldest
-def test_every_reading_module(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_every_info_module_returns_its_results_and_no_changes(ansible: Controller, server: DevServer, profile: str) -> None:
     before = server.state()["projects"]
     run = ansible.tasks(READING, arguments=["--diff"]).succeeded()
 
@@ -82,7 +82,7 @@ def test_every_reading_module(ansible: Controller, server: DevServer, profile: s
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_listings_below_a_folder_with_imports_tags_and_comments(
+def test_info_lists_subfolders_imports_tags_and_comments(
     ansible: Controller, seeded: Callable[..., None], profile: str
 ) -> None:
     seeded(
@@ -108,7 +108,7 @@ def test_listings_below_a_folder_with_imports_tags_and_comments(
     assert imports == [("/app", "DB_PASSWORD"), ("/app", "DB_USER"), ("/shared", "IMPORTED")]
 
 
-def test_hidden_values_are_reported(ansible: Controller, server: DevServer) -> None:
+def test_hidden_values_are_reported_as_hidden(ansible: Controller, server: DevServer) -> None:
     ansible.variables |= login_of("hidden")
     run = ansible.tasks("""
         - name: names
@@ -132,7 +132,7 @@ def test_hidden_values_are_reported(ansible: Controller, server: DevServer) -> N
 
 
 @pytest.mark.core
-def test_from_the_command_line(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
+def test_info_module_works_on_the_ansible_command_line(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
     names = {key.removeprefix("infisical_").upper(): str(value) for key, value in shop.items() if "wait" not in key}
     arguments = ["localhost", "-m", "keyfleet.infisical.infisical_secret_info", "-a", "secret_path=/app"]
     run = ansible.run(

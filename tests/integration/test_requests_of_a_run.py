@@ -24,7 +24,7 @@ def count(server: DevServer, path: str) -> int:
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
-def test_50_lookups_in_one_template_are_two_requests(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_50_lookups_in_one_template_send_two_requests(ansible: Controller, server: DevServer, profile: str) -> None:
     names = range(50)
     text = "\n".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}') }}}}" for number in names)
     (ansible.folder / "fifty.j2").write_text(text, "utf-8")
@@ -39,7 +39,7 @@ def test_50_lookups_in_one_template_are_two_requests(ansible: Controller, server
     assert [(entry["method"], entry["status"]) for entry in server.requests()] == [("POST", 200), ("GET", 200)]
 
 
-def test_200_lookups_on_20_hosts_need_one_login_and_one_listing(ansible: Controller, server: DevServer) -> None:
+def test_200_lookups_on_20_hosts_send_one_login_and_one_listing(ansible: Controller, server: DevServer) -> None:
     one = "- ansible.builtin.debug: {msg: \"{{ lookup('%s', 'SECRET_%d') }} for {{ inventory_hostname }}\"}"
 
     run = ansible.tasks("\n".join(one % (LOOKUP, number) for number in range(10)), hosts=20, arguments=["-f", "5"])
@@ -63,7 +63,7 @@ def test_missing_routes_are_requested_once_in_a_run(ansible: Controller, server:
     assert (count(server, LOGIN), count(server, "/v4/"), count(server, LISTS)) == (1, 1, 3)
 
 
-def test_lookup_sees_a_written_secret_on_each_host(ansible: Controller, server: DevServer) -> None:
+def test_lookup_returns_a_just_written_secret_on_each_host(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         f"""
         - name: before
@@ -123,7 +123,7 @@ def test_check_mode_keeps_the_cache(ansible: Controller, server: DevServer) -> N
     ],
 )
 @pytest.mark.core
-def test_cache_option_controls_listings_but_not_the_login(
+def test_cache_option_affects_listings_but_not_the_login(
     ansible: Controller, server: DevServer, cache: str, lists: int
 ) -> None:
     two = " ".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}', cache='{cache}') }}}}" for number in (1, 2))
@@ -153,7 +153,7 @@ def methods(server: DevServer, path: str = "/secrets") -> list[str]:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_loop_costs_one_list_and_one_write_each(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_loop_sends_one_listing_and_one_write_per_item(ansible: Controller, server: DevServer, profile: str) -> None:
     if profile == "2024":  # otherwise, missing routes are requested once
         ansible.variables["infisical_api_version"] = "v3"
     first = ansible.tasks(WITHOUT_TAGS).succeeded()
@@ -200,7 +200,7 @@ def test_second_task_without_a_loop_lists_the_folder(
 
 
 @pytest.mark.oldest
-def test_writes_of_the_run_are_known(ansible: Controller, server: DevServer) -> None:
+def test_secret_written_earlier_in_the_run_is_not_read_again(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks(
         LOOP
         + LOOP.replace("name: loop", "name: again")
@@ -224,7 +224,7 @@ def test_writes_of_the_run_are_known(ansible: Controller, server: DevServer) -> 
     assert run.result("kept")["secret"]["tags"] == ["web"] and run.result("kept")["secret"]["version"] == 2
 
 
-def test_other_writer_during_a_run_loses_nothing(ansible: Controller, server: DevServer) -> None:
+def test_change_by_another_writer_during_a_run_is_not_lost(ansible: Controller, server: DevServer) -> None:
     place = {"project": PROJECT, "environment": "dev", "path": "/"}
     server.arm("write_first", method="POST", path="/LOOPED_0$", secret={**place, "key": "LOOPED_0", "value": "theirs"})
     server.arm(
@@ -248,7 +248,7 @@ def test_loop_after_a_push_sees_its_changes(ansible: Controller, server: DevServ
     assert server.values(PROJECT, "dev")["LOOPED_7"] == ["looped 7"]
 
 
-def test_failed_write_is_read_again(ansible: Controller, server: DevServer) -> None:
+def test_secret_is_read_again_after_a_failed_write(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=422, method="POST", path="/LOOPED_5$", error="ValidationFailure", message="no")
     tasks = WITHOUT_TAGS + "      ignore_errors: true\n" + WITHOUT_TAGS.replace("name: loop", "name: again")
     run = ansible.tasks(tasks).succeeded()
@@ -258,7 +258,7 @@ def test_failed_write_is_read_again(ansible: Controller, server: DevServer) -> N
     ]
 
 
-def test_listing_does_not_prove_absence(ansible: Controller, server: DevServer) -> None:
+def test_deletion_is_attempted_even_if_the_secret_is_not_listed(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: absent
           keyfleet.infisical.infisical_secret: {name: "{{ item }}", state: absent}
@@ -281,7 +281,7 @@ def test_20_hosts_write_one_secret_once(ansible: Controller, server: DevServer) 
     assert count(server, LOGIN) == 1
 
 
-def test_write_of_another_identity_is_seen_in_the_same_run(ansible: Controller, server: DevServer) -> None:
+def test_write_by_another_identity_is_seen_in_the_same_run(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: first
           keyfleet.infisical.infisical_secret: {name: "{{ item }}", value: ours}
@@ -296,7 +296,7 @@ def test_write_of_another_identity_is_seen_in_the_same_run(ansible: Controller, 
     assert server.values(PROJECT, "dev")["Z1"] == ["ours"]
 
 
-def test_second_write_of_another_identity_is_seen_too(ansible: Controller, server: DevServer) -> None:
+def test_second_write_by_another_identity_is_seen(ansible: Controller, server: DevServer) -> None:
     server.put_secret(PROJECT, "dev", "/", "Z1", "ours")
     theirs = """
         - keyfleet.infisical.infisical_secret:
@@ -322,7 +322,7 @@ def test_loop_creates_a_missing_folder_once(ansible: Controller, server: DevServ
     assert methods(server, "/folders") == ["POST"]
 
 
-def test_loop_with_a_wrong_path_fails_like_one_task(ansible: Controller, server: DevServer) -> None:
+def test_loop_with_a_wrong_path_fails_like_a_single_task(ansible: Controller, server: DevServer) -> None:
     for more, arguments in (("environment: dve", ["--check"]), ("environment: dve", []), ("secret_path: /nope", [])):
         run = ansible.tasks(WITHOUT_TAGS.replace('}}"}', f'}}}}", {more}}}'), arguments=arguments)
         [first, *_others] = run.items("loop")
@@ -331,7 +331,7 @@ def test_loop_with_a_wrong_path_fails_like_one_task(ansible: Controller, server:
 
 
 @pytest.mark.core
-def test_async_writes_are_not_noted(ansible: Controller, server: DevServer) -> None:
+def test_writes_of_async_tasks_are_not_cached(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: early
           keyfleet.infisical.infisical_secret: {name: "SECRET_{{ item }}", value: new}
@@ -348,7 +348,7 @@ def test_async_writes_are_not_noted(ansible: Controller, server: DevServer) -> N
     assert server.values(PROJECT, "dev")["SECRET_1"] == ["new"]
 
 
-def test_50_refused_lookups_in_one_template_are_two_requests(ansible: Controller, server: DevServer) -> None:
+def test_50_refused_lookups_in_one_template_send_two_requests(ansible: Controller, server: DevServer) -> None:
     ansible.variables |= login_of("no-access")
     names = " ".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}', errors='ignore') }}}}" for number in range(50))
     (ansible.folder / "fifty.j2").write_text(names, "utf-8")
@@ -372,7 +372,7 @@ def test_fetch_one_requests_each_name_once(ansible: Controller, server: DevServe
     assert count(server, LOGIN) == 1
 
 
-def test_identities_and_environments_of_one_run_do_not_share(ansible: Controller, server: DevServer) -> None:
+def test_identities_and_environments_do_not_share_cached_secrets(ansible: Controller, server: DevServer) -> None:
     server.put_secret(PROJECT, "prod", "/", "SECRET_1", "of production")
     run = ansible.tasks(
         f"""
@@ -418,7 +418,7 @@ def test_modules_on_many_hosts_and_lookups_log_in_once(ansible: Controller, serv
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_wrong_credentials_are_tried_once_in_a_run(
+def test_wrong_credentials_are_sent_once_in_a_run(
     ansible: Controller, server: DevServer, shop: dict[str, Any], profile: str
 ) -> None:
     run = ansible.tasks(
@@ -469,7 +469,7 @@ def test_locked_identity_is_reported_and_not_retried(ansible: Controller, server
         assert "remove the lockout" in run.failure(task, "host2")["msg"]
 
 
-def test_revoked_token_needs_one_more_login(ansible: Controller, server: DevServer) -> None:
+def test_revoked_token_causes_one_more_login(ansible: Controller, server: DevServer) -> None:
     revoke = (
         "import urllib.request as r;"
         f"r.urlopen(r.Request('{server.url}/_control/tokens/revoke', b'{{}}', method='POST'))"

@@ -81,7 +81,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
 @pytest.mark.oldest
-def test_fresh_vault_is_planned_filled_and_then_unchanged(
+def test_new_vault_is_filled_as_planned_and_then_unchanged(
     ansible: Controller, server: DevServer, vault: LocalVault, profile: str
 ) -> None:
     run = ansible.tasks(
@@ -147,7 +147,7 @@ PULLS: tuple[tuple[str, str, dict[str, str], dict[str, str]], ...] = (
 )  # fmt: skip
 
 
-def test_four_steps_for_every_option_of_a_pull(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
+def test_every_pull_option_is_idempotent_and_has_check_mode(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     vaults = {}
     tasks = ""
     for number, (name, arguments, before, _after) in enumerate(PULLS):
@@ -205,7 +205,7 @@ PUSHES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
 )  # fmt: skip
 
 
-def test_four_steps_for_every_option_of_a_push(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
+def test_every_push_option_is_idempotent_and_has_check_mode(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     (ansible.folder / "source.env").write_text('A="a \\"b\\" \\$c"\nLINES="1\n2"\n', "utf-8")
     (ansible.folder / "source.json").write_text('{"A": "a", "NUMBER": "0123"}', "utf-8")
     vault.hold({**MINE, "my-key": ""})
@@ -246,7 +246,7 @@ GUARDED = f"""
 """
 
 
-def test_guard_refuses_and_nothing_is_deleted(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
+def test_pull_with_too_many_deletions_is_refused(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     run = ansible.tasks(GUARDED.replace("- name:", "- ignore_errors: true\n      name:")).succeeded()
 
     names = [line.split("name: ")[1] for line in GUARDED.splitlines() if line.startswith("    - name: ")]
@@ -277,7 +277,7 @@ def test_guard_refuses_and_nothing_is_deleted(ansible: Controller, server: DevSe
     assert server.values(PROJECT, "dev", "/many") == {name: [value] for name, value in MANY.items()}
 
 
-def test_partial_push_reports_progress_and_the_next_completes(
+def test_partial_push_reports_progress_and_is_completed_later(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     server.use_profile("reference")  # it has no batches
@@ -303,7 +303,7 @@ def test_partial_push_reports_progress_and_the_next_completes(
 
 
 @pytest.mark.oldest
-def test_identity_without_read_permission_pushes_by_state_file(
+def test_push_without_read_permission_compares_with_state_file(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     ansible.variables |= login_of("writer")
@@ -336,7 +336,7 @@ def test_identity_without_read_permission_pushes_by_state_file(
     assert by_key["secrets"]["NEW"]["hash"] != by_itself["secrets"]["NEW"]["hash"]
 
 
-def test_locked_vault_is_busy_after_lock_wait_and_readable(
+def test_locked_vault_is_reported_as_busy_but_can_be_read(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     vault.hold(MINE)
@@ -441,7 +441,7 @@ def test_bad_input_error_names_the_option_and_changes_nothing(
 
 
 @pytest.mark.oldest
-def test_failure_reports_the_key_that_was_made(ansible: Controller, vault: LocalVault) -> None:
+def test_failed_task_reports_the_key_that_was_created(ansible: Controller, vault: LocalVault) -> None:
     key = vault.folder / "new"
     task = f"{{vault_path: {vault.folder}/other, key_file: {key}, create_key: true"
     run = ansible.tasks(f"""
@@ -460,7 +460,7 @@ def test_failure_reports_the_key_that_was_made(ansible: Controller, vault: Local
         assert (failure["changed"], failure["key_created"]) == (True, True)
 
 
-def test_lost_key_is_not_replaced_beside_a_vault(ansible: Controller, vault: LocalVault) -> None:
+def test_lost_key_is_not_replaced_if_the_vault_exists(ansible: Controller, vault: LocalVault) -> None:
     vault.hold(MINE)
     vault.key.rename(vault.folder / "saved")
     run = ansible.tasks(f"""
@@ -475,7 +475,7 @@ def test_lost_key_is_not_replaced_beside_a_vault(ansible: Controller, vault: Loc
     assert vault.values() == MINE
 
 
-def test_module_defaults_of_the_group_with_every_shared_option(
+def test_group_module_defaults_accept_every_shared_option(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     defaults = {

@@ -54,7 +54,7 @@ def alone(ansible: Controller, vault: LocalVault) -> LocalVault:
     return vault
 
 
-def test_four_steps_for_every_option(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
+def test_every_option_is_idempotent_and_has_check_mode(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
     vault.hold({"OLD": "old", "GOES": "old", "PUSHED": "old", "GOES_TOO": "old", "SAME": "same"})
     other = LocalVault(ansible.folder / "other")
     other.folder.mkdir(mode=0o700)
@@ -175,7 +175,7 @@ def test_lookup_returns_exact_names_and_values(ansible: Controller, alone: Local
     ]
 
 
-def test_missing_names_in_the_lookup(ansible: Controller, alone: LocalVault) -> None:
+def test_missing_name_in_lookup_follows_default_and_on_missing(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a", "B": "b"})
     looks = {
         "in order": "'B', 'A', 'B'",
@@ -218,7 +218,7 @@ def test_missing_names_in_the_lookup(ansible: Controller, alone: LocalVault) -> 
 
 
 @pytest.mark.core
-def test_sources_of_vault_options(ansible: Controller, server: DevServer) -> None:
+def test_vault_options_can_come_from_every_documented_source(ansible: Controller, server: DevServer) -> None:
     by_passphrase = {"infisical_passphrase": PASSPHRASE}
     vaults = {name: LocalVault(ansible.folder / name).hold({"WHERE": name}) for name in ("one", "two", "three", "four")}
     vaults["two"].open().rekey(Passphrase(PASSPHRASE))
@@ -299,7 +299,7 @@ def test_failed_or_pending_push_keeps_the_vault(
     assert vault.values() == {"A": "old"}
 
 
-def test_older_vault_is_refused_by_each_state_file(ansible: Controller, alone: LocalVault) -> None:
+def test_restored_older_vault_is_detected_by_every_state_file(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     state = alone.folder / "job.json"
     older = alone.path.read_bytes()
@@ -376,7 +376,7 @@ def test_partial_push_is_completed_by_the_next_run(ansible: Controller, server: 
     assert vault.values().keys() == {"BIG", "DB_USER"}
 
 
-def test_conclusions_of_vault_and_key_errors(ansible: Controller, alone: LocalVault) -> None:
+def test_every_vault_or_key_error_has_its_conclusion(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     first = alone.path.read_bytes()
     cases: dict[str, tuple[str, str]] = {"missing": ("vault_path: /not/there/vault", "vault_missing")}
@@ -426,7 +426,7 @@ def test_conclusions_of_vault_and_key_errors(ansible: Controller, alone: LocalVa
 
 
 @pytest.mark.oldest
-def test_bad_input_of_the_modules_names_the_option(ansible: Controller, alone: LocalVault) -> None:
+def test_bad_input_error_names_the_option(ansible: Controller, alone: LocalVault) -> None:
     alone.hold({"A": "a"})
     cases = (
         (f"{VAULT}: {{name: A, value: 012}}", "value: must be a string, not int"),
@@ -552,7 +552,7 @@ def planted(server: DevServer, shop: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.core
-def test_nothing_leaks_from_vault_state_output_or_arguments(
+def test_values_leak_nowhere_outside_the_encrypted_vault(
     ansible: Controller, server: DevServer, planted: dict[str, Any], vault: LocalVault, tmp_path_factory: Any
 ) -> None:
     source = tmp_path_factory.mktemp("source") / "source"
@@ -624,7 +624,7 @@ def test_pushed_value_with_white_space_is_unchanged_later(
     assert [run.result(f"{task}, round 2")["changed"] for task in ("entries", "pull")] == [False, False]
 
 
-def test_key_options_are_the_same_everywhere() -> None:
+def test_key_options_are_the_same_in_modules_lookup_and_command() -> None:
     known = set(keys.KEY_OPTIONS)
     assert set(inspect.signature(keys.key_source).parameters) - {"credentials"} == known  # the directory of systemd
     assert set(options.VAULT) - {"vault_path"} == known

@@ -60,7 +60,7 @@ def secrets_of(server: DevServer, path: str = "/", environment: str = "dev") -> 
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_four_steps_for_every_option(
+def test_every_option_is_idempotent_and_has_check_mode(
     ansible: Controller, server: DevServer, seeded: Callable[..., None], profile: str
 ) -> None:
     seeded(
@@ -130,7 +130,7 @@ def _look_at(secrets: dict[str, dict[str, Any]], run: Run, profile: str) -> None
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.oldest
-def test_four_steps_for_an_identity_without_read_access(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_write_only_identity_is_idempotent_with_a_state_file(ansible: Controller, server: DevServer, profile: str) -> None:
     ansible.variables |= login_of("writer")
     state_file = ansible.folder / "state.json"
     tasks = f"""
@@ -189,7 +189,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_20_secrets_in_a_loop_are_unchanged_the_second_time(
+def test_second_loop_over_20_secrets_is_unchanged(
     ansible: Controller, server: DevServer, profile: str
 ) -> None:
     assert len(ODD) == 20
@@ -212,7 +212,7 @@ def test_20_secrets_in_a_loop_are_unchanged_the_second_time(
     assert {key: secret["version"] for key, secret in secrets.items()} == versions
 
 
-def test_pending_approval_stores_nothing(ansible: Controller, server: DevServer, seeded: Callable[..., None]) -> None:
+def test_write_awaiting_approval_stores_nothing(ansible: Controller, server: DevServer, seeded: Callable[..., None]) -> None:
     seeded(approvals=[{"environment": "dev", "path": "/app"}])
     before = stored(server)
     run = ansible.tasks("""
@@ -232,7 +232,7 @@ def test_pending_approval_stores_nothing(ansible: Controller, server: DevServer,
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_metadata_on_an_old_server_print_a_warning(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_metadata_option_on_an_old_server_causes_a_warning(ansible: Controller, server: DevServer, profile: str) -> None:
     task = """
         - name: metadata
           keyfleet.infisical.infisical_secret: {name: SECRET_1, value: value 1, metadata: {owner: platform}}
@@ -243,7 +243,7 @@ def test_metadata_on_an_old_server_print_a_warning(ansible: Controller, server: 
         assert ("does not keep metadata" in run.text) == (profile == "2024")
 
 
-def test_write_of_a_faster_writer_is_kept(ansible: Controller, server: DevServer) -> None:
+def test_task_value_is_stored_despite_a_concurrent_writer(ansible: Controller, server: DevServer) -> None:
     place = {"project": PROJECT, "environment": "dev", "path": "/"}
     server.arm("write_first", method="POST", path="RACE_CREATE", secret={**place, "key": "RACE_CREATE", "value": "x"})
     server.arm("delete_first", method="PATCH", path="SECRET_1$", secret={**place, "key": "SECRET_1"})
@@ -261,7 +261,7 @@ def test_write_of_a_faster_writer_is_kept(ansible: Controller, server: DevServer
 
 @pytest.mark.core
 @pytest.mark.oldest
-def test_async_delegation_until_and_loops(ansible: Controller, server: DevServer) -> None:
+def test_writes_work_with_async_delegation_until_and_loops(ansible: Controller, server: DevServer) -> None:
     server.arm("status", status=500, times=2, method="POST", path="/FLAKY$")
     run = ansible.tasks(
         """
@@ -311,7 +311,7 @@ def test_async_delegation_until_and_loops(ansible: Controller, server: DevServer
     assert stored(server) == before
 
 
-def test_folder_with_contents_is_kept_without_force(ansible: Controller, server: DevServer) -> None:
+def test_folder_with_contents_is_not_removed_without_force(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: full
           keyfleet.infisical.infisical_folder: {secret_path: /app, state: absent}
@@ -389,7 +389,7 @@ def test_rotated_secrets_are_not_changed(ansible: Controller, server: DevServer,
     assert [values[name] for name in ("ROTATED", "TURNED", "SPUN")] == [["ours"]] * 3
 
 
-def test_host_gets_new_values_but_no_stored_ones(ansible: Controller, seeded: Callable[..., None]) -> None:
+def test_host_receives_new_values_but_no_stored_values(ansible: Controller, seeded: Callable[..., None]) -> None:
     pin = {"key": "pin", "value": "storedpin", "encrypted": True}
     seeded(secrets=[{"environment": "dev", "key": "A", "value": "storedvalue", "metadata": [pin]}])
     run = ansible.tasks(

@@ -60,7 +60,7 @@ def use_everything(page: Watched) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("fleet", FLEETS)
-def test_page_makes_no_request_and_obeys_its_policy(fleet: str, scheme: str, show: Open, artefacts: Path) -> None:
+def test_page_sends_no_request_and_obeys_its_security_policy(fleet: str, scheme: str, show: Open, artefacts: Path) -> None:
     page = show(FLEETS[fleet](), scheme)
     page.tab.set_viewport_size({"width": 1280, "height": 2600})  # so that all visible rows are rendered
     page.tab.screenshot(path=artefacts / f"{fleet}-{scheme}.png", full_page=True)
@@ -81,13 +81,13 @@ def test_page_makes_no_request_and_obeys_its_policy(fleet: str, scheme: str, sho
         ("<script>alert(1)</script>", "script-src-elem inline"),
     ],
 )
-def test_forbidden_actions_of_a_page_are_recorded(harm: str, noticed: str, open_file: Open, tmp_path: Path) -> None:
+def test_forbidden_actions_of_a_page_are_detected(harm: str, noticed: str, open_file: Open, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
     path.write_text(html_of(healthy()).replace("<main>", f"<main>{harm}"), encoding="utf-8")
     assert any(noticed in one for one in open_file(path).harm_done())
 
 
-def test_policy_allows_only_the_pages_own_style_and_script() -> None:
+def test_security_policy_allows_only_the_pages_style_and_script() -> None:
     html = html_of(troubled())
     policy = html.split('Content-Security-Policy" content="')[1].split('"')[0].replace("&#39;", "'")
     names = [rule.split()[0] for rule in policy.split("; ")]
@@ -99,7 +99,7 @@ def test_policy_allows_only_the_pages_own_style_and_script() -> None:
     assert "@import" not in style
 
 
-def test_hostile_names_stay_text(show: Open) -> None:
+def test_html_in_names_is_shown_as_text(show: Open) -> None:
     page = show(hostile())
     # A lone surrogate is replaced, and a character that reverses the direction of text is shown as its code.
     names = {name.replace("\ud800", "\ufffd").replace("\u202e", "\\u202e") for name in HOSTILE}
@@ -150,7 +150,7 @@ def test_rows_that_need_attention_come_first(show: Open) -> None:
     assert page.hosts() == ["web7", "web9", "web5", "web1", "web2", "web3", "web8", "web4", "web6", "web10"]
 
 
-def test_rows_have_states_and_counts(show: Open) -> None:
+def test_rows_show_states_and_counts(show: Open) -> None:
     page = show(troubled())
 
     def cells(table: str, name: str) -> list[str]:
@@ -167,7 +167,7 @@ def test_rows_have_states_and_counts(show: Open) -> None:
     assert (cells("hosts", "web9")[1], cells("hosts", "web9")[-1]) == ("silent", "last answer 3 d ago")
 
 
-def test_a_secret_row_expands_to_its_hosts(show: Open) -> None:
+def test_secret_row_expands_to_show_its_hosts(show: Open) -> None:
     page = show(troubled())
     button = page.row("secrets", "DB_PASSWORD").locator("button")
     assert button.get_attribute("aria-expanded") == "false"
@@ -180,7 +180,7 @@ def test_a_secret_row_expands_to_its_hosts(show: Open) -> None:
     assert details.count() == 0
 
 
-def test_a_host_row_expands_to_its_secrets(show: Open) -> None:
+def test_host_row_expands_to_show_its_secrets(show: Open) -> None:
     graph = troubled()
     graph["vaults"][9]["holds"][0][1] = 5
     page = show(graph)
@@ -194,7 +194,7 @@ def test_a_host_row_expands_to_its_secrets(show: Open) -> None:
     ]
 
 
-def test_a_secret_that_was_created_again_is_behind(show: Open) -> None:
+def test_secret_that_was_created_again_is_shown_as_behind(show: Open) -> None:
     graph = troubled()
     graph["vaults"][3]["holds"][0] = [0, 4, format_time(NOW - 90_000), None, "another-id"]
     page = show(graph)
@@ -203,7 +203,7 @@ def test_a_secret_that_was_created_again_is_behind(show: Open) -> None:
     assert page.row("matrix", "web4").locator(".mark").first.get_attribute("data-lag") == "↻"
 
 
-def test_details_show_the_place_of_secrets_with_equal_names(show: Open) -> None:
+def test_details_show_the_location_of_secrets_with_the_same_name(show: Open) -> None:
     graph = troubled()
     graph["secrets"].append({**graph["secrets"][0], "path": "/elsewhere"})
     for vault in graph["vaults"]:
@@ -214,7 +214,7 @@ def test_details_show_the_place_of_secrets_with_equal_names(show: Open) -> None:
     assert "DB_PASSWORD (Shop prod /elsewhere) (−3), DB_PASSWORD (Shop prod /shop) (−1)" in said
 
 
-def test_a_host_with_two_jobs_has_one_row(show: Open) -> None:
+def test_host_with_two_jobs_has_one_row(show: Open) -> None:
     graph = troubled()
     other = {**graph["vaults"][5], "job": "cron", "conclusion": "locked_out", "message": "No login."}
     other["holds"] = [[0, 2, other["holds"][0][2]]]
@@ -234,7 +234,7 @@ def test_a_host_with_two_jobs_has_one_row(show: Open) -> None:
     ]
 
 
-def test_the_matrix_has_a_mark_for_each_cell(show: Open) -> None:
+def test_matrix_has_a_mark_in_every_cell(show: Open) -> None:
     page = show(troubled())
     assert page.tab.locator("#matrix thead th").all_inner_texts()[:3] == ["Host", "DB_PASSWORD", "API_KEY"]
     marks = page.tab.locator("#matrix td").evaluate_all("all => all.map(one => one.textContent)")
@@ -245,7 +245,7 @@ def test_the_matrix_has_a_mark_for_each_cell(show: Open) -> None:
 
 
 @pytest.mark.parametrize(("hosts", "secrets", "shown"), [(50, 100, True), (51, 100, False)])
-def test_the_matrix_is_shown_up_to_5000_cells(hosts: int, secrets: int, shown: bool) -> None:
+def test_matrix_is_shown_up_to_5000_cells(hosts: int, secrets: int, shown: bool) -> None:
     html = html_of(healthy(hosts, secrets))
     assert ("The matrix is not shown because it would have more than 5,000 cells." in html) is not shown
     assert html.count('<i class="mark current"><span>') == 5000 * shown
@@ -299,7 +299,7 @@ def test_details_hide_with_their_row(show: Open) -> None:
         ("secrets", "Behind", ["DB_PASSWORD", "API_KEY"], "STRIPE_KEY"),
     ],
 )
-def test_a_click_on_a_heading_sorts(table: str, column: str, first: list[str], last: str, show: Open) -> None:
+def test_click_on_a_heading_sorts_the_table(table: str, column: str, first: list[str], last: str, show: Open) -> None:
     page = show(troubled())
     rows = getattr(page, table)
     # First by name, because equal rows keep their order.
@@ -324,7 +324,7 @@ def test_details_follow_their_row_when_it_is_sorted(show: Open) -> None:
     assert "API_KEY" in page.tab.locator("#hosts .details dd").first.inner_text()
 
 
-def test_the_keyboard_reaches_everything(show: Open) -> None:
+def test_every_control_can_be_used_with_the_keyboard(show: Open) -> None:
     page = show(troubled(10, 12))
     tab = page.tab
     what = """(() => { const e = document.activeElement; if (e.matches(".skip, input")) return e.id || "skip";
@@ -347,7 +347,7 @@ def test_the_keyboard_reaches_everything(show: Open) -> None:
     assert page.harm_done() == []
 
 
-def test_a_long_name_does_not_widen_the_page(show: Open) -> None:
+def test_long_name_does_not_widen_the_page(show: Open) -> None:
     graph = troubled()
     graph["secrets"][0]["name"] = "N" * 500
     graph["vaults"][0]["host"] = "h" * 500
@@ -369,7 +369,7 @@ def test_without_a_script_the_rows_are_shown(browser: Browser, tmp_path: Path) -
     context.close()
 
 
-def test_the_theme_follows_the_system(show: Open) -> None:
+def test_theme_follows_the_system_setting(show: Open) -> None:
     page = show(healthy(), "dark")
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = page.tab.evaluate(ground)
@@ -377,7 +377,7 @@ def test_the_theme_follows_the_system(show: Open) -> None:
     assert page.tab.evaluate(ground) != dark
 
 
-def test_print_has_all_rows_and_no_controls(show: Open) -> None:
+def test_printed_page_has_all_rows_and_no_controls(show: Open) -> None:
     page = show(troubled(60, 12), "dark")
     page.filter("web")
     page.tab.emulate_media(media="print")
@@ -395,7 +395,7 @@ def test_print_has_all_rows_and_no_controls(show: Open) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("fleet", ["10-hosts", "healthy", "empty"])
-def test_axe_finds_nothing(fleet: str, scheme: str, show: Open) -> None:
+def test_axe_finds_no_accessibility_problems(fleet: str, scheme: str, show: Open) -> None:
     page = show(FLEETS[fleet](), scheme)
     page.tab.set_viewport_size({"width": 1400, "height": 4000})  # so that all rows are rendered
     for button in page.tab.locator("tbody button").all()[:14]:
@@ -405,7 +405,7 @@ def test_axe_finds_nothing(fleet: str, scheme: str, show: Open) -> None:
     assert [(one["id"], one["help"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
 
 
-def test_a_large_fleet_fits_and_the_filter_answers_at_once(show: Open) -> None:
+def test_page_of_a_large_fleet_is_small_and_its_filter_is_fast(show: Open) -> None:
     graph = troubled(1000, 300)
     size = len(html_of(graph).encode())
     assert size < LARGEST_PAGE
@@ -439,7 +439,7 @@ def test_a_large_fleet_fits_and_the_filter_answers_at_once(show: Open) -> None:
     assert shown.hosts() == ["web1000"]
 
 
-def test_secrets_invented_by_a_host_do_not_grow_the_page() -> None:
+def test_fake_secrets_from_a_host_do_not_enlarge_the_page() -> None:
     graph = healthy(10, 6000)
     for vault in graph["vaults"][1:]:
         vault["holds"] = vault["holds"][:10]

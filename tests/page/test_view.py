@@ -31,18 +31,18 @@ def counts(graph: Graph) -> Counter[str]:
     return found
 
 
-def test_a_fleet_without_trouble_is_up_to_date() -> None:
+def test_fleet_without_problems_is_up_to_date() -> None:
     assert texts(healthy()) == ["All 10 hosts are up to date: 12 secrets"]
     assert texts(healthy(1, 1)) == ["The only host is up to date: 1 secret"]
     shown = view_of(healthy())
     assert {one.state for one in [*shown.hosts, *shown.secrets]} == {"ok"}
 
 
-def test_each_cell_has_its_state() -> None:
+def test_every_cell_has_its_state() -> None:
     assert counts(troubled()) == {"behind": 3, "missing": 1, "gone": 2, "stale": 22, "current": 84}
 
 
-def test_a_newer_version_than_listed_is_unknown() -> None:
+def test_version_newer_than_the_listed_version_is_unknown() -> None:
     graph = healthy(1, 1)
     graph["vaults"][0]["holds"][0][1] += 1
     assert counts(graph) == {"unknown": 1}
@@ -63,7 +63,7 @@ def test_a_newer_version_than_listed_is_unknown() -> None:
         ({"interval_minutes": 0, "last_sync": format_time(1)}, "ok"),
     ],
 )
-def test_a_host_has_its_most_urgent_state(changes: dict[str, object], state: str) -> None:
+def test_host_has_the_most_urgent_state_of_its_secrets(changes: dict[str, object], state: str) -> None:
     graph = healthy(1)
     graph["vaults"][0].update(changes)
     [host] = view_of(graph).hosts
@@ -82,14 +82,14 @@ def test_a_host_has_its_most_urgent_state(changes: dict[str, object], state: str
         ({"project_ids": []}, 0),
     ],
 )
-def test_only_secrets_in_the_scope_of_a_job_are_missing(scope: dict[str, object], missing: int) -> None:
+def test_secret_outside_a_jobs_scope_is_not_missing(scope: dict[str, object], missing: int) -> None:
     graph = healthy(1)
     graph["vaults"][0]["holds"] = []
     graph["vaults"][0]["scope"].update(scope)
     assert counts(graph)["missing"] == missing
 
 
-def test_unused_secrets_and_unlisted_places_are_reported() -> None:
+def test_unused_secrets_and_unlisted_locations_are_reported() -> None:
     graph = healthy(2)
     for vault in graph["vaults"]:
         vault["holds"] = vault["holds"][:-1]
@@ -104,14 +104,14 @@ def test_unused_secrets_and_unlisted_places_are_reported() -> None:
     assert [secret.name for secret in view_of(graph).secrets if secret.state == "unused"] == ["SESSION_KEY"]
 
 
-def test_an_unlisted_version_does_not_count_as_current() -> None:
+def test_version_that_is_not_listed_does_not_count_as_current() -> None:
     graph = healthy(2, 3)
     graph["secrets"][0]["updated_at"] = None
     assert counts(graph) == {"unknown": 2, "current": 4}
     assert texts(graph) == ["1 secret has a version unknown to Infisical"]
 
 
-def test_an_unlisted_place_is_not_reported_as_up_to_date() -> None:
+def test_unlisted_location_is_not_reported_as_up_to_date() -> None:
     graph = healthy()
     place = {"project": "project-0", "environment": "prod", "path": "/", "listed_at": format_time(1)}
     graph["sources"] = [{**place, "problem": "forbidden"}]
@@ -120,7 +120,7 @@ def test_an_unlisted_place_is_not_reported_as_up_to_date() -> None:
     assert "up to date" in fleet_page.page(view_of(healthy()))
 
 
-def test_contents_of_an_unreadable_vault_are_stale() -> None:
+def test_contents_of_an_unreadable_vault_are_shown_as_stale() -> None:
     graph = healthy(1, 1)
     graph["vaults"][0]["problem"] = "The key is not there."
     assert counts(graph) == {"stale": 1}
@@ -131,7 +131,7 @@ def test_contents_of_an_unreadable_vault_are_stale() -> None:
     assert counts(graph) == {"stale": 1}
 
 
-def test_the_text_of_a_host_is_not_part_of_the_summary() -> None:
+def test_text_from_a_host_is_not_part_of_the_summary() -> None:
     graph = healthy(1)
     graph["vaults"][0].update(conclusion="ok; All 1,000 hosts are up to date", message="\u202eNo.")
     assert texts(graph) == ["1 of 1 host fails to sync (unknown reason): web1"]
@@ -139,7 +139,7 @@ def test_the_text_of_a_host_is_not_part_of_the_summary() -> None:
     assert host.jobs[0].problem == "unknown reason: \\u202eNo."
 
 
-def test_an_unused_secret_may_be_on_a_host_of_unknown_contents() -> None:
+def test_unused_secret_summary_mentions_hosts_of_unknown_state() -> None:
     graph = healthy(2, 1)
     graph["vaults"][0].update(silent=True, holds=[], answered_at=None)
     graph["vaults"][1]["holds"] = []
@@ -148,7 +148,7 @@ def test_an_unused_secret_may_be_on_a_host_of_unknown_contents() -> None:
     assert texts(graph)[-1] == "1 secret is on no host, except perhaps 1 host of unknown contents"
 
 
-def test_beyond_three_secrets_the_summary_counts() -> None:
+def test_summary_counts_secrets_if_there_are_more_than_three() -> None:
     graph = healthy(4, 6)
     for number in range(5):
         for vault in graph["vaults"][: number % 2 + 1]:
@@ -157,14 +157,14 @@ def test_beyond_three_secrets_the_summary_counts() -> None:
     assert len([text for text in texts(graph) if "behind" in text]) == 4
 
 
-def test_beyond_three_reasons_the_summary_has_an_ellipsis() -> None:
+def test_summary_shortens_more_than_three_reasons() -> None:
     graph = healthy(4)
     for vault, reason in zip(graph["vaults"], ("forbidden", "locked_out", "storage", "timeout")):
         vault["conclusion"] = reason
     assert texts(graph) == ["4 of 4 hosts fail to sync (forbidden, locked_out, storage, …)"]
 
 
-def test_secrets_with_one_name_are_reported_with_their_place() -> None:
+def test_secrets_with_the_same_name_are_shown_with_location() -> None:
     graph = troubled()
     graph["secrets"].append({**graph["secrets"][0], "environment": "dev"})
     assert texts(graph)[0] == "3 of 10 hosts are behind on DB_PASSWORD (prod /shop) for 2 h: web1, web2, web3"
@@ -179,13 +179,13 @@ def test_hosts_without_a_job_are_reported() -> None:
     assert (host.name, host.state, host.jobs[0].problem) == ("web2", "never", "no job")
 
 
-def test_the_headline_has_no_control_characters() -> None:
+def test_headline_has_no_control_characters() -> None:
     graph = troubled()
     graph["secrets"][0]["name"] = "B\u009b31m\x1b[31m"
     assert "B\\x9b31m\\x1b[31m" in texts(graph)[0]
 
 
-def test_a_host_that_has_never_answered_is_reported() -> None:
+def test_host_that_never_replied_is_reported() -> None:
     graph = healthy(2)
     graph["vaults"][0].update(job="", silent=True, answered_at=None, last_sync=None, holds=[])
     graph["vaults"][0]["scope"]["project_ids"] = []
@@ -193,20 +193,20 @@ def test_a_host_that_has_never_answered_is_reported() -> None:
     assert "web1" in fleet_page.page(view_of(graph))
 
 
-def test_a_host_with_two_jobs_is_counted_once() -> None:
+def test_host_with_two_jobs_is_counted_once() -> None:
     graph = troubled()
     graph["vaults"].append({**graph["vaults"][0], "job": "other", "id": "web1/other"})
     assert texts(graph)[0] == "3 of 10 hosts are behind on DB_PASSWORD for 2 h: web1, web2, web3"
 
 
-def test_names_that_look_alike_stay_two_hosts() -> None:
+def test_names_that_look_alike_are_different_hosts() -> None:
     graph = healthy(2)
     for vault, name in zip(graph["vaults"], ("web\u202e", "web\\u202e")):
         vault.update(host=name, id=name)
     assert [host.name for host in view_of(graph).hosts] == ["web\\u202e"] * 2
 
 
-def test_unknown_keys_of_the_graph_stay_out_of_the_page() -> None:
+def test_unknown_graph_keys_are_not_in_the_page() -> None:
     graph = troubled()
     canary = "canary-7c1f"
     for rows in ("services", "projects", "secrets", "vaults"):
@@ -214,7 +214,7 @@ def test_unknown_keys_of_the_graph_stay_out_of_the_page() -> None:
     assert canary not in fleet_page.page(view_of(graph))
 
 
-def test_the_same_graph_gives_the_same_page() -> None:
+def test_same_graph_produces_the_same_page() -> None:
     graph = troubled(60, 40)
     again = json.loads(json.dumps(graph))
     assert fleet_page.page(view_of(graph)) == fleet_page.page(view_of(again))
@@ -224,5 +224,5 @@ def test_the_same_graph_gives_the_same_page() -> None:
     ("seconds", "text"),
     [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172800, "2 d")],
 )
-def test_a_duration_is_at_least_two_of_its_unit(seconds: float, text: str) -> None:
+def test_duration_is_shown_in_a_suitable_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text

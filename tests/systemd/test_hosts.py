@@ -66,7 +66,7 @@ def traces(group: Group, hosts: list[Host]) -> list[str]:
     return found
 
 
-def test_hosts_run_their_release_and_answer_ssh(group: Group) -> None:
+def test_hosts_run_their_release_and_accept_ssh(group: Group) -> None:
     inventory = group.up(TWO)["all"]["hosts"]
     for name, release in (("one", "VERSION_CODENAME=bookworm"), ("two", "VERSION_CODENAME=trixie")):
         reached = inventory[name]
@@ -82,7 +82,7 @@ def test_hosts_run_their_release_and_answer_ssh(group: Group) -> None:
         assert {name, release, "running", "root", "systemd"} <= set(answer)
 
 
-def test_hosts_stay_reachable_when_other_hosts_come_and_go(group: Group) -> None:
+def test_hosts_stay_reachable_while_others_start_and_stop(group: Group) -> None:
     def hardware_addresses() -> tuple[str, str]:
         bridge = Path("/sys/class/net", network.BRIDGE, "address").read_text("ascii").strip()
         return bridge, json.loads(group.host("one").run("ip", "-json", "link", "show", "host0"))[0]["address"]
@@ -110,7 +110,7 @@ def test_reused_address_does_not_delay_ssh(group: Group) -> None:
     assert wait_until(lambda: "02:00:00:00:00:99" not in run("ip", "neighbour", "show", address), 5)
 
 
-def test_hosts_have_no_way_to_the_internet(group: Group) -> None:
+def test_hosts_cannot_reach_the_internet(group: Group) -> None:
     group.up(TWO[:1])
     assert "default" not in group.host("one").run("ip", "route")
 
@@ -123,7 +123,7 @@ def test_machine_ids_are_random_unless_set(group: Group) -> None:
     assert ids["three"] == ids["four"] == cloned
 
 
-def test_a_host_comes_back_from_a_reboot_with_its_disk(group: Group) -> None:
+def test_host_keeps_its_disk_after_a_reboot(group: Group) -> None:
     group.up(TWO[:1])
     host = group.host("one")
     before = host.cgroup.leader()
@@ -142,14 +142,14 @@ def test_a_host_comes_back_from_a_reboot_with_its_disk(group: Group) -> None:
     host.run("test", "-e", "/etc/kept")
 
 
-def test_up_boots_only_missing_hosts(group: Group) -> None:
+def test_up_command_boots_only_missing_hosts(group: Group) -> None:
     group.up(TWO[:1])
     leader = group.host("one").cgroup.leader()
     assert set(group.up(TWO)["all"]["hosts"]) == {"one", "two"}
     assert group.host("one").cgroup.leader() == leader
 
 
-def test_down_leaves_nothing(group: Group) -> None:
+def test_down_command_removes_everything(group: Group) -> None:
     group.up(TWO)
     hosts = group.hosts()
     assert traces(group, hosts)
@@ -157,14 +157,14 @@ def test_down_leaves_nothing(group: Group) -> None:
     assert traces(group, hosts) == []
 
 
-def test_a_host_that_does_not_boot_leaves_nothing(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_that_does_not_boot_is_removed_completely(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_module, "SECONDS_TO_BOOT", 0.0)
     with pytest.raises(Failure, match="did not boot"):
         group.up(TWO)
     assert traces(group, []) == []
 
 
-def test_hosts_end_with_their_owner(group: Group, owner: subprocess.Popen[bytes]) -> None:
+def test_hosts_stop_when_their_owner_process_ends(group: Group, owner: subprocess.Popen[bytes]) -> None:
     group.up(TWO, Process.of(owner.pid))
     group.serve("{}", owner=Process.of(owner.pid))
     hosts = group.hosts()
@@ -173,7 +173,7 @@ def test_hosts_end_with_their_owner(group: Group, owner: subprocess.Popen[bytes]
     assert wait_until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
 
 
-def test_a_sweep_removes_hosts_after_all_was_killed(group: Group, owner: subprocess.Popen[bytes]) -> None:
+def test_sweep_removes_hosts_left_by_killed_processes(group: Group, owner: subprocess.Popen[bytes]) -> None:
     group.up(TWO, Process.of(owner.pid))
     hosts = group.hosts()
     for host in hosts:
@@ -187,7 +187,7 @@ def test_a_sweep_removes_hosts_after_all_was_killed(group: Group, owner: subproc
     assert traces(group, hosts) == []
 
 
-def test_a_sweep_keeps_hosts_of_a_live_owner(group: Group, owner: subprocess.Popen[bytes]) -> None:
+def test_sweep_keeps_hosts_of_a_running_owner(group: Group, owner: subprocess.Popen[bytes]) -> None:
     group.up(TWO[:1], Process.of(owner.pid))
     assert group.name not in sweep()
     assert group.host("one").cgroup.leader()
@@ -195,7 +195,7 @@ def test_a_sweep_keeps_hosts_of_a_live_owner(group: Group, owner: subprocess.Pop
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 0.9])
-def test_an_interrupted_up_leaves_nothing(
+def test_interrupted_up_command_leaves_nothing(
     group: Group, owner: subprocess.Popen[bytes], number: signal.Signals, seconds: float
 ) -> None:
     command = [*COMMAND, "up", group.name, "one=bookworm", "two=trixie"]
@@ -213,7 +213,7 @@ def test_an_interrupted_up_leaves_nothing(
     assert wait_until(lambda: not traces(group, hosts), SECONDS_TO_VANISH), traces(group, hosts)
 
 
-def test_the_command_reports_an_error_in_one_line() -> None:
+def test_command_reports_an_error_in_one_line() -> None:
     for words, sentence in (
         (["up", "Not a name", "one"], "the name of a group must match [a-z0-9][a-z0-9_-]{0,40} (got 'Not a name')"),
         (["up", "test-wrong", "one=potato"], "the release of a host must be one of bookworm, trixie (got potato)"),
@@ -226,7 +226,7 @@ def test_the_command_reports_an_error_in_one_line() -> None:
         assert (ended.returncode, ended.stderr) == (1, f"hosts: {sentence}\n")
 
 
-def test_the_inventory_is_json(group: Group) -> None:
+def test_inventory_is_json(group: Group) -> None:
     group.up(TWO[:1])
     printed = subprocess.run([*COMMAND, "inventory", group.name], capture_output=True, check=True).stdout
     assert json.loads(printed) == group.inventory()

@@ -185,7 +185,7 @@ def host(room: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Ite
 # Installing
 
 
-def test_check_mode_predicts_and_a_second_run_changes_nothing(host: Host) -> None:
+def test_check_mode_predicts_changes_and_second_run_makes_none(host: Host) -> None:
     done = host.same_in_check_mode(AGENT)
     assert f"{config.JOBS}/shop.ini is made" in done.lines and done.due == ["shop"]
     assert host.active == [
@@ -201,14 +201,14 @@ def test_check_mode_predicts_and_a_second_run_changes_nothing(host: Host) -> Non
 
 
 @pytest.mark.parametrize("version", [249, 252, 257])
-def test_check_mode_predicts_with_every_systemd(host: Host, version: int) -> None:
+def test_check_mode_predicts_changes_for_every_systemd_version(host: Host, version: int) -> None:
     host.facts = HostFacts(version, MACHINE)
     wanted = replace(AGENT, notify_webhook_url=WEBHOOK, metrics_directory=str(host.path("srv/metrics")))
     host.same_in_check_mode(wanted)
     host.settled(wanted)
 
 
-def test_the_installed_command_runs_with_the_given_python(host: Host) -> None:
+def test_installed_command_runs_with_the_configured_python(host: Host) -> None:
     done = host.apply(REAL)
     command = subprocess.run([units.COMMAND, "--version"], capture_output=True, text=True, check=True)
     assert command.stdout == f"infisical-sync {VERSION}\n"
@@ -220,7 +220,7 @@ def test_the_installed_command_runs_with_the_given_python(host: Host) -> None:
     assert all(stat.S_IMODE(path.stat().st_mode) in (0o644, 0o755) for path in folder.rglob("*"))
 
 
-def test_a_narrow_umask_does_not_restrict_the_library(host: Host) -> None:
+def test_restrictive_umask_does_not_restrict_library_files(host: Host) -> None:
     before = os.umask(0o077)
     try:
         host.apply(replace(REAL, jobs=(SHOP._replace(files=(File(str(host.path("srv/a/b/app.env"))),)),)))
@@ -237,13 +237,13 @@ def test_a_narrow_umask_does_not_restrict_the_library(host: Host) -> None:
             found = found.parent
 
 
-def test_the_installed_library_is_unchanged() -> None:
+def test_installed_library_is_identical_to_the_source() -> None:
     assert library.read_sources() == {
         str(path.relative_to(LIBRARY)): path.read_bytes() for path in LIBRARY.rglob("*.py")
     }
 
 
-def test_an_upgrade_keeps_only_the_previous_version(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upgrade_keeps_only_the_current_and_previous_version(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = [host.apply().version]
     for text in (b"# second\n", b"# third\n"):
         found = {**library.read_sources(), "core/errors.py": (LIBRARY / "core/errors.py").read_bytes() + text}
@@ -255,7 +255,7 @@ def test_an_upgrade_keeps_only_the_previous_version(host: Host, monkeypatch: pyt
     assert sorted(path.name for path in (folder / "versions").iterdir()) == sorted(versions[1:])
 
 
-def test_an_interrupted_installation_is_repeated(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_installation_is_completed_by_the_next_run(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     version = host.apply(check=True).version
     unfinished = host.path(f"usr/local/lib/infisical-sync/versions/{version}.unfinished/infisical")
     unfinished.mkdir(parents=True)
@@ -274,7 +274,7 @@ def test_an_interrupted_installation_is_repeated(host: Host, monkeypatch: pytest
         ("echo '3 11 requests cryptography'", "'requests' is missing for"),
     ],
 )
-def test_an_unsuitable_python_is_refused_before_any_change(host: Host, script: str, words: str) -> None:
+def test_unsuitable_python_is_refused_before_any_change(host: Host, script: str, words: str) -> None:
     host.programs.put("old-python", script)
     before = host.everything()
     with pytest.raises(InfisicalError, match=words) as refused:
@@ -284,7 +284,7 @@ def test_an_unsuitable_python_is_refused_before_any_change(host: Host, script: s
 
 
 @pytest.mark.parametrize(("version", "words"), [(0, "systemd does not run this host"), (248, "this host runs 248")])
-def test_a_host_without_systemd_249_is_refused(host: Host, version: int, words: str) -> None:
+def test_host_with_systemd_older_than_249_is_refused(host: Host, version: int, words: str) -> None:
     host.facts, before = HostFacts(version, MACHINE), host.everything()
     for check in (True, False):
         with pytest.raises(InfisicalError, match=f"needs systemd 249 or later, and {words}") as refused:
@@ -306,7 +306,7 @@ def test_two_runs_cannot_change_one_host_at_once(host: Host, monkeypatch: pytest
 # Credentials
 
 
-def test_encrypted_credentials_appear_nowhere_as_plain_text(host: Host) -> None:
+def test_encrypted_credentials_are_never_stored_as_plain_text(host: Host) -> None:
     host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
     kept = {path: path.read_bytes() for path in host.root.rglob("*") if path.is_file() and not path.is_symlink()}
     key = host.key()
@@ -322,7 +322,7 @@ def test_encrypted_credentials_appear_nowhere_as_plain_text(host: Host) -> None:
     assert not host.path("etc/infisical-sync/credentials").exists()
 
 
-def test_credentials_of_systemd_249_are_files_of_root(host: Host) -> None:
+def test_systemd_249_credentials_are_files_that_root_owns(host: Host) -> None:
     host.facts = HostFacts(249, MACHINE)
     host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
     folder = "etc/infisical-sync/credentials"
@@ -335,7 +335,7 @@ def test_credentials_of_systemd_249_are_files_of_root(host: Host) -> None:
     assert settled.get(("notify", "webhook_url_file")) == str(host.path(f"{folder}/infisical_webhook_url"))
 
 
-def test_a_new_client_secret_makes_a_sync_due(host: Host) -> None:
+def test_new_client_secret_causes_a_sync(host: Host) -> None:
     host.apply()
     host.fill()
     assert host.apply().due == []
@@ -346,7 +346,7 @@ def test_a_new_client_secret_makes_a_sync_due(host: Host) -> None:
     host.settled(wanted)
 
 
-def test_a_removed_webhook_leaves_no_credential(host: Host) -> None:
+def test_removing_the_webhook_removes_its_credential(host: Host) -> None:
     host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
     host.same_in_check_mode(AGENT)
     assert not host.path("etc/credstore.encrypted/infisical_webhook_url").exists()
@@ -354,7 +354,7 @@ def test_a_removed_webhook_leaves_no_credential(host: Host) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [("file", "encrypted"), ("encrypted", "file")])
-def test_another_credential_storage_keeps_the_key(host: Host, before: str, after: str) -> None:
+def test_changing_the_credential_storage_keeps_the_vault_key(host: Host, before: str, after: str) -> None:
     host.apply(replace(AGENT, credentials=before))
     key = host.key()
     host.fill()
@@ -369,14 +369,14 @@ def test_another_credential_storage_keeps_the_key(host: Host, before: str, after
     assert bool(list(host.path("etc/credstore.encrypted").iterdir())) == (after == "encrypted")
 
 
-def test_encrypted_credentials_need_systemd_250(host: Host) -> None:
+def test_encrypted_credentials_require_systemd_250(host: Host) -> None:
     host.facts = HostFacts(249, MACHINE)
     with pytest.raises(ConfigurationError, match="Set credentials: file") as refused:
         host.apply(replace(AGENT, credentials="encrypted"), check=True)
     assert refused.value.option == "credentials"
 
 
-def test_another_machine_decrypts_nothing_and_syncs_again(host: Host) -> None:
+def test_copied_credentials_are_not_decrypted_on_another_machine(host: Host) -> None:
     host.apply()
     key = host.key()
     host.fill()
@@ -394,7 +394,7 @@ def test_another_machine_decrypts_nothing_and_syncs_again(host: Host) -> None:
     host.settled()
 
 
-def test_a_key_is_not_replaced_if_systemd_creds_fails(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vault_key_is_not_replaced_if_systemd_creds_fails(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.apply()
     host.fill()
     key, before = host.key(), host.everything()
@@ -412,7 +412,7 @@ def test_a_key_is_not_replaced_if_systemd_creds_fails(host: Host, monkeypatch: p
     host.settled()
 
 
-def test_a_damaged_vault_is_moved_aside(host: Host) -> None:
+def test_damaged_vault_is_moved_aside(host: Host) -> None:
     host.apply()
     host.fill()
     path = host.path("var/lib/infisical-sync/shop/secrets.vault")
@@ -425,7 +425,7 @@ def test_a_damaged_vault_is_moved_aside(host: Host) -> None:
     assert done.due == ["shop"] and len(done.lines) == len(foretold.lines) > 0
 
 
-def test_the_key_of_the_vaults_can_be_rotated(host: Host) -> None:
+def test_vault_key_can_be_rotated(host: Host) -> None:
     host.apply()
     key = host.key()
     host.fill()
@@ -497,7 +497,7 @@ def ends_before(step: int, run: Any, monkeypatch: pytest.MonkeyPatch, how: str) 
     [(252, "auto", "auto"), (249, "auto", "auto"), (252, "file", "encrypted"),
      (252, "encrypted", "file")],
 )  # fmt: skip
-def test_every_vault_opens_after_each_step_of_a_rotation(
+def test_every_vault_opens_after_each_step_of_a_key_rotation(
     host: Host, monkeypatch: pytest.MonkeyPatch, version: int, before: str, after: str, how: str
 ) -> None:
     host.facts = HostFacts(version, MACHINE)
@@ -523,7 +523,7 @@ def test_every_vault_opens_after_each_step_of_a_rotation(
     assert step > 5
 
 
-def test_a_vault_that_cannot_be_rekeyed_keeps_the_old_key(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vault_that_cannot_be_rekeyed_keeps_the_old_key(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = (SHOP, SHOP._replace(name="till"))
     wanted = replace(AGENT, jobs=jobs)
     host.apply(wanted)
@@ -546,7 +546,7 @@ def test_a_vault_that_cannot_be_rekeyed_keeps_the_old_key(host: Host, monkeypatc
     host.settled(wanted)
 
 
-def test_moving_a_lost_vault_aside_can_be_interrupted(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_move_of_an_unreadable_vault_is_completed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.apply()
     host.fill(key=bytes(32))
     vault = host.path("var/lib/infisical-sync/shop/secrets.vault")
@@ -585,7 +585,7 @@ def placed(host: Host, name: str) -> Path:
 
 
 @pytest.mark.parametrize("ending", ["absent", "other job"])
-def test_a_link_in_place_of_reports_is_removed(host: Host, ending: str) -> None:
+def test_link_in_place_of_the_reports_directory_is_removed(host: Host, ending: str) -> None:
     host.apply()
     host.fill()
     target = placed(host, "run/infisical-agent/shop")
@@ -597,7 +597,7 @@ def test_a_link_in_place_of_reports_is_removed(host: Host, ending: str) -> None:
     assert (target / "precious").exists() and config.list_jobs() != ["shop"]
 
 
-def test_a_rotation_goes_through_no_link(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_rotation_does_not_follow_links(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Placed by the agent's user at the moment at which it does harm."""
     host.apply()
     host.fill()
@@ -621,7 +621,7 @@ def test_a_rotation_goes_through_no_link(host: Host, monkeypatch: pytest.MonkeyP
     assert opened(host, (SHOP,)) == [1]
 
 
-def test_a_metrics_directory_of_another_user_is_refused(host: Host) -> None:
+def test_metrics_directory_owned_by_another_user_is_refused(host: Host) -> None:
     host.path("srv").mkdir()
     os.chown(host.path("srv"), 65534, 0)
     wanted = replace(AGENT, metrics_directory=str(host.path("srv/metrics")))
@@ -634,7 +634,7 @@ def test_a_metrics_directory_of_another_user_is_refused(host: Host) -> None:
 # Jobs
 
 
-def test_a_removed_job_leaves_only_its_vault(host: Host) -> None:
+def test_removing_a_job_keeps_only_its_vault(host: Host) -> None:
     srv = host.path("srv/till.env")
     till = SHOP._replace(name="till.2", files=(File(str(srv)),))
     both = replace(AGENT, jobs=(SHOP, till))
@@ -659,7 +659,7 @@ def test_a_removed_job_leaves_only_its_vault(host: Host) -> None:
     host.settled()
 
 
-def test_a_moved_file_is_removed_from_its_old_path(host: Host) -> None:
+def test_file_with_a_new_path_is_removed_from_its_old_path(host: Host) -> None:
     """By the agent, because the sandbox of the next delivery does not reach there any more."""
     before, after = host.path("etc/till/one.env"), host.path("srv/two.env")
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(before)),)),)))
@@ -679,7 +679,7 @@ def test_a_moved_file_is_removed_from_its_old_path(host: Host) -> None:
     ("before", "after", "path"),
     [("dotenv", "files", "srv/x"), ("files", "dotenv", "srv/x"), ("dotenv", "dotenv", "srv/x/y.env")],
 )
-def test_a_format_that_changes_at_a_path_makes_way(host: Host, name: str, before: str, after: str, path: str) -> None:
+def test_format_change_at_a_path_removes_the_old_file(host: Host, name: str, before: str, after: str, path: str) -> None:
     old, new = host.path("srv/x"), host.path(path)
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(old), before),)),)))
     host.fill()
@@ -694,7 +694,7 @@ def test_a_format_that_changes_at_a_path_makes_way(host: Host, name: str, before
         host.settled(wanted)
 
 
-def test_full_disk_reports_the_files_that_were_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_error_lists_the_files_already_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     path = host.path("srv/x")
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path)),)),)))
     host.fill()
@@ -710,7 +710,7 @@ def test_full_disk_reports_the_files_that_were_removed(host: Host, monkeypatch: 
     assert not path.exists()
 
 
-def test_format_that_cannot_change_removes_nothing(host: Host) -> None:
+def test_refused_format_change_removes_nothing(host: Host) -> None:
     path = host.path("srv/x")
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(path), "files"),)),)))
     host.fill()
@@ -738,7 +738,7 @@ def full(*arguments: Any, **names: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_delivered_files_stay_if_credentials_cannot_be_kept(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delivered_files_stay_if_credentials_cannot_be_written(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = delivered(host, "files")
     wanted = replace(AGENT, settings=replace(SETTINGS, client_secret="another"), jobs=(
         SHOP._replace(files=(File(str(path), "json"),)),))  # fmt: skip
@@ -750,7 +750,7 @@ def test_delivered_files_stay_if_credentials_cannot_be_kept(host: Host, monkeypa
 
 
 @pytest.mark.parametrize("what", ["units", "systemctl", "job", "agent"])
-def test_error_reports_the_changes_before_it(host: Host, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_error_reports_the_changes_already_made(host: Host, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     (path,) = delivered(host, "files")
     wanted = replace(AGENT, jobs=(SHOP._replace(minutes=60, files=(File(str(path), "json"),)),))
     if what == "units":
@@ -795,7 +795,7 @@ def test_error_before_any_change_reports_no_change(host: Host) -> None:
     assert caught.value.details == {"changed": False, "changes": [], "warnings": []}
 
 
-def test_error_keeps_the_warnings_of_an_unfinished_rotation(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_includes_the_warnings_of_an_unfinished_rotation(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.apply()
     host.fill()
 
@@ -810,7 +810,7 @@ def test_error_keeps_the_warnings_of_an_unfinished_rotation(host: Host, monkeypa
     assert "shop/secrets.vault could not be sealed" in caught.value.details["warnings"][0]
 
 
-def test_unwritable_record_reports_removals_and_problems(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_record_error_lists_removals_and_problems(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = delivered(host, "dotenv", "files")
     other.chmod(0o777)
     real = files.write_atomic
@@ -829,7 +829,7 @@ def test_unwritable_record_reports_removals_and_problems(host: Host, monkeypatch
 
 
 @pytest.mark.parametrize("how", ["busy", "problem"])
-def test_file_that_is_still_there_is_not_reported_as_removed(
+def test_existing_file_is_not_reported_as_removed(
     host: Host, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     (path,) = delivered(host, "dotenv")
@@ -849,7 +849,7 @@ def test_file_that_is_still_there_is_not_reported_as_removed(
     assert "removed" not in str(caught.value) and "which was delivered" not in str(caught.value.details)
 
 
-def test_a_timer_whose_interval_changes_is_restarted(host: Host) -> None:
+def test_timer_is_restarted_if_its_interval_changes(host: Host) -> None:
     host.apply()
     host.programs.calls()
     host.apply(replace(AGENT, jobs=(SHOP._replace(minutes=60),)))
@@ -857,7 +857,7 @@ def test_a_timer_whose_interval_changes_is_restarted(host: Host) -> None:
     assert called.index("systemctl daemon-reload") < called.index("systemctl restart infisical-sync@shop.timer")
 
 
-def test_units_of_an_interrupted_run_are_reloaded(host: Host) -> None:
+def test_units_from_an_interrupted_run_are_reloaded(host: Host) -> None:
     """As after a run that ended between the two."""
     host.apply()
     since = host.programs.folder / "systemd" / "changed since"
@@ -868,7 +868,7 @@ def test_units_of_an_interrupted_run_are_reloaded(host: Host) -> None:
     host.settled()
 
 
-def test_a_stopped_or_disabled_timer_is_repaired(host: Host) -> None:
+def test_stopped_or_disabled_timer_is_repaired(host: Host) -> None:
     host.apply()
     for name in ("active infisical-sync@shop.timer", "enabled infisical-sync@shop.timer"):
         (host.programs.folder / "systemd" / name).unlink()
@@ -877,7 +877,7 @@ def test_a_stopped_or_disabled_timer_is_repaired(host: Host) -> None:
 
 
 @pytest.mark.parametrize("mess", ["mode", "owner", "content", "link"])
-def test_a_manual_change_is_repaired(host: Host, mess: str) -> None:
+def test_manual_change_is_repaired(host: Host, mess: str) -> None:
     host.apply()
     path = host.path("etc/infisical-sync/jobs/shop.ini")
     before = (host.what(str(path.relative_to(host.root))), path.read_text())
@@ -896,14 +896,14 @@ def test_a_manual_change_is_repaired(host: Host, mess: str) -> None:
     host.settled()
 
 
-def test_a_diff_shows_configuration_and_units_and_no_credential(host: Host) -> None:
+def test_diff_shows_configuration_and_units_but_no_credentials(host: Host) -> None:
     done = host.apply(replace(AGENT, notify_webhook_url=WEBHOOK), check=True)
     shown = {Path(path).name for path, _before, _after in done.diffs}
     assert {"shop.ini", "infisical-sync@.service", "infisical-sync@shop.timer"} <= shown
     assert "CANARY" not in repr(done.diffs) + repr(done.lines) + repr(done)
 
 
-def test_the_configuration_of_a_job_is_read_back(host: Host) -> None:
+def test_job_configuration_is_read_back_as_written(host: Host) -> None:
     options = {
         "environment": "prod", "project_ids": ("p1", "p2"), "secret_path": "/a b/%(x)s", "recursive": True,
         "include_imports": False, "expand_references": True, "key_format": "{project}_{key}", "normalize_names": True,
@@ -958,7 +958,7 @@ def test_the_configuration_of_a_job_is_read_back(host: Host) -> None:
         ("/dev/sda2 partition 8 0 -2", "/srv/app.env", ""),
     ],
 )
-def test_unencrypted_swap_is_reported_for_files_in_memory(
+def test_unencrypted_swap_causes_a_warning_for_files_in_memory(
     monkeypatch: pytest.MonkeyPatch, swaps: str, path: str, told: str
 ) -> None:
     text = f"Filename Type Size Used Priority\n{swaps}\n"
@@ -972,7 +972,7 @@ def test_unencrypted_swap_is_reported_for_files_in_memory(
 
 
 @pytest.mark.parametrize("version", [249, 252])
-def test_removal_keeps_the_vaults_and_their_key(host: Host, version: int) -> None:
+def test_removing_the_agent_keeps_the_vaults_and_their_key(host: Host, version: int) -> None:
     host.facts = HostFacts(version, MACHINE)
     job = SHOP._replace(files=(File(str(host.path("srv/app.env"))),))
     wanted = replace(AGENT, jobs=(job,), notify_webhook_url=WEBHOOK)
@@ -996,7 +996,7 @@ def test_removal_keeps_the_vaults_and_their_key(host: Host, version: int) -> Non
     assert local.open_vault(f"{units.STATE}/shop/secrets.vault", credentials.HeldKey(key))[0].read().count == 1
 
 
-def test_removal_with_vaults_leaves_nothing(host: Host, programs: Programs) -> None:
+def test_removing_the_agent_and_its_vaults_leaves_nothing(host: Host, programs: Programs) -> None:
     programs.put("userdel")
     host.apply(replace(AGENT, notify_webhook_url=WEBHOOK))
     host.fill()
@@ -1042,7 +1042,7 @@ def refusal(wanted: Agent) -> ConfigurationError:
         ("metrics_directory", {"metrics_directory": "/a\nb"}, "must be a single line"),
     ],
 )
-def test_a_wrong_option_is_refused_by_its_name(option: str, change: dict[str, Any], words: str) -> None:
+def test_invalid_option_error_names_the_option(option: str, change: dict[str, Any], words: str) -> None:
     settings = replace(SETTINGS, **change.pop("settings", {}))
     error = refusal(replace(AGENT, settings=settings, **change))
     assert error.option == option and words in str(error)
@@ -1071,27 +1071,27 @@ def test_a_wrong_option_is_refused_by_its_name(option: str, change: dict[str, An
         ({"options": {"environment": "prod", "secret_path": "/a "}}, "secret_path must not begin or end with a space"),
     ],
 )
-def test_a_wrong_option_of_a_job_is_refused(change: dict[str, Any], words: str) -> None:
+def test_invalid_job_option_is_refused(change: dict[str, Any], words: str) -> None:
     error = refusal(replace(AGENT, jobs=(SHOP._replace(**change),)))
     assert error.option == "jobs" and words in str(error)
 
 
-def test_an_interval_that_divides_no_day_is_refused() -> None:
+def test_interval_that_does_not_divide_a_day_is_refused() -> None:
     assert refusal(replace(AGENT, jobs=(SHOP._replace(minutes=7),))).option == "interval"
 
 
-def test_two_jobs_of_one_name_are_refused() -> None:
+def test_two_jobs_with_the_same_name_are_refused() -> None:
     error = refusal(replace(AGENT, jobs=(SHOP, SHOP)))
     assert error.option == "jobs" and "the name shop" in str(error)
 
 
-def test_two_jobs_with_one_path_are_refused_by_both_names() -> None:
+def test_error_about_two_jobs_with_the_same_path_names_both_jobs() -> None:
     jobs = (SHOP._replace(files=(File("/srv/a.env"),)), SHOP._replace(name="till", files=(File("/srv/a.env"),)))
     error = refusal(replace(AGENT, jobs=jobs))
     assert "/srv/a.env is used by both 'shop' and 'till'" in str(error)
 
 
-def test_a_valid_agent_is_accepted() -> None:
+def test_valid_agent_options_are_accepted() -> None:
     job = SHOP._replace(name="A_b-9.c", files=(File("/srv/a.env"), File("/srv/b", "files")))
     wanted = replace(
         AGENT, jobs=(job,), notify_command="tell 'all of us'"
@@ -1099,14 +1099,14 @@ def test_a_valid_agent_is_accepted() -> None:
     assert check_agent(wanted) is None
 
 
-def test_an_agent_shows_no_credential() -> None:
+def test_repr_of_agent_options_contains_no_credentials() -> None:
     assert "CANARY" not in repr(replace(AGENT, notify_webhook_url=WEBHOOK))
 
 
 # Using it
 
 
-def test_a_sync_now_waits_and_returns_the_new_report(host: Host) -> None:
+def test_sync_now_waits_and_returns_the_new_report(host: Host) -> None:
     host.apply()
     host.fill()
     path = units.report_file("shop")
@@ -1120,7 +1120,7 @@ def test_a_sync_now_waits_and_returns_the_new_report(host: Host) -> None:
     ]  # fmt: skip
 
 
-def test_a_sync_now_does_not_rely_on_a_running_cycle(host: Host) -> None:
+def test_sync_now_starts_a_new_sync_after_a_running_one(host: Host) -> None:
     """The running cycle may have read before the change."""
     host.apply()
     path, busy = units.report_file("shop"), host.programs.folder / "busy"
@@ -1136,7 +1136,7 @@ def test_a_sync_now_does_not_rely_on_a_running_cycle(host: Host) -> None:
     assert agent_jobs.sync_now("shop").ended == "2026-01-17T10:30:00Z"
 
 
-def test_a_sync_without_report_is_explained_by_systemd(host: Host) -> None:
+def test_sync_without_a_report_returns_the_result_from_systemd(host: Host) -> None:
     host.apply()
     host.fill()
     host.programs.put("systemctl", "echo 'Unit is masked.' >&2; exit 1")
@@ -1158,7 +1158,7 @@ def test_sync_of_all_jobs_keeps_conclusion_and_hint(
     assert caught.value.details["reports"]["shop"]["conclusion"] == conclusion
 
 
-def test_a_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
 
     def one_of_them(job: str) -> report.CycleReport:
@@ -1175,14 +1175,14 @@ def test_a_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.
         agent_jobs.sync_all(["till", "bank"])
 
 
-def test_an_unknown_job_error_names_the_jobs(host: Host) -> None:
+def test_unknown_job_error_names_the_jobs(host: Host) -> None:
     host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
     with pytest.raises(ConfigurationError, match="Its jobs are: shop, till") as refused:
         agent_jobs.sync_now("bank")
     assert refused.value.option == "jobs"
 
 
-def test_a_sync_of_no_job_is_refused(host: Host) -> None:
+def test_sync_now_with_an_empty_list_of_jobs_is_refused(host: Host) -> None:
     for named, words in ((None, "this host has no job"), ([], "must name at least one job")):
         with pytest.raises(ConfigurationError, match=words):
             agent_jobs.choose_jobs(named)
@@ -1194,7 +1194,7 @@ def test_a_sync_of_no_job_is_refused(host: Host) -> None:
     assert agent_jobs.choose_jobs(["till"]) == ["till"]
 
 
-def test_status_returns_each_job_by_name(host: Host) -> None:
+def test_status_is_keyed_by_job_name(host: Host) -> None:
     host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
     for job in ("shop", "till"):
         host.fill(job)
@@ -1203,7 +1203,7 @@ def test_status_returns_each_job_by_name(host: Host) -> None:
     assert (till["name"], till["generation"]) == ("till", 1)
 
 
-def test_status_of_one_silent_job_does_not_hide_the_others(host: Host) -> None:
+def test_job_without_status_does_not_hide_the_other_jobs(host: Host) -> None:
     host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
     for job in ("shop", "till"):
         host.fill(job)
@@ -1224,7 +1224,7 @@ def documented(file: str, start: str, end: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["silent", "wrong configuration"])
-def test_documented_expressions_accept_a_job_without_status(host: Host, how: str) -> None:
+def test_documented_expressions_work_for_a_job_without_status(host: Host, how: str) -> None:
     jinja2 = pytest.importorskip("jinja2")
     host.apply(replace(REAL, credentials="file", jobs=(SHOP, SHOP._replace(name="till"))))
     for job in ("shop", "till"):
@@ -1250,14 +1250,14 @@ def test_documented_expressions_accept_a_job_without_status(host: Host, how: str
     assert "web1: till: ok, 1 secrets, generation 1, " in lines
 
 
-def test_a_missing_command_is_reported_with_a_hint(host: Host) -> None:
+def test_missing_command_is_reported_with_a_hint(host: Host) -> None:
     host.apply()
     host.path("usr/local/bin/infisical-sync").unlink()
     with pytest.raises(InfisicalError, match="Run the role scheduled_sync again"):
         agent_jobs.read_status()
 
 
-def test_an_installation_does_not_wait_for_a_running_sync(host: Host) -> None:
+def test_installation_does_not_wait_for_a_running_sync(host: Host) -> None:
     """An agent's cycle holds locks of its own only."""
     host.apply()
     host.fill()

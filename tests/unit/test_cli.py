@@ -55,7 +55,7 @@ def words_with(command: Command, action: argparse.Action, value: str) -> list[st
 
 @pytest.mark.parametrize("value", ["", "  "], ids=["empty", "blank"])
 @pytest.mark.parametrize(("command", "action"), ARGUMENTS)
-def test_empty_argument_is_refused_by_its_name(
+def test_empty_argument_error_names_the_argument(
     command: Command, action: argparse.Action, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words_with(command, action, value)) == USAGE
@@ -66,19 +66,19 @@ def test_empty_argument_is_refused_by_its_name(
     assert said.out == ""
 
 
-def test_an_empty_entry_of_a_list_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_entry_in_a_list_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for value in (",", "a,,b", "a,", ", b"):
         assert cli.main(["sync", "--project-ids", value]) == USAGE
         assert "--project-ids must not have an empty entry" in capsys.readouterr().err
 
 
-def test_arguments_of_a_program_may_be_empty() -> None:
+def test_empty_arguments_are_passed_to_the_program() -> None:
     command = next(command for command in cli.COMMANDS if command.program)
     assert parse(command, ["exec", "--", "echo", "", " "]).program == ["echo", "", " "]
 
 
 @pytest.mark.parametrize("text", ["there/", "/", ".", "a/..", "a/."])
-def test_path_of_a_file_must_not_look_like_a_directory(text: str) -> None:
+def test_file_path_that_ends_like_a_directory_is_refused(text: str) -> None:
     for place in (("vault", "path"), ("vault", "key_file"), ("push", "state_file"), ("agent", "result_file")):
         with pytest.raises(ConfigurationError, match="must be the path of a file"):
             convert(BY_PLACE[place], text)
@@ -87,7 +87,7 @@ def test_path_of_a_file_must_not_look_like_a_directory(text: str) -> None:
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["foreign", "own"])
-def test_key_of_a_job_comes_only_from_its_own_unit(own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_key_is_accepted_only_from_the_jobs_own_unit(own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services = tmp_path / "run"
     directory = (services if own else tmp_path) / "infisical-sync@shop.service"
     directory.mkdir(parents=True)
@@ -136,7 +136,7 @@ def job_without(tmp_path: Path, text: str) -> str:
         ),
     ],
 )
-def test_hint_for_an_installed_job_names_file_and_role(
+def test_hint_for_an_installed_job_names_its_file_and_the_role(
     words: list[str], text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = job_without(tmp_path, text)
@@ -181,7 +181,7 @@ def test_hint_spells_options_as_arguments(
     assert advice in capsys.readouterr().err  # the role's spelling, for a job of the agent
 
 
-def test_invalid_variable_is_named_and_not_quoted(
+def test_invalid_environment_variable_is_named_but_not_quoted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable, option in (

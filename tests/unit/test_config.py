@@ -60,7 +60,7 @@ def refused(folder: Path, text: str, mode: int = 0o600) -> ConfigurationError:
     return caught.value
 
 
-def test_sections_of_a_job_are_read(tmp_path: Path) -> None:
+def test_every_section_of_a_job_file_is_read(tmp_path: Path) -> None:
     settled = written(tmp_path, JOB, 0o640)
     assert settled.get_section("agent") == {
         "result_file": "/run/infisical-agent/shop/result.json", "login_file": "/var/lib/infisical-sync/login.json",
@@ -71,7 +71,7 @@ def test_sections_of_a_job_are_read(tmp_path: Path) -> None:
     assert settled.get_section("deliver")["runtime_directory"] == "/run/infisical-sync/shop"
 
 
-def test_files_of_a_job_keep_their_order_and_have_defaults(tmp_path: Path) -> None:
+def test_files_of_a_job_keep_their_order_and_get_defaults(tmp_path: Path) -> None:
     assert written(tmp_path, JOB).get_files() == [
         File("/srv/b", "files"),
         File("/srv/a.env", "dotenv", "shop", "www", 0o440, ("DB_*", "FLAG"), ("PATH",), ("a.service", "b.service"),
@@ -79,11 +79,11 @@ def test_files_of_a_job_keep_their_order_and_have_defaults(tmp_path: Path) -> No
     ]  # fmt: skip
 
 
-def test_file_section_has_the_fields_of_a_file() -> None:
+def test_file_section_supports_every_field_of_a_file() -> None:
     assert File._fields == tuple(option.name for option in OPTIONS if option.section == "file")
 
 
-def test_job_may_have_no_files(tmp_path: Path) -> None:
+def test_job_without_files_is_accepted(tmp_path: Path) -> None:
     assert written(tmp_path, "[sync]\njob = shop\n").get_files() == []
 
 
@@ -111,7 +111,7 @@ def test_job_may_have_no_files(tmp_path: Path) -> None:
         ("[file 1]\npath = /srv/a\nnames = A\n mode = 0440\n", "below 'names' in [file 1]"),
     ],
 )
-def test_error_in_a_job_file_names_the_place(tmp_path: Path, text: str, words: str) -> None:
+def test_job_file_error_names_the_section_and_option(tmp_path: Path, text: str, words: str) -> None:
     assert words in str(refused(tmp_path, text))
 
 
@@ -125,34 +125,34 @@ def test_invalid_number_error_names_the_option(tmp_path: Path, place: tuple[str,
     assert caught.value.option == place[1]
 
 
-def test_list_or_command_may_continue_on_an_indented_line(tmp_path: Path) -> None:
+def test_list_or_command_can_continue_on_an_indented_line(tmp_path: Path) -> None:
     settled = written(tmp_path, "[sync]\nproject_ids = a,\n  b\n[notify]\ncommand = tell\n  --to=us\n")
     assert settled.get(("sync", "project_ids")) == ("a", "b")
     assert settled.get(("notify", "command")).split() == ["tell", "--to=us"]
 
 
-def test_credential_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_byte_order_mark_in_a_credential_file_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("\ufeffs3cret\n", "utf-8")
     path.chmod(0o600)
     assert config.read_credential(str(path), "client_secret_file", {}) == "s3cret"
 
 
-def test_webhook_url_must_not_be_readable_for_others(tmp_path: Path) -> None:
+def test_webhook_url_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     text = "[notify]\nwebhook_url = https://hooks.example.com/CANARY\n"
     assert "contains webhook_url" in str(refused(tmp_path, text, 0o640))
     assert written(tmp_path, text).get(("notify", "webhook_url")) == "https://hooks.example.com/CANARY"
 
 
 @pytest.mark.root
-def test_foreign_or_writable_job_file_is_refused(tmp_path: Path) -> None:
+def test_job_file_that_another_user_owns_or_can_write_is_refused(tmp_path: Path) -> None:
     assert "Others can write to" in str(refused(tmp_path, JOB, 0o660))
     os.chown(tmp_path / "job.ini", 65534, 0)
     with pytest.raises(ConfigurationError, match="belongs to user 65534"):
         SyncConfig({}, {}, str(tmp_path / "job.ini"))
 
 
-def test_a_webhooks_credential_of_systemd_stands_for_its_file(tmp_path: Path) -> None:
+def test_webhook_url_can_come_from_a_systemd_credential(tmp_path: Path) -> None:
     (tmp_path / "infisical_webhook_url").write_text("https://hooks.example.com/CANARY\n")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     settled = SyncConfig({}, environ, "/dev/null")
@@ -160,7 +160,7 @@ def test_a_webhooks_credential_of_systemd_stands_for_its_file(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("empty", ["", " "])
-def test_empty_environment_variable_counts_as_not_given(tmp_path: Path, empty: str) -> None:
+def test_empty_environment_variable_is_ignored(tmp_path: Path, empty: str) -> None:
     path = tmp_path / "config.ini"
     path.write_text("[infisical]\nclient_id = file\ntimeout = 5\nproxy =\n", "utf-8")
     names = ("INFISICAL_CLIENT_ID", "INFISICAL_TIMEOUT", "INFISICAL_VALIDATE_CERTS", "INFISICAL_CONFIG")
@@ -170,12 +170,12 @@ def test_empty_environment_variable_counts_as_not_given(tmp_path: Path, empty: s
     assert SyncConfig({}, vendors, os.devnull).get(("infisical", "client_id")) == "vendor's"
 
 
-def test_agent_options_are_not_arguments_or_variables() -> None:
+def test_agent_options_have_no_argument_or_variable() -> None:
     own = [option for option in OPTIONS if option.section in ("agent", "deliver", "notify")]
     assert own and not [option.name for option in own if option.long or option.environment]
 
 
-def test_readable_job_files_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_job_files_are_listed_as_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "JOBS", str(tmp_path / "jobs"))
     assert config.list_jobs() == []
     (tmp_path / "jobs").mkdir()
@@ -205,7 +205,7 @@ def test_job_that_is_a_pipe_or_directory_does_not_block(
     assert refused
 
 
-def test_named_configuration_may_be_a_pipe(tmp_path: Path) -> None:
+def test_explicit_configuration_file_can_be_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("[sync]\njob = shop\n",))
     writer.start()
@@ -257,7 +257,7 @@ def test_installed_job_ignores_the_environment(
     assert SyncConfig({("infisical", "environment"): "qa"}, AMBIENT, path).get(("infisical", "environment")) == "qa"
 
 
-def test_usual_file_that_links_to_a_job_is_an_installed_job(
+def test_default_file_that_links_to_a_job_is_an_installed_job(
     jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "usual.ini").symlink_to(jobs / "shop.ini")
@@ -265,14 +265,14 @@ def test_usual_file_that_links_to_a_job_is_an_installed_job(
     assert SyncConfig({}, AMBIENT).get_section("infisical") == {"client_id_file": "/client/id"}
 
 
-def test_job_that_is_a_link_elsewhere_is_an_installed_job(jobs: Path, tmp_path: Path) -> None:
+def test_job_file_that_is_a_symbolic_link_is_an_installed_job(jobs: Path, tmp_path: Path) -> None:
     (jobs / "shop.ini").rename(tmp_path / "checkout.ini")
     (jobs / "shop.ini").symlink_to(tmp_path / "checkout.ini")
     assert config.find_job(str(jobs / "shop.ini")) == "shop"
     assert SyncConfig({}, AMBIENT, str(jobs / "shop.ini")).get_section("infisical") == {"client_id_file": "/client/id"}
 
 
-def test_job_uses_only_credentials_of_its_own_services(
+def test_job_uses_only_its_own_services_credentials(
     jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "SERVICES_CREDENTIALS", str(tmp_path))
@@ -291,7 +291,7 @@ def test_job_uses_only_credentials_of_its_own_services(
     }
 
 
-def test_named_file_then_environment_then_usual_file_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_file_overrides_environment_and_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "own.ini"
     path.write_text("[infisical]\nenvironment = dev\n[vault]\npassphrase_file = /from/file\n")
     path.chmod(0o600)
@@ -353,7 +353,7 @@ def test_only_an_explicit_identity_overrides_auth_method(places: Places, identit
 
 @pytest.mark.parametrize("section", ["sync", "push"])
 @pytest.mark.parametrize(("specific", "general"), PAIRS)
-def test_specific_setting_beats_a_general_one(places: Places, specific: str, general: str, section: str) -> None:
+def test_specific_option_overrides_a_general_one(places: Places, specific: str, general: str, section: str) -> None:
     settled = places.settled(
         **{specific: {(section, "environment"): "dev"}, general: {("infisical", "environment"): "prod"}}
     )

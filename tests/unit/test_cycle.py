@@ -45,7 +45,7 @@ def result(tmp_path: Path) -> str:
 # The report
 
 
-def test_a_failure_is_reported_and_raised(result: str) -> None:
+def test_failed_sync_is_reported_and_raises_an_error(result: str) -> None:
     error = PartialFailure("One project failed.")
     error.details = {"counts": {"updated": 3}, "generation": 8}
     with pytest.raises(InfisicalError) as raised, cycle.report_cycle(result, "shop", {"INVOCATION_ID": THIS}):
@@ -65,7 +65,7 @@ def test_time_of_the_next_login_is_reported(result: str) -> None:
     assert report.read(result).next_login == "2026-01-15T11:30:00Z"
 
 
-def test_unexpected_error_is_reported_without_its_text(result: str) -> None:
+def test_report_of_an_unexpected_error_omits_its_text(result: str) -> None:
     with pytest.raises(RuntimeError), cycle.report_cycle(result, "shop", {}):
         raise RuntimeError("CANARY")
     found = report.read(result)
@@ -73,7 +73,7 @@ def test_unexpected_error_is_reported_without_its_text(result: str) -> None:
     assert "CANARY" not in Path(result).read_text("utf-8")
 
 
-def test_an_interrupt_leaves_no_report_of_a_success(result: str) -> None:
+def test_interrupted_sync_is_not_reported_as_a_success(result: str) -> None:
     with pytest.raises(KeyboardInterrupt), cycle.report_cycle(result, "shop", {}):
         raise KeyboardInterrupt
     assert report.read(result) == CycleReport()
@@ -98,7 +98,7 @@ def test_unwritable_report_fails_a_successful_sync(tmp_path: Path) -> None:
         reporter.outcome = Outcome("pull", created=("A",))
 
 
-def test_the_counts_of_a_success_are_reported(result: str) -> None:
+def test_counts_of_a_success_are_reported(result: str) -> None:
     outcome = Outcome("pull", created=("A", "B"), unchanged=4, generation=3)
     with cycle.report_cycle(result, "shop", {}) as reporter:
         reporter.outcome = outcome
@@ -113,7 +113,7 @@ def ended(result: str, status: str = "1") -> dict[str, str]:
     return {"INVOCATION_ID": THIS, "SERVICE_RESULT": result, "EXIT_STATUS": status}
 
 
-def test_report_of_this_run_is_kept(result: str) -> None:
+def test_existing_report_from_this_run_is_kept(result: str) -> None:
     written = CycleReport("shop", THIS, "2026-01-15T10:45:00Z", 1.0, "unreachable", "No answer.")
     report.write(result, written)
     assert cycle.finish(result, "shop", ended("exit-code", "4")) == written
@@ -124,7 +124,7 @@ def test_report_of_this_run_is_kept(result: str) -> None:
     ("how", "status"),
     [("timeout", "15"), ("oom-kill", "9"), ("core-dump", "11"), ("signal", "KILL"), ("exit-code", "1")],
 )
-def test_run_without_a_report_is_reported_by_systemd(result: str, how: str, status: str) -> None:
+def test_report_of_a_killed_run_contains_the_result_from_systemd(result: str, how: str, status: str) -> None:
     report.write(result, CycleReport("shop", OTHER, "2026-01-15T10:30:00Z", counts={"updated": 3}))
     cycle.finish(result, "shop", ended(how, status))
     found = report.read(result)
@@ -187,7 +187,7 @@ def job(room: Path) -> Job:
     return Job(room)
 
 
-def test_delivery_is_marked_with_the_generation(job: Job) -> None:
+def test_delivery_writes_the_vault_generation_to_its_marker(job: Job) -> None:
     job.put("A", "1")
     assert job.deliver() == {
         "changed": True,
@@ -204,7 +204,7 @@ def test_delivery_is_marked_with_the_generation(job: Job) -> None:
     assert not job.deliver()["changed"]
 
 
-def test_error_of_the_mark_reports_what_was_written(job: Job) -> None:
+def test_marker_error_reports_the_files_already_written(job: Job) -> None:
     job.put("A", "1")
     (job.room / "run").rmdir()
     with pytest.raises(InfisicalError, match=r"^Files written: 1, removed: 0\. .*run/\.delivered cannot be") as failed:
@@ -212,7 +212,7 @@ def test_error_of_the_mark_reports_what_was_written(job: Job) -> None:
     assert failed.value.details["written"] == [str(job.room / "app.env")]
 
 
-def test_missing_vault_changes_and_marks_nothing(job: Job) -> None:
+def test_missing_vault_delivers_nothing_and_writes_no_marker(job: Job) -> None:
     (job.room / "app.env").write_text("of before\n")
     assert not job.deliver()["changed"]
     assert (job.room / "app.env").read_text() == "of before\n"
@@ -274,7 +274,7 @@ def test_missing_metrics_directory_does_not_block_delivery(job: Job) -> None:
 
 
 @pytest.mark.parametrize("how", ["owner", "mode", "link"])
-def test_metrics_are_not_written_where_others_may_place_links(job: Job, how: str) -> None:
+def test_metrics_directory_that_others_can_write_to_is_refused(job: Job, how: str) -> None:
     job.put("A", "1")
     elsewhere, metrics = job.room / "elsewhere", job.room / "metrics"
     elsewhere.mkdir()
@@ -292,7 +292,7 @@ def test_metrics_are_not_written_where_others_may_place_links(job: Job, how: str
     assert (job.room / "app.env").exists() and job.mark.exists()
 
 
-def test_lost_key_takes_precedence_over_missing_metrics(job: Job) -> None:
+def test_lost_key_is_reported_before_a_missing_metrics_directory(job: Job) -> None:
     job.put("A", "1")
     job.lose_key()
     with pytest.raises(InfisicalError) as caught:
@@ -330,7 +330,7 @@ def test_units_are_notified_once_for_each_change(job: Job, programs: Programs) -
 # Waiting
 
 
-def test_waiting_ends_with_the_first_delivery(tmp_path: Path) -> None:
+def test_wait_for_delivery_ends_after_the_first_delivery(tmp_path: Path) -> None:
     waits = []
 
     def sleep(seconds: float) -> None:
@@ -343,7 +343,7 @@ def test_waiting_ends_with_the_first_delivery(tmp_path: Path) -> None:
     assert len(waits) == 3 and all(0 < seconds <= 1 for seconds in waits)
 
 
-def test_missing_directory_is_waited_for(tmp_path: Path) -> None:
+def test_wait_for_delivery_includes_a_missing_directory(tmp_path: Path) -> None:
     waiting = threading.Thread(target=cycle.wait_for_delivery, args=(str(tmp_path / "run"),))
     waiting.start()
     waiting.join(0.2)
@@ -354,7 +354,7 @@ def test_missing_directory_is_waited_for(tmp_path: Path) -> None:
     assert not waiting.is_alive()
 
 
-def test_waiting_without_a_directory_is_refused() -> None:
+def test_wait_for_delivery_requires_a_runtime_directory() -> None:
     with pytest.raises(ConfigurationError) as refused:
         cycle.wait_for_delivery("")
     assert refused.value.option == "runtime_directory"

@@ -110,7 +110,7 @@ def test_json_contains_exact_values_with_any_name(host: Host) -> None:
     assert json.loads((host.room / "app.json").read_text("utf-8")) == values
 
 
-def test_file_of_a_directory_is_exactly_the_value(host: Host) -> None:
+def test_file_in_a_directory_contains_exactly_the_value(host: Host) -> None:
     host.delivered(VALUES, host.file("values", format="files", mode=0o440, owner="nobody", group="root"))
     assert {path.name: path.read_text("utf-8") for path in (host.room / "values").iterdir()} == VALUES
     assert what(host.room / "values" / "FLAG")[:3] == (OTHERS, 0, 0o440)
@@ -125,7 +125,7 @@ def test_missing_directory_is_created_with_mode_0755(host: Host) -> None:
     assert [stat.S_IMODE((host.room / name).stat().st_mode) for name in ("a", "a/b")] == [0o755, 0o755]
 
 
-def test_patterns_choose_the_names(host: Host) -> None:
+def test_name_patterns_select_the_secrets_to_write(host: Host) -> None:
     host.delivered(VALUES, host.file("db", format="files", names=("DB_*", "NOTHING")))
     assert host.left() == ["db", "db/DB_HOST", "db/DB_PASSWORD"]
 
@@ -133,7 +133,7 @@ def test_patterns_choose_the_names(host: Host) -> None:
 @pytest.mark.parametrize(
     ("owner", "group", "expected"), [("nobody", "", (OTHERS, OTHERS)), ("nobody", "root", (OTHERS, 0))]
 )
-def test_group_defaults_to_the_group_of_the_owner(
+def test_group_defaults_to_the_owners_primary_group(
     host: Host, owner: str, group: str, expected: tuple[int, int]
 ) -> None:
     host.delivered(VALUES, host.file("app.env", owner=owner, group=group))
@@ -144,7 +144,7 @@ def test_group_defaults_to_the_group_of_the_owner(
 
 
 @pytest.mark.parametrize("name", ["LD_PRELOAD", "PATH", "BASH_ENV", "a b", "a$(id)", "1A", "A\nB", "INFISICAL_TOKEN"])
-def test_unsafe_environment_name_keeps_the_file(host: Host, name: str) -> None:
+def test_unsafe_environment_name_leaves_the_file_unchanged(host: Host, name: str) -> None:
     host.delivered({"A": "old"}, host.file("app.env"))
     before = what(host.room / "app.env")
     done = host.deliver({"A": "CANARY", name: "CANARY"}, host.file("app.env", reload=("app.service",)))
@@ -162,7 +162,7 @@ def test_allowed_unsafe_name_is_written(host: Host) -> None:
 @pytest.mark.parametrize(
     "name", ["../passwd", "a/b", "..", ".", ".hidden", "-rf", "", "A\n", "A\0", "é", "A" * 238, "a b", "$(id)"]
 )
-def test_unsafe_file_name_keeps_the_directory(host: Host, name: str) -> None:
+def test_unsafe_file_name_leaves_the_directory_unchanged(host: Host, name: str) -> None:
     host.delivered({"A": "old"}, host.file("values", format="files"))
     done = host.deliver({"A": "CANARY", name: "CANARY"}, host.file("values", format="files"))
     text = problem(done, host.room / "values")
@@ -181,7 +181,7 @@ def test_error_lists_five_unsafe_names_and_counts_the_rest(host: Host) -> None:
     assert "'LD_4'" in text and "'LD_5'" not in text and "and 4 more" in text
 
 
-def test_value_with_a_nul_byte_needs_the_format_files(host: Host) -> None:
+def test_value_with_a_nul_byte_requires_the_files_format(host: Host) -> None:
     values = {"BINARY": "CANARY\0end"}
     assert "'BINARY'" in problem(host.deliver(values, host.file("app.env")), host.room / "app.env")
     host.delivered(values, host.file("values", format="files"))
@@ -192,7 +192,7 @@ def test_value_with_a_nul_byte_needs_the_format_files(host: Host) -> None:
     ("options", "words"),
     [({"owner": "no-such-user"}, "no user 'no-such-user'"), ({"group": "no-such-group"}, "no group 'no-such-group'")],
 )
-def test_unknown_owner_is_named(host: Host, options: dict[str, str], words: str) -> None:
+def test_unknown_owner_error_names_the_owner(host: Host, options: dict[str, str], words: str) -> None:
     assert words in problem(host.deliver(VALUES, host.file("app.env", **options)), host.room / "app.env")
     assert host.left() == []
 
@@ -253,7 +253,7 @@ def test_only_the_changed_value_is_written(host: Host) -> None:
     assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)  # not the time it was read
 
 
-def test_open_file_keeps_its_old_content(host: Host) -> None:
+def test_open_reader_still_sees_the_old_content(host: Host) -> None:
     host.delivered({"A": "old"}, host.file("app.env"))
     with (host.room / "app.env").open() as reader:
         host.delivered({"A": "new"}, host.file("app.env"))
@@ -292,7 +292,7 @@ def test_changed_file_is_repaired_and_its_unit_restarted(host: Host, change: str
 # Removal
 
 
-def test_only_delivered_files_are_removed_from_a_directory(host: Host) -> None:
+def test_other_files_in_a_delivered_directory_are_kept(host: Host) -> None:
     wanted = host.file("values", format="files", reload=("app.service",))
     host.delivered(VALUES, wanted)
     (host.room / "values" / "OF_A_PERSON").write_text("mine")
@@ -303,7 +303,7 @@ def test_only_delivered_files_are_removed_from_a_directory(host: Host) -> None:
     assert len(host.programs.calls()) == 1
 
 
-def test_files_no_longer_wanted_are_removed(host: Host) -> None:
+def test_files_that_are_no_longer_configured_are_removed(host: Host) -> None:
     host.delivered(VALUES, host.file("a.env"), host.file("b", format="files"), host.file("c.json", format="json"))
     done = host.delivered(VALUES, host.file("c.json", format="json"))
     assert host.left() == ["c.json"]
@@ -311,7 +311,7 @@ def test_files_no_longer_wanted_are_removed(host: Host) -> None:
     assert host.delivered(VALUES, host.file("c.json", format="json")) == Delivery()
 
 
-def test_directory_with_other_files_is_kept(host: Host) -> None:
+def test_removed_directory_is_kept_if_it_contains_other_files(host: Host) -> None:
     host.delivered(VALUES, host.file("values", format="files"))
     (host.room / "values" / "OF_A_PERSON").write_text("mine")
     host.delivered(VALUES)
@@ -338,7 +338,7 @@ def test_files_removed_by_others_are_not_a_problem(host: Host) -> None:
     assert Record(str(host.record_file)).files == {}
 
 
-def test_record_cannot_remove_files_elsewhere(host: Host) -> None:
+def test_manipulated_record_cannot_remove_files_elsewhere(host: Host) -> None:
     (host.room / "values").mkdir()
     (host.room / "precious").write_text("precious")
     entry = {"format": "files", "names": ["../precious", "..", ".", "/etc/hostname"]}
@@ -359,7 +359,7 @@ def test_damaged_record_is_replaced(host: Host, text: str) -> None:
     assert list(Record(str(host.record_file)).files) == [str(host.room / "app.env")]
 
 
-def test_record_writable_by_others_is_refused(host: Host) -> None:
+def test_record_that_others_can_write_is_refused(host: Host) -> None:
     host.record_file.write_text("{}")
     host.record_file.chmod(0o666)
     with pytest.raises(InfisicalError, match="chmod 600") as refused:
@@ -371,7 +371,7 @@ def test_record_writable_by_others_is_refused(host: Host) -> None:
 # Units
 
 
-def test_unit_of_several_files_is_notified_once(host: Host) -> None:
+def test_unit_that_uses_several_changed_files_is_notified_once(host: Host) -> None:
     wanted = (
         host.file("a.env", reload=("app.service", "other.service")),
         host.file("b.env", restart=("app.service",)),
@@ -422,7 +422,7 @@ def test_failed_file_does_not_block_the_others(host: Host) -> None:
     assert host.programs.calls() == ["systemctl --no-block try-reload-or-restart -- b.service"]
 
 
-def test_failed_unit_is_notified_by_the_next_delivery(host: Host) -> None:
+def test_failed_unit_notification_is_retried_by_next_delivery(host: Host) -> None:
     host.programs.put("systemctl", "echo 'Failed to connect to bus' >&2; exit 1")
     wanted = host.file("a.env", reload=("app.service",), restart=("db.service",))
     done = host.deliver(VALUES, wanted)
@@ -436,7 +436,7 @@ def test_failed_unit_is_notified_by_the_next_delivery(host: Host) -> None:
     assert host.delivered(VALUES, wanted).notified == []
 
 
-def test_pending_unit_without_a_file_is_dropped(host: Host) -> None:
+def test_pending_notification_is_dropped_with_the_units_option(host: Host) -> None:
     host.programs.put("systemctl", "exit 1")
     host.deliver(VALUES, host.file("a.env", reload=("app.service",)))
     host.programs.put("systemctl")
@@ -505,7 +505,7 @@ def test_killed_delivery_is_completed_by_the_next_one(host: Host, start: Any, st
     assert deaths >= 1
 
 
-def test_orphaned_file_of_a_killed_delivery_is_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orphaned_file_from_a_killed_delivery_is_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*arguments: object, **names: object) -> None:
         raise KeyboardInterrupt
 
@@ -529,7 +529,7 @@ def test_orphaned_temporary_file_is_removed(host: Host, how: str) -> None:
     assert host.left() == [foreign.name, *(["app.env", "values", "values/A"] if how == "wanted" else [])]
 
 
-def test_deliveries_of_a_job_exclude_each_other(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_deliveries_of_one_job_do_not_run_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliver, "_LOCK_WAIT", 0.0)
     path = str(host.record_file)
     with deliver.open_record(path), pytest.raises(InfisicalError) as refused, deliver.open_record(path):
@@ -548,7 +548,7 @@ def test_unwritable_record_prevents_any_change(host: Host, monkeypatch: pytest.M
     assert host.programs.calls() == []
 
 
-def test_directory_at_the_path_of_a_file_is_kept(host: Host) -> None:
+def test_directory_at_a_files_path_is_not_replaced(host: Host) -> None:
     (host.room / "app.env").mkdir()
     done = host.deliver(VALUES, host.file("app.env"))
     assert "is a directory" in problem(done, host.room / "app.env")
@@ -570,7 +570,7 @@ def test_format_change_without_installation_is_refused(host: Host, before: str, 
     assert host.left() == []
 
 
-def test_record_of_another_format_removes_nothing_else(host: Host) -> None:
+def test_outdated_record_does_not_remove_undelivered_files(host: Host) -> None:
     host.delivered({"A": "1"}, host.file("x", format="files"))
     (host.room / "x" / "A").unlink()
     (host.room / "x").rmdir()
@@ -580,7 +580,7 @@ def test_record_of_another_format_removes_nothing_else(host: Host) -> None:
     assert host.left() == ["A"]
 
 
-def test_unwritable_record_keeps_units_and_problems(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_record_error_keeps_units_and_problems(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     real, records = files.write_atomic, iter([True, False])
 
     def full(path: str, *arguments: Any, **names: Any) -> None:
@@ -602,7 +602,7 @@ def test_unwritable_record_keeps_units_and_problems(host: Host, monkeypatch: pyt
 
 @pytest.mark.parametrize("how", ["group", "everybody", "owner"])
 @pytest.mark.parametrize("kind", ["dotenv", "files"])
-def test_directory_writable_by_others_is_refused(host: Host, how: str, kind: str) -> None:
+def test_directory_that_others_can_write_to_is_refused(host: Host, how: str, kind: str) -> None:
     (host.room / "loose" / "below").mkdir(parents=True)
     loose = host.room / "loose"
     if how == "owner":
@@ -649,7 +649,7 @@ def test_link_placed_after_the_check_is_not_followed(host: Host, monkeypatch: py
     assert (host.room / "moved" / "A").read_text() == "1"
 
 
-def test_link_at_the_temporary_path_is_not_followed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_at_the_temporary_files_path_is_not_followed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0" * 2 * size)
     monkeypatch.setattr(files, "sweep", lambda *paths: None)
     precious = host.room / "precious"
@@ -661,7 +661,7 @@ def test_link_at_the_temporary_path_is_not_followed(host: Host, monkeypatch: pyt
     assert precious.read_text() == "precious"
 
 
-def test_removal_of_a_link_keeps_its_target(host: Host) -> None:
+def test_removing_a_link_keeps_its_target(host: Host) -> None:
     host.delivered({"A": "1"}, host.file("values", format="files"))
     precious = host.room / "precious"
     precious.write_text("precious")
@@ -680,7 +680,7 @@ def test_removal_does_not_follow_a_linked_directory(host: Host) -> None:
     assert list(Record(str(host.record_file)).files) == [str(host.room / "values")]
 
 
-def test_pipe_at_the_path_is_replaced(host: Host) -> None:
+def test_pipe_at_a_files_path_is_replaced(host: Host) -> None:
     os.mkfifo(host.room / "app.env", 0o400)
     began = time.monotonic()
     host.delivered(VALUES, host.file("app.env"))

@@ -623,7 +623,7 @@ ROWS = (
     ("row", "profile"),
     [pytest.param(row, profile, id=f"{row.name}, {profile}") for row in ROWS for profile in row.said],
 )
-def test_each_conclusion_has_its_answer_in_each_profile(row: Row, profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_every_conclusion_has_a_response_in_every_profile(row: Row, profile: str, talk_to: Callable[[str], Talk]) -> None:
     status, error, message = row.said[profile]
     reply = row.act(talk_to(profile))
     assert reply.status == status
@@ -637,22 +637,22 @@ def test_each_conclusion_has_its_answer_in_each_profile(row: Row, profile: str, 
 
 
 @pytest.mark.parametrize("scope", [{"secretPath": "/none"}, {"environment": "none"}])
-def test_a_2024_list_of_a_missing_folder_is_empty(scope: dict[str, str], talk_to: Callable[[str], Talk]) -> None:
+def test_2024_server_returns_empty_list_for_a_missing_folder(scope: dict[str, str], talk_to: Callable[[str], Talk]) -> None:
     reply = talk_to("2024").list(**scope)
     assert (reply.status, reply.body) == (200, {"secrets": [], "imports": []})
 
 
-def test_2024_returns_imports_of_a_missing_folder_unasked(talk_to: Callable[[str], Talk]) -> None:
+def test_2024_server_returns_imports_only_if_requested(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("2024")
     assert "imports" not in talk.list().body
     assert "imports" in talk.list(include_imports="true").body
 
 
-def test_a_reference_list_of_a_missing_folder_is_not_found(talk_to: Callable[[str], Talk]) -> None:
+def test_reference_server_returns_not_found_for_a_missing_folder(talk_to: Callable[[str], Talk]) -> None:
     assert talk_to("reference").list(secretPath="/none").status == 404
 
 
-def test_a_token_is_checked_before_anything_else_of_a_route(talk: Talk) -> None:
+def test_token_is_checked_before_anything_else(talk: Talk) -> None:
     assert talk.as_("nonsense").create("NEW", 1, projectId="none").body["error"] == "TokenError"
     assert talk.as_(None).list().status == 401
     assert talk.as_("viewer-token").create("NEW", secretPath="/none").status == 403
@@ -662,7 +662,7 @@ def test_a_token_is_checked_before_anything_else_of_a_route(talk: Talk) -> None:
 
 
 @each_profile()
-def test_a_secret_is_created_read_updated_and_deleted(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_secret_is_created_read_updated_and_deleted(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     created = talk.create("NEW", "first", secretComment=" why ")
     assert created.status == (201 if profile == "reference" else 200)
@@ -694,7 +694,7 @@ def test_a_secret_is_created_read_updated_and_deleted(profile: str, talk_to: Cal
         (f"{FILE_SEPARATOR}a{NEXT_LINE}", f"{FILE_SEPARATOR}a{NEXT_LINE}"),
     ],
 )
-def test_values_are_trimmed_as_ecmascript_trims(sent: str, stored: str, talk_to: Callable[[str], Talk]) -> None:
+def test_values_are_trimmed_like_ecmascript_strings(sent: str, stored: str, talk_to: Callable[[str], Talk]) -> None:
     for profile in PROFILES:
         talk = talk_to(profile)
         expected = sent if profile == "reference" else stored
@@ -708,7 +708,7 @@ def test_values_are_trimmed_as_ecmascript_trims(sent: str, stored: str, talk_to:
 
 
 @each_profile("2024", "2026-07")
-def test_names_are_trimmed_and_may_have_any_character(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_names_are_trimmed_and_can_contain_any_character(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.create("  Ünï.code-name 1 ").status == 200
     assert "Ünï.code-name 1" in talk.stored()
@@ -716,20 +716,20 @@ def test_names_are_trimmed_and_may_have_any_character(profile: str, talk_to: Cal
     assert talk.create(" ").body["error"] == "ValidationFailure"
 
 
-def test_2024_takes_colons_and_slashes_and_current_refuses_them(talk_to: Callable[[str], Talk]) -> None:
+def test_only_2024_server_accepts_colons_and_slashes_in_names(talk_to: Callable[[str], Talk]) -> None:
     assert talk_to("2024").create("a/b:c").status == 200
     assert talk_to("2024").get("a/b:c").body["secret"]["secretKey"] == "a/b:c"
     assert [talk_to("2026-07").create(name).status for name in ("a/c", "a:c")] == [422, 422]
     assert talk_to("2026-07").batch("POST", {"a/c": "v"}).status == 422
 
 
-def test_reference_takes_capitals_digits_and_underscores_only(talk_to: Callable[[str], Talk]) -> None:
+def test_reference_names_are_capitals_digits_and_underscores(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("reference")
     assert [talk.create(name).status for name in ("lower", "A-B", "A B", "A_1")] == [400, 400, 400, 201]
 
 
 @each_profile()
-def test_name_over_100_characters_matches_no_route(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_name_over_100_characters_is_not_found_in_a_path(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.create("A" * 100).status in (200, 201)
     assert talk.create("A" * 101).message.startswith("Route POST:/api/")
@@ -737,7 +737,7 @@ def test_name_over_100_characters_matches_no_route(profile: str, talk_to: Callab
 
 
 @each_profile("2024", "2026-07")
-def test_batches_accept_long_names_and_the_name_batch(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_batches_accept_long_names_and_a_secret_named_batch(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.batch("POST", {"A" * 400: "long", "batch": "b"}).status == 200
     assert talk.stored()["A" * 400] == ["long"]
@@ -746,13 +746,13 @@ def test_batches_accept_long_names_and_the_name_batch(profile: str, talk_to: Cal
     assert talk.call("POST", f"{talk.root}/batch", talk.scope(secrets=[])).body["error"] == "ValidationFailure"
 
 
-def test_a_reference_server_has_no_batches(talk_to: Callable[[str], Talk]) -> None:
+def test_reference_server_does_not_support_batches(talk_to: Callable[[str], Talk]) -> None:
     assert talk_to("reference").batch("POST", {"NEW": "v"}).status == 400
     assert "NEW" not in talk_to("reference").stored()
 
 
 @each_profile("2024", "2026-07")
-def test_a_batch_is_stored_whole_or_not_at_all(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_batch_is_stored_completely_or_not_at_all(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     before = talk.stored()
     assert talk.batch("POST", {"NEW": "v", "ONE": "v"}).status == 400
@@ -772,13 +772,13 @@ def test_a_batch_is_stored_whole_or_not_at_all(profile: str, talk_to: Callable[[
         ("ignore", 200, {"ONE": ["1"]}),
     ],
 )
-def test_a_current_batch_update_has_modes(mode: str, status: int, stored: dict[str, list[str]], talk: Talk) -> None:
+def test_current_server_supports_modes_of_a_batch_update(mode: str, status: int, stored: dict[str, list[str]], talk: Talk) -> None:
     assert talk.batch("PATCH", {"ONE": "1", "NONE": "0"}, mode=mode).status == status
     assert {key: value for key, value in talk.stored().items() if key in ("ONE", "NONE")} == stored
     assert talk.batch("PATCH", {"ONE": "1"}, mode="other").status == 422
 
 
-def test_2024_batch_stores_a_name_twice_and_deletes_both(talk_to: Callable[[str], Talk]) -> None:
+def test_2024_batch_stores_and_deletes_duplicate_names(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("2024")
     assert talk.batch("POST", [("TWIN", "a"), ("TWIN", "b")]).status == 200
     assert talk.stored()["TWIN"] == ["a", "b"]
@@ -789,7 +789,7 @@ def test_2024_batch_stores_a_name_twice_and_deletes_both(talk_to: Callable[[str]
     assert talk_to("2026-07").stored()["TWIN"] == ["b"]
 
 
-def test_a_current_update_may_leave_the_value_out(talk_to: Callable[[str], Talk]) -> None:
+def test_current_server_accepts_updates_without_a_value(talk_to: Callable[[str], Talk]) -> None:
     body = {"environment": "dev", "secretComment": "new"}
     assert talk_to("2026-07").call("PATCH", "/api/v4/secrets/TWO", {"projectId": "shop", **body}).status == 200
     assert talk_to("2026-07").get("TWO").body["secret"]["secretComment"] == "new"
@@ -816,7 +816,7 @@ def test_tags_are_set_by_id_and_found_by_slug(talk_to: Callable[[str], Talk]) ->
     assert talk_to("reference").call("GET", "/api/v1/workspace/shop/tags").status == 404
 
 
-def test_metadata_is_known_to_current_servers_only(talk_to: Callable[[str], Talk]) -> None:
+def test_only_current_servers_support_metadata(talk_to: Callable[[str], Talk]) -> None:
     items = [{"key": "tier", "value": "1"}]
     assert talk_to("2026-07").create("NEW", secretMetadata=items).status == 200
     assert talk_to("2026-07").get("NEW").body["secret"]["secretMetadata"] == [{**items[0], "isEncrypted": False}]
@@ -831,7 +831,7 @@ def test_metadata_is_known_to_current_servers_only(talk_to: Callable[[str], Talk
 
 
 @each_profile()
-def test_a_recursive_list_gives_each_secret_with_its_path(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_recursive_list_returns_every_secret_with_its_path(profile: str, talk_to: Callable[[str], Talk]) -> None:
     found = talk_to(profile).list(recursive="true").body["secrets"]
     places = sorted((secret["secretPath"], secret["secretKey"]) for secret in found)
     assert ("/", "ONE") in places
@@ -841,7 +841,7 @@ def test_a_recursive_list_gives_each_secret_with_its_path(profile: str, talk_to:
 
 
 @each_profile()
-def test_a_list_has_a_fixed_order_of_its_own(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_list_order_is_not_the_creation_order(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     created = [f"K{number}" for number in range(8)]
     for name in created:
@@ -855,7 +855,7 @@ def test_a_list_has_a_fixed_order_of_its_own(profile: str, talk_to: Callable[[st
 @pytest.mark.parametrize(
     ("profile", "name"), [("reference", "includeImports"), ("2024", "include_imports"), ("2026-07", "includeImports")]
 )
-def test_imports_are_listed_apart_in_each_servers_format(
+def test_imports_are_listed_in_each_profiles_format(
     profile: str, name: str, talk_to: Callable[[str], Talk]
 ) -> None:
     talk = talk_to(profile)
@@ -892,7 +892,7 @@ def test_references_are_resolved_on_request(profile: str, talk_to: Callable[[str
 
 
 @pytest.mark.parametrize("profile", ["2024", "2026-07", "2026-10"])
-def test_a_reference_to_nothing_is_accepted(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_reference_to_a_missing_secret_is_accepted(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.create("NEW", "a-${NONE}").status == 200
     assert talk.update("ONE", "${ONE}").status == 200
@@ -902,7 +902,7 @@ def test_a_reference_to_nothing_is_accepted(profile: str, talk_to: Callable[[str
         assert shown == (literal if kept else empty)
 
 
-def test_many_lines_through_a_reference_are_quoted_if_asked(talk_to: Callable[[str], Talk]) -> None:
+def test_multi_line_reference_is_quoted_if_encoding_is_skipped(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("2026-07")
     talk.create("PEM", "l1\nl2", skipMultilineEncoding=True)
     talk.create("LINK", "${PEM}", skipMultilineEncoding=True)
@@ -927,7 +927,7 @@ def test_rotated_secrets_and_encrypted_metadata_are_marked(talk: Talk) -> None:
     assert talk.get("TWO").body["secret"]["isRotatedSecret"] is False
 
 
-def test_a_deleted_environment_is_listed_from_the_cache(talk: Talk) -> None:
+def test_deleted_environment_is_still_listed_from_the_cache(talk: Talk) -> None:
     before = talk.list()
     etag = {"If-None-Match": before.headers["etag"]}
     path = f"{talk.root}?{urlencode(talk.scope())}"
@@ -944,7 +944,7 @@ def test_a_deleted_environment_is_listed_from_the_cache(talk: Talk) -> None:
         talk.server.delete_environment("shop", "dev")
 
 
-def test_a_folder_with_contents_is_deleted_by_force_only(talk: Talk) -> None:
+def test_folder_with_contents_is_deleted_only_with_force(talk: Talk) -> None:
     scope = {"projectId": "shop", "environment": "dev", "path": "/"}
     assert "forceDelete=true" in talk.call("DELETE", "/api/v2/folders/app", scope).message
     assert talk.stored("/app")["ONE"] == ["one in app"]
@@ -952,7 +952,7 @@ def test_a_folder_with_contents_is_deleted_by_force_only(talk: Talk) -> None:
     assert talk.stored("/app") == {}
 
 
-def test_describe_permission_alone_hides_values(talk_to: Callable[[str], Talk]) -> None:
+def test_values_are_hidden_with_only_the_describe_permission(talk_to: Callable[[str], Talk]) -> None:
     for talk, query in (
         (talk_to("2026-07").as_("hidden-token"), {}),
         (talk_to("2026-07").as_("names-only-token"), {"viewSecretValue": "false"}),
@@ -967,7 +967,7 @@ def test_describe_permission_alone_hides_values(talk_to: Callable[[str], Talk]) 
         assert talk_to(profile).as_("hidden-token").get("ONE").status == status
 
 
-def test_a_writer_can_write_but_not_read(talk: Talk) -> None:
+def test_writer_can_write_but_not_read(talk: Talk) -> None:
     writer = talk.as_("writer-token")
     assert writer.create("NEW", "hers").status == 200
     assert writer.update("ONE", "hers").body["secret"]["secretValueHidden"] is True
@@ -976,19 +976,19 @@ def test_a_writer_can_write_but_not_read(talk: Talk) -> None:
     assert talk.as_("no-access-token").list().status == 403
 
 
-def test_a_2024_server_shows_a_writer_what_was_written(talk_to: Callable[[str], Talk]) -> None:
+def test_2024_server_returns_the_written_value_to_a_writer(talk_to: Callable[[str], Talk]) -> None:
     written = talk_to("2024").as_("writer-token").create("NEW", "hers").body["secret"]
     assert written["secretValue"] == "hers"
     assert "secretValueHidden" not in written
 
 
-def test_a_reference_server_deletes_by_query_alone(talk_to: Callable[[str], Talk]) -> None:
+def test_reference_server_deletes_without_a_request_body(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("reference")
     assert talk.call("DELETE", f"{talk.root}/ONE?{urlencode(talk.scope())}").status == 200
     assert "ONE" not in talk.stored()
 
 
-def test_an_approval_policy_holds_changes_back(talk_to: Callable[[str], Talk]) -> None:
+def test_approval_policy_delays_changes(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("2026-07")
     place = {"secretPath": "/guarded"}
     for reply in (
@@ -1008,7 +1008,7 @@ def test_an_approval_policy_holds_changes_back(talk_to: Callable[[str], Talk]) -
 
 
 @each_profile()
-def test_a_list_has_an_etag(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_list_response_has_an_etag(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     path = f"{talk.root}?{urlencode(talk.scope())}"
     etag = talk.call("GET", path).headers["etag"]
@@ -1038,7 +1038,7 @@ def test_a_list_has_an_etag(profile: str, talk_to: Callable[[str], Talk]) -> Non
         ("2026-07", "/api/v1/workspace/shop", 200, "workspace"),
     ],
 )
-def test_each_server_has_its_own_way_to_projects(
+def test_projects_are_listed_on_each_profiles_route(
     profile: str, path: str, status: int, key: str | None, talk_to: Callable[[str], Talk]
 ) -> None:
     reply = talk_to(profile).call("GET", path)
@@ -1061,7 +1061,7 @@ def test_each_server_has_its_own_way_to_projects(
         ("2026-07", "/api/v2/folders", "projectId"),
     ],
 )
-def test_folders_are_created_with_parents_and_deleted_whole(
+def test_folders_are_created_with_parents_deleted_with_contents(
     profile: str, root: str, project: str, talk_to: Callable[[str], Talk]
 ) -> None:
     talk = talk_to(profile)
@@ -1094,13 +1094,13 @@ def test_folders_are_created_with_parents_and_deleted_whole(
     assert talk.as_("viewer-token").call("POST", root, {**scope, "name": "d"}).body["error"] == "PermissionDenied"
 
 
-def test_a_reference_server_has_no_folder_routes(talk_to: Callable[[str], Talk]) -> None:
+def test_reference_server_has_no_folder_routes(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("reference")
     assert talk.call("GET", "/api/v1/folders?workspaceId=shop&environment=dev").status == 404
     assert talk_to("2024").call("GET", "/api/v2/folders?projectId=shop&environment=dev").status == 404
 
 
-def test_a_current_server_has_the_deprecated_secret_routes(talk: Talk) -> None:
+def test_current_server_supports_the_deprecated_secret_routes(talk: Talk) -> None:
     reply = talk.call("GET", "/api/v3/secrets/raw/ONE?workspaceId=shop&environment=dev")
     assert reply.body["secret"]["secretValue"] == "one"
 
@@ -1109,7 +1109,7 @@ def test_a_current_server_has_the_deprecated_secret_routes(talk: Talk) -> None:
 
 
 @each_profile()
-def test_a_login_returns_a_valid_token(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_login_returns_a_valid_token(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     reply = talk.log_in(" short-id\t", f"{NO_BREAK_SPACE}short-secret\n")
     assert reply.status == 200
@@ -1117,7 +1117,7 @@ def test_a_login_returns_a_valid_token(profile: str, talk_to: Callable[[str], Ta
     assert talk.as_(reply.body["accessToken"]).list().status == 200
 
 
-def test_a_lockout_hits_the_identity_and_ends_after_its_time(talk: Talk) -> None:
+def test_lockout_affects_one_identity_and_expires(talk: Talk) -> None:
     assert "locked" in locked(talk).message
     assert talk.log_in("viewer-id", "viewer-secret").status == 200
     talk.server.advance(299)
@@ -1126,21 +1126,21 @@ def test_a_lockout_hits_the_identity_and_ends_after_its_time(talk: Talk) -> None
     assert talk.log_in("admin-id", "admin-secret").status == 200
 
 
-def test_a_good_login_resets_the_count_of_bad_ones(talk: Talk) -> None:
+def test_successful_login_resets_the_count_of_failed_logins(talk: Talk) -> None:
     for secret in ("wrong", "wrong", "admin-secret", "wrong", "wrong"):
         talk.log_in("admin-id", secret)
     assert talk.log_in("admin-id", "admin-secret").status == 200
 
 
 @each_profile("reference", "2024")
-def test_older_servers_do_not_lock_out(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_older_servers_do_not_lock_out_identities(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     for _round in range(4):
         talk.log_in("admin-id", "wrong")
     assert talk.log_in("admin-id", "admin-secret").status == 200
 
 
-def test_the_lockout_can_be_set_and_turned_off(talk: Talk) -> None:
+def test_lockout_can_be_configured_and_turned_off(talk: Talk) -> None:
     talk.server.seed({**SEED, "settings": {"lockout": {"after": 1, "seconds": 10}}})
     talk.log_in("admin-id", "wrong")
     assert "locked" in talk.log_in("admin-id", "admin-secret").message
@@ -1151,13 +1151,13 @@ def test_the_lockout_can_be_set_and_turned_off(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize(("profile", "status"), [("reference", 401), ("2024", 403), ("2026-07", 401)])
-def test_a_client_secret_with_a_use_limit_runs_out(profile: str, status: int, talk_to: Callable[[str], Talk]) -> None:
+def test_client_secret_with_a_use_limit_is_rejected_once_used_up(profile: str, status: int, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert [talk.log_in("thrifty-id", "thrifty-secret").status for _round in range(2)] == [200, status]
 
 
 @each_profile("2024", "2026-07")
-def test_a_token_can_be_revoked(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_token_can_be_revoked(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile).logged_in("admin")
     other = talk.logged_in("admin")
     assert talk.call("POST", "/api/v1/auth/token/revoke", {"accessToken": talk.token}).status == 200
@@ -1168,7 +1168,7 @@ def test_a_token_can_be_revoked(profile: str, talk_to: Callable[[str], Talk]) ->
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 
-def test_rate_limits_count_by_method_and_route_in_windows(talk_to: Callable[[str], Talk]) -> None:
+def test_rate_limits_apply_per_method_route_and_time_window(talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to("2024")
     limited = over_rate(talk)
     assert 1 <= int(limited.headers["retry-after"]) <= 60
@@ -1182,16 +1182,16 @@ def test_rate_limits_count_by_method_and_route_in_windows(talk_to: Callable[[str
     assert talk.list().status == 200
 
 
-def test_a_reference_server_does_not_say_how_long_to_wait(talk_to: Callable[[str], Talk]) -> None:
+def test_reference_server_sends_no_retry_after_header(talk_to: Callable[[str], Talk]) -> None:
     assert "retry-after" not in over_rate(talk_to("reference")).headers
 
 
-def test_there_is_no_rate_limit_unless_a_seed_sets_one(talk: Talk) -> None:
+def test_rate_limit_is_off_unless_the_seed_sets_it(talk: Talk) -> None:
     assert {talk.list().status for _round in range(60)} == {200}
 
 
 @each_profile("2024", "2026-07")
-def test_a_value_just_under_the_body_limit_is_stored(profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_value_just_under_the_body_limit_is_stored(profile: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     assert talk.create("BIG", "x" * 1_048_000).status == 200
     assert len(talk.stored()["BIG"][0]) == 1_048_000
@@ -1199,13 +1199,13 @@ def test_a_value_just_under_the_body_limit_is_stored(profile: str, talk_to: Call
     assert "NEW" not in talk.stored()
 
 
-def test_a_body_that_is_not_json_is_refused(talk: Talk) -> None:
+def test_body_that_is_not_json_is_refused(talk: Talk) -> None:
     assert talk.call("POST", f"{talk.root}/NEW", b'{"projectId":').status == 500
     assert talk.call("POST", f"{talk.root}/NEW", b"a=b", {"Content-Type": "text/plain"}).status == 415
     assert talk.call("POST", f"{talk.root}/NEW", b"[]").status == 422
 
 
-def test_any_text_comes_back_as_it_was_stored(talk: Talk) -> None:
+def test_any_text_is_returned_as_stored(talk: Talk) -> None:
     value = "".join(map(chr, range(33, 0x300))) + "\U0001f511\ud800\0end"
     assert talk.create("TEXT", value).status == 200
     assert talk.get("TEXT").body["secret"]["secretValue"] == value
@@ -1214,7 +1214,7 @@ def test_any_text_comes_back_as_it_was_stored(talk: Talk) -> None:
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
-def test_status_fault_answers_as_the_profile_for_n_requests(talk: Talk) -> None:
+def test_status_fault_affects_the_given_number_of_requests(talk: Talk) -> None:
     talk.server.arm("status", status=503, times=2, headers={"Retry-After": "7"})
     first = talk.list()
     assert (first.status, first.body["statusCode"], first.headers["retry-after"]) == (503, 503, "7")
@@ -1222,20 +1222,20 @@ def test_status_fault_answers_as_the_profile_for_n_requests(talk: Talk) -> None:
     assert [talk.list().status, talk.list().status] == [503, 200]
 
 
-def test_a_status_fault_can_set_a_message_and_take_effect(talk: Talk) -> None:
+def test_status_fault_can_set_a_message_and_store_the_change(talk: Talk) -> None:
     talk.server.arm("status", status=400, error="BadRequest", message="no", method="POST", after_handling=True)
     assert talk.list().status == 200
     assert (talk.create("NEW").message, talk.stored()["NEW"]) == ("no", ["v"])
 
 
-def test_fault_affects_only_its_paths_until_disarmed(talk: Talk) -> None:
+def test_fault_affects_only_matching_paths_until_disarmed(talk: Talk) -> None:
     talk.server.arm("status", status=502, path="/secrets/TWO$", times=None)
     assert [talk.get("ONE").status, talk.get("TWO").status, talk.get("TWO").status] == [200, 502, 502]
     talk.server.disarm()
     assert talk.get("TWO").status == 200
 
 
-def test_html_and_redirect_faults_do_not_answer_as_the_api(talk: Talk) -> None:
+def test_html_and_redirect_faults_replace_the_api_response(talk: Talk) -> None:
     talk.server.arm("html")
     page = talk.create("NEW")
     assert (page.status, page.headers["content-type"].split(";")[0]) == (200, "text/html")
@@ -1249,7 +1249,7 @@ def test_html_and_redirect_faults_do_not_answer_as_the_api(talk: Talk) -> None:
     connection.close()
 
 
-def test_malformed_json_is_complete_http(talk: Talk) -> None:
+def test_malformed_json_fault_sends_a_complete_http_response(talk: Talk) -> None:
     talk.server.arm("malformed")
     reply = talk.list()
     assert reply.status == 200
@@ -1257,7 +1257,7 @@ def test_malformed_json_is_complete_http(talk: Talk) -> None:
     assert len(reply.body) == int(reply.headers["content-length"])
 
 
-def test_a_connection_is_cut_before_the_answer(talk: Talk) -> None:
+def test_connection_can_be_cut_before_the_response(talk: Talk) -> None:
     talk.server.arm("cut_before")
     with pytest.raises(http.client.RemoteDisconnected):
         talk.create("LOST")
@@ -1269,7 +1269,7 @@ def test_a_connection_is_cut_before_the_answer(talk: Talk) -> None:
     assert talk.server.requests()[-1]["status"] is None
 
 
-def test_a_connection_is_cut_in_the_middle_of_a_body(talk: Talk) -> None:
+def test_connection_can_be_cut_in_the_middle_of_a_body(talk: Talk) -> None:
     whole = len(json.dumps(talk.list().body, separators=(",", ":")))
     talk.server.arm("cut_middle")
     with pytest.raises(http.client.IncompleteRead) as cut:
@@ -1277,7 +1277,7 @@ def test_a_connection_is_cut_in_the_middle_of_a_body(talk: Talk) -> None:
     assert len(cut.value.partial) == whole // 2
 
 
-def test_held_request_gets_no_answer_and_delayed_one_does(talk: Talk) -> None:
+def test_held_request_gets_no_response_but_delayed_request_does(talk: Talk) -> None:
     talk.server.arm("timeout", seconds=0.3)
     started = time.monotonic()
     with pytest.raises(http.client.RemoteDisconnected):
@@ -1289,7 +1289,7 @@ def test_held_request_gets_no_answer_and_delayed_one_does(talk: Talk) -> None:
     assert time.monotonic() - started >= 0.3
 
 
-def test_a_fault_can_write_or_delete_before_the_request(talk: Talk) -> None:
+def test_fault_can_write_or_delete_before_the_request(talk: Talk) -> None:
     place = {"project": "shop", "environment": "dev", "path": "/"}
     talk.server.arm("write_first", method="POST", secret={**place, "key": "NEW", "value": "theirs"})
     assert talk.create("NEW", "ours").message == "Secret already exists"
@@ -1311,7 +1311,7 @@ def test_a_fault_can_write_or_delete_before_the_request(talk: Talk) -> None:
         ({"kind": "status", "when": 1}, "when"),
     ],
 )
-def test_an_invalid_fault_is_refused(fault: dict[str, Any], field: str, talk: Talk) -> None:
+def test_invalid_fault_is_refused(fault: dict[str, Any], field: str, talk: Talk) -> None:
     with pytest.raises(ValueError, match=f"^{field}: "):
         talk.server.control("POST", "/faults", fault)
     assert talk.list().status == 200
@@ -1341,12 +1341,12 @@ def test_request_log_contains_no_values_or_credentials(talk: Talk) -> None:
     assert [entry["path"] for entry in talk.server.requests("/batch$")] == ["/api/v4/secrets/batch"]
 
 
-def test_a_path_is_logged_as_it_was_sent(talk: Talk) -> None:
+def test_path_is_logged_as_sent(talk: Talk) -> None:
     talk.get("a/b c")
     assert talk.server.requests()[-1]["path"] == "/api/v4/secrets/a%2Fb%20c"
 
 
-def test_state_seed_and_reset_cover_everything(talk: Talk) -> None:
+def test_reset_and_seed_replace_the_complete_state(talk: Talk) -> None:
     talk.create("NEW", "stored")
     talk.log_in("admin-id", "admin-secret")
     talk.server.advance(1000)
@@ -1363,7 +1363,7 @@ def test_state_seed_and_reset_cover_everything(talk: Talk) -> None:
     assert [project["id"] for project in talk.server.state()["projects"]] == ["p"]
 
 
-def test_control_requests_change_secrets_without_the_api(talk: Talk) -> None:
+def test_control_requests_can_change_secrets(talk: Talk) -> None:
     talk.server.put_secret("shop", "dev", "/", "ONE", " untrimmed ")
     talk.server.put_secret("shop", "dev", "/brand/new", "ONE", "a", comment="c", tags=["db"])
     talk.server.put_secret("shop", "dev", "/brand/new", "ONE", "b", repeat=True)
@@ -1435,7 +1435,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
 
-def test_bad_input_ends_with_status_2_and_a_message(tmp_path: Path) -> None:
+def test_bad_input_exits_with_status_2_and_a_message(tmp_path: Path) -> None:
     broken, wrong = tmp_path / "broken.json", tmp_path / "wrong.json"
     broken.write_text("{")
     wrong.write_text('{"projects": [{}]}')
@@ -1453,7 +1453,7 @@ def test_bad_input_ends_with_status_2_and_a_message(tmp_path: Path) -> None:
         assert (ended.returncode, sentence in ended.stderr, "Traceback" in ended.stderr) == (2, True, False), ended
 
 
-def test_the_server_reports_its_url_and_ends_on_sigterm(tmp_path: Path) -> None:
+def test_server_prints_its_url_and_ends_on_sigterm(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     command = [sys.executable, str(TESTS / "dev_server"), "--port", "0", "--ready-file", str(ready)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -1470,7 +1470,7 @@ def test_the_server_reports_its_url_and_ends_on_sigterm(tmp_path: Path) -> None:
         assert process.stderr.read() == ""
 
 
-def test_an_outage_refuses_connections_and_keeps_the_data() -> None:
+def test_simulated_outage_refuses_connections_and_keeps_the_data() -> None:
     with DevServer() as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=5)
         connection.request("GET", "/api/status")
@@ -1488,7 +1488,7 @@ def test_an_outage_refuses_connections_and_keeps_the_data() -> None:
         assert len(server.requests("/api/status")) == 1
 
 
-def test_the_default_seed_has_a_demo_project(tmp_path: Path) -> None:
+def test_default_seed_contains_a_demo_project(tmp_path: Path) -> None:
     with DevServer() as server:
         talk = Talk(server).log_in("demo-client-id", "demo-client-secret")
         token = talk.body["accessToken"]
@@ -1511,7 +1511,7 @@ def test_https_is_verified_with_the_servers_own_ca() -> None:
             urllib.request.urlopen(f"{server.url}/api/status", timeout=5)
 
 
-def test_server_stops_while_a_request_is_held() -> None:
+def test_server_can_be_stopped_while_a_request_is_held() -> None:
     with DevServer() as server:
         server.arm("timeout", seconds=60)
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
@@ -1525,6 +1525,6 @@ def test_server_stops_while_a_request_is_held() -> None:
         connection.close()
 
 
-def test_a_failed_start_reports_its_reason() -> None:
+def test_failed_start_reports_its_reason() -> None:
     with pytest.raises(RuntimeError, match=r"^the test server did not start: .*nothing: unknown key"):
         DevServer(seed={"nothing": 1})

@@ -86,16 +86,16 @@ def as_systemd(text: str) -> dict[str, str]:
     return values
 
 
-def test_dumped_values_parse_back_the_same() -> None:
+def test_dotenv_values_parse_back_unchanged() -> None:
     assert dotenv.parse(dotenv.dump(VALUES)) == VALUES
 
 
-def test_systemd_reads_dumped_values_back_the_same() -> None:
+def test_systemd_reads_dotenv_values_unchanged() -> None:
     assert as_systemd(dotenv.dump(VALUES)) == VALUES
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_shell_reads_back_the_same(shell: str, tmp_path: Path) -> None:
+def test_shell_reads_dotenv_values_unchanged(shell: str, tmp_path: Path) -> None:
     (tmp_path / "env").write_bytes(dotenv.dump(VALUES).encode())
     command = [shell, *(["sh"] if shell == "busybox" else []), "-c", 'set -a; . "$1"; exec env -0', "sh"]
     ended = subprocess.run(
@@ -106,7 +106,7 @@ def test_a_shell_reads_back_the_same(shell: str, tmp_path: Path) -> None:
     assert {name: found.get(name) for name in VALUES} == VALUES
 
 
-def test_the_lines_are_sorted_and_look_as_documented() -> None:
+def test_dotenv_lines_are_sorted_and_match_the_manual() -> None:
     assert (
         dotenv.dump({"B": "two\nlines", "A": 'say "$x" `y` \\'}) == 'A="say \\"\\$x\\" \\`y\\` \\\\"\nB="two\nlines"\n'
     )
@@ -132,7 +132,7 @@ def test_the_lines_are_sorted_and_look_as_documented() -> None:
         ("A=b=c==", {"A": "b=c=="}),
     ],
 )
-def test_common_dotenv_is_read(text: str, values: dict[str, str]) -> None:
+def test_common_dotenv_syntax_is_parsed(text: str, values: dict[str, str]) -> None:
     assert dotenv.parse(text) == values
 
 
@@ -148,7 +148,7 @@ def test_common_dotenv_is_read(text: str, values: dict[str, str]) -> None:
         ("two words=CANARY", 1, "equals sign"),
     ],
 )
-def test_a_wrong_line_is_named_and_not_quoted(text: str, line: int, words: str) -> None:
+def test_invalid_line_error_has_its_number_but_not_its_text(text: str, line: int, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         dotenv.parse(text)
     assert f"line {line} " in str(caught.value)
@@ -194,7 +194,7 @@ def test_a_wrong_line_is_named_and_not_quoted(text: str, line: int, words: str) 
         "$(id)",
     ],
 )
-def test_a_dangerous_name_is_refused_unless_allowed_by_name(name: str) -> None:
+def test_dangerous_name_is_refused_unless_explicitly_allowed(name: str) -> None:
     assert list(dotenv.find_unsafe([name, "DB_PASSWORD"])) == [name]
     assert dotenv.find_unsafe([name], allowed=["DB_PASSWORD", name]) == {}
     assert list(dotenv.find_unsafe([name], allowed=[name + "x", name.lower() + "y"])) == [name]
@@ -237,11 +237,11 @@ ORDINARY = [
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_an_ordinary_name_is_not_refused(name: str) -> None:
+def test_ordinary_name_is_accepted(name: str) -> None:
     assert dotenv.find_unsafe([name]) == {}
 
 
-def test_the_manual_lists_every_dangerous_name() -> None:
+def test_manual_lists_every_dangerous_name() -> None:
     text = MANUAL.read_text("utf-8")
     section = text[text.index("\nNames in an environment\n===") : text.index("\nOptions of single commands\n===")]
     assert "cannot be complete" in " ".join(section.split())
@@ -272,7 +272,7 @@ def read_as_docker_does(text: str) -> dict[str, str]:
     return found
 
 
-def test_an_env_file_reads_back_the_same() -> None:
+def test_env_file_values_parse_back_unchanged() -> None:
     text = dotenv.dump_env_file(CONTAINERS)
     assert read_as_docker_does(text) == CONTAINERS
     assert text.startswith("A=\nB= blanks \t\n")
@@ -297,7 +297,7 @@ def test_invalid_env_file_name_is_refused(name: str) -> None:
         dotenv.dump_env_file({name: "x"})
 
 
-def test_patterns_choose_entries() -> None:
+def test_name_patterns_select_entries() -> None:
     values = {"DB_HOST": "1", "DB_PASSWORD": "2", "FLAG": "3", "db_x": "4"}
     assert dotenv.select(values, ()) == values
     assert list(dotenv.select(values, ["DB_*", "FLAG"])) == ["DB_HOST", "DB_PASSWORD", "FLAG"]
@@ -305,13 +305,13 @@ def test_patterns_choose_entries() -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "A=B", "A\nB", "$(id)", "`id`", "a;id", "a|id", "a&id", "", "é"])
-def test_a_name_that_a_shell_would_run_is_never_written(name: str) -> None:
+def test_name_that_a_shell_would_execute_is_never_written(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         dotenv.dump({name: "CANARY"})
     assert "CANARY" not in str(caught.value)
 
 
-def test_a_value_with_a_nul_byte_is_refused_by_its_name() -> None:
+def test_error_about_a_nul_byte_names_the_secret() -> None:
     with pytest.raises(ConfigurationError, match="CERTIFICATE") as caught:
         dotenv.dump({"CERTIFICATE": "CANARY\0"})
     assert "CANARY" not in str(caught.value)

@@ -184,11 +184,11 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("answer", "conclusion"), list(cases()))
-def test_each_known_answer_has_the_meaning_in_the_table(answer: Answer, conclusion: type[InfisicalError]) -> None:
+def test_every_known_response_maps_to_its_conclusion(answer: Answer, conclusion: type[InfisicalError]) -> None:
     assert answers.conclude(answer) is conclusion
 
 
-def test_empty_listing_of_2024_is_a_success() -> None:
+def test_empty_listing_from_a_2024_server_is_a_success() -> None:
     assert answers.conclude(Answer(200, {}, b'{"secrets": [], "imports": []}', Op.LIST)) is None
 
 
@@ -306,20 +306,20 @@ HINTS = [
 
 
 @pytest.mark.parametrize(("conclusion", "said", "hint"), HINTS)
-def test_each_special_cause_has_its_own_hint(conclusion: type[InfisicalError], said: str, hint: str) -> None:
+def test_every_special_cause_has_its_own_hint(conclusion: type[InfisicalError], said: str, hint: str) -> None:
     assert hint in answers.hint_for(conclusion, Op.GET, said)
 
 
 @pytest.mark.parametrize(
     "name", ["due to plan restriction", "tag not found", "already exist", "identity not in project"]
 )
-def test_quoted_name_changes_neither_hint_nor_conclusion(name: str) -> None:
+def test_quoted_name_does_not_change_hint_or_conclusion(name: str) -> None:
     message = f"Secret with name '{name}' not found"
     assert answers.conclude(Answer(404, {}, body(404, "NotFound", message), Op.GET)) is SecretMissing
     assert "case-sensitive" in answers.hint_for(SecretMissing, Op.GET, f"NotFound: {message}")
 
 
-def test_a_long_message_is_searched_at_its_beginning_only() -> None:
+def test_only_the_start_of_a_long_message_is_searched() -> None:
     # Some patterns take quadratic time: 38 seconds for 250 kB.
     for place, found in ((4000, True), (5000, False)):
         text = "failed to " + "x" * place + " due to plan restriction"
@@ -327,7 +327,7 @@ def test_a_long_message_is_searched_at_its_beginning_only() -> None:
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, NotJson), (400, RequestInvalid), (500, ServerFailed)])
-def test_a_lone_surrogate_invalidates_a_success_only(status: int, expected: type[InfisicalError]) -> None:
+def test_lone_surrogate_invalidates_only_a_success(status: int, expected: type[InfisicalError]) -> None:
     content = b'{"message": "Something about \\ud83d"}'
     assert answers.conclude(Answer(status, {}, content, Op.LIST)) is expected
 
@@ -355,7 +355,7 @@ def test_quoted_words_do_not_change_the_conclusion(status: int) -> None:
 
 @pytest.mark.parametrize("operation", ALL)
 @pytest.mark.parametrize("status", [200, 201])
-def test_2xx_with_a_json_object_is_a_success(status: int, operation: Operation) -> None:
+def test_2xx_response_with_a_json_object_is_a_success(status: int, operation: Operation) -> None:
     assert answers.conclude(Answer(status, {}, b"{}", operation)) is None
 
 
@@ -391,14 +391,14 @@ NO_JSON_OBJECT = {
         (308, Redirected),
     ],
 )
-def test_answer_without_json_object_is_never_a_success(
+def test_response_without_a_json_object_is_never_a_success(
     status: int, conclusion: type[InfisicalError], content: bytes
 ) -> None:
     for operation in ALL:
         assert answers.conclude(Answer(status, {}, content, operation)) is conclusion
 
 
-def test_500_after_an_oversized_request_means_too_large() -> None:
+def test_status_500_after_an_oversized_request_means_too_large() -> None:
     content = body(500, "Internal Server Error", "Something went wrong")
     assert answers.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024 + 1)) is TooLarge
     assert answers.conclude(Answer(500, {}, content, Op.CREATE, sent=1024 * 1024)) is ServerFailed
@@ -407,13 +407,13 @@ def test_500_after_an_oversized_request_means_too_large() -> None:
 @pytest.mark.parametrize(
     "name", ["project not found", "folder with x", "route x not found", "already exist", "jwt expired", "secret"]
 )
-def test_secret_name_in_a_message_does_not_change_meaning(name: str) -> None:
+def test_secret_name_in_a_message_does_not_change_conclusion(name: str) -> None:
     content = body(404, "NotFound", f"Secret with name '{name}' not found")
     assert answers.conclude(Answer(404, {}, content, Op.GET)) is SecretMissing
 
 
 @pytest.mark.parametrize("name", ["secret not found", "project not found", "route x not found"])
-def test_folder_name_in_a_message_does_not_change_meaning(name: str) -> None:
+def test_folder_name_in_a_message_does_not_change_conclusion(name: str) -> None:
     content = body(404, "NotFound", f"Folder with path '/{name}' in environment with slug 'dev' not found")
     assert answers.conclude(Answer(404, {}, content, Op.GET)) is ScopeMissing
 
@@ -423,13 +423,13 @@ def test_unknown_status_means_an_invalid_request(status: int) -> None:
     assert answers.conclude(Answer(status, {}, body(status, "Odd", "Odd"), Op.GET)) is RequestInvalid
 
 
-def test_header_names_are_case_insensitive() -> None:
+def test_response_header_names_are_case_insensitive() -> None:
     answer = Answer(429, {"Retry-After": "5"}, b"")
     assert answer.header("retry-after") == "5"
     assert answer.header("x-none") == ""
 
 
-def test_server_words_are_error_and_message_in_one_line() -> None:
+def test_server_error_and_message_are_joined_into_one_line() -> None:
     assert Answer(400, {}, body(400, "BadRequest", "No")).text() == "BadRequest: No"
     assert Answer(422, {}, body(422, "V", [{"message": "Required"}])).text() == "V: Required"
     issues = [
@@ -458,7 +458,7 @@ def test_server_words_are_error_and_message_in_one_line() -> None:
         ("", "'Read Value' on 'Secrets'"),
     ],
 )
-def test_the_missing_permission_of_the_server_is_named(said: str, permission: str) -> None:
+def test_missing_permission_from_the_response_is_named(said: str, permission: str) -> None:
     assert f"Grant {permission} of this" in answers.hint_for(Forbidden, Operation.GET, said)
 
 
@@ -469,7 +469,7 @@ ANSWERED = [
 
 
 @pytest.mark.parametrize("conclusion", ANSWERED)
-def test_every_error_has_a_hint_for_every_operation(conclusion: type[InfisicalError]) -> None:
+def test_every_error_has_a_hint_for_each_operation(conclusion: type[InfisicalError]) -> None:
     for operation in ALL:
         assert len(answers.hint_for(conclusion, operation)) > 20
 
@@ -501,7 +501,7 @@ def test_missing_library_error_names_python_and_package() -> None:
     assert "-m pip install requests" in message
 
 
-def test_the_repr_of_an_answer_does_not_show_its_body() -> None:
+def test_repr_of_a_response_omits_its_body() -> None:
     assert "SECRET-x" not in repr(Answer(200, {}, b"SECRET-x"))
 
 
@@ -522,7 +522,7 @@ def asked_again(status: int, known: Validator | None, body: bytes = BODY) -> Ans
         asked_again(200, Validator('"1"', DIGEST)),
     ],
 )
-def test_unchanged_answer_is_a_success_and_not_parsed(answer: Answer) -> None:
+def test_not_modified_response_is_a_success_and_not_parsed(answer: Answer) -> None:
     assert answer.unchanged
     assert answers.conclude(answer) is None
     assert "data" not in vars(answer)
@@ -544,12 +544,12 @@ def test_unchanged_answer_is_a_success_and_not_parsed(answer: Answer) -> None:
         (asked_again(206, Validator('"1"', DIGEST)), NotJson),
     ],
 )
-def test_unknown_words_leave_the_usual_meaning(answer: Answer, conclusion: type[InfisicalError]) -> None:
+def test_unknown_error_text_keeps_the_conclusion_of_the_status(answer: Answer, conclusion: type[InfisicalError]) -> None:
     assert not answer.unchanged
     assert answers.conclude(answer) is conclusion
 
 
-def test_a_validator_combines_etag_and_body() -> None:
+def test_validator_combines_etag_and_body_digest() -> None:
     assert asked_again(200, None).validator == Validator('"2"', DIGEST)
     assert Answer(200, {}, BODY).validator == Validator("", DIGEST)
     assert "2" not in repr(asked_again(200, None).validator)

@@ -26,7 +26,7 @@ with files.lock_file(sys.argv[1], 5):
 """
 
 
-def test_a_file_is_written_for_its_owner_only_whatever_the_umask(tmp_path: Path) -> None:
+def test_new_file_is_private_with_any_umask(tmp_path: Path) -> None:
     path = tmp_path / "state"
     before = os.umask(0)
     try:
@@ -41,7 +41,7 @@ def test_a_file_is_written_for_its_owner_only_whatever_the_umask(tmp_path: Path)
     assert os.listdir(tmp_path) == ["state"]
 
 
-def test_a_narrow_umask_does_not_take_the_owners_rights(tmp_path: Path) -> None:
+def test_restrictive_umask_does_not_limit_the_owner(tmp_path: Path) -> None:
     before = os.umask(0o777)
     try:
         files.write_atomic(str(tmp_path / "state"), b"one")
@@ -51,7 +51,7 @@ def test_a_narrow_umask_does_not_take_the_owners_rights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", ["fsync", "rename"])
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     path = tmp_path / "state"
@@ -67,7 +67,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
     assert os.listdir(tmp_path) == ["state"]
 
 
-def test_a_reader_never_sees_half_a_file(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+def test_reader_never_sees_a_partially_written_file(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
     path = tmp_path / "state"
     size = 1 << 20
     program = f"""
@@ -90,7 +90,7 @@ for turn in range(30):
     assert seen == {b"a", b"b"}
 
 
-def test_a_link_is_replaced_and_what_it_points_to_is_untouched(tmp_path: Path) -> None:
+def test_link_is_replaced_and_its_target_is_unchanged(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_bytes(b"precious")
     link.symlink_to(target)
@@ -99,7 +99,7 @@ def test_a_link_is_replaced_and_what_it_points_to_is_untouched(tmp_path: Path) -
     assert not link.is_symlink()
 
 
-def test_a_link_is_not_read_nor_used_as_a_lock(tmp_path: Path) -> None:
+def test_link_is_neither_read_nor_used_as_a_lock(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_bytes(b"precious")
     link.symlink_to(target)
@@ -110,7 +110,7 @@ def test_a_link_is_not_read_nor_used_as_a_lock(tmp_path: Path) -> None:
     assert read.value.errno == lock.value.errno == errno.ELOOP
 
 
-def test_a_lock_excludes_another_process_until_that_ends(
+def test_lock_blocks_other_processes_until_its_holder_ends(
     tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     path = str(tmp_path / "lock")
@@ -129,7 +129,7 @@ def test_a_lock_excludes_another_process_until_that_ends(
     assert os.path.exists(path)
 
 
-def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
+def test_lock_is_released_after_an_exception(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
     with pytest.raises(RuntimeError), files.lock_file(path, 0):
         raise RuntimeError
@@ -147,7 +147,7 @@ def ends(call: Callable[[], None]) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "device", "link to pipe"])
-def test_opener_takes_regular_files_only(tmp_path: Path, kind: str) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"
     if kind == "directory":
         path.mkdir()
@@ -169,7 +169,7 @@ def full(*arguments: object, **names: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_note_is_overwritten_in_place_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_overwrites_a_note_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "note"
     files.write_note(str(path), b"a note of some length")
     monkeypatch.setattr(files, "write_atomic", full)
@@ -179,7 +179,7 @@ def test_note_is_overwritten_in_place_on_a_full_disk(tmp_path: Path, monkeypatch
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_full_disk_without_a_note_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_without_an_existing_note_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "write_atomic", full)
     target = tmp_path / "target"
     target.write_bytes(b"precious")
@@ -190,7 +190,7 @@ def test_full_disk_without_a_note_is_an_error(tmp_path: Path, monkeypatch: pytes
     assert target.read_bytes() == b"precious"
 
 
-def test_full_disk_does_not_wait_for_the_reader_of_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_with_a_pipe_as_note_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "write_atomic", full)
     os.mkfifo(tmp_path / "note")
 
@@ -201,7 +201,7 @@ def test_full_disk_does_not_wait_for_the_reader_of_a_pipe(tmp_path: Path, monkey
     assert ends(write)
 
 
-def test_other_errors_do_not_overwrite_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_errors_other_than_a_full_disk_keep_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **names: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 

@@ -86,7 +86,7 @@ def test_graph_survives_writing_and_reading(graph: Graph) -> None:
     assert documents.render_graph(documents.parse_graph(document)) == document
 
 
-def test_document_is_as_described_in_the_manual(graph: Graph) -> None:
+def test_graph_document_matches_the_manual(graph: Graph) -> None:
     document = documents.render_graph(graph)
     assert document["services"] == [{"id": URL}]
     assert document["projects"] == [{"id": "p1", "name": "Shop", "slug": "shop", "service": URL}]
@@ -101,11 +101,11 @@ def test_document_is_as_described_in_the_manual(graph: Graph) -> None:
     assert vault["holds"] == [[1, 3, SYNCED], [2, 1, SYNCED, "API"]]
 
 
-def test_host_has_its_name_in_the_inventory(graph: Graph) -> None:
+def test_host_is_identified_by_its_inventory_name(graph: Graph) -> None:
     assert {vault.host for vault in graph.vaults.values()} == {"web1", "web2"}
 
 
-def test_merging_again_changes_nothing(graph: Graph) -> None:
+def test_merging_the_same_metadata_again_changes_nothing(graph: Graph) -> None:
     again = asked(fleet.merge_hosts(graph, {"web1": answer(), "web2": answer()}, NOW))
     assert documents.render_graph(again) == documents.render_graph(graph)
     later = asked(fleet.merge_hosts(graph, {"web2": answer(time="x"), "web1": answer(time="x")}, "x"), time="x")
@@ -120,12 +120,12 @@ def test_new_version_or_problem_is_a_change(graph: Graph) -> None:
     assert not fleet.is_same(graph, fleet.merge_hosts(graph, {"web1": None}, NOW))
 
 
-def test_listing_of_the_server_wins_over_a_host(graph: Graph) -> None:
+def test_listing_from_infisical_overrides_a_hosts_metadata(graph: Graph) -> None:
     claimed = answer(job(secrets=[["DB_PASSWORD", 0, None, 99, SYNCED, "mine"]]))
     assert fleet.merge_hosts(graph, {"web1": claimed}, NOW).secrets == {**graph.secrets}
 
 
-def test_order_of_answers_makes_no_difference() -> None:
+def test_order_of_hosts_does_not_change_the_graph() -> None:
     other = answer(job(places=[["p1", "prod", "/shop/"]], project_ids=["p1", "p1"]))
     one = fleet.merge_hosts(Graph(), {"web1": answer(), "evil": other}, NOW)
     two = fleet.merge_hosts(Graph(), {"evil": other, "web1": answer()}, NOW)
@@ -141,7 +141,7 @@ def test_unused_projects_and_sources_are_removed(graph: Graph) -> None:
     assert (list(after.secrets), list(after.sources), list(after.projects)) == ([], [], ["p2"])
 
 
-def test_times_of_a_clock_that_is_ahead_are_corrected() -> None:
+def test_times_from_a_host_clock_that_is_fast_are_corrected() -> None:
     ahead = {**metadata(job()), "time": "2026-01-15T13:00:00Z"}
     [vault] = documents.parse_host(ahead, "2026-01-15T10:00:00Z").vaults
     assert (vault.last_sync, vault.ended) == ("2026-01-15T06:50:00Z", "2026-01-15T06:50:00Z")
@@ -150,25 +150,25 @@ def test_times_of_a_clock_that_is_ahead_are_corrected() -> None:
     assert behind.last_sync == SYNCED
 
 
-def test_time_of_the_environment_check_is_kept_and_optional() -> None:
+def test_time_of_the_environment_check_is_optional() -> None:
     [vault] = answer(job(environment_checked=SYNCED)).vaults
     assert vault.environment_checked == SYNCED
     [vault] = answer(job()).vaults
     assert vault.environment_checked is None
 
 
-def test_sync_in_the_future_has_an_unknown_time() -> None:
+def test_sync_time_in_the_future_becomes_unknown() -> None:
     [vault] = answer(job(last_sync="2031-01-01T00:00:00Z")).vaults
     assert vault.last_sync is None
 
 
-def test_control_characters_of_a_host_are_escaped() -> None:
+def test_control_characters_from_a_host_are_escaped() -> None:
     [vault] = answer(job(message="\x1b[31m\u009b31m\u202e", problem="a\nb")).vaults
     assert (vault.message, vault.problem) == ("\\x1b[31m\\x9b31m\\u202e", "a\\nb")
 
 
 @pytest.mark.parametrize("time", ["", "garbage", "99999-01-01T00:00:00Z", "1969-12-31T00:00:00Z"])
-def test_invalid_time_of_the_last_sync_is_unknown(time: str) -> None:
+def test_invalid_time_of_the_last_sync_becomes_unknown(time: str) -> None:
     [vault] = answer(job(last_sync=time)).vaults
     assert vault.last_sync is None
 
@@ -181,7 +181,7 @@ def test_long_message_is_shortened() -> None:
     )
 
 
-def test_graph_keeps_the_id_of_a_secret_created_again(graph: Graph) -> None:
+def test_graph_keeps_both_ids_of_a_secret_created_again(graph: Graph) -> None:
     anew = asked(graph, listed(("/shop", "DB_PASSWORD", 3, NOW, "id-9"), *ON_SERVER[1:]))
     again = documents.parse_graph(json.loads(json.dumps(documents.render_graph(anew))))
     assert again == anew
@@ -190,7 +190,7 @@ def test_graph_keeps_the_id_of_a_secret_created_again(graph: Graph) -> None:
     assert secret(again, "DB_PASSWORD").id == "id-9"
 
 
-def test_silent_host_keeps_its_last_known_vaults(graph: Graph) -> None:
+def test_host_without_a_reply_keeps_its_last_known_vaults(graph: Graph) -> None:
     later = fleet.merge_hosts(graph, {"web1": None, "web2": answer(time="later")}, "later")
     silent, other = later.vaults["web1/shop"], later.vaults["web2/shop"]
     assert (silent.silent, silent.answered_at, silent.holds) == (True, NOW, graph.vaults["web1/shop"].holds)
@@ -199,7 +199,7 @@ def test_silent_host_keeps_its_last_known_vaults(graph: Graph) -> None:
     assert not back.vaults["web1/shop"].silent
 
 
-def test_host_that_never_answered_has_an_empty_vault() -> None:
+def test_host_that_never_replied_has_an_empty_vault() -> None:
     never = fleet.merge_hosts(Graph(), {"web1": None}, NOW)
     assert [(vault.host, vault.job, vault.silent, vault.answered_at) for vault in never.vaults.values()] == [
         ("web1", "", True, None)
@@ -218,7 +218,7 @@ def test_host_without_a_job_has_an_empty_vault(graph: Graph) -> None:
     assert set(fleet.merge_hosts(after, {"web1": answer()}, NOW).vaults) == {"web1/shop", "web2/shop", "web3/"}
 
 
-def test_absent_hosts_stay_unless_forgotten(graph: Graph) -> None:
+def test_hosts_outside_the_run_stay_unless_forget_absent_is_set(graph: Graph) -> None:
     assert fleet.merge_hosts(graph, {"web2": answer()}, NOW).vaults == graph.vaults
     assert list(fleet.merge_hosts(graph, {"web2": answer()}, NOW, forget_absent=True).vaults) == ["web2/shop"]
 
@@ -246,7 +246,7 @@ def test_unreadable_vault_keeps_its_last_known_secrets(graph: Graph) -> None:
     )  # fmt: skip
 
 
-def test_deleted_secret_stays_while_a_vault_holds_it(graph: Graph) -> None:
+def test_deleted_secret_stays_while_a_vault_contains_it(graph: Graph) -> None:
     after = asked(graph, listed(ON_SERVER[1]))
     assert secret(after, "DB_PASSWORD").gone
     assert not secret(after, "api-key").gone
@@ -266,7 +266,7 @@ def test_failed_listing_keeps_the_last_known_secrets(graph: Graph) -> None:
     assert asked(after).sources[ROOT].problem is None
 
 
-def test_problem_of_a_folder_stays_until_the_next_listing(graph: Graph) -> None:
+def test_folder_problem_stays_until_the_next_listing(graph: Graph) -> None:
     deep = Location("p1", "prod", "/shop/deep")
     troubled = asked(graph, FolderListing(ROOT, problem="forbidden"), FolderListing(deep, problem="forbidden"))
     assert {location.secret_path for location, source in troubled.sources.items() if source.problem} == {
@@ -291,7 +291,7 @@ def test_listing_does_not_affect_other_locations(graph: Graph) -> None:
         assert secret(asked(graph, telling), "DB_PASSWORD").gone
 
 
-def test_highest_version_is_current_without_a_server() -> None:
+def test_highest_version_on_any_host_is_current_without_listing() -> None:
     newer = answer(job(secrets=[["DB_PASSWORD", 0, None, 5, SYNCED, "id"]]))
     graph = fleet.merge_hosts(Graph(), {"web1": answer(), "web2": newer}, NOW)
     assert secret(graph, "DB_PASSWORD")[2:5] == (5, None, False)
@@ -300,13 +300,13 @@ def test_highest_version_is_current_without_a_server() -> None:
     assert secret(asked(after), "DB_PASSWORD").version == 4
 
 
-def test_newest_of_two_listed_secrets_counts(graph: Graph) -> None:
+def test_newer_of_two_listed_secrets_with_one_name_is_used(graph: Graph) -> None:
     twice = (("/shop", "DB_PASSWORD", 9, "2025-01-01T00:00:00Z", "id-1"), ON_SERVER[0])
     for rows in (twice, twice[::-1]):
         assert secret(asked(graph, listed(*rows)), "DB_PASSWORD").version == 4
 
 
-def test_each_environment_is_listed_once() -> None:
+def test_every_environment_is_listed_once() -> None:
     imported = job(places=[["p1", "prod", "/shop"], ["p1", "shared", "/a"]],
                    secrets=[["X", 1, None, 1, SYNCED, "id"]], project_ids=["p1", "p2"])  # fmt: skip
     graph = fleet.merge_hosts(Graph(), {"web1": answer(imported), "web2": answer()}, NOW)
@@ -317,7 +317,7 @@ def test_each_environment_is_listed_once() -> None:
     }
 
 
-def test_ids_are_unique_for_any_names() -> None:
+def test_different_names_never_have_the_same_id() -> None:
     assert fleet.secret_id(Location("p", "e", "/a"), "b/c") != fleet.secret_id(Location("p", "e", "/a/b"), "c")
     assert fleet.secret_id(Location("p", "e", "/a"), "b%2Fc") != fleet.secret_id(Location("p", "e", "/a"), "b/c")
     assert fleet.AgentVault("a/b", "c").id != fleet.AgentVault("a", "b/c").id
@@ -329,7 +329,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_stay_unchanged(name: str) -> None:
+def test_names_with_special_characters_stay_unchanged(name: str) -> None:
     found = answer(job(job=name, message=name, secrets=[[name, 0, name + "x", 1, SYNCED, "id"]]))
     graph = asked(fleet.merge_hosts(Graph(), {name: found}, NOW), listed(("/shop", name + "x", 1, NOW, "id")))
     document = json.loads(json.dumps(documents.render_graph(graph)))
@@ -417,7 +417,7 @@ def test_invalid_metadata_is_refused(path: list[Any], value: Any) -> None:
 
 
 @pytest.mark.parametrize("long", ["path", "job", "twice"])
-def test_short_document_cannot_make_large_report(long: str) -> None:
+def test_short_document_that_expands_too_much_is_refused(long: str) -> None:
     name = "\u4e00" * 2000
     rows = [["S" if long == "twice" else f"S{number}", 0, None, 1, SYNCED, ""] for number in range(50_000)]
     place = ["p1", "prod", "/" if long == "job" else f"/{name}"]
@@ -425,18 +425,18 @@ def test_short_document_cannot_make_large_report(long: str) -> None:
         answer(job(job=name[:400] if long == "job" else "shop", places=[place], secrets=rows))
 
 
-def test_document_at_the_limit_of_locations_is_accepted() -> None:
+def test_document_with_the_maximum_of_locations_is_accepted() -> None:
     places = [["p1", "prod", f"/{number}"] for number in range(documents.MOST_LOCATIONS - 1)]
     assert answer(job(places=places)).vaults
 
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "1969-12-31T23:59:59Z"])
-def test_time_outside_the_supported_years_is_none(time: str) -> None:
+def test_time_outside_the_supported_years_becomes_none(time: str) -> None:
     assert parse_time(time) is None and normalize_time(time) is None
 
 
 @pytest.mark.parametrize("data", [None, [], "text", {}, {"schema": "other", "version": 1}])
-def test_another_document_is_refused(data: Any) -> None:
+def test_document_with_another_schema_is_refused(data: Any) -> None:
     with pytest.raises(ConfigurationError, match="must be a document with the schema"):
         documents.parse_graph(data)
     with pytest.raises(ConfigurationError, match="must be a document with the schema"):
@@ -477,5 +477,5 @@ def test_unknown_keys_are_ignored(graph: Graph) -> None:
         ("2026-01-15T10:00:00Z" * 50, None),
     ],
 )
-def test_time_is_normalized(given: Any, text: str | None) -> None:
+def test_time_is_normalized_to_utc_seconds(given: Any, text: str | None) -> None:
     assert normalize_time(given) == text

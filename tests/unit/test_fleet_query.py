@@ -107,13 +107,13 @@ def test_every_row_has_the_documented_keys(graph: Graph, question: str) -> None:
     assert {tuple(sorted(row)) for row in found} == {tuple(sorted(keys))}
 
 
-def test_projects_have_counts(graph: Graph) -> None:
+def test_project_rows_count_secrets_and_vaults(graph: Graph) -> None:
     assert query(graph, "type=secret_project") == [
         {"id": "p1", "name": "Shop", "slug": "shop", "service": URL, "secrets": 5, "vaults": 6}
     ]
 
 
-def test_secrets_are_held_unused_or_gone(graph: Graph) -> None:
+def test_secret_state_is_held_unused_or_gone(graph: Graph) -> None:
     found = query(graph, "type=secret")
     assert {row["name"]: (row["state"], row["hosts"]) for row in found} == {
         "DB_PASSWORD": ("held", 3),
@@ -133,14 +133,14 @@ def test_every_secret_belongs_to_its_project(graph: Graph, text: str) -> None:
     assert query(graph, text) == [{"source": id_, "target": "p1"} for id_ in graph.secrets]
 
 
-def test_state_of_a_vault_is_the_most_urgent_one(graph: Graph) -> None:
+def test_vault_has_its_most_urgent_state(graph: Graph) -> None:
     snapshot = Snapshot(graph, NOW)
     assert {one.host: snapshot.state_of_vault(one) for one in graph.vaults.values()} == {
         "web1": "ok", "web2": "stale", "web3": "failed", "web4": "never", "web5": "silent", "web6": "failed"
     }  # fmt: skip
 
 
-def test_late_vaults_are_returned_in_any_state(graph: Graph) -> None:
+def test_late_vaults_are_returned_whatever_their_state(graph: Graph) -> None:
     late = with_vaults(graph, replace(graph.vaults["web3/shop"], last_sync=OLD))
     found = {row["host"]: row for row in ask(late, "late")}
     assert {host: row["state"] for host, row in found.items()} == {"web2": "stale", "web3": "failed", "web4": "never"}
@@ -182,7 +182,7 @@ def test_secret_created_again_is_another_secret(graph: Graph) -> None:
     assert state(3, Hold(DB, 4, OLD, None, "new")) == "unknown"
 
 
-def test_problems_name_what_infisical_did_not_list(graph: Graph) -> None:
+def test_problems_explain_which_locations_were_not_listed(graph: Graph) -> None:
     assert problems(graph) == ["forbidden (1 location)"]
     locations = [Location("p1", f"env{number}", "/") for number in range(9)]
     sources = {one: Source(one, FRESH, f"no {one.environment}\x1b") for one in locations[:5]}
@@ -195,7 +195,7 @@ def test_problems_name_what_infisical_did_not_list(graph: Graph) -> None:
     assert problems(replace(graph, sources={})) == []
 
 
-def test_vaults_that_are_behind_have_the_time(graph: Graph) -> None:
+def test_row_of_a_secret_that_is_behind_has_the_delay(graph: Graph) -> None:
     [row] = ask(graph, "behind")
     assert row == {
         "id": DB, "name": "DB_PASSWORD", "project": "p1", "project_name": "Shop", "environment": "prod",
@@ -204,7 +204,7 @@ def test_vaults_that_are_behind_have_the_time(graph: Graph) -> None:
     }  # fmt: skip
 
 
-def test_secret_is_held_in_every_state(graph: Graph) -> None:
+def test_held_by_returns_vaults_whatever_the_secrets_state(graph: Graph) -> None:
     [lost] = ask(graph, "held_by", secret="LOST")
     assert (lost["host"], lost["state"], lost["behind_seconds"]) == ("web2", "gone", None)
     assert column(ask(graph, "held_by", secret=DB), "host") == ["web1", "web2", "web6"]
@@ -215,7 +215,7 @@ def missing(graph: Graph) -> list[tuple[str, str]]:
     return [(row["host"], row["path"] + "/" + row["name"]) for row in ask(graph, "missing")]
 
 
-def test_secrets_that_a_job_should_have_are_missing(graph: Graph) -> None:
+def test_secret_in_a_jobs_scope_but_not_its_vault_is_missing(graph: Graph) -> None:
     found = missing(graph)
     assert ("web4", "/shop/API_KEY") in found and ("web2", "/shop/FREE") in found
     assert {row["behind_seconds"] for row in ask(graph, "missing") if row["name"] == "FREE"} == {60}
@@ -224,7 +224,7 @@ def test_secrets_that_a_job_should_have_are_missing(graph: Graph) -> None:
     assert not [host for host, _name in found if host in ("web1", "web6")]
 
 
-def test_one_of_several_secrets_with_the_same_name_suffices(graph: Graph) -> None:
+def test_one_of_two_secrets_with_the_same_key_is_enough(graph: Graph) -> None:
     deep = Location("p1", "prod", "/shop/deep")
     twin = {secret_id(deep, "API_KEY"): KnownSecret(deep, "API_KEY", 1, FRESH)}
     one = graph.vaults["web1/shop"]
@@ -240,7 +240,7 @@ def test_one_of_several_secrets_with_the_same_name_suffices(graph: Graph) -> Non
     assert missing(replace(graph, secrets=names, vaults={held.id: held})) == []
 
 
-def test_rotation_names_each_host_job_and_file(graph: Graph) -> None:
+def test_rotate_returns_every_host_job_and_file(graph: Graph) -> None:
     found = ask(graph, "rotate", secret="DB_PASSWORD")
     assert [(row["host"], row["file"], row["state"]) for row in found] == [
         ("web1", "/run/a", "current"),
@@ -256,7 +256,7 @@ def test_rotation_names_each_host_job_and_file(graph: Graph) -> None:
     assert (nowhere["host"], nowhere["state"]) == ("", "unused")
 
 
-def test_exposed_secrets_name_the_other_hosts(graph: Graph) -> None:
+def test_exposed_secrets_list_the_other_hosts_with_a_copy(graph: Graph) -> None:
     found = {row["name"]: row["also_on"] for row in ask(graph, "exposed", host="web2")}
     assert found == {"DB_PASSWORD": ["web1", "web6"], "API_KEY": ["web1", "web3", "web5", "web6"], "LOST": []}
     assert ask(graph, "exposed", host="web4") == []
@@ -287,7 +287,7 @@ def test_exposed_secrets_name_the_other_hosts(graph: Graph) -> None:
         ({"query": "type='secret"}, "query: must be type=secret"),
     ],
 )
-def test_invalid_question_names_the_rule(graph: Graph, given: dict[str, str], message: str) -> None:
+def test_invalid_query_error_states_the_rule(graph: Graph, given: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         rows.ask(graph, NOW, **given)
 
@@ -300,7 +300,7 @@ def test_invalid_question_names_the_rule(graph: Graph, given: dict[str, str], me
         vault("web9", silent=True, last_sync=None),
     ],
 )
-def test_vault_with_unknown_content_may_hold_anything(graph: Graph, unknown: AgentVault) -> None:
+def test_vault_with_unknown_content_is_in_every_related_result(graph: Graph, unknown: AgentVault) -> None:
     graph = with_vaults(graph, unknown)
     assert unknown_hosts(graph) == ["web9"]
     for question in ("rotate", "held_by"):
@@ -375,7 +375,7 @@ def test_formula_in_any_column_is_escaped(name: str) -> None:
     assert not [text for text in row if text.lstrip().startswith(("=", "+", "-", "@", "\uff1d"))]
 
 
-def test_other_texts_of_the_table_stay_unchanged(graph: Graph) -> None:
+def test_table_cells_without_formulas_stay_unchanged(graph: Graph) -> None:
     for name in ('<script>"', "a,b", "two\nlines", "a=b", "1", "é"):
         assert table.escape(name) == name
         one = AgentVault(name, "")
@@ -391,7 +391,7 @@ def test_summary_counts_every_state(graph: Graph) -> None:
     }  # fmt: skip
 
 
-def test_manual_describes_every_question_and_key(graph: Graph) -> None:
+def test_manual_describes_every_query_and_key(graph: Graph) -> None:
     page = MANUAL.read_text("utf-8")
     described = {
         f"question: {name}": [key for key in one.keys if key not in rows.QUESTIONS["held_by"].keys or name == "held_by"]

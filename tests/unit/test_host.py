@@ -54,7 +54,7 @@ def everything(room: Path) -> list[tuple[str, int, str]]:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_check_mode_predicts_and_a_second_run_changes_nothing(furnished: Path, name: str) -> None:
+def test_check_mode_predicts_changes_and_second_run_makes_none(furnished: Path, name: str) -> None:
     change, before = CHANGES[name], everything(furnished)
     foretold, done, again = Host(check=True), Host(check=False), Host(check=False)
     change(foretold, furnished)
@@ -67,7 +67,7 @@ def test_check_mode_predicts_and_a_second_run_changes_nothing(furnished: Path, n
     assert again.changes == Changes() and everything(furnished) == after
 
 
-def test_only_text_appears_in_diffs(furnished: Path) -> None:
+def test_diffs_show_text_but_no_binary_content(furnished: Path) -> None:
     host = Host(check=True)
     host.file(f"{furnished}/file", "other\n", 0o600, OWNER)
     host.file(f"{furnished}/file", b"CANARY", 0o600, OWNER)
@@ -77,7 +77,7 @@ def test_only_text_appears_in_diffs(furnished: Path) -> None:
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_named_directory_is_kept_or_made(room: Path, check: bool) -> None:
+def test_configured_directory_is_created_or_kept(room: Path, check: bool) -> None:
     (room / "there").mkdir(mode=0o711)
     host = Host(check)
     host.directory_of_root(f"{room}/there")
@@ -90,7 +90,7 @@ def test_a_named_directory_is_kept_or_made(room: Path, check: bool) -> None:
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize("below", ["", "/a/b"])
 @pytest.mark.parametrize("how", ["link", "owner", "mode", "file"])
-def test_a_named_directory_that_others_can_change_is_refused(room: Path, how: str, below: str, check: bool) -> None:
+def test_configured_directory_that_others_can_change_is_refused(room: Path, how: str, below: str, check: bool) -> None:
     (room / "elsewhere").mkdir()
     path = room / "named"
     if how == "link":
@@ -107,13 +107,13 @@ def test_a_named_directory_that_others_can_change_is_refused(room: Path, how: st
     assert list((room / "elsewhere").iterdir()) == []
 
 
-def test_a_link_in_place_of_a_directory_is_refused(furnished: Path) -> None:
+def test_link_in_place_of_a_directory_is_refused(furnished: Path) -> None:
     (furnished / "behind").symlink_to("directory")
     with pytest.raises(InfisicalError, match="is not a directory"):
         Host(check=False).directory(f"{furnished}/behind", 0o700, OWNER)
 
 
-def test_made_parents_are_accessible_to_everybody(tmp_path: Path) -> None:
+def test_created_parent_directories_are_accessible_to_everybody(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         Host(check=False).directory(f"{tmp_path}/a/b/c", 0o700, OWNER)
@@ -124,21 +124,21 @@ def test_made_parents_are_accessible_to_everybody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_link_in_place_of_a_file_is_refused(furnished: Path, check: bool) -> None:
+def test_link_in_place_of_a_file_is_refused(furnished: Path, check: bool) -> None:
     with pytest.raises(InfisicalError) as refused:
         Host(check).file(f"{furnished}/link", "other\n", 0o600, OWNER)
     assert refused.value.conclusion == "unsafe_file"
     assert (furnished / "file").read_text() == "text\n"
 
 
-def test_a_link_is_changed_after_an_interrupted_change(furnished: Path) -> None:
+def test_link_can_be_changed_after_an_interrupted_change(furnished: Path) -> None:
     (furnished / "link.new").symlink_to("left")
     Host(check=False).link(f"{furnished}/link", "elsewhere")
     assert os.readlink(furnished / "link") == "elsewhere"
     assert not os.path.lexists(furnished / "link.new")
 
 
-def test_removing_a_tree_keeps_the_targets_of_its_links(furnished: Path) -> None:
+def test_removing_a_directory_keeps_the_targets_of_its_links(furnished: Path) -> None:
     (furnished / "directory" / "out").symlink_to(furnished / "file")
     Host(check=False).tree_absent(f"{furnished}/directory")
     assert (furnished / "file").exists() and not (furnished / "directory").exists()
@@ -171,7 +171,7 @@ def test_units_are_reloaded_once_and_only_after_a_change(furnished: Path, progra
     assert programs.calls() == []
 
 
-def test_a_failing_program_is_reported_with_its_output(programs: Programs) -> None:
+def test_program_failure_is_reported_with_its_output(programs: Programs) -> None:
     programs.put("useradd", "echo 'cannot lock /etc/passwd' >&2; exit 1")
     with pytest.raises(InfisicalError, match="'useradd -r x' failed with status 1: cannot lock /etc/passwd"):
         Host(check=False).run("useradd", "-r", "x")
@@ -179,7 +179,7 @@ def test_a_failing_program_is_reported_with_its_output(programs: Programs) -> No
         Host(check=False).run("no-such-program")
 
 
-def test_a_missing_user_is_made_without_a_shell(programs: Programs) -> None:
+def test_missing_user_is_created_without_a_shell(programs: Programs) -> None:
     programs.put("useradd", "exit 1")
     programs.put("userdel")
     host = Host(check=True)
@@ -195,7 +195,7 @@ def test_a_missing_user_is_made_without_a_shell(programs: Programs) -> None:
     assert "--system" in call and "--home-dir /var/lib/x" in call and ("nologin" in call or "/bin/false" in call)
 
 
-def test_a_full_disk_is_explained(furnished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_as_a_storage_error(furnished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object, **names: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -207,7 +207,7 @@ def test_a_full_disk_is_explained(furnished: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("place", ["new", "directory", "new/below"])
-def test_the_target_of_a_raced_link_is_not_changed(
+def test_link_placed_during_a_change_is_not_followed(
     furnished: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent's user owns the directory above, and root changes what is in it."""

@@ -46,7 +46,7 @@ def refused(source: keys.KeySource) -> InfisicalError:
 # Derivation
 
 
-def test_derive_follows_rfc_5869() -> None:
+def test_derive_matches_the_rfc_5869_vectors() -> None:
     # Appendix A.1
     derived = keys.derive(b"\x0b" * 22, bytes(range(13)), bytes(range(0xF0, 0xFA)), 42)
     assert derived.hex() == (
@@ -54,26 +54,26 @@ def test_derive_follows_rfc_5869() -> None:
     )  # fmt: skip
 
 
-def test_stretch_follows_rfc_7914() -> None:
+def test_stretch_matches_the_rfc_7914_vectors() -> None:
     # Section 12, third vector; its 64 bytes begin with the 32 that are asked for here
     stretched = keys.stretch(b"pleaseletmein", b"SodiumChloride", 14, 8, 1)
     assert stretched.hex() == "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
 
 
 @pytest.mark.parametrize("cost", [(0, 8, 1), (21, 8, 1), (15, 0, 1), (15, 17, 1), (15, 8, 0), (15, 8, 5), (-1, 8, 1)])
-def test_a_cost_out_of_bounds_is_never_computed(cost: tuple[int, int, int]) -> None:
+def test_scrypt_cost_out_of_bounds_is_refused(cost: tuple[int, int, int]) -> None:
     assert not keys.is_allowed_cost(*cost)
     with pytest.raises(ValueError, match="out of bounds"):
         keys.stretch(b"pass", b"salt", *cost)
 
 
 @pytest.mark.parametrize("cost", [(1, 1, 1), (20, 16, 4), (15, 8, 1)])
-def test_a_cost_within_the_bounds_is_allowed(cost: tuple[int, int, int]) -> None:
+def test_scrypt_cost_within_the_bounds_is_allowed(cost: tuple[int, int, int]) -> None:
     assert keys.is_allowed_cost(*cost)
 
 
 @pytest.mark.parametrize("when", ["__init__", "derive"])
-def test_missing_scrypt_is_named_with_what_to_use(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+def test_error_about_missing_scrypt_suggests_alternatives(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     def refuse(*_arguments: object, **_options: object) -> None:
         raise UnsupportedAlgorithm("This version of OpenSSL does not support scrypt")
 
@@ -90,7 +90,7 @@ def test_missing_scrypt_is_named_with_what_to_use(monkeypatch: pytest.MonkeyPatc
     assert caught.value.option == "passphrase"
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.kdf.hkdf", None)
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.kdf.scrypt", None)
     with pytest.raises(MissingLibrary, match="python3-cryptography"):
@@ -111,7 +111,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("passphrase_file", "/etc/pass", keys.PassphraseFile("/etc/pass")),
     ],
 )
-def test_given_option_decides_the_source_of_the_key(option: str, value: str, expected: keys.KeySource) -> None:
+def test_key_source_depends_on_the_option_that_is_set(option: str, value: str, expected: keys.KeySource) -> None:
     others: dict[str, str | None] = {
         name: "" if index % 2 else None
         for index, name in enumerate(("key_file", "key_credential", "passphrase", "passphrase_file"))
@@ -128,7 +128,7 @@ def test_given_option_decides_the_source_of_the_key(option: str, value: str, exp
      ({"key_file": "/k", "passphrase": PASSPHRASE}, "got 2"),
      ({"passphrase_file": "/p", "passphrase": PASSPHRASE}, "got 2")],
 )  # fmt: skip
-def test_none_and_several_keys_are_refused_with_all_options(given: dict[str, str | None], count: str) -> None:
+def test_error_about_no_or_several_keys_names_all_key_options(given: dict[str, str | None], count: str) -> None:
     with pytest.raises(ConfigurationError, match=count) as caught:
         keys.key_source(**given)
     assert caught.value.option == "key_file"
@@ -137,7 +137,7 @@ def test_none_and_several_keys_are_refused_with_all_options(given: dict[str, str
     assert PASSPHRASE not in str(caught.value)
 
 
-def test_no_source_shows_its_secret(tmp_path: Path) -> None:
+def test_repr_of_a_key_source_does_not_show_its_secret(tmp_path: Path) -> None:
     sources: list[keys.KeySource] = [
         keys.KeyFile(private(tmp_path / "key", KEY)),
         keys.Passphrase(PASSPHRASE),
@@ -151,7 +151,7 @@ def test_no_source_shows_its_secret(tmp_path: Path) -> None:
 # Key files
 
 
-def test_a_key_file_gives_its_bytes_and_is_read_once(tmp_path: Path) -> None:
+def test_key_file_is_read_once_and_byte_for_byte(tmp_path: Path) -> None:
     source = keys.KeyFile(private(tmp_path / "key", KEY))
     assert source.secret() == KEY
     (tmp_path / "key").unlink()
@@ -159,7 +159,7 @@ def test_a_key_file_gives_its_bytes_and_is_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", KEY[:31], KEY + b"\n", KEY.hex().encode()])
-def test_a_key_file_of_another_length_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_key_file_of_the_wrong_length_is_refused(tmp_path: Path, data: bytes) -> None:
     error = refused(keys.KeyFile(private(tmp_path / "key", data)))
     assert error.conclusion == "configuration"
     assert "32 bytes" in str(error)
@@ -173,7 +173,7 @@ def test_missing_key_file_error_names_the_keygen_command(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644, 0o660])
-def test_key_file_with_rights_for_others_is_refused(tmp_path: Path, mode: int) -> None:
+def test_key_file_that_others_can_access_is_refused(tmp_path: Path, mode: int) -> None:
     for source in (keys.KeyFile(private(tmp_path / "key", KEY, mode)),
                    keys.PassphraseFile(private(tmp_path / "pass", PASSPHRASE.encode(), mode))):  # fmt: skip
         error = refused(source)
@@ -182,7 +182,7 @@ def test_key_file_with_rights_for_others_is_refused(tmp_path: Path, mode: int) -
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "directory", "pipe"])
-def test_key_that_is_not_a_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+def test_key_path_that_is_not_a_regular_file_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "key"
     if kind == "link":
         path.symlink_to(private(tmp_path / "real", KEY))
@@ -210,7 +210,7 @@ def test_new_key_file_is_random_and_private(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["one", "two"]
 
 
-def test_a_key_file_is_never_replaced(tmp_path: Path) -> None:
+def test_existing_key_file_is_never_replaced(tmp_path: Path) -> None:
     path = private(tmp_path / "key", KEY)
     (tmp_path / "link").symlink_to("nowhere")
     assert not keys.make_key_file(path)
@@ -228,7 +228,7 @@ def test_new_key_file_error_names_the_missing_directory(tmp_path: Path) -> None:
 # Passphrases
 
 
-def test_a_passphrase_is_taken_as_utf8_and_never_trimmed(tmp_path: Path) -> None:
+def test_passphrase_is_encoded_as_utf8_and_never_trimmed(tmp_path: Path) -> None:
     for text in ("  pässwörd 🗝  ", "\ufeffpässwörd", "x\n", "\n\n"):
         assert keys.Passphrase(text).secret() == text.encode()
         assert keys.PassphraseFile(private(tmp_path / "pass", text.encode() + b"\n")).secret() == text.encode()
@@ -236,26 +236,26 @@ def test_a_passphrase_is_taken_as_utf8_and_never_trimmed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"CANARY \xff\xfe", b"CANARY" * 1000])
-def test_unusable_passphrase_error_does_not_quote_it(tmp_path: Path, data: bytes) -> None:
+def test_invalid_passphrase_is_not_quoted_in_the_error(tmp_path: Path, data: bytes) -> None:
     error = refused(keys.PassphraseFile(private(tmp_path / "pass", data)))
     assert isinstance(error, ConfigurationError)
     assert error.option == "passphrase_file"
 
 
-def test_a_passphrase_of_the_longest_length_is_taken(tmp_path: Path) -> None:
+def test_passphrase_of_the_maximum_length_is_accepted(tmp_path: Path) -> None:
     longest = b"x" * keys.LONGEST_PASSPHRASE
     assert keys.PassphraseFile(private(tmp_path / "pass", longest + b"\n")).secret() == longest
     refused(keys.PassphraseFile(private(tmp_path / "longer", longest + b"x")))
 
 
 @pytest.mark.parametrize("text", ["", "CANARY \ud800", "CANARY" * 1000])
-def test_binary_passphrase_error_does_not_quote_it(text: str) -> None:
+def test_binary_passphrase_is_not_quoted_in_the_error(text: str) -> None:
     error = refused(keys.Passphrase(text))
     assert isinstance(error, ConfigurationError)
     assert error.option == "passphrase"
 
 
-def test_a_short_passphrase_is_refused_for_new_vaults_only() -> None:
+def test_short_passphrase_is_refused_for_new_vaults_only() -> None:
     short = keys.Passphrase("ÄÖÜäöü7")  # 7 characters, 13 bytes
     assert len(short.secret()) == 13
     with pytest.raises(ConfigurationError, match="at least 8"):
@@ -268,7 +268,7 @@ def test_a_short_passphrase_is_refused_for_new_vaults_only() -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("mode", [0o400, 0o440])
-def test_credential_readable_by_the_group_is_accepted(
+def test_credential_that_the_group_can_read_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
     path = private(tmp_path / "vault-key", KEY, mode)
@@ -281,7 +281,7 @@ def test_credential_readable_by_the_group_is_accepted(
 
 
 @pytest.mark.root
-def test_only_files_in_the_credentials_directory_are_credentials(
+def test_key_file_in_the_credentials_directory_is_a_credential(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = private(tmp_path / "vault-key", KEY, 0o440)
@@ -298,14 +298,14 @@ def test_world_readable_credential_is_refused(tmp_path: Path, monkeypatch: pytes
     assert refused(keys.Credential("vault-key")).conclusion == "unsafe_file"
 
 
-def test_a_credential_of_another_length_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credential_of_the_wrong_length_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private(tmp_path / "vault-key", KEY + b"\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert "exactly 32 bytes" in str(refused(keys.Credential("vault-key")))
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../key", "a/b", "a b", "a\n", "ä", "x" * 256])
-def test_a_credentials_name_is_never_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_credential_name_that_is_a_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     folder = tmp_path / "credentials"
     (folder / "a").mkdir(parents=True)
     for there in ("key", "credentials/.hidden", "credentials/a/b", "credentials/a b", "credentials/ä"):
@@ -340,7 +340,7 @@ def test_root_decrypts_a_credential_by_its_name(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.root
-def test_error_of_systemd_creds_is_quoted_without_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_creds_error_is_quoted_without_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_creds(tmp_path, monkeypatch, f"printf %s '{KEY.decode()}'; echo 'No such credential' >&2; exit 1")
     assert "No such credential" in str(refused(keys.Credential("vault-key")))
     systemd_creds(tmp_path, monkeypatch, "printf %s 'CANARY'")
@@ -348,7 +348,7 @@ def test_error_of_systemd_creds_is_quoted_without_the_secret(tmp_path: Path, mon
 
 
 @pytest.mark.root
-def test_decryption_error_is_kept_after_root_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decryption_error_is_remembered_after_root_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_creds(tmp_path, monkeypatch, "echo 'No local key' >&2; exit 1")
     source = keys.Credential("vault-key")
     assert "No local key" in str(refused(source))
@@ -357,7 +357,7 @@ def test_decryption_error_is_kept_after_root_is_dropped(tmp_path: Path, monkeypa
 
 
 @pytest.mark.root
-def test_on_another_machine_nothing_is_decrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credential_is_not_decrypted_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd_creds(tmp_path, monkeypatch, f"touch '{tmp_path}/called'; printf %s '{KEY.decode()}'")
     (tmp_path / "installed").write_text("0" * 31 + "1\n")
     monkeypatch.setattr(systemd, "INSTALLED_MACHINE_ID", str(tmp_path / "installed"))
@@ -367,14 +367,14 @@ def test_on_another_machine_nothing_is_decrypted(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "called").exists()
 
 
-def test_without_systemd_creds_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_systemd_creds_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     assert "cannot be started" in str(refused(keys.Credential("vault-key")))
 
 
-def test_user_without_root_gets_the_command_with_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_other_users_has_the_command_with_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     error = refused(keys.Credential("vault-key"))
@@ -386,7 +386,7 @@ def test_user_without_root_gets_the_command_with_sudo(tmp_path: Path, monkeypatc
 # Two keys, while one is rotated
 
 
-def test_a_file_with_two_keys_opens_vaults_of_either(tmp_path: Path) -> None:
+def test_key_file_with_two_keys_opens_vaults_of_both(tmp_path: Path) -> None:
     newer, older = bytes(range(32)), bytes(range(32, 64))
     path = tmp_path / "key"
     path.write_bytes(keys.join_keys(newer, older))
@@ -400,6 +400,6 @@ def test_a_file_with_two_keys_opens_vaults_of_either(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 64, 81, 83])
-def test_data_of_other_lengths_are_not_keys(size: int) -> None:
+def test_key_data_of_the_wrong_length_is_refused(size: int) -> None:
     assert keys.split_keys((keys.join_keys(bytes(32), bytes(32)) + b"x")[:size]) == ()
     assert keys.split_keys(bytes(64)) == ()

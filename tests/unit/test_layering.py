@@ -56,12 +56,12 @@ def is_standard(name: str) -> bool:
     return Path(sysconfig.get_path("stdlib")).resolve() in origin.parents and "site-packages" not in origin.parts
 
 
-def test_the_list_of_packages_is_complete() -> None:
+def test_list_of_packages_is_complete() -> None:
     assert {path.name for path in LIBRARY.iterdir() if path.name != "__pycache__"} == {"__init__.py", *PACKAGES}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_package_imports_from_its_left_only(module: str) -> None:
+def test_package_imports_only_from_lower_layers(module: str) -> None:
     if module == "__init__.py":
         assert {name for name, _at_once in imports(module)} == {"sys"}
         return
@@ -74,11 +74,11 @@ def test_a_package_imports_from_its_left_only(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_file_is_too_long(module: str) -> None:
+def test_every_file_is_within_the_length_limit(module: str) -> None:
     assert len((LIBRARY / module).read_text("utf-8").splitlines()) <= LONGEST_FILE
 
 
-def test_imports_make_no_circle() -> None:
+def test_imports_are_not_circular() -> None:
     files = {module[:-3] for module in MODULES}
     left: dict[str, set[str]] = {}
     for module in MODULES:
@@ -101,7 +101,7 @@ def test_third_party_imports_are_inside_functions(module: str) -> None:
             assert not at_once, f"{module} imports {name} outside a function"
 
 
-def test_the_library_imports_without_other_libraries(tmp_path: Path) -> None:
+def test_library_can_be_imported_without_third_party_packages(tmp_path: Path) -> None:
     names = (module[:-3].replace("/", ".") for module in MODULES)
     program = "import sys; sys.path.insert(0, sys.argv[1])\n" + "".join(f"import infisical.{name}\n" for name in names)
     (tmp_path / "infisical").symlink_to(LIBRARY)

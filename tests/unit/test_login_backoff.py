@@ -85,7 +85,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(web, tmp_path / "login.json")
 
 
-def test_accepted_login_leaves_an_empty_record(fleet: Fleet) -> None:
+def test_accepted_login_empties_the_login_record(fleet: Fleet) -> None:
     fleet.answer(GOOD)
     assert [fleet.cycle(), fleet.cycle()] == ["CANARY-token"] * 2
     assert fleet.logins == 2
@@ -111,7 +111,7 @@ def test_rejected_login_is_retried_after_1_2_4_to_24_hours(fleet: Fleet) -> None
     assert waited == [1, 2, 4, 8, 16, 24, 24, 24]
 
 
-def test_day_of_cycles_with_wrong_credentials_makes_five_logins(fleet: Fleet) -> None:
+def test_wrong_credentials_cause_five_logins_in_a_day(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     for _cycle in range(24 * 4):
         fleet.cycle()
@@ -137,7 +137,7 @@ def test_another_server_is_tried_at_once(fleet: Fleet) -> None:
     assert fleet.cycle() == "CANARY-token"
 
 
-def test_other_wrong_credentials_wait_one_hour(fleet: Fleet) -> None:
+def test_different_wrong_credentials_wait_only_one_hour(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     for _turn in range(3):
         fleet.cycle()
@@ -196,7 +196,7 @@ def test_clock_set_back_by_a_year_does_not_block_logins(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("answer", [(500, {}), (429, {}), (404, {"message": "Route GET:/x not found"}), (200, {})])
-def test_other_failures_are_retried_in_the_next_cycle(fleet: Fleet, answer: tuple[int, dict[str, Any]]) -> None:
+def test_failure_other_than_a_rejection_is_retried_next_cycle(fleet: Fleet, answer: tuple[int, dict[str, Any]]) -> None:
     fleet.answer(answer)
     fleet.cycle()
     assert "next_login" not in fleet.error.details
@@ -205,7 +205,7 @@ def test_other_failures_are_retried_in_the_next_cycle(fleet: Fleet, answer: tupl
     assert fleet.cycle() == "CANARY-token"
 
 
-def test_other_failure_keeps_the_rejection(fleet: Fleet) -> None:
+def test_server_error_does_not_reset_the_delay(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()
     fleet.clock.now += HOUR
@@ -216,7 +216,7 @@ def test_other_failure_keeps_the_rejection(fleet: Fleet) -> None:
     assert parse_time(fleet.error.details["next_login"]) == fleet.clock.now + 2 * HOUR
 
 
-def test_one_process_logs_in_once(fleet: Fleet) -> None:
+def test_rejected_login_is_sent_once_per_process(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     login = fleet.login()
     for _turn in range(3):
@@ -227,7 +227,7 @@ def test_one_process_logs_in_once(fleet: Fleet) -> None:
     assert fleet.logins == 1
 
 
-def test_two_jobs_at_the_same_time_make_one_login(fleet: Fleet) -> None:
+def test_two_jobs_at_the_same_time_send_one_login(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     fleet.web.go_on.clear()
     ended: list[str] = []
@@ -251,14 +251,14 @@ def test_two_jobs_at_the_same_time_make_one_login(fleet: Fleet) -> None:
     assert fleet.logins == 1
 
 
-def test_waiting_for_the_login_of_another_job_times_out(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_another_jobs_login_times_out(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_backoff, "_LOCK_WAIT", 0.1)
     with files.lock_file(f"{fleet.path}.lock", 1):
         assert fleet.cycle() == "busy"
     assert fleet.logins == 0
 
 
-def test_record_is_private_and_has_no_credential(fleet: Fleet) -> None:
+def test_login_record_is_private_and_has_no_credentials(fleet: Fleet) -> None:
     fleet.answer((401, {"message": "Invalid credentials CANARY-secret"}))
     fleet.cycle()
     kept = fleet.path.read_text("utf-8")
@@ -280,7 +280,7 @@ def test_record_is_private_and_has_no_credential(fleet: Fleet) -> None:
     ],
     ids=lambda damage: str(damage)[:40].encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
-def test_damaged_record_is_replaced(fleet: Fleet, damage: Any) -> None:
+def test_damaged_login_record_is_replaced(fleet: Fleet, damage: Any) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()
     kept = json.loads(fleet.path.read_text())

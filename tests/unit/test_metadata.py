@@ -116,7 +116,7 @@ def test_document_has_names_versions_and_times_of_all_jobs(jobs: Jobs, capsys: p
     assert CANARY not in json.dumps(found) + json.dumps(rows)
 
 
-def test_command_prints_one_job_or_a_line_for_each(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metadata_command_prints_one_line_per_job(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.fill(jobs.add("shop"), Secret("DB", CANARY, project_id="p1"), job="shop")
     jobs.add("mail")
     assert [job["job"] for job in document_of(capsys, "--job", "shop")["jobs"]] == ["shop"]
@@ -127,7 +127,7 @@ def test_command_prints_one_job_or_a_line_for_each(jobs: Jobs, capsys: pytest.Ca
     ]
 
 
-def test_unreadable_job_has_a_problem_and_hides_no_other(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_job_has_a_problem_and_other_jobs_are_listed(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.fill(jobs.add("good"), Secret("DB", "x", project_id="p1"), job="good")
     jobs.add("broken", "colour = red\n")
     damaged = jobs.add("damaged")
@@ -144,7 +144,7 @@ def test_unreadable_job_has_a_problem_and_hides_no_other(jobs: Jobs, capsys: pyt
     assert "absolute path" in found["strange"]["problem"]
 
 
-def test_unexpected_error_of_one_job_hides_no_other(
+def test_unexpected_error_of_one_job_does_not_hide_other_jobs(
     jobs: Jobs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("good", "odd"):
@@ -162,14 +162,14 @@ def test_unexpected_error_of_one_job_hides_no_other(
     assert odd["job"] == "odd" and "Unexpected RuntimeError" in odd["problem"] and "Canary" not in odd["problem"]
 
 
-def test_lost_key_is_a_problem_of_the_vault(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_key_is_reported_as_the_jobs_problem(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.fill(jobs.add("shop"), Secret("DB", CANARY, project_id="p1"), job="shop")
     jobs.key.unlink()
     [job] = document_of(capsys)["jobs"]
     assert (job["secrets"], bool(job["problem"])) == ([], True)
 
 
-def test_entries_of_other_jobs_and_of_people_are_left_out(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_entries_of_other_jobs_and_manual_entries_are_omitted(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     vault = jobs.add("shop")
     jobs.fill(vault, Secret("DB", "x", project_id="p1"), job="shop")
     jobs.fill(vault, Secret("THEIRS", "x", project_id="p1"), job="other")
@@ -177,7 +177,7 @@ def test_entries_of_other_jobs_and_of_people_are_left_out(jobs: Jobs, capsys: py
     assert [row[0] for row in document_of(capsys)["jobs"][0]["secrets"]] == ["DB"]
 
 
-def test_all_projects_means_the_projects_of_the_last_sync(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_project_ids_all_returns_the_projects_of_the_last_sync(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     vault = jobs.add("shop", project_ids="all")
     _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
     state.update(project_ids=["p7", "p8"], last_sync=SYNCED, environment_checked=SYNCED)
@@ -186,7 +186,7 @@ def test_all_projects_means_the_projects_of_the_last_sync(jobs: Jobs, capsys: py
     assert job["environment_checked"] == SYNCED
 
 
-def test_state_file_has_the_failure_if_the_report_is_missing(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failure_is_read_from_the_state_file_without_a_report(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     vault = jobs.add("shop")
     _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
     state.record_error("No way.", SYNCED)
@@ -194,7 +194,7 @@ def test_state_file_has_the_failure_if_the_report_is_missing(jobs: Jobs, capsys:
     assert (job["conclusion"], job["message"], job["ended"]) == ("failed", "No way.", SYNCED)
 
 
-def test_configuration_of_the_agent_has_the_interval(tmp_path: Path) -> None:
+def test_job_file_contains_the_interval(tmp_path: Path) -> None:
     job = spec.Job("shop", 360, {"environment": "prod"})
     context = units.UnitContext("", dict.fromkeys(config.CREDENTIALS, "/x"), False)
     text = spec.render_job(job, spec.Agent(Settings(url="https://x"), (job,)), context)
@@ -203,7 +203,7 @@ def test_configuration_of_the_agent_has_the_interval(tmp_path: Path) -> None:
     assert config.SyncConfig({}, {}, str(path)).get(("agent", "interval")) == "6h"
 
 
-def test_command_runs_once_and_ignores_the_environment(
+def test_metadata_command_ignores_the_environment(
     jobs: Jobs, programs: Programs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs.add("shop")

@@ -19,13 +19,13 @@ ECMASCRIPT_SPACE = {"\t", "\v", "\f", "\ufeff", "\n", "\r", "\u2028", "\u2029"} 
 }
 
 
-def test_trim_removes_exactly_the_white_space_of_ecmascript() -> None:
+def test_trim_removes_exactly_ecmascript_white_space() -> None:
     trimmed = {chr(point) for point in range(sys.maxunicode + 1) if model.trim(chr(point) + "a" + chr(point)) == "a"}
     assert trimmed == ECMASCRIPT_SPACE
 
 
 @pytest.mark.parametrize("kept", ["\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\x00", "\u200b", "\u180e"])
-def test_trim_keeps_other_space_of_python_and_unicode(kept: str) -> None:
+def test_trim_keeps_other_python_and_unicode_white_space(kept: str) -> None:
     assert model.trim(f" {kept}a{kept} ") == f"{kept}a{kept}"
 
 
@@ -49,20 +49,20 @@ def test_trim_keeps_other_space_of_python_and_unicode(kept: str) -> None:
         ("  ", ""),
     ],
 )
-def test_stored_value_is_trimmed_with_one_final_newline(sent: str, stored: str) -> None:
+def test_stored_value_is_trimmed_except_for_one_final_newline(sent: str, stored: str) -> None:
     assert model.canonical_value(sent) == stored
     assert model.canonical_value(stored) == stored
 
 
 @pytest.mark.parametrize("wanted", ["a", " a ", "a\n", "\u00a0a\r\n", "", " "])
-def test_same_value_fits_servers_with_and_without_trimming(wanted: str) -> None:
+def test_value_equals_its_stored_form_with_or_without_trimming(wanted: str) -> None:
     assert model.same_value(wanted, wanted)
     assert model.same_value(model.canonical_value(wanted), wanted)
     assert not model.same_value(wanted + "x", wanted)
 
 
 @pytest.mark.parametrize(("stored", "wanted"), [("a", "a\n"), ("a\n", "a"), ("\x85a", "a"), (" a", "a"), ("A", "a")])
-def test_values_that_servers_distinguish_are_different(stored: str, wanted: str) -> None:
+def test_values_that_a_server_stores_differently_are_not_equal(stored: str, wanted: str) -> None:
     assert not model.same_value(stored, wanted)
 
 
@@ -101,7 +101,7 @@ def test_every_string_is_a_valid_value(value: str) -> None:
         (" " + "n" * 500 + " ", "n" * 500),
     ],
 )
-def test_a_name_is_taken_as_the_server_stores_it(name: str, stored: str) -> None:
+def test_name_is_converted_to_its_stored_form(name: str, stored: str) -> None:
     assert model.check_name(name) == stored
 
 
@@ -138,7 +138,7 @@ def test_invalid_name_error_names_the_option(name: object, words: str) -> None:
         ("OK_1", "OK_1"),
     ],
 )
-def test_normalized_name_has_capitals_digits_and_underscores(name: str, normalized: str) -> None:
+def test_normalized_name_has_only_capitals_digits_underscores(name: str, normalized: str) -> None:
     assert model.normalize_name(name) == normalized
     assert model.normalize_name(normalized) == normalized
 
@@ -153,12 +153,12 @@ def test_name_without_letters_is_not_normalized(name: str) -> None:
     ("path", "checked"),
     [("/", "/"), ("/app", "/app"), ("/app/", "/app"), ("//app///db//", "/app/db"), ("/a b", "/a b"), ("/..a", "/..a")],
 )
-def test_path_has_single_slashes_and_none_at_the_end(path: str, checked: str) -> None:
+def test_path_is_normalized_to_single_slashes(path: str, checked: str) -> None:
     assert model.check_path(path) == checked
 
 
 @pytest.mark.parametrize("path", ["", "app", "./app", "/app/..", "/./app", "/../prod"])
-def test_a_path_that_is_relative_or_climbs_is_refused(path: str) -> None:
+def test_relative_path_or_parent_reference_is_refused(path: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         model.check_path(path)
     assert caught.value.option == "secret_path"
@@ -184,7 +184,7 @@ def test_a_path_that_is_relative_or_climbs_is_refused(path: str) -> None:
         ("https://host/apiary", "https://host/apiary"),
     ],
 )
-def test_a_base_url_is_taken_and_api_at_its_end_is_trimmed(url: str, checked: str) -> None:
+def test_base_url_is_normalized_without_a_trailing_api(url: str, checked: str) -> None:
     assert model.check_url(url, allow_http=False) == checked
 
 
@@ -222,24 +222,24 @@ def test_invalid_base_url_is_refused_with_a_hint(url: str, words: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://me:SECRET-x@host", "https://SECRET-x@host/path", "http://a:SECRET-x@10.0.0.1"]
 )
-def test_a_url_with_a_password_is_refused_without_quoting_it(url: str) -> None:
+def test_url_with_a_password_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(ConfigurationError, match="client_id") as caught:
         model.check_url(url, allow_http=True)
     assert "SECRET-x" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://h:p?token=SECRET-x", "https://h?SECRET-x", "https://h#SECRET-x\nSECRET-x"])
-def test_query_of_a_wrong_url_is_shown_as_such_and_not_quoted(url: str) -> None:
+def test_invalid_url_is_quoted_without_its_query(url: str) -> None:
     with pytest.raises(ConfigurationError, match="…'") as caught:
         model.check_url(url, allow_http=True)
     assert "SECRET-x" not in str(caught.value)
 
 
-def test_plain_http_to_another_machine_needs_the_explicit_option() -> None:
+def test_plain_http_to_another_machine_requires_allow_http() -> None:
     assert model.check_url("http://10.0.0.1", allow_http=True) == "http://10.0.0.1"
 
 
-def test_the_hash_of_a_secret_is_the_one_that_sha256sum_prints() -> None:
+def test_secret_hash_matches_sha256sum() -> None:
     # printf %s "KEY:value" | sha256sum, and likewise for "ÜBER:straße"
     assert model.hash_secret("KEY", "value") == "6493e351f9e547cd6ef0e198302be419c5b9199b566ecc64e4058f6acd5141ed"
     assert model.hash_secret("ÜBER", "straße") == "e01d681323b0f86a82a9a59b98505472bf7c67f618d6842d928bd8c99c490893"
@@ -275,12 +275,12 @@ def test_missing_option_error_lists_every_way_to_set_it(option: str, ask: Callab
     assert "ansible.cfg" in message
 
 
-def test_the_scope_of_settings_has_a_checked_path() -> None:
+def test_scope_has_a_normalized_path() -> None:
     scope = model.Settings(project_id="p", environment="dev", secret_path="/a//b/").scope()
     assert scope == model.Location("p", "dev", "/a/b")
 
 
-def test_the_repr_of_what_holds_a_secret_does_not_show_it() -> None:
+def test_repr_of_objects_with_secrets_does_not_show_them() -> None:
     settings = model.Settings(client_secret="SECRET-x", token="SECRET-x", proxy="http://u:SECRET-x@p", client_id="me")
     secret = model.Secret("KEY", "SECRET-x", metadata=(("a", "SECRET-x"),))
     assert "SECRET-x" not in repr((settings, secret))
@@ -297,20 +297,20 @@ def test_invalid_number_of_seconds_is_refused(option: str, seconds: float) -> No
 
 
 @pytest.mark.parametrize("size", [-1.0, 0.0, float("nan"), float("inf"), 4097.0])
-def test_an_impossible_size_of_answers_is_refused(size: float) -> None:
+def test_too_large_max_response_size_is_refused(size: float) -> None:
     with pytest.raises(ConfigurationError, match="at most 4096 MiB") as caught:
         model.Settings.from_options({"url": "http://localhost", "max_response_size": size})
     assert caught.value.option == "max_response_size"
 
 
-def test_timeout_of_zero_is_refused_and_wait_of_zero_is_not() -> None:
+def test_timeout_must_be_positive_but_a_wait_can_be_zero() -> None:
     with pytest.raises(ConfigurationError):
         model.Settings.from_options({"url": "http://localhost", "timeout": 0.0})
     assert model.Settings.from_options({"url": "http://localhost", "connection_wait": 0.0}).connection_wait == 0
 
 
 @pytest.mark.parametrize("url", ["https://example.com/?token=canary-0815", "example.com#canary-0815"])
-def test_a_refused_url_is_not_quoted_beyond_its_path(url: str) -> None:
+def test_refused_url_is_quoted_only_up_to_its_path(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         model.Settings.from_options({"url": url})
     assert "canary-0815" not in str(caught.value)

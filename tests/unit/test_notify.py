@@ -89,16 +89,16 @@ def told(*at_: float, conclusion: str = "unreachable", **others: float) -> Notif
         (told(0), good(-HOUR), "recovery"),
     ],
 )
-def test_event_after_a_cycle(told: NotificationRecord, report: CycleReport, event: str) -> None:
+def test_event_depends_on_the_report_and_the_last_notification(told: NotificationRecord, report: CycleReport, event: str) -> None:
     assert notify.choose_event(told, report, DAY) == event
 
 
-def test_without_reminder_each_conclusion_is_sent_once() -> None:
+def test_conclusion_is_sent_once_if_reminders_are_off() -> None:
     assert notify.choose_event(told(0), failed(365 * DAY), 0) == ""
     assert notify.choose_event(told(0), failed(1, "vault_damaged"), 0) == "failure"
 
 
-def test_alternating_conclusions_send_one_notification_each(tmp_path: Path, web: Web) -> None:
+def test_alternating_conclusions_are_sent_once_each(tmp_path: Path, web: Web) -> None:
     channel = Channel(webhook_url=web.url + PATH)
     cycles = [failed(n * 900, ("unreachable", "server_error")[n % 2]) for n in range(96 * 2)]
     for cycle in [*cycles, failed(2 * DAY, "guard"), good(2 * DAY + 1)]:
@@ -127,7 +127,7 @@ def test_failure_of_two_days_sends_two_reminders(tmp_path: Path, web: Web) -> No
     assert {document["since"] for document in sent} == {at(HOUR)}
 
 
-def test_notification_document(tmp_path: Path, web: Web) -> None:
+def test_notification_contains_the_documented_fields(tmp_path: Path, web: Web) -> None:
     channel = Channel(webhook_url=web.url + PATH)
     notify.notify(str(tmp_path / "notified.json"), "web1", failed(), channel, at(-HOUR))
     notify.notify(str(tmp_path / "notified.json"), "web1", good(60), channel, at(60))
@@ -172,7 +172,7 @@ def test_notification_document(tmp_path: Path, web: Web) -> None:
         '{"since": 5, "notified_at": {}}', '{"since": "\\ud800", "notified_at": {}}', "\xff", "[" * 100_000,
     ],
 )  # fmt: skip
-def test_damaged_record_is_empty(tmp_path: Path, web: Web, text: str) -> None:
+def test_damaged_notification_record_counts_as_empty(tmp_path: Path, web: Web, text: str) -> None:
     path = tmp_path / "notified.json"
     path.write_bytes(text.encode("latin-1"))
     channel = Channel(webhook_url=web.url)
@@ -181,13 +181,13 @@ def test_damaged_record_is_empty(tmp_path: Path, web: Web, text: str) -> None:
     assert notify.read(str(path)) == told(0)
 
 
-def test_record_is_private_and_has_no_url(tmp_path: Path, web: Web) -> None:
+def test_notification_record_is_private_and_has_no_url(tmp_path: Path, web: Web) -> None:
     notify.notify(str(tmp_path / "notified.json"), "web1", failed(), Channel(webhook_url=web.url + PATH))
     assert (tmp_path / "notified.json").stat().st_mode & 0o777 == 0o600
     assert json.loads((tmp_path / "notified.json").read_text()) == asdict(told(0))
 
 
-def test_record_is_kept_without_any_channel(tmp_path: Path) -> None:
+def test_notification_record_is_updated_without_a_channel(tmp_path: Path) -> None:
     for channel in (Channel(), Channel(command="  ")):
         path = str(tmp_path / "notified.json")
         assert [notify.notify(path, "web1", cycle, channel) for cycle in (failed(), failed(1), good(2))] == [
@@ -198,7 +198,7 @@ def test_record_is_kept_without_any_channel(tmp_path: Path) -> None:
 # A command
 
 
-def test_command_gets_the_document_on_standard_input(tmp_path: Path, programs: Programs) -> None:
+def test_command_gets_the_notification_on_standard_input(tmp_path: Path, programs: Programs) -> None:
     programs.put("tell-us", f"cat > '{tmp_path}/got'")
     channel = Channel(command="tell-us --room 'all of us' '$HOME;id'")
     assert notify.notify(str(tmp_path / "notified.json"), "web1", failed(), channel) == "failure"
@@ -206,7 +206,7 @@ def test_command_gets_the_document_on_standard_input(tmp_path: Path, programs: P
     assert json.loads((tmp_path / "got").read_text())["event"] == "failure"
 
 
-def test_failed_command_is_run_again_after_the_next_cycle(tmp_path: Path, programs: Programs) -> None:
+def test_failed_command_is_retried_after_the_next_cycle(tmp_path: Path, programs: Programs) -> None:
     path, channel = str(tmp_path / "notified.json"), Channel(command="tell-us")
     programs.put("tell-us", "echo 'no route' >&2; exit 3")
     for cycle in (failed(), failed(1)):
@@ -218,12 +218,12 @@ def test_failed_command_is_run_again_after_the_next_cycle(tmp_path: Path, progra
     assert len(programs.calls()) == 3
 
 
-def test_missing_command_is_named(tmp_path: Path) -> None:
+def test_missing_command_error_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(InfisicalError, match="/no/such/program cannot be started"):
         notify.notify(str(tmp_path / "notified.json"), "web1", failed(), Channel(command="/no/such/program -x"))
 
 
-def test_command_is_ended_after_its_timeout(
+def test_command_is_terminated_after_its_timeout(
     tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notify, "_COMMAND_SECONDS", 0.2)
@@ -240,7 +240,7 @@ def test_unclosed_quote_is_a_configuration_error(tmp_path: Path) -> None:
     assert refused.value.option == "notify_command"
 
 
-def test_one_failed_channel_does_not_repeat_the_other(tmp_path: Path, programs: Programs, web: Web) -> None:
+def test_successful_channel_is_not_retried_if_the_other_fails(tmp_path: Path, programs: Programs, web: Web) -> None:
     path, channel = str(tmp_path / "notified.json"), Channel(command="tell-us", webhook_url=web.url + PATH)
     programs.put("tell-us", "exit 1")
     with pytest.raises(InfisicalError, match="by only one of two channels: tell-us ended with 1") as caught:
@@ -257,7 +257,7 @@ def test_invalid_command_does_not_block_the_webhook(tmp_path: Path, web: Web) ->
     assert len(web.requests) == 1
 
 
-def test_two_failed_channels_are_both_tried_again(tmp_path: Path, programs: Programs, web: Web) -> None:
+def test_two_failed_channels_are_both_retried(tmp_path: Path, programs: Programs, web: Web) -> None:
     path, channel = str(tmp_path / "notified.json"), Channel(command="tell-us", webhook_url=web.url + PATH)
     programs.put("tell-us", "exit 1")
     web.status = 500
@@ -272,7 +272,7 @@ def test_two_failed_channels_are_both_tried_again(tmp_path: Path, programs: Prog
     [("", r"^Sent the notification \(failure\)\. The notification record .* cannot be written"),
      ("tell-us", r"by only one of two channels: tell-us ended with 1.*\. The notification record .* cannot be")],
 )  # fmt: skip
-def test_unwritable_record_is_reported(
+def test_unwritable_notification_record_is_reported(
     tmp_path: Path, web: Web, programs: Programs, command: str, message: str
 ) -> None:
     programs.put("tell-us", "exit 1")
@@ -282,7 +282,7 @@ def test_unwritable_record_is_reported(
     assert len(web.requests) == 1
 
 
-def test_unwritable_record_without_a_channel(tmp_path: Path) -> None:
+def test_unwritable_record_is_an_error_without_a_channel(tmp_path: Path) -> None:
     with pytest.raises(InfisicalError, match=r"^The notification record .* cannot be written") as caught:
         notify.notify(str(tmp_path / "missing" / "notified.json"), "web1", failed(), Channel())
     assert not caught.value.details
@@ -304,7 +304,7 @@ def posted(url: str, **options: Any) -> InfisicalError:
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 404, 429, 500, 503])
-def test_webhook_error_reports_the_status_without_retry(web: Web, status: int) -> None:
+def test_webhook_error_status_is_reported_and_not_retried(web: Web, status: int) -> None:
     web.status, web.headers = status, {"Location": web.url + "/CANARY", "Retry-After": "0"}
     web.document = {"message": "CANARY"}
     error = posted(web.url + PATH)
@@ -319,7 +319,7 @@ def test_every_2xx_status_is_a_success(web: Web) -> None:
     assert [request.document for request in web.requests] == [{"text": "é"}] * 4
 
 
-def test_body_of_the_answer_is_not_waited_for(web: Web) -> None:
+def test_webhook_response_body_is_not_awaited(web: Web) -> None:
     web.headers = {"Content-Length": "1000"}
     began = time.monotonic()
     transport.post_json(web.url + PATH, {}, ca_path="", proxy="", allow_http=False)
@@ -367,11 +367,11 @@ def test_proxy_in_the_environment_is_ignored(web: Web, monkeypatch: pytest.Monke
     assert len(web.requests) == 1
 
 
-def test_missing_ca_path_is_named() -> None:
+def test_missing_ca_path_error_names_the_path() -> None:
     assert "ca_path" in str(posted("https://127.0.0.1:1/CANARY", ca_path="/no/such/ca.pem"))
 
 
-def test_proxy_is_used_if_set(web: Web) -> None:
+def test_configured_proxy_is_used(web: Web) -> None:
     transport.post_json("http://hooks.invalid/x", {}, ca_path="", proxy=web.url, allow_http=True)
     assert web.requests[0].path == "http://hooks.invalid/x"
 

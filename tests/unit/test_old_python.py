@@ -36,7 +36,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_every_module_names_the_python_that_it_needs() -> None:
+def test_every_module_reports_the_required_python() -> None:
     ended = run(COLLECTION.parents[2], *MODULES)
     results = [json.loads(line) for line in ended.stdout.splitlines()]
     assert len(results) == len(MODULES) > 10, ended.stderr
@@ -47,7 +47,7 @@ def test_every_module_names_the_python_that_it_needs() -> None:
         )
 
 
-def test_the_command_names_the_python_that_it_needs(tmp_path: Path) -> None:
+def test_command_reports_the_required_python(tmp_path: Path) -> None:
     (tmp_path / "infisical").symlink_to(LIBRARY)
     launcher = tmp_path / "launcher.py"
     launcher.write_text("from infisical.cli.main import main\n")
@@ -61,5 +61,5 @@ def test_python_3_8_can_parse_every_module(path: Path) -> None:
     ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
 
 
-def test_python_3_6_can_parse_the_check() -> None:
+def test_python_3_6_can_parse_the_version_check() -> None:
     ast.parse((LIBRARY / "__init__.py").read_text("utf-8"), feature_version=(3, 6))

@@ -70,7 +70,7 @@ def test_documented_sync_options_match_the_table(section: str) -> None:
     assert {name: describe(documented[name]) for name in spec} == {name: describe(one) for name, one in spec.items()}
 
 
-def test_documented_sources_match_the_table() -> None:
+def test_documented_option_sources_match_the_table() -> None:
     table = {option.argument: option for option in OPTIONS if option.section in ("infisical", "vault")}
     documented = {**options.SHARED, **options.VAULT}
     for name, definition in documented.items():
@@ -81,7 +81,7 @@ def test_documented_sources_match_the_table() -> None:
 
 
 @pytest.mark.parametrize(("section", "kind"), [("infisical", Settings), ("sync", Pull), ("push", Push)])
-def test_library_has_the_defaults_of_the_table(section: str, kind: Any) -> None:
+def test_library_defaults_match_the_table(section: str, kind: Any) -> None:
     defaults = {field.name: field.default for field in fields(kind)}
     for option in OPTIONS:
         if option.section == section and option.name in defaults and option.default is not None:
@@ -100,7 +100,7 @@ def test_argument_then_variable_then_environment_wins(monkeypatch: pytest.Monkey
     assert resolve({}, {"unrelated": "x"})["environment"] == "from environment"
 
 
-def test_ambient_auth_method_does_not_replace_a_named_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auth_method_variable_is_ignored_for_explicit_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_AUTH_METHOD", "token")
     assert resolve({"client_id": "x", "client_secret": "y"}) == {"client_id": "x", "client_secret": "y"}
     monkeypatch.setenv("INFISICAL_CLIENT_ID", "ambient")
@@ -108,7 +108,7 @@ def test_ambient_auth_method_does_not_replace_a_named_identity(monkeypatch: pyte
     assert resolve({"client_id": "x", "auth_method": "token"})["auth_method"] == "token"
 
 
-def test_ambient_auth_method_does_not_replace_one_of_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auth_method_variable_is_ignored_for_ansible_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_AUTH_METHOD", "token")
     identity = {"infisical_client_id": "x", "infisical_client_secret": "y"}
     assert "auth_method" not in resolve({}, identity)
@@ -116,7 +116,7 @@ def test_ambient_auth_method_does_not_replace_one_of_variables(monkeypatch: pyte
         resolve({}, {**identity, "infisical_auth_method": "token"})
 
 
-def test_only_variables_are_templated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_ansible_variables_are_templated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_URL", "{{ x }}")
     resolved = resolve({"project_id": "{{ x }}"}, {"infisical_environment": "{{ x }}"})
     assert resolved == {"url": "{{ x }}", "project_id": "{{ x }}", "environment": "<{{ x }}>"}
@@ -130,7 +130,7 @@ def test_unused_variable_is_not_templated() -> None:
     assert options.resolve({"url": "x"}, variables, refuse) == {"url": "x"}
 
 
-def test_our_environment_variables_win_over_the_vendors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_environment_variables_override_the_vendors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_UNIVERSAL_AUTH_CLIENT_ID", "vendor's")
     assert resolve({})["client_id"] == "vendor's"
     monkeypatch.setenv("INFISICAL_CLIENT_ID", "ours")
@@ -138,7 +138,7 @@ def test_our_environment_variables_win_over_the_vendors(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("empty", ["", " "])
-def test_empty_variable_counts_as_not_given(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+def test_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
     monkeypatch.setenv("INFISICAL_CLIENT_ID", empty)
     monkeypatch.setenv("INFISICAL_UNIVERSAL_AUTH_CLIENT_ID", "vendor's")
     monkeypatch.setenv("INFISICAL_URL", "from environment")
@@ -162,7 +162,7 @@ def test_option_that_is_set_nowhere_is_looked_up_once(monkeypatch: pytest.Monkey
     assert sorted(asked) == sorted(options.NAMES)
 
 
-def test_empty_argument_is_not_looked_up_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_argument_overrides_other_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_PROXY", "http://proxy.example.com")
     assert resolve({"proxy": ""}) == {"proxy": ""}
 
@@ -183,7 +183,7 @@ def test_every_option_has_its_own_environment_variable(monkeypatch: pytest.Monke
         ("environment", "", ""),
     ],
 )
-def test_types(name: str, given: Any, wanted: Any) -> None:
+def test_value_is_converted_to_the_documented_type(name: str, given: Any, wanted: Any) -> None:
     resolved = resolve({name: given})[name]
     assert (resolved, type(resolved)) == (wanted, type(wanted))
 
@@ -203,14 +203,14 @@ def test_types(name: str, given: Any, wanted: Any) -> None:
         ("proxy", [CANARY]),
     ],
 )
-def test_wrong_type_is_refused_by_name_and_not_quoted(name: str, given: Any) -> None:
+def test_wrong_type_error_names_the_option_but_not_the_value(name: str, given: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve({name: given})
     assert caught.value.option == name
     assert CANARY not in str(caught.value)
 
 
-def test_every_module_with_an_action_documents_its_own_options() -> None:
+def test_options_are_loaded_for_every_module_with_an_action() -> None:
     rooms = [Path(str(action.__file__)).parents[1] / room for room in ("action", "modules")]
     names = [path.stem for path in rooms[0].glob("infisical_*.py")]
     modules = {path.stem for path in rooms[1].glob("infisical_*.py")}
@@ -242,7 +242,7 @@ def test_every_module_with_an_action_documents_its_own_options() -> None:
         ({"type": "list", "elements": "dict", "suboptions": {"a": {"type": "str"}}}, [{"a": "x"}, {"a": False}]),
     ],
 )
-def test_text_that_yaml_has_converted_is_refused(definition: dict[str, Any], given: Any) -> None:
+def test_string_that_yaml_converted_is_refused(definition: dict[str, Any], given: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^option.*: must be a") as caught:
         options.check_types({"option": given}, {"option": definition})
     assert "2026" not in str(caught.value).replace("(a key)", "")
@@ -262,11 +262,11 @@ def test_text_that_yaml_has_converted_is_refused(definition: dict[str, Any], giv
         ({"type": "raw"}, date(2026, 1, 15)),
     ],
 )
-def test_documented_type_is_accepted(definition: dict[str, Any], given: Any) -> None:
+def test_value_of_the_documented_type_is_accepted(definition: dict[str, Any], given: Any) -> None:
     options.check_types({"option": given, "unknown": 1}, {"option": definition})
 
 
-def test_wrong_mode_is_named_with_the_right_spelling() -> None:
+def test_unquoted_file_mode_error_shows_a_valid_mode() -> None:
     with pytest.raises(ConfigurationError) as caught:
         jobs = [{"name": "shop", "files": [{"path": "/etc/shop.env", "mode": 0o644}]}]
         options.check_types({"jobs": jobs}, options.load_definitions("infisical_agent"))
@@ -285,12 +285,12 @@ def test_invalid_number_error_names_the_source(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("given", [["a"], [1], [None], "a"])
-def test_a_list_of_mappings_is_refused_by_its_name(given: Any) -> None:
+def test_error_about_a_list_of_mappings_names_the_option(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="jobs: must be a mapping"):
         options.check_types({"jobs": given}, options.load_definitions("infisical_agent"))
     options.check_types({"jobs": ["name=shop", '{"name": "till"}']}, options.load_definitions("infisical_agent"))
 
 
-def test_null_is_called_null() -> None:
+def test_error_about_a_null_value_says_null() -> None:
     with pytest.raises(ConfigurationError, match=r"secrets: A: must be a string \(got null\)\.\Z"):
         options.as_texts("secrets", {"A": None})

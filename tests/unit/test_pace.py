@@ -13,7 +13,7 @@ from ansible import constants
 from ansible_collections.keyfleet.infisical.plugins.action import infisical_agent_sync as action
 
 
-def test_hosts_start_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_start_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     monkeypatch.setattr(action.time, "sleep", waits.append)

@@ -42,14 +42,14 @@ def applied(current: dict[str, Secret], changes: plan.Plan) -> dict[str, Secret]
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_a_plan_that_was_applied_leaves_nothing_to_do(prune: bool) -> None:
+def test_plan_is_empty_after_it_was_applied(prune: bool) -> None:
     for current, desired in PAIRS:
         after = applied(current, plan.build(current, desired, prune=prune))
         assert plan.build(after, desired, prune=prune).changes == ()
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_every_name_is_in_a_plan_exactly_once_and_in_order(prune: bool) -> None:
+def test_plan_contains_every_name_once_and_in_order(prune: bool) -> None:
     for current, desired in PAIRS:
         built = plan.build(current, desired, prune=prune)
         changed = [change.key for change in built.changes]
@@ -59,7 +59,7 @@ def test_every_name_is_in_a_plan_exactly_once_and_in_order(prune: bool) -> None:
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_action_depends_on_which_side_has_the_name(prune: bool) -> None:
+def test_planned_action_depends_on_which_side_has_the_name(prune: bool) -> None:
     for current, desired in PAIRS:
         for change in plan.build(current, desired, prune=prune).changes:
             wanted = {(False, True): "create", (True, True): "update", (True, False): "delete"}
@@ -69,7 +69,7 @@ def test_action_depends_on_which_side_has_the_name(prune: bool) -> None:
             assert prune or change.action != "delete"
 
 
-def test_a_plan_does_not_depend_on_the_order_of_what_it_compares() -> None:
+def test_plan_does_not_depend_on_the_input_order() -> None:
     for current, desired in PAIRS[::7]:
         turned = plan.build(dict(reversed(current.items())), dict(reversed(desired.items())), prune=True)
         assert turned == plan.build(current, desired, prune=True)
@@ -91,7 +91,7 @@ STORED_SECRET = Secret("A", "x", version=3, comment="c", tags=("one", "two"), me
         Secret("A", " x ", comment=" c ", tags=("two", "one"), metadata=(("l", "w"), ("k", "v"))),
     ],
 )
-def test_unset_fields_and_order_make_no_difference(wanted: Secret) -> None:
+def test_unset_fields_and_their_order_are_not_changes(wanted: Secret) -> None:
     assert not plan.differs(STORED_SECRET, wanted)
 
 
@@ -108,15 +108,15 @@ def test_unset_fields_and_order_make_no_difference(wanted: Secret) -> None:
         Secret("A", "x", metadata=(("k", "v"), ("l", "z"))),
     ],
 )
-def test_each_set_field_can_make_a_difference(wanted: Secret) -> None:
+def test_each_field_that_is_set_can_cause_a_change(wanted: Secret) -> None:
     assert plan.differs(STORED_SECRET, wanted)
 
 
-def test_hidden_value_counts_as_different() -> None:
+def test_hidden_value_counts_as_changed() -> None:
     hidden = STORED_SECRET._replace(value=None, hidden=True)
     assert plan.differs(hidden, Secret("A", "x"))
     assert not plan.differs(hidden, Secret("A"))
 
 
-def test_metadata_unknown_to_the_server_make_no_difference() -> None:
+def test_metadata_that_the_server_cannot_store_is_not_a_change() -> None:
     assert not plan.differs(STORED_SECRET._replace(metadata=None), Secret("A", "x", metadata=(("k", "v"),)))

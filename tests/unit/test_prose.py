@@ -47,7 +47,7 @@ def _faults(prose, name: str, text: str) -> list[str]:  # noqa: ANN001
         ("a.md", "One,\nmade anew.\n", "a.md:2: manual: 'anew"),
     ],
 )
-def test_fault_is_found_with_its_place(prose, name: str, text: str, place: str) -> None:  # noqa: ANN001
+def test_fault_is_reported_with_its_place(prose, name: str, text: str, place: str) -> None:  # noqa: ANN001
     assert [fault[: len(place)] for fault in _faults(prose, name, text)] == [place]
 
 
@@ -64,9 +64,9 @@ def test_correct_english_passes(prose, sentence: str) -> None:  # noqa: ANN001
     assert _faults(prose, "a.rst", sentence) == []
 
 
-def test_code_in_manual_is_not_prose(prose) -> None:  # noqa: ANN001
+def test_code_in_the_manual_is_not_checked(prose) -> None:  # noqa: ANN001
     assert _faults(prose, "a.rst", ".. code-block:: text\n\n   It is no prose.\n\nProse::\n\n   It is told.\n") == []
 
 
-def test_long_test_name_is_a_fault(prose) -> None:  # noqa: ANN001
+def test_test_name_over_60_characters_is_a_fault(prose) -> None:  # noqa: ANN001
     assert len(_faults(prose, "test_a.py", f"def test_{'a' * 60}(): ...\n")) == 1

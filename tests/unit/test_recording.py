@@ -295,14 +295,14 @@ def replay(server: DevServer, exchanges: list[dict[str, Any]]) -> int:
     return len(covered)
 
 
-def test_the_profile_answers_as_the_recorded_server(server: DevServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_server_profiles_respond_like_the_recorded_server(server: DevServer, capsys: pytest.CaptureFixture[str]) -> None:
     compared = replay(server, RECORDING["exchanges"])
     with capsys.disabled():
         print(f"\n{compared} of {len(RECORDING['exchanges'])} recorded exchanges compared; not covered: {NOT_COVERED}")
     assert compared == 256
 
 
-def test_what_is_not_covered_is_a_group_of_the_recording() -> None:
+def test_groups_that_are_not_covered_exist_in_the_recording() -> None:
     assert set(NOT_COVERED) <= {exchange["group"] for exchange in RECORDING["exchanges"]}
 
 
@@ -342,7 +342,7 @@ def change_id(response: dict[str, Any]) -> None:
         ("batch", "create over 1 MiB", change_status),
     ],
 )
-def test_the_replay_fails_when_one_recorded_answer_is_changed(
+def test_replay_fails_if_a_recorded_response_is_changed(
     group: str, name: str, change: Callable[[dict[str, Any]], None], server: DevServer
 ) -> None:
     exchanges = copy.deepcopy(RECORDING["exchanges"])

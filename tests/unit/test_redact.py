@@ -34,7 +34,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
-def test_a_secret_is_masked_in_every_spelling(spelling: str) -> None:
+def test_secret_is_masked_in_every_spelling(spelling: str) -> None:
     text = Sent([CANARY]).redact(f"before {spelling} after")
     assert redact.MASK in text
     assert text.startswith("before ")
@@ -44,22 +44,22 @@ def test_a_secret_is_masked_in_every_spelling(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("outer", [" ", "\n", "\t", "\u00a0", "\ufeff", "\u2028"])
-def test_a_secret_is_masked_as_the_server_stores_it_too(outer: str) -> None:
+def test_stored_form_of_a_secret_is_masked(outer: str) -> None:
     text = Sent([f"{outer}canary-0815{outer}"]).redact("the value 'canary-0815' is bad")
     assert text == f"the value '{redact.MASK}' is bad"
 
 
-def test_each_line_of_a_secret_of_many_lines_is_masked_alone_too() -> None:
+def test_every_line_of_a_multi_line_secret_is_masked() -> None:
     key = "-----BEGIN KEY-----\nMIIBVgIBADANBgkq\n}\nhkiG9w0BAQEFAASC\n-----END KEY-----\n"
     text = Sent([key]).redact("bad line 3: hkiG9w0BAQEFAASC and {x}")
     assert text == f"bad line 3: {redact.MASK} and {{x}}"
 
 
-def test_the_longer_of_two_secrets_is_masked_whole() -> None:
+def test_longer_of_two_overlapping_secrets_is_masked_entirely() -> None:
     assert Sent(["prod-pass", "prod-password"]).redact("prod-password") == redact.MASK
 
 
-def test_an_empty_secret_masks_nothing() -> None:
+def test_empty_secret_masks_nothing() -> None:
     assert Sent([""]).redact("some text") == "some text"
 
 
@@ -80,7 +80,7 @@ def test_message_is_masked_before_it_is_cut() -> None:
     assert "canary" not in line
 
 
-def test_unexpected_exception_is_described_without_its_text() -> None:
+def test_description_of_an_unexpected_exception_omits_its_text() -> None:
     with pytest.raises(ValueError) as raised:
         raise ValueError("canary-0815")
     text = redact.describe_unexpected(raised.value)
@@ -89,31 +89,31 @@ def test_unexpected_exception_is_described_without_its_text() -> None:
     assert "canary-0815" not in text
 
 
-def test_reference_in_a_value_is_masked() -> None:
+def test_secret_reference_in_a_value_is_masked() -> None:
     said = Sent(["xK9${hunterpart}zz"]).quote("Secret reference ${hunterpart} does not exist")
     assert "hunterpart" not in said
 
 
 @pytest.mark.parametrize("secret", ["n", "denied", "  ab      ", "${DB}/database", "a${b}c-and-more"])
-def test_a_short_secret_withholds_every_quote(secret: str) -> None:
+def test_nothing_is_quoted_if_a_secret_is_short(secret: str) -> None:
     # With it masked, "Permissio*** De***ied" would show what it is.
     assert Sent([secret]).quote("PermissionDenied: You are not allowed to edit") == ""
 
 
-def test_a_short_secret_withholds_later_quotes_too() -> None:
+def test_nothing_is_quoted_after_a_short_secret_was_sent() -> None:
     sent = Sent(["long-enough"])
     assert sent.quote("no long-enough here.") == f"no {redact.MASK} here"
     sent.remember(["short"])
     assert sent.quote("nothing of either") == ""
 
 
-def test_an_earlier_secret_is_masked_in_a_later_text() -> None:
+def test_earlier_secret_is_masked_in_later_text() -> None:
     sent = Sent(["canary-0815"])
     sent.remember(["another-one"])
     assert sent.quote("canary-0815 and another-one") == f"{redact.MASK} and {redact.MASK}"
 
 
-def test_a_text_too_long_to_search_is_not_quoted() -> None:
+def test_text_that_is_too_long_to_search_is_not_quoted() -> None:
     assert Sent().quote("x" * 70_000) == ""
 
 
@@ -132,17 +132,17 @@ OTHER_SPELLINGS = [
 
 
 @pytest.mark.parametrize("part", OTHER_SPELLINGS)
-def test_words_that_show_a_part_of_a_secret_are_not_quoted(part: str) -> None:
+def test_text_with_a_part_of_a_secret_is_not_quoted(part: str) -> None:
     assert Sent([LONG]).quote(f"bad value: {part}") == ""
     assert Sent([LONG]).quote("bad value: secret-") == "bad value: secret-"
 
 
 @pytest.mark.parametrize("part", ["abcdef…", "bcdefg", "ABCDE"])
-def test_a_short_secret_is_not_shown_in_part(part: str) -> None:
+def test_text_with_a_part_of_a_short_secret_is_not_quoted(part: str) -> None:
     assert Sent(["abcdefgh"]).quote(f"bad value: {part}") == ""
 
 
-def test_read_values_are_masked_like_sent_values() -> None:
+def test_values_read_from_the_server_are_masked() -> None:
     sent = Sent()
     sent.remember_read(iter(["canary-0815", None, "", "prod"]))
     assert sent.quote("cannot replace canary-0815.") == f"cannot replace {redact.MASK}"
@@ -151,7 +151,7 @@ def test_read_values_are_masked_like_sent_values() -> None:
     assert sent.quote("The secret is there") == "The secret is there"
 
 
-def test_read_values_are_consumed_when_a_text_is_quoted() -> None:
+def test_read_values_are_only_evaluated_if_text_is_quoted() -> None:
     taken: list[str] = []
     sent = Sent()
     sent.remember_read(taken.append(value) or value for value in ["canary-0815"])  # type: ignore[func-returns-value]

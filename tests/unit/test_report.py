@@ -19,14 +19,14 @@ GOOD = CycleReport("shop", "a" * 32, "2026-01-15T10:30:00Z", 1.25, counts={"crea
 BAD = CycleReport("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No answer.", next_login="")
 
 
-def test_report_is_private_and_read_as_written(tmp_path: Path) -> None:
+def test_report_is_private_and_read_back_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     report.write(str(path), GOOD)
     assert report.read(str(path)) == GOOD
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_missing_report_is_empty(tmp_path: Path) -> None:
+def test_missing_report_is_read_as_empty(tmp_path: Path) -> None:
     assert report.read(str(tmp_path / "none")) == report.read("") == report.read(str(tmp_path)) == CycleReport()
 
 
@@ -38,7 +38,7 @@ def test_missing_report_is_empty(tmp_path: Path) -> None:
         '{"generation": {}}', '{"ended": "2026"}' + " " * (1 << 20), "\xff",
     ],
 )  # fmt: skip
-def test_damaged_report_is_empty(tmp_path: Path, text: str) -> None:
+def test_damaged_report_is_read_as_empty(tmp_path: Path, text: str) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(text.encode("latin-1"))
     assert report.read(str(path)) == CycleReport()
@@ -54,7 +54,7 @@ def test_damaged_report_is_empty(tmp_path: Path, text: str) -> None:
     ],
     ids=lambda field: str(field)[:40].encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
-def test_report_with_an_invalid_field_is_empty(tmp_path: Path, field: dict[str, Any]) -> None:
+def test_report_with_an_invalid_field_is_read_as_empty(tmp_path: Path, field: dict[str, Any]) -> None:
     path = tmp_path / "result.json"
     whole = {"job": "shop", "ended": GOOD.ended, "nobody": "knows"}
     path.write_text(json.dumps(whole))
@@ -63,7 +63,7 @@ def test_report_with_an_invalid_field_is_empty(tmp_path: Path, field: dict[str, 
     assert report.read(str(path)) == CycleReport()
 
 
-def test_report_with_a_duplicate_field_is_empty(tmp_path: Path) -> None:
+def test_report_with_a_duplicate_field_is_read_as_empty(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text('{"job": "a", "job": "b"}')
     assert report.read(str(path)) == CycleReport()
@@ -75,7 +75,7 @@ def test_report_with_invalid_unicode_can_be_read(tmp_path: Path) -> None:
     assert report.read(str(path)).message == "No ?."
 
 
-def test_symbolic_link_is_not_read(tmp_path: Path) -> None:
+def test_report_that_is_a_symbolic_link_is_not_read(tmp_path: Path) -> None:
     report.write(str(tmp_path / "real"), GOOD)
     os.symlink(tmp_path / "real", tmp_path / "result.json")
     assert report.read(str(tmp_path / "result.json")) == CycleReport()
@@ -98,14 +98,14 @@ def test_report_written_by_root_keeps_its_owner(tmp_path: Path) -> None:
         assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (65534, 65534, 0o600)
 
 
-def test_times_are_read_as_written() -> None:
+def test_report_times_are_read_back_unchanged() -> None:
     assert times.format_time(1_800_000_000.9) == "2027-01-15T08:00:00Z"
     assert times.parse_time("2027-01-15T08:00:00Z") == 1_800_000_000
     for text in ("", "yesterday", "2027-01-15", "2027-13-15T08:00:00Z"):
         assert times.parse_time(text) is None
 
 
-def test_metrics_after_a_success() -> None:
+def test_metrics_after_a_success_contain_times_and_counts() -> None:
     head = {"last_sync": GOOD.ended, "pull_count": 47, "push_count": 12}
     assert (
         metrics.render_metrics(GOOD, head, 12, 7)
@@ -142,7 +142,7 @@ def values(text: str) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))  # type: ignore[arg-type]
 
 
-def test_metrics_after_a_failure_have_its_conclusion() -> None:
+def test_metrics_after_a_failure_contain_its_conclusion() -> None:
     found = values(metrics.render_metrics(BAD, {"last_sync": GOOD.ended}, None, 0))
     assert found == {
         'infisical_sync_last_success_timestamp_seconds{sync_job="shop"}': "1768473000",
@@ -162,7 +162,7 @@ def test_metrics_before_the_first_cycle_omit_unknown_values() -> None:
     }
 
 
-def test_hostile_report_adds_no_line_to_the_metrics() -> None:
+def test_manipulated_report_cannot_add_lines_to_the_metrics() -> None:
     hostile = CycleReport(
         job='a"} 1\nb{c="\\', ended="x", conclusion='e"\ninfisical_sync_secrets 99\\', seconds=float("inf")
     )

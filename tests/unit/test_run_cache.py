@@ -90,7 +90,7 @@ def _in_processes(number: int, work: Any, *arguments: Any) -> list[Any]:
     return found
 
 
-def test_processes_that_start_together_log_in_and_list_once(
+def test_processes_that_start_together_share_one_login_and_list(
     server: DevServer, settings: Settings, tmp_path: Path
 ) -> None:
     server.arm("delay", seconds=0.3, path=LIST)
@@ -98,7 +98,7 @@ def test_processes_that_start_together_log_in_and_list_once(
     assert counts(server) == (1, 1)
 
 
-def test_files_are_encrypted_and_private(settings: Settings, tmp_path: Path) -> None:
+def test_cache_files_are_encrypted_and_private(settings: Settings, tmp_path: Path) -> None:
     directory = tmp_path / "cache"
     cache = RunCache(settings, directory=directory)
     cache.secrets(SCOPE)
@@ -113,14 +113,14 @@ def test_files_are_encrypted_and_private(settings: Settings, tmp_path: Path) -> 
             assert secret.encode() not in content
 
 
-def test_other_credentials_do_not_use_the_cache(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_cache_is_not_shared_with_other_credentials(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     RunCache(settings, directory=tmp_path).secrets(SCOPE)
     with pytest.raises(InfisicalError) as caught:
         RunCache(_settings(server, client_secret="another"), directory=tmp_path).secrets(SCOPE)
     assert caught.value.conclusion == "credentials_rejected"
 
 
-def test_renamed_file_cannot_be_decrypted(settings: Settings, tmp_path: Path) -> None:
+def test_renamed_cache_file_cannot_be_decrypted(settings: Settings, tmp_path: Path) -> None:
     RunCache(settings, directory=tmp_path).secrets(SCOPE)
     [token] = tmp_path.glob("token-*.sealed")
     [version] = tmp_path.glob("version-*.sealed")
@@ -129,7 +129,7 @@ def test_renamed_file_cannot_be_decrypted(settings: Settings, tmp_path: Path) ->
         RunCache(settings, directory=tmp_path).api()
 
 
-def test_a_write_makes_all_listings_of_the_project_stale(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_write_makes_all_cached_listings_of_the_project_stale(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     cache = RunCache(settings, directory=tmp_path)
     cache.secrets(SCOPE)
     cache.secret(SCOPE, "DB_PASSWORD")
@@ -143,7 +143,7 @@ def test_a_write_makes_all_listings_of_the_project_stale(server: DevServer, sett
     assert len(server.requests(LOGIN)) == 1
 
 
-def test_a_write_during_the_listing_makes_that_listing_stale(
+def test_write_during_a_listing_makes_that_listing_stale(
     server: DevServer, settings: Settings, tmp_path: Path
 ) -> None:
     server.arm("delay", seconds=0.6, path=LIST)
@@ -161,7 +161,7 @@ def test_a_write_during_the_listing_makes_that_listing_stale(
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("run", (1, 1)), ("none", (1, 2)), ("task", (1, 2))])
-def test_modes_in_the_main_process(
+def test_cache_mode_sets_the_number_of_listings_and_cache_files(
     server: DevServer, settings: Settings, tmp_path: Path, mode: Any, expected: tuple[int, int]
 ) -> None:
     for _time in range(2):
@@ -170,7 +170,7 @@ def test_modes_in_the_main_process(
     assert bool(list(tmp_path.glob("version-*.sealed"))) == (mode == "run")
 
 
-def test_task_mode_keeps_listings_in_memory(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_task_mode_keeps_listings_in_memory_only(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     def twice() -> int:
         return sum(len(RunCache(settings, "task", directory=tmp_path).secrets(SCOPE).secrets) for _time in range(2))
 
@@ -205,7 +205,7 @@ def test_unreachable_server_is_tried_once(tmp_path: Path) -> None:
     assert not failure.exists()
 
 
-def test_waiting_processes_share_the_error(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_waiting_processes_share_one_failed_request(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     patient = replace(settings, connection_wait=1.0)
     server.arm("cut_before", path=LIST, times=100)
 
@@ -216,7 +216,7 @@ def test_waiting_processes_share_the_error(server: DevServer, settings: Settings
     assert _outcome(settings, tmp_path) == CANARY
 
 
-def test_an_identity_does_not_wait_for_the_login_of_another(
+def test_identity_does_not_wait_for_another_identitys_login(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealed_files, "LOCK_TIMEOUT", 0.2)
@@ -226,7 +226,7 @@ def test_an_identity_does_not_wait_for_the_login_of_another(
         assert _password(settings, tmp_path) == CANARY
 
 
-def test_a_rejected_token_is_replaced_for_all(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_rejected_token_is_replaced_for_all_processes(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     first = RunCache(settings, directory=tmp_path).token()
     server.revoke_tokens()
     assert _password(settings, tmp_path) == CANARY
@@ -239,7 +239,7 @@ def test_a_rejected_token_is_replaced_for_all(server: DevServer, settings: Setti
     assert len(server.requests(LOGIN)) == 3
 
 
-def test_an_expired_token_is_replaced_before_it_is_sent(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_expired_token_is_renewed_before_a_request(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     assert RunCache(settings, directory=tmp_path).token() is not None
     [kept] = tmp_path.glob("token-*.sealed")
     sealed = sealed_files.SealedFiles(settings, tmp_path)
@@ -250,7 +250,7 @@ def test_an_expired_token_is_replaced_before_it_is_sent(server: DevServer, setti
     assert {entry["status"] for entry in server.requests()} == {200}
 
 
-def test_an_error_is_not_kept(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_temporary_error_is_not_cached(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     server.arm("status", status=500, times=2, path=LIST)
     with pytest.raises(InfisicalError):
         _password(settings, tmp_path)
@@ -268,7 +268,7 @@ def test_an_error_is_not_kept(server: DevServer, settings: Settings, tmp_path: P
     ],
     ids=["forbidden", "missing", "invalid"],
 )  # fmt: skip
-def test_a_refusal_is_kept_until_something_is_written(
+def test_refused_listing_is_cached_until_the_next_write(
     server: DevServer, settings: Settings, tmp_path: Path, answer: dict[str, Any], conclusion: str
 ) -> None:
     server.arm("status", path=LIST, **answer)
@@ -283,7 +283,7 @@ def test_a_refusal_is_kept_until_something_is_written(
 
 
 @pytest.mark.parametrize(("seconds", "conclusion", "lists"), [(55, "forbidden", 1), (65, CANARY, 2)])
-def test_refusal_is_kept_for_a_minute(
+def test_refused_listing_is_cached_for_one_minute(
     server: DevServer,
     settings: Settings,
     tmp_path: Path,
@@ -301,7 +301,7 @@ def test_refusal_is_kept_for_a_minute(
     assert counts(server) == (1, lists)
 
 
-def test_writers_list_again_a_minute_after_a_refusal(
+def test_refused_listing_is_retried_for_writes_after_a_minute(
     server: DevServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.arm("status", status=403, error="PermissionDenied", path=LIST, times=2)  # with values, and without
@@ -314,7 +314,7 @@ def test_writers_list_again_a_minute_after_a_refusal(
     assert counts(server) == (1, 3)
 
 
-def test_task_mode_keeps_a_refusal(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_task_mode_caches_a_refused_listing(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     server.arm("status", status=403, error="PermissionDenied", path=LIST)
 
     def twice() -> list[str]:
@@ -335,7 +335,7 @@ def _known(settings: Settings, directory: Path, key: str = "DB_PASSWORD", **how:
     return None if known is None else known.secret and known.secret.value
 
 
-def test_writes_are_known_until_another_identity_writes(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_cached_writes_are_valid_until_another_identity_writes(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     cache = RunCache(settings, directory=tmp_path)
     assert _known(settings, tmp_path) == CANARY
     assert cache.known(SCOPE, "NEW", lists=True, check=False) == Known(None)
@@ -351,7 +351,7 @@ def test_writes_are_known_until_another_identity_writes(server: DevServer, setti
     assert counts(server) == (1, 2)
 
 
-def test_note_of_an_overtaken_write_is_stale(settings: Settings, tmp_path: Path) -> None:
+def test_cached_result_of_an_overtaken_write_is_stale(settings: Settings, tmp_path: Path) -> None:
     cache = RunCache(settings, directory=tmp_path)
     began = cache.note_secret(SCOPE, "DB_PASSWORD", None)
     forget(PROJECT, tmp_path)
@@ -359,12 +359,12 @@ def test_note_of_an_overtaken_write_is_stale(settings: Settings, tmp_path: Path)
     assert _known(settings, tmp_path) == CANARY
 
 
-def test_nothing_is_known_during_an_async_task(settings: Settings, tmp_path: Path) -> None:
+def test_cache_is_not_used_during_an_async_task(settings: Settings, tmp_path: Path) -> None:
     forget(PROJECT, tmp_path, volatile_for=60)
     assert RunCache(settings, directory=tmp_path).known(SCOPE, "DB_PASSWORD", lists=True, check=False) is None
 
 
-def test_failed_listing_is_not_repeated_for_a_while(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_failed_listing_is_not_retried_immediately(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     server.arm("status", status=500, path=LIST, times=2)
     cache = RunCache(settings, directory=tmp_path)
     for _time in range(3):
@@ -372,7 +372,7 @@ def test_failed_listing_is_not_repeated_for_a_while(server: DevServer, settings:
     assert counts(server) == (1, 2)
 
 
-def test_identity_with_names_only_knows_existing_secrets(server: DevServer, tmp_path: Path) -> None:
+def test_hidden_secrets_are_found_without_read_permission(server: DevServer, tmp_path: Path) -> None:
     server.seed({**DEFAULT_SEED, "identities": [{
         "name": "blind", "client_id": "blind", "client_secret": "x", "permissions": {PROJECT: ["describe", "create"]},
     }]})  # fmt: skip
@@ -383,7 +383,7 @@ def test_identity_with_names_only_knows_existing_secrets(server: DevServer, tmp_
     assert (found.secret.value, found.secret.hidden, found.secret.version) == (None, True, 1)
 
 
-def test_everything_about_a_secret_survives_sealing(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_cached_secret_keeps_all_its_fields(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     server.put_secret(
         PROJECT, "dev", "/app", "FULL", "é\n", comment="c", tags=["database"], metadata=[{"key": "k", "value": "v"}]
     )
@@ -396,7 +396,7 @@ def test_everything_about_a_secret_survives_sealing(server: DevServer, settings:
 
 
 @pytest.mark.parametrize("writers", ["ab", "abb", "abab", "abba", "aab", "abcc", "ab-", "bb"])
-def test_each_write_of_another_identity_makes_notes_stale(
+def test_each_write_by_another_identity_makes_the_cache_stale(
     server: DevServer, settings: Settings, tmp_path: Path, writers: str
 ) -> None:
     ours = RunCache(settings, directory=tmp_path)

@@ -23,11 +23,11 @@ ANALYZE = shutil.which("systemd-analyze") or ""
     ("text", "minutes"),
     [("1m", 1), ("15m", 15), ("60m", 60), ("1h", 60), ("120m", 120), ("6h", 360), ("24h", 1440), ("1d", 1440)],
 )
-def test_an_interval_is_in_minutes_hours_or_days(text: str, minutes: int) -> None:
+def test_interval_can_be_in_minutes_hours_or_days(text: str, minutes: int) -> None:
     assert schedule.parse_interval(text) == minutes
 
 
-def test_every_even_interval_is_accepted_and_written_back() -> None:
+def test_every_even_interval_is_accepted_and_formatted_unchanged() -> None:
     divide = [*(m for m in range(1, 61) if 60 % m == 0), *(60 * h for h in range(2, 25) if 24 % h == 0)]
     assert list(schedule.INTERVALS) == divide
     for minutes in divide:
@@ -38,7 +38,7 @@ def test_every_even_interval_is_accepted_and_written_back() -> None:
 @pytest.mark.parametrize(
     "text", ["", "15", "90s", "1w", "m", "1.5h", "-5m", "15 m", " 15m", "15m\n", "1h30m", "\u0661m"]
 )
-def test_an_invalid_interval_is_refused_with_an_example(text: str) -> None:
+def test_invalid_interval_error_shows_an_example(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"such as 15m, 6h or 1d") as refused:
         schedule.parse_interval(text)
     assert refused.value.option == "interval"
@@ -51,7 +51,7 @@ def test_an_invalid_interval_is_refused_with_an_example(text: str) -> None:
         ("5h", "Use 4h or 6h."), ("18h", "Use 12h or 1d."), ("2d", "Use 1d."), ("999999d", "Use 1d."),
     ],
 )  # fmt: skip
-def test_an_uneven_interval_is_refused_with_its_neighbours(text: str, named: str) -> None:
+def test_uneven_interval_error_suggests_the_nearest_intervals(text: str, named: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(named)) as refused:
         schedule.parse_interval(text)
     assert refused.value.option == "interval"
@@ -65,17 +65,17 @@ def test_an_uneven_interval_is_refused_with_its_neighbours(text: str, named: str
         (360, "*-*-* 00/6:00:00 UTC"), (1440, "*-*-* 00:00:00 UTC"),
     ],
 )  # fmt: skip
-def test_a_calendar_starts_at_the_hour_or_at_midnight(minutes: int, expression: str) -> None:
+def test_schedule_starts_at_the_hour_or_at_midnight(minutes: int, expression: str) -> None:
     assert schedule.render_calendar(minutes) == expression
 
 
-def test_the_longest_delay_leaves_time_to_start() -> None:
+def test_longest_random_delay_is_shorter_than_the_interval() -> None:
     assert [schedule.compute_delay(minutes) for minutes in (1, 15, 1440)] == [58, 898, 86398]
 
 
 @pytest.mark.skipif(not ANALYZE, reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("minutes", schedule.INTERVALS)
-def test_systemd_reads_a_calendar_as_one_run_an_interval(minutes: int) -> None:
+def test_systemd_starts_one_run_per_interval(minutes: int) -> None:
     number = MINUTES_A_DAY // minutes + 1
     command = [ANALYZE, "calendar", "--base-time", f"{BASE - datetime.timedelta(seconds=1):%Y-%m-%d %H:%M:%S} UTC"]
     said = subprocess.run(

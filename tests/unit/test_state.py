@@ -41,7 +41,7 @@ def content(path: str) -> dict[str, Any]:
     return dict(json.loads(Path(path).read_text()))
 
 
-def test_hash_is_the_sha256sum_of_the_stored_value(path: str) -> None:
+def test_state_hash_is_the_sha256sum_of_the_stored_value(path: str) -> None:
     StateFile(path, SCOPE).record("KEY", " the value \n", 3)
     printed = subprocess.run("printf %s 'KEY:the value\n' | sha256sum", shell=True, capture_output=True, check=True)
     entry = content(path)["secrets"]["KEY"]
@@ -49,7 +49,7 @@ def test_hash_is_the_sha256sum_of_the_stored_value(path: str) -> None:
     assert entry["version"] == 3
 
 
-def test_file_has_the_fixed_keys_and_is_private(path: str) -> None:
+def test_state_file_is_private_and_has_the_documented_keys(path: str) -> None:
     StateFile(path, SCOPE).record("KEY", "canary-0815", 3)
     found = content(path)
     assert found["project_ids"] == ["project"]
@@ -60,7 +60,7 @@ def test_file_has_the_fixed_keys_and_is_private(path: str) -> None:
     assert "canary-0815" not in Path(path).read_text()
 
 
-def test_holds_ignores_what_the_server_trims(path: str) -> None:
+def test_comparison_ignores_white_space_that_the_server_trims(path: str) -> None:
     state = StateFile(path, SCOPE)
     state.record("KEY", "value", 3)
     assert state.holds("KEY", "value")
@@ -72,7 +72,7 @@ def test_holds_ignores_what_the_server_trims(path: str) -> None:
     assert not state.holds("OTHER", "value")
 
 
-def test_forget_removes_one_entry_only(path: str) -> None:
+def test_forget_removes_only_one_entry(path: str) -> None:
     state = StateFile(path, SCOPE)
     state.record("KEY", "value", 1)
     state.record("OTHER", "value", 1)
@@ -82,14 +82,14 @@ def test_forget_removes_one_entry_only(path: str) -> None:
     assert state.holds("OTHER", "value")
 
 
-def test_reading_and_forgetting_make_no_file(path: str, tmp_path: Path) -> None:
+def test_reading_or_forgetting_does_not_create_a_state_file(path: str, tmp_path: Path) -> None:
     state = StateFile(path, SCOPE)
     assert not state.holds("KEY", "value")
     state.forget("KEY")
     assert os.listdir(tmp_path) == []
 
 
-def test_unknown_fields_are_kept(path: str) -> None:
+def test_unknown_fields_of_a_state_file_are_kept(path: str) -> None:
     Path(path).write_text(json.dumps({"secrets": {}, "push_count": 12, "pull_count": 47, "agent": {"x": 1}}))
     os.chmod(path, 0o600)
     StateFile(path, SCOPE).record("KEY", "value", 1)
@@ -100,7 +100,7 @@ def test_unknown_fields_are_kept(path: str) -> None:
 @pytest.mark.parametrize(
     "other", [Location("other", "dev", "/app"), Location("project", "prod", "/app"), Location("project", "dev", "/")]
 )
-def test_file_of_another_scope_is_refused_and_not_changed(path: str, other: Location) -> None:
+def test_state_file_for_another_scope_is_refused_and_unchanged(path: str, other: Location) -> None:
     StateFile(path, SCOPE).record("KEY", "value", 1)
     before = Path(path).read_bytes()
     mistaken = StateFile(path, other)
@@ -131,7 +131,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
-def test_other_file_is_refused_and_not_changed(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_state_file_is_refused_and_unchanged(tmp_path: Path, content: bytes) -> None:
     path = str(tmp_path / "settings.json")
     Path(path).write_bytes(content)
     state = StateFile(path, SCOPE)
@@ -142,13 +142,13 @@ def test_other_file_is_refused_and_not_changed(tmp_path: Path, content: bytes) -
     assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
 
 
-def test_check_refuses_a_state_file_in_a_missing_directory(tmp_path: Path) -> None:
+def test_state_file_in_a_missing_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="must be a directory"):
         StateFile(str(tmp_path / "none" / "state.json"), SCOPE).check()
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_file_is_moved_aside_with_a_warning(path: str, tmp_path: Path, damage: bytes) -> None:
+def test_damaged_state_file_is_moved_aside_with_a_warning(path: str, tmp_path: Path, damage: bytes) -> None:
     Path(path).write_bytes(damage)
     os.chmod(path, 0o600)
     warnings: list[str] = []
@@ -163,7 +163,7 @@ def test_damaged_file_is_moved_aside_with_a_warning(path: str, tmp_path: Path, d
     assert (tmp_path / aside).read_bytes() == damage
 
 
-def test_error_with_a_lone_surrogate_leaves_the_file_whole(path: str) -> None:
+def test_error_text_with_a_lone_surrogate_keeps_the_file_valid(path: str) -> None:
     state = StateFile(path)
     state.record("A", "one", 1)
     state.record_error("no environment '\ud800'", "2027-01-15T08:00:00Z")
@@ -171,7 +171,7 @@ def test_error_with_a_lone_surrogate_leaves_the_file_whole(path: str) -> None:
     assert StateFile(path).is_whole()
 
 
-def test_damaged_entry_is_written_again(path: str) -> None:
+def test_damaged_entry_is_replaced(path: str) -> None:
     Path(path).write_text(json.dumps({"secrets": {"KEY": "x", "OTHER": None}}))
     os.chmod(path, 0o600)
     state = StateFile(path, SCOPE)
@@ -181,7 +181,7 @@ def test_damaged_entry_is_written_again(path: str) -> None:
     assert state.holds("KEY", "value")
 
 
-def test_file_readable_by_others_causes_a_warning(path: str) -> None:
+def test_state_file_that_others_can_read_causes_a_warning(path: str) -> None:
     warnings: list[str] = []
     state = StateFile(path, SCOPE, warnings.append)
     state.record("KEY", "value", 1)
@@ -192,7 +192,7 @@ def test_file_readable_by_others_causes_a_warning(path: str) -> None:
     assert "readable by others" in warnings[0]
 
 
-def test_several_processes_that_write_at_once_lose_nothing(
+def test_concurrent_writes_to_a_state_file_lose_nothing(
     path: str, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     writers, each = 4, 15
@@ -213,7 +213,7 @@ def test_several_processes_that_write_at_once_lose_nothing(
 
 
 @pytest.mark.parametrize("linked", ["state", "lock"])
-def test_a_link_in_place_of_the_file_or_its_lock_is_refused(path: str, tmp_path: Path, linked: str) -> None:
+def test_link_in_place_of_the_state_file_or_lock_is_refused(path: str, tmp_path: Path, linked: str) -> None:
     target = tmp_path / "target"
     target.write_text(json.dumps({"secrets": {}}))
     os.symlink(target, path if linked == "state" else path + ".lock")
@@ -223,14 +223,14 @@ def test_a_link_in_place_of_the_file_or_its_lock_is_refused(path: str, tmp_path:
     assert json.loads(target.read_text()) == {"secrets": {}}
 
 
-def test_missing_directory_is_reported(tmp_path: Path) -> None:
+def test_missing_directory_of_a_state_file_is_reported(tmp_path: Path) -> None:
     state = StateFile(str(tmp_path / "none" / "state.json"), SCOPE)
     assert not state.holds("KEY", "value")
     with pytest.raises(ConfigurationError, match="directory must exist"):
         state.record("KEY", "value", 1)
 
 
-def test_a_relative_path_is_refused(path: str) -> None:
+def test_relative_path_of_a_state_file_is_refused(path: str) -> None:
     with pytest.raises(ConfigurationError, match="absolute"):
         StateFile("state.json", SCOPE)
 
@@ -254,6 +254,6 @@ def test_lock_timeout_error_names_the_lock(
     assert not os.path.exists(path)
 
 
-def test_the_hash_is_the_plain_sha256_of_key_and_value(path: str) -> None:
+def test_state_hash_is_the_sha256_of_key_and_value(path: str) -> None:
     StateFile(path, SCOPE).record("ÜBER", "straße", 1)
     assert content(path)["secrets"]["ÜBER"]["hash"] == hashlib.sha256("ÜBER:straße".encode()).hexdigest()

@@ -29,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # Programs
 
 
-def test_run_passes_input_and_returns_status_and_output(programs: Programs) -> None:
+def test_program_gets_input_and_returns_status_and_output(programs: Programs) -> None:
     programs.put("echoing", "cat; echo one >&2; echo ' two' >&2; exit 7")
     assert systemd.run(["echoing", "a b", "$(id)"], data=CANARY) == (7, CANARY, "one two")
     assert programs.calls() == ["echoing a b $(id)"]
@@ -40,7 +40,7 @@ def test_error_output_is_cut_to_a_limited_length(programs: Programs) -> None:
     assert systemd.run(["chatty"]).said == "x" * 300
 
 
-def test_missing_or_endless_program_is_reported(programs: Programs) -> None:
+def test_missing_or_hanging_program_is_reported(programs: Programs) -> None:
     with pytest.raises(systemd.CannotRun, match="cannot be started"):
         systemd.run(["no-such-program-here"])
     programs.put("endless", "exec sleep 60")
@@ -63,13 +63,13 @@ def test_program_gets_only_the_given_environment(programs: Programs) -> None:
     [("host", "--with-key=host"), ("tpm2", "--with-key=tpm2 --tpm2-pcrs="),
      ("host+tpm2", "--with-key=host+tpm2 --tpm2-pcrs=")],
 )  # fmt: skip
-def test_credential_is_encrypted_from_standard_input(programs: Programs, key: str, arguments: str) -> None:
+def test_credential_to_encrypt_is_passed_on_standard_input(programs: Programs, key: str, arguments: str) -> None:
     programs.put("systemd-creds", "tr A-Y B-Z")
     assert systemd.encrypt("shop", b"CANARY", with_key=key) == b"DBOBSZ"
     assert programs.calls() == [f"systemd-creds encrypt --name=shop {arguments} - -"]
 
 
-def test_a_credential_is_decrypted_from_its_file(programs: Programs, machine: Path) -> None:
+def test_credential_is_decrypted_from_its_file(programs: Programs, machine: Path) -> None:
     programs.put("systemd-creds", 'cat "$3"')
     (machine / "sealed").write_bytes(CANARY)
     assert systemd.decrypt("shop", str(machine / "sealed")) == CANARY
@@ -83,7 +83,7 @@ def test_credential_is_read_from_the_store_by_default(programs: Programs, machin
 
 
 @pytest.mark.parametrize("action", ["encrypted", "decrypted"])
-def test_error_of_systemd_creds_does_not_quote_the_input(programs: Programs, machine: Path, action: str) -> None:
+def test_systemd_creds_error_does_not_quote_the_input(programs: Programs, machine: Path, action: str) -> None:
     programs.put("systemd-creds", "cat; echo 'TPM2 is not there' >&2; exit 1")
     with pytest.raises(InfisicalError, match=f"'shop' cannot be {action}.*TPM2 is not there") as caught:
         systemd.encrypt("shop", CANARY) if action == "encrypted" else systemd.decrypt("shop")
@@ -105,16 +105,16 @@ def test_missing_systemd_creds_is_reported(machine: Path, monkeypatch: pytest.Mo
     [(MACHINE, MACHINE), (MACHINE + "\n", MACHINE), ("", ""), ("uninitialized\n", ""), (MACHINE[:-1], ""),
      (MACHINE + "0", ""), (MACHINE.upper(), ""), ("\xff" * 32, "")],
 )  # fmt: skip
-def test_a_machines_id_has_32_hexadecimal_digits(tmp_path: Path, text: str, found: str) -> None:
+def test_machine_id_has_32_hexadecimal_digits(tmp_path: Path, text: str, found: str) -> None:
     (tmp_path / "id").write_bytes(text.encode("latin-1"))
     assert systemd.machine_id(str(tmp_path / "id")) == found
 
 
-def test_a_missing_id_is_none(tmp_path: Path) -> None:
+def test_missing_machine_id_is_returned_as_none(tmp_path: Path) -> None:
     assert systemd.machine_id(str(tmp_path / "id")) == ""
 
 
-def test_nothing_is_decrypted_on_another_machine(programs: Programs, machine: Path) -> None:
+def test_credential_is_not_decrypted_on_another_machine(programs: Programs, machine: Path) -> None:
     programs.put("systemd-creds", "printf x")
     systemd.refuse_other_machine()
     (machine / "MACHINE_ID").write_text(OTHER)
@@ -125,7 +125,7 @@ def test_nothing_is_decrypted_on_another_machine(programs: Programs, machine: Pa
     assert programs.calls() == []
 
 
-def test_any_machine_can_decrypt_without_an_installed_agent(programs: Programs, machine: Path) -> None:
+def test_any_machine_can_decrypt_if_no_agent_is_installed(programs: Programs, machine: Path) -> None:
     (machine / "INSTALLED_MACHINE_ID").unlink()
     (machine / "MACHINE_ID").write_text(OTHER)
     programs.put("systemd-creds", "printf x")

@@ -34,12 +34,12 @@ def lines(text: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_there_is_a_template_for_each_service(encrypted: bool) -> None:
+def test_every_service_has_a_template(encrypted: bool) -> None:
     assert tuple(units.render_services(context(encrypted))) == units.NAMES
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_every_service_is_sandboxed_without_core_or_swap(encrypted: bool) -> None:
+def test_every_service_is_sandboxed_without_core_dumps_or_swap(encrypted: bool) -> None:
     for text in units.render_services(context(encrypted)).values():
         for line in (
             "Type=oneshot", "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes",
@@ -66,7 +66,7 @@ def test_only_deliveries_run_as_root_with_few_capabilities(encrypted: bool) -> N
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_delivery_follows_sync_and_notification_delivery(encrypted: bool) -> None:
+def test_services_run_in_the_order_sync_delivery_notification(encrypted: bool) -> None:
     found = units.render_services(context(encrypted))
     for before, after in ((SYNC, "infisical-deliver@%i.service"), (DELIVER, "infisical-notify@%i.service")):
         assert lines(found[before], "OnFailure") == lines(found[before], "OnSuccess") == [after]
@@ -81,7 +81,7 @@ def test_delivery_follows_sync_and_notification_delivery(encrypted: bool) -> Non
     [("success", ""), ("timeout", "finish --config /etc/infisical-sync/jobs/shop.ini\n"),
      ("exit-code", "finish --config /etc/infisical-sync/jobs/shop.ini\n")],
 )  # fmt: skip
-def test_only_a_failed_sync_calls_finish(tmp_path: Path, result: str, called: str) -> None:
+def test_only_a_failed_sync_runs_the_finish_command(tmp_path: Path, result: str, called: str) -> None:
     command = lines(units.render_services(context())[SYNC], "ExecStopPost")[0]
     script = re.fullmatch(r"/bin/sh -c '(.*)'", command)
     assert script is not None
@@ -113,12 +113,12 @@ def test_files_are_loaded_if_credentials_are_not_encrypted() -> None:
     assert len(lines(text, "LoadCredential")) == 3
 
 
-def test_without_a_webhook_no_credential_of_one_is_loaded() -> None:
+def test_webhook_credential_is_not_loaded_without_a_webhook() -> None:
     assert "webhook" not in "".join(units.render_services(context(webhook=False)).values())
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_no_encrypted_credential_is_opened_on_another_machine(encrypted: bool) -> None:
+def test_encrypted_credential_is_not_opened_on_another_machine(encrypted: bool) -> None:
     found = units.render_services(context(encrypted))
     for name, text in found.items():
         if "LoadCredentialEncrypted" in text:
@@ -129,7 +129,7 @@ def test_no_encrypted_credential_is_opened_on_another_machine(encrypted: bool) -
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_delivered_files_outlive_the_service_and_a_boot(encrypted: bool) -> None:
+def test_delivered_files_stay_after_the_service_and_a_reboot(encrypted: bool) -> None:
     found = units.render_services(context(encrypted))
     assert "RuntimeDirectoryPreserve=yes" in found[DELIVER]
     assert lines(found[DELIVER], "RuntimeDirectory") == ["infisical-sync", "infisical-sync/%i"]
@@ -142,14 +142,14 @@ def test_delivered_files_outlive_the_service_and_a_boot(encrypted: bool) -> None
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_no_unit_names_a_secret_or_another_program(encrypted: bool) -> None:
+def test_units_contain_no_secrets_and_run_only_the_sync_command(encrypted: bool) -> None:
     for name, text in units.render_services(context(encrypted)).items():
         command = "/usr/local/bin/infisical-sync {} --config /etc/infisical-sync/jobs/%i.ini"
         assert lines(text, "ExecStart") == [command.format(name.split("-")[1].split("@")[0])]
         assert "Environment" not in text and "SetCredential" not in text
 
 
-def test_a_timer_gives_each_host_its_own_fixed_delay() -> None:
+def test_every_host_has_its_own_fixed_timer_delay() -> None:
     text = units.render_timer("shop", 15)
     assert lines(text, "AccuracySec") == ["1s"] and lines(text, "Persistent") == ["yes"]
     assert lines(text, "WantedBy") == ["timers.target"]
@@ -178,13 +178,13 @@ def test_a_timer_gives_each_host_its_own_fixed_delay() -> None:
         (("/srv/a\tb",), ['"-/srv/a\tb"']),
     ],
 )
-def test_a_delivery_may_write_to_the_directories_of_its_files(
+def test_delivery_can_write_to_the_directories_of_its_files(
     directories: tuple[str, ...], expected: list[str]
 ) -> None:
     assert lines(units.render_write_paths("shop", directories), "ReadWritePaths") == expected
 
 
-def test_the_own_directory_needs_no_write_path() -> None:
+def test_runtime_directory_needs_no_write_path() -> None:
     assert units.render_write_paths("shop", ("/run/infisical-sync/shop",)) == ""
 
 
@@ -217,7 +217,7 @@ def this_version() -> int:
 
 @pytest.mark.skipif(not ANALYZE, reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_systemd_accepts_all_units(tmp_path: Path, encrypted: bool) -> None:
+def test_systemd_accepts_every_unit(tmp_path: Path, encrypted: bool) -> None:
     if this_version() < units.OLDEST_SYSTEMD + encrypted:
         pytest.skip(f"this is systemd {this_version()}")
     texts = {
@@ -231,7 +231,7 @@ def test_systemd_accepts_all_units(tmp_path: Path, encrypted: bool) -> None:
 
 
 @pytest.mark.skipif(not ANALYZE, reason="systemd-analyze is not installed")
-def test_systemd_reports_a_wrong_unit(tmp_path: Path) -> None:
+def test_systemd_reports_an_invalid_unit(tmp_path: Path) -> None:
     texts = units.render_services(context())
     texts[SYNC] = texts[SYNC].replace("PrivateTmp=yes", "PrivateTnp=yes")
     texts["infisical-deliver@.service.d/paths.conf"] = "[Service]\nReadWritePaths=-/srv/it's\n"

@@ -112,7 +112,7 @@ ODD = {
 }
 
 
-def test_every_value_comes_back_as_it_was(tmp_path: Path, source: keys.KeySource) -> None:
+def test_every_value_is_read_back_unchanged(tmp_path: Path, source: keys.KeySource) -> None:
     path = str(tmp_path / "vault")
     wanted = {
         name: entry(
@@ -146,7 +146,7 @@ def test_each_vault_has_its_own_id_keys_and_nonces(tmp_path: Path, key: keys.Key
     assert again[HEADER - 12 : HEADER] != sealed[HEADER - 12 : HEADER]
 
 
-def test_an_empty_set_is_a_vault_too(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_vault_without_secrets_is_valid(tmp_path: Path, key: keys.KeyFile) -> None:
     path = str(tmp_path / "vault")
     bring(vault.Vault(path, key), {"A": entry("1")})
     bring(vault.Vault(path, key), {})
@@ -164,7 +164,7 @@ def test_unused_origins_are_removed(tmp_path: Path, key: keys.KeyFile) -> None:
     assert len(made.read().origins) == 2
 
 
-def test_each_apply_writes_one_generation(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_every_change_set_writes_one_generation(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     with made.writing(create=True) as draft:
         assert draft.contents.generation == 0
@@ -177,7 +177,7 @@ def test_each_apply_writes_one_generation(tmp_path: Path, key: keys.KeyFile) -> 
 # Job records
 
 
-def test_record_is_dropped_when_another_job_changes_its_entries(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_job_record_is_dropped_if_another_job_changes_entries(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1", "one")}, job="one", record={"etag": "1"})
     bring(made, {"A": entry("1", "one"), "B": entry("2", "two")}, job="two", record={"etag": "2"})
@@ -191,7 +191,7 @@ def test_record_is_dropped_when_another_job_changes_its_entries(tmp_path: Path, 
     assert made.read().jobs == {}
 
 
-def test_a_record_alone_is_written_once(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_unchanged_job_record_is_not_written_again(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     record = {"etag": "1", "paths": ("/", "/a")}
     for _turn in range(2):
@@ -225,7 +225,7 @@ def test_written_entries_belong_to_the_writing_job(
 # A person's entries
 
 
-def test_a_value_is_put_changed_and_removed(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_value_is_added_changed_and_removed(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     assert [change.action for change in made.put("A", "1", check=True)[0].changes] == ["create"]
     assert listed(tmp_path) == ["key"]
@@ -290,7 +290,7 @@ def test_unreadable_entry_is_not_written(
 # Nothing to do, nothing written
 
 
-def test_a_plan_without_changes_writes_nothing(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_change_set_without_changes_writes_nothing(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     with made.writing(create=True) as draft:
         assert draft.apply(Plan((), ())).generation == 0
@@ -305,7 +305,7 @@ def test_a_plan_without_changes_writes_nothing(tmp_path: Path, key: keys.KeyFile
     assert not os.path.exists(made.previous)
 
 
-def test_entries_are_parsed_by_the_first_access(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_entries_are_parsed_on_first_access(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")}, record={"etag": "1"})
     contents = made.read()
@@ -315,7 +315,7 @@ def test_entries_are_parsed_by_the_first_access(tmp_path: Path, key: keys.KeyFil
     assert "secrets" not in vars(contents)
 
 
-def test_failed_write_releases_the_lock_and_keeps_its_type(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_failed_write_releases_the_lock_and_raises_its_own_error(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key, lock_wait=0)
     with pytest.raises(ConnectionResetError), made.writing(create=True):
         raise ConnectionResetError  # an OSError that has nothing to do with the disk
@@ -325,7 +325,7 @@ def test_failed_write_releases_the_lock_and_keeps_its_type(tmp_path: Path, key: 
 # The generation before
 
 
-def test_previous_generation_is_kept(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_previous_vault_generation_is_kept(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     for turn in range(1, 4):
         bring(made, {"A": entry(str(turn))})
@@ -337,7 +337,7 @@ def test_previous_generation_is_kept(tmp_path: Path, key: keys.KeyFile) -> None:
     assert stat.S_IMODE(os.stat(made.previous).st_mode) == 0o600
 
 
-def test_command_in_the_message_restores_the_previous_generation(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_command_in_the_hint_restores_the_previous_generation(tmp_path: Path, key: keys.KeyFile) -> None:
     path = tmp_path / "my vault"
     made = vault.Vault(str(path), key)
     for turn in range(1, 3):
@@ -365,7 +365,7 @@ def test_previous_generation_is_a_copy_without_hard_links(
     assert listed(tmp_path) == ["key", "vault", "vault.lock", "vault.previous"]
 
 
-def test_death_before_the_rename_leaves_no_temporary_file(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_interrupted_write_is_cleaned_up_by_the_next_write(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     os.link(made.path, made.previous)  # the state after that death: one file under both names
@@ -374,7 +374,7 @@ def test_death_before_the_rename_leaves_no_temporary_file(tmp_path: Path, key: k
     assert made.verify().generation == 2
 
 
-def test_temporary_files_of_dead_writers_are_removed(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_temporary_files_of_killed_writers_are_removed(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     left = [".vault.0123456789abcdef", ".vault.previous.0123456789abcdef"]
@@ -392,7 +392,7 @@ def test_temporary_files_of_dead_writers_are_removed(tmp_path: Path, key: keys.K
 
 
 @pytest.mark.parametrize("bad", ["vault", "vault.previous", "both", "unsafe"])
-def test_verify_reads_both_generations(tmp_path: Path, key: keys.KeyFile, bad: str) -> None:
+def test_verify_reads_current_and_previous_generation(tmp_path: Path, key: keys.KeyFile, bad: str) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     for turn in range(1, 3):
         bring(made, {"A": entry(f"{CANARY} {turn}")})
@@ -415,7 +415,7 @@ def test_verify_reads_both_generations(tmp_path: Path, key: keys.KeyFile, bad: s
 # Keys
 
 
-def test_another_key_or_passphrase_opens_nothing(tmp_path: Path, source: keys.KeySource) -> None:
+def test_wrong_key_or_passphrase_cannot_open_the_vault(tmp_path: Path, source: keys.KeySource) -> None:
     path = str(tmp_path / "vault")
     bring(vault.Vault(path, source), {"A": entry(CANARY)})
     keys.make_key_file(str(tmp_path / "another"))
@@ -426,7 +426,7 @@ def test_another_key_or_passphrase_opens_nothing(tmp_path: Path, source: keys.Ke
     assert vault.Vault(path, source).read().generation == 1
 
 
-def test_key_instead_of_passphrase_is_reported_and_the_reverse(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_mistaking_key_for_passphrase_or_vice_versa_is_reported(tmp_path: Path, key: keys.KeyFile) -> None:
     words = keys.Passphrase(WORDS)
     bring(vault.Vault(str(tmp_path / "one"), key), {"A": entry("1")})
     bring(vault.Vault(str(tmp_path / "two"), words), {"A": entry("1")})
@@ -434,7 +434,7 @@ def test_key_instead_of_passphrase_is_reported_and_the_reverse(tmp_path: Path, k
     refused(vault.Vault(str(tmp_path / "two"), key).read, "wrong_key", "with a passphrase", "passphrase_file")
 
 
-def test_a_short_passphrase_makes_no_vault_but_opens_an_old_one(
+def test_short_passphrase_is_accepted_only_for_existing_vaults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), keys.Passphrase("short"))
@@ -456,7 +456,7 @@ def new_source(kind: str, directory: Path) -> keys.KeySource:
 
 @pytest.mark.parametrize("data", [False, True])
 @pytest.mark.parametrize("kind", ["key", "passphrase"])
-def test_rekey_seals_everything_for_the_new_key_only(
+def test_only_the_new_key_opens_the_vault_after_rekey(
     tmp_path: Path, source: keys.KeySource, kind: str, data: bool
 ) -> None:
     path = str(tmp_path / "vault")
@@ -506,7 +506,7 @@ def test_rekey_with_a_wrong_old_key_changes_nothing(tmp_path: Path, key: keys.Ke
     assert Path(path).read_bytes() == sealed
 
 
-def test_the_passphrase_is_stretched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scrypt_is_computed_once_per_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     stretch = keys.stretch
     monkeypatch.setattr(keys, "stretch", lambda *of: calls.append(of) or stretch(*of))  # type: ignore[func-returns-value]
@@ -525,7 +525,7 @@ def test_new_vaults_get_the_full_scrypt_cost() -> None:
     assert ended.stdout == "(15, 8, 1)\n"
 
 
-def test_too_little_memory_for_scrypt_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_insufficient_memory_for_scrypt_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = vault.Vault(str(tmp_path / "vault"), keys.Passphrase(WORDS))
     made.put("A", "1")
 
@@ -540,7 +540,7 @@ def test_too_little_memory_for_scrypt_is_reported(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("data", [b"", b"K", b"KFVAULT", b"KFVAULT\r" + b"x" * 300, b"\0" * 5000, b"{}\n" * 1000])
-def test_other_file_is_refused_and_not_changed(tmp_path: Path, key: keys.KeyFile, data: bytes) -> None:
+def test_file_that_is_not_a_vault_is_refused_and_unchanged(tmp_path: Path, key: keys.KeyFile, data: bytes) -> None:
     path = tmp_path / "vault"
     path.write_bytes(data)
     path.chmod(0o600)
@@ -551,7 +551,7 @@ def test_other_file_is_refused_and_not_changed(tmp_path: Path, key: keys.KeyFile
     assert path.read_bytes() == data
 
 
-def test_missing_vault_is_reported_and_no_file_is_made(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_missing_vault_is_reported_and_not_created(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     assert not made.exists()
     for act in (made.read, made.verify, lambda: made.remove("A"), lambda: made.rekey(key), made.writing().__enter__):
@@ -575,7 +575,7 @@ def craft(path: Path, offset: int, data: bytes) -> None:
     path.write_bytes(raw[:offset] + data + raw[offset + len(data) :])
 
 
-def test_newer_format_is_distinguished_from_damage(tmp_path: Path, source: keys.KeySource) -> None:
+def test_newer_vault_format_is_not_reported_as_damage(tmp_path: Path, source: keys.KeySource) -> None:
     path = tmp_path / "vault"
     made = vault.Vault(str(path), source)
     bring(made, {"A": entry(CANARY)})
@@ -590,7 +590,7 @@ def test_newer_format_is_distinguished_from_damage(tmp_path: Path, source: keys.
 
 
 @pytest.mark.parametrize("cost", [(21, 8, 1), (255, 8, 1), (15, 17, 1), (15, 8, 5), (0, 8, 1), (15, 0, 1), (15, 8, 0)])
-def test_absurd_scrypt_cost_in_the_header_is_not_computed(tmp_path: Path, cost: tuple[int, int, int]) -> None:
+def test_excessive_scrypt_cost_in_the_header_is_refused(tmp_path: Path, cost: tuple[int, int, int]) -> None:
     path = tmp_path / "vault"
     made = vault.Vault(str(path), keys.Passphrase(WORDS))
     bring(made, {"A": entry(CANARY)})
@@ -600,7 +600,7 @@ def test_absurd_scrypt_cost_in_the_header_is_not_computed(tmp_path: Path, cost: 
     assert time.monotonic() - began < 0.5
 
 
-def test_scrypt_cost_with_a_key_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_scrypt_cost_in_a_vault_with_a_key_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry(CANARY)})
     craft(tmp_path / "vault", 11, b"\4\1\1")
@@ -637,7 +637,7 @@ def sealed_anew(path: Path, source: keys.KeySource, text: bytes, generation: int
     path.write_bytes(vault_format.seal(opened.header._replace(generation=generation), opened.data_key, text))
 
 
-def test_verify_parses_the_previous_generation(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_verify_finds_damage_in_the_previous_generation(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     for turn in range(1, 3):
         bring(made, {"A": entry(str(turn))})
@@ -684,7 +684,7 @@ ROW = b'{"A":["canary-5c1e",0,null,"i",1,"t"]}'
         b'{"jobs":{},"origins":' + ORIGIN + b',"count":2}\n' + ROW[:-1] + b"," + ROW[1:],
     ],
 )
-def test_malformed_sealed_text_is_damage(tmp_path: Path, key: keys.KeyFile, text: bytes) -> None:
+def test_malformed_decrypted_content_is_damage(tmp_path: Path, key: keys.KeyFile, text: bytes) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     sealed_anew(tmp_path / "vault", key, text)
@@ -692,7 +692,7 @@ def test_malformed_sealed_text_is_damage(tmp_path: Path, key: keys.KeyFile, text
         refused(act, "vault_damaged", made.path)
 
 
-def test_well_formed_sealed_text_is_accepted(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_well_formed_decrypted_content_is_accepted(tmp_path: Path, key: keys.KeyFile) -> None:
     # Else the test above would prove nothing.
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
@@ -702,7 +702,7 @@ def test_well_formed_sealed_text_is_accepted(tmp_path: Path, key: keys.KeyFile) 
     assert stored.value == CANARY
 
 
-def test_impossible_generation_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_impossible_generation_number_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     made.put("A", "1")
     text = made._open().text
@@ -719,7 +719,7 @@ def test_impossible_generation_is_damage(tmp_path: Path, key: keys.KeyFile) -> N
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
-def test_each_changed_byte_is_an_error(tmp_path: Path, source: keys.KeySource, mask: int) -> None:
+def test_every_changed_byte_is_detected(tmp_path: Path, source: keys.KeySource, mask: int) -> None:
     path = tmp_path / "vault"
     bring(vault.Vault(str(path), source), {"A": entry(CANARY), "B": entry(f"{CANARY} b")}, record={"etag": CANARY})
     whole = path.read_bytes()
@@ -737,7 +737,7 @@ def test_each_changed_byte_is_an_error(tmp_path: Path, source: keys.KeySource, m
     assert vault.Vault(str(path), source).verify().count == 2
 
 
-def test_vault_of_any_other_length_is_an_error(tmp_path: Path, source: keys.KeySource) -> None:
+def test_truncated_or_extended_vault_is_an_error(tmp_path: Path, source: keys.KeySource) -> None:
     path = tmp_path / "vault"
     bring(vault.Vault(str(path), source), {"A": entry(CANARY)})
     whole = path.read_bytes()
@@ -749,7 +749,7 @@ def test_vault_of_any_other_length_is_an_error(tmp_path: Path, source: keys.KeyS
     refused(vault.Vault(str(path), source).read, "vault_damaged")
 
 
-def test_parts_of_two_generations_do_not_make_a_vault(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_vault_mixed_from_two_generations_is_refused(tmp_path: Path, key: keys.KeyFile) -> None:
     path = tmp_path / "vault"
     made = vault.Vault(str(path), key)
     bring(made, {"A": entry("1")})
@@ -761,7 +761,7 @@ def test_parts_of_two_generations_do_not_make_a_vault(tmp_path: Path, key: keys.
         refused(made.read, "vault_damaged")
 
 
-def test_too_large_file_is_not_read_into_memory(
+def test_oversized_file_is_not_read_into_memory(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "vault"
@@ -807,7 +807,7 @@ def test_restored_older_generation_is_refused(tmp_path: Path, key: keys.KeyFile)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644])
-def test_vault_with_rights_for_others_is_refused(tmp_path: Path, key: keys.KeyFile, mode: int) -> None:
+def test_vault_that_others_can_access_is_refused(tmp_path: Path, key: keys.KeyFile, mode: int) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry(CANARY)})
     os.chmod(made.path, mode)
@@ -836,7 +836,7 @@ def test_links_in_place_of_vault_or_lock_are_refused(tmp_path: Path, key: keys.K
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe"])
-def test_directory_or_pipe_is_refused_without_waiting(tmp_path: Path, key: keys.KeyFile, kind: str) -> None:
+def test_directory_or_pipe_as_vault_is_refused_without_waiting(tmp_path: Path, key: keys.KeyFile, kind: str) -> None:
     make: Callable[[Path], Any] = Path.mkdir if kind == "directory" else os.mkfifo
     make(tmp_path / "vault")
     made = vault.Vault(str(tmp_path / "vault"), key)
@@ -861,7 +861,7 @@ def test_vault_of_another_user_is_refused_except_for_root(
 
 
 @pytest.mark.root
-def test_files_that_root_writes_keep_their_owner(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_vault_files_that_root_writes_keep_their_owner(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     os.chown(made.path, 4711, 4712)
@@ -875,7 +875,7 @@ def test_files_that_root_writes_keep_their_owner(tmp_path: Path, key: keys.KeyFi
 
 @pytest.mark.root
 @pytest.mark.parametrize("mode", [0o500, 0o000])
-def test_directory_without_permission_is_reported(
+def test_missing_permission_for_the_directory_is_reported(
     tmp_path: Path, start: Callable[..., subprocess.Popen[str]], mode: int
 ) -> None:
     directory = tmp_path / "private"
@@ -914,7 +914,7 @@ for act in (lambda: made.put("B", "1"), made.read):
 # One writer at a time
 
 
-def test_second_writer_waits_and_reports_the_first(
+def test_second_writer_waits_and_names_the_first_on_timeout(
     tmp_path: Path, key: keys.KeyFile, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key, lock_wait=0.2)
@@ -951,7 +951,7 @@ def test_second_writer_waits_and_reports_the_first(
     ],
 )
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "rename", "sync"])
-def test_disk_error_is_reported_with_a_remedy(
+def test_disk_error_is_reported_with_a_hint(
     tmp_path: Path, key: keys.KeyFile, monkeypatch: pytest.MonkeyPatch, call: str, code: int, conclusion: str,
     word: str,
 ) -> None:  # fmt: skip
@@ -989,7 +989,7 @@ def test_missing_cryptography_is_reported(tmp_path: Path, key: keys.KeyFile, mon
 # Nothing is shown
 
 
-def test_no_repr_shows_a_value_or_key(tmp_path: Path, source: keys.KeySource) -> None:
+def test_repr_of_vault_objects_shows_no_value_or_key(tmp_path: Path, source: keys.KeySource) -> None:
     made = vault.Vault(str(tmp_path / "vault"), source)
     contents = bring(made, {"A": entry(CANARY)}, record={"etag": CANARY})
     assert contents.get("A") == entry(CANARY)
@@ -1001,7 +1001,7 @@ def test_no_repr_shows_a_value_or_key(tmp_path: Path, source: keys.KeySource) ->
         assert repr(contents.hash_key)[2:-1] not in text
 
 
-def test_hash_key_stays_the_same_after_writes(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_writes_do_not_change_the_hash_key(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     first = bring(made, {"A": entry("1")}).hash_key
     assert bring(made, {"A": entry("2")}).hash_key == first == made.read().hash_key
@@ -1068,7 +1068,7 @@ def at_step(number: int, act: Callable[[], None]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("data", [False, True])
-def test_failed_rekey_reports_which_key_opens_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bool) -> None:
+def test_failed_rekey_error_states_which_key_opens_which_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bool) -> None:
     sources: dict[str, keys.KeySource] = {"old": keys.Passphrase(WORDS), "new": keys.Passphrase(f"{WORDS} anew")}
 
     def fail() -> None:
@@ -1116,7 +1116,7 @@ def test_failed_rekey_reports_which_key_opens_what(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("data", [False, True])
-def test_killed_rekey_leaves_a_vault_that_one_key_opens(tmp_path: Path, data: bool) -> None:
+def test_killed_rekey_leaves_a_vault_that_old_or_new_key_opens(tmp_path: Path, data: bool) -> None:
     sources: dict[str, keys.KeySource] = {"old": keys.Passphrase(WORDS), "new": keys.Passphrase(f"{WORDS} anew")}
     seen = []
     for number in range(1, 60):

@@ -224,7 +224,7 @@ def wait_for_change(directory: Path, before: set[tuple[str, int]]) -> None:
         assert time.monotonic() < end, "the writer writes nothing"
 
 
-def test_killed_writer_leaves_the_old_or_the_new_set(directory: Path, key: keys.KeyFile, start: Start) -> None:
+def test_killed_writer_leaves_the_old_or_new_secrets(directory: Path, key: keys.KeyFile, start: Start) -> None:
     path = directory / "vault"
     launcher = start(FORK_WRITERS, path, key.path)
     longest = 2 * float(line_of(launcher))
@@ -261,7 +261,7 @@ def test_killed_writer_leaves_the_old_or_the_new_set(directory: Path, key: keys.
     print(dict(seen), f"{generation} generations")
 
 
-def test_death_before_any_step_leaves_the_old_or_the_new_set(directory: Path, key: keys.KeyFile, start: Start) -> None:
+def test_kill_before_any_step_leaves_the_old_or_new_secrets(directory: Path, key: keys.KeyFile, start: Start) -> None:
     path = directory / "vault"
     launcher = start(DIE_AT_EACH_STEP, path, key.path)
     assert line_of(launcher) == "ready"
@@ -302,7 +302,7 @@ def small_disk(needs_root: None, tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(mounted)], check=True)
 
 
-def test_a_full_disk_leaves_the_old_set_and_says_so(small_disk: Path, key: keys.KeyFile) -> None:
+def test_full_disk_is_reported_and_keeps_the_old_secrets(small_disk: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(small_disk / "vault"), key)
     small = {"A": Secret("A", "a" * 150_000)}
     with made.writing(create=True) as draft:
@@ -329,7 +329,7 @@ def test_a_full_disk_leaves_the_old_set_and_says_so(small_disk: Path, key: keys.
     assert left_over(small_disk) == []
 
 
-def test_a_read_only_disk_can_be_read_from_and_says_why_not_more(small_disk: Path, key: keys.KeyFile) -> None:
+def test_vault_on_a_read_only_disk_can_be_read_but_not_written(small_disk: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(small_disk / "vault"), key)
     made.put("A", "1")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -348,7 +348,7 @@ def test_a_read_only_disk_can_be_read_from_and_says_why_not_more(small_disk: Pat
     assert made.put("A", "2", check=True)[0].changes
 
 
-def test_a_write_limit_leaves_the_old_set_and_says_so(directory: Path, key: keys.KeyFile, start: Start) -> None:
+def test_file_size_limit_is_reported_and_keeps_the_old_secrets(directory: Path, key: keys.KeyFile, start: Start) -> None:
     output, errors = start(LIMITED, directory / "vault", key.path).communicate(timeout=60)
     assert output.splitlines() == ["storage True True"] * 6 + ["written"], errors
     assert {
@@ -356,7 +356,7 @@ def test_a_write_limit_leaves_the_old_set_and_says_so(directory: Path, key: keys
     } == (complete_set("b"))
 
 
-def test_eight_processes_lose_no_update_and_see_no_mix(directory: Path, key: keys.KeyFile, start: Start) -> None:
+def test_eight_concurrent_processes_lose_and_mix_no_updates(directory: Path, key: keys.KeyFile, start: Start) -> None:
     made = vault.Vault(str(directory / "vault"), key)
     first = {
         name: Secret(name, value, job="default") for name, value in (("COUNTER", "0"), ("LEFT", ""), ("RIGHT", ""))

@@ -71,7 +71,7 @@ def as_the_library_says(contents: Contents) -> dict[str, dict[str, object]]:
     return {name: {of: getattr(secret, of) for of in names} for name, secret in contents.secrets.items()}
 
 
-def test_the_page_has_both_vectors() -> None:
+def test_manual_page_contains_both_test_vectors() -> None:
     common = {
         "vault id", "salt", "check value", "wrapping key", "wrap nonce", "data key", "wrapped data key", "hash key",
         "data nonce", "file",
@@ -82,7 +82,7 @@ def test_the_page_has_both_vectors() -> None:
 
 
 @VECTORS
-def test_reader_written_from_the_page_opens_the_vectors(tmp_path: Path, vector: dict[str, str]) -> None:
+def test_reader_based_on_the_manual_opens_the_test_vectors(tmp_path: Path, vector: dict[str, str]) -> None:
     path = put_file(tmp_path / "vault", bytes.fromhex(vector["file"]))
     opened = read_by_page(path, source_of(vector, tmp_path))
     assert opened.text == TEXT
@@ -92,7 +92,7 @@ def test_reader_written_from_the_page_opens_the_vectors(tmp_path: Path, vector: 
 
 
 @VECTORS
-def test_the_vectors_open_with_the_library(tmp_path: Path, vector: dict[str, str]) -> None:
+def test_library_opens_the_test_vectors(tmp_path: Path, vector: dict[str, str]) -> None:
     path = put_file(tmp_path / "vault", bytes.fromhex(vector["file"]))
     source = source_of(vector, tmp_path)
     contents = vault.Vault(str(path), source).verify()
@@ -104,7 +104,7 @@ def test_the_vectors_open_with_the_library(tmp_path: Path, vector: dict[str, str
 
 
 @VECTORS
-def test_the_library_writes_the_vectors_byte_for_byte(
+def test_library_writes_the_test_vectors_byte_for_byte(
     tmp_path: Path, vector: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = [bytes.fromhex(vector[name]) for name in ("vault id", "data key", "salt", "wrap nonce", "data nonce")]
@@ -121,7 +121,7 @@ def test_the_library_writes_the_vectors_byte_for_byte(
 
 
 @pytest.mark.parametrize("kind", ["key", "passphrase"])
-def test_reader_written_from_the_page_opens_new_vaults(tmp_path: Path, kind: str) -> None:
+def test_reader_based_on_the_manual_opens_new_vaults(tmp_path: Path, kind: str) -> None:
     keys.make_key_file(str(tmp_path / "key"))
     by_key, words = keys.KeyFile(str(tmp_path / "key")), keys.Passphrase(WORDS)
     source: keys.KeySource = by_key if kind == "key" else words
@@ -149,7 +149,7 @@ def test_reader_written_from_the_page_opens_new_vaults(tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("mask", [0x01, 0x80])
 @pytest.mark.parametrize("kind", ["key", "passphrase"])
-def test_both_readers_report_the_same_damage(
+def test_library_and_manuals_reader_report_the_same_damage(
     tmp_path: Path, kind: str, mask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vault_format, "NEW_COST", (4, 1, 1))

@@ -15,7 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import STATE_FILE
 
 
-def test_all_spellings_of_one_path_are_the_same_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_spellings_of_a_vault_path_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "link").symlink_to("a")
     monkeypatch.chdir(tmp_path)
@@ -30,7 +30,7 @@ def test_all_spellings_of_one_path_are_the_same_place(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("end", ["", ".previous", ".lock", ".cycle.lock"])
 @pytest.mark.parametrize("folder", ["", "link/"])
-def test_state_file_must_not_be_of_the_vault(tmp_path: Path, folder: str, end: str) -> None:
+def test_state_file_path_used_by_the_vault_is_refused(tmp_path: Path, folder: str, end: str) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     key = keys.KeyFile(str(tmp_path / "key"))
     with pytest.raises(ConfigurationError) as caught:
@@ -39,7 +39,7 @@ def test_state_file_must_not_be_of_the_vault(tmp_path: Path, folder: str, end: s
 
 
 @pytest.mark.parametrize("spelled", ["{}/v/", "{}/./v", "{}/link/../v", "{}/v//"])
-def test_state_file_lies_beside_the_vault(tmp_path: Path, spelled: str) -> None:
+def test_state_file_is_next_to_the_vault(tmp_path: Path, spelled: str) -> None:
     (tmp_path / "elsewhere" / "folder").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "folder")
     (tmp_path / "key").write_bytes(bytes(32))
@@ -50,7 +50,7 @@ def test_state_file_lies_beside_the_vault(tmp_path: Path, spelled: str) -> None:
 
 
 @pytest.mark.parametrize("source", [keys.KeyFile, keys.PassphraseFile])
-def test_key_file_must_not_be_vault_or_state_file(tmp_path: Path, source: type[keys.KeyFile]) -> None:
+def test_key_file_path_used_by_vault_or_state_file_is_refused(tmp_path: Path, source: type[keys.KeyFile]) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     for name, option in (("vault", "vault_path"), ("vault.previous", "vault_path"), ("state", "state_file")):
         with pytest.raises(ConfigurationError) as caught:

@@ -58,7 +58,7 @@ class Disk:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_error_says_whether_the_vault_has_changed(
+def test_every_error_states_whether_the_vault_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, step: str
 ) -> None:
     act, said = ACTIONS[action]
@@ -99,7 +99,7 @@ def test_every_error_says_whether_the_vault_has_changed(
     assert behind or step == "link"
 
 
-def test_pushed_entry_says_that_the_vault_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_after_a_push_states_that_the_vault_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ansible", reason="the module needs ansible-core")
     from ansible_collections.keyfleet.infisical.plugins.modules import infisical_vault
 
@@ -122,7 +122,7 @@ def test_pushed_entry_says_that_the_vault_has_it(tmp_path: Path, monkeypatch: py
     assert "vault was not changed" in str(lost)
 
 
-def test_details_of_both_writes_are_kept() -> None:
+def test_error_details_of_both_writes_are_kept() -> None:
     with pytest.raises(InfisicalError) as caught, after_writing("First.", created=["A"]):
         error = StorageFailed("Second.", status=500)
         error.details = {"next_login": "x"}
@@ -132,7 +132,7 @@ def test_details_of_both_writes_are_kept() -> None:
     assert caught.value.details == {"changed": True, "next_login": "x", "created": ["A"]}
 
 
-def test_one_write_opens_the_vault_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_write_opens_the_vault_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys.make_key_file(str(tmp_path / "key"))
     made, state = local.open_vault(str(tmp_path / "vault"), keys.KeyFile(str(tmp_path / "key")))
     local.put(made, state, "A", "1")

@@ -38,7 +38,7 @@ def made(tmp_path: Path) -> vault.Vault:
     return found
 
 
-def test_right_text_is_read(made: vault.Vault) -> None:
+def test_valid_decrypted_content_is_read(made: vault.Vault) -> None:
     seal(made, HEAD + b"\n" + ROW)
     assert made.verify().secrets["A"].value == CANARY
     seal(made, HEAD + b"\n" + ROW.replace(CANARY.encode(), b"\\ud83e\\udd8a"))
@@ -68,7 +68,7 @@ def test_right_text_is_read(made: vault.Vault) -> None:
         (HEAD + b"\n" + ROW).decode().encode("utf-16"),
     ],
 )  # fmt: skip
-def test_text_against_the_format_is_damage(made: vault.Vault, text: bytes) -> None:
+def test_decrypted_content_in_an_invalid_format_is_damage(made: vault.Vault, text: bytes) -> None:
     seal(made, text)
     state_file = state.StateFile(made.path + ".json", beside=made.path)
     acts: list[Callable[[], object]] = [
@@ -108,7 +108,7 @@ def test_state_file_with_a_wrong_field_is_moved_aside(tmp_path: Path, head: dict
     assert kept.head()["last_sync"] == TIME
 
 
-def test_state_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oversized_state_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "_LARGEST", 1000)
     path = tmp_path / "state.json"
     path.write_text(" " * 1001)
@@ -117,6 +117,6 @@ def test_state_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[" * 100_000, b"NaN", b'["\\ud800"]', b'{"a":1,"a":2}', b"\xff", b"1 2"])
-def test_json_that_cannot_be_used_is_a_value_error(raw: bytes) -> None:
+def test_unusable_json_raises_a_value_error(raw: bytes) -> None:
     with pytest.raises(ValueError, match="not JSON that can be used"):
         parse_json(raw)

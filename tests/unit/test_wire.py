@@ -61,14 +61,14 @@ def test_connection_errors_are_recognized_in_every_language(cause: OSError, word
         (23, "number 23", "ca_path"),
     ],
 )
-def test_certificate_error_is_recognized_by_its_number(number: int, words: str, advice: str) -> None:
+def test_certificate_error_is_recognized_by_its_error_code(number: int, words: str, advice: str) -> None:
     trouble = wire.explain(unverified(number))
     assert trouble.error.conclusion == "certificate"
     assert words in trouble.reason and advice in trouble.hint
     assert not trouble.arrived
 
 
-def test_hint_about_ca_path_changes_if_ca_path_is_set() -> None:
+def test_certificate_hint_depends_on_whether_ca_path_is_set() -> None:
     advice = wire.explain(unverified(20), "/etc/ca.pem").hint
     assert advice == "Add the certificate authority that signed it to '/etc/ca.pem' (ca_path)."
 
@@ -90,13 +90,13 @@ def test_hint_about_ca_path_changes_if_ca_path_is_set() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_errors_show_whether_the_request_may_have_arrived(error: Exception, conclusion: str, arrived: bool) -> None:
+def test_error_states_whether_the_request_may_have_arrived(error: Exception, conclusion: str, arrived: bool) -> None:
     assert isinstance(error, wire.failures())
     trouble = wire.explain(error)
     assert (trouble.error.conclusion, trouble.arrived) == (conclusion, arrived)
 
 
-def test_no_text_of_an_error_is_quoted() -> None:
+def test_connection_error_text_is_not_quoted() -> None:
     for made in (OSError, ValueError, requests.ConnectionError, requests.exceptions.SSLError, requests.Timeout):
         text: Any = wire.explain(made("canary-0815"))
         assert "canary" not in str(text)
