@@ -488,7 +488,7 @@ def test_errors_leak_no_values_and_account_for_every_name(controlled: Controlled
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("bad", ["A:FIRST", "NAME_0150:", "ZZ:LAST"])
-def test_refused_name_is_found_in_few_requests(controlled: Controlled, bad: str) -> None:
+def test_refused_name_in_a_batch_is_found_with_few_requests(controlled: Controlled, bad: str) -> None:
     applied = push(controlled.remote(), {**wanted(300), bad: VALUE})
     assert (applied.written, list(applied.failed)) == (tuple(wanted(300)), [bad])
     assert len(controlled.methods()) < 25
@@ -524,7 +524,7 @@ def test_each_secret_of_a_plan_keeps_its_own_tags(controlled: Controlled) -> Non
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_identity_without_read_overwrites_another_writers_secret(controlled: Controlled, count: int) -> None:
+def test_identity_without_read_permission_overwrites_a_secret(controlled: Controlled, count: int) -> None:
     plan = build({}, {name: Secret(name, value) for name, value in wanted(count).items()})
     for name in list(wanted(count))[:2]:
         controlled.put(name, "theirs")

@@ -236,7 +236,7 @@ def test_repr_of_every_object_omits_the_value(controlled: Controlled) -> None:
     assert "'A'" in repr(found)
 
 
-def test_search_finds_a_leaked_canary() -> None:
+def test_leak_search_finds_a_canary() -> None:
     assert traces(Secret(CANARY)) != []
     assert traces(RequestInvalid(f"bad: {CANARY}")) != []
     for spelling in SPELLINGS.values():

@@ -251,7 +251,7 @@ def test_rejected_credentials_are_sent_only_once(controlled: Controlled) -> None
 
 
 @pytest.mark.kinds("2026-07")
-def test_lock_out_is_reported_after_one_login(controlled: Controlled) -> None:
+def test_lockout_is_reported_after_one_login(controlled: Controlled) -> None:
     for _attempt in range(3):
         error_of(controlled.api(client_secret="wrong").tokens.current)
     controlled.server.clear_requests()

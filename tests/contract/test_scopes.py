@@ -105,7 +105,7 @@ def test_own_secrets_override_imports_and_last_import_wins(importing: Controlled
     }
 
 
-def test_without_imports_only_a_folders_own_secrets_are_listed(importing: Controlled) -> None:
+def test_imported_secrets_are_not_listed_without_include_imports(importing: Controlled) -> None:
     assert set(merge(importing.remote(path="/importing").listing()).secrets) == {"OWN"}
 
 
@@ -297,7 +297,7 @@ def test_server_sends_no_values_unless_requested(controlled: Controlled) -> None
     assert not any(entry["returned_values"] for entry in controlled.server.requests())
 
 
-def test_secret_and_listing_are_each_read_with_one_request(controlled: Controlled) -> None:
+def test_secret_and_listing_require_one_request_each(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote(api_version="v3" if controlled.kind == "2024" else "v4")
     store.find("A")

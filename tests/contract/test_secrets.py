@@ -161,7 +161,7 @@ def test_name_with_a_slash_is_a_single_secret(target: Target) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_name_with_a_slash_is_refused_with_a_clear_error(target: Target) -> None:
+def test_error_about_a_name_with_a_slash_quotes_the_name(target: Target) -> None:
     error = error_of(target.remote().put, Secret("a/b", "one"))
     assert error.conclusion == "invalid"
     assert "'a/b'" in str(error)
@@ -193,7 +193,7 @@ def test_name_over_500_characters_is_refused_before_sending(target: Target) -> N
     assert error.conclusion == "configuration"
 
 
-def test_outer_blanks_of_a_name_do_not_create_a_second_secret(target: Target) -> None:
+def test_spaces_around_a_name_do_not_create_a_second_secret(target: Target) -> None:
     store = target.remote()
     store.put(Secret(check_name(" A "), "one"))
     assert store.put(A).action is None
@@ -229,7 +229,7 @@ def test_on_create_keeps_the_value_of_a_concurrent_writer(controlled: Controlled
 
 
 @pytest.mark.kinds("2026-07")
-def test_new_comment_does_not_write_back_an_old_value(
+def test_comment_update_does_not_overwrite_the_value(
     controlled: Controlled,
 ) -> None:
     controlled.put("A", "read")
@@ -654,7 +654,7 @@ def test_batch_with_a_lost_response_is_looked_up_before_a_retry(controlled: Cont
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 503}, {"kind": "cut_before"}])
-def test_create_that_fails_twice_waits_once_and_raises(controlled: Controlled, fault: dict[str, Any]) -> None:
+def test_create_that_fails_twice_waits_once_and_raises_an_error(controlled: Controlled, fault: dict[str, Any]) -> None:
     controlled.server.arm(**fault, method="POST", path="/secrets/", times=5)
     error = error_of(controlled.remote().put, A)
     assert error.conclusion in ("server_error", "unreachable")

@@ -699,7 +699,7 @@ LONG = "L" * 101
 
 @REAL_KINDS
 @pytest.mark.parametrize("names", [(LONG,), (".",), ("..",), (LONG, "Y")], ids=["long", "dot", "dots", "both"])
-def test_name_unfit_for_a_path_can_be_pruned(site: Site, names: tuple[str, ...]) -> None:
+def test_name_that_cannot_be_in_a_path_can_be_pruned(site: Site, names: tuple[str, ...]) -> None:
     site.store({"A": "one"})
     site.store(dict.fromkeys(names, "x"), "/app/db")
     site.pull(WHOLE)
@@ -1286,7 +1286,7 @@ def test_hidden_values_are_compared_with_the_state_file(site: Site) -> None:
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("with_state", [True, False])
-def test_push_without_read_permission_uses_names_and_batches(site: Site, with_state: bool) -> None:
+def test_push_without_read_permission_compares_names_in_batches(site: Site, with_state: bool) -> None:
     values = {f"KEY_{number}": f"value {number}" for number in range(50)}
     server = site.controlled.server
 

@@ -476,7 +476,7 @@ def test_help_explains_every_exit_code() -> None:
     assert all(f"\n  {code}  " in cli.CODES for code in {0, 9, *exit_codes()})
 
 
-def test_each_kind_of_error_has_its_own_exit_code(client: Host, server: DevServer, seeded: Callable[..., None]) -> None:
+def test_every_kind_of_error_has_its_own_exit_code(client: Host, server: DevServer, seeded: Callable[..., None]) -> None:
     client.run("sync")
     before = client.vault.read_bytes()
     assert "dev" in client.run("sync", "--environment", "mistyped", "--prune", code=2)
@@ -871,7 +871,7 @@ def test_reading_a_value_does_not_import_the_client(host: Host) -> None:
     assert not loaded & {"requests", "client", "sync"}
 
 
-def test_package_runs_as_a_copy_under_another_name(host: Host) -> None:
+def test_package_can_be_copied_and_run_under_another_name(host: Host) -> None:
     host.run("vault", "set", "A", given="x")
     shutil.copytree(ROOM, host.folder / "lib" / "infisical", ignore=shutil.ignore_patterns("__pycache__"))
     host.environment["PYTHONPATH"] = str(host.folder / "lib")

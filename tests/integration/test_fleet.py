@@ -343,7 +343,7 @@ def test_no_output_contains_a_value_or_a_hash(
     assert {entry["returned_values"] for entry in listings} == {profile != "2026-07"}
 
 
-def test_search_finds_a_canary_in_the_graph(ansible: Controller, fleet: Fleet) -> None:
+def test_leak_search_finds_a_canary_in_the_graph(ansible: Controller, fleet: Fleet) -> None:
     run = reported(ansible, fleet, watch=True)
     with (ansible.folder / "fleet.json").open("a", encoding="utf-8") as stream:
         stream.write(SECRET.core)

@@ -216,7 +216,7 @@ def test_successful_tasks_leak_nothing_and_results_are_complete(
     assert (run.result("projects")["projects"][0]["environments"][1]) == {"slug": "prod", "name": "Production"}
 
 
-def test_short_values_do_not_censor_results(ansible: Controller, planted: dict[str, Any]) -> None:
+def test_short_values_are_not_masked_in_results(ansible: Controller, planted: dict[str, Any]) -> None:
     planted |= {"infisical_secret_path": "/short", "infisical_environment": "prod", "infisical_timeout": 1}
     run = ansible.tasks(
         """
@@ -434,7 +434,7 @@ def test_system_log_contains_no_secret(
     assert leaks(CANARIES, {"system log": written}) == {}
 
 
-def test_search_finds_a_leak_in_each_place(ansible: Controller, planted: dict[str, Any]) -> None:
+def test_leak_search_finds_a_leak_in_every_place(ansible: Controller, planted: dict[str, Any]) -> None:
     run = _loud(
         ansible,
         f"""

@@ -39,7 +39,7 @@ def test_wrong_credentials_are_sent_once_for_five_hosts(ansible: Controller, ser
     assert logins(server) == 1
 
 
-def test_status_info_reports_option_and_login_errors(ansible: Controller, server: DevServer) -> None:
+def test_status_info_returns_option_and_login_errors(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - {name: well, keyfleet.infisical.infisical_status_info: }
         - {name: timeout, keyfleet.infisical.infisical_status_info: {timeout: abc}}
@@ -120,7 +120,7 @@ def test_push_with_single_use_tokens_reports_the_reason(ansible: Controller, ser
     assert logins(server) == 2
 
 
-def test_lookup_is_current_after_an_uncertain_write(ansible: Controller, server: DevServer) -> None:
+def test_lookup_is_up_to_date_after_an_uncertain_write(ansible: Controller, server: DevServer) -> None:
     look = f"{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"
     server.arm("delay", method="PATCH", seconds=3, times=2)
     run = ansible.tasks(f"""
@@ -262,7 +262,7 @@ def quickstart(ansible: Controller, *arguments: str) -> dict[str, int]:
     return dict(run.succeeded().recap["localhost"])
 
 
-def test_quick_start_is_idempotent_and_cleans_up(ansible: Controller, server: DevServer) -> None:
+def test_quick_start_example_is_idempotent_and_cleans_up(ansible: Controller, server: DevServer) -> None:
     quickstart(ansible, "--check", "--diff")
     assert not (ansible.folder / "quickstart.env").exists()
     assert server.values(PROJECT, "dev", "/quickstart") == {}

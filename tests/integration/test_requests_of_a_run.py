@@ -181,13 +181,13 @@ def test_missing_routes_are_requested_once_in_a_loop(ansible: Controller, server
     assert methods(server, "/v4/") == ["GET"]
 
 
-def test_one_secret_is_written_without_a_listing(ansible: Controller, server: DevServer) -> None:
+def test_task_without_a_loop_sends_no_listing(ansible: Controller, server: DevServer) -> None:
     ansible.tasks("- keyfleet.infisical.infisical_secret: {name: SINGLE, value: x}").succeeded()
     assert methods(server) == ["GET", "POST"] and count(server, LISTS) == 0
 
 
 @pytest.mark.parametrize("arguments", [(), ("--check",)], ids=["run", "check mode"])
-def test_second_task_without_a_loop_lists_the_folder(
+def test_second_task_without_a_loop_sends_one_listing(
     ansible: Controller, server: DevServer, arguments: tuple[str, ...]
 ) -> None:
     tasks = "\n".join(

@@ -366,7 +366,7 @@ def test_locked_vault_is_reported_as_busy_but_can_be_read(
     assert vault.values() == MINE
 
 
-def test_push_makes_cached_listings_stale_and_pull_does_not(
+def test_push_makes_cached_listings_stale_but_pull_does_not(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
     look = f"ansible.builtin.debug: {{msg: \"{{{{ lookup('{LOOKUP}', 'DB_USER', secret_path='/app') }}}}\"}}"

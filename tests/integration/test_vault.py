@@ -582,7 +582,7 @@ def _loud(ansible: Controller, tasks: str, variables: dict[str, Any]) -> Run:
     ).succeeded()
 
 
-def test_search_finds_a_value_printed_by_a_task(
+def test_leak_search_finds_a_value_that_a_task_printed(
     ansible: Controller, planted: dict[str, Any], vault: LocalVault
 ) -> None:
     vault.hold({"SHOWN": str(OLD_SECRET)})
@@ -592,7 +592,7 @@ def test_search_finds_a_value_printed_by_a_task(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_pushed_value_with_white_space_is_unchanged_later(
+def test_pushed_value_with_white_space_is_unchanged_next_time(
     ansible: Controller, server: DevServer, vault: LocalVault, profile: str
 ) -> None:
     rounds = "\n".join(

@@ -119,7 +119,7 @@ def test_html_in_names_is_shown_as_text(show: Open) -> None:
     assert page.tab.locator("*").evaluate_all(handlers) == []
 
 
-def test_summary_links_to_rows_that_need_attention(show: Open) -> None:
+def test_summary_links_to_rows_that_require_attention(show: Open) -> None:
     page = show(troubled())
     assert page.tab.locator("#attention li > bdi").all_inner_texts() == [
         "3 of 10 hosts are behind on DB_PASSWORD for 2 h: web1, web2, web3",
@@ -144,7 +144,7 @@ def test_summary_links_to_rows_that_need_attention(show: Open) -> None:
     assert page.tab.evaluate("document.activeElement.id") == "filter"
 
 
-def test_rows_that_need_attention_come_first(show: Open) -> None:
+def test_rows_that_require_attention_are_listed_first(show: Open) -> None:
     page = show(troubled())
     assert page.secrets()[:4] == ["DB_PASSWORD", "API_KEY", "SMTP_PASSWORD", "DB_USER"]
     assert page.hosts() == ["web7", "web9", "web5", "web1", "web2", "web3", "web8", "web4", "web6", "web10"]
@@ -356,7 +356,7 @@ def test_long_name_does_not_widen_the_page(show: Open) -> None:
     assert page.tab.evaluate("[...document.querySelectorAll('.box')].every(one => one.scrollWidth <= one.clientWidth)")
 
 
-def test_without_a_script_the_rows_are_shown(browser: Browser, tmp_path: Path) -> None:
+def test_rows_are_shown_without_javascript(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "fleet.html"
     path.write_text(html_of(troubled()), encoding="utf-8")
     context = browser.new_context(java_script_enabled=False)

@@ -169,7 +169,7 @@ def refusing(message: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None
         ("Set expand_references: false.", "Set expand_references: false."),  # push has no such option
     ],
 )
-def test_hint_spells_options_as_arguments(
+def test_hint_names_options_as_command_line_arguments(
     advice: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusing(advice, monkeypatch, "push", "--from", "-")

@@ -79,13 +79,13 @@ def test_interrupted_sync_is_not_reported_as_a_success(result: str) -> None:
     assert report.read(result) == CycleReport()
 
 
-def test_empty_path_writes_no_report(tmp_path: Path) -> None:
+def test_report_is_not_written_if_its_path_is_empty(tmp_path: Path) -> None:
     with cycle.report_cycle("", "shop", {}):
         pass
     assert not list(tmp_path.iterdir())
 
 
-def test_unwritable_report_fails_a_successful_sync(tmp_path: Path) -> None:
+def test_sync_fails_if_its_report_cannot_be_written(tmp_path: Path) -> None:
     path = str(tmp_path / "missing" / "result.json")
     with pytest.raises(InfisicalError, match="One project failed"), cycle.report_cycle(path, "shop", {}):
         raise PartialFailure("One project failed.")
@@ -231,7 +231,7 @@ def test_unreadable_vault_keeps_files_and_updates_metrics(job: Job) -> None:
     assert 'conclusion="wrong_key"} 1' in job.metrics and "_secrets{" not in job.metrics
 
 
-def test_failed_delivery_does_not_replace_a_failed_sync(job: Job) -> None:
+def test_report_of_a_failed_sync_survives_a_failed_delivery(job: Job) -> None:
     job.put("A", "1")
     bad = [File(str(job.room / "b.env"), owner="no-such-user")]
     sync = CycleReport("shop", THIS, "2026-01-15T10:45:00Z", 1.5, counts={"updated": 1}, generation=1)
@@ -300,7 +300,7 @@ def test_lost_key_is_reported_before_a_missing_metrics_directory(job: Job) -> No
     assert caught.value.conclusion == "wrong_key"
 
 
-def test_several_problems_become_a_partial_failure(job: Job) -> None:
+def test_several_delivery_problems_become_a_partial_failure(job: Job) -> None:
     job.put("A", "1")
     bad = [File(str(job.room / name), owner="no-such-user") for name in ("b.env", "c.env")]
     with pytest.raises(InfisicalError) as one:

@@ -319,7 +319,7 @@ def test_removed_directory_is_kept_if_it_contains_other_files(host: Host) -> Non
     assert Record(str(host.record_file)).files == {}
 
 
-def test_withdraw_removes_all_delivered_files(host: Host) -> None:
+def test_withdrawing_removes_all_delivered_files(host: Host) -> None:
     host.delivered(VALUES, host.file("a.env"), host.file("b", format="files"))
     record = Record(str(host.record_file))
     done = deliver.withdraw(record, list(record.files))
@@ -327,7 +327,7 @@ def test_withdraw_removes_all_delivered_files(host: Host) -> None:
     assert host.left() == []
 
 
-def test_files_removed_by_others_are_not_a_problem(host: Host) -> None:
+def test_delivered_files_that_others_removed_are_not_an_error(host: Host) -> None:
     host.delivered(VALUES, host.file("a.env"), host.file("deep/b", format="files"))
     (host.room / "a.env").unlink()
     for path in (host.room / "deep" / "b").iterdir():
@@ -386,7 +386,7 @@ def test_unit_that_uses_several_changed_files_is_notified_once(host: Host) -> No
     assert Record(str(host.record_file)).pending == {}
 
 
-def test_unknown_unit_is_not_a_problem(host: Host) -> None:
+def test_unknown_unit_is_not_an_error(host: Host) -> None:
     # systemctl ends with 5 for an unknown unit.
     host.programs.put("systemctl", '[ "$4" != later.service ] || exit 5')
     wanted = host.file("a.env", reload=("later.service", "app.service"))
@@ -475,7 +475,7 @@ deliver.deliver({"A": "new", "C": "new"}, wanted, deliver.Record(room + "/record
 
 
 @pytest.mark.parametrize("step", ["rename", "unlink", "fchown"])
-def test_killed_delivery_is_completed_by_the_next_one(host: Host, start: Any, step: str) -> None:
+def test_killed_delivery_is_completed_by_the_next_delivery(host: Host, start: Any, step: str) -> None:
     wanted = (
         host.file("values", format="files", reload=("app.service",)),
         host.file("app.env", restart=("db.service",)),

@@ -1214,7 +1214,7 @@ def test_any_text_is_returned_as_stored(talk: Talk) -> None:
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
-def test_status_fault_affects_the_given_number_of_requests(talk: Talk) -> None:
+def test_status_fault_affects_the_specified_number_of_requests(talk: Talk) -> None:
     talk.server.arm("status", status=503, times=2, headers={"Retry-After": "7"})
     first = talk.list()
     assert (first.status, first.body["statusCode"], first.headers["retry-after"]) == (503, 503, "7")

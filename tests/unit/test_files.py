@@ -169,7 +169,7 @@ def full(*arguments: object, **names: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_full_disk_overwrites_a_note_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_note_is_overwritten_in_place_if_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "note"
     files.write_note(str(path), b"a note of some length")
     monkeypatch.setattr(files, "write_atomic", full)

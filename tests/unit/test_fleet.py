@@ -80,7 +80,7 @@ def secret(graph: Graph, name: str) -> fleet.KnownSecret:
     return next(one for one in graph.secrets.values() if one.name == name)
 
 
-def test_graph_survives_writing_and_reading(graph: Graph) -> None:
+def test_graph_is_unchanged_after_writing_and_reading(graph: Graph) -> None:
     document = json.loads(json.dumps(documents.render_graph(graph)))
     assert documents.parse_graph(document) == graph
     assert documents.render_graph(documents.parse_graph(document)) == document
@@ -135,7 +135,7 @@ def test_order_of_hosts_does_not_change_the_graph() -> None:
     assert one.vaults["evil/shop"].scope.project_ids == ("p1",)
 
 
-def test_unused_projects_and_sources_are_removed(graph: Graph) -> None:
+def test_unused_projects_and_listings_are_removed_from_the_graph(graph: Graph) -> None:
     elsewhere = answer(job(project_ids=["p2"], places=[], secrets=[]))
     after = fleet.merge_hosts(graph, {"web1": elsewhere, "web2": elsewhere}, NOW)
     assert (list(after.secrets), list(after.sources), list(after.projects)) == ([], [], ["p2"])

@@ -152,7 +152,7 @@ def test_late_vaults_are_returned_whatever_their_state(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize(("age", "late"), [(1800, False), (1830, True), (-86400, False)])
-def test_vault_is_late_after_two_intervals(age: int, late: bool) -> None:
+def test_vault_is_late_if_last_sync_is_over_two_intervals_ago(age: int, late: bool) -> None:
     one = vault("web1", last_sync=format_time(NOW - age))
     assert Snapshot(Graph(), NOW).is_late(one) == late
     assert Snapshot(Graph(), NOW).age(one.last_sync) == max(0, age)
@@ -168,7 +168,7 @@ def test_version_is_unknown_before_infisical_lists_it(graph: Graph) -> None:
     assert (summary["unknown"], summary["behind"]) == (2, 1)
 
 
-def test_secret_created_again_is_another_secret(graph: Graph) -> None:
+def test_deleted_and_recreated_secret_counts_as_another_secret(graph: Graph) -> None:
     def state(version: int, held: Hold) -> str:
         again = KnownSecret(SHOP, "DB_PASSWORD", version, FRESH, id="new")
         return Snapshot(replace(graph, secrets={DB: again}), NOW).state_of_hold(held)

@@ -107,7 +107,7 @@ def test_configured_directory_that_others_can_change_is_refused(room: Path, how:
     assert list((room / "elsewhere").iterdir()) == []
 
 
-def test_link_in_place_of_a_directory_is_refused(furnished: Path) -> None:
+def test_link_at_the_path_of_a_directory_is_refused(furnished: Path) -> None:
     (furnished / "behind").symlink_to("directory")
     with pytest.raises(InfisicalError, match="is not a directory"):
         Host(check=False).directory(f"{furnished}/behind", 0o700, OWNER)
@@ -124,7 +124,7 @@ def test_created_parent_directories_are_accessible_to_everybody(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_link_in_place_of_a_file_is_refused(furnished: Path, check: bool) -> None:
+def test_link_at_the_path_of_a_file_is_refused(furnished: Path, check: bool) -> None:
     with pytest.raises(InfisicalError) as refused:
         Host(check).file(f"{furnished}/link", "other\n", 0o600, OWNER)
     assert refused.value.conclusion == "unsafe_file"

@@ -292,7 +292,7 @@ def test_key_file_in_the_credentials_directory_is_a_credential(
 
 
 @pytest.mark.root
-def test_world_readable_credential_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credential_that_everybody_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private(tmp_path / "vault-key", KEY, 0o444)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert refused(keys.Credential("vault-key")).conclusion == "unsafe_file"

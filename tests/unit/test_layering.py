@@ -93,7 +93,7 @@ def test_imports_are_not_circular() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_third_party_imports_are_inside_functions(module: str) -> None:
+def test_third_party_packages_are_imported_only_in_functions(module: str) -> None:
     for name, at_once in imports(module):
         top = name.split(".")[0]
         if top and not is_standard(top):

@@ -85,7 +85,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(web, tmp_path / "login.json")
 
 
-def test_accepted_login_empties_the_login_record(fleet: Fleet) -> None:
+def test_successful_login_empties_the_login_record(fleet: Fleet) -> None:
     fleet.answer(GOOD)
     assert [fleet.cycle(), fleet.cycle()] == ["CANARY-token"] * 2
     assert fleet.logins == 2
@@ -120,7 +120,7 @@ def test_wrong_credentials_cause_five_logins_in_a_day(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("change", [{"client_secret": "CANARY-other"}, {"client_id": "other"}])
-def test_changed_credentials_are_tried_at_once(fleet: Fleet, change: dict[str, str]) -> None:
+def test_login_with_changed_credentials_is_not_delayed(fleet: Fleet, change: dict[str, str]) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()
     fleet.answer(GOOD)
@@ -129,7 +129,7 @@ def test_changed_credentials_are_tried_at_once(fleet: Fleet, change: dict[str, s
     assert fleet.logins == 2
 
 
-def test_another_server_is_tried_at_once(fleet: Fleet) -> None:
+def test_login_to_another_server_is_not_delayed(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()
     fleet.given["url"] = fleet.web.url.replace("127.0.0.1", "localhost")
@@ -147,7 +147,7 @@ def test_different_wrong_credentials_wait_only_one_hour(fleet: Fleet) -> None:
     assert parse_time(fleet.error.details["next_login"]) == fleet.clock.now + HOUR
 
 
-def test_accepted_login_resets_the_delay(fleet: Fleet) -> None:
+def test_successful_login_resets_the_delay(fleet: Fleet) -> None:
     for _turn in range(2):
         fleet.answer(REJECTED)
         fleet.cycle()
@@ -157,7 +157,7 @@ def test_accepted_login_resets_the_delay(fleet: Fleet) -> None:
         assert fleet.cycle() == "CANARY-token"
 
 
-def test_lock_out_delay_has_a_random_part(fleet: Fleet) -> None:
+def test_delay_after_a_lockout_has_a_random_part(fleet: Fleet) -> None:
     fleet.answer(LOCKED)
     waits = set()
     for _turn in range(20):
@@ -175,7 +175,7 @@ def test_lock_out_delay_has_a_random_part(fleet: Fleet) -> None:
     assert len(waits) > 10
 
 
-def test_lock_out_does_not_shorten_the_delay(fleet: Fleet) -> None:
+def test_lockout_does_not_shorten_the_login_delay(fleet: Fleet) -> None:
     waits = []
     for answer in (REJECTED, REJECTED, LOCKED, REJECTED):
         fleet.answer(answer)
@@ -187,7 +187,7 @@ def test_lock_out_does_not_shorten_the_delay(fleet: Fleet) -> None:
     assert (waits[0], waits[1], waits[3]) == (1, 2, 4)
 
 
-def test_clock_set_back_by_a_year_does_not_block_logins(fleet: Fleet) -> None:
+def test_login_is_not_blocked_if_the_clock_is_set_back(fleet: Fleet) -> None:
     fleet.answer(REJECTED)
     fleet.cycle()
     fleet.clock.now -= 365 * 24 * HOUR
@@ -303,7 +303,7 @@ def test_full_disk_does_not_hide_the_result_of_a_login(fleet: Fleet, monkeypatch
     assert fleet.cycle() == "CANARY-token"
 
 
-def test_missing_directory_sends_no_login(fleet: Fleet) -> None:
+def test_login_is_not_sent_if_the_record_directory_is_missing(fleet: Fleet) -> None:
     fleet.path = fleet.path.parent / "missing" / "login.json"
     fleet.answer(GOOD)
     assert fleet.cycle() == "storage"

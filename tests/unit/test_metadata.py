@@ -80,7 +80,7 @@ def document_of(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, An
     return found
 
 
-def test_document_has_names_versions_and_times_of_all_jobs(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metadata_has_names_versions_and_times_of_all_jobs(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     shop = jobs.add("shop", "interval = 6h\n[file 1]\npath = /run/shop/env\nnames = DB_*\n", project_ids="p1, p2",
                     secret_path="/shop/", recursive="true", key_format="{path}_{key}")  # fmt: skip
     jobs.add("mail", project_ids="p1")

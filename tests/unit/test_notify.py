@@ -114,7 +114,7 @@ def test_alternating_conclusions_are_sent_once_each(tmp_path: Path, web: Web) ->
     assert {request.document["since"] for request in web.requests} == {at(0)}
 
 
-def test_failure_of_two_days_sends_two_reminders(tmp_path: Path, web: Web) -> None:
+def test_failure_that_lasts_two_days_causes_two_reminders(tmp_path: Path, web: Web) -> None:
     channel, events = Channel(webhook_url=web.url + PATH), []
     cycles = [good(0), *(failed(n * HOUR) for n in range(1, 51)), good(51 * HOUR), good(52 * HOUR)]
     for cycle in cycles:

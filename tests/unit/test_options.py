@@ -88,11 +88,11 @@ def test_library_defaults_match_the_table(section: str, kind: Any) -> None:
             assert (option.name, defaults[option.name]) == (option.name, option.default)
 
 
-def test_resolve_returns_no_defaults() -> None:
+def test_resolved_options_do_not_include_defaults() -> None:
     assert resolve({}) == {}
 
 
-def test_argument_then_variable_then_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_overrides_variable_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_ENVIRONMENT", "from environment")
     variables = {"infisical_environment": "from variable"}
     assert resolve({"environment": "argument"}, variables)["environment"] == "argument"
@@ -149,7 +149,7 @@ def test_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch, empty: str) 
     assert options.resolve({}, {"infisical_key_file": empty}, lambda value: value, options.VAULT) == {}
 
 
-def test_option_that_is_set_nowhere_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unset_option_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     manager = C.config.get_config_value_and_origin
 

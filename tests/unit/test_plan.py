@@ -75,7 +75,7 @@ def test_plan_does_not_depend_on_the_input_order() -> None:
         assert turned == plan.build(current, desired, prune=True)
 
 
-def test_prune_leaves_exactly_the_desired_names() -> None:
+def test_pruning_leaves_exactly_the_desired_names() -> None:
     for current, desired in PAIRS:
         assert set(applied(current, plan.build(current, desired, prune=True))) == set(desired)
 

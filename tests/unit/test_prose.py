@@ -47,7 +47,7 @@ def _faults(prose, name: str, text: str) -> list[str]:  # noqa: ANN001
         ("a.md", "One,\nmade anew.\n", "a.md:2: manual: 'anew"),
     ],
 )
-def test_fault_is_reported_with_its_place(prose, name: str, text: str, place: str) -> None:  # noqa: ANN001
+def test_prose_fault_is_reported_with_its_line(prose, name: str, text: str, place: str) -> None:  # noqa: ANN001
     assert [fault[: len(place)] for fault in _faults(prose, name, text)] == [place]
 
 
@@ -60,7 +60,7 @@ def test_fault_is_reported_with_its_place(prose, name: str, text: str, place: st
         "The bearer token is not the one that was given.",
     ],
 )
-def test_correct_english_passes(prose, sentence: str) -> None:  # noqa: ANN001
+def test_correct_english_has_no_faults(prose, sentence: str) -> None:  # noqa: ANN001
     assert _faults(prose, "a.rst", sentence) == []
 
 

@@ -75,7 +75,7 @@ def test_quoted_message_is_one_printable_line_of_limited_length() -> None:
     assert len(line) < 400
 
 
-def test_message_is_masked_before_it_is_cut() -> None:
+def test_message_is_masked_before_it_is_truncated() -> None:
     line = Sent(["canary-0815"]).quote("x" * 295 + " canary-0815")
     assert "canary" not in line
 

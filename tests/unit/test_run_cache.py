@@ -178,7 +178,7 @@ def test_task_mode_keeps_listings_in_memory_only(server: DevServer, settings: Se
     assert counts(server) == (1, 2)
 
 
-def test_rejected_credentials_are_tried_by_one_process_only(server: DevServer, tmp_path: Path) -> None:
+def test_rejected_credentials_are_sent_by_only_one_process(server: DevServer, tmp_path: Path) -> None:
     wrong = _settings(server, client_secret="wrong")
 
     def attempt() -> str:
@@ -191,7 +191,7 @@ def test_rejected_credentials_are_tried_by_one_process_only(server: DevServer, t
     assert counts(server) == (1, 0)
 
 
-def test_unreachable_server_is_tried_once(tmp_path: Path) -> None:
+def test_unreachable_server_is_contacted_only_once(tmp_path: Path) -> None:
     settings = Settings.from_options(
         {"url": "http://127.0.0.1:9", "client_id": "x", "client_secret": "x", "connection_wait": 60.0}
     )

@@ -35,7 +35,7 @@ def test_program_gets_input_and_returns_status_and_output(programs: Programs) ->
     assert programs.calls() == ["echoing a b $(id)"]
 
 
-def test_error_output_is_cut_to_a_limited_length(programs: Programs) -> None:
+def test_long_error_output_is_truncated(programs: Programs) -> None:
     programs.put("chatty", "head -c 100000 /dev/zero | tr '\\0' x >&2; printf '\\377' >&2")
     assert systemd.run(["chatty"]).said == "x" * 300
 
@@ -50,7 +50,7 @@ def test_missing_or_hanging_program_is_reported(programs: Programs) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_program_gets_only_the_given_environment(programs: Programs) -> None:
+def test_program_gets_only_the_specified_environment(programs: Programs) -> None:
     programs.put("shows", 'echo "$HOME:$A"')
     assert systemd.run([str(programs.folder / "shows")], environment={"A": "1"}).out == b":1\n"
 

@@ -94,7 +94,7 @@ def test_only_a_failed_sync_runs_the_finish_command(tmp_path: Path, result: str,
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_units_load_encrypted_credentials_or_files(encrypted: bool) -> None:
+def test_units_load_encrypted_or_file_credentials(encrypted: bool) -> None:
     found = units.render_services(context(encrypted))
     verb = "LoadCredentialEncrypted" if encrypted else "LoadCredential"
     store = "/etc/credstore.encrypted" if encrypted else "/etc/infisical-sync/credentials"

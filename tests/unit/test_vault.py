@@ -154,7 +154,7 @@ def test_vault_without_secrets_is_valid(tmp_path: Path, key: keys.KeyFile) -> No
     assert (read.secrets, read.count, read.generation) == ({}, 0, 2)
 
 
-def test_unused_origins_are_removed(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_origins_without_secrets_are_removed_from_the_vault(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     wanted = {f"N{turn}": entry("v", project_id=f"p{turn % 2}", secret_path=f"/{turn % 5}") for turn in range(30)}
     assert len(bring(made, wanted).origins) == 10
@@ -817,7 +817,7 @@ def test_vault_that_others_can_access_is_refused(tmp_path: Path, key: keys.KeyFi
     assert made.read().generation == 1
 
 
-def test_links_in_place_of_vault_or_lock_are_refused(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_link_in_place_of_vault_or_lock_is_refused(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "real"), key)
     bring(made, {"A": entry(CANARY)})
     (tmp_path / "vault").symlink_to(tmp_path / "real")

@@ -95,7 +95,7 @@ def test_decrypted_content_in_an_invalid_format_is_damage(made: vault.Vault, tex
     ],
     ids=lambda head: str(head).encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
-def test_state_file_with_a_wrong_field_is_moved_aside(tmp_path: Path, head: dict[str, Any]) -> None:
+def test_state_file_with_an_invalid_field_is_moved_aside(tmp_path: Path, head: dict[str, Any]) -> None:
     path = tmp_path / state.STATE_FILE
     warnings: list[str] = []
     kept = state.StateFile(str(path), warn=warnings.append)
