@@ -187,7 +187,9 @@ def test_secret_created_by_another_writer_is_updated(controlled: Controlled) -> 
 
 
 @pytest.mark.parametrize(("theirs", "methods"), [("one", ["POST", "GET"]), ("other", ["POST", "GET", "PATCH"])])
-def test_conflict_of_a_single_change_is_resolved_by_a_lookup(controlled: Controlled, theirs: str, methods: list[str]) -> None:
+def test_conflict_of_a_single_change_is_resolved_by_a_lookup(
+    controlled: Controlled, theirs: str, methods: list[str]
+) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = build({}, {"A": Secret("A", "one")})
     controlled.put("A", theirs)

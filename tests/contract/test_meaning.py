@@ -120,7 +120,9 @@ def test_missing_route_is_reported_as_missing(target: Target) -> None:
 
 @pytest.mark.kinds("2024")
 @pytest.mark.parametrize(("kind", "version"), [("reference", "v3"), ("2024", "v4")])
-def test_unsupported_api_version_is_reported_as_a_missing_route(controlled: Controlled, kind: str, version: str) -> None:
+def test_unsupported_api_version_is_reported_as_a_missing_route(
+    controlled: Controlled, kind: str, version: str
+) -> None:
     controlled.server.use_profile(kind)
     error = error_of(controlled.api(api_version=version).list_secrets, controlled.scope)
     assert error.conclusion == "route_missing"

@@ -197,7 +197,9 @@ OWN_QUOTES = '"server ${HOST}\\nport 1"'
 @EACH_2026
 @pytest.mark.parametrize("fields", [QUOTED, {}], ids=["encoded", "not encoded"])
 @pytest.mark.parametrize("recursive", [False, True])
-def test_quotes_that_belong_to_the_value_are_kept(controlled: Controlled, fields: dict[str, Any], recursive: bool) -> None:
+def test_quotes_that_belong_to_the_value_are_kept(
+    controlled: Controlled, fields: dict[str, Any], recursive: bool
+) -> None:
     controlled.put("HOST", "db.local")
     controlled.put("LITERAL", LITERAL)
     controlled.put("ELSEWHERE", LITERAL, "/app")

@@ -612,7 +612,9 @@ def test_missing_project_error_explains_the_project_id(controlled: Controlled) -
         ({"kind": "status", "status": 503, "after_handling": True}, 30),
     ],
 )
-def test_create_with_a_lost_response_is_looked_up_before_a_retry(controlled: Controlled, lost: dict[str, Any], wait: float) -> None:
+def test_create_with_a_lost_response_is_looked_up_before_a_retry(
+    controlled: Controlled, lost: dict[str, Any], wait: float
+) -> None:
     controlled.server.arm(**lost, method="POST", path="/secrets/")
     report = controlled.remote().put(A)
     assert report.action == "create"

@@ -198,7 +198,7 @@ def test_check_mode_returns_the_plan_and_changes_nothing(site: Site) -> None:
     assert (site.identity(), site.state()) == (before, state)
 
 
-def test_pruning_keeps_manual_entries_and_those_of_other_jobs(site: Site) -> None:
+def test_pruning_keeps_manual_entries_and_other_jobs_entries(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.store({"X": "x"}, "/app/db")
     site.pull()

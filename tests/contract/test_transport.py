@@ -532,7 +532,9 @@ def test_ca_path_without_a_certificate_is_reported(
     assert "PEM" in str(error)
 
 
-def test_certificates_in_a_directory_of_pem_files_are_trusted(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
+def test_certificates_in_a_directory_of_pem_files_are_trusted(
+    controlled: Controlled, tls_server: DevServer, tmp_path: Path
+) -> None:
     shutil.copy(tls_server.ca_path, tmp_path / "our authority.crt")
     (tmp_path / "README").write_text("A file begins with -----BEGIN CERTIFICATE-----")
     (tmp_path / "server.key").write_text("-----BEGIN PRIVATE KEY-----")
@@ -558,7 +560,9 @@ def test_hashed_certificate_directory_is_passed_to_openssl(tmp_path: Path, tls_s
     assert wire.find_trust(str(tmp_path)) == (str(tmp_path), None)
 
 
-def test_ca_path_directory_replaces_the_system_authorities(controlled: Controlled, tls_server: DevServer, tmp_path: Path) -> None:
+def test_ca_path_directory_replaces_the_system_authorities(
+    controlled: Controlled, tls_server: DevServer, tmp_path: Path
+) -> None:
     import certifi
 
     shutil.copy(certifi.where(), tmp_path / "public.pem")

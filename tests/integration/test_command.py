@@ -476,7 +476,9 @@ def test_help_explains_every_exit_code() -> None:
     assert all(f"\n  {code}  " in cli.CODES for code in {0, 9, *exit_codes()})
 
 
-def test_every_kind_of_error_has_its_own_exit_code(client: Host, server: DevServer, seeded: Callable[..., None]) -> None:
+def test_every_kind_of_error_has_its_own_exit_code(
+    client: Host, server: DevServer, seeded: Callable[..., None]
+) -> None:
     client.run("sync")
     before = client.vault.read_bytes()
     assert "dev" in client.run("sync", "--environment", "mistyped", "--prune", code=2)

@@ -51,7 +51,9 @@ def test_names_return_a_list_and_no_names_return_a_mapping(ansible: Controller, 
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_lookup_supports_recursion_imports_and_references(ansible: Controller, seeded: Callable[..., None], profile: str) -> None:
+def test_lookup_supports_recursion_imports_and_references(
+    ansible: Controller, seeded: Callable[..., None], profile: str
+) -> None:
     seeded(
         secrets=[
             {"environment": "dev", "path": "/app/deep", "key": "DEEP", "value": "from below"},

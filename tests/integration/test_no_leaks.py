@@ -250,7 +250,9 @@ def test_short_values_are_not_masked_in_results(ansible: Controller, planted: di
 
 @pytest.mark.parametrize("no_log", (False, True))
 @pytest.mark.core
-def test_failed_tasks_leak_nothing(ansible: Controller, planted: dict[str, Any], server: DevServer, no_log: bool) -> None:
+def test_failed_tasks_leak_nothing(
+    ansible: Controller, planted: dict[str, Any], server: DevServer, no_log: bool
+) -> None:
     server.arm("status", status=400, path="ECHO", method="POST", message=f"refused: {SECRET}")
     names = [line.split("name: ")[1] for line in FAILURES.splitlines() if line.startswith("    - name: ")]
     tasks = _ignoring_errors(FAILURES)

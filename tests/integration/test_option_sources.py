@@ -51,7 +51,9 @@ def with_sources(server: DevServer) -> DevServer:
 
 
 @pytest.mark.core
-def test_option_sources_have_the_documented_precedence(ansible: Controller, with_sources: DevServer, shop: dict[str, Any]) -> None:
+def test_option_sources_have_the_documented_precedence(
+    ansible: Controller, with_sources: DevServer, shop: dict[str, Any]
+) -> None:
     del shop["infisical_environment"]
     hosts = {"has_variable": {"infisical_environment": "variable"}, "has_none": {}}
     config = "[infisical]\nenvironment = ini\n"

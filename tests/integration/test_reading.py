@@ -47,7 +47,9 @@ READING = """
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
 @pytest.mark.oldest
-def test_every_info_module_returns_its_results_and_no_changes(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_every_info_module_returns_its_results_and_no_changes(
+    ansible: Controller, server: DevServer, profile: str
+) -> None:
     before = server.state()["projects"]
     run = ansible.tasks(READING, arguments=["--diff"]).succeeded()
 
@@ -132,7 +134,9 @@ def test_hidden_values_are_reported_as_hidden(ansible: Controller, server: DevSe
 
 
 @pytest.mark.core
-def test_info_module_works_on_the_ansible_command_line(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
+def test_info_module_works_on_the_ansible_command_line(
+    ansible: Controller, server: DevServer, shop: dict[str, Any]
+) -> None:
     names = {key.removeprefix("infisical_").upper(): str(value) for key, value in shop.items() if "wait" not in key}
     arguments = ["localhost", "-m", "keyfleet.infisical.infisical_secret_info", "-a", "secret_path=/app"]
     run = ansible.run(

@@ -147,7 +147,9 @@ PULLS: tuple[tuple[str, str, dict[str, str], dict[str, str]], ...] = (
 )  # fmt: skip
 
 
-def test_every_pull_option_is_idempotent_and_has_check_mode(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
+def test_every_pull_option_is_idempotent_and_has_check_mode(
+    ansible: Controller, server: DevServer, vault: LocalVault
+) -> None:
     vaults = {}
     tasks = ""
     for number, (name, arguments, before, _after) in enumerate(PULLS):
@@ -205,7 +207,9 @@ PUSHES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
 )  # fmt: skip
 
 
-def test_every_push_option_is_idempotent_and_has_check_mode(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
+def test_every_push_option_is_idempotent_and_has_check_mode(
+    ansible: Controller, server: DevServer, vault: LocalVault
+) -> None:
     (ansible.folder / "source.env").write_text('A="a \\"b\\" \\$c"\nLINES="1\n2"\n', "utf-8")
     (ansible.folder / "source.json").write_text('{"A": "a", "NUMBER": "0123"}', "utf-8")
     vault.hold({**MINE, "my-key": ""})

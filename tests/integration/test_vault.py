@@ -54,7 +54,9 @@ def alone(ansible: Controller, vault: LocalVault) -> LocalVault:
     return vault
 
 
-def test_every_option_is_idempotent_and_has_check_mode(ansible: Controller, server: DevServer, vault: LocalVault) -> None:
+def test_every_option_is_idempotent_and_has_check_mode(
+    ansible: Controller, server: DevServer, vault: LocalVault
+) -> None:
     vault.hold({"OLD": "old", "GOES": "old", "PUSHED": "old", "GOES_TOO": "old", "SAME": "same"})
     other = LocalVault(ansible.folder / "other")
     other.folder.mkdir(mode=0o700)

@@ -130,7 +130,9 @@ def _look_at(secrets: dict[str, dict[str, Any]], run: Run, profile: str) -> None
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.oldest
-def test_write_only_identity_is_idempotent_with_a_state_file(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_write_only_identity_is_idempotent_with_a_state_file(
+    ansible: Controller, server: DevServer, profile: str
+) -> None:
     ansible.variables |= login_of("writer")
     state_file = ansible.folder / "state.json"
     tasks = f"""
@@ -189,9 +191,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_second_loop_over_20_secrets_is_unchanged(
-    ansible: Controller, server: DevServer, profile: str
-) -> None:
+def test_second_loop_over_20_secrets_is_unchanged(ansible: Controller, server: DevServer, profile: str) -> None:
     assert len(ODD) == 20
     wanted = {f"LOOPED_{number}": sent for number, (sent, _stored) in enumerate(ODD.values())}
     tasks = """
@@ -212,7 +212,9 @@ def test_second_loop_over_20_secrets_is_unchanged(
     assert {key: secret["version"] for key, secret in secrets.items()} == versions
 
 
-def test_write_awaiting_approval_stores_nothing(ansible: Controller, server: DevServer, seeded: Callable[..., None]) -> None:
+def test_write_awaiting_approval_stores_nothing(
+    ansible: Controller, server: DevServer, seeded: Callable[..., None]
+) -> None:
     seeded(approvals=[{"environment": "dev", "path": "/app"}])
     before = stored(server)
     run = ansible.tasks("""
@@ -232,7 +234,9 @@ def test_write_awaiting_approval_stores_nothing(ansible: Controller, server: Dev
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_metadata_option_on_an_old_server_causes_a_warning(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_metadata_option_on_an_old_server_causes_a_warning(
+    ansible: Controller, server: DevServer, profile: str
+) -> None:
     task = """
         - name: metadata
           keyfleet.infisical.infisical_secret: {name: SECRET_1, value: value 1, metadata: {owner: platform}}

@@ -60,7 +60,9 @@ def use_everything(page: Watched) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("fleet", FLEETS)
-def test_page_sends_no_request_and_obeys_its_security_policy(fleet: str, scheme: str, show: Open, artefacts: Path) -> None:
+def test_page_sends_no_request_and_obeys_its_security_policy(
+    fleet: str, scheme: str, show: Open, artefacts: Path
+) -> None:
     page = show(FLEETS[fleet](), scheme)
     page.tab.set_viewport_size({"width": 1280, "height": 2600})  # so that all visible rows are rendered
     page.tab.screenshot(path=artefacts / f"{fleet}-{scheme}.png", full_page=True)

@@ -679,7 +679,9 @@ def test_file_with_a_new_path_is_removed_from_its_old_path(host: Host) -> None:
     ("before", "after", "path"),
     [("dotenv", "files", "srv/x"), ("files", "dotenv", "srv/x"), ("dotenv", "dotenv", "srv/x/y.env")],
 )
-def test_format_change_at_a_path_removes_the_old_file(host: Host, name: str, before: str, after: str, path: str) -> None:
+def test_format_change_at_a_path_removes_the_old_file(
+    host: Host, name: str, before: str, after: str, path: str
+) -> None:
     old, new = host.path("srv/x"), host.path(path)
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(old), before),)),)))
     host.fill()
@@ -829,9 +831,7 @@ def test_unwritable_record_error_lists_removals_and_problems(host: Host, monkeyp
 
 
 @pytest.mark.parametrize("how", ["busy", "problem"])
-def test_existing_file_is_not_reported_as_removed(
-    host: Host, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
+def test_existing_file_is_not_reported_as_removed(host: Host, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     (path,) = delivered(host, "dotenv")
     if how == "busy":
         monkeypatch.setattr(

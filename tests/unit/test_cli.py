@@ -87,7 +87,9 @@ def test_file_path_that_ends_like_a_directory_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["foreign", "own"])
-def test_job_key_is_accepted_only_from_the_jobs_own_unit(own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_key_is_accepted_only_from_the_jobs_own_unit(
+    own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services = tmp_path / "run"
     directory = (services if own else tmp_path) / "infisical-sync@shop.service"
     directory.mkdir(parents=True)

@@ -623,7 +623,9 @@ ROWS = (
     ("row", "profile"),
     [pytest.param(row, profile, id=f"{row.name}, {profile}") for row in ROWS for profile in row.said],
 )
-def test_every_conclusion_has_a_response_in_every_profile(row: Row, profile: str, talk_to: Callable[[str], Talk]) -> None:
+def test_every_conclusion_has_a_response_in_every_profile(
+    row: Row, profile: str, talk_to: Callable[[str], Talk]
+) -> None:
     status, error, message = row.said[profile]
     reply = row.act(talk_to(profile))
     assert reply.status == status
@@ -637,7 +639,9 @@ def test_every_conclusion_has_a_response_in_every_profile(row: Row, profile: str
 
 
 @pytest.mark.parametrize("scope", [{"secretPath": "/none"}, {"environment": "none"}])
-def test_2024_server_returns_empty_list_for_a_missing_folder(scope: dict[str, str], talk_to: Callable[[str], Talk]) -> None:
+def test_2024_server_returns_empty_list_for_a_missing_folder(
+    scope: dict[str, str], talk_to: Callable[[str], Talk]
+) -> None:
     reply = talk_to("2024").list(**scope)
     assert (reply.status, reply.body) == (200, {"secrets": [], "imports": []})
 
@@ -772,7 +776,9 @@ def test_batch_is_stored_completely_or_not_at_all(profile: str, talk_to: Callabl
         ("ignore", 200, {"ONE": ["1"]}),
     ],
 )
-def test_current_server_supports_modes_of_a_batch_update(mode: str, status: int, stored: dict[str, list[str]], talk: Talk) -> None:
+def test_current_server_supports_modes_of_a_batch_update(
+    mode: str, status: int, stored: dict[str, list[str]], talk: Talk
+) -> None:
     assert talk.batch("PATCH", {"ONE": "1", "NONE": "0"}, mode=mode).status == status
     assert {key: value for key, value in talk.stored().items() if key in ("ONE", "NONE")} == stored
     assert talk.batch("PATCH", {"ONE": "1"}, mode="other").status == 422
@@ -855,9 +861,7 @@ def test_list_order_is_not_the_creation_order(profile: str, talk_to: Callable[[s
 @pytest.mark.parametrize(
     ("profile", "name"), [("reference", "includeImports"), ("2024", "include_imports"), ("2026-07", "includeImports")]
 )
-def test_imports_are_listed_in_each_profiles_format(
-    profile: str, name: str, talk_to: Callable[[str], Talk]
-) -> None:
+def test_imports_are_listed_in_each_profiles_format(profile: str, name: str, talk_to: Callable[[str], Talk]) -> None:
     talk = talk_to(profile)
     other = {"includeImports", "include_imports"} - {name}
     reply = talk.list(secretPath="/app", **{name: "true"})
@@ -1151,7 +1155,9 @@ def test_lockout_can_be_configured_and_turned_off(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize(("profile", "status"), [("reference", 401), ("2024", 403), ("2026-07", 401)])
-def test_client_secret_with_a_use_limit_is_rejected_once_used_up(profile: str, status: int, talk_to: Callable[[str], Talk]) -> None:
+def test_client_secret_with_a_use_limit_is_rejected_once_used_up(
+    profile: str, status: int, talk_to: Callable[[str], Talk]
+) -> None:
     talk = talk_to(profile)
     assert [talk.log_in("thrifty-id", "thrifty-secret").status for _round in range(2)] == [200, status]
 

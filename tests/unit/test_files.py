@@ -67,7 +67,9 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_other(
     assert os.listdir(tmp_path) == ["state"]
 
 
-def test_reader_never_sees_a_partially_written_file(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+def test_reader_never_sees_a_partially_written_file(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
     path = tmp_path / "state"
     size = 1 << 20
     program = f"""

@@ -281,9 +281,7 @@ def test_credential_that_the_group_can_read_is_accepted(
 
 
 @pytest.mark.root
-def test_key_file_in_the_credentials_directory_is_a_credential(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_file_in_the_credentials_directory_is_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = private(tmp_path / "vault-key", KEY, 0o440)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for option in ("key_file", "passphrase_file"):

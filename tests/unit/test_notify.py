@@ -89,7 +89,9 @@ def told(*at_: float, conclusion: str = "unreachable", **others: float) -> Notif
         (told(0), good(-HOUR), "recovery"),
     ],
 )
-def test_event_depends_on_the_report_and_the_last_notification(told: NotificationRecord, report: CycleReport, event: str) -> None:
+def test_event_depends_on_the_report_and_the_last_notification(
+    told: NotificationRecord, report: CycleReport, event: str
+) -> None:
     assert notify.choose_event(told, report, DAY) == event
 
 

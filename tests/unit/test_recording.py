@@ -295,7 +295,9 @@ def replay(server: DevServer, exchanges: list[dict[str, Any]]) -> int:
     return len(covered)
 
 
-def test_test_server_profiles_respond_like_the_recorded_server(server: DevServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_server_profiles_respond_like_the_recorded_server(
+    server: DevServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     compared = replay(server, RECORDING["exchanges"])
     with capsys.disabled():
         print(f"\n{compared} of {len(RECORDING['exchanges'])} recorded exchanges compared; not covered: {NOT_COVERED}")

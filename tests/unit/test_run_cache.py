@@ -129,7 +129,9 @@ def test_renamed_cache_file_cannot_be_decrypted(settings: Settings, tmp_path: Pa
         RunCache(settings, directory=tmp_path).api()
 
 
-def test_write_makes_all_cached_listings_of_the_project_stale(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_write_makes_all_cached_listings_of_the_project_stale(
+    server: DevServer, settings: Settings, tmp_path: Path
+) -> None:
     cache = RunCache(settings, directory=tmp_path)
     cache.secrets(SCOPE)
     cache.secret(SCOPE, "DB_PASSWORD")
@@ -143,9 +145,7 @@ def test_write_makes_all_cached_listings_of_the_project_stale(server: DevServer,
     assert len(server.requests(LOGIN)) == 1
 
 
-def test_write_during_a_listing_makes_that_listing_stale(
-    server: DevServer, settings: Settings, tmp_path: Path
-) -> None:
+def test_write_during_a_listing_makes_that_listing_stale(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     server.arm("delay", seconds=0.6, path=LIST)
     context = multiprocessing.get_context("fork")
     reader = context.Process(target=_password, args=(settings, tmp_path))
@@ -335,7 +335,9 @@ def _known(settings: Settings, directory: Path, key: str = "DB_PASSWORD", **how:
     return None if known is None else known.secret and known.secret.value
 
 
-def test_cached_writes_are_valid_until_another_identity_writes(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_cached_writes_are_valid_until_another_identity_writes(
+    server: DevServer, settings: Settings, tmp_path: Path
+) -> None:
     cache = RunCache(settings, directory=tmp_path)
     assert _known(settings, tmp_path) == CANARY
     assert cache.known(SCOPE, "NEW", lists=True, check=False) == Known(None)

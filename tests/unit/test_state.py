@@ -192,9 +192,7 @@ def test_state_file_that_others_can_read_causes_a_warning(path: str) -> None:
     assert "readable by others" in warnings[0]
 
 
-def test_concurrent_writes_to_a_state_file_lose_nothing(
-    path: str, start: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_concurrent_writes_to_a_state_file_lose_nothing(path: str, start: Callable[..., subprocess.Popen[str]]) -> None:
     writers, each = 4, 15
     processes = [start(RECORD, path, number, each) for number in range(writers)]
     for process in processes:

@@ -178,9 +178,7 @@ def test_every_host_has_its_own_fixed_timer_delay() -> None:
         (("/srv/a\tb",), ['"-/srv/a\tb"']),
     ],
 )
-def test_delivery_can_write_to_the_directories_of_its_files(
-    directories: tuple[str, ...], expected: list[str]
-) -> None:
+def test_delivery_can_write_to_the_directories_of_its_files(directories: tuple[str, ...], expected: list[str]) -> None:
     assert lines(units.render_write_paths("shop", directories), "ReadWritePaths") == expected
 
 

@@ -434,9 +434,7 @@ def test_mistaking_key_for_passphrase_or_vice_versa_is_reported(tmp_path: Path, 
     refused(vault.Vault(str(tmp_path / "two"), key).read, "wrong_key", "with a passphrase", "passphrase_file")
 
 
-def test_short_passphrase_is_accepted_only_for_existing_vaults(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_short_passphrase_is_accepted_only_for_existing_vaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = vault.Vault(str(tmp_path / "vault"), keys.Passphrase("short"))
     refused(lambda: made.put("A", "1"), "configuration", "8 characters")
     refused(lambda: made.put("A", "1", check=True), "configuration", "8 characters")
@@ -1068,7 +1066,9 @@ def at_step(number: int, act: Callable[[], None]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("data", [False, True])
-def test_failed_rekey_error_states_which_key_opens_which_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bool) -> None:
+def test_failed_rekey_error_states_which_key_opens_which_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bool
+) -> None:
     sources: dict[str, keys.KeySource] = {"old": keys.Passphrase(WORDS), "new": keys.Passphrase(f"{WORDS} anew")}
 
     def fail() -> None:

@@ -348,7 +348,9 @@ def test_vault_on_a_read_only_disk_can_be_read_but_not_written(small_disk: Path,
     assert made.put("A", "2", check=True)[0].changes
 
 
-def test_file_size_limit_is_reported_and_keeps_the_old_secrets(directory: Path, key: keys.KeyFile, start: Start) -> None:
+def test_file_size_limit_is_reported_and_keeps_the_old_secrets(
+    directory: Path, key: keys.KeyFile, start: Start
+) -> None:
     output, errors = start(LIMITED, directory / "vault", key.path).communicate(timeout=60)
     assert output.splitlines() == ["storage True True"] * 6 + ["written"], errors
     assert {
