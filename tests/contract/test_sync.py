@@ -420,7 +420,7 @@ def test_manual_entry_is_replaced_with_a_warning(site: Site) -> None:
     site.store({"A": "one"})
     outcome = site.pull()
     assert outcome.updated == ("A",)
-    assert any("by hand" in text and "A" in text for text in outcome.warnings)
+    assert any("Manual entries" in text and "A" in text for text in outcome.warnings)
 
 
 def test_state_file_of_another_vault_or_job_is_refused(site: Site) -> None:
