@@ -107,7 +107,7 @@ def invocation(specification: dict[str, dict[str, Any]], given: Mapping[str, Any
 
 
 def describe(secret: Secret | None, scope: Location, *, values: bool = False) -> dict[str, Any] | None:
-    """Return a secret as result data, without its value. Encrypted metadata is included only if `values` is true."""
+    """Return a secret as result data without its value, or None. `values` includes the values of encrypted metadata."""
     if secret is None:
         return None
     hidden = () if values else secret.encrypted_metadata

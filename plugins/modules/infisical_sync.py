@@ -35,7 +35,7 @@ options:
     description:
       - The ids of the projects to pull from. If this option is set, O(project_id) is ignored.
       - V([all]) selects all projects that the identity can see. This is also the default if O(project_id) is not set.
-        Servers from 2024 do not support it, because they cannot list the projects of a machine identity.
+        Infisical versions released in 2024 do not support this, because they cannot list a machine identity's projects.
       - Only allowed if O(direction=pull).
     type: list
     elements: str

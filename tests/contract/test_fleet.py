@@ -222,7 +222,7 @@ def test_overloaded_server_gets_no_further_requests(
 
 
 @pytest.mark.kinds("2026-07")
-def test_folders_are_listed_singly_if_environment_is_forbidden(controlled: Controlled) -> None:
+def test_folders_are_listed_one_by_one_without_environment(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     controlled.put("B", "1", "/guarded")
     controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets")

@@ -1081,7 +1081,7 @@ def test_unchanged_pull_updates_only_the_times(site: Site) -> None:
     assert site.state()["last_sync"] > "2026-01-01T00:00:00Z"
 
 
-def test_status_returns_counts_times_and_the_last_error(site: Site) -> None:
+def test_status_contains_counts_and_times_and_last_error(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.controlled.server.arm("status", status=500, times=2, path="/secrets")

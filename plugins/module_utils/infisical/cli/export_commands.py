@@ -61,7 +61,7 @@ def write_export(session: Session, path: str, data: bytes, vault: Vault, state: 
             if not stat.S_ISREG(os.lstat(path).st_mode):
                 raise ConfigurationError(
                     "output", f"'{path}' is not a regular file, and would be replaced.",
-                    hint="Use the path of the file itself, or redirect standard output.",
+                    hint="Use the real path of the file, or redirect standard output to it.",
                 )  # fmt: skip
         files.write_atomic(path, data)
     except OSError as error:
@@ -122,11 +122,14 @@ def select_values(vault: Vault, patterns: Sequence[str]) -> dict[str, str]:
     return dotenv.select(values, patterns)
 
 
-def check_names(values: Iterable[str], allowed: Sequence[str], alternative: str) -> None:
-    """Raise ConfigurationError if a name is unsafe for an environment variable and not in `allowed`."""
+def check_names(names: Iterable[str], allowed: Sequence[str], alternative: str) -> None:
+    """Raise ConfigurationError if a name is unsafe for an environment variable and not in `allowed`.
+
+    The hint suggests `alternative`.
+    """
     from ..core import dotenv
 
-    refused = sorted(dotenv.find_unsafe(values, allowed).items())
+    refused = sorted(dotenv.find_unsafe(names, allowed).items())
     if refused:
         reasons = "; ".join(f"'{name}', because {reason}" for name, reason in refused[:10])
         more = f"; and {len(refused) - 10} more" if len(refused) > 10 else ""

@@ -217,7 +217,7 @@ def find_trust(ca_path: str) -> Trust:
         raise ConfigurationError(
             "ca_path",
             f"no file in '{path}' holds a certificate in PEM form (-----BEGIN CERTIFICATE-----) that can be read.",
-            hint="Put the certificate authority there, or set ca_path to its file.",
+            hint="Put the CA certificate at that path, or set ca_path to its path.",
         )
     return Trust(path, context)
 
@@ -240,7 +240,7 @@ def _check_file(file: str) -> None:
         raise ConfigurationError(
             "ca_path",
             f"'{file}' holds no certificate, or a damaged one.",
-            hint="Put the certificate authority into it in PEM form (-----BEGIN CERTIFICATE-----).",
+            hint="Put the CA certificate into it in PEM format (-----BEGIN CERTIFICATE-----).",
         ) from None
     except OSError as error:
         raise ConfigurationError("ca_path", f"'{file}' cannot be read: {error.strerror}.") from None

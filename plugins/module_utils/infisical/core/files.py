@@ -255,7 +255,7 @@ def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
                     raise
                 raise UnsafeFile(
                     f"Nothing is written below {walked}: it is a symbolic link or not a directory.",
-                    hint="Set the path of the directory itself.",
+                    hint="Set the real path of the directory, not a symbolic link.",
                 ) from None
             os.close(descriptor)
             descriptor = below
@@ -338,7 +338,7 @@ def read_private(path: str, what: str, *, most: int, begins: bytes = b"", creden
 def _refuse_unsafe(status: os.stat_result, what: str, path: str, credential: bool) -> None:
     mode, user = stat.S_IMODE(status.st_mode), os.geteuid()
     if not stat.S_ISREG(status.st_mode):
-        problem, hint = "it is not a regular file.", "Set the path of the file itself, or move this one away."
+        problem, hint = "it is not a regular file.", "Set the real path of a regular file, or move this file away."
     elif credential and status.st_uid == 0 and mode in (0o400, 0o440):
         return
     elif user not in (0, status.st_uid):
@@ -353,7 +353,7 @@ def _refuse_unsafe(status: os.stat_result, what: str, path: str, credential: boo
 
 
 _NOT_A_FILE = (
-    "'{path}' is a symbolic link or not a regular file", "Set the path of the file itself, or move this one away."
+    "'{path}' is a symbolic link or not a regular file", "Set the real path of a regular file, or move this file away."
 )  # fmt: skip
 _NO_PERMISSION = (
     "user {user} has no permission", "Give '{directory}' and the file to the user that runs this."
@@ -365,8 +365,8 @@ _REASONS = {
     errno.ELOOP: _NOT_A_FILE,
     errno.EISDIR: _NOT_A_FILE,
     errno.ENXIO: _NOT_A_FILE,
-    errno.ENOSPC: ("the disk is full", "Free space on the file system of '{directory}' (df -h, df -i)."),
-    errno.EDQUOT: ("the disk quota of user {user} is used up", "Free space in '{directory}'."),
+    errno.ENOSPC: ("the disk is full", "Free up disk space on the file system of '{directory}' (df -h, df -i)."),
+    errno.EDQUOT: ("the disk quota of user {user} is used up", "Free up disk space in '{directory}'."),
     errno.EFBIG: (
         "the file would be larger than this process may write",
         "Raise the limit (ulimit -f in a shell, LimitFSIZE= in a systemd unit).",
