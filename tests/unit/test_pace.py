@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("ansible")
+
 from ansible import constants
 from ansible_collections.keyfleet.infisical.plugins.action import infisical_agent_sync as action
 
