@@ -67,7 +67,7 @@ def _write(path: str, report: CycleReport, started: float) -> None:
     if not path:
         return
     try:
-        reports.write(path, replace(report, ended=now(), seconds=round(time.monotonic() - started, 3)), durable=False)
+        reports.write(path, replace(report, ended=now(), seconds=round(time.monotonic() - started, 3)))
     except OSError as error:
         from ..core import files
 
@@ -116,7 +116,7 @@ def deliver(vault: Vault, state: StateFile, job: str, paths: DeliveryPaths) -> D
         if paths.result_file and not report.failed:
             report = replace(report, conclusion=error.conclusion, message=str(error), hint=error.hint, ended=now())
             with contextlib.suppress(OSError):
-                reports.write(paths.result_file, report, durable=False)
+                reports.write(paths.result_file, report)
     if paths.metrics_directory:
         try:
             with after_delivery(done):

@@ -83,7 +83,7 @@ def _is_count(value: Any) -> bool:
     return is_whole(value) and 0 <= value < 1 << 64
 
 
-def write(path: str, report: CycleReport, *, durable: bool = True) -> None:
+def write(path: str, report: CycleReport) -> None:
     """Replace the report at `path`. Raises OSError.
 
     Root writes reports too, in a directory that belongs to the agent's user. A link in that directory must not redirect
@@ -93,4 +93,4 @@ def write(path: str, report: CycleReport, *, durable: bool = True) -> None:
     folder, name = os.path.split(os.path.abspath(path))
     owner = files.owner_of(path) or files.owner_of(folder)
     with files.open_directory(folder) as directory:
-        files.write_atomic(name, document.encode("utf-8", "replace"), durable=durable, owner=owner, directory=directory)
+        files.write_atomic(name, document.encode("utf-8", "replace"), durable=False, owner=owner, directory=directory)

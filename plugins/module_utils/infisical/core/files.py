@@ -82,14 +82,14 @@ def write_atomic(
         sync_directory(os.path.dirname(os.path.abspath(path)))
 
 
-def write_note(path: str, data: bytes, *, durable: bool = True, owner: Owner = None) -> None:
+def write_note(path: str, data: bytes) -> None:
     """Write a file like `write_atomic`, but overwrite the existing file in place if the disk is full.
 
     This is for small data that must be recorded even then. While the file is being overwritten, a reader may find it
     damaged. Raises OSError if the file does not exist, or if there is not enough space to overwrite it.
     """
     try:
-        write_atomic(path, data, durable=durable, owner=owner)
+        write_atomic(path, data)
     except OSError as error:
         if error.errno not in _FULL or not _overwrite(path, data):
             raise

@@ -406,26 +406,26 @@ def check_value(value: object, option: str = "value") -> str:
     return value
 
 
-def check_metadata(metadata: Mapping[Any, Any] | None, option: str = "metadata") -> tuple[tuple[str, str], ...] | None:
+def check_metadata(metadata: Mapping[Any, Any] | None) -> tuple[tuple[str, str], ...] | None:
     """Return metadata as sorted pairs, or None for None. Raises ConfigurationError for a key or value of a wrong
     type."""
     if metadata is None:
         return None
     for key, value in metadata.items():
         if not isinstance(key, str) or not key:
-            raise ConfigurationError(option, f"the key {key!r} must be a string that is not empty.", hint="Quote it.")
-        check_value(value, f"{option}.{key}")
+            raise ConfigurationError(
+                "metadata", f"the key {key!r} must be a string that is not empty.", hint="Quote it."
+            )
+        check_value(value, f"metadata.{key}")
     return tuple(sorted(metadata.items()))
 
 
-def check_keys(
-    keys: Iterable[str] | None, metadata: tuple[tuple[str, str], ...] | None, option: str = "encrypted_metadata"
-) -> tuple[str, ...]:
+def check_keys(keys: Iterable[str] | None, metadata: tuple[tuple[str, str], ...] | None) -> tuple[str, ...]:
     """Return metadata keys in sorted order. Raises ConfigurationError for a key that is not in `metadata`."""
     missing = sorted(set(keys or ()) - {key for key, _value in metadata or ()})
     if missing:
         raise ConfigurationError(
-            option, f"must be keys of metadata (got {', '.join(missing)}).", hint="Add them to metadata."
+            "encrypted_metadata", f"must be keys of metadata (got {', '.join(missing)}).", hint="Add them to metadata."
         )
     return tuple(sorted(set(keys or ())))
 
