@@ -320,10 +320,13 @@ def test_click_on_a_heading_sorts_the_table(table: str, column: str, first: list
 def test_details_follow_their_row_when_it_is_sorted(show: Open) -> None:
     page = show(troubled())
     page.row("hosts", "web8").locator("button").click()
-    page.tab.locator("#hosts thead button").first.click()
-    beside = "document.querySelector('#hosts .details').previousElementSibling.cells[0].textContent"
-    assert page.tab.evaluate(beside).strip() == "web8"
-    assert "API_KEY" in page.tab.locator("#hosts .details dd").first.inner_text()
+    # Read before the next frame: the details are drawn with the table, not when they are seen.
+    beside, text = page.tab.evaluate("""() => {
+      document.querySelector("#hosts thead button").click();
+      const details = document.querySelector("#hosts .details");
+      return [details.previousElementSibling.cells[0].textContent.trim(), details.querySelector("dd").innerText]; }""")
+    assert beside == "web8"
+    assert "API_KEY" in text
 
 
 def test_every_control_can_be_used_with_the_keyboard(show: Open) -> None:
