@@ -202,10 +202,11 @@ class Cgroup:
     def processes(self) -> list[int]:
         found = []
         for folder in self.folders:
-            for path in folder.rglob("cgroup.procs"):
+            # Groups disappear during the search. os.walk skips them; Path.rglob would raise FileNotFoundError.
+            for path, _folders, _files in os.walk(folder):
                 try:
-                    found += [int(line) for line in path.read_text("ascii").split()]
-                except OSError:  # it was removed meanwhile
+                    found += [int(line) for line in Path(path, "cgroup.procs").read_text("ascii").split()]
+                except OSError:
                     continue
         return found
 

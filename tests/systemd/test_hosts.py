@@ -10,7 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from hosts import network  # noqa: E402
 from hosts.command import OWNER  # noqa: E402
 from hosts.group import Group, HostSpec, groups, sweep  # noqa: E402
 from hosts.host import Host, known_labels  # noqa: E402
-from hosts.machine import Process, find_obstacle, run, wait_until  # noqa: E402
+from hosts.machine import Cgroup, Process, find_obstacle, run, wait_until  # noqa: E402
 
 reason = find_obstacle()
 if reason:
@@ -191,6 +193,28 @@ def test_sweep_keeps_hosts_of_a_running_owner(group: Group, owner: subprocess.Po
     group.up(TWO[:1], Process.of(owner.pid))
     assert group.name not in sweep()
     assert group.host("one").cgroup.leader()
+
+
+def test_processes_are_listed_while_control_groups_disappear() -> None:
+    cgroup = Cgroup(f"kftest-{os.getpid()}")
+    cgroup.make()
+    ended = threading.Event()
+
+    def make_and_remove() -> None:
+        while not ended.is_set():
+            for folder in cgroup.folders:
+                Path(folder, "outer", "inner").mkdir(parents=True)
+                Path(folder, "outer", "inner").rmdir()
+                Path(folder, "outer").rmdir()
+
+    with ThreadPoolExecutor(1) as pool:
+        making = pool.submit(make_and_remove)
+        try:
+            assert [cgroup.processes() for _ in range(2000)] == [[]] * 2000
+        finally:
+            ended.set()
+            making.result()
+            cgroup.remove()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
