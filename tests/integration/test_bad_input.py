@@ -204,7 +204,6 @@ CHANGED_BY_YAML: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.core
 def test_values_that_yaml_converted_are_refused(ansible: Controller, server: DevServer) -> None:
     before = _secrets(server)
     tasks = [
@@ -273,7 +272,6 @@ def test_every_failed_result_has_a_message_for_failed_when(ansible: Controller, 
     }
 
 
-@pytest.mark.core
 def test_failed_task_changes_the_exit_status(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("- keyfleet.infisical.infisical_secret: {name: X, value: 12}")
     assert run.rc == 2 and run.recap["host1"]["failures"] == 1
@@ -281,7 +279,6 @@ def test_failed_task_changes_the_exit_status(ansible: Controller, server: DevSer
     assert lookup.rc == 2
 
 
-@pytest.mark.core
 def test_missing_option_error_names_the_option(ansible: Controller, server: DevServer, shop: dict[str, Any]) -> None:
     hosts = {}
     for name in ("url", "client_id", "client_secret", "project_id", "environment"):
@@ -340,7 +337,6 @@ def test_untrusted_certificate_is_refused(ansible: Controller, shop: dict[str, A
 
 
 @pytest.mark.parametrize("missing", ("requests", "cryptography"))
-@pytest.mark.core
 @pytest.mark.oldest
 def test_missing_library_error_names_library_and_python(
     ansible: Controller, server: DevServer, tmp_path_factory: pytest.TempPathFactory, missing: str

@@ -263,7 +263,6 @@ def test_query_results_include_problems_with_listings(ansible: Controller, fleet
     assert reported(ansible, fleet, ask).result("asked")["problems"] == []
 
 
-@pytest.mark.core
 def test_control_characters_from_a_host_are_not_printed(ansible: Controller, fleet: Fleet) -> None:
     told = json.loads(fleet.command("web1", "metadata", "--json"))
     told["jobs"][0]["project_ids"] = ["\x1b[31mRED\x1b]0;title\x07\n[WARNING]: all is well"]

@@ -158,7 +158,6 @@ def test_undefined_variable_error_names_the_variable(ansible: Controller) -> Non
     assert "'nope' is undefined" in run.failure("undefined")["msg"]
 
 
-@pytest.mark.core
 def test_empty_list_of_names_returns_an_empty_list(ansible: Controller) -> None:
     run = ansible.tasks(f"""
         - {{name: empty, ansible.builtin.debug: {{msg: "{{{{ query('{LOOKUP}', []) }}}}"}}}}
@@ -186,8 +185,7 @@ def test_unquoted_yaml_values_are_refused_and_not_stored(ansible: Controller, se
     assert "A" not in server.values(PROJECT, "dev")
 
 
-@pytest.mark.parametrize("poll", [0, 1])
-@pytest.mark.core
+@pytest.mark.parametrize("poll", [pytest.param(0, marks=pytest.mark.core), 1])
 def test_async_task_with_values_is_refused(ansible: Controller, server: DevServer, poll: int) -> None:
     run = ansible.tasks(f"""
         - {{name: kept, keyfleet.infisical.infisical_secret_info: {{read_values: true}}, async: 30, poll: {poll}}}

@@ -324,7 +324,6 @@ def test_group_module_defaults_accept_every_shared_option(
     assert names == ["DB_PASSWORD", "DB_USER"]
 
 
-@pytest.mark.core
 def test_unknown_option_in_module_defaults_is_refused(ansible: Controller, server: DevServer) -> None:
     run = ansible.play(
         """

@@ -100,7 +100,6 @@ def test_lookup_returns_a_just_written_secret_on_each_host(ansible: Controller, 
     assert count(server, LOGIN) == 1
 
 
-@pytest.mark.core
 def test_check_mode_keeps_the_cache(ansible: Controller, server: DevServer) -> None:
     ansible.tasks(
         f"""
@@ -122,7 +121,6 @@ def test_check_mode_keeps_the_cache(ansible: Controller, server: DevServer) -> N
         pytest.param("none", 8, id="none: for each of 8 lookups"),
     ],
 )
-@pytest.mark.core
 def test_cache_option_affects_listings_but_not_the_login(
     ansible: Controller, server: DevServer, cache: str, lists: int
 ) -> None:
@@ -330,7 +328,6 @@ def test_loop_with_a_wrong_path_fails_like_a_single_task(ansible: Controller, se
     assert not any(entry["method"] == "POST" and entry["status"] == 200 for entry in server.requests(SECRETS))
 
 
-@pytest.mark.core
 def test_writes_of_async_tasks_are_not_cached(ansible: Controller, server: DevServer) -> None:
     run = ansible.tasks("""
         - name: early

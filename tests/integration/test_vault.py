@@ -155,7 +155,6 @@ def test_modules_lookup_and_command_share_a_vault(ansible: Controller, server: D
     assert vault.state()["generation"] == vault.open().verify().generation
 
 
-@pytest.mark.core
 def test_lookup_returns_exact_names_and_values(ansible: Controller, alone: LocalVault) -> None:
     held = {f"V{number}": value for number, value in enumerate(EXACT)} | {name: f"of {name}" for name in ODD_NAMES}
     alone.hold(held)
@@ -219,7 +218,6 @@ def test_missing_name_in_lookup_follows_default_and_on_missing(ansible: Controll
         assert said in run.failure(name)["msg"], run.failure(name)["msg"]
 
 
-@pytest.mark.core
 def test_vault_options_can_come_from_every_documented_source(ansible: Controller, server: DevServer) -> None:
     by_passphrase = {"infisical_passphrase": PASSPHRASE}
     vaults = {name: LocalVault(ansible.folder / name).hold({"WHERE": name}) for name in ("one", "two", "three", "four")}
