@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -190,30 +190,37 @@ def test_report_counts_secrets_that_are_behind_or_missing(ansible: Controller, f
 
 def test_check_mode_reports_the_same_without_writing(ansible: Controller, fleet: Fleet) -> None:
     paths = [ansible.folder / name for name in ("fleet.json", "fleet.csv", "fleet.html")]
+    # The first task of REPORT must run in check mode too; the report is repeated once for each step.
+    collect, report = REPORT.replace("changed_when: false", "changed_when: false\n      check_mode: false").split(
+        "    - name: report\n"
+    )
+    make_readable = """
+    - name: chmod
+      ansible.builtin.file: {path: "{{ playbook_dir }}/{{ item }}", mode: "0644"}
+      loop: [fleet.json, fleet.csv, fleet.html]
+      run_once: true
+"""
 
     def states() -> list[bytes | None]:
         return [path.read_bytes() if path.exists() else None for path in paths]
 
-    def changed(*arguments: str) -> bool:
-        tasks = REPORT.replace("changed_when: false", "changed_when: false\n      check_mode: false")
+    def changes(steps: Sequence[str], *arguments: str) -> list[bool]:
+        tasks = collect
+        for step in steps:
+            mode = {"check": "      check_mode: true\n", "run": ""}
+            tasks += make_readable if step == "chmod" else f"    - name: report\n{report}{mode[step]}"
         before = states()
         run = ansible.tasks(tasks, hosts=fleet.variables(), arguments=arguments).succeeded()
         assert "--check" not in arguments or states() == before
-        return bool(run.result("report")["changed"])
+        return [result["changed"] for result in run.results("report") if "changed" in result]
 
-    assert changed("--check")
-    assert changed("--diff")
-    assert not changed("--check")
-    assert not changed()
-    fleet.put("OTHER", "changed")
-    assert changed("--check")
-    assert changed()
+    assert changes(["run"], "--check") == [True]
+    assert changes(["run", "check", "run"], "--diff") == [True, False, False]
     assert [oct(path.stat().st_mode & 0o777) for path in paths] == ["0o600"] * 3
-    for path in paths:
-        path.chmod(0o644)
-    assert changed("--check")
-    assert changed()
-    assert not changed()
+    fleet.put("OTHER", "changed")
+    assert changes(["run"], "--check") == [True]
+    assert changes(["check", "run", "chmod", "check", "run", "run"]) == [True, True, True, True, False]
+    assert [oct(path.stat().st_mode & 0o777) for path in paths] == ["0o600"] * 3
 
 
 def test_run_waits_for_another_run_with_the_same_graph(ansible: Controller, fleet: Fleet) -> None:
