@@ -248,8 +248,7 @@ def test_short_values_are_not_masked_in_results(ansible: Controller, planted: di
     assert [place["slug"] for place in run.result("projects")["projects"][0]["environments"]] == ["dev", "prod"]
 
 
-@pytest.mark.parametrize("no_log", (False, True))
-@pytest.mark.core
+@pytest.mark.parametrize("no_log", [pytest.param(False, marks=pytest.mark.core), True])
 def test_failed_tasks_leak_nothing(
     ansible: Controller, planted: dict[str, Any], server: DevServer, no_log: bool
 ) -> None:
