@@ -16,14 +16,11 @@ class ActionModule(InfisicalAction):
     def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
         """Return the error as a result that is not failed, like the module does."""
         return {
+            **problem,
             "changed": False,
             "api_url": "",
             "reachable": problem["http_status"] is not None,
             "status_message": "",
             "login_accepted": False,
-            "conclusion": problem["conclusion"],
             "message": problem["msg"],
-            "msg": problem["msg"],
-            "hint": problem["hint"],
-            "http_status": problem["http_status"],
         }

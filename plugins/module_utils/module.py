@@ -54,15 +54,9 @@ class InfisicalModule(AnsibleModule):
         try:
             result = work(self)
         except InfisicalError as error:
-            failure = {
-                **error.details,
-                "msg": str(error),
-                "conclusion": error.conclusion,
-                "hint": error.hint,
-                "http_status": error.status,
-            }
+            failure = error.as_failure()
         except Exception as error:  # its text may contain a secret
-            failure = {"msg": describe_unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
+            failure = InfisicalError(describe_unexpected(error)).as_failure()
         for text in (failure or result).pop("warnings", ()):
             self.warn(text)
         # Fail outside of the handlers, because fail_json would add the traceback of the current exception.

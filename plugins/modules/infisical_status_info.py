@@ -109,17 +109,16 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Check the connection and the login."""
     found = probe(module.params, log=module.warn)
+    success = f"{found.api_url} is up and has accepted the login."
+    none = {"msg": success, "conclusion": None, "hint": "", "http_status": None}
     return {
+        **(none if found.error is None else found.error.as_failure()),
         "changed": False,
         "reachable": found.reachable,
         "status_message": found.status_message,
-        "login_accepted": found.login_accepted,
+        "login_accepted": found.error is None,
         "api_url": found.api_url,
-        "conclusion": found.conclusion,
-        "http_status": found.http_status,
-        "message": found.problem,
-        "hint": found.hint,
-        "msg": found.problem or f"{found.api_url} is up and has accepted the login.",
+        "message": str(found.error or ""),
     }
 
 

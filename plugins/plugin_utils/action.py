@@ -67,17 +67,11 @@ class InfisicalAction(ActionBase):
         try:
             result.update(self._run_module(task_vars or {}))
         except InfisicalError as error:
-            problem = {
-                **error.details,
-                "msg": str(error),
-                "conclusion": error.conclusion,
-                "hint": error.hint,
-                "http_status": error.status,
-            }
+            problem = error.as_failure()
         except AnsibleError:
             raise
         except Exception as error:  # the error's text may contain a secret
-            problem = {"msg": describe_unexpected(error), "conclusion": "unexpected", "hint": "", "http_status": None}
+            problem = InfisicalError(describe_unexpected(error)).as_failure()
         if problem:
             result.update(self.build_failure(problem))
         return result

@@ -14,7 +14,12 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
     probe,
     visible_projects,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    ConfigurationError,
+    CredentialsRejected,
+    TokenRejected,
+    Unreachable,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of
 
@@ -346,25 +351,22 @@ def options_of(controlled: Controlled, **others: Any) -> dict[str, Any]:
 def test_probe_reports_that_the_login_was_accepted(controlled: Controlled) -> None:
     for options in ({}, {"auth_method": "token", "token": "fixed-token-of-admin"}):
         found = probe(options_of(controlled, **options))
-        assert (found.reachable, found.login_accepted, found.conclusion) == (True, True, None)
+        assert (found.reachable, found.error) == (True, None)
         assert (found.api_url, found.status_message) == (controlled.server.url, "Ok")
 
 
 def test_probe_distinguishes_rejected_login_and_unreachable(controlled: Controlled) -> None:
     wrong = probe(options_of(controlled, client_secret="wrong"))
-    assert (wrong.reachable, wrong.login_accepted) == (True, False)
-    assert wrong.conclusion == "credentials_rejected"
+    assert (wrong.reachable, type(wrong.error)) == (True, CredentialsRejected)
     assert controlled.logins() == 1
     token = probe(options_of(controlled, auth_method="token", token="wrong"))
-    assert (token.reachable, token.login_accepted) == (True, False)
-    assert token.conclusion == "token_rejected"
+    assert (token.reachable, type(token.error)) == (True, TokenRejected)
     missing = probe(options_of(controlled, client_id=""))
-    assert (missing.reachable, missing.conclusion) == (True, "configuration")
+    assert (missing.reachable, isinstance(missing.error, ConfigurationError)) == (True, True)
     down = probe(options_of(controlled, url="http://127.0.0.1:1"), clock=controlled.clock)
-    assert (down.reachable, down.login_accepted) == (False, False)
-    assert down.conclusion == "unreachable"
+    assert (down.reachable, type(down.error)) == (False, Unreachable)
     wrong_url = probe(options_of(controlled, url="https://host/path?query"))
-    assert (wrong_url.reachable, wrong_url.conclusion) == (False, "configuration")
+    assert (wrong_url.reachable, type(wrong_url.error)) == (False, ConfigurationError)
 
 
 # Folders

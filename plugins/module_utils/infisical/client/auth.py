@@ -125,9 +125,9 @@ class Login:
     rejected the credentials, it does not log in again, but raises the same error.
     """
 
-    def __init__(self, transport: Transport, method: Method | None = None) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self.method = method or method_for(transport.settings)
+        self.method = method_for(transport.settings)
         self._token: Token | None = None
         self._failure: InfisicalError | None = None
 

@@ -56,11 +56,6 @@ class Written:
     secrets: tuple[Secret, ...]
     approval_id: str = ""
 
-    @property
-    def secret(self) -> Secret | None:
-        """The first secret, or None if there is none."""
-        return self.secrets[0] if self.secrets else None
-
 
 @dataclass(frozen=True)
 class Environment:

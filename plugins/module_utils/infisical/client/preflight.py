@@ -22,18 +22,14 @@ from .transport import Clock, Transport
 class Probe:
     """The result of checking the options.
 
-    `reachable` is true if an Infisical server responded with its status, `status_message`. `conclusion` and `problem`
-    come from the InfisicalError that ended the check.
+    `reachable` is true if an Infisical server responded with its status, `status_message`. `error` ended the check; it
+    is None if the login was accepted.
     """
 
     api_url: str = ""
     reachable: bool = False
     status_message: str = ""
-    login_accepted: bool = False
-    conclusion: str | None = None
-    problem: str = ""
-    hint: str = ""
-    http_status: int | None = None
+    error: InfisicalError | None = None
 
 
 def visible_projects(api: Api, project_id: str = "") -> list[Project]:
@@ -80,7 +76,5 @@ def probe(options: Mapping[str, Any], *, clock: Clock | None = None, log: Callab
         if not login.method.renewable:
             check_token(Api(transport, login))
     except InfisicalError as error:
-        return replace(
-            found, conclusion=error.conclusion, problem=str(error), hint=error.hint, http_status=error.status
-        )
-    return replace(found, login_accepted=True)
+        return replace(found, error=error)
+    return found

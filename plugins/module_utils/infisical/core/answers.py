@@ -150,15 +150,12 @@ def _issue(issue: Any) -> str:
 class _Row(NamedTuple):
     statuses: tuple[int, ...]
     text: str
-    operations: tuple[Operation, ...]
     error: type[InfisicalError]
-
-
-def _row(statuses: tuple[int, ...], text: str, error: type[InfisicalError], *operations: Operation) -> _Row:
-    return _Row(statuses, text, operations, error)
+    operations: tuple[Operation, ...] = ()
 
 
 _NAMED = (Operation.GET, Operation.UPDATE, Operation.DELETE)
+_LOCATED = (Operation.CREATE, Operation.LIST, Operation.NAMES, Operation.BATCH)
 
 # A pattern matches only at the beginning of the message, after the text of `error`. Elsewhere, the message may quote a
 # name, which can contain any words. Most of these patterns have their own hints in _HINTS.
@@ -181,39 +178,39 @@ _NO_METHOD = rf"{_AT}\w+ auth method not found for identity"
 # July 2026, and the vendor's tests from October 2026. The sources disagree, so a row includes a text if the status
 # alone would be ambiguous.
 _PLAIN_ROWS = (
-    _row((429,), "", RateLimited),
-    _row((413,), "", TooLarge),
+    _Row((429,), "", RateLimited),
+    _Row((413,), "", TooLarge),
 )
 _JSON_ROWS = (
-    _row((401, 403), rf"{_AT}this identity auth method is temporarily locked", LockedOut),
-    _row((400, 403, 422), r"^Validation(Failure|Error)", RequestInvalid),
-    _row((400,), _PLAN, RequestInvalid),
-    _row((403,), rf"{_AT}invalid credentials", CredentialsRejected),
-    _row((404,), _NO_METHOD, CredentialsRejected),
-    _row((400, 401, 403), "", CredentialsRejected, Operation.LOGIN),
-    _row((400,), _OTHER_TYPE, RequestInvalid),
-    _row((401, 403), r"^PermissionDenied", Forbidden),
-    _row((403,), _NOT_A_MEMBER, Forbidden),
-    _row((403,), _REFERENCE, Forbidden),
-    _row((403,), _USERS_ONLY, Forbidden),
-    _row((403,), rf"^TokenError|{_AT}(failed to renew .*access token|you are not allowed to access this resource)",
+    _Row((401, 403), rf"{_AT}this identity auth method is temporarily locked", LockedOut),
+    _Row((400, 403, 422), r"^Validation(Failure|Error)", RequestInvalid),
+    _Row((400,), _PLAN, RequestInvalid),
+    _Row((403,), rf"{_AT}invalid credentials", CredentialsRejected),
+    _Row((404,), _NO_METHOD, CredentialsRejected),
+    _Row((400, 401, 403), "", CredentialsRejected, (Operation.LOGIN,)),
+    _Row((400,), _OTHER_TYPE, RequestInvalid),
+    _Row((401, 403), r"^PermissionDenied", Forbidden),
+    _Row((403,), _NOT_A_MEMBER, Forbidden),
+    _Row((403,), _REFERENCE, Forbidden),
+    _Row((403,), _USERS_ONLY, Forbidden),
+    _Row((403,), rf"^TokenError|{_AT}(failed to renew .*access token|you are not allowed to access this resource)",
          TokenRejected),
-    _row((400,), _USED_UP, TokenRejected),
-    _row((500,), rf"{_AT}(jwt (expired|malformed)|invalid (signature|token))", TokenRejected),
-    _row((401,), "", TokenRejected),
-    _row((403,), "", Forbidden),
-    _row((409,), "", Conflict),
-    _row((400,), rf"{_AT}(secret|folder) (with .* )?already exist", Conflict),
-    _row((404,), rf"{_AT}route \S+ not found", RouteMissing),
-    _row((400, 404), _TAG, RequestInvalid),
-    _row((400, 404), rf"{_AT}(project|folder|environment) (not found|with .* not found)", ScopeMissing),
-    _row((400, 404), rf"{_AT}(secrets? (not found|not exist|does not exist|with .* not found)"
+    _Row((400,), _USED_UP, TokenRejected),
+    _Row((500,), rf"{_AT}(jwt (expired|malformed)|invalid (signature|token))", TokenRejected),
+    _Row((401,), "", TokenRejected),
+    _Row((403,), "", Forbidden),
+    _Row((409,), "", Conflict),
+    _Row((400,), rf"{_AT}(secret|folder) (with .* )?already exist", Conflict),
+    _Row((404,), rf"{_AT}route \S+ not found", RouteMissing),
+    _Row((400, 404), _TAG, RequestInvalid),
+    _Row((400, 404), rf"{_AT}(project|folder|environment) (not found|with .* not found)", ScopeMissing),
+    _Row((400, 404), rf"{_AT}(secrets? (not found|not exist|does not exist|with .* not found)"
          r"|one or more secrets does not exist)", SecretMissing),
-    _row((404,), "", SecretMissing, *_NAMED),
-    _row((404,), "", ScopeMissing, Operation.CREATE, Operation.LIST, Operation.NAMES, Operation.BATCH),
+    _Row((404,), "", SecretMissing, _NAMED),
+    _Row((404,), "", ScopeMissing, _LOCATED),
     # Servers from 2026 write `Not Found` for a missing route, and `NotFound` for everything else.
-    _row((404,), r"^NotFound: ", ScopeMissing),
-    _row((404,), "", RouteMissing),
+    _Row((404,), r"^NotFound: ", ScopeMissing),
+    _Row((404,), "", RouteMissing),
 )  # fmt: skip
 
 

@@ -62,6 +62,16 @@ class InfisicalError(Exception):
     def __str__(self) -> str:
         return f"{self.problem} {self.hint}" if self.hint else self.problem
 
+    def as_failure(self) -> dict[str, Any]:
+        """Return the error as the result of a failed task."""
+        return {
+            **self.details,
+            "msg": str(self),
+            "conclusion": self.conclusion,
+            "hint": self.hint,
+            "http_status": self.status,
+        }
+
     def reworded(self, problem: str, hint: str | None = None) -> InfisicalError:
         """Return a copy of the error with another problem and, if one is given, another hint."""
         other = self.__class__.__new__(self.__class__, problem)
