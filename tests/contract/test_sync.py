@@ -271,7 +271,7 @@ def test_deleting_all_entries_requires_both_safety_options(site: Site) -> None:
     for name in names:
         site.delete(name)
     job = replace(JOB, prune=True, allow_empty=True)
-    assert "max_delete_percent still applies" in str(site.pull_error(replace(job, allow_empty=False)))
+    assert "max_delete_percent, which still applies" in str(site.pull_error(replace(job, allow_empty=False)))
     assert site.pull_error(job).conclusion == "guard"
     assert len(site.values()) == 10
     assert site.pull(replace(job, max_delete_percent=100)).deleted == tuple(names)

@@ -166,6 +166,8 @@ def refusing(message: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None
         ("If so, set a larger max_delete_percent for this run.", "set a larger --max-delete-percent for this run."),
         ("Set validate_certs: false.", "Set --no-validate-certs."),
         ("Set auth_method: token to use it.", "Set --auth-method token to use it."),
+        ("Check url, proxy and timeout, and more.", "Check --url, proxy and --timeout, and more."),
+        ("Set project_id and environment.", "Set --project-id and --environment."),
         ("raise max_response_size.", "raise --max-response-size."),
         ("Give vault_path, or use sha256.", "Give --vault, or use sha256."),
         ("Set expand_references: false.", "Set expand_references: false."),  # push has no such option

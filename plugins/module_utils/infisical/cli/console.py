@@ -15,9 +15,12 @@ from typing import Any, Callable
 from ..core.errors import InfisicalError, StorageFailed
 from ..core.model import escape
 
+_OPTION = r"\b([a-z_]+)(?:: ([a-z_]+))?\b"
 _ADVICE = re.compile(
-    r"\b((?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se) (?:an?other |a larger |a longer )?)([a-z_]+)(?:: ([a-z_]+))?\b"
+    rf"\b(?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se|[Cc]heck|[Cc]orrect) (?:an?other |a larger |a longer )?{_OPTION}"
+    rf"(?:(?:, (?:and |or )?| and | or ){_OPTION})*"
 )
+"""An option in advice, or several in a list. Elsewhere, the same word may not be an option."""
 
 
 class Console:
@@ -77,16 +80,16 @@ class Console:
 
     def translate(self, text: str) -> str:
         """Return a hint that names options as in YAML, with the options in their command-line spelling."""
-        return _ADVICE.sub(self._translate_option, text)
+        return _ADVICE.sub(lambda advice: re.sub(_OPTION, self._translate_option, advice[0]), text)
 
     def _translate_option(self, found: re.Match[str]) -> str:
-        verb, name, value = found.groups()
+        name, value = found.groups()
         flag = self.flags.get(name)
         if flag is None:
             return found[0]
         if value in ("true", "false"):
-            return verb + (flag if value == "true" else f"--no-{flag[2:]}")
-        return verb + flag + (f" {value}" if value else "")
+            return flag if value == "true" else f"--no-{flag[2:]}"
+        return flag + (f" {value}" if value else "")
 
     def log(self, text: str) -> None:
         """On a terminal, show progress on one line that is overwritten. Otherwise, print only explanations for long

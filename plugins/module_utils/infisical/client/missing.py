@@ -75,10 +75,9 @@ def _find_folder_problem(api: Api, location: Location) -> InfisicalError | None:
     except _CANNOT_TELL:
         return None
     return ScopeMissing(
-        f"There is no folder '{location.secret_path}' in environment '{location.environment}' of project "
+        f"Folder '{location.secret_path}' does not exist in environment '{location.environment}' of project "
         f"{location.project_id}.{_name_nearest_folders(api, location)}",
-        hint="Check secret_path, or create the folder: with create_path: true if a secret is written, or with the "
-        "module keyfleet.infisical.infisical_folder.",
+        hint="Check secret_path, or create the folder. When secrets are written, set create_path: true to create it.",
     )
 
 

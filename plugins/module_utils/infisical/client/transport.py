@@ -314,14 +314,14 @@ class Transport:
         uses = self._uses.get(token, 0) or (max(self._uses.values(), default=0) if used_up else 0)
         if not used_up and not uses:
             return hint
-        allowed = f"the identity's tokens allow {pluralize(uses, 'use') if uses else 'few uses'}"
-        raised = (
+        allowed = f"identity's tokens allow {pluralize(uses, 'use') if uses else 'few uses'}"
+        increase = (
             "Raise the maximum number of uses of its access tokens (0 means unlimited) in Infisical, under the "
             "identity's universal auth"
         )
         if used_up:
-            return f"{allowed[0].upper()}{allowed[1:]}, and this needs more. {raised}, or set a new token."
-        return f"{hint} If it is neither expired nor revoked, {allowed}. {raised}."
+            return f"{increase}, or set a new token. The {allowed}, and this needs more."
+        return f"{hint} If it is neither expired nor revoked, the {allowed}. {increase}."
 
 
 _ENDED = re.compile("revoked|expired", re.IGNORECASE)

@@ -81,7 +81,7 @@ class InfisicalError(Exception):
 
 class Conflict(InfisicalError):
     conclusion = "conflict"
-    hint = "It already exists: another writer created it at the same time. Run this again."
+    hint = "Run this again. It already exists: another writer has created it at the same time."
 
 
 class SecretMissing(InfisicalError):
@@ -155,17 +155,16 @@ class CredentialsRejected(AccessError):
 class LockedOut(AccessError):
     conclusion = "locked_out"
     hint = (
-        "Too many logins with a wrong client_secret, from this or other hosts, have locked the identity. Correct the "
-        "client_secret, then wait 5 minutes (the default) or remove the lockout in Infisical, in the identity's "
-        "universal auth."
+        "Correct client_secret, then wait 5 minutes (the default) or remove the lockout in Infisical, in the identity's "
+        "universal auth. Too many failed logins, from this or other hosts, have locked the identity."
     )
 
 
 class TokenRejected(AccessError):
     conclusion = "token_rejected"
     hint = (
-        "The access token has expired, was revoked, or has no uses left. Set a new token, or set client_id and "
-        "client_secret to log in."
+        "Set a new token, or set client_id and client_secret to log in. The access token has expired, was revoked, or "
+        "has no uses left."
     )
 
 
@@ -269,6 +268,7 @@ class StorageFailed(LocalError):
 class Busy(InfisicalError):
     conclusion = "busy"
     exit_code = 7
+    hint = "Wait until the other process has ended, and run this again."
 
 
 class PartialFailure(InfisicalError):

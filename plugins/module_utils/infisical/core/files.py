@@ -427,7 +427,7 @@ def lock_file(path: str, timeout: float, *, owner: Owner = None) -> Iterator[Non
 
 @contextlib.contextmanager
 def hold_lock(
-    lock: str, timeout: float, busy: str, cannot: str, *, hint: str = "", owner: Owner = None
+    lock: str, timeout: float, busy: str, cannot: str, *, hint: str | None = None, owner: Owner = None
 ) -> Iterator[None]:
     """Context manager: hold a lock like `lock_file`, but raise InfisicalError if the lock cannot be acquired.
 

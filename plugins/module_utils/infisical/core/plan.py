@@ -129,7 +129,7 @@ def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -
         raise GuardStopped(
             f"Nothing was changed: {source} contains no secrets, so prune would delete {deletable} entries of {where}.",
             hint="Check environment, secret_path and the identity's permissions. If the source is empty on purpose, "
-            "set allow_empty: true for this run; max_delete_percent still applies.",
+            "set allow_empty: true for this run. Check max_delete_percent, which still applies.",
         )
 
 
