@@ -344,7 +344,7 @@ def test_identity_without_list_permission_resolves_a_conflict(controlled: Contro
 def test_missing_folder_is_created_only_with_create_path(controlled: Controlled) -> None:
     plan = build({}, {name: Secret(name, value) for name, value in wanted(4).items()})
     applied = controlled.remote(path="/new/one").apply(plan)
-    assert "no folder '/new/one'" in str(applied.error)
+    assert "Folder '/new/one' does not exist" in str(applied.error)
     assert len(done(controlled.remote(path="/new/one", create_path=True).apply(plan))) == 4
     assert len(controlled.stored("NAME_0003", "/new/one")) == 1
     wrong = controlled.remote(path="/new/one", environment="none", create_path=True).apply(plan)
@@ -364,7 +364,7 @@ def test_folder_deleted_during_a_push_is_reported_as_missing(controlled: Control
     plan = plan_of(store, values, prune=True)
     store.remove_folder(force=True)
     applied = store.apply(plan)
-    assert "no folder '/app/db'" in str(applied.error)
+    assert "Folder '/app/db' does not exist" in str(applied.error)
     assert applied.left == ("A", "B")
 
 

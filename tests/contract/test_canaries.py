@@ -188,12 +188,12 @@ def test_proxy_authorization_is_not_in_the_error(controlled: Controlled) -> None
 def test_error_quotes_no_server_text_if_the_value_is_short(controlled: Controlled, status: int, value: str) -> None:
     controlled.server.arm("status", status=status, message="PermissionDenied: not allowed", path="/secrets/", times=9)
     store = controlled.remote(api_version="v4")
-    error = error_of(store.api.create_secret, controlled.scope, Secret("A", value))
-    assert f"answered HTTP {status}. " in str(error)
+    error = error_of(store.api.write, "create", controlled.scope, Secret("A", value))
+    assert f"responded with HTTP {status}. " in str(error)
     assert redact.MASK not in str(error)
     assert "allowed" not in str(error)
     assert len(str(error)) > 150  # the hint is present anyway
-    later = error_of(store.api.delete_secret, controlled.scope, "A")
+    later = error_of(store.api.write, "delete", controlled.scope, Secret("A"))
     assert "allowed" not in str(later)
 
 
@@ -207,7 +207,7 @@ SITUATIONS: dict[str, Callable[[Controlled], Any]] = {
     "no tag": lambda one: one.remote().put(Secret("A", CANARY, tags=("none",))),
     "no text": lambda one: model.check_value(CANARY + "\udc80"),
     "no string": lambda one: model.check_value([CANARY]),
-    "no text sent all the same": lambda one: one.api().create_secret(one.scope, Secret("A", CANARY + "\udc80")),
+    "no text sent all the same": lambda one: one.api().write("create", one.scope, Secret("A", CANARY + "\udc80")),
     "server down": lambda one: one.remote(url="http://127.0.0.1:1").put(Secret("A", CANARY)),
     "given token refused": lambda one: one.remote(auth_method="token", token=CANARY[:-1]).put(Secret("A", CANARY)),
 }

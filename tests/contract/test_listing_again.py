@@ -129,7 +129,7 @@ def test_repr_of_a_validator_shows_neither_etag_nor_digest(controlled: Controlle
 
 def test_listed_secrets_have_their_project_id(target: Target) -> None:
     store = target.remote()
-    store.api.create_secret(store.location, Secret("A", "one"))
+    store.api.write("create", store.location, Secret("A", "one"))
     [listed] = store.listing().secrets
     assert (listed.key, listed.project_id) == ("A", target.scope.project_id)
 

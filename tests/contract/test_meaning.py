@@ -16,6 +16,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Call
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import Action
 from contract.targets import SEED, Controlled, Target, error_of
 
 pytestmark = pytest.mark.kinds("2024", "2026-07", "2026-10")
@@ -31,17 +32,17 @@ def ask(api: Api, operation: str, scope: Location) -> Any:
     calls: dict[str, Callable[[], Any]] = {
         "list": lambda: api.list_secrets(scope),
         "get": lambda: api.get_secret(scope, "A"),
-        "create": lambda: api.create_secret(scope, A),
-        "update": lambda: api.update_secret(scope, A),
-        "delete": lambda: api.delete_secret(scope, "A"),
+        "create": lambda: api.write("create", scope, A),
+        "update": lambda: api.write("update", scope, A),
+        "delete": lambda: api.write("delete", scope, A),
     }
     return calls[operation]()
 
 
 def test_existing_secret_cannot_be_created(target: Target) -> None:
     api = target.api()
-    api.create_secret(target.scope, A)
-    error = error_of(api.create_secret, target.scope, A)
+    api.write("create", target.scope, A)
+    error = error_of(api.write, "create", target.scope, A)
     assert error.conclusion == "conflict"
     assert "'A'" in str(error)
     assert "Run this again" in str(error)
@@ -49,8 +50,8 @@ def test_existing_secret_cannot_be_created(target: Target) -> None:
 
 def test_batch_with_an_existing_secret_creates_no_secrets(target: Target) -> None:
     api = target.api()
-    api.create_secret(target.scope, A)
-    error = error_of(api.batch, "POST", target.scope, [Secret("NEW", "x"), A])
+    api.write("create", target.scope, A)
+    error = error_of(api.batch, "create", target.scope, [Secret("NEW", "x"), A])
     assert error.conclusion == "conflict"
     assert [secret.key for secret in api.list_secrets(target.scope).secrets] == ["A"]
 
@@ -63,11 +64,11 @@ def test_missing_secret_is_reported_as_missing(target: Target, operation: str) -
     assert "case-sensitive" in str(error)
 
 
-@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_batch_with_a_missing_secret_changes_nothing(target: Target, method: str) -> None:
+@pytest.mark.parametrize("action", ["update", "delete"])
+def test_batch_with_a_missing_secret_changes_nothing(target: Target, action: Action) -> None:
     api = target.api()
-    api.create_secret(target.scope, A)
-    error = error_of(api.batch, method, target.scope, [A._replace(value="other"), Secret("B", "x")])
+    api.write("create", target.scope, A)
+    error = error_of(api.batch, action, target.scope, [A._replace(value="other"), Secret("B", "x")])
     assert error.conclusion == "secret_missing"
     assert api.get_secret(target.scope, "A").value == A.value
 
@@ -181,7 +182,7 @@ def test_token_auth_token_has_its_identitys_permissions(controlled: Controlled) 
     made = send(Call("POST", f"{method}/tokens", Operation.OTHER, "make a token", body={"name": "ci"}))
     api = controlled.api(auth_method="token", token=(made.data or {})["accessToken"])
     assert api.list_secrets(controlled.scope).secrets == ()
-    assert error_of(api.create_secret, controlled.scope, A).conclusion == "forbidden"
+    assert error_of(api.write, "create", controlled.scope, A).conclusion == "forbidden"
     assert controlled.logins() == 1
 
 
@@ -237,7 +238,7 @@ def test_refused_name_is_reported_as_an_invalid_request(controlled: Controlled) 
 
 
 def test_value_over_the_servers_limit_is_reported_as_too_large(target: Target) -> None:
-    error = error_of(target.api().create_secret, target.scope, Secret("A", "x" * 1_100_000))
+    error = error_of(target.api().write, "create", target.scope, Secret("A", "x" * 1_100_000))
     assert error.conclusion == "too_large"
     assert "1 MiB" in str(error)
     assert len(str(error)) < 1000
@@ -245,7 +246,7 @@ def test_value_over_the_servers_limit_is_reported_as_too_large(target: Target) -
 
 @EACH_2026
 def test_value_over_the_limit_is_not_sent_twice(controlled: Controlled) -> None:
-    error = error_of(controlled.api().create_secret, controlled.scope, Secret("A", "x" * 1_100_000))
+    error = error_of(controlled.api().write, "create", controlled.scope, Secret("A", "x" * 1_100_000))
     assert (error.conclusion, error.status) == ("too_large", 500)
     assert controlled.methods() == ["POST"]
     assert controlled.clock.waits == []
@@ -313,8 +314,8 @@ def test_server_status_is_read_without_a_login(target: Target) -> None:
 
 def rename(at: Controlled) -> Any:
     api = at.api()
-    api.create_secret(at.scope, A)
-    api.create_secret(at.scope, B)
+    api.write("create", at.scope, A)
+    api.write("create", at.scope, B)
     body = {**scope_of(at), "newSecretName": "B"}
     return api.transport.send(Call("PATCH", "/api/v4/secrets/A", Operation.UPDATE, "rename A", body=body))
 
@@ -326,7 +327,7 @@ def scope_of(at: Controlled) -> dict[str, str]:
 
 def delete_twice(at: Controlled) -> Any:
     at.put("A", "value")
-    return at.api().batch("DELETE", at.scope, [A, A])
+    return at.api().batch("delete", at.scope, [A, A])
 
 
 def delete_full_folder(at: Controlled) -> Any:
@@ -341,7 +342,7 @@ def list_without_project(at: Controlled) -> Any:
 
 
 def use_unknown_tag(at: Controlled) -> Any:
-    return at.api().create_secret(at.scope, A, ["7e1c1d4b-0000-4000-8000-000000000000"])
+    return at.api().write("create", at.scope, A, ["7e1c1d4b-0000-4000-8000-000000000000"])
 
 
 def use_other_type(at: Controlled) -> Any:
@@ -391,7 +392,7 @@ def send_no_json(at: Controlled) -> Any:
     api = at.api()
     api.list_secrets(at.scope)
     with patch.object(transport, "encode_body", lambda body: b"{"):
-        return api.create_secret(at.scope, A)
+        return api.write("create", at.scope, A)
 
 
 # name, kinds, what is done, the conclusion, words of the message
@@ -399,7 +400,7 @@ SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], str, s
     ("rename onto an existing name", ("2026-07", "2026-10"), rename, "conflict", "It already exists"),
     ("one named twice to delete", ("2026-07",), delete_twice, "secret_missing", "does not exist: A"),
     ("one named twice to delete", ("2026-10",), delete_twice, "invalid", "only be deleted once"),
-    ("folder that holds something", ("2026-07", "2026-10"), delete_full_folder, "invalid", "forceDelete"),
+    ("folder that is not empty", ("2026-07", "2026-10"), delete_full_folder, "invalid", "forceDelete"),
     ("folder that exists", ("2026-07", "2026-10"),
      lambda at: at.api().create_folder(replace(at.scope, secret_path="/app")), "conflict", "already exists"),
     ("folder to delete missing", ("2024", "2026-07", "2026-10"),
@@ -465,8 +466,11 @@ def test_request_refused_by_the_licence_plan_is_not_retried(controlled: Controll
 @pytest.mark.parametrize("kind", ["PATCH", "batch"])
 def test_update_without_a_value_returns_and_changes_no_value(target: Target, kind: str) -> None:
     api = target.api()
-    api.create_secret(target.scope, A)
+    api.write("create", target.scope, A)
     change = Secret("A", comment="new")
-    written = api.update_secret(target.scope, change) if kind == "PATCH" else api.batch("PATCH", target.scope, [change])
+    if kind == "PATCH":
+        written = api.write("update", target.scope, change)
+    else:
+        written = api.batch("update", target.scope, [change])
     assert [(secret.value, secret.version) for secret in written.secrets] == [(None, 2)]
     assert api.get_secret(target.scope, "A").value == A.value

@@ -199,7 +199,7 @@ def test_create_with_a_rejected_token_is_retried_once(controlled: Controlled, ve
     api = controlled.api(api_version=version)
     api.list_secrets(controlled.scope)
     controlled.server.revoke_tokens()
-    api.create_secret(controlled.scope, A)
+    api.write("create", controlled.scope, A)
     assert [one["value"] for one in controlled.stored("A")] == ["one"]
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.kinds("reference")
 
 def there(at: Controlled) -> Any:
     at.put("A", "value")
-    return at.api().create_secret(at.scope, A)
+    return at.api().write("create", at.scope, A)
 
 
 def revoked(at: Controlled) -> Any:
@@ -57,15 +57,15 @@ SITUATIONS: list[tuple[str, Callable[[Controlled], Any], str]] = [
        lambda at, name=operation: ask(at.api(), name, replace(at.scope, project_id="none")), "scope_missing")
       for operation in ("create", "list")),
     ("not a member", lambda at: at.api("stranger").list_secrets(at.scope), "forbidden"),
-    ("no permission", lambda at: at.api("viewer").create_secret(at.scope, A), "forbidden"),
+    ("no permission", lambda at: at.api("viewer").write("create", at.scope, A), "forbidden"),
     ("no such route", lambda at: at.api(api_version="v3").list_secrets(at.scope), "route_missing"),
     ("token revoked", revoked, "token_rejected"),
     ("token forged", lambda at: at.api(auth_method="token", token=forged(token_of(at, "brief"))).list_secrets(at.scope),
      "token_rejected"),
     ("bad client id", lambda at: at.api(client_id="wrong").list_secrets(at.scope), "credentials_rejected"),
     ("bad client secret", lambda at: at.api(client_secret="wrong").list_secrets(at.scope), "credentials_rejected"),
-    ("invalid request", lambda at: at.api().create_secret(at.scope, Secret("lower", "x")), "invalid"),
-    ("too large", lambda at: at.api().create_secret(at.scope, Secret("A", "x" * 1_100_000)), "too_large"),
+    ("invalid request", lambda at: at.api().write("create", at.scope, Secret("lower", "x")), "invalid"),
+    ("too large", lambda at: at.api().write("create", at.scope, Secret("A", "x" * 1_100_000)), "too_large"),
     ("rate limited", limited, "rate_limited"),
     ("server error", failing, "server_error"),
 ]  # fmt: skip

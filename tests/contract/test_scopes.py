@@ -30,7 +30,7 @@ def test_listing_has_value_version_path_and_comment(target: Target) -> None:
     store = target.remote()
     wanted = {f"KEY_{number}": f"value {number}" for number in range(25)}
     for key, value in wanted.items():
-        store.api.create_secret(store.location, Secret(key, value, comment=f"about {key}"))
+        store.api.write("create", store.location, Secret(key, value, comment=f"about {key}"))
     found = merge(store.listing()).secrets
     assert {key: secret.value for key, secret in found.items()} == wanted
     one = found["KEY_7"]
@@ -394,7 +394,7 @@ def test_folder_that_is_not_empty_is_removed_only_with_force(target: Target) -> 
         error = error_of(outer.remove_folder, check=check)
         assert isinstance(error, ConfigurationError)
         assert error.option == "force"
-        assert "1 secrets and 1 folders" in str(error)
+        assert "1 secret and 1 folder" in str(error)
     assert inner.find("A") is not None
     assert outer.remove_folder(force=True) is True
     assert outer.problem() is not None
@@ -407,7 +407,7 @@ def test_folder_with_hidden_secrets_is_kept_without_force(
     controlled.put("A", "one", "/x")
     store = controlled.remote(path="/x")
     whole = store.api.list_secrets
-    # A server lists a folder that the identity may not read as an empty one.
+    # A server lists a folder that the identity is not allowed to read as an empty one.
     monkeypatch.setattr(
         store.api, "list_secrets", lambda *scope, **options: replace(whole(*scope, **options), secrets=())
     )

@@ -285,7 +285,7 @@ def test_missing_folder_is_created_with_a_minimum_of_requests(controlled: Contro
     assert len(controlled.server.requests()) == {"2026-07": 5, "2024": 8}[controlled.kind]
 
 
-# Approvals, hidden values, identities that may not read
+# Approvals, hidden values, identities that are not allowed to read
 
 
 @pytest.mark.kinds("2026-07")

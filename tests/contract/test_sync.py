@@ -648,7 +648,7 @@ def test_folder_without_read_permission_is_not_pruned(site: Site, check: bool) -
     site.controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path=ONE, times=None)
     error = site.pull_error(WHOLE, check=check)
     assert error.conclusion == "guard"
-    assert "path /app/db, which the identity may not read" in str(error) and "'Read Value'" in str(error)
+    assert "path /app/db, which the identity is not allowed to read" in str(error) and "'Read Value'" in str(error)
     assert site.values() == {"A": "one", "X": "x", "Y": "y"}
     assert site.pull(replace(WHOLE, max_delete_percent=100)).deleted == ("X", "Y")
 
@@ -667,7 +667,7 @@ def test_folder_outside_the_permitted_paths_is_not_pruned(site: Site) -> None:
     assert whole.created == ("A", "X")
     error = site.pull_error(WHOLE, "viewer")
     assert error.conclusion == "guard"
-    assert "path /app/db, which the identity may not read" in str(error)
+    assert "path /app/db, which the identity is not allowed to read" in str(error)
     assert site.values() == {"A": "one", "X": "x"}
 
 
@@ -718,7 +718,7 @@ def test_hidden_folder_with_long_names_is_not_pruned(site: Site) -> None:
     site.pull(WHOLE)
     error = site.pull_error(WHOLE, "root-only")
     assert error.conclusion == "guard"
-    assert "path /app/db, which the identity may not read" in str(error)
+    assert "path /app/db, which the identity is not allowed to read" in str(error)
     assert set(site.values()) == {"A", LONG}
 
 
@@ -727,7 +727,7 @@ IMPORTING = replace(WHOLE, secret_path="/importing", recursive=False)
 
 
 def importing(site: Site, **project: Any) -> None:
-    """Seed the server: /importing imports /app/db, which the viewer may not read."""
+    """Seed the server: /importing imports /app/db, which the viewer is not allowed to read."""
     identities = list(SEED["identities"])
     grant = {"actions": ["describe", "read"], "paths": ["/", "/importing"]}
     identities[1] = {**identities[1], "permissions": {PROJECT: [grant]}}
@@ -749,7 +749,7 @@ def test_imports_without_read_permission_are_not_pruned(site: Site, gone: bool, 
         importing(site, imports=[])
     error = site.pull_error(job, "viewer")
     assert error.conclusion == "guard"
-    assert "path /app/db, which the identity may not read" in str(error)
+    assert "path /app/db, which the identity is not allowed to read" in str(error)
     assert site.values() == {"A": "own", "B": "b", "C": "c"}
     assert site.pull(replace(job, max_delete_percent=100), "viewer").deleted == ("B", "C")
 
@@ -955,7 +955,7 @@ def test_new_version_with_the_same_value_is_an_update(site: Site) -> None:
     site.pull()
     remote = site.controlled.remote()
     [secret] = remote.listing().secrets
-    remote.api.update_secret(remote.location, secret._replace(value="one", comment=None, tags=None, metadata=None))
+    remote.api.write("update", remote.location, secret._replace(value="one", comment=None, tags=None, metadata=None))
     outcome = site.pull()
     assert outcome.versions == {"A": (1, 2)}
 

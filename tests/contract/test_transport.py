@@ -195,7 +195,7 @@ def chunked(body: bytes) -> bytes:
     return b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
 
 
-# Limits of a whole answer
+# Limits of a complete response
 
 
 def bomb(mebibytes: int) -> bytes:
@@ -276,7 +276,7 @@ def test_slow_response_is_stopped_at_the_timeout(controlled: Controlled, head: b
         error = error_of(read_status, controlled.api(url=server.url, timeout=0.6).transport)
         seconds = time.monotonic() - began
     assert error.conclusion == "unreachable"
-    assert "no whole answer within the timeout" in str(error)
+    assert "no complete response within the timeout" in str(error)
     assert server.requests == ["GET", "GET"]
     assert 1.2 <= seconds < 10
 
@@ -285,7 +285,7 @@ def test_slow_webhook_is_stopped_at_its_timeout(target: Target, monkeypatch: pyt
     monkeypatch.setattr(transport, "_WEBHOOK_SECONDS", 0.5)
     with raw(HEAD + b"X-Slow: ", again=b"x", pause=0.05) as server:
         error = error_of(transport.post_json, server.url, {}, ca_path="", proxy="", allow_http=False)
-    assert "did not answer: no whole answer within the timeout" in str(error)
+    assert "did not respond: no complete response within the timeout" in str(error)
 
 
 def test_gzip_bomb_from_a_webhook_is_not_decompressed(target: Target, packed: bytes) -> None:
@@ -297,7 +297,7 @@ def test_gzip_bomb_from_a_webhook_is_not_decompressed(target: Target, packed: by
             _now, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert "answered HTTP 302" in str(error)
+    assert "responded with HTTP 302" in str(error)
     assert peak < 20 << 20
 
 
@@ -339,7 +339,7 @@ def test_create_with_an_incomplete_response_is_uncertain(controlled: Controlled,
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     with raw(answer) as server:
         api = controlled.api(url=server.url, **given)
-        error = error_of(api.create_secret, controlled.scope, Secret("A", "one"))
+        error = error_of(api.write, "create", controlled.scope, Secret("A", "one"))
     assert error.conclusion in ("unreachable", "not_json")
     assert error.uncertain
     assert server.requests == ["POST"]
@@ -349,7 +349,7 @@ def test_create_with_an_oversized_response_is_uncertain(controlled: Controlled, 
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
     with raw(PACKED_HEAD + CLOSE + packed) as server:
         api = controlled.api(url=server.url, **given)
-        error = error_of(api.create_secret, controlled.scope, Secret("A", "one"))
+        error = error_of(api.write, "create", controlled.scope, Secret("A", "one"))
     assert (error.conclusion, error.uncertain) == ("not_json", True)
 
 
@@ -361,15 +361,13 @@ NO_WRITE = [b'{"status": "ok"}', b'{"secret": "yes"}', b'{"secret": null}', b'{"
 @pytest.mark.parametrize("batch", [False, True])
 def test_success_response_without_a_secret_is_not_a_write(controlled: Controlled, body: bytes, batch: bool) -> None:
     given = {"auth_method": "token", "token": "some-token", "api_version": "v4"}
-    for method, uncertain in (("POST", True), ("PATCH", False)):
+    for action, uncertain in (("create", True), ("update", False)):
         with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
             api = controlled.api(url=server.url, **given)
-            single = api.create_secret if method == "POST" else api.update_secret
-            error = (
-                error_of(api.batch, method, controlled.scope, [Secret("A", "one"), Secret("B", "two")])
-                if batch
-                else error_of(single, controlled.scope, Secret("A", "one"))
-            )
+            if batch:
+                error = error_of(api.batch, action, controlled.scope, [Secret("A", "one"), Secret("B", "two")])
+            else:
+                error = error_of(api.write, action, controlled.scope, Secret("A", "one"))
         assert (error.conclusion, error.uncertain) == ("not_json", uncertain)
 
 
@@ -384,7 +382,7 @@ def test_lone_surrogate_is_reported_as_invalid_unicode(controlled: Controlled, h
     with raw(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)) as server:
         error = error_of(controlled.api(url=server.url, **given).list_secrets, controlled.scope)
     assert error.conclusion == "not_json"
-    assert "answered HTTP 200, with text that is not valid Unicode." in str(error)
+    assert "responded with HTTP 200, with text that is not valid Unicode." in str(error)
 
 
 def test_escaped_and_plain_characters_are_decoded_alike(controlled: Controlled) -> None:
@@ -490,7 +488,7 @@ def test_unknown_authority_is_refused_before_any_request(controlled: Controlled,
     tls_server.clear_requests()
     error = error_of(controlled.remote(url=tls_server.url).listing)
     assert error.conclusion == "certificate"
-    assert "does not verify, because no trusted authority has signed it. Set ca_path" in str(error)
+    assert "cannot be verified: no trusted CA has signed it. Set ca_path" in str(error)
     assert tls_server.requests() == []
     assert controlled.clock.waits == []
 
@@ -501,7 +499,7 @@ def test_certificate_for_another_host_name_is_refused(controlled: Controlled, tl
         api = controlled.api(url=counting.url.replace("http:", "https:"), ca_path=tls_server.ca_path)
         error = error_of(read_status, api.transport)
         assert error.conclusion == "certificate"
-        assert "it is for another host name. Check the host name in url." in str(error)
+        assert "it was issued for another host name. Check the host name in url." in str(error)
         assert counting.connections == 1
     finally:
         counting.listener.close()
@@ -528,7 +526,7 @@ def test_ca_path_without_a_certificate_is_reported(
     (tmp_path / "ca.pem").write_text(content)
     error = error_of(read_status, controlled.api(url=tls_server.url, ca_path=str(tmp_path / "ca.pem")).transport)
     assert error.conclusion == "configuration"
-    assert str(error).startswith(f"ca_path: '{tmp_path}/ca.pem' holds no certificate")
+    assert str(error).startswith(f"ca_path: '{tmp_path}/ca.pem' contains no certificate")
     assert "PEM" in str(error)
 
 
@@ -552,7 +550,7 @@ def test_directory_without_a_certificate_is_reported(
         (tmp_path / name).write_text(text)
     error = error_of(read_status, controlled.api(url=tls_server.url, ca_path=str(tmp_path)).transport)
     assert error.conclusion == "configuration"
-    assert str(error).startswith(f"ca_path: no file in '{tmp_path}' holds a certificate")
+    assert str(error).startswith(f"ca_path: no file in '{tmp_path}' contains a certificate")
 
 
 def test_hashed_certificate_directory_is_passed_to_openssl(tmp_path: Path, tls_server: DevServer) -> None:
@@ -568,7 +566,7 @@ def test_ca_path_directory_replaces_the_system_authorities(
     shutil.copy(certifi.where(), tmp_path / "public.pem")
     error = error_of(read_status, controlled.api(url=tls_server.url, ca_path=str(tmp_path)).transport)
     assert error.conclusion == "certificate"
-    assert f"Add the certificate authority that signed it to '{tmp_path}'" in str(error)
+    assert f"Add the certificate of the CA that signed it to '{tmp_path}'" in str(error)
     assert str(error).endswith(f"run: openssl rehash {tmp_path}")
 
 
@@ -653,7 +651,7 @@ def test_proxy_login_error_explains_the_proxy_option(controlled: Controlled, sch
         proxy = server.url.replace("//", f"//{login}")
         error = error_of(read_status, controlled.api(url=f"{scheme}://nothing.invalid", proxy=proxy).transport)
     assert error.conclusion == "configuration"
-    assert "the proxy wants a login (407)" in str(error)
+    assert "the proxy requires a login (407)" in str(error)
     assert "http://USER:PASSWORD@HOST:PORT" in str(error)
     assert "canary-0815" not in str(error)
     assert server.requests == ["CONNECT" if scheme == "https" else "GET"]
@@ -676,7 +674,7 @@ def test_many_requests_use_one_connection_even_after_errors(controlled: Controll
         store = controlled.remote(url=counting.url)
         for number in range(10):
             store.put(Secret(f"KEY_{number}", "one"))
-        error_of(store.api.create_secret, store.location, Secret("KEY_0", "one"))
+        error_of(store.api.write, "create", store.location, Secret("KEY_0", "one"))
         store.listing()
         assert counting.connections == 1
         store.api.transport.close()

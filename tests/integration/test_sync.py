@@ -403,7 +403,7 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
     ("direction: push, secrets: A=b", "configuration", "secrets: must be a mapping of names to strings, not "),
     ("direction: push, secrets: {A: b}, source_file: /x", "configuration", "(got secrets and source_file;"),
     ("direction: push, source_file: /not/there", "configuration", "'/not/there' cannot be read"),
-    ("direction: push, secrets: {A: b}, secret_path: /not/there", "scope_missing", "no folder '/not/there'"),
+    ("direction: push, secrets: {A: b}, secret_path: /not/there", "scope_missing", "'/not/there' does not exist"),
     ("direction: push, from_vault: true", "vault_missing", "secrets.vault"),
     ("direction: push, prune: true", "configuration", "secrets, source_file and from_vault: true (got none;"),
     ("direction: push, prune: true, secrets: null", "configuration", "null counts as not given"),

@@ -162,7 +162,7 @@ def test_write_only_identity_is_idempotent_with_a_state_file(
 
     without = ansible.tasks("- name: old\n  keyfleet.infisical.infisical_secret: {name: SECRET_1, value: changed}")
     assert without.succeeded().result("old")["changed"]
-    assert "may not read this secret" in without.text
+    assert "is not allowed to read this secret" in without.text
 
 
 ODD = {
@@ -325,7 +325,7 @@ def test_folder_with_contents_is_not_removed_without_force(ansible: Controller, 
           ignore_errors: true
     """).succeeded()
 
-    assert "holds 2 secrets and 0 folders" in run.failure("full")["msg"] and "force" in run.failure("full")["msg"]
+    assert "contains 2 secrets and 0 folders" in run.failure("full")["msg"] and "force" in run.failure("full")["msg"]
     assert "root" in run.failure("root")["msg"]
     assert set(secrets_of(server, "/app")) == {"DB_USER", "DB_PASSWORD"}
 

@@ -264,7 +264,7 @@ def test_two_failed_channels_are_both_retried(tmp_path: Path, programs: Programs
     programs.put("tell-us", "exit 1")
     web.status = 500
     for _turn in range(2):
-        with pytest.raises(InfisicalError, match=r"tell-us ended with 1.*; the webhook answered HTTP 500"):
+        with pytest.raises(InfisicalError, match=r"tell-us ended with 1.*; the webhook responded with HTTP 500"):
             notify.notify(path, "web1", failed(), channel)
     assert (len(programs.calls()), len(web.requests)) == (2, 2)
 
@@ -310,7 +310,7 @@ def test_webhook_error_status_is_reported_and_not_retried(web: Web, status: int)
     web.status, web.headers = status, {"Location": web.url + "/CANARY", "Retry-After": "0"}
     web.document = {"message": "CANARY"}
     error = posted(web.url + PATH)
-    assert str(error) == f"the webhook answered HTTP {status}"
+    assert str(error) == f"the webhook responded with HTTP {status}"
     assert error.conclusion == "unreachable"
     assert len(web.requests) == 1
 
@@ -331,7 +331,7 @@ def test_webhook_response_body_is_not_awaited(web: Web) -> None:
 def test_silent_webhook_times_out(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "_WEBHOOK_SECONDS", 0.2)
     web.go_on.clear()
-    assert "did not answer: no whole answer within the timeout" in str(posted(web.url + PATH))
+    assert "did not respond: no complete response within the timeout" in str(posted(web.url + PATH))
 
 
 def test_unreachable_webhook_is_reported_without_its_url() -> None:
@@ -344,7 +344,7 @@ def test_unreachable_webhook_is_reported_without_its_url() -> None:
 
 
 def test_tls_failure_is_reported_without_the_url(web: Web) -> None:
-    assert "did not answer: the TLS connection failed" in str(posted(web.url.replace("http:", "https:") + PATH))
+    assert "did not respond: the TLS connection failed" in str(posted(web.url.replace("http:", "https:") + PATH))
 
 
 @pytest.mark.parametrize(

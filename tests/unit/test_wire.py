@@ -35,12 +35,12 @@ def unverified(number: int) -> requests.exceptions.SSLError:
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
-        (socket.gaierror(socket.EAI_NONAME, "Name unbekannt"), "the host name is not known"),
+        (socket.gaierror(socket.EAI_NONAME, "Name unbekannt"), "the host name is unknown"),
         (socket.gaierror(socket.EAI_AGAIN, "Später"), "the host name could not be looked up"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "Verbindungsaufbau abgelehnt"), "the connection was refused"),
         (OSError(errno.EHOSTUNREACH, "Keine Route zum Zielrechner"), "there is no route to the host"),
         (OSError(errno.ENETUNREACH, "Das Netzwerk ist nicht erreichbar"), "the network is unreachable"),
-        (OSError(errno.EMFILE, "Zu viele"), "no connection could be made"),
+        (OSError(errno.EMFILE, "Zu viele"), "the connection failed"),
     ],
 )
 def test_connection_errors_are_recognized_in_every_language(cause: OSError, words: str) -> None:
@@ -54,8 +54,8 @@ def test_connection_errors_are_recognized_in_every_language(cause: OSError, word
     [
         (10, "expired", "clock"),
         (9, "not valid yet", "clock"),
-        (18, "no trusted authority", "Set ca_path"),
-        (20, "no trusted authority", "Set ca_path"),
+        (18, "no trusted CA", "Set ca_path"),
+        (20, "no trusted CA", "Set ca_path"),
         (62, "another host name", "url"),
         (64, "another host name", "url"),
         (23, "number 23", "ca_path"),
@@ -70,7 +70,7 @@ def test_certificate_error_is_recognized_by_its_error_code(number: int, words: s
 
 def test_certificate_hint_depends_on_whether_ca_path_is_set() -> None:
     advice = wire.explain(unverified(20), "/etc/ca.pem").hint
-    assert advice == "Add the certificate authority that signed it to '/etc/ca.pem' (ca_path)."
+    assert advice == "Add the certificate of the CA that signed it to '/etc/ca.pem' (ca_path)."
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Callable, NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ from ..core.errors import (
     SecretMissing,
 )
 from ..core.model import LONGEST_NAME_IN_PATH, Location, Secret, Settings
+from ..core.plan import Action
 from .auth import Login
 from .parsing import (
     Folder,
@@ -43,6 +44,11 @@ _SECRETS = {"v4": "/api/v4/secrets", "v3": "/api/v3/secrets/raw"}
 _BATCHES = {"v4": "/api/v4/secrets/batch", "v3": "/api/v3/secrets/batch/raw"}
 """The routes for one secret and for several secrets, by API version. Parameters are sent in the spelling of both
 versions, because servers ignore unknown parameters."""
+
+_PROJECTS = {"/api/v1/projects": "projects", "/api/v1/workspace": "workspaces"}
+"""The routes that list projects, the newest first, and the key of the list in their responses."""
+
+_METHODS: dict[Action, str] = {"create": "POST", "update": "PATCH", "delete": "DELETE"}
 
 _NAMED = 3
 """Maximum number of secrets that a message about a batch lists."""
@@ -137,50 +143,35 @@ class Api:
         self._keep_out((secret,))
         return secret
 
-    def create_secret(self, location: Location, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
-        """Create a secret. Raises Conflict if it already exists."""
-        return self._write("POST", Operation.CREATE, f"create the secret '{secret.key}' in", location, secret, tag_ids)
-
-    def update_secret(self, location: Location, secret: Secret, tag_ids: Sequence[str] | None = None) -> Written:
-        """Change the fields of a secret that are not None. Raises SecretMissing."""
-        return self._write("PATCH", Operation.UPDATE, f"update the secret '{secret.key}' in", location, secret, tag_ids)
-
-    def delete_secret(self, location: Location, key: str) -> Written:
-        """Delete a secret. Raises SecretMissing."""
-        return self._write("DELETE", Operation.DELETE, f"delete the secret '{key}' from", location, Secret(key), None)
-
-    def _write(
-        self,
-        method: str,
-        operation: Operation,
-        what: str,
-        location: Location,
-        secret: Secret,
-        tag_ids: Sequence[str] | None,
+    def write(
+        self, action: Action, location: Location, secret: Secret, tag_ids: Sequence[str] | None = None
     ) -> Written:
-        place, what = _location_fields(location), f"{what} {location}"
+        """Create, update or delete a secret. Fields that are None stay unchanged. Raises Conflict or SecretMissing."""
+        place = _location_fields(location)
+        what = f"{action} the secret '{secret.key}' {'from' if action == 'delete' else 'in'} {location}"
         # For DELETE, the API reference expects the location in the query, but real servers expect it in the body. Both
         # ignore the other one.
-        query = place if method == "DELETE" else {}
-        body = {**place, **_fields(secret, tag_ids)}
-        answer = self._send(method, secret.key, operation, what, query=query, body=body, secrets=_hidden_texts(secret))
-        return parse_written(method, parse_data(answer, what), location, [secret], batch=False)
+        query = place if action == "delete" else {}
+        body, hidden = {**place, **_fields(secret, tag_ids)}, _hidden_texts(secret)
+        answer = self._send(
+            _METHODS[action], secret.key, Operation(action), what, query=query, body=body, secrets=hidden
+        )
+        return parse_written(action, parse_data(answer, what), location, [secret], batch=False)
 
     def batch(
-        self, method: str, location: Location, secrets: Sequence[Secret], tag_ids: Sequence[str] | None = None
+        self, action: Action, location: Location, secrets: Sequence[Secret], tag_ids: Sequence[str] | None = None
     ) -> Written:
-        """Create (POST), update (PATCH) or delete (DELETE) several secrets in one request, either all of them or none.
+        """Create, update or delete several secrets in one request, either all of them or none.
 
         This is also the only way to write a single secret whose name `needs_batch`.
         """
-        verb = {"POST": "create", "PATCH": "update", "DELETE": "delete"}[method]
         names = ", ".join(f"'{secret.key}'" for secret in secrets[:_NAMED])
         which = f"the secrets {names}" if len(secrets) <= _NAMED else f"{len(secrets)} secrets ({names}, …)"
-        what = f"{verb} {which} in {location} through the batch route"
+        what = f"{action} {which} in {location} through the batch route"
         body = {**_location_fields(location), "secrets": [_batch_fields(secret, tag_ids) for secret in secrets]}
         values = tuple(text for secret in secrets for text in _hidden_texts(secret))
         try:
-            answer = self._send(method, None, Operation.BATCH, what, body=body, secrets=values)
+            answer = self._send(_METHODS[action], None, Operation.BATCH, what, body=body, secrets=values)
         except RouteMissing:
             self.has_batches = False
             raise
@@ -188,7 +179,7 @@ class Api:
             self.has_batches = True
             raise
         self.has_batches = True
-        return parse_written(method, parse_data(answer, what), location, secrets, batch=True)
+        return parse_written(action, parse_data(answer, what), location, secrets, batch=True)
 
     def _send(
         self,
@@ -220,7 +211,7 @@ class Api:
                 raise
             self.version = version
             return answer
-        raise AssertionError("the last version either answers or raises")
+        raise AssertionError("the last version either responds or raises")
 
     # Projects, folders, tags
 
@@ -229,33 +220,24 @@ class Api:
 
         Raises Forbidden on servers from 2024, which let a machine identity read only one project at a time.
         """
-        rows = self._use_first(
-            {
-                "/api/v1/projects": lambda path: self._list(path, "projects", "list the projects"),
-                "/api/v1/workspace": lambda path: self._list(path, "workspaces", "list the projects"),
-            }
-        )
-        return [parse_project(row) for row in rows]
+        return [parse_project(row) for row in self._list(_PROJECTS, "list the projects")]
 
     def project(self, project_id: str) -> Project | None:
         """Return a project by its id, or None if the identity cannot see it. Sends one to three requests."""
         what = f"read the project '{project_id}'"
+        listed, oldest = _PROJECTS
 
-        def get_one(path: str) -> list[dict[str, Any]]:
+        def send(path: str) -> list[dict[str, Any]]:
+            if path in _PROJECTS:
+                return parse_rows(self._request("GET", path, Operation.PROJECT, what), _PROJECTS[path])
             try:
-                answer = self.transport.send(Call("GET", path + encode_segment(project_id), Operation.PROJECT, what))
+                data = self._request("GET", path + encode_segment(project_id), Operation.PROJECT, what)
             except ScopeMissing:
                 return []
-            return [parse_object(parse_data(answer, what), "workspace")]
+            return [parse_object(data, "workspace")]
 
-        rows = self._use_first(
-            {
-                "/api/v1/projects": lambda path: self._list(path, "projects", what),
-                "/api/v1/workspace/": get_one,
-                # According to the API reference, this route returns a list, and no route returns a single project.
-                "/api/v1/workspace": lambda path: self._list(path, "workspaces", what),
-            }
-        )
+        # According to the API reference, the oldest route returns a list, and no route returns a single project.
+        rows = self._use_first((listed, "/api/v1/workspace/", oldest), send)
         return next((parse_project(row) for row in rows if row.get("id") == project_id), None)
 
     def folders(self, location: Location) -> list[Folder]:
@@ -292,41 +274,38 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        def send(path: str) -> dict[str, Any]:
-            call = Call(method, path + below, Operation.FOLDER, what, query or {}, body)
-            return parse_data(self.transport.send(call), what)
-
-        return self._use_first({"/api/v2/folders": send, "/api/v1/folders": send})
+        return self._use_first(
+            ("/api/v2/folders", "/api/v1/folders"),
+            lambda path: self._request(method, path + below, Operation.FOLDER, what, query or {}, body),
+        )
 
     def tags(self, project_id: str) -> dict[str, str]:
         """Return a project's tags as {slug: id}. Raises RouteMissing on a server without tags."""
-        what = f"list the tags of project {project_id}"
-        rows = self._use_first(
-            {
-                f"/api/v1/projects/{encode_segment(project_id)}/tags": lambda path: self._list(path, "tags", what),
-                f"/api/v1/workspace/{encode_segment(project_id)}/tags": lambda path: self._list(
-                    path, "workspaceTags", what
-                ),
-            }
-        )
+        below = f"{encode_segment(project_id)}/tags"
+        routes = {f"/api/v1/projects/{below}": "tags", f"/api/v1/workspace/{below}": "workspaceTags"}
+        rows = self._list(routes, f"list the tags of project {project_id}")
         return {parse_text(row, "slug"): parse_text(row, "id") for row in rows}
 
-    def _use_first(self, routes: Mapping[str, Callable[[str], _T]]) -> _T:
-        """Use the first route that the server has, and skip routes known to be missing. Raises RouteMissing."""
-        oldest = list(routes)[-1]
-        for path, send in routes.items():
-            if path in self._lacking and path != oldest:
-                continue
-            try:
-                return send(path)
-            except RouteMissing:
-                if path == oldest:
-                    raise
-                self._lacking.add(path)
-        raise AssertionError("the oldest route either answers or raises")
+    def _list(self, routes: Mapping[str, str], what: str) -> list[dict[str, Any]]:
+        """Return the list in the response of the first route that the server has; `routes` is {path: key}."""
+        return self._use_first(
+            routes, lambda path: parse_rows(self._request("GET", path, Operation.PROJECT, what), routes[path])
+        )
 
-    def _list(self, path: str, key: str, what: str) -> list[dict[str, Any]]:
-        return parse_rows(parse_data(self.transport.send(Call("GET", path, Operation.PROJECT, what)), what), key)
+    def _use_first(self, paths: Iterable[str], send: Callable[[str], _T]) -> _T:
+        """Use the first route that the server has, and skip routes known to be missing. Raises RouteMissing."""
+        *newer, oldest = paths
+        for path in newer:
+            if path not in self._lacking:
+                try:
+                    return send(path)
+                except RouteMissing:
+                    self._lacking.add(path)
+        return send(oldest)
+
+    def _request(self, method: str, path: str, operation: Operation, what: str, *content: Any) -> dict[str, Any]:
+        """Send a request (with a query and a body in `content`), and return the JSON object in the response."""
+        return parse_data(self.transport.send(Call(method, path, operation, what, *content)), what)
 
 
 def connect(

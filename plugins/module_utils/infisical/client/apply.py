@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Callable, NamedTuple
@@ -25,12 +26,10 @@ from ..core.model import LONGEST_NAME_IN_PATH, Location, Secret, same_value, tri
 from ..core.plan import Action, Change, build, differs, guard_rotated
 from ..vault.state import StateFile
 from .api import Api, count_batch_bytes, needs_batch
-from .folders import create_folder
 from .listing import Store, merge
 from .missing import explain
 from .parsing import Written
 
-_METHODS: dict[Action, str] = {"create": "POST", "update": "PATCH", "delete": "DELETE"}
 _MOST: dict[Action, int] = {"create": 1000, "update": 1000, "delete": 500}
 """Maximum number of secrets in one batch. Real servers take a second for 500 deletions. Their timeouts are unknown."""
 _ROOM = BODY_LIMIT - 16 * 1024
@@ -169,7 +168,7 @@ class Application:
             if make_path:
                 self._make_folder()
             # Deletions come last, so that a run that ends early leaves too many secrets rather than too few.
-            for action in _METHODS:
+            for action in _MOST:
                 if action == "delete" and self.failed:  # a failed secret may replace one to delete
                     break
                 for chunk in self._cut(action, self._todo.values()):
@@ -180,7 +179,8 @@ class Application:
         except InfisicalError as fatal:
             error = fatal
         if error is not None:
-            error = self._explain(error)
+            with contextlib.suppress(InfisicalError):
+                error = explain(self.api, self.location, error)
         stored = {name: done.stored for name, done in self.done.items() if done.change.after is not None}
         return Applied(
             tuple(sorted(name for name, done in self.done.items() if not done.approval_id)),
@@ -191,12 +191,6 @@ class Application:
             error or next(iter(self.failed.values()), None),
             {name: secret.version for name, secret in stored.items() if secret is not None and secret.version},
         )
-
-    def _explain(self, error: InfisicalError) -> InfisicalError:
-        try:
-            return explain(self.api, self.location, error)
-        except InfisicalError:
-            return error
 
     def _cut(self, action: Action, changes: Iterable[Change]) -> Iterator[list[Change]]:
         """Split the changes with this `action` into batches."""
@@ -242,7 +236,7 @@ class Application:
             self._send_each(chunk, look=False)
             return
         self._report_progress()
-        for action in _METHODS:
+        for action in _MOST:
             group = [change for change in left if change.action == action]
             if group:
                 self._send(group, look=False)
@@ -381,28 +375,24 @@ class Application:
             self._note(Done(change, action, stored.get(change.key), written.approval_id))
 
     def _write(self, action: Action, secrets: list[Secret], tag_ids: list[str] | None, *, batch: bool) -> Written:
-        key = secrets[0].key
-        if batch:
-            return self.api.batch(_METHODS[action], self.location, secrets, tag_ids)
-        if needs_batch(key):
-            try:
-                return self.api.batch(_METHODS[action], self.location, secrets, tag_ids)
-            except (RouteMissing, RequestInvalid) as error:
-                refused = error
-            raise refused.reworded(
-                f"name: {refused.problem} A name of more than {LONGEST_NAME_IN_PATH} characters, and the names "
+        if not batch and not needs_batch(secrets[0].key):
+            return self.api.write(action, self.location, secrets[0], tag_ids)
+        try:
+            return self.api.batch(action, self.location, secrets, tag_ids)
+        except (RouteMissing, RequestInvalid) as error:
+            if batch:
+                raise
+            raise error.reworded(
+                f"name: {error.problem} A name of more than {LONGEST_NAME_IN_PATH} characters, and the names "
                 "'batch', '.' and '..', need the server's batch routes.",
                 "If the server does not have them, use another name.",
-            )
-        if action == "delete":
-            return self.api.delete_secret(self.location, key)
-        send = self.api.create_secret if action == "create" else self.api.update_secret
-        return send(self.location, secrets[0], tag_ids)
+            ) from None
 
     def _make_folder(self) -> None:
         # The server's response to the write shows whether the environment exists.
         self._made_folder = True
-        create_folder(self.api, self.location)
+        with contextlib.suppress(Conflict):  # another writer was faster
+            self.api.create_folder(self.location)
 
     def _note(self, done: Done) -> None:
         self.done[done.change.key] = done

@@ -78,7 +78,7 @@ class UniversalAuth:
         lifetime: Any = data.get("expiresIn")
         if not isinstance(token, str) or not _can_be_sent(token):
             raise NotJson(
-                "Could not log in with universal auth: the answer holds no access token.",
+                "Could not log in with universal auth: the response contains no access token.",
                 hint="Check url and proxy.",
             )
         # Python's JSON parser accepts NaN, and integers that are too large to add to a time.

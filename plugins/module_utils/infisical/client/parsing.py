@@ -14,6 +14,7 @@ from typing import Any
 from ..core.answers import Answer, Validator
 from ..core.errors import InfisicalError, NotJson
 from ..core.model import Location, Secret, is_text, is_whole
+from ..core.plan import Action
 
 HIDDEN = "<hidden-by-infisical>"
 """The text that servers return instead of a value that the identity is not allowed to read."""
@@ -97,7 +98,7 @@ def parse_rows(data: Mapping[str, Any], key: str, *, optional: bool = False) -> 
     if rows is None and optional:
         return []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise unknown_shape(f"read '{key}' of an answer")
+        raise unknown_shape(f"read '{key}' in a response")
     return rows
 
 
@@ -105,7 +106,7 @@ def parse_object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return the object under `key`. Raises NotJson."""
     row = data.get(key)
     if not isinstance(row, dict):
-        raise unknown_shape(f"read '{key}' of an answer")
+        raise unknown_shape(f"read '{key}' in a response")
     return row
 
 
@@ -117,7 +118,7 @@ def parse_text(row: Mapping[str, Any], key: str) -> str:
     if is_whole(text):
         return str(text)
     if not isinstance(text, str):
-        raise unknown_shape(f"read '{key}' of an answer")
+        raise unknown_shape(f"read '{key}' in a response")
     return text
 
 
@@ -130,12 +131,12 @@ def unknown_shape(what: str) -> InfisicalError:
 
 
 def parse_written(
-    method: str, data: Mapping[str, Any], location: Location, sent: Sequence[Secret], *, batch: bool
+    action: Action, data: Mapping[str, Any], location: Location, sent: Sequence[Secret], *, batch: bool
 ) -> Written:
     """Return the result of a write from its response, which contains `secrets` for a batch and otherwise `secret`.
 
-    A secret has a value only if one was sent, because servers from 2026 otherwise return an empty value. An error for a
-    POST is `uncertain`, because the server may have executed the request (see InfisicalError).
+    A secret has a value only if one was sent, because servers from 2026 otherwise return an empty value. An error after
+    a creation is `uncertain`, because the secret may have been created (see InfisicalError).
     """
     try:
         # If there is an approval in any form, nothing is stored yet.
@@ -147,7 +148,7 @@ def parse_written(
             rows = [] if approval_id and not isinstance(data.get("secret"), dict) else [parse_object(data, "secret")]
         stored = parse_secrets(rows, location)
     except InfisicalError as error:
-        error.uncertain = method == "POST"
+        error.uncertain = action == "create"
         raise
     valued = {secret.key for secret in sent if secret.value is not None}
     return Written(
@@ -204,7 +205,7 @@ def parse_secret(row: Mapping[str, Any], location: Location) -> Secret:
     key, value = row.get("secretKey"), row.get("secretValue")
     version: Any = row.get("version")
     if not isinstance(key, str) or (value is not None and not isinstance(value, str)):
-        raise unknown_shape("read a secret of an answer")
+        raise unknown_shape("read a secret in a response")
     # If in doubt, the value counts as hidden: writing a placeholder back as the value would destroy the secret.
     hidden = row.get("secretValueHidden", False) is not False or value == HIDDEN
     tags = None if row.get("tags") is None else parse_rows(row, "tags")

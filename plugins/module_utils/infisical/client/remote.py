@@ -9,25 +9,33 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Callable, Literal
 
-from ..core.errors import Forbidden, ScopeMissing, after_writing
-from ..core.model import Known, Secret, check_name, check_value
+from ..core.errors import (
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    RequestInvalid,
+    RouteMissing,
+    ScopeMissing,
+    after_writing,
+)
+from ..core.model import Known, Secret, check_name, check_value, pluralize
 from ..core.plan import Action, Change, Plan, guard_rotated
-from . import folders
 from .apply import Application, Applied, Done, expect, find_tag_ids, plan_one
 from .listing import Store
-from .missing import check_environment, explain
+from .missing import check_environment, explain, find_folder
+from .parsing import Folder
 
 UpdateValue = Literal["always", "on_create"]
 
 UNREADABLE = (
-    "The identity may not read this secret, so it is written on every run and reported as changed. Set state_file, or "
-    "allow the identity to read it."
+    "The identity is not allowed to read this secret, so each run writes it and reports a change. Set state_file, or "
+    "allow the identity to read the secret."
 )
 """The warning for a write that may not change anything, for one secret or many."""
 
 _UNCOMPARED = (
-    "The identity may not read this secret, so comment, tags and metadata cannot be compared: they are only written "
-    "together with a new value."
+    "The identity is not allowed to read this secret, so comment, tags and metadata cannot be compared. They are only "
+    "written together with a new value."
 )
 
 
@@ -242,9 +250,57 @@ class Remote(Store):
     # The folder
 
     def put_folder(self, *, check: bool = False) -> bool:
-        """Create the folder (see folders.put_folder)."""
-        return folders.put_folder(self.api, self.location, check=check)
+        """Create the folder and its parents. Returns whether it was created or, in check mode, would be created."""
+        if self.location.secret_path == "/":
+            raise ConfigurationError(
+                "secret_path", "'/' is the root of the environment, which always exists.", hint="Name a folder."
+            )
+        if self._find_folder() is not None:
+            return False
+        check_environment(self.api, self.location)
+        if not check:
+            try:
+                self.api.create_folder(self.location)
+            except Conflict:  # another writer was faster
+                return False
+        return True
 
     def remove_folder(self, *, force: bool = False, check: bool = False) -> bool:
-        """Delete the folder (see folders.remove_folder)."""
-        return folders.remove_folder(self.api, self.location, force=force, check=check)
+        """Delete the folder. Returns whether it was deleted or, in check mode, would be deleted.
+
+        Raises ConfigurationError if the folder contains secrets or folders, unless `force` is true.
+        """
+        if self.location.secret_path == "/":
+            raise ConfigurationError("secret_path", "'/' is the root of the environment and cannot be deleted.")
+        folder = self._find_folder()
+        if folder is None:
+            check_environment(self.api, self.location)  # a mistyped environment has no such folder either
+            return False
+        if not force:
+            secrets = len(self.api.list_secrets(self.location, recursive=True, view_values=False).secrets)
+            folders = len(self.api.folders(self.location))
+            if secrets or folders:
+                content = f"{pluralize(secrets, 'secret')} and {pluralize(folders, 'folder')}"
+                raise self._explain_content(f"{content}, which would be deleted with it")
+        if check:
+            return True
+        try:
+            self.api.delete_folder(self.location, folder.id, force=force)
+        except RequestInvalid as error:
+            if force or error.status != 400:
+                raise
+            raise self._explain_content("something that this identity is not allowed to see") from None
+        except ScopeMissing as error:
+            return error.after_loss  # deleted by us if an earlier response was lost, otherwise by another writer
+        return True
+
+    def _explain_content(self, content: str) -> ConfigurationError:
+        problem = f"the folder '{self.location.secret_path}' contains {content}."
+        return ConfigurationError("force", problem, hint="Set force: true to delete it with everything in it.")
+
+    def _find_folder(self) -> Folder | None:
+        try:
+            return find_folder(self.api, self.location)
+        except RouteMissing:
+            pass
+        raise RouteMissing(f"{self.api.transport.settings.url} has no routes for folders.", hint="")

@@ -302,7 +302,7 @@ class Transport:
         came_back = f"HTTP {answer.status}" + (f", {said}" if said else "")
         # A proxy may have changed the response to a request that took effect.
         uncertain = kind in (ServerFailed, NotJson) and not call.repeatable
-        problem = f"Could not {call.what}: {self.settings.url} answered {came_back}."
+        problem = f"Could not {call.what}: {self.settings.url} responded with {came_back}."
         hint = hint_for(kind, call.operation, answer.text())
         if kind is TokenRejected and not _ENDED.search(answer.text()):
             hint = self._explain_uses(token, is_used_up(answer), hint)
@@ -355,10 +355,10 @@ def post_json(url: str, document: Mapping[str, Any], *, ca_path: str, proxy: str
                 verify=trust.verify,
                 stream=True,  # do not wait for the body
             ).status_code
-        problem = "" if 200 <= status < 300 else f"answered HTTP {status}"
+        problem = "" if 200 <= status < 300 else f"responded with HTTP {status}"
     except wire.failures() as error:
         trouble = wire.explain(error, ca_path)
-        problem = f"{'did not answer' if trouble.arrived else 'cannot be reached'}: {trouble.reason}"
+        problem = f"{'did not respond' if trouble.arrived else 'cannot be reached'}: {trouble.reason}"
     if problem:
         raise Unreachable(f"the webhook {problem}")
 

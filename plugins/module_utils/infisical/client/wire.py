@@ -216,7 +216,7 @@ def find_trust(ca_path: str) -> Trust:
     if not [name for name in names if _load_certificates(context, os.path.join(path, name))]:
         raise ConfigurationError(
             "ca_path",
-            f"no file in '{path}' holds a certificate in PEM form (-----BEGIN CERTIFICATE-----) that can be read.",
+            f"no file in '{path}' contains a certificate in PEM format (-----BEGIN CERTIFICATE-----) that can be read.",
             hint="Put the CA certificate at that path, or set ca_path to its path.",
         )
     return Trust(path, context)
@@ -239,7 +239,7 @@ def _check_file(file: str) -> None:
     except ssl.SSLError:
         raise ConfigurationError(
             "ca_path",
-            f"'{file}' holds no certificate, or a damaged one.",
+            f"'{file}' contains no certificate, or a damaged one.",
             hint="Put the CA certificate into it in PEM format (-----BEGIN CERTIFICATE-----).",
         ) from None
     except OSError as error:
@@ -251,7 +251,7 @@ def _check_file(file: str) -> None:
 
 PROXY_LOGIN = Trouble(
     WrongUse,
-    "the proxy wants a login (407)",
+    "the proxy requires a login (407)",
     "Set proxy to http://USER:PASSWORD@HOST:PORT, with special characters percent-encoded.",
     False,
 )
@@ -318,16 +318,16 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
     if cause(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
         return Trouble(Unreachable, "no connection within the timeout", _REACH, False)
     if cause(requests.Timeout, urllib3.exceptions.TimeoutError, socket.timeout):
-        return Trouble(Unreachable, "no whole answer within the timeout", _REACH, True)
-    reason = "the connection was cut before the answer was complete"
+        return Trouble(Unreachable, "no complete response within the timeout", _REACH, True)
+    reason = "the connection was closed before the response was complete"
     if not cause(CutShort, ConnectionError, ssl.SSLError, urllib3.exceptions.IncompleteRead):
-        reason = "what came back is not valid HTTP"
+        reason = "the response is not valid HTTP"
     return Trouble(Unreachable, reason, _REACH, True)
 
 
 def explain_unsent(error: Exception) -> Trouble:
     """Return the meaning of an error that occurred before the request was sent."""
-    return Trouble(WrongUse, f"the request could not be made ({type(error).__name__})", "Check url and proxy.", False)
+    return Trouble(WrongUse, f"the request is not valid ({type(error).__name__})", "Check url and proxy.", False)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -346,27 +346,27 @@ def _explain_connection(causes: list[BaseException]) -> str:
     for one in causes:
         if isinstance(one, socket.gaierror):
             unknown = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")}
-            return "the host name is not known" if one.errno in unknown else "the host name could not be looked up"
+            return "the host name is unknown" if one.errno in unknown else "the host name could not be looked up"
         if isinstance(one, OSError) and one.errno in _NO_WAY:
             return _NO_WAY[one.errno]
-    return "no connection could be made"
+    return "the connection failed"
 
 
 def _explain_certificate(error: BaseException, ca_path: str) -> Trouble:
     # Old library versions compare the host name themselves, and their error has no number.
     number = getattr(error, "verify_code", _OTHER_NAME[0])
     if number in _OTHER_NAME:
-        reason, hint = "it is for another host name", "Check the host name in url."
+        reason, hint = "it was issued for another host name", "Check the host name in url."
     elif number in _NOT_VALID_NOW:
         reason, hint = "it has expired, or is not valid yet", "Renew it, or correct this host's clock."
     elif number in _UNKNOWN_AUTHORITY:
-        reason = "no trusted authority has signed it"
-        hint = "Set ca_path to the certificate authority that signed it."
+        reason = "no trusted CA has signed it"
+        hint = "Set ca_path to the certificate of the CA that signed it."
         if ca_path:
-            hint = f"Add the certificate authority that signed it to '{ca_path}' (ca_path)."
+            hint = f"Add the certificate of the CA that signed it to '{ca_path}' (ca_path)."
             if os.path.isdir(ca_path):
                 hint += f" If it already contains it, run: openssl rehash {ca_path}"
     else:
         reason = f"OpenSSL's reason is number {number}"
         hint = "Check the certificate of the server, and ca_path."
-    return Trouble(CertificateInvalid, f"its certificate does not verify, because {reason}", hint, False)
+    return Trouble(CertificateInvalid, f"its certificate cannot be verified: {reason}", hint, False)

@@ -104,7 +104,7 @@ class PruneGuard:
         except (SecretMissing, ScopeMissing):
             return ""
         except Forbidden:
-            return "the identity may not read"
+            return "the identity is not allowed to read"
         # A folder outside of the listing is no longer imported, so it is normal that its secrets exist.
         return "is still there, although the list leaves it out" if is_listed else ""
 
