@@ -27,7 +27,6 @@ from .parsing import (
     Listing,
     Project,
     Written,
-    parse_data,
     parse_imported,
     parse_object,
     parse_project,
@@ -71,12 +70,12 @@ class Reading(NamedTuple):
 
     def query(self) -> dict[str, str]:
         """Return the query parameters for reading one secret."""
-        imports = _boolean(self.include_imports)
+        imports = str(self.include_imports).lower()
         return {
             "includeImports": imports,
             "include_imports": imports,
-            "expandSecretReferences": _boolean(self.expand_references),
-            "viewSecretValue": _boolean(self.view_values),
+            "expandSecretReferences": str(self.expand_references).lower(),
+            "viewSecretValue": str(self.view_values).lower(),
         }
 
 
@@ -113,13 +112,13 @@ class Api:
         Both listings must have the same location and the same `reading`, by an identity with the same permissions.
         """
         wanted = Reading(**reading)
-        query = {**_location_fields(location), "recursive": _boolean(wanted.recursive), **wanted.query()}
+        query = {**_location_fields(location), "recursive": str(wanted.recursive).lower(), **wanted.query()}
         what = f"list the secrets of {location}"
         operation = Operation.LIST if wanted.view_values else Operation.NAMES
         answer = self._send("GET", "", operation, what, query=query, known=known)
         if answer.unchanged:
             return None
-        data, expanded = parse_data(answer, what), wanted.expand_references
+        data, expanded = answer.data or {}, wanted.expand_references
         secrets = parse_secrets(parse_rows(data, "secrets"), location, expanded=expanded)
         rows = parse_rows(data, "imports", optional=True)
         imports = tuple(parse_imported(row, location, expanded=expanded) for row in rows)
@@ -138,8 +137,8 @@ class Api:
         """Return one secret by its name. Raises SecretMissing."""
         query = {**_location_fields(location), **Reading(**reading).query()}
         what = f"read the secret '{key}' of {location}"
-        data = parse_data(self._send("GET", key, Operation.GET, what, query=query), what)
-        secret = parse_secret(parse_object(data, "secret"), location)
+        answer = self._send("GET", key, Operation.GET, what, query=query)
+        secret = parse_secret(parse_object(answer.data or {}, "secret"), location)
         self._keep_out((secret,))
         return secret
 
@@ -156,7 +155,7 @@ class Api:
         answer = self._send(
             _METHODS[action], secret.key, Operation(action), what, query=query, body=body, secrets=hidden
         )
-        return parse_written(action, parse_data(answer, what), location, [secret], batch=False)
+        return parse_written(action, answer.data or {}, location, [secret], batch=False)
 
     def batch(
         self, action: Action, location: Location, secrets: Sequence[Secret], tag_ids: Sequence[str] | None = None
@@ -179,7 +178,7 @@ class Api:
             self.has_batches = True
             raise
         self.has_batches = True
-        return parse_written(action, parse_data(answer, what), location, secrets, batch=True)
+        return parse_written(action, answer.data or {}, location, secrets, batch=True)
 
     def _send(
         self,
@@ -305,7 +304,7 @@ class Api:
 
     def _request(self, method: str, path: str, operation: Operation, what: str, *content: Any) -> dict[str, Any]:
         """Send a request (with a query and a body in `content`), and return the JSON object in the response."""
-        return parse_data(self.transport.send(Call(method, path, operation, what, *content)), what)
+        return self.transport.send(Call(method, path, operation, what, *content)).data or {}
 
 
 def connect(
@@ -324,7 +323,7 @@ def connect(
 def read_status(transport: Transport) -> str:
     """Return the message from `/api/status`: `Ok` if all is well. It needs no token. Raises InfisicalError."""
     what = "get the server's status"
-    data = parse_data(transport.send(Call("GET", "/api/status", Operation.OTHER, what, authenticated=False)), what)
+    data = transport.send(Call("GET", "/api/status", Operation.OTHER, what, authenticated=False)).data or {}
     if not isinstance(data.get("message"), str):
         raise unknown_shape(what)
     return str(data["message"])
@@ -351,10 +350,6 @@ def _location_fields(location: Location) -> dict[str, str]:
 def _ids(location: Location) -> dict[str, str]:
     project_id = location.project_id
     return {"projectId": project_id, "workspaceId": project_id, "environment": location.environment}
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def _fields(secret: Secret, tag_ids: Sequence[str] | None) -> dict[str, Any]:

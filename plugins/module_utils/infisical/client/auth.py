@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Union
 
 from ..core.answers import Operation
 from ..core.errors import ConfigurationError, CredentialsRejected, InfisicalError, LockedOut, NotJson
@@ -37,20 +37,11 @@ class Token:
         return self.expires_at is None or now < self.expires_at
 
 
-class Method(Protocol):
-    """A way to get a token."""
-
-    renewable: bool
-
-    def __init__(self, settings: Settings) -> None:
-        """Read the method's options. Raises ConfigurationError if one is missing."""
-
-    def authenticate(self, transport: Transport) -> Token:
-        """Get a token. Raises InfisicalError."""
-
-
 class UniversalAuth:
-    """Login with a machine identity's client id and client secret (`POST /api/v1/auth/universal-auth/login`)."""
+    """Login with a machine identity's client id and client secret (`POST /api/v1/auth/universal-auth/login`).
+
+    Raises ConfigurationError if an option is missing, like the other methods.
+    """
 
     renewable = True
 
@@ -103,10 +94,10 @@ class GivenToken:
             raise ConfigurationError("token", "contains white space or other characters that are not allowed.")
 
     def authenticate(self, transport: Transport) -> Token:
-        """Return the token without a request."""
         return Token(self.token)
 
 
+Method = Union[UniversalAuth, GivenToken]
 METHODS: dict[str, type[Method]] = {"universal_auth": UniversalAuth, "token": GivenToken}
 
 

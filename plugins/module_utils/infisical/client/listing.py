@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..core.answers import Validator
 from ..core.errors import Forbidden, InfisicalError, SecretMissing
@@ -16,14 +16,6 @@ from .api import Api, needs_batch
 from .missing import explain, find_problem
 from .parsing import Listing
 from .references import restore_values
-
-
-@dataclass(frozen=True)
-class Overview:
-    """Secrets sorted by environment, path and name, with warnings about them."""
-
-    secrets: tuple[Secret, ...]
-    warnings: tuple[str, ...] = ()
 
 
 def merge(listing: Listing) -> Merged:
@@ -44,8 +36,11 @@ def merge(listing: Listing) -> Merged:
     return Merged(chosen, (*listing.warnings, *warnings), ambiguous)
 
 
-def merge_each_folder(listing: Listing) -> Overview:
-    """Choose one secret for each environment, path and name in a recursive listing, including its imports."""
+def merge_each_folder(listing: Listing) -> Listing:
+    """Choose one secret for each environment, path and name in a recursive listing, including its imports.
+
+    The result is sorted by environment, path and name.
+    """
     chosen: dict[tuple[str, str, str], Secret] = {}
     warnings: list[str] = []
     folders: dict[tuple[str, str], list[Secret]] = {}
@@ -57,7 +52,7 @@ def merge_each_folder(listing: Listing) -> Overview:
         by_name, more_warnings, _none = _choose(rows)
         warnings += more_warnings
         chosen.update({(*place, key): secret for key, secret in by_name.items()})
-    return Overview(tuple(chosen[place] for place in sorted(chosen)), (*listing.warnings, *warnings))
+    return Listing(tuple(chosen[place] for place in sorted(chosen)), warnings=(*listing.warnings, *warnings))
 
 
 def _choose(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str], dict[str, str]]:
@@ -118,6 +113,13 @@ class Store:
         """Return the error for the missing part of the location, or None (see missing.find_problem)."""
         return find_problem(self.api, self.location)
 
+    def check_location(self) -> None:
+        """Raise the error for a missing project, environment or, unless `create_path` is true, folder."""
+        path = "/" if self.create_path else self.location.secret_path
+        problem = find_problem(self.api, replace(self.location, secret_path=path))
+        if problem is not None:
+            raise problem
+
     def listing(self, **reading: bool) -> Listing:
         """Return everything in the location.
 
@@ -170,23 +172,23 @@ class Store:
         self.warnings += listing.warnings
         return listing.secrets[0]
 
-    def overview(self, key: str = "", **reading: bool) -> Overview:
-        """Return the secrets in the location or, if `key` is given, only the ones with that name.
+    def overview(self, key: str = "", **reading: bool) -> Listing:
+        """Return one secret for each name and folder or, if `key` is given, only the secrets with that name.
 
-        By default, values are not read.
+        The result is sorted by environment, path and name. By default, values are not read.
         """
         recursive = reading.pop("recursive", False)
         reading.setdefault("view_values", False)
         if key and not recursive:
             found = self.find(key, **reading)
-            return Overview(() if found is None else (found,), tuple(self.warnings))
+            return Listing(() if found is None else (found,), warnings=tuple(self.warnings))
         listing = self.listing(recursive=recursive, **reading)
         if recursive:
             every = merge_each_folder(listing)
             return replace(every, secrets=tuple(secret for secret in every.secrets if key in ("", secret.key)))
         merged = merge(listing)
         ordered = sorted(merged.secrets.values(), key=lambda one: (one.environment, one.secret_path, one.key))
-        return Overview(tuple(ordered), merged.warnings)
+        return Listing(tuple(ordered), warnings=merged.warnings)
 
     # For a comparison before writing
 

@@ -11,7 +11,7 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
-from ..core.answers import Answer, Validator
+from ..core.answers import Validator
 from ..core.errors import InfisicalError, NotJson
 from ..core.model import Location, Secret, is_text, is_whole
 from ..core.plan import Action
@@ -85,13 +85,6 @@ class Folder:
     path: str
 
 
-def parse_data(answer: Answer, what: str) -> dict[str, Any]:
-    """Return the JSON object in a response. Raises NotJson."""
-    if answer.data is None:
-        raise unknown_shape(what)
-    return answer.data
-
-
 def parse_rows(data: Mapping[str, Any], key: str, *, optional: bool = False) -> list[dict[str, Any]]:
     """Return the list of objects under `key`. With `optional`, null becomes an empty list. Raises NotJson."""
     rows = data.get(key)
@@ -124,10 +117,7 @@ def parse_text(row: Mapping[str, Any], key: str) -> str:
 
 def unknown_shape(what: str) -> InfisicalError:
     """Return the error for JSON that does not come from Infisical."""
-    return NotJson(
-        f"Could not {what}: the response is JSON, but not from Infisical.",
-        hint="Check url and proxy.",
-    )
+    return NotJson(f"Could not {what}: the response is JSON, but not from Infisical.", hint="Check url and proxy.")
 
 
 def parse_written(

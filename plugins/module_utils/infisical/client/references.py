@@ -18,6 +18,13 @@ from .parsing import Listing
 
 _ANY = re.compile(r"\$\{[^{}]+\}")
 
+_QUOTED = re.compile(r'"[^\n]*\\n[^\n]*"')
+"""Multi-line text that came through a reference with `skipMultilineEncoding`, as recorded on a server from July 2026.
+
+It is in quotes, with a backslash and an n for each line end. Quotes and backslashes are not escaped, so it is not JSON.
+We assume that the flag belongs to the secret that contains the reference; in the recording, both secrets have it.
+"""
+
 _DEEPEST = 14
 """Maximum number of secrets in a chain of references. Servers follow fewer."""
 
@@ -34,7 +41,7 @@ def restore_values(api: Api, location: Location, listing: Listing, read_raw: Cal
     """
     secrets = listing.all_secrets
     unresolved = [secret.key for secret in secrets if _is_unresolved(secret.value)]
-    quoted = [secret for secret in secrets if secret.quotes_lines and _is_quoted(secret.value)]
+    quoted = [secret for secret in secrets if secret.quotes_lines and _QUOTED.fullmatch(secret.value or "")]
     restored: dict[Secret, str] = {}
     assumed: list[str] = []
     if quoted:
@@ -73,18 +80,6 @@ def _is_unresolved(value: str | None) -> bool:
     return value is not None and "${" in value and _ANY.search(value) is not None
 
 
-def _is_quoted(value: str | None) -> bool:
-    """Return whether a value looks like multi-line text that came through a reference with `skipMultilineEncoding`.
-
-    Recorded on a server from July 2026: such a value is in quotes, with a backslash and an n for each line end. Quotes
-    and backslashes are not escaped, so it is not JSON. We assume that the flag belongs to the secret that contains the
-    reference; in the recording, both secrets have it.
-    """
-    return value is not None and value[:1] == value[-1:] == '"' and len(value) > 1 and "\\n" in value and (
-        "\n" not in value
-    )  # fmt: skip
-
-
 def _may_be_quoted_of(value: str, raw: str) -> bool:
     """Return whether a server may have made the quoted value from `raw` by expanding its references.
 
@@ -107,10 +102,8 @@ def _find_referred(api: Api, location: Location, secret: Secret, texts: dict[_Pl
     Returns None if the text cannot be read, or if one of these secrets is not exactly one reference. `texts` contains
     known raw values, and values that are read are added to it.
     """
-    place: _Place | None = _place(secret)
+    place = _place(secret)
     for _step in range(_DEEPEST):
-        if place is None:
-            return None
         if place not in texts:
             environment, path, key = place
             try:
@@ -121,17 +114,11 @@ def _find_referred(api: Api, location: Location, secret: Secret, texts: dict[_Pl
         text = texts[place]
         if text is None or not _is_unresolved(text):
             return text
-        place = _find_target(text, *place[:2])
+        if not _ANY.fullmatch(text):
+            return None
+        *where, name = text[2:-1].split(".")
+        place = (where[0], "/" + "/".join(where[1:]), name) if where else (*place[:2], name)
     return None
-
-
-def _find_target(value: str, environment: str, path: str) -> _Place | None:
-    """Return the place that a value refers to, or None if the value is not exactly one reference."""
-    whole = _ANY.fullmatch(value)
-    if whole is None:
-        return None
-    *where, name = whole[0][2:-1].split(".")
-    return (where[0], "/" + "/".join(where[1:]), name) if where else (environment, path, name)
 
 
 def _warn(location: Location, unresolved: Iterable[str], restored: Iterable[str], assumed: Iterable[str]) -> list[str]:

@@ -235,11 +235,7 @@ class Remote(Store):
         return (_UNCOMPARED,) if compares and self._recall(wanted, keep_value) else ()
 
     def _expect_unread(self, wanted: Secret, keep_value: bool, warnings: tuple[str, ...]) -> WriteResult:
-        problem = self.problem()
-        if problem is not None:
-            if not self.create_path:
-                raise problem
-            check_environment(self.api, self.location)
+        self.check_location()
         recalled = self._recall(wanted, keep_value)
         after = self._place(Secret(wanted.key) if recalled else wanted)
         return WriteResult(None if recalled else "update", after=after, warnings=warnings)

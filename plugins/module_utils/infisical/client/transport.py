@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Callable, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Protocol, cast
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from ..core.answers import Answer, Operation, Validator, conclude, hint_for, is_used_up
@@ -101,10 +101,8 @@ class Transport:
     request was rate-limited, wait `rate_limit_wait` seconds. After a server error, wait `server_error_wait` seconds. If
     the connection was refused, was reset or timed out, wait `connection_wait` seconds. A `Retry-After` header in the
     response takes precedence, up to `max_wait` seconds. After a rate limit, a random time of up to `rate_limit_jitter`
-    seconds is added. `log` gets a sentence before each wait.
-
-    The retry loops of libraries are not used, because they cannot wait a different time after each error, and cannot
-    check the effect of a POST before the retry.
+    seconds is added. `log` gets a sentence before each wait. The retry loops of libraries cannot check the effect of a
+    POST before the retry.
     """
 
     def __init__(
@@ -124,6 +122,7 @@ class Transport:
         self._trust = wire.Trust(False)
         self._sent = Sent((settings.client_secret, settings.token, *_passwords(settings.proxy)))
         self._uses: dict[str, int] = {}
+        self._most = int(settings.max_response_size * _MEBIBYTE)
 
     def close(self) -> None:
         """Close the connections; the next `send` opens new ones."""
@@ -142,9 +141,7 @@ class Transport:
             token = self.tokens.current() if call.authenticated and self.tokens is not None else ""
             answer, error = self._attempt(call, token)
             if error is None:
-                if answer is None:
-                    raise AssertionError("an attempt ends with an answer or an error")
-                return answer
+                return cast(Answer, answer)
             error.after_loss = bool(spent & {ServerFailed, Unreachable})
             if type(error) in spent:
                 raise error
@@ -178,12 +175,10 @@ class Transport:
             ServerFailed: settings.server_error_wait,
             Unreachable: settings.connection_wait,
         }
-        wait = waits.get(type(error))
-        if wait is None:
+        if type(error) not in waits:
             return None
         asked = None if answer is None else self._parse_retry_after(answer.header("retry-after").strip())
-        if asked is not None:
-            wait = min(asked, settings.max_wait)
+        wait = waits[type(error)] if asked is None else min(asked, settings.max_wait)
         if isinstance(error, RateLimited):
             # Otherwise, all hosts behind one address would retry at the same time.
             wait += random.uniform(0, self._jitter)  # noqa: S311 - no secret
@@ -263,19 +258,9 @@ class Transport:
             stream=True,
         )
         with response:
-            content = wire.read_body(response, self._most)
-            return Answer(
-                response.status_code,
-                dict(response.headers),
-                content,
-                call.operation,
-                len(request.body or b""),
-                call.known,
-            )
-
-    @property
-    def _most(self) -> int:
-        return int(self.settings.max_response_size * _MEBIBYTE)
+            content, headers = wire.read_body(response, self._most), dict(response.headers)
+            sent = len(request.body or b"")
+            return Answer(response.status_code, headers, content, call.operation, sent, call.known)
 
     def _open(self) -> requests.Session:
         if self._session is None:

@@ -129,8 +129,7 @@ def dump(values: Mapping[str, str]) -> str:
     are not refused here; see `find_unsafe`.
     """
     for name, value in values.items():
-        if not _WRITABLE.match(name):
-            raise ConfigurationError("names", f"'{name}' cannot be written as a variable.", hint="Export it as JSON.")
+        _check_writable(name)
         check_value(name, value)
     # Within double quotes, sh (POSIX, 2.2.3) and systemd's EnvironmentFile remove a backslash before a newline and
     # before the four characters in _SPECIAL, and keep it before any other character. So every backslash is doubled, and
@@ -152,8 +151,7 @@ def dump_env_file(values: Mapping[str, str]) -> str:
     for name, value in sorted(values.items()):
         line = f"{name}={value}"
         problem = ""
-        if not _WRITABLE.match(name):
-            raise ConfigurationError("names", f"'{name}' cannot be written as a variable.", hint="Export it as JSON.")
+        _check_writable(name)
         if "\n" in value:
             problem = "contains a newline"
         elif "\0" in value:
@@ -175,14 +173,16 @@ _SPECIAL = re.compile(r'(["\\$`])')
 _ESCAPED = r"\\\1"
 
 
+def _check_writable(name: str) -> None:
+    if not _WRITABLE.match(name):
+        raise ConfigurationError("names", f"'{name}' cannot be written as a variable.", hint="Export it as JSON.")
+
+
 def check_value(name: str, value: str) -> None:
     """Raise ConfigurationError if an environment cannot contain the value. The message contains the name only."""
     if "\0" in value:
-        raise ConfigurationError(
-            "names",
-            f"the value of '{name}' contains a NUL byte, which an environment cannot contain.",
-            hint="Export it as JSON.",
-        )
+        problem = f"the value of '{name}' contains a NUL byte, which an environment cannot contain."
+        raise ConfigurationError("names", problem, hint="Export it as JSON.")
 
 
 _BLANK = re.compile(r"[ \t\r\f\v]*(?:#[^\n]*)?(?:\n|\Z)")
@@ -190,7 +190,6 @@ _NAME = re.compile(r"[ \t\r\f\v]*(?:export[ \t]+)?([^\s=#'\"`$\\]+)[ \t]*=")
 _QUOTE_FOLLOWS = re.compile(r"[ \t]*(?=[\"'])")
 _PART = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"|' + r"'([^']*)'|\\([^\n])", re.DOTALL)
 _ESCAPE = re.compile(r'\\(["\\$`\n])')
-_PLAIN = re.compile(r"[^\n]*")
 _COMMENT = re.compile(r"[ \t]#")
 
 
@@ -227,8 +226,8 @@ def _value(text: str, position: int, line: int) -> tuple[str, int]:
     """Return the value that begins at `position`, and the position of the next line."""
     quoted = _QUOTE_FOLLOWS.match(text, position)
     if quoted is None:
-        plain = _PLAIN.match(text, position)
-        end = position if plain is None else plain.end()
+        end = text.find("\n", position)
+        end = len(text) if end < 0 else end
         return _COMMENT.split(text[position:end], maxsplit=1)[0].strip(" \t\r\f\v"), end + 1
     position = quoted.end()
     parts = []

@@ -230,40 +230,31 @@ def check_url(url: str, allow_http: bool) -> str:
 
     The prefix is the path that a gateway adds before `/api`.
     """
+    shown = re.sub(r"(?s)([?#]).+", r"\1…", url)  # a query may contain a token
+
+    def refuse(problem: str, hint: str = "Write it like https://infisical.example.com") -> NoReturn:
+        raise ConfigurationError("url", problem, hint=hint) from None
+
     if not url:
         raise NotGiven("url", "such as https://infisical.example.com")
     if "@" in url:
-        raise ConfigurationError(
-            "url", "must not contain a user name or a password.", hint="Use client_id and client_secret."
-        )
-    shown = re.sub(r"(?s)([?#]).+", r"\1…", url)  # a query may contain a token
+        refuse("must not contain a user name or a password.", "Use client_id and client_secret.")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigurationError(
-            "url", f"'{shown}' is not a valid URL.", hint="Write it like https://infisical.example.com"
-        ) from None
+        refuse(f"'{shown}' is not a valid URL.")
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(
-            "url", f"'{shown}' has no scheme or no host.", hint="Write it like https://infisical.example.com"
-        )
+        refuse(f"'{shown}' has no scheme or no host.")
     if "?" in url or "#" in url:
-        raise ConfigurationError(
-            "url", f"'{shown}' must not have a query or fragment.", hint="Remove the part from ? or #."
-        )
+        refuse(f"'{shown}' must not have a query or fragment.", "Remove the part from ? or #.")
     prefix = parts.path.rstrip("/")
     prefix = prefix[: -len("/api")] if prefix.endswith("/api") else prefix
     if prefix and (not re.fullmatch(_PREFIX, prefix) or "/api/" in prefix + "/"):
-        raise ConfigurationError(
-            "url", f"'{shown}' must end after the host and port, or after the path that a gateway puts before /api."
-        )
+        refuse(f"'{shown}' must end after the host and port, or after the path that a gateway puts before /api.")
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
-        raise ConfigurationError(
-            "url",
-            f"'{shown}' would send secrets unencrypted to another machine.",
-            hint="Use https://, or set allow_http: true if the network between is protected in another way.",
-        )
+        hint = "Use https://, or set allow_http: true if the network between is protected in another way."
+        refuse(f"'{shown}' would send secrets unencrypted to another machine.", hint)
     shown_host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown_host}" + (f":{port}" if port is not None else "") + prefix
 

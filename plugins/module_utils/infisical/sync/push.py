@@ -14,7 +14,6 @@ from typing import Callable
 from ..client.api import Api
 from ..client.apply import Applied
 from ..client.listing import merge
-from ..client.missing import find_problem
 from ..client.parsing import Listing
 from ..client.remote import UNREADABLE, Remote, WriteResult
 from ..core import dotenv, files
@@ -204,8 +203,8 @@ def _write(
     remote.guard_rotated(plan.changes)
     plan = replace(plan, unchanged=tuple(name for name in plan.unchanged if name in desired))
     if check or not plan.changes:
-        if not current:
-            _check_location(remote)
+        if not current:  # no write follows that would report a missing location
+            remote.check_location()
         applied = Applied(written=tuple(change.key for change in plan.changes))
     else:
         applied = remote.apply(
@@ -214,17 +213,6 @@ def _write(
             make_path=listing is None,
         )
     return _set_versions(plan, applied.versions), applied, warnings
-
-
-def _check_location(remote: Remote) -> None:
-    """Raise the error for a missing project, environment or folder.
-
-    This check is needed because no write follows that would report the error.
-    """
-    path = "/" if remote.create_path else remote.location.secret_path
-    problem = find_problem(remote.api, replace(remote.location, secret_path=path))
-    if problem is not None:
-        raise problem
 
 
 def _recall(stored: Mapping[str, Secret], desired: Mapping[str, Secret], state: StateFile | None) -> dict[str, Secret]:
