@@ -15,7 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     InfisicalError,
     SecretMissing,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NotGiven
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import IN_MODULE_DEFAULTS
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from jinja2.exceptions import UndefinedError
@@ -50,10 +50,8 @@ class InfisicalLookup(LookupBase):
             # An empty list of names, for example from a variable, returns nothing. If no terms are given at all,
             # everything is returned.
             found = [_exact(value) for value in self.find(names)] if names or not terms else []
-        except NotGiven as error:
-            problem = str(error.of_lookup())
         except InfisicalError as error:
-            problem = str(error)
+            problem = str(error).replace(IN_MODULE_DEFAULTS, "")
         except (AnsibleError, UndefinedError):  # UndefinedError on ansible-core 2.18, for an undefined variable
             raise
         except Exception as error:  # the error's text may contain a secret

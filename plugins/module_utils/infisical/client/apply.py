@@ -125,6 +125,7 @@ def find_tag_ids(api: Api, project_id: str, slugs: Sequence[str] | None) -> list
     return [ids[slug] for slug in sorted(set(slugs))]
 
 
+@dataclass(eq=False)
 class Application:
     """Sends changes to the server. Each object is for one `run` only.
 
@@ -134,27 +135,19 @@ class Application:
     allowed to see names.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        keep_value: bool = False,
-        can_look: bool = True,
-        log: Callable[[int, int], None] | None = None,
-    ) -> None:
-        self.store = store
-        self.api = store.api
-        self.location = store.location
-        self.state = store.state
-        self.keep_value = keep_value
-        self.can_look = can_look
-        self.log = log
-        self.done: dict[str, Done] = {}
-        self.failed: dict[str, InfisicalError] = {}
-        self._todo: dict[str, Change] = {}
-        self._wanted: dict[str, Secret | None] = {}
-        self._unsaved: list[Done] = []
-        self._made_folder = False
+    store: Store
+    keep_value: bool = False
+    can_look: bool = True
+    log: Callable[[int, int], None] | None = None
+    done: dict[str, Done] = field(default_factory=dict)
+    failed: dict[str, InfisicalError] = field(default_factory=dict)
+    _todo: dict[str, Change] = field(default_factory=dict)
+    _wanted: dict[str, Secret | None] = field(default_factory=dict)
+    _unsaved: list[Done] = field(default_factory=list)
+    _made_folder: bool = False
+
+    def __post_init__(self) -> None:
+        self.api, self.location, self.state = self.store.api, self.store.location, self.store.state
 
     def run(self, changes: Iterable[Change], *, wanted: Secret | None = None, make_path: bool = False) -> Applied:
         """Send everything that can be sent.

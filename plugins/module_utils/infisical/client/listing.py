@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from ..core.answers import Validator
 from ..core.errors import Forbidden, InfisicalError, SecretMissing
@@ -84,6 +84,7 @@ def _choose(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str], 
     return chosen, warnings, ambiguous
 
 
+@dataclass(eq=False)
 class Store:
     """One location, for reading. Methods raise InfisicalError.
 
@@ -92,22 +93,13 @@ class Store:
     parameters `reading` are the fields of the class api.Reading.
     """
 
-    def __init__(
-        self,
-        api: Api,
-        location: Location,
-        *,
-        create_path: bool = False,
-        overwrite_rotated: bool = False,
-        state: StateFile | None = None,
-    ) -> None:
-        self.api = api
-        self.location = location
-        self.create_path = create_path
-        self.overwrite_rotated = overwrite_rotated
-        self.state = state
-        self.warnings: list[str] = []
-        self._names_refused = False
+    api: Api
+    location: Location
+    create_path: bool = False
+    overwrite_rotated: bool = False
+    state: StateFile | None = None
+    warnings: list[str] = field(default_factory=list)
+    _names_refused: bool = False
 
     def problem(self) -> InfisicalError | None:
         """Return the error for the missing part of the location, or None (see missing.find_problem)."""

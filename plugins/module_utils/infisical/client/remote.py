@@ -99,7 +99,10 @@ class Remote(Store):
             return WriteResult(None, before, before, warnings=self._warn(before, wanted, keep_value))
         self.guard_rotated([change])
         if check and not can_look:
-            return self._expect_unread(wanted, keep_value, unread)
+            self.check_location()
+            recalled = self._recall(wanted, keep_value)
+            after = self._place(Secret(wanted.key) if recalled else wanted)
+            return WriteResult(None if recalled else "update", after=after, warnings=unread)
         if check:
             find_tag_ids(self.api, self.location.project_id, wanted.tags)
             after = expect(self.location, before, change.after or wanted)
@@ -233,12 +236,6 @@ class Remote(Store):
             return (UNREADABLE,)
         compares = (wanted.comment, wanted.tags, wanted.metadata) != (None, None, None)
         return (_UNCOMPARED,) if compares and self._recall(wanted, keep_value) else ()
-
-    def _expect_unread(self, wanted: Secret, keep_value: bool, warnings: tuple[str, ...]) -> WriteResult:
-        self.check_location()
-        recalled = self._recall(wanted, keep_value)
-        after = self._place(Secret(wanted.key) if recalled else wanted)
-        return WriteResult(None if recalled else "update", after=after, warnings=warnings)
 
     def _place(self, secret: Secret) -> Secret:
         return secret._replace(environment=self.location.environment, secret_path=self.location.secret_path)

@@ -204,7 +204,9 @@ def find_trust(ca_path: str) -> Trust:
             )
         raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.", hint=hint)
     if not os.path.isdir(path):
-        _check_file(path)
+        problem = _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
+        if problem:
+            raise ConfigurationError("ca_path", f"'{path}' {problem}.", hint=_NO_CERTIFICATE)
         return Trust(path)
     try:
         names = sorted(os.listdir(path))
@@ -213,37 +215,26 @@ def find_trust(ca_path: str) -> Trust:
     if any(map(_HASHED.fullmatch, names)):
         return Trust(path)
     context: ssl.SSLContext = library().packages.urllib3.util.ssl_.create_urllib3_context()
-    if not [name for name in names if _load_certificates(context, os.path.join(path, name))]:
-        raise ConfigurationError(
-            "ca_path",
-            f"no file in '{path}' contains a certificate in PEM format (-----BEGIN CERTIFICATE-----) that can be read.",
-            hint="Put the CA certificate at that path, or set ca_path to its path.",
-        )
+    paths = (os.path.join(path, name) for name in names)
+    problems = [_load_certificates(context, file) for file in paths if os.path.isfile(file)]
+    if all(problems):  # or if there is no file
+        problem = f"no file in '{path}' contains a certificate that can be read."
+        raise ConfigurationError("ca_path", problem, hint=_NO_CERTIFICATE)
     return Trust(path, context)
 
 
-def _load_certificates(context: ssl.SSLContext, file: str) -> bool:
-    """Load a file's certificates into the context, and return whether there were any."""
-    try:
-        if os.path.isfile(file):
-            context.load_verify_locations(cafile=file)
-            return True
-    except OSError:  # including SSLError: the file contains other text or a private key
-        pass
-    return False
+_NO_CERTIFICATE = "Put the CA certificate there in PEM format (-----BEGIN CERTIFICATE-----), or set another ca_path."
 
 
-def _check_file(file: str) -> None:
+def _load_certificates(context: ssl.SSLContext, file: str) -> str:
+    """Load a file's certificates into the context. Returns the reason if that is not possible."""
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
-    except ssl.SSLError:
-        raise ConfigurationError(
-            "ca_path",
-            f"'{file}' contains no certificate, or a damaged one.",
-            hint="Put the CA certificate into it in PEM format (-----BEGIN CERTIFICATE-----).",
-        ) from None
+        context.load_verify_locations(cafile=file)
+    except ssl.SSLError:  # other text, or a private key
+        return "contains no certificate, or a damaged one"
     except OSError as error:
-        raise ConfigurationError("ca_path", f"'{file}' cannot be read: {error.strerror}.") from None
+        return f"cannot be read: {error.strerror}"
+    return ""
 
 
 # Errors

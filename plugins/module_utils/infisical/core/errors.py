@@ -129,7 +129,6 @@ class MissingLibrary(InfisicalError):
             hint=f"Install it there, from the distribution (package python3-{library}) or with: "
             f"{python} -m pip install {library}",
         )
-        self.library = library
 
 
 class ScopeMissing(InfisicalError):

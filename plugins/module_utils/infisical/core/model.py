@@ -27,6 +27,9 @@ LONGEST_WAIT = 86_400.0
 LARGEST_RESPONSE = 4096.0
 """Maximum value of the option `max_response_size`, in MiB."""
 
+IN_MODULE_DEFAULTS = "in module_defaults, "
+"""A part of a hint that does not apply to lookups, which cannot read `module_defaults`."""
+
 NULL = "must be a string (got null)."
 """The problem text for a name or value that is null in YAML or JSON."""
 
@@ -201,20 +204,14 @@ class Settings:
 class NotGiven(ConfigurationError):
     """A shared option of tasks and lookups is not set; `meaning` describes its value."""
 
-    def __init__(self, option: str, meaning: str, *, by_lookup: bool = False) -> None:
-        defaults = "" if by_lookup else "in module_defaults, "
+    def __init__(self, option: str, meaning: str) -> None:
         super().__init__(
             option,
             "not given.",
-            hint=f"Set it ({meaning}) as an argument, {defaults}as the variable infisical_{option}, as "
+            hint=f"Set it ({meaning}) as an argument, {IN_MODULE_DEFAULTS}as the variable infisical_{option}, as "
             f"INFISICAL_{option.upper()} in the controller's environment, or as {option} under [infisical] in "
             "ansible.cfg.",
         )
-        self.meaning = meaning
-
-    def of_lookup(self) -> NotGiven:
-        """Return the same error for a lookup, which cannot read module_defaults."""
-        return NotGiven(self.option, self.meaning, by_lookup=True)
 
 
 def require(settings: Settings, option: str, meaning: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Callable, Literal, NamedTuple
 
 from .errors import ConfigurationError, GuardStopped
@@ -57,17 +58,12 @@ def differs(stored: Secret, wanted: Secret) -> bool:
     )
 
 
+_IN_VAULT = attrgetter("value", "version", "id", "key", "secret_path", "environment", "project_id")
+
+
 def differs_in_vault(stored: Secret, wanted: Secret) -> bool:
     """Return whether `wanted` would change the value, version or origin of the vault entry `stored`."""
-    return (
-        stored.value != wanted.value
-        or stored.version != wanted.version
-        or stored.id != wanted.id
-        or stored.key != wanted.key
-        or stored.secret_path != wanted.secret_path
-        or stored.environment != wanted.environment
-        or stored.project_id != wanted.project_id
-    )
+    return bool(_IN_VAULT(stored) != _IN_VAULT(wanted))
 
 
 def build(
