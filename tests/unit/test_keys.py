@@ -312,7 +312,7 @@ def test_credential_name_that_is_a_path_is_refused(tmp_path: Path, monkeypatch: 
     error = refused(keys.Credential(name))
     assert isinstance(error, ConfigurationError)
     assert error.option == "key_credential"
-    assert "must be the name of a credential" in str(error)
+    assert "must be a credential's name" in str(error)
 
 
 def systemd_creds(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

@@ -28,7 +28,7 @@ state = StateFile(sys.argv[1], Location("project", "dev", "/app"))
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[3])):
-    state.record(f"KEY_{sys.argv[2]}_{number}", f"value {number}", number)
+    state.record({f"KEY_{sys.argv[2]}_{number}": (f"value {number}", number)})
 """
 
 
@@ -42,7 +42,7 @@ def content(path: str) -> dict[str, Any]:
 
 
 def test_state_hash_is_the_sha256sum_of_the_stored_value(path: str) -> None:
-    StateFile(path, SCOPE).record("KEY", " the value \n", 3)
+    StateFile(path, SCOPE).record({"KEY": (" the value \n", 3)})
     printed = subprocess.run("printf %s 'KEY:the value\n' | sha256sum", shell=True, capture_output=True, check=True)
     entry = content(path)["secrets"]["KEY"]
     assert entry["hash"] == printed.stdout.split()[0].decode()
@@ -50,7 +50,7 @@ def test_state_hash_is_the_sha256sum_of_the_stored_value(path: str) -> None:
 
 
 def test_state_file_is_private_and_has_the_documented_keys(path: str) -> None:
-    StateFile(path, SCOPE).record("KEY", "canary-0815", 3)
+    StateFile(path, SCOPE).record({"KEY": ("canary-0815", 3)})
     found = content(path)
     assert found["project_ids"] == ["project"]
     assert (found["environment"], found["push_count"], found["pull_count"], found["error_count"]) == ("dev", 1, 0, 0)
@@ -62,7 +62,7 @@ def test_state_file_is_private_and_has_the_documented_keys(path: str) -> None:
 
 def test_comparison_ignores_white_space_that_the_server_trims(path: str) -> None:
     state = StateFile(path, SCOPE)
-    state.record("KEY", "value", 3)
+    state.record({"KEY": ("value", 3)})
     assert state.holds("KEY", "value")
     assert state.holds("KEY", "\u00a0value ")
     assert state.holds("KEY", "value", 3)
@@ -74,10 +74,10 @@ def test_comparison_ignores_white_space_that_the_server_trims(path: str) -> None
 
 def test_forget_removes_only_one_entry(path: str) -> None:
     state = StateFile(path, SCOPE)
-    state.record("KEY", "value", 1)
-    state.record("OTHER", "value", 1)
-    state.forget("KEY")
-    state.forget("NEVER")
+    state.record({"KEY": ("value", 1)})
+    state.record({"OTHER": ("value", 1)})
+    state.forget(["KEY"])
+    state.forget(["NEVER"])
     assert not state.holds("KEY", "value")
     assert state.holds("OTHER", "value")
 
@@ -85,14 +85,14 @@ def test_forget_removes_only_one_entry(path: str) -> None:
 def test_reading_or_forgetting_does_not_create_a_state_file(path: str, tmp_path: Path) -> None:
     state = StateFile(path, SCOPE)
     assert not state.holds("KEY", "value")
-    state.forget("KEY")
+    state.forget(["KEY"])
     assert os.listdir(tmp_path) == []
 
 
 def test_unknown_fields_of_a_state_file_are_kept(path: str) -> None:
     Path(path).write_text(json.dumps({"secrets": {}, "push_count": 12, "pull_count": 47, "agent": {"x": 1}}))
     os.chmod(path, 0o600)
-    StateFile(path, SCOPE).record("KEY", "value", 1)
+    StateFile(path, SCOPE).record({"KEY": ("value", 1)})
     found = content(path)
     assert (found["push_count"], found["pull_count"], found["agent"]) == (13, 47, {"x": 1})
 
@@ -101,10 +101,10 @@ def test_unknown_fields_of_a_state_file_are_kept(path: str) -> None:
     "other", [Location("other", "dev", "/app"), Location("project", "prod", "/app"), Location("project", "dev", "/")]
 )
 def test_state_file_for_another_scope_is_refused_and_unchanged(path: str, other: Location) -> None:
-    StateFile(path, SCOPE).record("KEY", "value", 1)
+    StateFile(path, SCOPE).record({"KEY": ("value", 1)})
     before = Path(path).read_bytes()
     mistaken = StateFile(path, other)
-    for ask in (lambda: mistaken.holds("KEY", "value"), lambda: mistaken.record("KEY", "value", 1)):
+    for ask in (lambda: mistaken.holds("KEY", "value"), lambda: mistaken.record({"KEY": ("value", 1)})):
         with pytest.raises(ConfigurationError, match="another scope") as caught:
             ask()
         assert caught.value.option == "state_file"
@@ -135,7 +135,7 @@ def test_file_that_is_not_a_state_file_is_refused_and_unchanged(tmp_path: Path, 
     path = str(tmp_path / "settings.json")
     Path(path).write_bytes(content)
     state = StateFile(path, SCOPE)
-    for use in (state.check, lambda: state.holds("KEY", "value"), lambda: state.record("KEY", "value", 1)):
+    for use in (state.check, lambda: state.holds("KEY", "value"), lambda: state.record({"KEY": ("value", 1)})):
         with pytest.raises(ConfigurationError, match="something else than a state file"):
             use()
     assert Path(path).read_bytes() == content
@@ -155,7 +155,7 @@ def test_damaged_state_file_is_moved_aside_with_a_warning(path: str, tmp_path: P
     state = StateFile(path, SCOPE, warnings.append)
     assert not state.holds("KEY", "value")
     assert Path(path).read_bytes() == damage
-    state.record("KEY", "value", 1)
+    state.record({"KEY": ("value", 1)})
     assert state.holds("KEY", "value")
     assert len(warnings) == 1
     [aside] = [name for name in os.listdir(tmp_path) if ".damaged-" in name]
@@ -165,7 +165,7 @@ def test_damaged_state_file_is_moved_aside_with_a_warning(path: str, tmp_path: P
 
 def test_error_text_with_a_lone_surrogate_keeps_the_file_valid(path: str) -> None:
     state = StateFile(path)
-    state.record("A", "one", 1)
+    state.record({"A": ("one", 1)})
     state.record_error("no environment '\ud800'", "2027-01-15T08:00:00Z")
     assert StateFile(path).head()["last_error"]["message"] == "no environment '\\ud800'"
     assert StateFile(path).is_whole()
@@ -177,14 +177,14 @@ def test_damaged_entry_is_replaced(path: str) -> None:
     state = StateFile(path, SCOPE)
     assert not state.holds("KEY", "value")
     assert not state.holds("OTHER", "value")
-    state.record("KEY", "value", 1)
+    state.record({"KEY": ("value", 1)})
     assert state.holds("KEY", "value")
 
 
 def test_state_file_that_others_can_read_causes_a_warning(path: str) -> None:
     warnings: list[str] = []
     state = StateFile(path, SCOPE, warnings.append)
-    state.record("KEY", "value", 1)
+    state.record({"KEY": ("value", 1)})
     state.holds("KEY", "value")
     assert warnings == []
     os.chmod(path, 0o644)
@@ -216,7 +216,7 @@ def test_link_in_place_of_the_state_file_or_lock_is_refused(path: str, tmp_path:
     target.write_text(json.dumps({"secrets": {}}))
     os.symlink(target, path if linked == "state" else path + ".lock")
     with pytest.raises(ConfigurationError, match="symbolic link") as caught:
-        StateFile(path, SCOPE).record("KEY", "value", 1)
+        StateFile(path, SCOPE).record({"KEY": ("value", 1)})
     assert caught.value.option == "state_file"
     assert json.loads(target.read_text()) == {"secrets": {}}
 
@@ -225,7 +225,7 @@ def test_missing_directory_of_a_state_file_is_reported(tmp_path: Path) -> None:
     state = StateFile(str(tmp_path / "none" / "state.json"), SCOPE)
     assert not state.holds("KEY", "value")
     with pytest.raises(ConfigurationError, match="directory must exist"):
-        state.record("KEY", "value", 1)
+        state.record({"KEY": ("value", 1)})
 
 
 def test_relative_path_of_a_state_file_is_refused(path: str) -> None:
@@ -248,10 +248,10 @@ def test_lock_timeout_error_names_the_lock(
     assert holder.stdout.readline() == "locked\n"
     monkeypatch.setattr(state_module, "LOCK_TIMEOUT", 0.2)
     with pytest.raises(ConfigurationError, match="locked by another process"):
-        StateFile(path, SCOPE).record("KEY", "value", 1)
+        StateFile(path, SCOPE).record({"KEY": ("value", 1)})
     assert not os.path.exists(path)
 
 
 def test_state_hash_is_the_sha256_of_key_and_value(path: str) -> None:
-    StateFile(path, SCOPE).record("ÜBER", "straße", 1)
+    StateFile(path, SCOPE).record({"ÜBER": ("straße", 1)})
     assert content(path)["secrets"]["ÜBER"]["hash"] == hashlib.sha256("ÜBER:straße".encode()).hexdigest()

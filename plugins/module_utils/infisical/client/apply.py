@@ -401,8 +401,8 @@ class Application:
             after = change.after
             if after is not None and after.value is not None and (sent or _has_value(stored, after)):
                 written[change.key] = after.value, stored.version if stored is not None else 0
-        self.state.record_many(written)
-        self.state.forget_many(done.change.key for done in unsaved if done.change.after is None)
+        self.state.record(written)
+        self.state.forget(done.change.key for done in unsaved if done.change.after is None)
 
     def _report_progress(self) -> None:
         if self.log is not None:

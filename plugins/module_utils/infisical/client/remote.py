@@ -143,7 +143,7 @@ class Remote(Store):
             check_environment(self.api, self.location)  # in a missing folder, the secret is absent
         if before is None:
             if self.state is not None and not check:
-                self.state.forget(key)
+                self.state.forget([key])
             return WriteResult(None)
         change = Change("delete", key, before)
         self.guard_rotated([change])

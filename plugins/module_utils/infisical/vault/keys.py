@@ -23,7 +23,7 @@ _PAIR = b"keyfleet two keys\n"
 _LONGEST_KEY = len(_PAIR) + 2 * KEY_BYTES
 
 SHORTEST_PASSPHRASE = 8
-"""Minimum length, in characters, of a passphrase for a new vault or a rekey."""
+"""Minimum length of a passphrase for a new vault or a rekey, in characters."""
 
 LONGEST_PASSPHRASE = 4096
 """Maximum length of a passphrase in bytes. A longer file is probably the wrong file."""
@@ -56,33 +56,12 @@ def credentials_directory() -> str:
     return os.environ.get("CREDENTIALS_DIRECTORY", "")
 
 
-@dataclass(frozen=True)
-class KeyFile:
-    """A key file that only its owner can access, or a credential's file in the directory `credentials`."""
+class _ReadOnce:
+    """Base class: read the secret once, and cache it.
 
-    path: str
-    credentials: str = field(default_factory=credentials_directory, repr=False)
-    kind: Literal["key"] = field(default="key", init=False, repr=False)
-
-    def secret(self) -> bytes:
-        return self._secret
-
-    @cached_property
-    def _secret(self) -> bytes:
-        data = _read("key_file", "key file", self.path, _LONGEST_KEY + 1, self.credentials)
-        if not split_keys(data):
-            size = "more" if len(data) > KEY_BYTES else len(data)
-            raise ConfigurationError("key_file", f"'{self.path}' must have exactly {KEY_BYTES} bytes (got {size}).")
-        return data
-
-
-@dataclass(frozen=True)
-class Credential:
-    """A systemd credential that contains a key. It is read from the directory `credentials`, or decrypted by root."""
-
-    name: str
-    credentials: str = field(default_factory=credentials_directory, repr=False)
-    kind: Literal["key"] = field(default="key", init=False, repr=False)
+    An error is cached too. After the process has switched from root to the vault's owner, a retry would fail for lack
+    of permission and hide the cause.
+    """
 
     def secret(self) -> bytes:
         if isinstance(self._found, InfisicalError):
@@ -91,17 +70,43 @@ class Credential:
 
     @cached_property
     def _found(self) -> bytes | InfisicalError:
-        # A failure is cached too: after the process has switched from root to the vault's owner, a retry would fail for
-        # lack of permission and hide the cause.
         try:
             return self._read()
         except InfisicalError as error:
             return error
 
     def _read(self) -> bytes:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class KeyFile(_ReadOnce):
+    """A key file that only its owner can access, or a credential's file in the directory `credentials`."""
+
+    path: str
+    credentials: str = field(default_factory=credentials_directory, repr=False)
+    kind: Literal["key"] = field(default="key", init=False, repr=False)
+
+    def _read(self) -> bytes:
+        data = _read("key_file", "key file", self.path, _LONGEST_KEY + 1, self.credentials)
+        if not split_keys(data):
+            size = "more" if len(data) > KEY_BYTES else len(data)
+            raise ConfigurationError("key_file", f"'{self.path}' must have exactly {KEY_BYTES} bytes (got {size}).")
+        return data
+
+
+@dataclass(frozen=True)
+class Credential(_ReadOnce):
+    """A systemd credential that contains a key. It is read from the directory `credentials`, or decrypted by root."""
+
+    name: str
+    credentials: str = field(default_factory=credentials_directory, repr=False)
+    kind: Literal["key"] = field(default="key", init=False, repr=False)
+
+    def _read(self) -> bytes:
         if not re.fullmatch(r"(?!\.)[A-Za-z0-9_.-]{1,255}", self.name):
             raise ConfigurationError(
-                "key_credential", "must be the name of a credential: letters, digits, '_', '-' and '.', not a path."
+                "key_credential", "must be a credential's name: letters, digits, '_', '-' and '.', but not a path."
             )
         data = self._of_service()
         if data is None:
@@ -126,7 +131,7 @@ class Credential:
         if os.geteuid() != 0:
             raise ConfigurationError(
                 "key_credential",
-                f"$CREDENTIALS_DIRECTORY has no credential '{self.name}', and only root can decrypt it from "
+                f"$CREDENTIALS_DIRECTORY contains no credential '{self.name}', and only root can decrypt it from "
                 f"{systemd.CREDSTORE}.",
                 hint="Run this with sudo, or in the service that loads the credential. To check the credential, run: "
                 f"sudo systemd-creds decrypt --name={self.name} {systemd.CREDSTORE}/{self.name} - | wc -c",
@@ -141,8 +146,6 @@ class Credential:
 
 @dataclass(frozen=True)
 class Passphrase:
-    """A passphrase given as text."""
-
     text: str = field(repr=False)
     kind: Literal["passphrase"] = field(default="passphrase", init=False, repr=False)
 
@@ -155,7 +158,7 @@ class Passphrase:
 
 
 @dataclass(frozen=True)
-class PassphraseFile:
+class PassphraseFile(_ReadOnce):
     """A passphrase file that only its owner can access. One trailing newline is removed.
 
     A byte-order mark is part of the passphrase, because a vault may have been sealed with it.
@@ -165,11 +168,7 @@ class PassphraseFile:
     credentials: str = field(default_factory=credentials_directory, repr=False)
     kind: Literal["passphrase"] = field(default="passphrase", init=False, repr=False)
 
-    def secret(self) -> bytes:
-        return self._secret
-
-    @cached_property
-    def _secret(self) -> bytes:
+    def _read(self) -> bytes:
         data = _read("passphrase_file", "passphrase file", self.path, LONGEST_PASSPHRASE + 2, self.credentials)
         return _check_passphrase("passphrase_file", data[:-1] if data.endswith(b"\n") else data)
 
@@ -182,10 +181,9 @@ def key_source(
     passphrase_file: str | None = "",
     credentials: str | None = None,
 ) -> KeySource:
-    """Return the key source for the one option that is set. Raises ConfigurationError.
+    """Return the key source for the one option that is set (not empty and not None). Raises ConfigurationError.
 
-    Empty text and None count as not set. `credentials` is the directory with systemd credentials, by default taken from
-    the process's environment.
+    `credentials` is the directory with systemd credentials, by default from the process's environment.
     """
     if credentials is None:
         credentials = credentials_directory()
@@ -202,7 +200,7 @@ def key_source(
         raise ConfigurationError(
             "key_file",
             f"a vault needs exactly one key (got {len(sources)}).",
-            hint="Set one of key_file, key_credential, passphrase and passphrase_file.",
+            hint="Set one of key_file, key_credential, passphrase or passphrase_file.",
         )
     return sources[0]
 
@@ -241,7 +239,7 @@ def check_new_key(source: KeySource) -> None:
         raise ConfigurationError(
             "passphrase",
             f"must have at least {SHORTEST_PASSPHRASE} characters.",
-            hint="Use a longer one, or a key file.",
+            hint="Use a longer passphrase, or a key file.",
         )
 
 
@@ -265,7 +263,7 @@ def stretch(passphrase: bytes, salt: bytes, n_log2: int, r: int, p: int) -> byte
     """Derive 32 bytes from a passphrase: scrypt (RFC 7914) with N = 2^n_log2.
 
     Raises ValueError if the cost is not allowed, MemoryError if there is not enough memory for it, and
-    ConfigurationError if OpenSSL does not offer scrypt.
+    ConfigurationError if OpenSSL does not support scrypt.
     """
     if not is_allowed_cost(n_log2, r, p):
         raise ValueError("scrypt cost out of bounds")
@@ -279,7 +277,7 @@ def stretch(passphrase: bytes, salt: bytes, n_log2: int, r: int, p: int) -> byte
     except (UnsupportedAlgorithm, InternalError):
         raise ConfigurationError(
             "passphrase",
-            "needs scrypt, which OpenSSL does not offer on this host, for example in FIPS mode.",
+            "needs scrypt, which OpenSSL does not support on this host, for example in FIPS mode.",
             hint="Use key_file or key_credential.",
         ) from None
 
@@ -297,7 +295,7 @@ def _read(option: str, what: str, path: str, most: int, credentials: str) -> byt
         raise ConfigurationError(
             option,
             f"'{path}' does not exist.",
-            hint="An existing vault needs the key that it was made with. For a new vault, run: infisical-sync vault "
+            hint="For an existing vault, restore its key file. For a new vault, run: infisical-sync vault "
             f"keygen --key-file '{path}'" if option == "key_file" else "",
         ) from None  # fmt: skip
 

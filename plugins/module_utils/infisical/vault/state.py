@@ -88,10 +88,15 @@ class StateFile:
         The error is StorageFailed if the file's directory is not writable and is also the vault's directory. Otherwise
         it is ConfigurationError.
         """
-        if self.scope is None:
-            self._check_vault(self.head())
-        else:
+        if self.scope is not None:
             self._read()
+        else:
+            other = self.head().get("vault", "")
+            if other and self._beside and not files.is_same_place(other, self._beside) and os.path.lexists(other):
+                raise _refuse(
+                    f"'{self.path}' is the state file of the vault {other}.",
+                    f"Set another state_file for {self._beside}.",
+                )
         directory = os.path.dirname(self.path)
         problem = files.find_write_problem(directory)
         if problem is not None:
@@ -99,14 +104,6 @@ class StateFile:
                 # The user has not set state_file, so an error about that option would not help.
                 raise files.explain(problem, f"The vault {self._beside} cannot be changed", self._beside)
             raise _refuse(f"'{directory}' must be a directory that this user can write to.")
-
-    def _check_vault(self, head: Mapping[str, Any]) -> None:
-        other = head.get("vault")
-        elsewhere = isinstance(other, str) and self._beside and not files.is_same_place(other, self._beside)
-        if elsewhere and os.path.lexists(str(other)):
-            raise _refuse(
-                f"'{self.path}' is the state file of the vault {other}.", f"Set another state_file for {self._beside}."
-            )
 
     # Secrets written to a scope
 
@@ -121,12 +118,8 @@ class StateFile:
             return False
         return entry["hash"] == self._hash(key, canonical_value(value)) and version in (None, entry["version"])
 
-    def record(self, key: str, value: str, version: int) -> None:
-        """Record that `value` was written for `key` and became `version` (0 if the server did not return it)."""
-        self.record_many({key: (value, version)})
-
-    def record_many(self, written: Mapping[str, tuple[str, int]]) -> None:
-        """Record several writes, {key: (value, version)}, and write the file once."""
+    def record(self, written: Mapping[str, tuple[str, int]]) -> None:
+        """Record the secrets that were written: {key: (value, version)}, version 0 if the server did not return it."""
         if not written:
             return
         with self._changing() as state:
@@ -138,12 +131,8 @@ class StateFile:
             state["last_sync"] = time
             state["push_count"] += len(written)
 
-    def forget(self, key: str) -> None:
-        """Remove the entry of `key`."""
-        self.forget_many([key])
-
-    def forget_many(self, keys: Iterable[str]) -> None:
-        """Remove the entries of `keys`, and write the file once."""
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove the entries of `keys`."""
         known = self._read()["secrets"]
         gone = [key for key in keys if key in known]
         if gone:
@@ -198,19 +187,21 @@ class StateFile:
             }
 
     def update(self, **about: Any) -> None:
-        """Update the head with `about`. The entries are not parsed, because every sync without changes makes this
-        write."""
-        self._change_head(lambda state: _update_head(state, about))
+        """Update the head with `about`."""
+        with self._changing(head_only=True) as state:
+            _update_head(state, about)
 
     def count_pushed(self, count: int) -> None:
         """Add the number of secrets that were pushed from the vault to the counter."""
-        self._change_head(lambda state: state.update(push_count=state["push_count"] + count))
+        with self._changing(head_only=True) as state:
+            state["push_count"] += count
 
     def record_error(self, problem: str, time: str) -> None:
         """Count an error and store its text, which must not contain a value."""
         problem = problem.encode("utf-8", "backslashreplace").decode("utf-8")  # it may quote names from the server
-        error = {"time": time, "message": problem}
-        self._change_head(lambda state: state.update(error_count=state["error_count"] + 1, last_error=error))
+        with self._changing(head_only=True) as state:
+            state["error_count"] += 1
+            state["last_error"] = {"time": time, "message": problem}
 
     def _hash(self, name: str, value: str) -> str:
         if self.hash_key is None:
@@ -223,30 +214,18 @@ class StateFile:
 
     # The file
 
-    def _change_head(self, change: Callable[[dict[str, Any]], None]) -> None:
-        with self._locked():
-            head, entries = _split(self._raw())
-            if head is None:
-                state = self._read(move_damaged=True)
-                change(state)
-                self._write(state)
-            else:
-                state = {**self._empty(), **head}
-                change(state)
-                self._write(state, entries)
-
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[dict[str, Any]]:
-        with self._locked():
-            state = self._read(move_damaged=True)
-            yield state
-            self._write(state)
+    def _changing(self, *, head_only: bool = False) -> Iterator[dict[str, Any]]:
+        """Context manager: lock the file, read its content, and write the content after the caller has changed it.
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+        With `head_only`, the entries are not parsed, because every sync without changes makes such a write.
+        """
         with self._accessible(), files.lock_file(self.path + ".lock", LOCK_TIMEOUT, owner=self._owner()):
             files.sweep(self.path)
-            yield
+            head, entries = _split(self._raw()) if head_only else (None, b"")
+            state = self._read(move_damaged=True) if head is None else {**self._empty(), **head}
+            yield state
+            self._write(state, entries)
 
     def _write(self, state: Mapping[str, Any], entries: bytes = b"") -> None:
         """Write the head of `state` and its entries. If `entries` is given, it is the text of the entries."""
