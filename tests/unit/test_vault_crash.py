@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad luck: writers killed at any moment, a full disk, a write limit, many processes at once. The vault stays whole."""
+"""Bad luck: writers killed at any moment, a full disk, a write limit, many processes at once. The vault stays intact."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ for limit in (0, 1, 141, 142, size // 2, size - 1):
         write("b")
     except InfisicalError as error:
         # Into a pipe, for which the limit does not count.
-        print(error.conclusion, "LimitFSIZE=" in str(error), "what it held before" in str(error), flush=True)
+        print(error.conclusion, "LimitFSIZE=" in str(error), "was not changed" in str(error), flush=True)
     assert "NAME_0" in opened.verify().secrets
     assert not [name for name in os.listdir(os.path.dirname(sys.argv[1])) if name.startswith(".")]
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -313,7 +313,7 @@ def test_full_disk_is_reported_and_keeps_the_old_secrets(small_disk: Path, key: 
             draft.apply(changes)
         assert caught.value.conclusion == "storage"
         assert "the disk is full" in str(caught.value)
-        assert "holds what it held before" in str(caught.value)
+        assert "is intact and was not changed" in str(caught.value)
         assert made.verify().secrets["A"].value == "a" * 150_000
         assert left_over(small_disk) == []
     with pytest.raises(OSError, match="No space"), (small_disk / "filler").open("wb", buffering=0) as filler:

@@ -54,27 +54,3 @@ def way_back(path: str) -> str:
         f" To go back to the previous generation, run: cp -p '{previous}' '{path}'; then move the state file aside, "
         "which records the newer generation, and sync."
     )
-
-
-def describe_failed_rekey(previous: str, replaced: bool | None, *, before_too: bool, removed: bool, same: bool) -> str:
-    """Describe which key opens which file after a failed rekey.
-
-    `replaced` is true if the vault has the new key, and None if that is unknown. `before_too` is true if the file
-    `previous` may have the new key. `removed` is true if that file no longer exists. `same` is true if the old and the
-    new key are equal.
-    """
-    if same:
-        kept = {None: "It may have a new data key.", True: "It has a new data key.", False: "It keeps its data key."}
-        text = f"{kept[replaced]} It opens with the same key or passphrase as before."
-    elif replaced is None:
-        return "It opens with the old or with the new key or passphrase: keep both, and try both."
-    elif replaced:
-        text = (
-            "It opens with the new key or passphrase only. Keep the old one too, until the vault has been changed once "
-            "more. To retry the rekey, set the new one as the current one."
-        )
-    else:
-        text = "It opens with the old key or passphrase, as before, and not with the new one."
-        if before_too:
-            text += f" But {previous} may open with the new one only, until the next change replaces it."
-    return f"{text} The previous generation, {previous}, has been removed." if removed else text

@@ -122,13 +122,8 @@ def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False)
     its hashes may depend on the data key.
     """
     state.check()
-    opens = (
-        "with the same key or passphrase as before."
-        if vault.uses(new)
-        else "with the new key or passphrase only. Change the configuration if it contains another one."
-    )
     contents = vault.rekey(new, data=data)
-    with after_writing(f"The vault {vault.path} is sealed again, and opens {opens} {STATE_BEHIND}"):
+    with after_writing(f"The vault {vault.path} was sealed with the given key or passphrase. {STATE_BEHIND}"):
         about = {"vault_id": contents.vault_id, "generation": contents.generation}
         head = state.head()
         if data and head["state_hash"] == HMAC:

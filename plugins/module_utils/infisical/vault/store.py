@@ -29,7 +29,7 @@ from . import format as vault_format
 from . import keys
 from .contents import Contents, Rows, change_entries, decode_head, decode_rows, encode
 from .format import FORMAT, MAGIC, OVERHEAD, Header, seal
-from .problems import damaged, describe_failed_rekey, missing, report_damage, way_back
+from .problems import damaged, missing, report_damage, way_back
 
 LARGEST = 1 << 30
 """Maximum size of a vault file in bytes: 1 GiB, which AES-GCM can seal in one call."""
@@ -165,45 +165,40 @@ class Vault:
 
     def verify(self) -> Contents:
         """Read everything in the current and, if it exists, the previous generation. Returns the current generation."""
-        before: Contents | None = None
-        problem: InfisicalError | None = None
-        if os.path.lexists(self.previous):
-            try:
-                before = self._open(self.previous).contents
-                before.rows  # noqa: B018
-            except InfisicalError as error:
-                problem = error
-        try:
-            contents = self.read()
-            contents.rows  # noqa: B018
-        except InfisicalError as error:
-            also = ""
-            if problem is not None:
-                also = f" The previous generation cannot help either: {problem.problem}"
-            elif before is not None:
-                also = f" {self.previous} was read completely: it is whole, and is generation {before.generation}."
-            raise error.reworded(error.problem + also) from None
-        if problem is not None:
-            raise problem.reworded(
-                f"The vault {self.path} itself is whole (generation {contents.generation}), but its previous "
-                f"generation, which is kept for emergencies, is not: {problem.problem}",
-                f"{problem.hint} The next change of the vault replaces it.".strip(),
-            )
-        return contents
 
-    def uses(self, key: keys.KeySource) -> bool:
-        """Return whether `key` is the key or passphrase that opens the vault."""
-        return key == self._keys
+        def attempt(path: str = "") -> Contents | InfisicalError:
+            try:
+                contents = self._open(path).contents
+                contents.rows  # noqa: B018
+            except InfisicalError as error:
+                return error
+            return contents
+
+        previous = attempt(self.previous) if os.path.lexists(self.previous) else None
+        current = attempt()
+        if isinstance(current, InfisicalError):
+            also = ""
+            if isinstance(previous, InfisicalError):
+                also = f" Its previous generation cannot be used either. {previous.problem}"
+            elif previous is not None:
+                also = f" Its previous generation, {self.previous}, is intact (generation {previous.generation})."
+            raise current.reworded(current.problem + also)
+        if isinstance(previous, InfisicalError):
+            raise previous.reworded(
+                f"The vault {self.path} is intact (generation {current.generation}), but its previous generation is "
+                f"not. {previous.problem}",
+                f"{previous.hint} The next change of the vault replaces the previous generation.".strip(),
+            )
+        return current
 
     def rekey(self, new: keys.KeySource, *, data: bool = False) -> Contents:
         """Seal the vault and its previous generation with another key or passphrase, which this object then uses.
 
         With `data`, the entries get a new data key too, and the previous generation is removed. The old key, together
-        with an old file, then cannot open anything that is written later. If the rekey fails, the message explains
-        which key opens which file, and this object uses the key that opens the vault.
+        with an old file, then cannot open anything that is written later. If the rekey fails, the message states which
+        key opens the vault, and this object uses that key.
         """
         keys.check_new_key(new)
-        same = self.uses(new)
         with self._locked(create=False):
             opened = self._open()
             data_key = vault_format.new_data_key() if data else opened.data_key
@@ -211,33 +206,33 @@ class Vault:
             generation = opened.header.generation
             sealed = seal(header._replace(generation=generation + 1), data_key, opened.text)
             before = b"" if data else seal(header._replace(generation=generation), data_key, opened.text)
-            had_previous = os.path.lexists(self.previous)
 
             def before_rename() -> None:
                 # The new vault is already on the disk here, so a full disk cannot stop the rekey between the two files.
                 if not data:
                     files.write_atomic(self.previous, before, owner=files.owner_of(self.path))
-                elif had_previous:
+                elif os.path.lexists(self.previous):
                     os.unlink(self.previous)
 
+            had_previous = os.path.lexists(self.previous)
             try:
-                self._write(self.path, sealed, before_rename)
-            except BaseException as error:
-                replaced = _is_content(self.path, sealed)
-                if replaced:
-                    self._keys = new
-                elif replaced is False and before and _is_content(self.previous, before) is not False:
+                self._write(sealed, before_rename)
+            except InfisicalError as error:
+                is_new = _is_content(self.path, sealed)
+                if is_new is False and before and _is_content(self.previous, before) is not False:
                     # The vault still has the old key, so its previous generation must not need the new one.
                     with contextlib.suppress(OSError):
                         files.keep(self.path, self.previous, owner=files.owner_of(self.path))
-                if not isinstance(error, InfisicalError):
-                    raise
-                before_too = bool(before) and _is_content(self.previous, before) is not False
-                removed = had_previous and not os.path.lexists(self.previous)
-                outcome = describe_failed_rekey(
-                    self.previous, replaced, before_too=before_too, removed=removed, same=same
-                )
-                raise error.reworded(f"{error.problem} {outcome}") from None
+                is_removed = had_previous and not os.path.lexists(self.previous)
+                lost = f" The previous generation, {self.previous}, was removed." if is_removed else ""
+                if new == self._keys:
+                    raise error.reworded(error.problem + lost) from None
+                which = {True: "new", False: "old", None: "old or the new"}[is_new]
+                self._keys = new if is_new else self._keys
+                raise error.reworded(
+                    f"{error.problem} The vault opens with the {which} key or passphrase.{lost}",
+                    f"{error.hint} Keep both the old and the new one until a rekey has succeeded.".strip(),
+                ) from None
             self._keys = new
             return self._contents(self.path, header._replace(generation=generation + 1), data_key, opened.text)
 
@@ -309,10 +304,9 @@ class Vault:
     def _wrappings(self, source: keys.KeySource, header: Header, path: str) -> tuple[bytes, ...]:
         """Return the one or two secrets that may wrap the data key. A new vault is sealed with the first one."""
         if source.kind != header.kind:
-            needed, given = ("a passphrase", "a key") if header.kind == "passphrase" else ("a key", "a passphrase")
-            options = {"a passphrase": "passphrase or passphrase_file", "a key": "key_file or key_credential"}[needed]
+            options = "key_file or key_credential" if header.kind == "key" else "passphrase or passphrase_file"
             raise WrongKey(
-                f"Wrong key: the vault {path} is sealed with {needed}, and {given} was given.",
+                f"Wrong key: the vault {path} is sealed with a {header.kind}, but a {source.kind} was given.",
                 hint=f"Set {options} instead.",
             )
         secret = source.secret()
@@ -380,9 +374,9 @@ class Vault:
             if os.path.lexists(self.path):
                 files.keep(self.path, self.previous, owner=files.owner_of(self.path))
 
-        self._write(self.path, seal(header, data_key, text), before_rename)
+        self._write(seal(header, data_key, text), before_rename)
 
-    def _write(self, path: str, sealed: bytes, before_rename: Callable[[], None]) -> None:
+    def _write(self, sealed: bytes, before_rename: Callable[[], None]) -> None:
         ready = False
 
         def last() -> None:
@@ -391,14 +385,14 @@ class Vault:
             ready = True
 
         try:
-            files.write_atomic(path, sealed, owner=files.owner_of(self.path), before_rename=last)
+            files.write_atomic(self.path, sealed, owner=files.owner_of(self.path), before_rename=last)
         except OSError as error:
-            explained = files.explain(error, f"The vault {self.path} cannot be written", path)
+            explained = files.explain(error, f"The vault {self.path} cannot be written", self.path)
             # The last step may fail after the new file is in place.
             outcome = {
-                None: "It may hold the new entries, or what it held before.",
-                True: "The vault is whole, and holds the new entries, which a loss of power now could undo.",
-                False: "The vault is whole, and holds what it held before.",
+                None: "It is not known whether the vault was changed.",
+                True: "The vault is intact and contains the changes, but a power failure could undo them.",
+                False: "The vault is intact and was not changed.",
             }[_is_content(self.path, sealed) if ready else False]
             raise explained.reworded(f"{explained.problem} {outcome}") from None
 
