@@ -323,7 +323,7 @@ def test_restored_older_vault_is_detected_by_every_state_file(ansible: Controlle
 
     for name in ("module", "info"):
         assert run.failure(name)["conclusion"] == "older_generation"
-    assert "an older file was put back" in run.failure("lookup")["msg"]
+    assert "an older file with outdated secrets was restored" in run.failure("lookup")["msg"]
     assert alone.path.read_bytes() == older
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad luck: writers killed at any moment, a full disk, a write limit, many processes at once. The vault stays intact."""
+"""The vault stays intact despite killed writers, a full disk, a write limit, or many processes at once."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_library_writes_the_test_vectors_byte_for_byte(
 ) -> None:
     random = [bytes.fromhex(vector[name]) for name in ("vault id", "data key", "salt", "wrap nonce", "data nonce")]
     random.insert(4, bytes(12))  # the first generation's, which is gone
-    monkeypatch.setattr(vault_format, "_random", lambda count: random.pop(0))
+    monkeypatch.setattr(vault_format, "random_bytes", lambda count: random.pop(0))
     monkeypatch.setattr(vault, "now", lambda: TIME)
     made = vault.Vault(str(tmp_path / "vault"), source_of(vector, tmp_path))
     token = Secret("token", 's3cr"et\n☃', 3, "id-1", "/web", "prod", project_id="p1")

@@ -17,20 +17,20 @@ from ..core.plan import Plan
 from .format import Malformed
 
 Row = Sequence[Any]
-"""A stored entry: value, index of its origin, name in Infisical (None if it is the same), id, version, and time."""
+"""A stored entry: value, index of its origin, key in Infisical (None if it equals the name), id, version, and time."""
 Rows = dict[str, Row]
 Origin = tuple[str, str, str, str]
 """Job, project, environment and path of an entry."""
 
-_WRONG_TEXT = "its sealed text does not follow the format"
+_WRONG_TEXT = "its decrypted text does not follow the format"
 
 
 @dataclass(frozen=True, eq=False)
 class Contents:
     """One generation of a vault.
 
-    `jobs` contains one record for each job. `hash_key` (32 bytes) is the key for the hashes in a state file. The
-    entries are parsed on first access, which raises VaultDamaged if they do not follow the format.
+    `jobs` contains one record for each job, keyed by job. `hash_key` (32 bytes) is the key for the hashes in a state
+    file. The entries are parsed on first access, which raises VaultDamaged if they do not follow the format.
     """
 
     vault_id: str
@@ -95,14 +95,13 @@ def change_entries(before: Contents, plan: Plan, job: str, time: str) -> tuple[t
 
 
 def encode(jobs: dict[str, dict[str, Any]], origins: Sequence[Origin], rows: Rows) -> bytes:
-    """Return the text to seal. Raises ValueHidden or ConfigurationError for an entry that could not be read back."""
+    """Return the text to seal. Raises ValueHidden or ConfigurationError for an invalid entry."""
     for name, row in rows.items():
         if row[0] is None:
-            raise ValueHidden(f"The value of '{name}' is hidden, and was not stored. Nothing was changed.")
+            raise ValueHidden(f"Nothing was changed: the value of '{name}' is hidden, so it cannot be stored.")
         if not _is_row(row, len(origins)):
             raise ConfigurationError(
-                f"{name!r}",
-                "value, id and time of an entry must be text, and its version a number. Nothing was changed.",
+                f"{name!r}", "the entry's value, id and time must be text, and its version must be a number."
             )
     head = {"jobs": jobs, "origins": origins, "count": len(rows)}
     try:
@@ -113,7 +112,7 @@ def encode(jobs: dict[str, dict[str, Any]], origins: Sequence[Origin], rows: Row
         check_value(row[0], f"the value of {name!r}")
         for part in (name, *(part for part in row[2:] if isinstance(part, str))):
             check_value(part, f"the name, id or time of {name!r}")
-    raise ConfigurationError("job", "a project, environment, path or job is not Unicode text. Nothing was changed.")
+    raise ConfigurationError("job", "its project, environment, path or name is not valid Unicode text.")
 
 
 def decode_head(text: bytes) -> tuple[dict[str, dict[str, Any]], tuple[Origin, ...], int, bytes]:
@@ -164,7 +163,7 @@ def _is_row(row: Any, origins: int) -> bool:
 
 
 def _parse_line(raw: bytes) -> Any:
-    """Return one of the two lines of the text as an object, or None if it is not exactly one JSON object."""
+    """Return the JSON object in a line, or None if the line is not exactly one JSON object."""
     try:
         return parse_json(raw) if raw[:1] == b"{" and raw[-1:] == b"}" else None
     except ValueError:

@@ -32,7 +32,7 @@ _KINDS: tuple[keys.Kind, ...] = ("key", "passphrase")
 
 
 class Malformed(Exception):
-    """The bytes do not follow the format. The error text completes the sentence "The vault is damaged: …"."""
+    """The bytes do not follow the format. The message completes the sentence "The vault is damaged: …"."""
 
 
 class Header(NamedTuple):
@@ -65,29 +65,21 @@ def read_header(raw: bytes) -> Header:
     _magic, version, kind, n_log2, r, p, *rest = _HEADER.unpack_from(raw)
     cost = (n_log2, r, p)
     if version != FORMAT or kind >= len(_KINDS):
-        raise Malformed("its header names a format or a kind of key that does not exist")
+        raise Malformed("its header contains an unknown format or kind of key")
     if _KINDS[kind] == "key" and cost != (0, 0, 0):
-        raise Malformed("its header names a cost of scrypt, although it is sealed with a key")
+        raise Malformed("its header contains a scrypt cost, although the vault is sealed with a key")
     if _KINDS[kind] == "passphrase" and not keys.is_allowed_cost(*cost):
         raise Malformed(
-            f"its header requires an absurd cost of scrypt (N=2^{n_log2}, r={r}, p={p}), which is refused because it "
-            "could use up this machine's memory"
+            f"its header contains an excessive scrypt cost (N=2^{n_log2}, r={r}, p={p}), which could exhaust this "
+            "machine's memory"
         )
     return Header(_KINDS[kind], cost, *rest)
-
-
-def new_vault_id() -> bytes:
-    return _random(16)
-
-
-def new_data_key() -> bytes:
-    return _random(keys.KEY_BYTES)
 
 
 def new_header(kind: keys.Kind, vault_id: bytes) -> Header:
     """Return a header for generation 0 with a new salt, but without a wrapped data key."""
     cost = NEW_COST if kind == "passphrase" else (0, 0, 0)
-    return Header(kind, cost, vault_id, _random(16), 0, bytes(16), _random(12), bytes(48), bytes(12))
+    return Header(kind, cost, vault_id, random_bytes(16), 0, bytes(16), random_bytes(12), bytes(48), bytes(12))
 
 
 def wrap(header: Header, wrapping: bytes, data_key: bytes) -> Header:
@@ -114,7 +106,7 @@ def unseal(raw: bytes, header: Header, wrapping: bytes) -> tuple[bytes, bytes]:
         # The slice is a copy, because cryptography 3.4 does not accept a memoryview.
         text = cipher(data_key).decrypt(header.data_nonce, raw[_HEADER.size :], packed)
     except InvalidTag:
-        raise Malformed("the key is right, but the file is not as it was written") from None
+        raise Malformed("the key is correct, but the content was changed") from None
     if header.generation == 0:
         raise Malformed("its generation is 0")
     return data_key, text
@@ -122,7 +114,7 @@ def unseal(raw: bytes, header: Header, wrapping: bytes) -> tuple[bytes, bytes]:
 
 def seal(header: Header, data_key: bytes, text: bytes) -> bytes:
     """Seal the text, and return the bytes of the vault file."""
-    header = header._replace(data_nonce=_random(12))
+    header = header._replace(data_nonce=random_bytes(12))
     packed = header.pack()
     return packed + _cipher()(data_key).encrypt(header.data_nonce, text, packed)
 
@@ -132,7 +124,7 @@ def derive_hash_key(data_key: bytes, vault_id: bytes) -> bytes:
     return keys.derive(data_key, vault_id, b"keyfleet vault state hash", 32)
 
 
-def _random(count: int) -> bytes:
+def random_bytes(count: int) -> bytes:
     # Tests replace this function to write the test vectors of vault_format.rst.
     return os.urandom(count)
 

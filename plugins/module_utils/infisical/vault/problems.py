@@ -26,7 +26,7 @@ def damaged(path: str, problem: str) -> VaultDamaged:
     hint = way_back(path)
     if not hint and not path.endswith(".previous"):
         hint = (
-            f"Restore a backup, because there is no {path}.previous. Or run: mv '{path}' '{path}.damaged', and sync "
+            f"Restore a backup, because {path}.previous does not exist. Or run: mv '{path}' '{path}.damaged', and sync "
             "again; entries that are not in Infisical are then lost."
         )
     return VaultDamaged(f"The vault {path} is damaged: {problem}.", hint=hint.strip())
@@ -36,12 +36,12 @@ def missing(path: str) -> VaultMissing:
     back = way_back(path)
     if back:
         return VaultMissing(
-            f"There is no vault at {path}, but its previous generation exists.",
-            hint=f"{back.strip()} To make a new vault instead, move {path}.previous away.",
+            f"The vault {path} does not exist, but its previous generation does.",
+            hint=f"{back.strip()} To create a new vault instead, move {path}.previous away.",
         )
     return VaultMissing(
-        f"There is no vault at {path}.",
-        hint="Check the path. The first sync creates a vault. To create one now, run: infisical-sync vault set",
+        f"The vault {path} does not exist.",
+        hint="Check the path. The first sync creates the vault. To create it now, run: infisical-sync vault set",
     )
 
 
@@ -51,6 +51,6 @@ def way_back(path: str) -> str:
     if path.endswith(".previous") or not os.path.lexists(previous):
         return ""
     return (
-        f" To go back to the previous generation, run: cp -p '{previous}' '{path}'; then move the state file aside, "
-        "which records the newer generation, and sync."
+        f" To restore the previous generation, run: cp -p '{previous}' '{path}'; then move the state file aside, "
+        "because it records the newer generation, and sync."
     )

@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple
 
 from ..core import files
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
-from ..core.model import Secret, check_name, check_value
+from ..core.model import Secret
 from ..core.plan import Change, Plan
 from ..core.times import parse_time
 from .contents import Contents
@@ -67,27 +67,26 @@ def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = 
 
     If a job pulls a secret with this name, its next sync replaces the entry.
     """
-    name, value = check_name(name), check_value(value)
     if not check:
         state.check()
-    return _record(vault, state, name, *vault.put(name, value, check=check), check=check)
+    return _record(vault, state, *vault.put(name, value, check=check), check=check)
 
 
 def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Edit:
     """Delete one entry from the vault manually. Raises InfisicalError."""
     if not check:
         state.check()
-    return _record(vault, state, name, *vault.remove(name, check=check), check=check)
+    return _record(vault, state, *vault.remove(name, check=check), check=check)
 
 
-def _record(vault: Vault, state: StateFile, name: str, plan: Plan, contents: Contents, *, check: bool) -> Edit:
-    """Record the generation in the state file, so that an older vault file that is restored later is detected."""
+def _record(vault: Vault, state: StateFile, plan: Plan, contents: Contents, *, check: bool) -> Edit:
+    """Record the vault's generation in the state file, so that an older vault file is detected if it is restored."""
     if not plan.changes:
-        entry = contents.get(name)
+        entry = contents.get(plan.unchanged[0]) if plan.unchanged else None
         return Edit(None, entry, entry)
-    change = plan.changes[0]
+    [change] = plan.changes
     if not check:
-        done = f"'{name}' is {'no longer in' if change.after is None else 'in'} the vault {vault.path}."
+        done = f"'{change.key}' is {'no longer in' if change.after is None else 'in'} the vault {vault.path}."
         with after_writing(f"{done} {STATE_BEHIND}"):
             state.update(vault=vault.path, vault_id=contents.vault_id, generation=contents.generation)
     return Edit(change, change.before, change.after)
@@ -100,8 +99,7 @@ def status(vault: Vault, state: StateFile) -> dict[str, Any]:
     `problem` contains the reason, and the other values come from the state file.
     """
     head = state.head()
-    found: dict[str, Any] = {"vault": vault.path, "problem": None, "generation": head.get("generation", 0)}
-    found["secrets"] = None
+    found = {"vault": vault.path, "problem": None, "generation": head.get("generation", 0), "secrets": None}
     try:
         contents = vault.read()
         found.update(generation=contents.generation, secrets=contents.count)
@@ -118,8 +116,8 @@ def status(vault: Vault, state: StateFile) -> dict[str, Any]:
 def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False) -> Contents:
     """Seal the vault with another key, and return its contents. Raises InfisicalError.
 
-    With `data`, the entries get a new data key too. The state file is updated, because it records the generation, and
-    its hashes may depend on the data key.
+    With `data`, the entries get a new data key too. The state file is updated, because it records the generation and
+    may contain hashes that depend on the data key.
     """
     state.check()
     contents = vault.rekey(new, data=data)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vault: a host's secrets in one sealed file. Each write replaces the file and keeps the previous generation."""
+"""The vault: a host's secrets in one sealed file. Each write replaces the file, and keeps the previous generation."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Draft:
         if not plan.changes and jobs == before.jobs:
             return before
         if before.generation >= _LAST_GENERATION:
-            raise damaged(self._vault.path, "its generation is the last one that can be counted")
+            raise damaged(self._vault.path, "its generation number cannot be increased any further")
         origins, rows = change_entries(before, plan, job, now())
         header = self._header._replace(generation=before.generation + 1)
         self._vault._replace(header, self._data_key, encode(jobs, origins, rows))
@@ -201,7 +201,7 @@ class Vault:
         keys.check_new_key(new)
         with self._locked(create=False):
             opened = self._open()
-            data_key = vault_format.new_data_key() if data else opened.data_key
+            data_key = vault_format.random_bytes(keys.KEY_BYTES) if data else opened.data_key
             header = self._wrapped(new, opened.header.vault_id, data_key)
             generation = opened.header.generation
             sealed = seal(header._replace(generation=generation + 1), data_key, opened.text)
@@ -251,8 +251,8 @@ class Vault:
         if opened.header.generation < known:
             raise OlderGeneration(
                 f"The vault {self.path} is generation {opened.header.generation}, but its state file records "
-                f"generation {known}: an older file was put back, with secrets that were replaced since.",
-                hint="Put the newer file back. To keep a restored backup, move the state file aside, and sync.",
+                f"generation {known}: an older file with outdated secrets was restored.",
+                hint="Restore the newer file. To keep the older one, move the state file aside, and sync.",
             )
         return opened
 
@@ -263,17 +263,17 @@ class Vault:
             raise missing(path) from None
         if not raw.startswith(MAGIC):
             raise NotAVault(
-                f"The file {path} is not a vault{'' if raw else ', it is empty'}.",
-                hint=f"Check vault_path. If the vault must have this path, move the file away.{way_back(path)}",
+                f"The file {path} is not a vault{'' if raw else ' (it is empty)'}.",
+                hint=f"Check vault_path. If the path is correct, move the file away.{way_back(path)}",
             )
         if len(raw) > LARGEST:
-            raise damaged(path, f"it is larger than {LARGEST >> 20} MiB, the largest size of a vault")
+            raise damaged(path, f"it is larger than {LARGEST >> 20} MiB, the maximum size of a vault")
         version = vault_format.read_version(raw)
         if version > FORMAT:
             raise NewerVault(
-                f"The vault {path} has format {version}, and this version of keyfleet.infisical reads formats up to "
+                f"The vault {path} has format {version}, but this version of keyfleet.infisical supports formats up to "
                 f"{FORMAT}.",
-                hint="Use the version that wrote it, or a later one.",
+                hint="Use the version of keyfleet.infisical that wrote the vault, or a later one.",
             )
         with report_damage(path):
             header = vault_format.read_header(raw)
@@ -283,8 +283,8 @@ class Vault:
         else:
             raise WrongKey(
                 f"Wrong key or passphrase for the vault {path}.",
-                hint=f"Use the {header.kind} that it was made with, or that its last rekey set. If it is lost, move "
-                "the vault away, and sync.",
+                hint=f"Use the {header.kind} that the vault was created with, or that its last rekey set. If this "
+                f"{header.kind} is lost, move the vault away, and sync.",
             )
         with report_damage(path):
             data_key, text = vault_format.unseal(raw, header, wrapping)
@@ -320,8 +320,8 @@ class Vault:
             except MemoryError:
                 n_log2, r, _p = header.cost
                 raise StorageFailed(
-                    f"The passphrase of the vault {path} needs {(128 * r << n_log2) >> 20} MiB of memory for scrypt, "
-                    "and there is less.",
+                    f"There is not enough memory to check the passphrase of the vault {path}: scrypt needs "
+                    f"{(128 * r << n_log2) >> 20} MiB.",
                     hint="Raise the memory limit, or rekey the vault on another machine.",
                 ) from None
         return (self._stretched[1],)
@@ -339,10 +339,10 @@ class Vault:
                     raise missing(self.path) from None
         lock = self.path + ".lock"
         busy = (
-            f"Another process is writing the vault {self.path}, and did not end within {self._lock_wait:g} seconds. "
-            "Nothing was changed."
+            f"Nothing was changed: another process is writing the vault {self.path}, and did not finish within "
+            f"{self._lock_wait:g} seconds."
         )
-        hint = f"Run it again later, set a larger lock_wait, or find the process: fuser -v {lock}"
+        hint = f"Run this again later, set a larger lock_wait, or find the process: fuser -v {lock}"
         cannot = f"The vault {self.path} cannot be locked"
         with files.hold_lock(lock, self._lock_wait, busy, cannot, hint=hint, owner=files.owner_of(self.path)):
             files.sweep(self.path, self.previous)
@@ -354,7 +354,7 @@ class Vault:
         if problem is not None:
             raise files.explain(problem, f"The vault {self.path} cannot be created", self.path)
         keys.check_new_key(self._keys)
-        vault_id, data_key = vault_format.new_vault_id(), vault_format.new_data_key()
+        vault_id, data_key = vault_format.random_bytes(16), vault_format.random_bytes(keys.KEY_BYTES)
         header = self._wrapped(self._keys, vault_id, data_key)
         return _Opened(header, data_key, b"", self._contents(self.path, header, data_key, encode({}, (), {})))
 
@@ -366,7 +366,7 @@ class Vault:
         """Write a generation, and keep the current file as the previous one."""
         if len(text) > LARGEST - OVERHEAD:
             raise TooLarge(
-                f"The vault {self.path} would be larger than {LARGEST >> 20} MiB, and was not changed.",
+                f"Nothing was changed: the vault {self.path} would be larger than {LARGEST >> 20} MiB.",
                 hint="Sync fewer secrets into one vault.",
             )
 
