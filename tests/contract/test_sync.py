@@ -64,6 +64,12 @@ class Site:
     def pull_error(self, job: Pull = JOB, who: str = "", **options: Any) -> InfisicalError:
         return error_of(self.pull, job, who, **options)
 
+    def is_unchanged(self, job: Pull = JOB, **options: Any) -> bool:
+        """Pull, and return whether the server sent no list, because nothing has changed."""
+        self.listings()
+        outcome = self.pull(job, **options)
+        return not outcome.changed and set(self.listings()) == {304}
+
     def values(self) -> dict[str, str | None]:
         vault, _state = self.opened()
         return {name: secret.value for name, secret in vault.read().secrets.items()}
@@ -145,9 +151,7 @@ def test_changes_on_the_server_become_one_generation(site: Site) -> None:
 def test_unchanged_pull_with_an_etag_transfers_no_listing(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
-    site.listings()
-    assert site.pull().not_modified
-    assert site.listings() == [304]
+    assert site.is_unchanged()
 
 
 def test_deleted_entry_is_restored_if_the_server_is_unchanged(site: Site) -> None:
@@ -172,7 +176,7 @@ def test_manual_entry_keeps_the_etag_valid(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     site.put("MINE", "by hand")
-    assert site.pull().not_modified
+    assert site.is_unchanged()
     assert site.values() == {"A": "one", "MINE": "by hand"}
 
 
@@ -315,7 +319,7 @@ def test_old_etags_are_dropped_after_a_partial_pull(site: Site) -> None:
     site.store({"A": "other"})
     site.pull_error(both, "viewer")
     site.listings()
-    assert not site.pull(both).not_modified
+    site.pull(both)
     assert set(site.listings()) == {200}
 
 
@@ -331,7 +335,7 @@ def test_pull_of_all_projects_reads_every_visible_project(site: Site) -> None:
     outcome = site.pull(everything)
     assert sorted(outcome.projects) == [PROJECT, OTHER_PROJECT]
     assert site.values() == {"A": "one", "X": "x"}
-    assert site.pull(everything).not_modified
+    assert site.is_unchanged(everything)
 
 
 @pytest.mark.kinds("2026-07")
@@ -420,7 +424,7 @@ def test_manual_entry_is_replaced_with_a_warning(site: Site) -> None:
     site.store({"A": "one"})
     outcome = site.pull()
     assert outcome.updated == ("A",)
-    assert any("Manual entries" in text and "A" in text for text in outcome.warnings)
+    assert any("manual entries: A" in text for text in outcome.warnings)
 
 
 def test_state_file_of_another_vault_or_job_is_refused(site: Site) -> None:
@@ -454,15 +458,14 @@ def test_damaged_state_entry_is_rebuilt_by_an_unchanged_pull(site: Site) -> None
     site.pull()
     whole = site.state_path.read_text()
     site.state_path.write_text(whole.replace('"A": {"hash": "', '"A": {"hash": "0'))
-    assert site.pull().not_modified
+    assert site.is_unchanged()
     assert site.state()["secrets"] == json.loads(whole)["secrets"]
 
 
 def test_generation_in_the_state_file_never_decreases(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
-    outcome = site.pull(log=lambda _text: site.put("MINE", "by hand"))
-    assert outcome.not_modified
+    assert site.is_unchanged(log=lambda _text: site.put("MINE", "by hand"))
     assert site.state()["generation"] == 2
     _vault, state = site.opened()
     state.update(vault_id=site.state()["vault_id"], generation=1)
@@ -545,7 +548,7 @@ def test_state_file_error_after_a_pull_reports_the_changes(site: Site, monkeypat
     with files.lock_file(f"{site.state_path}.lock", 1):
         error = site.pull_error()
     assert error.conclusion == "configuration"
-    assert "holds what was pulled (1 created," in str(error)
+    assert "contains the pulled secrets (1 created," in str(error)
     assert error.details["created"] == ["A"] and error.details["changed"]
     assert site.values() == {"A": "one"}
     assert site.pull().counts["unchanged"] == 1
@@ -612,7 +615,7 @@ def test_pem_value_from_a_reference_is_intact_in_the_vault(site: Site, more: dic
     assert site.values() == {"PEM": "l1\nl2\n", "BAD": "x", "LINK": "l1\nl2\n"}
     [warning] = outcome.warnings
     assert ": LINK." in warning
-    assert site.pull(replace(JOB, expand_references=True, **more)).not_modified
+    assert site.is_unchanged(replace(JOB, expand_references=True, **more))
 
 
 def test_vault_path_can_be_spelled_in_several_ways(site: Site) -> None:
@@ -625,7 +628,7 @@ def test_vault_path_can_be_spelled_in_several_ways(site: Site) -> None:
     assert len(site.values()) == 5
 
 
-# A folder that the listing leaves out
+# A folder that the listing omits
 
 WHOLE = replace(JOB, recursive=True, prune=True, max_delete_percent=99)
 ONE = r"/secrets(/raw)?/X$"
@@ -678,7 +681,7 @@ def test_existing_folder_missing_from_listing_is_not_pruned(site: Site) -> None:
     site.controlled.server.arm("write_first", method="GET", path=ONE, secret=back)
     error = site.pull_error(WHOLE)
     assert error.conclusion == "guard"
-    assert "is still there" in str(error)
+    assert "still contains secrets" in str(error)
     assert set(site.values()) == {"A", "X", "Y"}
 
 
@@ -813,7 +816,7 @@ def test_deleted_environment_is_detected_despite_server_cache(site: Site, prune:
     site.pull(job)
     site.pull(job)
     site.controlled.server.delete_environment(PROJECT, ENVIRONMENT, cached=True)
-    assert site.pull(job).not_modified is not prune
+    assert site.is_unchanged(job) is not prune
     later(site)
     for check in (True, False, False):
         error = site.pull_error(job, check=check)
@@ -862,9 +865,9 @@ def test_pull_succeeds_if_the_environment_check_is_refused(site: Site, fault: di
     site.pull()
     later(site)
     site.controlled.server.arm("status", path="/api/v1/(projects|workspace)", times=None, **fault)
-    assert site.pull().not_modified
+    assert site.is_unchanged()
     asked_for_projects(site)
-    assert site.pull().not_modified
+    assert not site.pull().changed
     assert asked_for_projects(site) == 0
     assert site.state()["environment_checked"] == "2026-01-01T00:00:00Z"
 
@@ -1205,7 +1208,7 @@ def test_push_that_wrote_nothing_reports_the_server_error(site: Site) -> None:
     site.controlled.server.arm("status", method="POST", path="/secrets", times=None, **fault)
     error = error_of(pushed, site, {"A": "one", "B": "two"})
     assert error.conclusion == "forbidden"
-    assert "of 2 changes" not in str(error) and "Run it again" not in str(error)
+    assert "of 2 changes" not in str(error) and "Run this again" not in str(error)
 
 
 def test_partial_push_reports_progress_and_is_completed_later(site: Site) -> None:
@@ -1234,28 +1237,41 @@ def test_unreadable_secrets_are_compared_with_the_state_file(site: Site) -> None
     values = {"A": "one", "B": "two"}
     first = pushed(site, values, who="writer", state=state())
     assert first.changed
-    again = pushed(site, values, who="writer", state=state())
-    assert (again.changed, again.unchanged) == (False, 2)
+    for check in (True, False):
+        again = pushed(site, values, who="writer", state=state(), check=check)
+        assert (again.changed, again.unchanged) == (False, 2)
     values["B"] = "new"
     assert pushed(site, values, who="writer", state=state()).updated == ("B",)
     assert site.controlled.server.values(PROJECT, ENVIRONMENT) == {"A": ["one"], "B": ["new"]}
 
 
-SECOND = r"/secrets(/raw)?/B$"
+SECOND = r"/secrets(/raw)?/(B$|batch)"
+"""The requests for the secret B, and for batches, so that each secret is sent by itself."""
 
 
 @REAL_KINDS
-@pytest.mark.parametrize(("check", "were"), [(False, "were"), (True, "would be")])
-def test_failed_write_only_push_reports_the_written_secrets(site: Site, check: bool, were: str) -> None:
-    method = "GET" if check else "POST"
+def test_failed_write_only_push_reports_the_written_secrets(site: Site) -> None:
     fault = {"status": 422, "error": "ValidationFailure", "message": "too odd"}
-    site.controlled.server.arm("status", method=method, path=SECOND, times=None, **fault)
-    error = error_of(pushed, site, {"A": "one", "B": "two"}, who="writer", check=check)
+    site.controlled.server.arm("status", method="POST", path=SECOND, times=None, **fault)
+    error = error_of(pushed, site, {"A": "one", "B": "two"}, who="writer")
     assert error.conclusion == "partial"
-    assert f"1 of 2 changes {were} written (A)" in str(error)
-    assert ("Run it again" in str(error)) is not check
+    assert "1 of 2 changes were written (A)" in str(error)
+    assert "Run this again" in str(error)
     assert error.details["changed"] is True
-    assert len(site.controlled.stored("A")) == (not check)
+    assert len(site.controlled.stored("A")) == 1
+
+
+@pytest.mark.kinds("2026-07")
+def test_write_only_push_sends_new_secrets_in_one_batch(site: Site) -> None:
+    values = {f"KEY_{number}": "v" for number in range(50)}
+    planned = pushed(site, values, who="writer", check=True)
+    assert (len(planned.updated), planned.warnings) == (50, (UNREADABLE,))
+    assert site.controlled.server.values(PROJECT, ENVIRONMENT) == {}
+    site.controlled.server.clear_requests()
+    outcome = pushed(site, values, who="writer")
+    assert (len(outcome.created), outcome.warnings) == (50, (UNREADABLE,))
+    assert site.controlled.methods() == ["GET", "GET", "POST"]
+    assert pushed(site, {**values, "KEY_7": "new"}, who="writer").versions["KEY_7"] == (None, 2)
 
 
 @REAL_KINDS
@@ -1267,7 +1283,8 @@ def test_write_only_push_from_a_vault_is_counted(site: Site, fails: bool) -> Non
     pushed(site, values, who="writer", vault_state=vault_state, check=True)
     assert site.state()["push_count"] == 0
     if fails:
-        site.controlled.server.arm("status", method="POST", path=SECOND, status=422, error="ValidationFailure")
+        fault = {"status": 422, "error": "ValidationFailure", "times": None}
+        site.controlled.server.arm("status", method="POST", path=SECOND, **fault)
         error_of(pushed, site, values, who="writer", vault_state=vault_state)
     else:
         pushed(site, values, who="writer", vault_state=vault_state)
@@ -1330,7 +1347,7 @@ def test_push_without_read_permission_compares_names_in_batches(site: Site, with
         ('{"A": "x", "A": "y"}', "more than once"),
         ('{"A": "canary-1234"', "begins like JSON"),
         ('{"A": {"B": "canary-1234"}}', "must be a string"),
-        ('[{"A": "canary-1234"}]', "must hold one JSON object of names and strings, or dotenv (got a JSON list)"),
+        ('[{"A": "canary-1234"}]', "must contain a JSON object of names and strings, or dotenv text (got a JSON list)"),
         (' ["canary-1234"', "begins like JSON"),
     ],
 )

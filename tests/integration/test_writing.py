@@ -347,7 +347,7 @@ def test_damaged_state_file_is_moved_aside(ansible: Controller, server: DevServe
 
     state_file.write_text("somebody's notes", "utf-8")
     refused = ansible.tasks(task)
-    assert refused.rc == 2 and "holds something else than a state file" in " ".join(refused.text.split())
+    assert refused.rc == 2 and "is not a state file" in " ".join(refused.text.split())
     assert state_file.read_text("utf-8") == "somebody's notes"
 
 

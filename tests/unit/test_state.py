@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state file: its hashes, its owner's scope, damage, links, and several writers at once."""
+"""The state file: hashes, scope, damage, links, and concurrent writers."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_state_file_for_another_scope_is_refused_and_unchanged(path: str, other:
     before = Path(path).read_bytes()
     mistaken = StateFile(path, other)
     for ask in (lambda: mistaken.holds("KEY", "value"), lambda: mistaken.record({"KEY": ("value", 1)})):
-        with pytest.raises(ConfigurationError, match="another scope") as caught:
+        with pytest.raises(ConfigurationError, match="another location") as caught:
             ask()
         assert caught.value.option == "state_file"
     assert Path(path).read_bytes() == before
@@ -136,7 +136,7 @@ def test_file_that_is_not_a_state_file_is_refused_and_unchanged(tmp_path: Path, 
     Path(path).write_bytes(content)
     state = StateFile(path, SCOPE)
     for use in (state.check, lambda: state.holds("KEY", "value"), lambda: state.record({"KEY": ("value", 1)})):
-        with pytest.raises(ConfigurationError, match="something else than a state file"):
+        with pytest.raises(ConfigurationError, match="is not a state file"):
             use()
     assert Path(path).read_bytes() == content
     assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
@@ -168,7 +168,7 @@ def test_error_text_with_a_lone_surrogate_keeps_the_file_valid(path: str) -> Non
     state.record({"A": ("one", 1)})
     state.record_error("no environment '\ud800'", "2027-01-15T08:00:00Z")
     assert StateFile(path).head()["last_error"]["message"] == "no environment '\\ud800'"
-    assert StateFile(path).is_whole()
+    assert StateFile(path).is_intact()
 
 
 def test_damaged_entry_is_replaced(path: str) -> None:
@@ -189,7 +189,7 @@ def test_state_file_that_others_can_read_causes_a_warning(path: str) -> None:
     assert warnings == []
     os.chmod(path, 0o644)
     state.holds("KEY", "value")
-    assert "readable by others" in warnings[0]
+    assert "readable by other users" in warnings[0]
 
 
 def test_concurrent_writes_to_a_state_file_lose_nothing(path: str, start: Callable[..., subprocess.Popen[str]]) -> None:
@@ -224,7 +224,7 @@ def test_link_in_place_of_the_state_file_or_lock_is_refused(path: str, tmp_path:
 def test_missing_directory_of_a_state_file_is_reported(tmp_path: Path) -> None:
     state = StateFile(str(tmp_path / "none" / "state.json"), SCOPE)
     assert not state.holds("KEY", "value")
-    with pytest.raises(ConfigurationError, match="directory must exist"):
+    with pytest.raises(ConfigurationError, match="its directory exists"):
         state.record({"KEY": ("value", 1)})
 
 

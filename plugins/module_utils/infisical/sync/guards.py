@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refuse to prune a vault if a listing is probably incomplete, or if it comes from another place than before."""
+"""Guards that refuse to prune a vault if a listing is probably incomplete, or if the job's source has changed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from .naming import group, locate
 
 @dataclass
 class PruneGuard:
-    """The checks before a pull prunes entries. Each raises GuardStopped. `target` describes the vault in messages."""
+    """The checks before a pull prunes entries. Each check raises GuardStopped. Messages call the vault `target`."""
 
     api: Api
     job: Pull
     listings: Mapping[str, Listing]
     target: str
     unseen: dict[Location, str] = field(default_factory=dict)
-    """Cached results of `_explain_unseen`: the plan is made before the vault is locked, and again while it is
-    locked."""
+    """Cached results of `_explain_unseen`, because the plan is made twice: before and after the vault is locked."""
 
     def check_empty(self, deletable: list[Secret]) -> None:
         """Refuse to prune if a project's listing is empty."""
@@ -52,8 +51,8 @@ class PruneGuard:
             raise GuardStopped(
                 f"Nothing was changed: the job '{self.job.job}' last pulled from {_describe(old)}, and now pulls from "
                 f"{_describe(new)}. Prune would delete {len(deleted)} entries ({join_names(deleted)}).",
-                hint="If these are two jobs, give each its own name in job. If the job has moved, set "
-                "max_delete_percent: 100 for this run.",
+                hint="Set a different job for each source. If this job's source has moved, set max_delete_percent: 100 "
+                "for this run.",
             )
         for location, key in self._find_gone(deleted.values()).items():
             if location not in self.unseen:
@@ -62,8 +61,8 @@ class PruneGuard:
                 raise GuardStopped(
                     f"Nothing was changed: prune would delete {len(deleted)} entries of {self.target}, including all "
                     f"entries of {location}, which {self.unseen[location]}.",
-                    hint="Grant the identity 'Read Value' there, or set max_delete_percent: 100 for this run to delete "
-                    "these entries.",
+                    hint="Grant the identity 'Read Value' there. To delete these entries, set max_delete_percent: 100 "
+                    "for this run.",
                 )
 
     def _find_gone(self, deleted: Iterable[Secret]) -> dict[Location, str]:
@@ -80,10 +79,10 @@ class PruneGuard:
         return gone
 
     def _explain_unseen(self, location: Location, key: str) -> str:
-        """Return why a secret that no listing contains may still exist, or empty text if it does not exist.
+        """Return why a folder that no listing contains may still have secrets, or empty text if it has none.
 
         A server silently omits secrets that the identity is not allowed to read. We assume the same for imports, which
-        may then be listed without secrets, or not at all. This sends one request.
+        may then be listed without secrets, or not at all. This method requests the secret `key`.
         """
         listing, job = self.listings.get(location.project_id), self.job
         if listing is None:
@@ -106,7 +105,7 @@ class PruneGuard:
         except Forbidden:
             return "the identity is not allowed to read"
         # A folder outside of the listing is no longer imported, so it is normal that its secrets exist.
-        return "is still there, although the list leaves it out" if is_listed else ""
+        return "still contains secrets, although the server does not list them" if is_listed else ""
 
 
 def _has_moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -118,5 +117,5 @@ def _has_moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _describe(source: Mapping[str, Any]) -> str:
-    projects = ", ".join(source["project_ids"]) or "all that it saw"
+    projects = ", ".join(source["project_ids"]) or "all"
     return f"environment {source['environment']}, path {source['secret_path']}, projects {projects}"

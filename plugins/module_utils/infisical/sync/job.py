@@ -47,11 +47,11 @@ class Pull:
         if not self.environment:
             raise ConfigurationError(
                 "environment",
-                "must be set. It has no default, so that nobody pulls from production by accident.",
+                "must be set. There is no default, to prevent accidental pulls from production.",
                 hint="Set it to the slug of an environment.",
             )
         if not self.job:
-            raise ConfigurationError("job", "must not be empty: the vault stores it with every entry of the job.")
+            raise ConfigurationError("job", "must not be empty, because the vault stores it with each entry.")
         check_percent(self.max_delete_percent)
         parse_key_format(self.key_format)
         if ALL in self.project_ids and len(self.project_ids) > 1:

@@ -30,8 +30,8 @@ def parse_key_format(key_format: str) -> dict[str, str]:
     if "key" not in fields or len(set(fields)) < len(fields) or re.search(r"[{}]", "".join(texts)):
         raise ConfigurationError(
             "key_format",
-            "must contain {key}, may contain {path} and {project}, each at most once, and must not contain other "
-            f"braces (got '{key_format}').",
+            "must contain {key}, can contain {path} and {project}, each only once, and must not contain other braces "
+            f"(got '{key_format}').",
         )
     return dict(zip([*fields, ""], texts))
 
@@ -84,7 +84,7 @@ class Naming:
                 raise Ambiguous(
                     f"Nothing was changed: two secrets with different values would both be named '{name}' in the "
                     f"vault: {describe(first)}, and {describe(other)}.",
-                    hint="Add {path} or {project} to key_format, or list the one that wins first in precedence.",
+                    hint="Add {path} or {project} to key_format, or list the preferred project or path in precedence.",
                 )
         return min([first, *others], key=lambda secret: (secret.project_id, secret.secret_path, secret.key))
 

@@ -20,7 +20,7 @@ class Outcome:
 
     It contains names, versions (before, after) and counts, but never a value. `generation` is the vault's generation
     after a pull. `failed` contains the reason for each project, by id, that could not be read. `approvals` contains the
-    ids of pending approvals. `not_modified` is true if the server reported that nothing has changed.
+    ids of pending approvals.
     """
 
     direction: str
@@ -34,7 +34,6 @@ class Outcome:
     projects: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     approvals: tuple[str, ...] = ()
-    not_modified: bool = False
 
     @classmethod
     def from_plan(cls, direction: str, plan: Plan, **more: Any) -> Outcome:
@@ -87,12 +86,12 @@ class Outcome:
 
 
 def partial_pull(outcome: Outcome, failed: Mapping[str, InfisicalError], *, check: bool) -> PartialFailure:
-    """Return the error for a pull that could not read the `failed` projects (by id), but has pulled the others."""
+    """Return the error for a pull of some projects. `failed` contains the others, which could not be read, by id."""
     were, was = ("would be", "would be") if check else ("were", "was")
     reasons = " ".join(f"Project {project_id}: {error.problem}" for project_id, error in failed.items())
     error = PartialFailure(
-        f"{len(failed)} of {len(outcome.projects)} projects could not be read, so nothing {was} pruned. The others "
-        f"{were} pulled ({outcome.summary()}). {reasons}",
+        f"{len(failed)} of {len(outcome.projects)} projects could not be read, so nothing {was} pruned. The other "
+        f"projects {were} pulled ({outcome.summary()}). {reasons}",
         hint=" ".join(dict.fromkeys(error.hint for error in failed.values() if error.hint)),
         status=next(iter(failed.values())).status,
     )
@@ -106,8 +105,6 @@ def partial_push(
     written: Collection[str],
     not_written: Collection[str],
     failed: Mapping[str, str],
-    *,
-    check: bool,
 ) -> InfisicalError:
     """Return the error for a push that is incomplete.
 
@@ -115,7 +112,7 @@ def partial_push(
     contains these secrets ({name: message}).
     """
     total = sum(len(names) for names in (outcome.created, outcome.updated, outcome.deleted, not_written))
-    problem = f"{len(written)} of {total} changes {'would be' if check else 'were'} written"
+    problem = f"{len(written)} of {total} changes were written"
     if written:
         problem += f" ({join_names(written)})"
     if outcome.approvals:
@@ -123,7 +120,7 @@ def partial_push(
     if not_written:
         problem += f", not written: {join_names(not_written)}"
     problem += f". {cause.problem}"
-    hint = " ".join(filter(None, (cause.hint, "Run it again to write the rest." if not_written and not check else "")))
+    hint = " ".join(filter(None, (cause.hint, "Run this again to write the rest." if not_written else "")))
     error = PartialFailure(problem, hint=hint, status=cause.status) if written else cause.reworded(problem, hint)
     error.details = {**outcome.as_result(), "written": list(written), "not_written": list(not_written)}
     error.details["errors"] = dict(failed)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable
 
@@ -73,7 +72,15 @@ def pull(
     vault takes longer than `lock_wait` seconds.
     """
     job = job.check()
-    with contextlib.nullcontext() if check else _lock_out_others(vault.path, lock_wait):
+    lock = files.hold_lock(
+        vault.path + ".cycle.lock",
+        lock_wait,
+        f"Nothing was changed: another sync of {vault.path} did not finish within {lock_wait:g} seconds.",
+        f"The vault {vault.path} cannot be locked for a sync",
+        hint="Let the other sync finish, or set a longer lock_wait.",
+        owner=files.owner_of(vault.path),
+    )
+    with contextlib.nullcontext() if check else lock:
         # Garbage collection takes a quarter of the CPU time in a first pull of 10,000 secrets (on Python 3.11).
         collects = gc.isenabled()
         gc.disable()
@@ -88,16 +95,6 @@ def pull(
         finally:
             if collects:
                 gc.enable()
-
-
-def _lock_out_others(path: str, lock_wait: float) -> AbstractContextManager[None]:
-    """Context manager: keep other syncs of this vault out."""
-    busy = (
-        f"Another sync of {path} is running, and did not end within {lock_wait:g} seconds, so this one did not start."
-    )
-    cannot = f"The vault {path} cannot be locked for a sync"
-    hint = "Let it finish, or set a longer lock_wait."
-    return files.hold_lock(path + ".cycle.lock", lock_wait, busy, cannot, hint=hint, owner=files.owner_of(path))
 
 
 @dataclass
@@ -139,7 +136,7 @@ class _Cycle:
             )
         before = self.vault.read() if self.vault.exists() else None  # report a wrong key before the first request
         if before is None and head.get("generation"):
-            self.warnings.append(f"The vault {self.vault.path} was missing, so a new one is created.")
+            self.warnings.append(f"The vault {self.vault.path} no longer exists, so a new vault is created.")
         self.projects = self._find_projects()
         config = self._digest_config()
         known = _find_validators(before, self.job.job, config)
@@ -157,20 +154,16 @@ class _Cycle:
         desired, warnings = name_secrets(self.job.naming(), read)
         self.warnings += warnings
         if self.check:
-            plan = self._plan(before, desired)
-            if not plan.changes and not may_be_cached:
-                self._check_environment()
-            return self._finish(plan, before)
-        if before is not None and self.job.prune:
-            self._plan(before, desired)  # sends the requests that planning needs before the vault is locked
-        with self.vault.writing(create=True) as draft:
-            plan = self._plan(draft.contents, desired)
-            record = self._make_record(draft.contents, plan, config, len(desired))
-            after = draft.apply(plan, job=self.job.job, record=record)
-        if plan.changes and not may_be_cached:
-            self.checks = _note_found()  # a response with changes is not from a cache
-        elif not may_be_cached:
-            self._check_environment()
+            plan, after = self._plan(before, desired), before
+        else:
+            if before is not None and self.job.prune:
+                self._plan(before, desired)  # sends the requests that planning needs before the vault is locked
+            with self.vault.writing(create=True) as draft:
+                plan = self._plan(draft.contents, desired)
+                record = self._make_record(draft.contents, plan, config, len(desired))
+                after = draft.apply(plan, job=self.job.job, record=record)
+        if not may_be_cached:
+            self._check_environment(has_changes=bool(plan.changes))
         return self._finish(plan, after)
 
     # Reading
@@ -253,17 +246,19 @@ class _Cycle:
         if _was_read(project) and self.job.environment not in slugs:
             raise no_environment(self.job.environment, project.id, slugs, "Set environment to one of these slugs.")
 
-    def _check_environment(self) -> None:
+    def _check_environment(self, *, has_changes: bool = False) -> None:
         """Raise ScopeMissing if an environment was deleted, even if the server still returns its listing from a cache.
 
         Servers from 2026 have such a cache. This method sends at most one request per hour, unless the environment is
-        missing. It sends no request if this cycle has read the projects, or if the server is too old to have that
-        cache. Other errors of the request do not fail the pull.
+        missing. It sends no request if the listings contain changes and are therefore not from the cache, if this cycle
+        has read the projects, or if the server is too old to have the cache. Other errors of the request do not fail
+        the pull.
         """
-        if self.failed:
+        if self.failed and not has_changes:
             return
-        if self.api.version == "v3" or all(map(_was_read, self.projects)):
-            self.checks = _note_found()
+        found = {"environment_checked": now(), "environment_asked": now()}
+        if has_changes or self.api.version == "v3" or all(map(_was_read, self.projects)):
+            self.checks = found
             return
         head = self.state.head()
         asked = parse_time(str(head.get("environment_asked"))) or 0.0
@@ -271,15 +266,15 @@ class _Cycle:
             return
         self.checks = {"environment_asked": now()}
         try:
-            found = {project.id: project for project in self.api.projects()}
+            visible = {project.id: project for project in self.api.projects()}
         except InfisicalError as error:
             self.log(f"Could not check that the environment '{self.job.environment}' still exists: {error}")
             return
         for project in self.projects:
-            if project.id not in found:
+            if project.id not in visible:
                 raise no_project(project.id)
-            self._check_slug(found[project.id])
-        self.checks = _note_found()
+            self._check_slug(visible[project.id])
+        self.checks = found
 
     # Planning
 
@@ -316,13 +311,13 @@ class _Cycle:
             if current[name].value != desired[name].value:
                 raise Ambiguous(
                     f"Nothing was changed: '{name}' in the vault belongs to the job '{current[name].job}' "
-                    f"({describe(current[name])}), and this job has another value for it ({describe(desired[name])}).",
-                    hint="Give them different names with key_format, or let this job take over the whole vault with "
-                    "prune_scope: vault.",
+                    f"({describe(current[name])}), but has another value in this job ({describe(desired[name])}).",
+                    hint="Set key_format to give the entries different names. To let this job take over all entries, "
+                    "set prune_scope: vault.",
                 )
         replaced = [n for n in names if not current[n].job and current[n].value != desired[n].value]
         if replaced:
-            text = f"Manual entries are replaced by pulled secrets: {join_names(replaced)}."
+            text = f"Pulled secrets replace manual entries: {join_names(replaced)}."
             self.warnings += [text] if text not in self.warnings else []
         return {name: secret for name, secret in desired.items() if name not in others} if others else desired
 
@@ -354,7 +349,6 @@ class _Cycle:
             generation=contents.generation,
             projects=tuple(project.id for project in self.projects),
             warnings=tuple(self.warnings),
-            not_modified=True,
         )
 
     def _finish(self, plan: Plan, contents: Contents | None) -> Outcome:
@@ -368,7 +362,7 @@ class _Cycle:
             failed={project_id: str(error) for project_id, error in self.failed.items()},
         )
         if contents is not None and not self.check:
-            done = f"The vault {self.vault.path} holds what was pulled ({outcome.summary()})."
+            done = f"The vault {self.vault.path} contains the pulled secrets ({outcome.summary()})."
             with after_writing(f"{done} {STATE_BEHIND}", **outcome.as_result()):
                 self._write_state(contents, sum(change.action != "delete" for change in plan.changes))
         if self.failed:
@@ -394,7 +388,7 @@ class _Cycle:
         file."""
         head, job = self.state.head(), self.job
         same = (head.get("job"), head.get("state_hash")) == (job.job, job.state_hash)
-        if same and self.state.newest(contents.vault_id) >= contents.generation and self.state.is_whole():
+        if same and self.state.newest(contents.vault_id) >= contents.generation and self.state.is_intact():
             self.state.update(**self._make_head(contents))
         else:
             self._write_state(contents, 0)
@@ -407,11 +401,6 @@ class _Cycle:
 def _was_read(project: Project) -> bool:
     """Return whether the project was read from the server; otherwise only its id is known."""
     return bool(project.name or project.slug)
-
-
-def _note_found() -> dict[str, str]:
-    found = now()
-    return {"environment_checked": found, "environment_asked": found}
 
 
 def _find_validators(contents: Contents | None, job: str, config: str) -> dict[str, Validator]:

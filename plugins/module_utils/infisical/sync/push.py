@@ -12,19 +12,17 @@ from dataclasses import replace
 from typing import Callable
 
 from ..client.api import Api
-from ..client.apply import Applied
+from ..client.apply import Application, Applied
 from ..client.listing import merge
 from ..client.parsing import Listing
-from ..client.remote import UNREADABLE, Remote, WriteResult
+from ..client.remote import UNREADABLE, Remote
 from ..core import dotenv, files
 from ..core.errors import (
     Ambiguous,
     ConfigurationError,
     Forbidden,
     InfisicalError,
-    RequestInvalid,
     ScopeMissing,
-    TooLarge,
     after_writing,
 )
 from ..core.model import Location, Secret, check_name, check_value, normalize_name, pluralize
@@ -48,7 +46,7 @@ def open_state(
         return None
     if state_hash == HMAC and vault is None:
         raise ConfigurationError(
-            "state_hash", f"{HMAC} needs a vault, which contains its key.", hint=f"Set vault_path, or use {SHA256}."
+            "state_hash", f"{HMAC} requires a vault, which contains the key.", hint=f"Set vault_path, or use {SHA256}."
         )
     hash_key = vault.read().hash_key if state_hash == HMAC and vault is not None else None
     return StateFile(path, location, warn, hash_key=hash_key)
@@ -83,7 +81,8 @@ def parse_source(text: str, path: str) -> dict[str, str]:
         raise ConfigurationError("source_file", f"'{path}' begins like JSON, but is not valid JSON.") from None
     if not isinstance(pairs, tuple):
         raise ConfigurationError(
-            "source_file", f"'{path}' must hold one JSON object of names and strings, or dotenv (got a JSON list)."
+            "source_file",
+            f"'{path}' must contain a JSON object of names and strings, or dotenv text (got a JSON list).",
         )
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -118,6 +117,11 @@ def push(
     check_percent(job.max_delete_percent)
     desired = _desire(source, job.normalize_names)
     remote = Remote(api, location, create_path=job.create_path, overwrite_rotated=job.overwrite_rotated, state=state)
+
+    def report(done: int, total: int) -> None:
+        if log is not None:
+            log(f"Wrote {done} of {total} changes to {location}")
+
     if state is not None:
         state.check()
     try:
@@ -125,9 +129,10 @@ def push(
     except Forbidden:
         if job.prune:
             raise
-        plan, applied, warnings = _write_unseen(remote, desired, check)
+        plan, applied, warnings = _write_unseen(remote, desired, check, report)
     else:
-        plan, applied, warnings = _write(remote, listing, desired, job, check, log or (lambda text: None))
+        plan, applied, warnings = _write(remote, listing, desired, job, check, report)
+    plan = _set_versions(plan, applied.versions)
     done = {*applied.written, *applied.pending}
     outcome = Outcome.from_plan(
         "push",
@@ -147,7 +152,7 @@ def push(
     if not done and not applied.failed:
         raise applied.error  # nothing was written, and the error is not about a single secret
     left = sorted({*applied.failed, *applied.left})
-    raise partial_push(applied.error, outcome, applied.written, left, applied.failed, check=check)
+    raise partial_push(applied.error, outcome, applied.written, left, applied.failed)
 
 
 def _desire(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
@@ -188,7 +193,7 @@ def _write(
     desired: Mapping[str, Secret],
     job: Push,
     check: bool,
-    log: Callable[[str], None],
+    log: Callable[[int, int], None],
 ) -> tuple[Plan, Applied, list[str]]:
     """Write the difference between a listing and the desired secrets. Returns the plan, its result and warnings."""
     scope, state = remote.location, remote.state
@@ -207,12 +212,8 @@ def _write(
             remote.check_location()
         applied = Applied(written=tuple(change.key for change in plan.changes))
     else:
-        applied = remote.apply(
-            plan,
-            log=lambda done, total: log(f"Wrote {done} of {total} changes to {scope}"),
-            make_path=listing is None,
-        )
-    return _set_versions(plan, applied.versions), applied, warnings
+        applied = remote.apply(plan, log=log, make_path=listing is None)
+    return plan, applied, warnings
 
 
 def _recall(stored: Mapping[str, Secret], desired: Mapping[str, Secret], state: StateFile | None) -> dict[str, Secret]:
@@ -242,32 +243,24 @@ def _set_versions(plan: Plan, versions: Mapping[str, int]) -> Plan:
     return replace(plan, changes=tuple(map(set_version, plan.changes)))
 
 
-def _write_unseen(remote: Remote, desired: Mapping[str, Secret], check: bool) -> tuple[Plan, Applied, list[str]]:
-    """Write secrets one by one, for an identity that is allowed to write, but not even to see names.
+def _write_unseen(
+    remote: Remote, desired: Mapping[str, Secret], check: bool, log: Callable[[int, int], None]
+) -> tuple[Plan, Applied, list[str]]:
+    """Write secrets for an identity that is allowed to write, but not even to see names.
 
-    Returns the same as `_write`.
+    Each secret is sent, because only the server's response shows whether the secret exists. Returns the same as
+    `_write`.
     """
-    reports: dict[str, WriteResult] = {}
-    failed: dict[str, InfisicalError] = {}
-    fatal: InfisicalError | None = None
-    for key, secret in sorted(desired.items()):
-        try:
-            reports[key] = remote.put(secret, check=check)
-        except (RequestInvalid, TooLarge) as error:
-            failed[key] = error
-        except InfisicalError as error:
-            fatal = error
-            break
-    changes = [Change(one.action, key, one.before, one.after) for key, one in reports.items() if one.action]
-    pending = {key: one.approval_id for key, one in reports.items() if one.approval_id}
-    applied = Applied(
-        tuple(change.key for change in changes if change.key not in pending),
-        tuple(pending),
-        tuple(pending.values()),
-        {name: str(error) for name, error in failed.items()},
-        tuple(sorted(set(desired) - set(reports) - set(failed))),
-        fatal or next(iter(failed.values()), None),
-    )
-    warnings = list(dict.fromkeys(text for one in reports.values() for text in one.warnings))
-    unchanged = tuple(key for key, one in reports.items() if not one.action)
-    return Plan(tuple(changes), unchanged), applied, warnings
+    state = remote.state
+    warnings = [UNREADABLE] if desired and state is None else []
+    if check:
+        _check_location(remote)
+        unchanged = {key for key, secret in desired.items() if state is not None and state.holds(key, secret.value)}
+        changes = [Change("update", key, None, secret) for key, secret in desired.items() if key not in unchanged]
+        return Plan(tuple(changes), tuple(unchanged)), Applied(tuple(change.key for change in changes)), warnings
+    application = Application(remote, can_look=False, log=log)
+    applied = application.run(Change("create", key, None, secret) for key, secret in sorted(desired.items()))
+    unchanged = {key for key, done in application.done.items() if done.action is None}
+    changes = [done.change for key, done in sorted(application.done.items()) if key not in unchanged]
+    written = tuple(key for key in applied.written if key not in unchanged)
+    return Plan(tuple(changes), tuple(unchanged)), replace(applied, written=written), warnings

@@ -22,16 +22,16 @@ from ..core.model import Location, canonical_value, hash_secret, is_whole, parse
 from ..core.times import now
 
 LOCK_TIMEOUT = 30.0
-"""Seconds to wait for another process that writes the same state file. It locks the file for one write only."""
+"""Seconds to wait for another process that writes the state file. A process locks the file for one write only."""
 
 STATE_FILE = "infisical_sync_state.json"
 """The default name of the state file in the vault's directory."""
 
 _BEGINNING = b'{\n  "environment": '
-"""The beginning of every state file. A damaged file with another beginning is not replaced."""
+"""The beginning of every state file. A damaged file that begins differently is probably another file."""
 _SECRETS = b',\n  "secrets": '
-"""The text between the head (all keys except `secrets`) and the entries. A JSON string contains no newline, so this
-text occurs nowhere else."""
+"""The text between the head (all keys except `secrets`) and the entries. This text occurs nowhere else, because a JSON
+string contains no newline."""
 
 _LARGEST = 1 << 28
 """Maximum size of a state file in bytes. The state file for the largest possible vault is smaller."""
@@ -53,14 +53,14 @@ class StateFile:
 
     It contains `{"last_sync", "project_ids", "environment", "secret_path", "secrets": {name: {"hash", "version",
     "last_synced"}}, "error_count", "push_count", "pull_count"}`, and more keys if it belongs to a job. Times are ISO
-    8601 in UTC. `last_synced` is the time at which this version was pulled or written. `hash` is the SHA-256 of
-    `name:value` in hex. With a `hash_key` (bytes), it is the HMAC-SHA-256 of the same text, so that nobody without the
-    key can guess the value. `state_hash` is the name of the algorithm.
+    8601 in UTC. `last_synced` is the time at which the version was pulled or written. `hash` is the SHA-256 of
+    `name:value` in hex or, with a `hash_key` (bytes), the HMAC-SHA-256, so that nobody without the key can guess the
+    value. `state_hash` is the name of the algorithm.
 
     With a `scope`, the file records the secrets written to that location, and is refused for any other location.
-    Without a `scope`, the file belongs to a job of the vault at `beside`, and has the same owner as that vault. A
-    damaged file is moved aside with a warning, and the next write creates a new one. A file that was never a state file
-    is refused. Methods raise ConfigurationError for the option `state_file` if the path cannot be used.
+    Without a `scope`, the file belongs to a job of the vault at `beside`, and has the same owner as that vault. The
+    next write moves a damaged file aside with a warning. A file that was never a state file is refused. Methods raise
+    ConfigurationError for the option `state_file` if the path cannot be used.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class StateFile:
         beside: str = "",
     ) -> None:
         if not os.path.isabs(path):
-            raise _refuse(f"must be an absolute path on the task's host (got '{path}').")
+            raise _refuse(f"must be an absolute path on the host (got '{path}').")
         self.path = path
         self.scope = scope
         self.hash_key = hash_key
@@ -95,7 +95,7 @@ class StateFile:
             if other and self._beside and not files.is_same_place(other, self._beside) and os.path.lexists(other):
                 raise _refuse(
                     f"'{self.path}' is the state file of the vault {other}.",
-                    f"Set another state_file for {self._beside}.",
+                    f"Set state_file to another path for {self._beside}.",
                 )
         directory = os.path.dirname(self.path)
         problem = files.find_write_problem(directory)
@@ -144,16 +144,16 @@ class StateFile:
 
     def head(self) -> dict[str, Any]:
         """Return everything except the entries, which are not parsed."""
-        head = self._whole_head()
+        head = self._read_head()
         if head is None:
             head = self._read()
             del head["secrets"]
         return {**self._empty(), **head}
 
-    def _whole_head(self) -> dict[str, Any] | None:
+    def _read_head(self) -> dict[str, Any] | None:
         """Return the head, or None if the file is missing or damaged.
 
-        A sync needs the head several times, so it is cached. Each write creates a new file, which invalidates the
+        The head is cached, because a sync needs it several times. Each write creates a new file, which invalidates the
         cache.
         """
         with self._accessible():
@@ -171,9 +171,9 @@ class StateFile:
         head = self.head()
         return int(head.get("generation", 0)) if head.get("vault_id") == vault_id else 0
 
-    def is_whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Return whether the file, including its entries, is intact."""
-        return self._whole_head() is not None
+        return self._read_head() is not None
 
     def rewrite(self, about: Mapping[str, Any], secrets: Mapping[str, tuple[str, int, str]], pulled: int = 0) -> None:
         """Replace all entries with `secrets` ({name: (value, version, last_synced)}), and update the head with
@@ -250,7 +250,7 @@ class StateFile:
                 raise files.explain(error, f"The state file {self.path} cannot be written", self.path) from None
             raise _refuse(
                 f"'{self.path}' cannot be used: {error.strerror}.",
-                "Its directory must exist and be writable, and the file must not be a symbolic link.",
+                "Check that its directory exists and is writable, and that the file is not a symbolic link.",
             ) from None
 
     def _raw(self) -> bytes:
@@ -260,10 +260,13 @@ class StateFile:
             except FileNotFoundError:
                 return b""
             if len(raw) > _LARGEST:
-                raise _refuse(f"'{self.path}' is too large for a state file.", "Move it away.")
+                raise _refuse(f"'{self.path}' is too large for a state file.", "Move the file away.")
             if not self._warned and stat.S_IMODE(os.stat(self.path).st_mode) & 0o077:
                 self._warned = True
-                self._warn(f"The state file {self.path} is readable by others: hashes of weak secrets can be guessed.")
+                self._warn(
+                    f"The state file {self.path} is readable by other users, who could guess weak secrets from their "
+                    "hashes."
+                )
             return raw
 
     def _read(self, *, move_damaged: bool = False) -> dict[str, Any]:
@@ -274,21 +277,21 @@ class StateFile:
         if state is None:
             ours = raw.startswith(_BEGINNING) or b'"project_ids"' in raw or os.path.basename(self.path) == STATE_FILE
             if raw and not ours:
-                raise _refuse(f"'{self.path}' holds something else than a state file.", "Set another path.")
+                raise _refuse(f"'{self.path}' exists, but is not a state file.", "Set state_file to another path.")
             if move_damaged:
                 aside = f"{self.path}.damaged-{datetime.now(timezone.utc).strftime('%Y%m%dT%H%M%SZ')}"
                 os.replace(self.path, aside)
-                self._warn(f"The state file {self.path} was damaged and is now {aside}.")
+                self._warn(f"The state file {self.path} was damaged, and has been moved to {aside}.")
             return self._empty()
         mine = self._empty()
         if self.scope is not None:
             if state.get("vault_id"):
-                raise _refuse(f"'{self.path}' is the state file of a vault.", "Set another path for pushed secrets.")
+                raise _refuse(f"'{self.path}' is the state file of a vault.", "Set state_file to another path.")
             for name in ("project_ids", "environment", "secret_path"):
                 if state.get(name, mine[name]) != mine[name]:
                     raise _refuse(
-                        f"'{self.path}' belongs to another scope (its {name} is {state[name]!r}).",
-                        "Use a state file of its own for each scope.",
+                        f"'{self.path}' is the state file of another location (its {name} is {state[name]!r}).",
+                        "Set a different state_file for each location.",
                     )
         return {**mine, **state}
 
