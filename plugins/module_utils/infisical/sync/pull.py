@@ -386,9 +386,9 @@ class _Cycle:
     def _touch_state(self, contents: Contents) -> None:
         """Update only the head of the state file if its entries are up to date and intact. Otherwise rewrite the
         file."""
-        head, job = self.state.head(), self.job
-        same = (head.get("job"), head.get("state_hash")) == (job.job, job.state_hash)
-        if same and self.state.newest(contents.vault_id) >= contents.generation and self.state.is_intact():
+        head, (vault_id, generation) = self.state.head(), self.state.recorded()
+        same = (head.get("job"), head["state_hash"], vault_id) == (self.job.job, self.job.state_hash, contents.vault_id)
+        if same and generation >= contents.generation and self.state.is_intact():
             self.state.update(**self._make_head(contents))
         else:
             self._write_state(contents, 0)

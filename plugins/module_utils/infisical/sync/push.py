@@ -124,14 +124,22 @@ def push(
 
     if state is not None:
         state.check()
+    listing, can_look = None, True
     try:
-        listing = _list(remote)
+        # If the listing is empty, it is not checked whether the location exists: the writes that follow report a
+        # missing location, and the identity's tokens may allow only few uses.
+        listing = remote.stored()
+    except ScopeMissing as error:
+        if not job.create_path:
+            raise remote.problem() or error from None
     except Forbidden:
         if job.prune:
             raise
-        plan, applied, warnings = _write_unseen(remote, desired, check, report)
-    else:
+        can_look = False
+    if can_look:
         plan, applied, warnings = _write(remote, listing, desired, job, check, report)
+    else:
+        plan, applied, warnings = _write_unseen(remote, desired, check, report)
     plan = _set_versions(plan, applied.versions)
     done = {*applied.written, *applied.pending}
     outcome = Outcome.from_plan(
@@ -173,20 +181,6 @@ def _desire(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
     return desired
 
 
-def _list(remote: Remote) -> Listing | None:
-    """Return the folder's secrets, or None if the folder is missing and will be created.
-
-    If the listing is empty, this function does not check whether the location exists: the writes that follow report a
-    missing environment or folder, and the identity's tokens may allow only few uses.
-    """
-    try:
-        return remote.stored()
-    except ScopeMissing as error:
-        if not remote.create_path:
-            raise remote.problem() or error from None
-        return None
-
-
 def _write(
     remote: Remote,
     listing: Listing | None,
@@ -195,7 +189,10 @@ def _write(
     check: bool,
     log: Callable[[int, int], None],
 ) -> tuple[Plan, Applied, list[str]]:
-    """Write the difference between a listing and the desired secrets. Returns the plan, its result and warnings."""
+    """Write the difference between the listing (None if the folder is missing) and the desired secrets.
+
+    Returns the plan, its result and warnings.
+    """
     scope, state = remote.location, remote.state
     stored = merge(listing or Listing(()))
     current, warnings = _recall(stored.secrets, desired, state), list(stored.warnings)

@@ -118,20 +118,16 @@ def encode(jobs: dict[str, dict[str, Any]], origins: Sequence[Origin], rows: Row
 def decode_head(text: bytes) -> tuple[dict[str, dict[str, Any]], tuple[Origin, ...], int, bytes]:
     """Return the jobs, the origins, the number of entries, and the text of the entries. Raises Malformed."""
     first, newline, entries = text.partition(b"\n")
-    try:
-        head = _parse_line(first)
-        jobs, origins, count = head["jobs"], head["origins"], head["count"]
-        sound = (
-            newline == b"\n"
-            and isinstance(jobs, dict)
-            and all(isinstance(record, dict) for record in jobs.values())
-            and isinstance(origins, list)
-            and all(isinstance(origin, list) and [type(part) for part in origin] == [str] * 4 for origin in origins)
-            and is_whole(count)
-        )
-    except (TypeError, KeyError):
-        sound = False
-    if not sound:
+    head = _parse_line(first)
+    jobs, origins, count = head.get("jobs"), head.get("origins"), head.get("count")
+    if not (
+        newline
+        and isinstance(jobs, dict)
+        and all(isinstance(record, dict) for record in jobs.values())
+        and isinstance(origins, list)
+        and all(isinstance(origin, list) and [type(part) for part in origin] == [str] * 4 for origin in origins)
+        and is_whole(count)
+    ):
         raise Malformed(_WRONG_TEXT)
     return jobs, tuple(tuple(origin) for origin in origins), count, entries
 
@@ -141,8 +137,8 @@ def decode_rows(entries: bytes, origins: int, count: int) -> Rows:
 
     `count` is the expected number of entries, and `origins` is the number of origins that they can refer to.
     """
-    rows = _parse_line(entries)
-    if not isinstance(rows, dict) or len(rows) != count or not all(_is_row(row, origins) for row in rows.values()):
+    rows: Rows = _parse_line(entries)
+    if len(rows) != count or not all(_is_row(row, origins) for row in rows.values()):
         raise Malformed(_WRONG_TEXT)
     return rows
 
@@ -163,11 +159,13 @@ def _is_row(row: Any, origins: int) -> bool:
 
 
 def _parse_line(raw: bytes) -> Any:
-    """Return the JSON object in a line, or None if the line is not exactly one JSON object."""
+    """Return the JSON object in a line. Raises Malformed if the line is not exactly one JSON object."""
     try:
-        return parse_json(raw) if raw[:1] == b"{" and raw[-1:] == b"}" else None
+        if raw[:1] == b"{" and raw[-1:] == b"}":
+            return parse_json(raw)
     except ValueError:
-        return None
+        pass
+    raise Malformed(_WRONG_TEXT)
 
 
 def _dump(value: object) -> bytes:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from functools import cached_property
 from typing import Literal, Protocol
 
 from ..core import files, systemd
-from ..core.errors import ConfigurationError, InfisicalError, KeyLost, MissingLibrary
+from ..core.errors import ConfigurationError, InfisicalError, MissingLibrary
 
 KEY_BYTES = 32
 """Length of a vault's key in bytes."""
@@ -108,25 +109,20 @@ class Credential(_ReadOnce):
             raise ConfigurationError(
                 "key_credential", "must be a credential's name: letters, digits, '_', '-' and '.', but not a path."
             )
-        data = self._of_service()
+        data = None
+        if self.credentials:
+            path = os.path.join(self.credentials, self.name)
+            with contextlib.suppress(FileNotFoundError):
+                data = files.read_private(path, "credential", most=_LONGEST_KEY + 1, credential=True)
         if data is None:
-            data = self._decrypted()
+            data = self._decrypt()
         if not split_keys(data):
             raise ConfigurationError(
                 "key_credential", f"the credential '{self.name}' must have exactly {KEY_BYTES} bytes."
             )
         return data
 
-    def _of_service(self) -> bytes | None:
-        if not self.credentials:
-            return None
-        path = os.path.join(self.credentials, self.name)
-        try:
-            return files.read_private(path, "credential", most=_LONGEST_KEY + 1, credential=True)
-        except FileNotFoundError:
-            return None
-
-    def _decrypted(self) -> bytes:
+    def _decrypt(self) -> bytes:
         systemd.refuse_other_machine()
         if os.geteuid() != 0:
             raise ConfigurationError(
@@ -139,8 +135,6 @@ class Credential(_ReadOnce):
         try:
             return systemd.decrypt(self.name)
         except InfisicalError as error:
-            if isinstance(error, KeyLost):
-                raise
             raise ConfigurationError("key_credential", error.problem, hint=error.hint) from None
 
 
@@ -150,11 +144,7 @@ class Passphrase:
     kind: Literal["passphrase"] = field(default="passphrase", init=False, repr=False)
 
     def secret(self) -> bytes:
-        try:
-            return _check_passphrase("passphrase", self.text.encode("utf-8"))
-        except UnicodeEncodeError:
-            # The exception's text would quote the passphrase.
-            raise ConfigurationError("passphrase", "must be valid Unicode text.") from None
+        return _check_passphrase("passphrase", self.text.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(frozen=True)
@@ -310,5 +300,5 @@ def _check_passphrase(option: str, data: bytes) -> bytes:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
-        raise ConfigurationError(option, "must be UTF-8 text.", hint="Use key_file for random bytes.") from None
+        raise ConfigurationError(option, "must be valid UTF-8 text.", hint="Use key_file for random bytes.") from None
     return data

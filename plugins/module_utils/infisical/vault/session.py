@@ -52,7 +52,7 @@ def open_vault(
         raise ConfigurationError("vault_path", f"must be an absolute path on the vault's host (got '{path}').")
     path = os.path.abspath(path)  # without a trailing slash, so that the state file is beside the vault
     state = StateFile(state_file or path_beside(path), warn=warn, beside=path)
-    vault = Vault(path, keys, lock_wait=lock_wait, newest=state.newest)
+    vault = Vault(path, keys, lock_wait=lock_wait, recorded=state.recorded)
     key_file = getattr(keys, "path", "")
     for other in (*vault.own_files(), key_file):
         if other and files.is_same_place(state.path, other):

@@ -166,10 +166,10 @@ class StateFile:
             self._seen = (which, _split(self._raw())[0])
         return self._seen[1]
 
-    def newest(self, vault_id: str) -> int:
-        """Return the highest recorded generation of a vault (`vault_id` is its id in hex), or 0."""
+    def recorded(self) -> tuple[str, int]:
+        """Return the vault's id in hex and its highest generation, or empty text and 0."""
         head = self.head()
-        return int(head.get("generation", 0)) if head.get("vault_id") == vault_id else 0
+        return head.get("vault_id", ""), head.get("generation", 0)
 
     def is_intact(self) -> bool:
         """Return whether the file, including its entries, is intact."""
@@ -220,7 +220,7 @@ class StateFile:
 
         With `head_only`, the entries are not parsed, because every sync without changes makes such a write.
         """
-        with self._accessible(), files.lock_file(self.path + ".lock", LOCK_TIMEOUT, owner=self._owner()):
+        with self._accessible(), files.lock_file(self.path + ".lock", LOCK_TIMEOUT, owner=files.owner_of(self._beside)):
             files.sweep(self.path)
             head, entries = _split(self._raw()) if head_only else (None, b"")
             state = self._read(move_damaged=True) if head is None else {**self._empty(), **head}
@@ -234,10 +234,7 @@ class StateFile:
             entries = _SECRETS + json.dumps(state["secrets"], sort_keys=True).encode("ascii") + b"\n}\n"
             head["secrets_sha256"] = hashlib.sha256(entries).hexdigest()
         text = json.dumps(head, indent=2, sort_keys=True).encode("ascii")[: -len("\n}")]
-        files.write_atomic(self.path, text + entries, owner=self._owner())
-
-    def _owner(self) -> files.Owner:
-        return files.owner_of(self._beside) if self._beside else None
+        files.write_atomic(self.path, text + entries, owner=files.owner_of(self._beside))
 
     @contextlib.contextmanager
     def _accessible(self) -> Iterator[None]:

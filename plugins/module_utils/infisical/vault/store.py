@@ -23,7 +23,7 @@ from ..core.errors import (
     WrongKey,
 )
 from ..core.model import Secret, check_name, check_value
-from ..core.plan import Change, Plan
+from ..core.plan import Plan, build
 from ..core.times import now
 from . import format as vault_format
 from . import keys
@@ -83,8 +83,8 @@ class Draft:
 class Vault:
     """The vault file at `path`, which is opened with `keys`.
 
-    `lock_wait` is the number of seconds to wait for another writer. `newest(vault_id)` returns the highest generation
-    of a vault (its id in hex) that is recorded elsewhere, or 0. A file with a lower generation is refused.
+    `lock_wait` is the number of seconds to wait for another writer. `recorded()` returns a vault's id in hex and its
+    highest generation, as recorded in the state file. An older generation of this vault is refused.
 
     Every method raises InfisicalError: VaultMissing, UnsafeFile, NotAVault, NewerVault, WrongKey, VaultDamaged,
     OlderGeneration, StorageFailed and, for writers, Busy. The message contains the file's path, but no value. Readers
@@ -97,7 +97,7 @@ class Vault:
         keys: keys.KeySource,
         *,
         lock_wait: float = 30.0,
-        newest: Callable[[str], int] | None = None,
+        recorded: Callable[[], tuple[str, int]] = lambda: ("", 0),
     ) -> None:
         if not path:
             raise ConfigurationError("vault_path", "must not be empty.")
@@ -105,7 +105,7 @@ class Vault:
         self.previous = self.path + ".previous"
         self._keys = keys
         self._lock_wait = lock_wait
-        self._newest = newest
+        self._recorded = recorded
         self._stretched: tuple[tuple[object, ...], bytes] | None = None
 
     def own_files(self) -> tuple[str, ...]:
@@ -135,27 +135,20 @@ class Vault:
         An entry that already has this value still belongs to its job. Returns the plan and the contents after it. With
         `check`, nothing is written, and the returned contents are the ones before the plan.
         """
-        name, value = check_name(name), check_value(value)
-
-        def plan(contents: Contents) -> Plan:
-            before = contents.get(name)
-            if before is not None and before.value == value:
-                return Plan((), (name,))
-            after = Secret(name, value, synced_at=now())
-            return Plan((Change("update" if before else "create", name, before, after),), ())
-
-        return self._change(plan, check=check, create=True)
+        return self._change(check_name(name), check_value(value), check)
 
     def remove(self, name: str, *, check: bool = False) -> tuple[Plan, Contents]:
         """Remove one entry manually if it exists. `check` and the result are the same as for `put`."""
+        return self._change(name, None, check)
 
+    def _change(self, name: str, value: str | None, check: bool) -> tuple[Plan, Contents]:
         def plan(contents: Contents) -> Plan:
             before = contents.get(name)
-            return Plan((Change("delete", name, before),) if before else (), ())
+            current = {} if before is None else {name: before}
+            desired = {} if value is None else {name: Secret(name, value, synced_at=now())}
+            return build(current, desired, prune=True, differs=lambda stored, wanted: stored.value != wanted.value)
 
-        return self._change(plan, check=check, create=False)
-
-    def _change(self, plan: Callable[[Contents], Plan], *, check: bool, create: bool) -> tuple[Plan, Contents]:
+        create = value is not None
         if check:
             contents = self._new().contents if create and not self.exists() else self.read()
             return plan(contents), contents
@@ -240,15 +233,11 @@ class Vault:
 
     def _open(self, path: str = "") -> _Opened:
         """Open the file at `path`, by default the vault."""
-        if path or self._newest is None:
-            return self._open_file(path or self.path)
+        if path:
+            return self._open_file(path)
+        vault_id, known = self._recorded()  # before the vault is read, because a writer writes the vault first
         opened = self._open_file(self.path)
-        known = self._newest(opened.contents.vault_id)
-        if opened.header.generation < known:
-            # Another process may have written the vault and then the state file after the first read, so read the vault
-            # again.
-            opened = self._open_file(self.path)
-        if opened.header.generation < known:
+        if opened.contents.vault_id == vault_id and opened.header.generation < known:
             raise OlderGeneration(
                 f"The vault {self.path} is generation {opened.header.generation}, but its state file records "
                 f"generation {known}: an older file with outdated secrets was restored.",
