@@ -5,17 +5,38 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from ..core.errors import ConfigurationError
 from ..core.model import Location, Secret, check_path
 from ..core.plan import check_percent
 from ..vault.state import SHA256
-from .naming import KEY_FORMAT, Naming, parse_key_format
 
 ALL = "all"
 """The value of `project_ids` that selects every project that the identity can see."""
+
+KEY_FORMAT = "{key}"
+"""The default of the option `key_format`."""
+
+
+@cache
+def parse_key_format(key_format: str) -> dict[str, str]:
+    """Return the fields of a key format in order, each with the text before it.
+
+    The text after the last field has the key `""`. Raises ConfigurationError if the key format is not valid.
+    """
+    parts = re.split(r"\{(key|path|project)\}", key_format)
+    texts, fields = parts[::2], parts[1::2]
+    if "key" not in fields or len(set(fields)) < len(fields) or re.search(r"[{}]", "".join(texts)):
+        raise ConfigurationError(
+            "key_format",
+            "must contain {key}, can contain {path} and {project}, each only once, and must not contain other braces "
+            f"(got '{key_format}').",
+        )
+    return dict(zip([*fields, ""], texts))
 
 
 @dataclass(frozen=True)
@@ -23,7 +44,8 @@ class Pull:
     """The options of a job that pulls. The fields are the options with the same names.
 
     If `project_ids` is empty or contains only `all`, it selects every project that the identity can see.
-    `max_delete_percent` is the share of the job's entries that pruning is allowed to delete.
+    `precedence` lists project ids and secret paths: a secret that matches an earlier entry wins. `max_delete_percent` is
+    the share of the job's entries that pruning is allowed to delete.
     """
 
     job: str = "default"
@@ -58,9 +80,6 @@ class Pull:
             raise ConfigurationError("project_ids", f"must be either '{ALL}' or project ids (got both).")
         project_ids = () if self.project_ids == (ALL,) else self.project_ids
         return replace(self, project_ids=project_ids, secret_path=check_path(self.secret_path))
-
-    def naming(self) -> Naming:
-        return Naming(self.key_format, self.normalize_names, self.precedence)
 
     def locate(self, project_id: str) -> Location:
         return Location(project_id, self.environment, self.secret_path)

@@ -5,97 +5,65 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
 
 from ..client.listing import merge_each_folder
 from ..client.parsing import Listing, Project
-from ..core.errors import Ambiguous, ConfigurationError
+from ..core.errors import Ambiguous
 from ..core.model import Location, Secret, normalize_name
-
-KEY_FORMAT = "{key}"
-"""The default of the option `key_format`."""
+from .job import KEY_FORMAT, Pull, parse_key_format
 
 
-@cache
-def parse_key_format(key_format: str) -> dict[str, str]:
-    """Return the fields of a key format in order, each with the text before it.
+def make_name(job: Pull, secret: Secret, project: Project) -> str:
+    """Return a secret's name in the vault.
 
-    The text after the last field has the key `""`. Raises ConfigurationError if the key format is not valid.
+    `{path}` has no leading or trailing slash. If it is empty, the text between it and the next field is omitted too.
     """
-    parts = re.split(r"\{(key|path|project)\}", key_format)
-    texts, fields = parts[::2], parts[1::2]
-    if "key" not in fields or len(set(fields)) < len(fields) or re.search(r"[{}]", "".join(texts)):
-        raise ConfigurationError(
-            "key_format",
-            "must contain {key}, can contain {path} and {project}, each only once, and must not contain other braces "
-            f"(got '{key_format}').",
-        )
-    return dict(zip([*fields, ""], texts))
+    values = {
+        "key": secret.key,
+        "path": secret.secret_path.strip("/"),
+        "project": project.slug or project.name or project.id,
+    }
+    name, after_empty = "", False
+    for part, text in parse_key_format(job.key_format).items():
+        name += "" if after_empty else text
+        name += values.get(part, "")
+        after_empty = part == "path" and not values["path"]
+    return normalize_name(name, "key_format") if job.normalize_names else name
 
 
-@dataclass(frozen=True)
-class Naming:
-    """The options that determine names in the vault.
-
-    `precedence` lists project ids and secret paths: a secret that matches an earlier entry wins.
-    """
-
-    key_format: str = KEY_FORMAT
-    normalize_names: bool = False
-    precedence: tuple[str, ...] = ()
-
-    def name(self, secret: Secret, project: Project) -> str:
-        """Return a secret's name in the vault.
-
-        `{path}` has no leading or trailing slash. If it is empty, the text between it and the next field is omitted
-        too.
-        """
-        values = {
-            "key": secret.key,
-            "path": secret.secret_path.strip("/"),
-            "project": project.slug or project.name or project.id,
-        }
-        name, after_empty = "", False
-        for part, text in parse_key_format(self.key_format).items():
-            name += "" if after_empty else text
-            name += values.get(part, "")
-            after_empty = part == "path" and not values["path"]
-        return normalize_name(name, "key_format") if self.normalize_names else name
-
-    def rank(self, secret: Secret) -> int:
-        """Return the index of the first entry in `precedence` that matches, or its length if none matches."""
-        for rank, entry in enumerate(self.precedence):
-            below = secret.secret_path == entry or secret.secret_path.startswith(entry.rstrip("/") + "/")
-            if entry == secret.project_id or (entry.startswith("/") and below):
-                return rank
-        return len(self.precedence)
-
-    def choose(self, name: str, secrets: Sequence[Secret]) -> Secret:
-        """Return the secret that gets the name. Raises Ambiguous if several candidates have different values."""
-        if len(secrets) == 1:
-            return secrets[0]
-        best = min(map(self.rank, secrets))
-        first, *others = [secret for secret in secrets if self.rank(secret) == best]
-        for other in others:
-            if other.value != first.value:
-                raise Ambiguous(
-                    f"Nothing was changed: two secrets with different values would both be named '{name}' in the "
-                    f"vault: {describe(first)}, and {describe(other)}.",
-                    hint="Add {path} or {project} to key_format, or list the preferred project or path in precedence.",
-                )
-        return min([first, *others], key=lambda secret: (secret.project_id, secret.secret_path, secret.key))
+def rank(job: Pull, secret: Secret) -> int:
+    """Return the index of the first entry in `precedence` that matches, or its length if none matches."""
+    for index, entry in enumerate(job.precedence):
+        below = secret.secret_path == entry or secret.secret_path.startswith(entry.rstrip("/") + "/")
+        if entry == secret.project_id or (entry.startswith("/") and below):
+            return index
+    return len(job.precedence)
 
 
-def name_secrets(naming: Naming, read: Sequence[tuple[Project, Listing]]) -> tuple[dict[str, Secret], list[str]]:
+def choose(job: Pull, name: str, secrets: Sequence[Secret]) -> Secret:
+    """Return the secret that gets the name. Raises Ambiguous if several candidates have different values."""
+    if len(secrets) == 1:
+        return secrets[0]
+    best = min(rank(job, secret) for secret in secrets)
+    first, *others = [secret for secret in secrets if rank(job, secret) == best]
+    for other in others:
+        if other.value != first.value:
+            raise Ambiguous(
+                f"Nothing was changed: two secrets with different values would both be named '{name}' in the vault: "
+                f"{describe(first)}, and {describe(other)}.",
+                hint="Add {path} or {project} to key_format, or list the preferred project or path in precedence.",
+            )
+    return min([first, *others], key=lambda secret: (secret.project_id, secret.secret_path, secret.key))
+
+
+def name_secrets(job: Pull, read: Sequence[tuple[Project, Listing]]) -> tuple[dict[str, Secret], list[str]]:
     """Return the secrets in all listings, keyed by their names in the vault, and warnings. Raises Ambiguous.
 
     Within a project, the folder's own secrets win over imported ones, and later imports win over earlier ones.
     """
     warnings = [text for _project, listing in read for text in listing.warnings]
-    if naming.key_format == KEY_FORMAT and not naming.normalize_names:
+    if job.key_format == KEY_FORMAT and not job.normalize_names:
         every = [secret for _project, listing in read for secrets in group(listing) for secret in secrets]
         by_key = {secret.key: secret for secret in every}
         if len(by_key) == len(every):  # the usual case
@@ -108,11 +76,11 @@ def name_secrets(naming: Naming, read: Sequence[tuple[Project, Listing]]) -> tup
             warnings += [text for text in newest.warnings if text not in warnings]
             tier: dict[str, list[Secret]] = {}
             for secret in newest.secrets:
-                tier.setdefault(naming.name(secret, project), []).append(secret)
+                tier.setdefault(make_name(job, secret, project), []).append(secret)
             names = {**tier, **names}
         for name, candidates in names.items():
             found.setdefault(name, []).extend(candidates)
-    return {name: naming.choose(name, secrets) for name, secrets in found.items()}, warnings
+    return {name: choose(job, name, secrets) for name, secrets in found.items()}, warnings
 
 
 def group(listing: Listing) -> Iterator[tuple[Secret, ...]]:

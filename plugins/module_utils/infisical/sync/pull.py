@@ -43,8 +43,8 @@ from ..vault.session import STATE_BEHIND
 from ..vault.state import HMAC, StateFile
 from ..vault.store import Vault
 from .guards import PruneGuard
-from .job import Pull
-from .naming import describe, group, name_secrets, parse_key_format
+from .job import Pull, parse_key_format
+from .naming import describe, group, name_secrets
 from .outcome import Outcome, partial_pull
 
 _CHECK_EVERY = 3600.0
@@ -151,7 +151,7 @@ class _Cycle:
         if self.lacking and len(self.lacking) == len(self.projects):
             raise next(iter(self.lacking.values()))
         read = [(project, self.listings[project.id]) for project in self.projects if project.id in self.listings]
-        desired, warnings = name_secrets(self.job.naming(), read)
+        desired, warnings = name_secrets(self.job, read)
         self.warnings += warnings
         if self.check:
             plan, after = self._plan(before, desired), before
