@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cycles against servers of every kind: pulls into real vaults, their guard and state, and pushes."""
+"""Pulls into real vaults, with guards and state files, and pushes, against each kind of server."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Site:
         return dict(json.loads(self.state_path.read_text()))
 
     def identity(self) -> tuple[int, int]:
-        """Which file the vault is: every write makes another one."""
+        """Return the identity of the vault file, which changes with each write."""
         found = os.stat(self.path)
         return found.st_ino, found.st_mtime_ns
 
@@ -93,7 +93,7 @@ class Site:
         self.controlled.server.delete_secret(PROJECT, ENVIRONMENT, path, key)
 
     def listings(self) -> list[int | None]:
-        """The statuses of the listings that the server answered since the last look."""
+        """Return the HTTP statuses of the listings since the last call."""
         found = [entry["status"] for entry in self.controlled.server.requests(r"/secrets(/raw)?(\?|$)")]
         self.controlled.server.clear_requests()
         return [status for status in found if status != 404]
@@ -436,7 +436,7 @@ def test_state_file_of_another_vault_or_job_is_refused(site: Site) -> None:
     assert error_of(pull, site.controlled.api(), *second, JOB).conclusion == "configuration"
     error = error_of(pull, site.controlled.api(), *site.opened(), replace(JOB, job="app"))
     assert error.conclusion == "configuration" and "job 'default'" in str(error)
-    assert site.state()["error_count"] == 0  # whoever took the wrong file, its owner has not failed
+    assert site.state()["error_count"] == 0  # the job that owns the file has not failed
     error = error_of(pushed, site, {"A": "x"}, state=open_state(str(site.state_path), SCOPE))
     assert error.conclusion == "configuration" and "of a vault" in str(error)
 
@@ -702,7 +702,7 @@ LONG = "L" * 101
 
 @REAL_KINDS
 @pytest.mark.parametrize("names", [(LONG,), (".",), ("..",), (LONG, "Y")], ids=["long", "dot", "dots", "both"])
-def test_name_that_cannot_be_in_a_path_can_be_pruned(site: Site, names: tuple[str, ...]) -> None:
+def test_secret_name_that_is_invalid_in_urls_can_be_pruned(site: Site, names: tuple[str, ...]) -> None:
     site.store({"A": "one"})
     site.store(dict.fromkeys(names, "x"), "/app/db")
     site.pull(WHOLE)
@@ -794,11 +794,11 @@ def test_prune_within_a_folder_sends_no_extra_request(site: Site) -> None:
     assert not site.controlled.server.requests(r"/secrets/(raw/)?[XY]$")
 
 
-# An environment that is gone, behind the server's cache
+# Deleted environments that the server's cache hides
 
 
 def later(site: Site) -> None:
-    """Let the last look for the environment be more than an hour ago."""
+    """Set the time of the last environment check to more than an hour ago."""
     site.opened()[1].update(environment_asked="2026-01-01T00:00:00Z", environment_checked="2026-01-01T00:00:00Z")
 
 
@@ -1148,7 +1148,7 @@ VALUES_REFUSED = {
     "status": 403, "error": "PermissionDenied", "message": "You are not allowed to readValue on secrets",
     "method": "GET",
 }  # fmt: skip
-"""How the recorded server answers who may see a secret and not its value."""
+"""The recorded response to an identity that is allowed to see a secret, but not its value."""
 
 
 def pushed(site: Site, values: Mapping[str, str], job: Push | None = None, who: str = "", **options: Any) -> Outcome:
@@ -1250,7 +1250,7 @@ SECOND = r"/secrets(/raw)?/(B$|batch)"
 
 
 @REAL_KINDS
-def test_failed_write_only_push_reports_the_written_secrets(site: Site) -> None:
+def test_failed_push_by_a_write_only_identity_reports_progress(site: Site) -> None:
     fault = {"status": 422, "error": "ValidationFailure", "message": "too odd"}
     site.controlled.server.arm("status", method="POST", path=SECOND, times=None, **fault)
     error = error_of(pushed, site, {"A": "one", "B": "two"}, who="writer")
@@ -1262,7 +1262,7 @@ def test_failed_write_only_push_reports_the_written_secrets(site: Site) -> None:
 
 
 @pytest.mark.kinds("2026-07")
-def test_write_only_push_sends_new_secrets_in_one_batch(site: Site) -> None:
+def test_write_only_identity_pushes_new_secrets_in_one_batch(site: Site) -> None:
     values = {f"KEY_{number}": "v" for number in range(50)}
     planned = pushed(site, values, who="writer", check=True)
     assert (len(planned.updated), planned.warnings) == (50, (UNREADABLE,))
@@ -1276,7 +1276,7 @@ def test_write_only_push_sends_new_secrets_in_one_batch(site: Site) -> None:
 
 @REAL_KINDS
 @pytest.mark.parametrize("fails", [False, True])
-def test_write_only_push_from_a_vault_is_counted(site: Site, fails: bool) -> None:
+def test_push_by_a_write_only_identity_is_counted(site: Site, fails: bool) -> None:
     site.put("A", "one")
     vault_state = site.opened()[1]
     values = {"A": "one", "B": "two"}

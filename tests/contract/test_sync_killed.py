@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Syncs killed at any moment: the vault holds exactly the old or the new secrets, and the next sync works."""
+"""Syncs killed at any moment: the vault contains exactly the old or the new secrets, and the next sync works."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REMEASURED = 30
 """Kills after which the duration of a sync is measured again, because the load of the machine changes."""
 JOB = Pull(project_ids=("p",), environment="dev", prune=True, max_delete_percent=100)
 
-# Every request is a round with other secrets: its number is in every value, and its parity decides about the names.
+# Each request is a round with other secrets. Its number is in each value, and its parity determines the names.
 SERVER = f"""
 import http.server, itertools, json
 rounds = itertools.count(1)
@@ -64,7 +64,7 @@ def url() -> Iterator[str]:
 
 
 def find_round(values: dict[str, str | None]) -> int:
-    """Return the round that a vault holds; fail if it holds a mix or only a part of a round."""
+    """Return the round in a vault. Fail if the vault contains a mix of rounds or only a part of a round."""
     [text] = set(values.values())
     assert text is not None
     number = int(text.removeprefix("round "))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sources of keys: what is accepted and refused, and that no message contains a key."""
+"""Key sources: valid and invalid keys, and messages that never contain a key."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_repr_of_a_key_source_does_not_show_its_secret(tmp_path: Path) -> None:
         keys.PassphraseFile(private(tmp_path / "pass", PASSPHRASE.encode())),
     ]
     for source in sources:
-        assert b"CANARY" in source.secret()  # so that a remembered secret would show, too
+        assert b"CANARY" in source.secret()  # so that repr() would show a cached secret
         assert "CANARY" not in f"{source!r} {source}"
 
 
@@ -236,7 +236,7 @@ def test_passphrase_is_encoded_as_utf8_and_never_trimmed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"CANARY \xff\xfe", b"CANARY" * 1000])
-def test_invalid_passphrase_is_not_quoted_in_the_error(tmp_path: Path, data: bytes) -> None:
+def test_invalid_passphrase_file_is_not_quoted_in_the_error(tmp_path: Path, data: bytes) -> None:
     error = refused(keys.PassphraseFile(private(tmp_path / "pass", data)))
     assert isinstance(error, ConfigurationError)
     assert error.option == "passphrase_file"
@@ -249,7 +249,7 @@ def test_passphrase_of_the_maximum_length_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "CANARY \ud800", "CANARY" * 1000])
-def test_binary_passphrase_is_not_quoted_in_the_error(text: str) -> None:
+def test_invalid_passphrase_is_not_quoted_in_the_error(text: str) -> None:
     error = refused(keys.Passphrase(text))
     assert isinstance(error, ConfigurationError)
     assert error.option == "passphrase"
@@ -316,7 +316,7 @@ def test_credential_name_that_is_a_path_is_refused(tmp_path: Path, monkeypatch: 
 
 
 def systemd_creds(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Put a program of this name first on the path, so that the machine's own store is not touched."""
+    """Put a fake systemd-creds first in PATH, so that the machine's credentials are not used."""
     program = folder / "systemd-creds"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)

@@ -72,7 +72,7 @@ def test_comparison_ignores_white_space_that_the_server_trims(path: str) -> None
     assert not state.holds("OTHER", "value")
 
 
-def test_forget_removes_only_one_entry(path: str) -> None:
+def test_forget_removes_only_the_given_entries(path: str) -> None:
     state = StateFile(path, SCOPE)
     state.record({"KEY": ("value", 1)})
     state.record({"OTHER": ("value", 1)})
@@ -100,7 +100,7 @@ def test_unknown_fields_of_a_state_file_are_kept(path: str) -> None:
 @pytest.mark.parametrize(
     "other", [Location("other", "dev", "/app"), Location("project", "prod", "/app"), Location("project", "dev", "/")]
 )
-def test_state_file_for_another_scope_is_refused_and_unchanged(path: str, other: Location) -> None:
+def test_state_file_of_another_location_is_refused(path: str, other: Location) -> None:
     StateFile(path, SCOPE).record({"KEY": ("value", 1)})
     before = Path(path).read_bytes()
     mistaken = StateFile(path, other)

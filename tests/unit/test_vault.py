@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vault: what goes in comes out, one generation at a time; everything else is an error that says what to do."""
+"""The vault: values are read back unchanged, each write creates a generation, and errors have a hint."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ with files.lock_file(sys.argv[1], 5):
 
 @pytest.fixture(autouse=True)
 def little_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scrypt at 16 KiB, because thousands of damaged headers are opened."""
+    """Use a low scrypt cost, because thousands of damaged headers are opened."""
     monkeypatch.setattr(vault_format, "NEW_COST", (4, 1, 1))
 
 
@@ -74,14 +74,14 @@ def entry(value: str, job: str = "default", **fields: Any) -> Secret:
 
 
 def bring(vault_: vault.Vault, wanted: dict[str, Secret], *, job: str = "default", **options: Any) -> Contents:
-    """Make the vault hold exactly `wanted`."""
+    """Make the vault contain exactly `wanted`."""
     with vault_.writing(create=True) as draft:
         changes = plan.build(draft.contents.secrets, wanted, prune=True, differs=plan.differs_in_vault)
         return draft.apply(changes, job=job, **options)
 
 
 def refused(act: Callable[[], Any], conclusion: str, *words: str) -> str:
-    """The message of the error that `act` raises, which names the file, contains `words`, and no value."""
+    """Return the message of the error that `act` raises, which must contain `words` and no value."""
     with pytest.raises(InfisicalError) as caught:
         act()
     told = "".join(traceback.format_exception(caught.type, caught.value, caught.tb))
@@ -96,7 +96,7 @@ def listed(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
 
 
-# What goes in comes out
+# Values
 
 ODD = {
     "empty": "",
@@ -164,7 +164,7 @@ def test_origins_without_secrets_are_removed_from_the_vault(tmp_path: Path, key:
     assert len(made.read().origins) == 2
 
 
-def test_every_change_set_writes_one_generation(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_each_write_creates_one_generation(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     with made.writing(create=True) as draft:
         assert draft.contents.generation == 0
@@ -222,10 +222,10 @@ def test_written_entries_belong_to_the_writing_job(
     assert made.read().of_job("") == {}
 
 
-# A person's entries
+# Manual entries
 
 
-def test_value_is_added_changed_and_removed(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_manual_entry_is_added_changed_and_removed(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     assert [change.action for change in made.put("A", "1", check=True)[0].changes] == ["create"]
     assert listed(tmp_path) == ["key"]
@@ -287,10 +287,10 @@ def test_unreadable_entry_is_not_written(
     assert made.verify().generation == 1
 
 
-# Nothing to do, nothing written
+# Writes without changes
 
 
-def test_change_set_without_changes_writes_nothing(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_plan_without_changes_writes_nothing(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     with made.writing(create=True) as draft:
         assert draft.apply(Plan((), ())).generation == 0
@@ -322,7 +322,7 @@ def test_failed_write_releases_the_lock_and_raises_its_own_error(tmp_path: Path,
     made.put("A", "1")
 
 
-# The generation before
+# The previous generation
 
 
 def test_previous_vault_generation_is_kept(tmp_path: Path, key: keys.KeyFile) -> None:
@@ -598,7 +598,7 @@ def test_excessive_scrypt_cost_in_the_header_is_refused(tmp_path: Path, cost: tu
     assert time.monotonic() - began < 0.5
 
 
-def test_scrypt_cost_in_a_vault_with_a_key_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_scrypt_cost_in_a_vault_with_a_key_is_refused(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry(CANARY)})
     craft(tmp_path / "vault", 11, b"\4\1\1")
@@ -630,7 +630,7 @@ def test_invalid_header_is_refused_before_the_key_is_read(
 
 
 def sealed_anew(path: Path, source: keys.KeySource, text: bytes, generation: int = 1) -> None:
-    """Seal any text as a vault's contents, as a program with the key and another idea of the format would."""
+    """Seal any text as a vault's contents."""
     opened = vault.Vault(str(path), source)._open()
     path.write_bytes(vault_format.seal(opened.header._replace(generation=generation), opened.data_key, text))
 
@@ -682,7 +682,7 @@ ROW = b'{"A":["canary-5c1e",0,null,"i",1,"t"]}'
         b'{"jobs":{},"origins":' + ORIGIN + b',"count":2}\n' + ROW[:-1] + b"," + ROW[1:],
     ],
 )
-def test_malformed_decrypted_content_is_damage(tmp_path: Path, key: keys.KeyFile, text: bytes) -> None:
+def test_malformed_decrypted_content_is_reported_as_damage(tmp_path: Path, key: keys.KeyFile, text: bytes) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     sealed_anew(tmp_path / "vault", key, text)
@@ -691,7 +691,7 @@ def test_malformed_decrypted_content_is_damage(tmp_path: Path, key: keys.KeyFile
 
 
 def test_well_formed_decrypted_content_is_accepted(tmp_path: Path, key: keys.KeyFile) -> None:
-    # Else the test above would prove nothing.
+    # Otherwise, the previous test would prove nothing.
     made = vault.Vault(str(tmp_path / "vault"), key)
     bring(made, {"A": entry("1")})
     sealed_anew(tmp_path / "vault", key, b'{"jobs":{},"origins":' + ORIGIN + b',"count":1}\n' + ROW)
@@ -700,7 +700,7 @@ def test_well_formed_decrypted_content_is_accepted(tmp_path: Path, key: keys.Key
     assert stored.value == CANARY
 
 
-def test_impossible_generation_number_is_damage(tmp_path: Path, key: keys.KeyFile) -> None:
+def test_generation_out_of_range_is_reported_as_damage(tmp_path: Path, key: keys.KeyFile) -> None:
     made = vault.Vault(str(tmp_path / "vault"), key)
     made.put("A", "1")
     text = made._open().text
@@ -796,7 +796,7 @@ def test_restored_older_generation_is_refused(tmp_path: Path, key: keys.KeyFile)
     assert made.read().generation == 2
 
 
-# Who may read and write
+# Permissions
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644])
@@ -926,7 +926,7 @@ def test_second_writer_waits_and_names_the_first_on_timeout(
     assert made.read().generation == 2
 
 
-# What the disk refuses
+# Disk errors
 
 
 @pytest.mark.parametrize(
@@ -979,7 +979,7 @@ def test_missing_cryptography_is_reported(tmp_path: Path, key: keys.KeyFile, mon
             act()
 
 
-# Nothing is shown
+# Values are never shown
 
 
 def test_repr_of_vault_objects_shows_no_value_or_key(tmp_path: Path, source: keys.KeySource) -> None:
@@ -1032,7 +1032,7 @@ REKEY_STEPS = ("open", "link", "rename", "unlink", "fsync", "fchmod")
 
 
 def opening(path: str, sources: dict[str, keys.KeySource]) -> list[str]:
-    """The names of the sources that open the vault at `path`."""
+    """Return the names of the sources that open the vault at `path`."""
     found = []
     for name, source in sources.items():
         try:
@@ -1045,7 +1045,7 @@ def opening(path: str, sources: dict[str, keys.KeySource]) -> list[str]:
 
 
 def at_step(number: int, act: Callable[[], None]) -> Callable[..., Any]:
-    """A stand-in for each call of REKEY_STEPS that does `act` before the `number`-th of them all; `reached` counts."""
+    """Return a wrapper for the functions in REKEY_STEPS. It runs `act` before call `number`; `reached` counts calls."""
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: Any, **options: Any) -> Any:

@@ -24,7 +24,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 KILLS = 300
 ENTRIES = 500
 SECONDS = float(os.environ.get("KEYFLEET_VAULT_SECONDS", "4"))
-"""How long the eight processes run; a minute says more than the default."""
+"""Seconds for which the eight processes run. A minute is a better test than the default."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -66,7 +66,7 @@ def other():
 """
 )
 
-# Starting Python takes longer than a write, so that one process, which has everything loaded, forks the writers.
+# Starting Python takes longer than a write, so one process that has loaded everything forks the writers.
 FORK_WRITERS = (
     WRITE
     + """
@@ -87,7 +87,7 @@ for line in sys.stdin:
 """
 )
 
-# Dies before the n-th step of a write, for each n until a write gets through.
+# Die before the n-th step of a write, for each n until a write succeeds.
 DIE_AT_EACH_STEP = (
     WRITE
     + """
@@ -129,7 +129,7 @@ for limit in (0, 1, 141, 142, size // 2, size - 1):
     try:
         write("b")
     except InfisicalError as error:
-        # Into a pipe, for which the limit does not count.
+        # The limit does not apply to a pipe.
         print(error.conclusion, "LimitFSIZE=" in str(error), "was not changed" in str(error), flush=True)
     assert "NAME_0" in opened.verify().secrets
     assert not [name for name in os.listdir(os.path.dirname(sys.argv[1])) if name.startswith(".")]
@@ -156,7 +156,7 @@ while time.monotonic() < end:
         after = draft.apply(plan.build(now, wanted, differs=plan.differs_in_vault), job="default")
         done += 1
     state.update(vault_id=after.vault_id, generation=after.generation)
-    # The lock is nobody's turn: who asks again at once mostly gets it again.
+    # Pause, because a process that requests the lock again immediately usually gets it.
     time.sleep(random.uniform(0, 0.01))
 print(done, flush=True)
 """
@@ -214,14 +214,14 @@ def left_over(directory: Path) -> list[str]:
 
 
 def state_of(directory: Path) -> set[tuple[str, int]]:
-    """The names in a directory and what they lead to: another one as soon as a writer has begun to write."""
+    """Return the names and inodes in a directory, which change as soon as a writer begins to write."""
     return {(entry.name, entry.inode()) for entry in os.scandir(directory)}
 
 
 def wait_for_change(directory: Path, before: set[tuple[str, int]]) -> None:
     end = time.monotonic() + 60
     while state_of(directory) == before:
-        assert time.monotonic() < end, "the writer writes nothing"
+        assert time.monotonic() < end, "the writer has not written anything"
 
 
 def test_killed_writer_leaves_the_old_or_new_secrets(directory: Path, key: keys.KeyFile, start: Start) -> None:
@@ -253,7 +253,7 @@ def test_killed_writer_leaves_the_old_or_new_secrets(directory: Path, key: keys.
         if turn % 2 == 0:
             longest *= 0.9 if contents.generation > generation else 1.3
         generation = contents.generation
-    # Else the kills were all too early or too late to say anything.
+    # Otherwise, all kills were too early or too late to prove anything.
     for moment in ("a", "b", "before the first write", "after a write", "within a write"):
         assert seen[moment] >= KILLS // 100, seen
     made.put("LATER", "v")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page about the vault's format: a reader written from it opens what the library writes, and its vectors are so."""
+"""The manual page about the vault's format: a reader based on it opens new vaults, and its vectors are correct."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIELD = re.compile(r"^   (\S.*?)  +(\S.*)$")
 
 
 def blocks() -> tuple[str, dict[str, str], dict[str, str]]:
-    """The text, and the fields of both vectors, as they stand on the page."""
+    """Return the text and the fields of both test vectors on the page."""
     text, *vectors = BLOCK.findall(PAGE.read_text("utf-8").partition("\nTest vectors\n")[2])
     found: list[dict[str, str]] = []
     for vector in vectors:

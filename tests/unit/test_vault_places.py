@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two paths that name one file, and the options of a vault that must not."""
+"""Different paths to the same file, and options of a vault that must not refer to the same file."""
 
 from __future__ import annotations
 

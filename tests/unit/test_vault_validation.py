@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read back is checked when it is read: a vault's text, and other JSON of ours that somebody has changed."""
+"""The contents of vaults and state files are validated when they are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROW = f'{{"A":["{CANARY}",0,null,"",0,"{TIME}"]}}'.encode()
 
 
 def seal(made: vault.Vault, text: bytes) -> None:
-    """Put any text in place of the vault's, as somebody who has its key can."""
+    """Replace the vault's text with any text, sealed with the same key."""
     opened = made._open()
     Path(made.path).write_bytes(vault_format.seal(opened.header, opened.data_key, text))
 
@@ -68,7 +68,7 @@ def test_valid_decrypted_content_is_read(made: vault.Vault) -> None:
         (HEAD + b"\n" + ROW).decode().encode("utf-16"),
     ],
 )  # fmt: skip
-def test_decrypted_content_in_an_invalid_format_is_damage(made: vault.Vault, text: bytes) -> None:
+def test_invalid_decrypted_content_is_reported_as_damage(made: vault.Vault, text: bytes) -> None:
     seal(made, text)
     state_file = state.StateFile(made.path + ".json", beside=made.path)
     acts: list[Callable[[], object]] = [

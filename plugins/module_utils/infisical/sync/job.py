@@ -44,8 +44,8 @@ class Pull:
     """The options of a job that pulls. The fields are the options with the same names.
 
     If `project_ids` is empty or contains only `all`, it selects every project that the identity can see.
-    `precedence` lists project ids and secret paths: a secret that matches an earlier entry wins. `max_delete_percent` is
-    the share of the job's entries that pruning is allowed to delete.
+    `precedence` lists project ids and secret paths; a secret that matches an earlier entry wins. `max_delete_percent`
+    is the share of the job's entries that pruning is allowed to delete.
     """
 
     job: str = "default"
