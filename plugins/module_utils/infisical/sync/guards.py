@@ -79,7 +79,7 @@ class PruneGuard:
         return gone
 
     def _explain_unseen(self, location: Location, key: str) -> str:
-        """Return why a folder that no listing contains may still have secrets, or empty text if it has none.
+        """Return why a folder that no listing contains may still have secrets, or empty text if it has no secrets.
 
         A server silently omits secrets that the identity is not allowed to read. We assume the same for imports, which
         may then be listed without secrets, or not at all. This method requests the secret `key`.

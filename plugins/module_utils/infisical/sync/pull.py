@@ -139,7 +139,9 @@ class _Cycle:
             self.warnings.append(f"The vault {self.vault.path} no longer exists, so a new vault is created.")
         self.projects = self._find_projects()
         config = self._digest_config()
-        known = _find_validators(before, self.job.job, config)
+        stored = {} if before is None else before.jobs.get(self.job.job, {})
+        validators = stored["validators"] if stored.get("config") == config else {}
+        known = {project_id: Validator(**fields) for project_id, fields in validators.items()}
         has_news = self._read(known)
         may_be_cached = all(listing.validator == known.get(id_) for id_, listing in self.listings.items())
         if may_be_cached:
@@ -175,7 +177,7 @@ class _Cycle:
             if not visible:
                 raise ScopeMissing(
                     "This machine identity has no access to any project.",
-                    hint="Add it to a project, or set project_ids.",
+                    hint="Add the identity to a project, or set project_ids.",
                 )
             return visible
         ids = dict.fromkeys(self.job.project_ids)
@@ -184,10 +186,7 @@ class _Cycle:
         return [project for project_id in ids for project in visible_projects(self.api, project_id)]
 
     def _digest_config(self) -> str:
-        """Return a digest of everything that determines the entries made from a listing.
-
-        Validators that were stored with another digest are ignored.
-        """
+        """Return a digest of the options and projects. Validators that were stored with another digest are ignored."""
         projects = sorted([project.id, project.slug, project.name] for project in self.projects)
         about = [self.api.transport.settings.url, projects, asdict(self.job)]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode("utf-8")).hexdigest()
@@ -342,7 +341,7 @@ class _Cycle:
     def _keep(self, contents: Contents) -> Outcome:
         """Return the outcome of a pull if the server reported no changes, and record the time in the state file."""
         if not self.check:
-            self._touch_state(contents)
+            self._save_state(contents)
         return Outcome(
             "pull",
             unchanged=contents.jobs[self.job.job]["count"],
@@ -364,54 +363,37 @@ class _Cycle:
         if contents is not None and not self.check:
             done = f"The vault {self.vault.path} contains the pulled secrets ({outcome.summary()})."
             with after_writing(f"{done} {STATE_BEHIND}", **outcome.as_result()):
-                self._write_state(contents, sum(change.action != "delete" for change in plan.changes))
+                self._save_state(contents, sum(change.action != "delete" for change in plan.changes))
         if self.failed:
             raise partial_pull(outcome, self.failed, check=self.check)
         return outcome
 
-    def _make_head(self, contents: Contents) -> dict[str, Any]:
-        """Return the contents of the state file except its entries."""
-        return {
-            "environment": self.job.environment,
+    def _save_state(self, contents: Contents, pulled: int = 0) -> None:
+        """Write the state file. If its entries are up to date and intact, only its head is written."""
+        state, job = self.state, self.job
+        about = {
+            "environment": job.environment,
             "generation": contents.generation,
-            "job": self.job.job,
+            "job": job.job,
             "project_ids": [project.id for project in self.projects],
-            "secret_path": self.job.secret_path,
+            "secret_path": job.secret_path,
             "vault": self.vault.path,
             "vault_id": contents.vault_id,
             **({} if self.failed else {"last_sync": now()}),
             **self.checks,
         }
-
-    def _touch_state(self, contents: Contents) -> None:
-        """Update only the head of the state file if its entries are up to date and intact. Otherwise rewrite the
-        file."""
-        head, (vault_id, generation) = self.state.head(), self.state.recorded()
-        same = (head.get("job"), head["state_hash"], vault_id) == (self.job.job, self.job.state_hash, contents.vault_id)
-        if same and generation >= contents.generation and self.state.is_intact():
-            self.state.update(**self._make_head(contents))
+        head, (vault_id, generation) = state.head(), state.recorded()
+        same = (head.get("job"), head["state_hash"], vault_id) == (job.job, job.state_hash, contents.vault_id)
+        if same and generation >= contents.generation and state.is_intact():
+            state.update(**about)
         else:
-            self._write_state(contents, 0)
-
-    def _write_state(self, contents: Contents, pulled: int) -> None:
-        self.state.hash_key = contents.hash_key if self.job.state_hash == HMAC else None
-        self.state.rewrite(self._make_head(contents), contents.of_job(self.job.job), pulled)
+            state.hash_key = contents.hash_key if job.state_hash == HMAC else None
+            state.rewrite(about, contents.of_job(job.job), pulled)
 
 
 def _was_read(project: Project) -> bool:
     """Return whether the project was read from the server; otherwise only its id is known."""
     return bool(project.name or project.slug)
-
-
-def _find_validators(contents: Contents | None, job: str, config: str) -> dict[str, Validator]:
-    """Return the validators from the last cycle, which the vault stores, by project id.
-
-    The result is empty if the options have changed since.
-    """
-    record = {} if contents is None else contents.jobs.get(job, {})
-    if record.get("config") != config:
-        return {}
-    return {project_id: Validator(**fields) for project_id, fields in record["validators"].items()}
 
 
 def _refuse_hidden(listing: Listing, location: Location) -> None:

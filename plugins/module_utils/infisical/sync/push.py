@@ -174,7 +174,7 @@ def _desire(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
         if key in desired:
             raise Ambiguous(
                 f"Nothing was changed: '{given[key]}' and '{name}' would both be written as '{key}'.",
-                hint="Rename one of them" + (", or turn normalize_names off." if normalize else "."),
+                hint="Rename one of the two secrets" + (", or turn normalize_names off." if normalize else "."),
             )
         given[key] = name
         desired[key] = Secret(key, check_value(value, f"secrets: {name}"))
