@@ -171,14 +171,16 @@ jobs:
     last_cycle:
       description:
         - The report of the last sync.
-        - C(conclusion) is V(ok) or the category of the error, and C(message) contains the details. C(ended) is the time
-          at which the sync ended, C(seconds) is its duration, and C(counts) contains the numbers of changed and
-          unchanged entries.
+        - C(conclusion) is V(ok) or the category of the error. C(message) describes the error, and ends with the
+          C(hint), which says what to do.
+        - C(ended) is the time at which the sync ended, C(seconds) is its duration, and C(counts) contains the numbers
+          of changed and unchanged entries.
         - C(next_login) is set only if Infisical refused a login. The host does not log in again before this time.
       type: dict
       sample:
         conclusion: ok
         message: ""
+        hint: ""
         ended: "2026-01-15T10:30:00Z"
         seconds: 0.2
         counts: {created: 0, updated: 1, deleted: 0, unchanged: 11}

@@ -1149,13 +1149,14 @@ def test_sync_of_all_jobs_keeps_conclusion_and_hint(
     host: Host, monkeypatch: pytest.MonkeyPatch, conclusion: str
 ) -> None:
     host.apply()
-    failed = report.CycleReport("shop", conclusion=conclusion, message="Failed. Do it.", hint="Do it.")
+    failed = report.CycleReport("shop", conclusion=conclusion, problem="Failed.", hint="Do it.")
     monkeypatch.setattr(agent_jobs, "sync_now", lambda job: failed)
     with pytest.raises(InfisicalError) as caught:
         agent_jobs.sync_all(["shop"])
     assert (caught.value.conclusion, caught.value.hint) == (conclusion, "Do it.")
     assert str(caught.value) == f"These jobs failed to sync: shop ({conclusion}). Failed. Do it."
-    assert caught.value.details["reports"]["shop"]["conclusion"] == conclusion
+    found = caught.value.details["reports"]["shop"]
+    assert (found["conclusion"], found["message"], found["hint"]) == (conclusion, "Failed. Do it.", "Do it.")
 
 
 def test_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1213,7 +1214,9 @@ def test_job_without_status_does_not_hide_the_other_jobs(host: Host) -> None:
     command.chmod(0o755)
     shop, till = agent_jobs.read_status()
     assert (shop["name"], shop["failed"], shop["conclusion"]) == ("shop", True, "storage")
-    assert "Run the role scheduled_sync again" in shop["message"]
+    assert shop["hint"] == shop["last_cycle"]["hint"] == "Run the role scheduled_sync again."
+    assert shop["message"] == shop["last_cycle"]["message"]
+    assert shop["message"].endswith(shop["hint"])
     assert (till["name"], till["secrets"], till["failed"]) == ("till", 1, False)
 
 

@@ -46,14 +46,17 @@ def result(tmp_path: Path) -> str:
 
 
 def test_failed_sync_is_reported_and_raises_an_error(result: str) -> None:
-    error = PartialFailure("One project failed.")
+    error = PartialFailure("One project failed.", hint="Try again.")
     error.details = {"counts": {"updated": 3}, "generation": 8}
     with pytest.raises(InfisicalError) as raised, cycle.report_cycle(result, "shop", {"INVOCATION_ID": THIS}):
         raise error
     assert raised.value is error
     found = report.read(result)
     assert (found.job, found.invocation_id, found.conclusion) == ("shop", THIS, "partial")
-    assert (found.message, found.counts, found.generation) == ("One project failed.", {"updated": 3}, 8)
+    assert (found.problem, found.hint, found.message) == (
+        "One project failed.", "Try again.", "One project failed. Try again."
+    )  # fmt: skip
+    assert (found.counts, found.generation) == ({"updated": 3}, 8)
     assert times.parse_time(found.ended) is not None and found.seconds >= 0
 
 
@@ -114,7 +117,7 @@ def ended(result: str, status: str = "1") -> dict[str, str]:
 
 
 def test_existing_report_from_this_run_is_kept(result: str) -> None:
-    written = CycleReport("shop", THIS, "2026-01-15T10:45:00Z", 1.0, "unreachable", "No answer.")
+    written = CycleReport("shop", THIS, "2026-01-15T10:45:00Z", 1.0, "unreachable", "No response.")
     report.write(result, written)
     assert cycle.finish(result, "shop", ended("exit-code", "4")) == written
     assert report.read(result) == written
@@ -241,10 +244,10 @@ def test_report_of_a_failed_sync_survives_a_failed_delivery(job: Job) -> None:
     found = report.read(job.work.result_file)
     assert (found.conclusion, found.counts, found.invocation_id) == ("configuration", {"updated": 1}, THIS)
     assert "no-such-user" in found.message and 'conclusion="configuration"} 1' in job.metrics
-    report.write(job.work.result_file, replace(sync, conclusion="unreachable", message="No answer."))
+    report.write(job.work.result_file, replace(sync, conclusion="unreachable", problem="No response."))
     with pytest.raises(InfisicalError):
         job.deliver(files=bad)
-    assert report.read(job.work.result_file).message == "No answer."
+    assert report.read(job.work.result_file).message == "No response."
 
 
 def test_metrics_can_be_read_by_everybody(job: Job) -> None:

@@ -91,7 +91,7 @@ def test_metadata_has_names_versions_and_times_of_all_jobs(jobs: Jobs, capsys: p
         job="shop",
     )
     report.write(str(shop.parent / "result.json"),
-                 report.CycleReport(job="shop", ended=SYNCED, conclusion="forbidden", message="No."))  # fmt: skip
+                 report.CycleReport(job="shop", ended=SYNCED, conclusion="forbidden", problem="No."))  # fmt: skip
     found = document_of(capsys)
     assert (found["schema"], found["version"], found["agent"]) == ("keyfleet.infisical/metadata", 1, VERSION)
     mail, one = found["jobs"]

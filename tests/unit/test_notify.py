@@ -43,7 +43,8 @@ def at(seconds: float) -> str:
 
 def failed(after: float = 0, conclusion: str = "unreachable") -> CycleReport:
     return CycleReport(
-        job="shop", ended=at(after), conclusion=conclusion, message="Could not read.", counts={"updated": 0}
+        job="shop", ended=at(after), conclusion=conclusion, problem="Could not read.", hint="Check url.",
+        counts={"updated": 0},
     )
 
 
@@ -136,11 +137,12 @@ def test_notification_contains_the_documented_fields(tmp_path: Path, web: Web) -
     assert [request.document for request in web.requests] == [
         {
             "event": "failure",
-            "text": "Sync job 'shop' on web1 failed (unreachable). Could not read.",
+            "text": "Sync job 'shop' on web1 failed (unreachable). Could not read. Check url.",
             "host": "web1",
             "job": "shop",
             "conclusion": "unreachable",
-            "message": "Could not read.",
+            "message": "Could not read. Check url.",
+            "hint": "Check url.",
             "counts": {"updated": 0},
             "since": at(0),
             "time": at(0),
@@ -153,6 +155,7 @@ def test_notification_contains_the_documented_fields(tmp_path: Path, web: Web) -
             "job": "shop",
             "conclusion": "ok",
             "message": "",
+            "hint": "",
             "counts": {"updated": 2},
             "since": at(0),
             "time": at(60),
@@ -212,7 +215,7 @@ def test_failed_command_is_retried_after_the_next_cycle(tmp_path: Path, programs
     path, channel = str(tmp_path / "notified.json"), Channel(command="tell-us")
     programs.put("tell-us", "echo 'no route' >&2; exit 3")
     for cycle in (failed(), failed(1)):
-        with pytest.raises(InfisicalError, match="tell-us ended with 3: no route") as caught:
+        with pytest.raises(InfisicalError, match="tell-us ended with status 3: no route") as caught:
             notify.notify(path, "web1", cycle, channel)
         assert caught.value.conclusion == "unreachable"
     programs.put("tell-us")
@@ -245,7 +248,7 @@ def test_unclosed_quote_is_a_configuration_error(tmp_path: Path) -> None:
 def test_successful_channel_is_not_retried_if_the_other_fails(tmp_path: Path, programs: Programs, web: Web) -> None:
     path, channel = str(tmp_path / "notified.json"), Channel(command="tell-us", webhook_url=web.url + PATH)
     programs.put("tell-us", "exit 1")
-    with pytest.raises(InfisicalError, match="by only one of two channels: tell-us ended with 1") as caught:
+    with pytest.raises(InfisicalError, match="by only one of two channels: tell-us ended with status 1") as caught:
         notify.notify(path, "web1", failed(), channel)
     assert caught.value.conclusion == "partial"
     assert notify.notify(path, "web1", failed(1), channel) == ""
@@ -254,8 +257,11 @@ def test_successful_channel_is_not_retried_if_the_other_fails(tmp_path: Path, pr
 
 def test_invalid_command_does_not_block_the_webhook(tmp_path: Path, web: Web) -> None:
     path, channel = str(tmp_path / "notified.json"), Channel(command="tell-us 'all", webhook_url=web.url + PATH)
-    with pytest.raises(InfisicalError, match="by only one of two channels: notify_command: contains an unclosed quote"):
+    with pytest.raises(
+        InfisicalError, match="by only one of two channels: notify_command: contains an unclosed quote"
+    ) as caught:
         notify.notify(path, "web1", failed(), channel)
+    assert caught.value.hint == "Close the quote."
     assert len(web.requests) == 1
 
 
@@ -264,7 +270,7 @@ def test_two_failed_channels_are_both_retried(tmp_path: Path, programs: Programs
     programs.put("tell-us", "exit 1")
     web.status = 500
     for _turn in range(2):
-        with pytest.raises(InfisicalError, match=r"tell-us ended with 1.*; the webhook responded with HTTP 500"):
+        with pytest.raises(InfisicalError, match=r"tell-us ended with status 1.*; the webhook responded with HTTP 500"):
             notify.notify(path, "web1", failed(), channel)
     assert (len(programs.calls()), len(web.requests)) == (2, 2)
 
@@ -272,7 +278,7 @@ def test_two_failed_channels_are_both_retried(tmp_path: Path, programs: Programs
 @pytest.mark.parametrize(
     ("command", "message"),
     [("", r"^Sent the notification \(failure\)\. The notification record .* cannot be written"),
-     ("tell-us", r"by only one of two channels: tell-us ended with 1.*\. The notification record .* cannot be")],
+     ("tell-us", r"by only one of two channels: tell-us ended with status 1.*\. The notification record .* cannot be")],
 )  # fmt: skip
 def test_unwritable_notification_record_is_reported(
     tmp_path: Path, web: Web, programs: Programs, command: str, message: str

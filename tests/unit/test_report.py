@@ -16,7 +16,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import times
 
 GOOD = CycleReport("shop", "a" * 32, "2026-01-15T10:30:00Z", 1.25, counts={"created": 2, "unchanged": 10}, generation=7)
-BAD = CycleReport("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No answer.", next_login="")
+BAD = CycleReport("shop", "b" * 32, "2026-01-15T10:45:00Z", 31.5, "unreachable", "No response.", next_login="")
 
 
 def test_report_is_private_and_read_back_unchanged(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_damaged_report_is_read_as_empty(tmp_path: Path, text: str) -> None:
         {"job": ["x"]}, {"job": "x" * 256}, {"ended": 7}, {"ended": "today"}, {"next_login": "soon"}, {"seconds": True},
         {"seconds": -1}, {"seconds": 1e300}, {"seconds": float("nan")}, {"counts": {"a": "3"}}, {"counts": {"a": True}},
         {"counts": {str(n): n for n in range(21)}}, {"counts": [["a", 3]]}, {"generation": "4"}, {"generation": -1},
-        {"generation": 1 << 64}, {"conclusion": None}, {"message": 5}, {"message": "\ud800"}, {"message": "\udcff"},
+        {"generation": 1 << 64}, {"conclusion": None}, {"problem": 5}, {"problem": "\ud800"}, {"hint": "\udcff"},
     ],
     ids=lambda field: str(field)[:40].encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
@@ -71,7 +71,7 @@ def test_report_with_a_duplicate_field_is_read_as_empty(tmp_path: Path) -> None:
 
 def test_report_with_invalid_unicode_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    report.write(str(path), CycleReport("shop", message="No \udcff."))
+    report.write(str(path), CycleReport("shop", problem="No \udcff."))
     assert report.read(str(path)).message == "No ?."
 
 

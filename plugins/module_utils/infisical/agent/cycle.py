@@ -46,12 +46,11 @@ def report_cycle(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Re
     try:
         yield reporter
     except Exception as error:
-        report = replace(report, conclusion="unexpected", message=describe_unexpected(error))
         if isinstance(error, InfisicalError):
-            about = {
-                name: error.details[name] for name in ("counts", "generation", "next_login") if name in error.details
-            }
-            report = replace(report, conclusion=error.conclusion, message=str(error), hint=error.hint, **about)
+            known = ("counts", "generation", "next_login")
+            report = report.with_error(error, **{name: error.details[name] for name in known if name in error.details})
+        else:
+            report = report.with_error(InfisicalError(describe_unexpected(error)))
         with contextlib.suppress(InfisicalError):
             _write(path, report, started)
         raise
@@ -114,7 +113,7 @@ def deliver(vault: Vault, state: StateFile, job: str, paths: DeliveryPaths) -> D
     except InfisicalError as error:
         problem = error
         if paths.result_file and not report.failed:
-            report = replace(report, conclusion=error.conclusion, message=str(error), hint=error.hint, ended=now())
+            report = report.with_error(error, ended=now())
             with contextlib.suppress(OSError):
                 reports.write(paths.result_file, report)
     if paths.metrics_directory:
@@ -159,8 +158,12 @@ def finish(path: str, job: str, environ: Mapping[str, str]) -> CycleReport:
     if found.ended and found.invocation_id == invocation:
         return found
     result, status = environ.get("SERVICE_RESULT", "unknown"), environ.get("EXIT_STATUS", "")
-    hint = f"See: journalctl -u infisical-sync@{job}.service"
-    message = f"The sync ended without a report (systemd: {result}, status {status}). {hint}"
-    report = CycleReport(job=job, invocation_id=invocation, conclusion=result, message=message, hint=hint)
+    report = CycleReport(
+        job=job,
+        invocation_id=invocation,
+        conclusion=result,
+        problem=f"The sync ended without a report (systemd: {result}, status {status}).",
+        hint=f"Run: journalctl -u infisical-sync@{job}.service",
+    )
     _write(path, report, time.monotonic())
     return report

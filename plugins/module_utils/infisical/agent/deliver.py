@@ -19,7 +19,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..core import dotenv, files, systemd
-from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, StorageFailed, UnsafeFile, after_writing
+from ..core.errors import (
+    ConfigurationError,
+    InfisicalError,
+    PartialFailure,
+    StorageFailed,
+    UnsafeFile,
+    after_writing,
+    join_hints,
+)
 from ..core.model import parse_json
 
 FORMATS = ("dotenv", "env_file", "json", "files")
@@ -110,8 +118,7 @@ class Delivery:
         if len(self.problems) < 2:
             return next(iter(self.problems.values()), None)
         problems = self.problems.values()
-        hints = dict.fromkeys(problem.hint for problem in problems if problem.hint)
-        return PartialFailure(" ".join(problem.problem for problem in problems), hint=" ".join(hints))
+        return PartialFailure(" ".join(problem.problem for problem in problems), hint=join_hints(problems))
 
     @contextlib.contextmanager
     def catch(self, path: str, verb: str) -> Iterator[None]:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from ..core import systemd
@@ -60,16 +59,14 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
         "changed": any(
             number for report in reports.values() for kind, number in report.counts.items() if kind != "unchanged"
         ),
-        "reports": {job: asdict(report) for job, report in reports.items()},
+        "reports": {job: report.as_result() for job, report in reports.items()},
     }
     failed = [report for report in reports.values() if report.failed]
     if failed:
         names = ", ".join(f"{report.job} ({report.conclusion})" for report in failed)
-        first, conclusion = failed[0], PartialFailure.conclusion
-        if len(failed) == len(reports):
-            conclusion = first.conclusion
-        problem = f"These jobs failed to sync: {names}. {first.message.removesuffix(first.hint).strip()}"
-        error = rebuild_error(conclusion, problem, hint=first.hint)
+        first = failed[0]
+        conclusion = first.conclusion if len(failed) == len(reports) else PartialFailure.conclusion
+        error = rebuild_error(conclusion, f"These jobs failed to sync: {names}. {first.problem}", hint=first.hint)
         error.details = result
         raise error
     return result
@@ -122,7 +119,7 @@ def _try_sync(job: str) -> report.CycleReport:
     try:
         return sync_now(job)
     except InfisicalError as error:
-        return report.CycleReport(job, conclusion=error.conclusion, message=str(error), hint=error.hint)
+        return report.CycleReport(job).with_error(error)
 
 
 def read_status() -> list[dict[str, Any]]:
@@ -144,8 +141,9 @@ def read_status() -> list[dict[str, Any]]:
             errors.append(error)
             status = {"failed": True, "conclusion": error.conclusion, "message": str(error), "hint": error.hint}
         if status["failed"]:
-            cycle = report.CycleReport(job, conclusion=status["conclusion"], message=status["message"])
-            status = {**dict.fromkeys(_STATUS), "projects": [], "last_cycle": asdict(cycle), **status}
+            about = {name: status[name] for name in ("conclusion", "message", "hint")}
+            cycle = {**report.CycleReport(job).as_result(), **about}
+            status = {**dict.fromkeys(_STATUS), "projects": [], "last_cycle": cycle, **status}
         found.append({"name": job, **status})
     if errors and len(errors) == len(found):
         raise errors[0]

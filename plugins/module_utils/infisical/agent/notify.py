@@ -14,7 +14,7 @@ from typing import Any
 
 from ..client.transport import post_json
 from ..core import files, systemd
-from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, Unreachable, after_writing
+from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, Unreachable, after_writing, join_hints
 from ..core.model import parse_json
 from ..core.times import parse_time
 from .report import CycleReport
@@ -83,6 +83,7 @@ def build_document(
         "job": report.job,
         "conclusion": report.conclusion,
         "message": report.message,
+        "hint": report.hint,
         "counts": report.counts,
         "since": since,
         "time": report.ended,
@@ -94,7 +95,8 @@ def notify(path: str, host: str, report: CycleReport, channel: Channel, last_suc
     """Send a notification if one is due, and record it in the file `path`. Return the event, or an empty text for none.
 
     `last_success` is the time of the last successful sync, or empty for never. Raises InfisicalError if the
-    notification could not be sent. The next cycle then tries again.
+    notification could not be sent. The next cycle then tries again. If only one of two channels failed, PartialFailure
+    is raised, and the notification is not sent again.
     """
     record = read(path)
     event = choose_event(record, report, channel.reminder)
@@ -103,16 +105,23 @@ def notify(path: str, host: str, report: CycleReport, channel: Channel, last_suc
             _write(path, record)  # reserves space for a later record on a full disk
         return ""
     content = build_document(event, host, record, report, last_success)
-    channels = bool(channel.command.strip()) + bool(channel.webhook_url)
-    problems = [problem for problem in (_run_command(channel, content), _post(channel, content)) if problem]
-    if problems and len(problems) == channels:
-        raise Unreachable(f"Could not send the notification ({event}): {'; '.join(problems)}.")
-    partly = f"Sent the notification ({event}) by only one of two channels: {problems[0]}." if problems else ""
-    with after_writing(partly or (f"Sent the notification ({event})." if channels else "")):
+    channels = ((_run_command, channel.command), (_post, channel.webhook_url))
+    senders = [send for send, option in channels if option.strip()]
+    errors: list[InfisicalError] = []
+    for send in senders:
+        try:
+            send(channel, content)
+        except InfisicalError as error:
+            errors.append(error)
+    problems, hint = "; ".join(error.problem.rstrip(".") for error in errors), join_hints(errors)
+    if errors and len(errors) == len(senders):
+        raise errors[0].reworded(f"Could not send the notification ({event}): {problems}.", hint)
+    partly = f"Sent the notification ({event}) by only one of two channels: {problems}." if errors else ""
+    with after_writing(partly or (f"Sent the notification ({event})." if senders else "")):
         notified_at = {**record.notified_at, report.conclusion: report.ended}
         _write(path, NotificationRecord() if event == "recovery" else NotificationRecord(content["since"], notified_at))
     if partly:
-        raise PartialFailure(partly)
+        raise PartialFailure(partly, hint=hint)
     return event
 
 
@@ -140,35 +149,19 @@ def command_words(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError:
-        raise ConfigurationError("notify_command", "contains an unclosed quote.") from None
+        raise ConfigurationError("notify_command", "contains an unclosed quote.", hint="Close the quote.") from None
 
 
-def _run_command(channel: Channel, content: Mapping[str, Any]) -> str:
-    """Run the program. Return the reason if it failed, or an empty text."""
-    try:
-        words = command_words(channel.command)
-    except ConfigurationError as error:
-        if not channel.webhook_url:
-            raise
-        return str(error)
-    if not words:
-        return ""
+def _run_command(channel: Channel, content: Mapping[str, Any]) -> None:
+    words = command_words(channel.command)
     try:
         # The newline completes the line for a shell's `read`, and puts each notification on its own line in a file.
         ended = systemd.run(words, data=json.dumps(content).encode("utf-8") + b"\n", seconds=_COMMAND_SECONDS)
     except systemd.CannotRun as error:
-        return f"{words[0]} {error}"
-    return "" if ended.status == 0 else f"{words[0]} ended with {ended.status}: {ended.said or 'no error message'}"
+        raise Unreachable(f"{words[0]} {error}") from None
+    if ended.status != 0:
+        raise Unreachable(f"{words[0]} ended with status {ended.status}: {ended.said or 'no error message'}")
 
 
-def _post(channel: Channel, content: Mapping[str, Any]) -> str:
-    """Call the webhook. Return the reason if it failed, or an empty text."""
-    if not channel.webhook_url:
-        return ""
-    try:
-        post_json(
-            channel.webhook_url, content, ca_path=channel.ca_path, proxy=channel.proxy, allow_http=channel.allow_http
-        )
-    except InfisicalError as error:
-        return str(error)
-    return ""
+def _post(channel: Channel, content: Mapping[str, Any]) -> None:
+    post_json(channel.webhook_url, content, ca_path=channel.ca_path, proxy=channel.proxy, allow_http=channel.allow_http)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..core import files
+from ..core.errors import InfisicalError
 from ..core.model import is_whole, parse_json
 from ..core.times import parse_time
 
@@ -28,9 +29,9 @@ _LONGEST_WORD, _MOST_COUNTS, _MOST_SECONDS = 255, 20, 1e9
 class CycleReport:
     """The result of one cycle of one job, without secret values.
 
-    `conclusion` is `ok`, or the conclusion of an error; `message` includes the `hint`. `invocation_id` is the ID
-    that systemd gave this run of the service. `ended` is the end of the cycle, and `next_login` is when the next
-    login attempt is allowed. Both are ISO 8601 times in UTC, or empty. `seconds` is the duration.
+    `conclusion` is `ok`, or the conclusion of an error with this `problem` and `hint`. `invocation_id` is the ID that
+    systemd gave this run of the service. `ended` is the end of the cycle, and `next_login` is when the next login
+    attempt is allowed. Both are ISO 8601 times in UTC, or empty. `seconds` is the duration.
     """
 
     job: str = ""
@@ -38,7 +39,7 @@ class CycleReport:
     ended: str = ""
     seconds: float = 0.0
     conclusion: str = OK
-    message: str = ""
+    problem: str = ""
     hint: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     generation: int = 0
@@ -47,6 +48,21 @@ class CycleReport:
     @property
     def failed(self) -> bool:
         return self.conclusion != OK
+
+    @property
+    def message(self) -> str:
+        """The problem and the hint, or empty after a success."""
+        return f"{self.problem} {self.hint}".strip()
+
+    def with_error(self, error: InfisicalError, **others: Any) -> CycleReport:
+        """Return a copy of the report with an error and with `others` ({field: value})."""
+        return replace(self, conclusion=error.conclusion, problem=error.problem, hint=error.hint, **others)
+
+    def as_result(self) -> dict[str, Any]:
+        """Return the report as plain data, with `message` instead of `problem`."""
+        result = {**asdict(self), "message": self.message}
+        del result["problem"]
+        return result
 
 
 def read(path: str) -> CycleReport:
@@ -76,7 +92,7 @@ def _is_valid(name: str, value: Any) -> bool:
         return False
     if name in ("ended", "next_login"):
         return not value or parse_time(value) is not None
-    return name in ("message", "hint") or len(value) <= _LONGEST_WORD
+    return name in ("problem", "hint") or len(value) <= _LONGEST_WORD
 
 
 def _is_count(value: Any) -> bool:

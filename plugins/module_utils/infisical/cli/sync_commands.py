@@ -163,11 +163,9 @@ def status(session: Session) -> None:
     found["job"] = found["job"] or session.config.get(("sync", "job"))  # if it has not synced yet
     result_file = session.get("agent", "result_file")
     if result_file:
-        from dataclasses import asdict
-
         from ..agent.report import read
 
-        found["last_cycle"] = asdict(read(result_file))
+        found["last_cycle"] = read(result_file).as_result()
     if session.console.json:
         session.console.print_json(found)
         return

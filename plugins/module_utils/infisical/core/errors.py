@@ -325,6 +325,11 @@ def after_writing(done: str, **details: Any) -> Iterator[None]:
         raise later from None
 
 
+def join_hints(errors: Iterable[InfisicalError]) -> str:
+    """Return the different hints of several errors as one text."""
+    return " ".join(dict.fromkeys(error.hint for error in errors if error.hint))
+
+
 def no_project(project_id: str) -> InfisicalError:
     """Return the error for a project that does not exist or that this identity cannot see."""
     return ScopeMissing(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import InfisicalError, PartialFailure
+from ..core.errors import InfisicalError, PartialFailure, join_hints
 from ..core.model import pluralize
 from ..core.plan import Action, Plan, join_names
 
@@ -92,7 +92,7 @@ def partial_pull(outcome: Outcome, failed: Mapping[str, InfisicalError], *, chec
     error = PartialFailure(
         f"{len(failed)} of {len(outcome.projects)} projects could not be read, so nothing {was} pruned. The other "
         f"projects {were} pulled ({outcome.summary()}). {reasons}",
-        hint=" ".join(dict.fromkeys(error.hint for error in failed.values() if error.hint)),
+        hint=join_hints(failed.values()),
         status=next(iter(failed.values())).status,
     )
     error.details = outcome.as_result()
