@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 from .infisical.core.errors import ConfigurationError, WrongKey, after_writing
-from .infisical.core.model import LONGEST_WAIT, NotGiven
+from .infisical.core.model import NotGiven
 from .infisical.core.options import argument_spec
 from .infisical.vault.keys import KEY_BYTES, KEY_OPTIONS, key_source, make_key_file
 from .infisical.vault.session import open_vault
@@ -46,8 +46,6 @@ def open_local(
     path, lock_wait = options["vault_path"], options.get("lock_wait", 30.0)
     if not path:
         raise NotGiven("vault_path", "an absolute path on the task's host")
-    if not 0 <= lock_wait <= LONGEST_WAIT:
-        raise ConfigurationError("lock_wait", f"must be between 0 and {LONGEST_WAIT:g} seconds (got {lock_wait:g}).")
     keys = key_source(**{name: options[name] or "" for name in KEY_OPTIONS})
 
     def with_keys(used: KeySource) -> tuple[Vault, StateFile]:

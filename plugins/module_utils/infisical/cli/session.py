@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..vault.store import Vault
     from .console import Console
 
-_LONGEST_LOCK_WAIT = 86400.0
-
 
 class Session:
     def __init__(self, config: SyncConfig, arguments: argparse.Namespace, console: Console) -> None:
@@ -84,15 +82,6 @@ class Session:
             )  # fmt: skip
         return key_source(**given, credentials=self.config.credentials)
 
-    def get_lock_wait(self) -> float:
-        """Return the number of seconds to wait for another writer. Raises ConfigurationError."""
-        seconds = float(self.get("vault", "lock_wait"))
-        if not 0 <= seconds <= _LONGEST_LOCK_WAIT:
-            raise ConfigurationError(
-                "lock_wait", f"must be between 0 and {_LONGEST_LOCK_WAIT:g} seconds (got {seconds:g})."
-            )
-        return seconds
-
     def open_vault(
         self, *more_keys: KeySource, tolerant: bool = False, as_owner: bool = True
     ) -> tuple[Vault, StateFile]:
@@ -103,7 +92,7 @@ class Session:
         path, key, state_file = self.require("vault", "path"), self.get_key(), self.get("vault", "state_file")
         if as_owner:
             become_owner(path, (key, *more_keys), tolerant=tolerant)
-        return open_vault(path, key, state_file, lock_wait=self.get_lock_wait(), warn=self.console.warn)
+        return open_vault(path, key, state_file, lock_wait=self.get("vault", "lock_wait"), warn=self.console.warn)
 
 
 def become_owner(path: str, keys: Iterable[KeySource] = (), *, tolerant: bool = False) -> None:

@@ -59,7 +59,7 @@ def pull(session: Session) -> Outcome:
         rate_limit_jitter=session.get("agent", "rate_limit_jitter"),
     )
     vault, state = session.open_vault()
-    lock_wait = session.get_lock_wait()
+    lock_wait = session.get("vault", "lock_wait")
     return pull_into(
         api, vault, state, Pull(**options), check=session.arguments.check, lock_wait=lock_wait, log=session.console.log
     )

@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple
 
 from ..core import files
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
-from ..core.model import Secret
+from ..core.model import LONGEST_WAIT, Secret
 from ..core.plan import Change, Plan
 from ..core.times import parse_time
 from .contents import Contents
@@ -45,9 +45,11 @@ def open_vault(
     """Return the vault at `path` and its state file, without reading them.
 
     The default state file is `infisical_sync_state.json` beside the vault. Reading the vault fails if the state file
-    records a later generation. `lock_wait` is in seconds. Raises ConfigurationError if a path is not absolute, or if
-    two of the files are the same.
+    records a later generation. `lock_wait` is in seconds. Raises ConfigurationError if it is out of range, if a path is
+    not absolute, or if two of the files are the same.
     """
+    if not 0 <= lock_wait <= LONGEST_WAIT:
+        raise ConfigurationError("lock_wait", f"must be between 0 and {LONGEST_WAIT:g} seconds (got {lock_wait:g}).")
     if not os.path.isabs(path):
         raise ConfigurationError("vault_path", f"must be an absolute path on the vault's host (got '{path}').")
     path = os.path.abspath(path)  # without a trailing slash, so that the state file is beside the vault
