@@ -319,7 +319,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File, check_file
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, gather_facts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import parse_interval
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job, name_job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
 
 # Ansible sends only imported files to the host. This import is for the command, which the agent installs there.
@@ -422,16 +422,15 @@ def make_job(given: dict[str, Any], settings: Settings) -> Job:
     options["project_ids"] = options["project_ids"] or ((settings.project_id,) if settings.project_id else ())
     options["environment"] = options["environment"] or settings.environment
     options["secret_path"] = options["secret_path"] or settings.secret_path
-    if not options["project_ids"]:
-        raise ConfigurationError(
-            "jobs", f"{given['name']}: project_ids is required.", hint="Set it, or set project_id for all jobs."
+    with name_job(given["name"]):
+        if not options["project_ids"]:
+            raise ConfigurationError("project_ids", "is required.", hint="Set it, or set project_id for all jobs.")
+        return Job(
+            given["name"],
+            parse_interval(given["interval"]),
+            {name: value for name, value in options.items() if name not in own},
+            tuple(make_file(each, given["name"]) for each in given["files"]),
         )
-    return Job(
-        given["name"],
-        parse_interval(given["interval"]),
-        {name: value for name, value in options.items() if name not in own},
-        tuple(make_file(each, given["name"]) for each in given["files"]),
-    )
 
 
 def make_file(given: dict[str, Any], name: str) -> File:
@@ -442,7 +441,9 @@ def make_file(given: dict[str, Any], name: str) -> File:
     try:
         options["mode"] = int(options["mode"], 8)
     except ValueError:
-        raise ConfigurationError("jobs", f"{name}: mode must be an octal number (got '{options['mode']}').") from None
+        raise ConfigurationError(
+            "files", f"{options['path']}: mode must be an octal number (got '{options['mode']}').",
+        ) from None  # fmt: skip
     return check_file(File(**options))
 
 

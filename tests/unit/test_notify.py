@@ -43,7 +43,11 @@ def at(seconds: float) -> str:
 
 def failed(after: float = 0, conclusion: str = "unreachable") -> CycleReport:
     return CycleReport(
-        job="shop", ended=at(after), conclusion=conclusion, problem="Could not read.", hint="Check url.",
+        job="shop",
+        ended=at(after),
+        conclusion=conclusion,
+        problem="Could not read.",
+        hint="Check url.",
         counts={"updated": 0},
     )
 

@@ -35,7 +35,14 @@ def parse_interval(text: str) -> int:
             hint="Write it with the unit, such as 15m, 6h or 1d.",
         )
     minutes = int(found[1]) * _UNITS[found[2]]
-    check_interval(minutes, text)
+    if minutes not in INTERVALS:
+        shorter = [each for each in INTERVALS if each < minutes][-1:]
+        longer = [each for each in INTERVALS if each > minutes][:1]
+        raise ConfigurationError(
+            "interval",
+            f"{text} does not divide evenly into an hour or a day.",
+            hint=f"Use {' or '.join(map(format_interval, shorter + longer))}.",
+        )
     return minutes
 
 
@@ -45,19 +52,6 @@ def format_interval(minutes: int) -> str:
         if minutes and minutes % unit == 0:
             return f"{minutes // unit}{letter}"
     return f"{minutes}m"
-
-
-def check_interval(minutes: int, text: str = "") -> None:
-    """Raise ConfigurationError unless the interval, which the user wrote as `text`, is allowed."""
-    if minutes in INTERVALS:
-        return
-    shorter = [each for each in INTERVALS if each < minutes][-1:]
-    longer = [each for each in INTERVALS if each > minutes][:1]
-    raise ConfigurationError(
-        "interval",
-        f"{text or format_interval(minutes)} does not divide evenly into an hour or a day.",
-        hint=f"Use {' or '.join(map(format_interval, shorter + longer))}.",
-    )
 
 
 def render_calendar(minutes: int) -> str:

@@ -6,6 +6,7 @@ Nothing here changes the host."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -64,7 +65,13 @@ def check_agent(agent: Agent) -> None:
         )
     users: dict[str, str] = {}
     for job in agent.jobs:
-        _check_job(job)
+        if not _JOB_NAME.match(job.name):
+            raise ConfigurationError(
+                "jobs", f"a name must have 1 to 63 letters, digits, '_', '-' and '.', and not start with '-' or '.' "
+                f"(got '{job.name}').",
+            )  # fmt: skip
+        with name_job(job.name):
+            _check_job(job)
         for item in (f"the name {job.name}", *(file.path for file in job.files)):
             if item in users:
                 raise ConfigurationError("jobs", f"{item} is used by both '{users[item]}' and '{job.name}'.")
@@ -85,9 +92,9 @@ def _check_options(agent: Agent) -> None:
     if agent.metrics_directory and not agent.metrics_directory.startswith("/"):
         raise ConfigurationError("metrics_directory", f"must be an absolute path (got '{agent.metrics_directory}').")
     for name in ("client_id", "client_secret", "url", "ca_path", "proxy"):
-        _check_line(name, "", getattr(settings, name))
+        _check_line(name, getattr(settings, name))
     for name in ("notify_command", "notify_webhook_url", "metrics_directory"):
-        _check_line(name, "", getattr(agent, name))
+        _check_line(name, getattr(agent, name))
     command_words(agent.notify_command)
     for name in ("notify_reminder", "rate_limit_jitter"):
         if not 0 <= getattr(agent, name) < math.inf:
@@ -95,37 +102,32 @@ def _check_options(agent: Agent) -> None:
 
 
 def _check_job(job: Job) -> None:
-    if not _JOB_NAME.match(job.name):
-        raise ConfigurationError(
-            "jobs", f"a name must have 1 to 63 letters, digits, '_', '-' and '.', and not start with '-' or '.' (got "
-            f"'{job.name}')."
-        )  # fmt: skip
-    schedule.check_interval(job.minutes)
     if not job.options.get("environment"):
-        raise ConfigurationError(
-            "jobs", f"{job.name}: environment is required.", hint="Set it to an environment's slug."
-        )
-    for name, text, is_listed in _list_texts(job):
-        _check_line("jobs", f"{job.name}: {name} ", text)
-        if text != text.strip():
-            raise ConfigurationError("jobs", f"{job.name}: {name} must not begin or end with a space (got '{text}').")
-        # An empty entry would be lost in the configuration file, and an empty list means everything.
-        if is_listed and (not text or "," in text):
-            raise ConfigurationError("jobs", f"{job.name}: {name} has an entry that is empty or contains a comma.")
-
-
-def _check_line(option: str, subject: str, text: str) -> None:
-    if "\n" in text or "\r" in text:
-        raise ConfigurationError(option, f"{subject}must be a single line.")
-
-
-def _list_texts(job: Job) -> Iterator[tuple[str, str, bool]]:
-    """Yield (name, text, is_list_entry) for each option of a job and its files."""
+        raise ConfigurationError("environment", "is required.", hint="Set it to an environment's slug.")
     for options in (job.options, *(file._asdict() for file in job.files)):
         for name, value in options.items():
             is_list = isinstance(value, tuple)
-            for part in value if is_list else [value]:
-                yield name, str(part), is_list
+            for text in map(str, value if is_list else [value]):
+                _check_line(name, text)
+                if text != text.strip():
+                    raise ConfigurationError(name, f"must not begin or end with a space (got '{text}').")
+                # An empty entry would be lost in the configuration file, and an empty list means everything.
+                if is_list and (not text or "," in text):
+                    raise ConfigurationError(name, "has an entry that is empty or contains a comma.")
+
+
+def _check_line(option: str, text: str) -> None:
+    if "\n" in text or "\r" in text:
+        raise ConfigurationError(option, "must be a single line.")
+
+
+@contextlib.contextmanager
+def name_job(job: str) -> Iterator[None]:
+    """Context manager: name the job in a ConfigurationError about one of its options."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError("jobs", f"{job}: {error.problem}", hint=error.hint) from None
 
 
 def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
