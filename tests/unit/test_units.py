@@ -132,7 +132,7 @@ def test_encrypted_credential_is_not_opened_on_another_machine(encrypted: bool) 
 def test_delivered_files_stay_after_the_service_and_a_reboot(encrypted: bool) -> None:
     found = units.render_services(context(encrypted))
     assert "RuntimeDirectoryPreserve=yes" in found[DELIVER]
-    assert lines(found[DELIVER], "RuntimeDirectory") == ["infisical-sync", "infisical-sync/%i"]
+    assert lines(found[DELIVER], "RuntimeDirectory") == ["infisical-sync infisical-sync/%i"]
     assert lines(found[DELIVER], "RuntimeDirectoryMode") == ["0755"]
     assert lines(found[SYNC], "RuntimeDirectoryMode") == ["0700"]
     assert [name for name, text in found.items() if "[Install]" in text] == [DELIVER, MOVED]

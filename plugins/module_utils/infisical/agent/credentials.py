@@ -21,23 +21,12 @@ from ..vault.session import open_vault, rekey
 from ..vault.store import Vault
 from . import config, units
 from .host import Host
-from .spec import VAULT_FILE, VAULT_KEY
+from .spec import VAULT_FILE, VAULT_KEY, Agent
 
 _KEY_KIND = "credential-key"
 """The file that contains the kind of key that encrypted the credentials, because a credential does not contain it."""
 
 _LOST = (WrongKey, VaultDamaged, NotAVault)
-
-
-@dataclass(frozen=True)
-class DesiredCredentials:
-    """The desired credentials keyed by name, without the vaults' key, and how to store them: `encrypted` with the
-    machine's key `credential_key`, or as plain files. If `rotate_key` is true, the vaults are sealed with a new key."""
-
-    encrypted: bool
-    credential_key: str
-    rotate_key: bool
-    values: Mapping[str, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -59,12 +48,10 @@ class HeldKey:
     kind: Any = "key"
 
     def secret(self) -> bytes:
-        """Return the key."""
         return self.key
 
 
 def open_job_vault(job: str, key: bytes = b"") -> Vault:
-    """Return a job's vault."""
     return Vault(f"{units.STATE}/{job}/{VAULT_FILE}", HeldKey(key))
 
 
@@ -82,30 +69,34 @@ def can_encrypt(version: int, storage: str) -> bool:
     )
 
 
-def store(host: Host, desired: DesiredCredentials, machine_id: str) -> StoredCredentials:
-    """Store the agent's own secrets where its units load them. Raises InfisicalError.
+def store(host: Host, agent: Agent, machine_id: str, *, encrypted: bool) -> StoredCredentials:
+    """Store the agent's own secrets where its units load them, `encrypted` or as plain files. Raises InfisicalError.
 
     Copies in other places are kept for the current units until `remove_unused` is called.
     """
-    directory = systemd.CREDSTORE if desired.encrypted else _plain()
+    directory = systemd.CREDSTORE if encrypted else _plain()
     moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", machine_id)
     found = _find_key(moved)
     host.directory(directory, 0o700)
-    key = os.urandom(KEY_BYTES) if found is None else _rotate_key(host, found, desired)
-    values = {**desired.values, VAULT_KEY: key}
+    key = os.urandom(KEY_BYTES) if found is None else _rotate_key(host, found, agent)
+    values = {
+        "infisical_client_id": agent.settings.client_id.encode("utf-8"),
+        "infisical_client_secret": agent.settings.client_secret.encode("utf-8"),
+        **({"infisical_webhook_url": agent.notify_webhook_url.encode("utf-8")} if agent.notify_webhook_url else {}),
+        VAULT_KEY: key,
+    }
     changed = False
     key_kind = f"{units.CONFIGURATION}/{_KEY_KIND}"
-    by_other_key = desired.encrypted and (_read_text(key_kind) or desired.credential_key) != desired.credential_key
+    by_other_key = encrypted and _read_text(key_kind) not in ("", agent.credential_key)
     for name, value in values.items():
         path = f"{directory}/{name}"
         # Encrypting the same value again gives a different text, so compare the decrypted values.
-        if not desired.encrypted or moved or by_other_key or _decrypt(name, path) != value:
-            data = value
-            if desired.encrypted and not host.check:
-                data = systemd.encrypt(name, value, with_key=desired.credential_key)
+        if not encrypted or moved or by_other_key or _decrypt(name, path) != value:
+            encrypts_now = encrypted and not host.check
+            data = systemd.encrypt(name, value, with_key=agent.credential_key) if encrypts_now else value
             changed |= host.file(path, data, 0o600)
-    if desired.encrypted:
-        host.file(key_kind, f"{desired.credential_key}\n", 0o644)
+    if encrypted:
+        host.file(key_kind, f"{agent.credential_key}\n", 0o644)
     return StoredCredentials({name: f"{directory}/{name}" for name in values}, key, found is None, changed)
 
 
@@ -122,7 +113,7 @@ def _plain() -> str:
     return f"{units.CONFIGURATION}/credentials"
 
 
-def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
+def _rotate_key(host: Host, found: bytes, agent: Agent) -> bytes:
     """Return the vaults' key: a new key if `rotate_key` is true, otherwise the key `found`.
 
     Units load both keys from before the first vault is sealed with the new key until no vault needs the old key. So
@@ -130,12 +121,12 @@ def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
     """
     new, *older = split_keys(found)
     if not older:
-        if not desired.rotate_key:
+        if not agent.rotate_key:
             return found
         new, older = os.urandom(KEY_BYTES), [new]
     both = join_keys(new, older[0])
     if host.note("the vaults' key is rotated"):
-        _write_key(host, both, desired)
+        _write_key(host, both, agent.credential_key)
     is_complete = True
     for path in sorted(glob.glob(f"{units.STATE}/*/{VAULT_FILE}")):
         if os.path.islink(os.path.dirname(path)):  # the agent's user may have created it
@@ -143,10 +134,9 @@ def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
         try:
             with _open_directory(path) as (_directory, descriptor_path):
                 _seal(host, path, descriptor_path, new, both)
+        except _LOST as error:
+            host.changes.lines.append(f"{path} still has its old key: {error}")
         except InfisicalError as error:
-            if isinstance(error, _LOST):
-                host.changes.lines.append(f"{path} still has its old key: {error}")
-                continue
             is_complete = False
             host.changes.warnings.append(
                 f"The rotation of the vaults' key is incomplete, and the old key is still used: {path} could not be "
@@ -156,7 +146,7 @@ def _rotate_key(host: Host, found: bytes, desired: DesiredCredentials) -> bytes:
         return found
     if not is_complete:
         return both
-    _write_key(host, new, desired)
+    _write_key(host, new, agent.credential_key)
     return new
 
 
@@ -192,14 +182,14 @@ def _seal(host: Host, path: str, descriptor_path: str, new: bytes, both: bytes) 
         rekey(vault, state, HeldKey(new), data=True)
 
 
-def _write_key(host: Host, key: bytes, desired: DesiredCredentials) -> None:
+def _write_key(host: Host, key: bytes, credential_key: str) -> None:
     """Replace every file from which units may load the vaults' key."""
     for directory in (_plain(), systemd.CREDSTORE):
         path = f"{directory}/{VAULT_KEY}"
         is_encrypted = directory == systemd.CREDSTORE
         if not os.path.exists(path) or (is_encrypted and not shutil.which("systemd-creds")):
             continue
-        data = systemd.encrypt(VAULT_KEY, key, with_key=desired.credential_key) if is_encrypted else key
+        data = systemd.encrypt(VAULT_KEY, key, with_key=credential_key) if is_encrypted else key
         with host.explain_errors(path):
             files.write_atomic(path, data, 0o600, owner=files.owner_of(path))
 
@@ -244,15 +234,15 @@ def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str
     if not vault.exists():
         return []
     with _open_directory(vault.path) as (directory, descriptor_path):
-        reason = "its key is lost." if stored.new_key else ""
-        if not reason:
+        reason = "its key is lost."
+        if not stored.new_key:
             try:
                 Vault(descriptor_path, HeldKey(stored.key)).read()
-            except InfisicalError as error:
-                message = str(error).replace(os.path.dirname(descriptor_path), os.path.dirname(vault.path))
-                reason = message if isinstance(error, _LOST) else ""
-        if not reason:
-            return []
+                return []
+            except _LOST as error:
+                reason = str(error).replace(os.path.dirname(descriptor_path), os.path.dirname(vault.path))
+            except InfisicalError:
+                return []
         aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         # Rename the vault itself last: after an interruption, the next run still finds it and renames it.
         for path in (vault.previous, vault.path):

@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from ..core import files, systemd
 from ..core.errors import ConfigurationError, InfisicalError, StorageFailed, WrongUse, after_writing
@@ -44,7 +45,7 @@ def apply(agent: Agent, facts: HostFacts, *, check: bool = False) -> InstallResu
     _check_systemd(facts.systemd)
     result = InstallResult()
     host = Host(check, result)
-    with _lock_host(check), _report_changes(host):
+    with _change_host(host):
         _apply(host, result, agent, facts)
     return result
 
@@ -63,11 +64,13 @@ def _apply(host: Host, result: InstallResult, agent: Agent, facts: HostFacts) ->
         host.directory(f"{units.STATE}/{job.name}", 0o700, user)
     if agent.metrics_directory:
         host.directory_of_root(agent.metrics_directory)
-    stored = credentials.store(host, _desire_credentials(agent, encrypts), facts.machine_id)
+    stored = credentials.store(host, agent, facts.machine_id, encrypted=encrypts)
     # Remove files only after the credentials are stored: if storing them fails, applications still have their files.
     _make_way(host, agent.jobs)
-    for directory in (directory for job in agent.jobs for directory in _list_disk_directories(job)):
-        host.directory_of_root(directory)
+    directories = {file.directory for job in agent.jobs for file in job.files}
+    for directory in sorted(directories):
+        if not directory.startswith("/run/"):  # in memory
+            host.directory_of_root(directory)
     context = units.UnitContext(facts.machine_id, stored.paths, encrypts)
     if host.file(systemd.INSTALLED_MACHINE_ID, facts.machine_id + "\n", 0o644) and not host.check:
         # At boot, these units failed because the disk had been moved to this machine. Installing the agent has solved
@@ -101,14 +104,6 @@ def _check_systemd(version: int) -> None:
         )
 
 
-def _desire_credentials(agent: Agent, encrypts: bool) -> credentials.DesiredCredentials:
-    values = {"infisical_client_id": agent.settings.client_id, "infisical_client_secret": agent.settings.client_secret}
-    if agent.notify_webhook_url:
-        values["infisical_webhook_url"] = agent.notify_webhook_url
-    encoded = {name: text.encode("utf-8") for name, text in values.items()}
-    return credentials.DesiredCredentials(encrypts, agent.credential_key, agent.rotate_key, encoded)
-
-
 def _warn_of_swap(jobs: Sequence[Job]) -> list[str]:
     """Return a warning if delivered files, which are in memory, could be swapped to a disk as plain text."""
     if not any(file.path.startswith("/run/") for job in jobs for file in job.files):
@@ -135,45 +130,31 @@ def remove(*, remove_vault: bool, check: bool = False) -> Changes:
     Raises InfisicalError, with the changes made before the error in `details`.
     """
     host = Host(check)
-    with _lock_host(check), _report_changes(host):
-        _remove(host, remove_vault)
+    with _change_host(host):
+        _remove_jobs(host, list_jobs())
+        for name in units.NAMES:
+            host.absent(f"{units.UNITS}/{name}", unit=True)
+        host.reload_units()
+        credentials.remove(host, keep_key=not remove_vault)
+        host.absent(units.COMMAND)
+        for path in (library.LIBRARY, units.RUNTIME, units.REPORTS, units.DELIVERIES, config.JOBS):
+            host.tree_absent(path)
+        if remove_vault:
+            for path in (units.STATE, units.CONFIGURATION):
+                host.tree_absent(path)
+            host.user_absent(units.USER)
     return host.changes
 
 
-def _remove(host: Host, remove_vault: bool) -> None:
-    _remove_jobs(host, list_jobs())
-    for name in units.NAMES:
-        host.absent(f"{units.UNITS}/{name}", unit=True)
-    host.reload_units()
-    credentials.remove(host, keep_key=not remove_vault)
-    host.absent(units.COMMAND)
-    for path in (library.LIBRARY, units.RUNTIME, units.REPORTS, units.DELIVERIES, config.JOBS):
-        host.tree_absent(path)
-    if remove_vault:
-        for path in (units.STATE, units.CONFIGURATION):
-            host.tree_absent(path)
-        host.user_absent(units.USER)
-
-
 @contextlib.contextmanager
-def _lock_host(check: bool) -> Iterator[None]:
-    """Context manager: exclude other runs, which would write the same files. Check mode writes nothing and takes no
-    lock."""
-    if check:
-        yield
-        return
-    busy = (
-        f"Another run is changing the agent on this host, and did not end within {_LOCK_WAIT:g} seconds. Let it finish."
-    )  # fmt: skip
-    with files.hold_lock(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked"):
-        yield
-
-
-@contextlib.contextmanager
-def _report_changes(host: Host) -> Iterator[None]:
-    """Context manager: add the changes made so far to an InfisicalError."""
+def _change_host(host: Host) -> Iterator[None]:
+    """Context manager: exclude other runs, which would write the same files, and add the changes made so far to an
+    InfisicalError. Check mode writes nothing and takes no lock."""
+    busy = f"Another run is changing the agent on this host, and did not end within {_LOCK_WAIT:g} seconds."
+    lock = files.hold_lock(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked")
     try:
-        yield
+        with contextlib.nullcontext() if host.check else lock:
+            yield
     except InfisicalError as error:
         changes, warnings = host.changes.lines, host.changes.warnings
         error.details = {"changed": False, **error.details, "changes": changes, "warnings": warnings}
@@ -186,11 +167,6 @@ def _report_changes(host: Host) -> Iterator[None]:
                 before += f" Delivered files removed: {join_names(host.withdrawn)}."
         with after_writing(before, changed=True):
             raise
-
-
-def _list_disk_directories(job: Job) -> list[str]:
-    """Return those directories of a job's files that are not in memory."""
-    return sorted({file.directory for file in job.files if not file.directory.startswith("/run/")})
 
 
 def _install_units(host: Host, agent: Agent, context: units.UnitContext) -> None:
@@ -282,7 +258,7 @@ def _make_way(host: Host, jobs: Sequence[Job]) -> None:
     A delivery cannot do this, because its sandbox allows writing only to the directories of its current files.
     """
     wanted = [file for job in jobs for file in job.files]
-    directories = {path for file in wanted for path in _list_parents(file.directory)}
+    directories = {str(path) for file in wanted for path in PurePath(file.directory, "x").parents}
     singles = {file.path for file in wanted if file.format != "files"}
     for job in list_jobs():
         delivered = Record(units.record_file(job)).files.items()
@@ -291,12 +267,6 @@ def _make_way(host: Host, jobs: Sequence[Job]) -> None:
                 check_all_delivered(path, entry)
         in_the_way = {True: singles, False: directories}
         _withdraw(host, job, [path for path, entry in delivered if path in in_the_way[entry["format"] == "files"]])
-
-
-def _list_parents(path: str) -> Iterator[str]:
-    while path != "/":
-        yield path
-        path = os.path.dirname(path)
 
 
 def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:

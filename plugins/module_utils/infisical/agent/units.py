@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -84,14 +83,24 @@ _SANDBOX = (
 _OF_A_USER = ("CapabilityBoundingSet=", "AmbientCapabilities=", "SystemCallFilter=~@privileged @resources")
 _WITH_NETWORK = ("RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",)
 _WITHOUT_NETWORK = ("PrivateNetwork=yes", "IPAddressDeny=any", "RestrictAddressFamilies=AF_UNIX")
+_DIRECTORIES = (
+    "StateDirectory=infisical-sync infisical-sync/%i",
+    "StateDirectoryMode=0700",
+    "RuntimeDirectory=infisical-agent infisical-agent/%i",
+    "RuntimeDirectoryMode=0700",
+    "RuntimeDirectoryPreserve=yes",
+)
+_DELIVERY_DIRECTORIES = (
+    "StateDirectory=infisical-deliver",
+    "StateDirectoryMode=0700",
+    "RuntimeDirectory=infisical-sync infisical-sync/%i",
+    "RuntimeDirectoryMode=0755",
+    "RuntimeDirectoryPreserve=yes",
+)
 
-NAMES = tuple(
-    f"infisical-{name}@.service" for name in ("sync", "deliver", "notify", "ready", "moved")
-)  # fmt: skip
+NAMES = tuple(f"infisical-{name}@.service" for name in ("sync", "deliver", "notify", "ready", "moved"))
 """The templates of all services. Each job is an instance."""
 
-
-BOOT = "multi-user.target"
 MOVED = "infisical-moved@{}.service"
 
 
@@ -114,11 +123,9 @@ def name_timer(job: str) -> str:
 def render_services(context: UnitContext) -> dict[str, str]:
     """Return the service templates: {name: text}."""
     start = f"{COMMAND} {{}} --config {CONFIGURATION}/jobs/%i.ini"
-    user = f"User={USER}"
-    here, elsewhere = _machine_conditions(context)
-    state = (*_directory_lines("State", STATE), f"StateDirectory={os.path.basename(STATE)}/%i",
-             *_directory_lines("Runtime", REPORTS), f"RuntimeDirectory={os.path.basename(REPORTS)}/%i",
-             "RuntimeDirectoryPreserve=yes")  # fmt: skip
+    # On a machine with another ID, systemd deletes the host's key as soon as a unit opens a credential.
+    here = [f"ConditionHost={context.machine_id}"] if context.encrypted else []
+    elsewhere = f"ConditionHost=!{context.machine_id}" if context.encrypted else "ConditionPathExists=!/"
     # A killed sync does not write a report. `finish` writes one from the result that systemd passes.
     finish = f"ExecStopPost=/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {start.format('finish')}'"
     after_sync, after_delivery = (
@@ -127,52 +134,47 @@ def render_services(context: UnitContext) -> dict[str, str]:
     )
     # No limit on starts, because a user may start many cycles.
     often = "StartLimitIntervalSec=0"
-    texts = {
-        "sync": _render_unit(
+    user = (*_OF_A_USER, f"User={USER}")
+    client = (*user, *_WITH_NETWORK, *_DIRECTORIES)
+    services: dict[str, tuple[str, list[str], list[str]]] = {
+        "sync": (
             "Sync of secrets from Infisical: %i",
             [*here, often, "Wants=network-online.target", "After=network-online.target", *after_sync],
-            [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}",
-             *_load_credentials(context, "infisical_client_id", "infisical_client_secret", "infisical_vault_key"),
-             f"ExecStart={start.format('sync')}", finish],
+            [*client, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}", finish,
+             *_load_credentials(context, "infisical_client_id", "infisical_client_secret", "infisical_vault_key")],
         ),
-        "deliver": _render_unit(
+        "deliver": (
             "Delivery of secrets from the vault to applications: %i",
             [*here, often, *after_delivery],
-            [*_SANDBOX, *_WITHOUT_NETWORK, "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER",
-             "SystemCallFilter=@chown", *_directory_lines("State", DELIVERIES),
-             *_directory_lines("Runtime", RUNTIME, 0o755),
-             f"RuntimeDirectory={os.path.basename(RUNTIME)}/%i", "RuntimeDirectoryPreserve=yes",
-             f"ReadWritePaths=-{REPORTS}/%i", *_load_credentials(context, "infisical_vault_key"),
-             f"ExecStart={start.format('deliver')}"],
-            BOOT,
+            [*_WITHOUT_NETWORK, "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER",
+             "SystemCallFilter=@chown", *_DELIVERY_DIRECTORIES, f"ReadWritePaths=-{REPORTS}/%i",
+             *_load_credentials(context, "infisical_vault_key")],
         ),
-        "notify": _render_unit(
+        "notify": (
             "Notification of a failed sync or its recovery: %i",
             [*here, often],
-            [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, *_load_credentials(context, "infisical_webhook_url"),
-             f"ExecStart={start.format('notify')}"],
+            [*client, *_load_credentials(context, "infisical_webhook_url")],
         ),
-        "ready": _render_unit(
+        "ready": (
             "First delivery of secrets after boot: %i",
             ["Wants=infisical-deliver@%i.service", "After=infisical-deliver@%i.service"],
-            [*_SANDBOX, *_OF_A_USER, *_WITHOUT_NETWORK, user, "RemainAfterExit=yes", "TimeoutStartSec=infinity",
-             f"ExecStart={start.format('ready')}"],
+            [*user, *_WITHOUT_NETWORK, "RemainAfterExit=yes", "TimeoutStartSec=infinity"],
         ),
-        "moved": _render_unit(
+        "moved": (
             "Check that the agent was installed on this machine: %i",
-            [elsewhere or "ConditionPathExists=!/"],
-            [*_SANDBOX, *_OF_A_USER, *_WITH_NETWORK, user, *state, f"ExecStart={start.format('moved')}",
-             f"ExecStopPost={start.format('notify')}"],
-            BOOT,
+            [elsewhere],
+            [*client, f"ExecStopPost={start.format('notify')}"],
         ),
     }  # fmt: skip
-    return {f"infisical-{name}@.service": text for name, text in texts.items()}
-
-
-def _directory_lines(kind: str, path: str, mode: int = 0o700) -> tuple[str, str]:
-    """Return the lines for a directory that systemd creates: in /var/lib for kind `State`, in /run for kind
-    `Runtime`."""
-    return f"{kind}Directory={os.path.basename(path)}", f"{kind}DirectoryMode={mode:04o}"
+    boot = [("Install", ["WantedBy=multi-user.target"])]
+    return {
+        f"infisical-{name}@.service": _render(
+            ("Unit", [f"Description={description}", "Documentation=man:infisical-sync(1)", *unit]),
+            ("Service", ["Type=oneshot", *_SANDBOX, *service, f"ExecStart={start.format(name)}"]),
+            *(boot if name in ("deliver", "moved") else []),
+        )
+        for name, (description, unit, service) in services.items()
+    }
 
 
 def render_timer(job: str, minutes: int) -> str:
@@ -197,29 +199,9 @@ def render_write_paths(job: str, directories: Iterable[str]) -> str:
     return _render(("Service", [f"ReadWritePaths={_escape(path)}" for path in sorted(paths)]))
 
 
-def _machine_conditions(context: UnitContext) -> tuple[list[str], str]:
-    """Return the condition of the units that open the host's credentials, and the condition of `infisical-moved`.
-
-    On a machine with another ID, systemd deletes the host's key as soon as a unit opens a credential.
-    """
-    if not context.encrypted:
-        return [], ""
-    return [f"ConditionHost={context.machine_id}"], f"ConditionHost=!{context.machine_id}"
-
-
 def _load_credentials(context: UnitContext, *names: str) -> list[str]:
     verb = "LoadCredentialEncrypted" if context.encrypted else "LoadCredential"
     return [f"{verb}={name}:{context.credentials[name]}" for name in names if name in context.credentials]
-
-
-def _render_unit(description: str, unit: Iterable[str], service: Iterable[str], wanted_by: str = "") -> str:
-    parts: list[tuple[str, Sequence[str]]] = [
-        ("Unit", [f"Description={description}", "Documentation=man:infisical-sync(1)", *unit]),
-        ("Service", ["Type=oneshot", *service]),
-    ]
-    if wanted_by:
-        parts.append(("Install", [f"WantedBy={wanted_by}"]))
-    return _render(*parts)
 
 
 def _render(*sections: tuple[str, Sequence[str]]) -> str:
