@@ -273,7 +273,7 @@ changes:
   returned: always
   type: list
   elements: str
-  sample: ["/etc/infisical-sync/jobs/shop.ini is made"]
+  sample: ["/etc/infisical-sync/jobs/shop.ini is created"]
 due:
   description:
     - Names of the jobs that need a sync now, because they are new, they were changed, or their last sync failed.
@@ -317,13 +317,14 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File, check_file
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, gather_facts
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, HostFacts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import parse_interval
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job, name_job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
 
 # Ansible sends only imported files to the host. This import is for the command, which the agent installs there.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as _command  # noqa: F401
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
@@ -403,7 +404,8 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         metrics_directory=options["metrics_directory"] or "",
         rate_limit_jitter=options["rate_limit_jitter"],
     )
-    result = install.apply(agent, gather_facts(), check=module.check_mode)
+    facts = HostFacts(systemd.version(), systemd.machine_id())
+    result = install.apply(agent, facts, check=module.check_mode)
     return {
         **describe(result, module),
         "due": result.due,

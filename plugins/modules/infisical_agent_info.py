@@ -216,9 +216,9 @@ http_status:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import gather_facts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.jobs import list_jobs, read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.library import inspect_python
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.host_metadata import of_host
@@ -230,12 +230,11 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     root, wants_metadata = os.geteuid() == 0, module.params["metadata"]
     if wants_metadata and not root:
         raise ConfigurationError("become", "must be true: only root can open the vaults of the host's jobs.")
-    facts = gather_facts()
     version, missing = inspect_python(module.params["python"])
     return {
         "changed": False,
-        "machine_id": facts.machine_id,
-        "systemd_version": facts.systemd,
+        "machine_id": systemd.machine_id(),
+        "systemd_version": systemd.version(),
         "python_version": ".".join(map(str, version)),
         "missing_libraries": missing,
         "jobs": read_status() if root and not wants_metadata else [],

@@ -112,7 +112,7 @@ def test_host_without_systemd_is_refused(ansible: Controller, server: DevServer)
 
     for name in ("systemd", "encrypted", "outside check mode"):
         found = run.failure(name)
-        assert found["msg"].startswith("The agent needs systemd 249 or later, and systemd does not run this host.")
+        assert found["msg"].startswith("The agent requires systemd 249 or later, and systemd does not run this host.")
         assert "cron" in found["hint"]
     assert not run.result("absent")["changed"]
     assert untouched() and server.requests() == []

@@ -187,7 +187,7 @@ def host(room: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def test_check_mode_predicts_changes_and_second_run_makes_none(host: Host) -> None:
     done = host.same_in_check_mode(AGENT)
-    assert f"{config.JOBS}/shop.ini is made" in done.lines and done.due == ["shop"]
+    assert f"{config.JOBS}/shop.ini is created" in done.lines and done.due == ["shop"]
     assert host.active == [
         "active infisical-sync@shop.timer", "enabled infisical-deliver@shop.service",
         "enabled infisical-moved@shop.service", "enabled infisical-sync@shop.timer",
@@ -287,7 +287,7 @@ def test_unsuitable_python_is_refused_before_any_change(host: Host, script: str,
 def test_host_with_systemd_older_than_249_is_refused(host: Host, version: int, words: str) -> None:
     host.facts, before = HostFacts(version, MACHINE), host.everything()
     for check in (True, False):
-        with pytest.raises(InfisicalError, match=f"needs systemd 249 or later, and {words}") as refused:
+        with pytest.raises(InfisicalError, match=f"requires systemd 249 or later, and {words}") as refused:
             host.apply(check=check)
         assert refused.value.conclusion == "configuration"
     assert host.everything() == before
@@ -402,7 +402,7 @@ def test_vault_key_is_not_replaced_if_systemd_creds_fails(host: Host, monkeypatc
 
     def slow(command: Any, **options: Any) -> systemd.Ended:
         if command[0] == "systemd-creds":
-            raise systemd.CannotRun("did not end in time")
+            raise systemd.CannotRun("systemd-creds did not end in time.")
         return run(command, **options)
 
     with monkeypatch.context() as patched, pytest.raises(InfisicalError, match="systemd-creds did not end in time"):
@@ -651,7 +651,7 @@ def test_removing_a_job_keeps_only_its_vault(host: Host) -> None:
     assert stopped == [
         f"systemctl stop infisical-{what}@till.2.service" for what in ("sync", "deliver", "notify", "ready", "moved")
     ]
-    assert f"{srv}, which was delivered, is removed" in done.lines
+    assert f"delivered files at {srv} are removed" in done.lines
     assert not srv.exists()
     left = list(host.root.rglob("*till.2*"))
     assert left == [host.path("var/lib/infisical-sync/till.2")]
@@ -670,7 +670,7 @@ def test_file_with_a_new_path_is_removed_from_its_old_path(host: Host) -> None:
     record.write()
     wanted = replace(AGENT, jobs=(SHOP._replace(files=(File(str(after)),)),))
     done = host.same_in_check_mode(wanted)
-    assert f"{before}, which was delivered, is removed" in done.lines and done.due == ["shop"]
+    assert f"delivered files at {before} are removed" in done.lines and done.due == ["shop"]
     assert not before.exists() and Record(f"{units.DELIVERIES}/shop.json").files == {}
 
 
@@ -777,7 +777,7 @@ def test_error_reports_the_changes_already_made(host: Host, monkeypatch: pytest.
     is_removed = what in ("units", "systemctl")
     assert path.exists() != is_removed
     assert (f"Delivered files removed: {path}." in said) == is_removed
-    assert (f"{path}, which was delivered, is removed" in details["changes"]) == is_removed
+    assert (f"delivered files at {path} are removed" in details["changes"]) == is_removed
 
 
 def test_error_in_check_mode_reports_what_would_change(host: Host) -> None:
@@ -825,8 +825,8 @@ def test_unwritable_record_error_lists_removals_and_problems(host: Host, monkeyp
     assert not one.exists() and (other / "A").exists()
     assert f"Delivered files removed: {one}." in said
     assert f"Nothing is written below {other}" in said and re.search(r"The record .* disk is full", said)
-    assert [change for change in caught.value.details["changes"] if "which was delivered" in change] == [
-        f"{one}, which was delivered, is removed"
+    assert [change for change in caught.value.details["changes"] if "delivered files" in change] == [
+        f"delivered files at {one} are removed"
     ]
 
 
@@ -846,7 +846,7 @@ def test_existing_file_is_not_reported_as_removed(host: Host, monkeypatch: pytes
     ):
         host.apply()
     assert path.exists()
-    assert "removed" not in str(caught.value) and "which was delivered" not in str(caught.value.details)
+    assert "removed" not in str(caught.value) and "delivered files" not in str(caught.value.details)
 
 
 def test_timer_is_restarted_if_its_interval_changes(host: Host) -> None:
@@ -1161,11 +1161,11 @@ def test_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.Mo
 
     def one_of_them(job: str) -> report.CycleReport:
         if job == "shop":
-            raise StorageFailed("The program systemctl did not end in time.")
+            raise StorageFailed("systemctl did not end in time.")
         return report.CycleReport(job, ended="2026-01-15T10:30:00Z", counts={"created": 1})
 
     monkeypatch.setattr(agent_jobs, "sync_now", one_of_them)
-    with pytest.raises(InfisicalError, match=r"shop \(storage\). The program systemctl") as refused:
+    with pytest.raises(InfisicalError, match=r"shop \(storage\). systemctl") as refused:
         agent_jobs.sync_all(["shop", "till"])
     assert refused.value.conclusion == "partial" and refused.value.details["changed"]
     assert refused.value.details["reports"]["till"]["conclusion"] == "ok"
@@ -1176,7 +1176,7 @@ def test_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.Mo
 def test_unknown_job_error_names_the_jobs(host: Host) -> None:
     host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
     with pytest.raises(ConfigurationError, match="Its jobs are: shop, till") as refused:
-        agent_jobs.sync_now("bank")
+        agent_jobs.sync_all(["shop", "bank"])
     assert refused.value.option == "jobs"
 
 

@@ -31,7 +31,7 @@ CHANGES: dict[str, Change] = {
     "link elsewhere": lambda host, room: host.link(f"{room}/link", "elsewhere"),
     "absent file": lambda host, room: host.absent(f"{room}/file"),
     "absent link": lambda host, room: host.absent(f"{room}/link"),
-    "absent tree": lambda host, room: host.tree_absent(f"{room}/directory"),
+    "absent tree": lambda host, room: host.absent(f"{room}/directory", tree=True),
 }
 
 
@@ -83,7 +83,7 @@ def test_configured_directory_is_created_or_kept(room: Path, check: bool) -> Non
     host.directory_of_root(f"{room}/there")
     assert host.changes.lines == [] and stat.S_IMODE((room / "there").stat().st_mode) == 0o711
     host.directory_of_root(f"{room}/there/a/b")
-    assert host.changes.lines == [f"{room}/there/a/b is made"]
+    assert host.changes.lines == [f"{room}/there/a/b is created"]
     assert (room / "there" / "a" / "b").is_dir() != check
 
 
@@ -140,7 +140,7 @@ def test_link_can_be_changed_after_an_interrupted_change(furnished: Path) -> Non
 
 def test_removing_a_directory_keeps_the_targets_of_its_links(furnished: Path) -> None:
     (furnished / "directory" / "out").symlink_to(furnished / "file")
-    Host(check=False).tree_absent(f"{furnished}/directory")
+    Host(check=False).absent(f"{furnished}/directory", tree=True)
     assert (furnished / "file").exists() and not (furnished / "directory").exists()
 
 
@@ -148,7 +148,7 @@ def test_removing_a_directory_keeps_the_targets_of_its_links(furnished: Path) ->
 def test_removing_a_link_keeps_its_target(furnished: Path, target: str) -> None:
     (furnished / "tree").symlink_to(target)
     before = everything(furnished / "directory")
-    Host(check=False).tree_absent(f"{furnished}/tree")
+    Host(check=False).absent(f"{furnished}/tree", tree=True)
     assert not os.path.lexists(furnished / "tree")
     assert everything(furnished / "directory") == before and (furnished / "file").exists()
 
@@ -175,7 +175,7 @@ def test_program_failure_is_reported_with_its_output(programs: Programs) -> None
     programs.put("useradd", "echo 'cannot lock /etc/passwd' >&2; exit 1")
     with pytest.raises(InfisicalError, match="'useradd -r x' failed with status 1: cannot lock /etc/passwd"):
         Host(check=False).run("useradd", "-r", "x")
-    with pytest.raises(InfisicalError, match="The program no-such-program cannot be started"):
+    with pytest.raises(InfisicalError, match="no-such-program cannot be started"):
         Host(check=False).run("no-such-program")
 
 
@@ -187,7 +187,7 @@ def test_missing_user_is_created_without_a_shell(programs: Programs) -> None:
     assert host.user("no-such-user", "/var/lib/x") == (0, 0)
     host.user_absent("no-such-user")
     host.user_absent("nobody")
-    assert host.changes.lines == ["user no-such-user is made", "user nobody is removed"]
+    assert host.changes.lines == ["user no-such-user is created", "user nobody is removed"]
     assert programs.calls() == []
     with pytest.raises(InfisicalError, match="useradd"):
         Host(check=False).user("no-such-user", "/var/lib/x")

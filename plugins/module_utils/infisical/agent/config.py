@@ -47,12 +47,6 @@ Layer = Mapping[tuple[str, str], str]
 """The options that one source sets: {(section, name): text}."""
 
 
-class _VariableText(str):
-    """The text of an option from an environment variable, with the variable's name."""
-
-    variable = ""
-
-
 class SyncConfig:
     """The options of one call of the command.
 
@@ -71,7 +65,9 @@ class SyncConfig:
             environ = _select_credentials(environ, job)
         self.credentials = environ.get("CREDENTIALS_DIRECTORY", "")
         """The directory with systemd's credentials, or empty if there is none."""
-        ambient = (_read_environment(environ), _list_credentials(self.credentials))
+        self._variables = _find_variables(environ)
+        self._environment = {place: environ[name] for place, name in self._variables.items()}
+        ambient = (self._environment, _list_credentials(self.credentials))
         named = bool(config) and not job
         self._explicit: tuple[Layer, ...] = (given, self._file) if named else (given,)
         self._layers: tuple[Layer, ...] = (given, self._file, *ambient) if named else (given, *ambient, self._file)
@@ -84,17 +80,21 @@ class SyncConfig:
             for place in places:
                 for layer in layers:
                     if layer.get(place):
-                        return _convert(place, layer[place])
+                        return self._convert(place, layer)
         return None
 
     def get_group(self, section: str, names: Sequence[str]) -> dict[str, Any]:
         """Return the options set by the first source that sets any of `names`, which are mutually exclusive."""
         for layer in self._layers:
-            found = {name: _convert((section, name), layer[section, name]) for name in names
-                     if layer.get((section, name))}  # fmt: skip
+            found = {name: self._convert((section, name), layer) for name in names if layer.get((section, name))}
             if found:
                 return found
         return {}
+
+    def _convert(self, place: tuple[str, str], layer: Layer) -> Any:
+        is_variable = layer is self._environment
+        origin = f" (set by the environment variable {self._variables[place]})" if is_variable else ""
+        return convert(BY_PLACE[place], layer[place], origin)
 
     def get_section(self, section: str) -> dict[str, Any]:
         """Return all options in a section that are set."""
@@ -183,11 +183,6 @@ def _kind(section: str) -> str:
     return section if section != "file" and any(option.section == section for option in OPTIONS) else ""
 
 
-def _convert(place: tuple[str, str], text: str) -> Any:
-    origin = f" (set by the environment variable {text.variable})" if isinstance(text, _VariableText) else ""
-    return convert(BY_PLACE[place], text, origin)
-
-
 def _select_credentials(environ: Mapping[str, str], job: str) -> dict[str, str]:
     """Return the part of the environment that a job of the agent uses: the credentials of the job's own services.
 
@@ -199,14 +194,10 @@ def _select_credentials(environ: Mapping[str, str], job: str) -> dict[str, str]:
     return {"CREDENTIALS_DIRECTORY": directory} if own else {}
 
 
-def _read_environment(environ: Mapping[str, str]) -> Layer:
-    found = {}
-    for option in OPTIONS:
-        variable = next((name for name in option.environment if environ.get(name, "").strip()), "")
-        if variable:
-            found[option.place] = text = _VariableText(environ[variable])
-            text.variable = variable
-    return found
+def _find_variables(environ: Mapping[str, str]) -> Layer:
+    """Return the environment variable of each option that is set by one."""
+    found = {option.place: [name for name in option.environment if environ.get(name, "").strip()] for option in OPTIONS}
+    return {place: names[0] for place, names in found.items() if names}
 
 
 def _list_credentials(directory: str) -> Layer:

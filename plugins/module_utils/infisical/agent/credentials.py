@@ -10,7 +10,7 @@ import glob
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ def can_encrypt(version: int, storage: str) -> bool:
     if storage == "encrypted" and version < units.DECRYPTS_CREDENTIALS:
         raise ConfigurationError(
             "credentials",
-            f"encrypted needs systemd {units.DECRYPTS_CREDENTIALS} or later, and this host runs {version}.",
+            f"encrypted requires systemd {units.DECRYPTS_CREDENTIALS} or later, and this host runs {version}.",
             hint="Set credentials: file.",
         )
     return storage == "encrypted" or (
@@ -72,7 +72,7 @@ def can_encrypt(version: int, storage: str) -> bool:
 def store(host: Host, agent: Agent, machine_id: str, *, encrypted: bool) -> StoredCredentials:
     """Store the agent's own secrets where its units load them, `encrypted` or as plain files. Raises InfisicalError.
 
-    Copies in other places are kept for the current units until `remove_unused` is called.
+    Copies in other places are kept for the current units. Remove them after the units have been changed.
     """
     directory = systemd.CREDSTORE if encrypted else _plain()
     moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", machine_id)
@@ -100,12 +100,13 @@ def store(host: Host, agent: Agent, machine_id: str, *, encrypted: bool) -> Stor
     return StoredCredentials({name: f"{directory}/{name}" for name in values}, key, found is None, changed)
 
 
-def remove_unused(host: Host, stored: StoredCredentials) -> None:
-    """Remove the credentials that no unit loads any more. Call this after the units have been changed."""
-    for name in config.CREDENTIALS:
-        for directory in (systemd.CREDSTORE, _plain()):
-            if stored.paths.get(name) != f"{directory}/{name}":
-                host.absent(f"{directory}/{name}")
+def remove(host: Host, *, keep: Collection[str] = (), keep_key: bool = False) -> None:
+    """Remove the credentials, except at the paths `keep` and, if `keep_key` is true, the vaults' key."""
+    for directory in (systemd.CREDSTORE, _plain()):
+        for name in config.CREDENTIALS:
+            path = f"{directory}/{name}"
+            if path not in keep and not (keep_key and name == VAULT_KEY):
+                host.absent(path)
 
 
 def _plain() -> str:
@@ -214,13 +215,13 @@ def _read_text(path: str) -> str:
 def _decrypt(name: str, path: str) -> bytes | None:
     """Return the value of a credential, or None if it does not exist or this machine cannot decrypt it.
 
-    Raises InfisicalError if systemd-creds does not respond: a key is replaced only if it is known to be lost.
+    Raises InfisicalError if systemd-creds cannot be run: a key is replaced only if it is known to be lost.
     """
     if not os.path.exists(path):
         return None
     try:
         return systemd.decrypt(name, path)
-    except systemd.NoAnswer:
+    except systemd.CannotRun:
         if shutil.which("systemd-creds"):
             raise
         return None
@@ -251,11 +252,3 @@ def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str
                 with host.explain_errors(path):
                     os.rename(name, name + aside, src_dir_fd=directory, dst_dir_fd=directory)
     return [f"The vault of the job {job} is moved aside, and the next sync fills a new one: {reason}"]
-
-
-def remove(host: Host, *, keep_key: bool) -> None:
-    """Remove the credentials, including the vaults' key unless `keep_key` is true."""
-    for directory in (systemd.CREDSTORE, _plain()):
-        for name in config.CREDENTIALS:
-            if name != VAULT_KEY or not keep_key:
-                host.absent(f"{directory}/{name}")

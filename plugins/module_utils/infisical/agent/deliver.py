@@ -255,21 +255,16 @@ def _plan(values: Mapping[str, str], file: File, record: Record, done: Delivery)
     return None
 
 
-def check_all_delivered(path: str, entry: Mapping[str, Any]) -> None:
-    """Raise InfisicalError if a file would replace a directory that contains more than the delivered files."""
-    if entry["format"] != "files":
-        return
-    try:
-        with files.directory_of_root(path) as directory:
-            others = files.list_others(directory, entry["names"])
-    except FileNotFoundError:
-        return
-    if others:
-        raise UnsafeFile(
-            f"Refusing to replace the directory {path}: it contains files that were not delivered, such as "
-            f"'{others[0]}'.",
-            hint="Move them away, or set another path.",
-        )
+def check_all_delivered(path: str, names: Iterable[str]) -> None:
+    """Raise InfisicalError if a directory contains files other than the delivered `names`."""
+    with contextlib.suppress(FileNotFoundError), files.directory_of_root(path) as directory:
+        others = files.list_others(directory, names)
+        if others:
+            raise UnsafeFile(
+                f"Refusing to replace the directory {path}: it contains files that were not delivered, such as "
+                f"'{others[0]}'.",
+                hint="Move them away, or set another path.",
+            )
 
 
 def _render(values: Mapping[str, str], file: File) -> dict[str, bytes]:
@@ -337,7 +332,8 @@ def _apply(plan: _Plan, record: Record, done: Delivery) -> bool:
     file, before = plan.file, len(done.written) + len(done.removed)
     durable = not file.directory.startswith("/run/")  # /run is in memory
     with done.catch(file.path, "written"), files.directory_of_root(file.directory, create=True) as directory:
-        _sweep(file.directory, record.names(file))
+        # A killed delivery left temporary files with values as plain text.
+        files.sweep(*(os.path.join(file.directory, name) for name in record.names(file)))
         for name in plan.write:
             files.write_atomic(
                 name, plan.contents[name], file.mode, owner=plan.owner, durable=durable, directory=directory
@@ -348,11 +344,6 @@ def _apply(plan: _Plan, record: Record, done: Delivery) -> bool:
             done.removed.append(os.path.join(file.directory, name))
         record.files[file.path]["names"] = sorted(plan.contents)
     return len(done.written) + len(done.removed) > before
-
-
-def _sweep(directory: str, names: Iterable[str]) -> None:
-    """Remove temporary files that a killed delivery left behind. They contain values as plain text."""
-    files.sweep(*(os.path.join(directory, name) for name in names))
 
 
 def _remove(path: str, entry: Mapping[str, Any], record: Record, done: Delivery) -> None:
@@ -366,7 +357,7 @@ def _remove(path: str, entry: Mapping[str, Any], record: Record, done: Delivery)
                 if _exists(directory, name):
                     os.unlink(name, dir_fd=directory)
                     done.removed.append(os.path.join(folder, name))
-            _sweep(folder, entry["names"])
+            files.sweep(*(os.path.join(folder, name) for name in entry["names"]))
         try:
             if is_directory:
                 os.rmdir(path)
@@ -385,13 +376,13 @@ def _notify_units(record: Record, done: Delivery) -> None:
     for unit, verb in sorted(record.pending.items(), key=lambda item: item[1] != "restart"):
         try:
             ended = systemd.run(["systemctl", "--no-block", _COMMANDS[verb], "--", unit])
-            problem = f"systemctl failed: {ended.said or 'no reason given'}" if ended.status else ""
+            problem = f"systemctl failed: {ended.said or 'no reason given'}."
+            if ended.status in (0, _NO_SUCH_UNIT):
+                del record.pending[unit]
+                (done.unknown if ended.status else done.notified).append(unit)
+                continue
         except systemd.CannotRun as error:
-            ended, problem = None, f"systemctl {error}"
-        if problem and (ended is None or ended.status != _NO_SUCH_UNIT):
-            done.problems[unit] = StorageFailed(
-                f"Could not {verb} {unit}: {problem}.", hint="The next delivery will try again."
-            )
-            continue
-        del record.pending[unit]
-        (done.unknown if problem else done.notified).append(unit)
+            problem = error.problem
+        done.problems[unit] = StorageFailed(
+            f"Could not {verb} {unit}: {problem}", hint="Wait for the next delivery, which tries again."
+        )

@@ -28,11 +28,6 @@ class HostFacts(NamedTuple):
     machine_id: str
 
 
-def gather_facts() -> HostFacts:
-    """Return the facts of this host."""
-    return HostFacts(systemd.version(), systemd.machine_id())
-
-
 @dataclass
 class Changes:
     """The changes of a run, or in check mode the changes that it would make: one line for each, and `diffs` (path,
@@ -60,10 +55,7 @@ class Host:
 
     def run(self, *command: str) -> systemd.Ended:
         """Run a program. Raises InfisicalError if it fails."""
-        try:
-            ended = systemd.run(command, seconds=_COMMAND_SECONDS)
-        except systemd.CannotRun as error:
-            raise StorageFailed(f"The program {command[0]} {error}.") from None
+        ended = systemd.run(command, seconds=_COMMAND_SECONDS)
         if ended.status != 0:
             reason = ended.said or "no output"
             raise StorageFailed(f"'{' '.join(command)}' failed with status {ended.status}: {reason}")
@@ -72,32 +64,30 @@ class Host:
     def user(self, name: str, home: str) -> tuple[int, int]:
         """Create a system user and group if they are missing. Return their IDs. In check mode, return root's IDs for a
         missing user."""
-        with contextlib.suppress(KeyError):
+        try:
             found = pwd.getpwnam(name)
-            return found.pw_uid, found.pw_gid
-        if self.note(f"user {name} is made"):
-            shell = next(
-                (path for path in ("/usr/sbin/nologin", "/sbin/nologin") if os.path.exists(path)), "/bin/false"
-            )
+        except KeyError:
+            if not self.note(f"user {name} is created"):
+                return 0, 0
+            shells = ("/usr/sbin/nologin", "/sbin/nologin")
+            shell = next(filter(os.path.exists, shells), "/bin/false")
             self.run("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", home,
                      "--shell", shell, "--comment", "Sync of secrets from Infisical", name)  # fmt: skip
             found = pwd.getpwnam(name)
-            return found.pw_uid, found.pw_gid
-        return 0, 0
+        return found.pw_uid, found.pw_gid
 
     def user_absent(self, name: str) -> None:
-        """Remove a user."""
         with contextlib.suppress(KeyError):
             pwd.getpwnam(name)
             if self.note(f"user {name} is removed"):
                 self.run("userdel", name)
 
     def directory(self, path: str, mode: int, owner: tuple[int, int] = (0, 0)) -> None:
-        """Create a directory with this mode and owner, or correct its mode and owner."""
+        """Create a directory with this mode and owner, or correct both."""
         try:
             found = os.stat(path, follow_symlinks=False)
         except FileNotFoundError:
-            if self.note(f"{path} is made"):
+            if self.note(f"{path} is created"):
                 with self.explain_errors(path):
                     _make_parents(path)
                     os.mkdir(path, mode)
@@ -123,7 +113,7 @@ class Host:
                 with files.directory_of_root(path):
                     return
             except FileNotFoundError:
-                if self.note(f"{path} is made"):
+                if self.note(f"{path} is created"):
                     with files.directory_of_root(path, create=True):
                         pass
 
@@ -135,13 +125,19 @@ class Host:
         Only text appears in diffs, because bytes may be a secret.
         """
         data = content.encode("utf-8") if isinstance(content, str) else content
-        before = self._read(path)
-        if before == data and self._is_owned(path, mode, owner):
-            return False
+        before: bytes | None = None
+        try:
+            before, found = files.read_regular(path), os.lstat(path)
+            if before == data and ((found.st_uid, found.st_gid), stat.S_IMODE(found.st_mode)) == (owner, mode):
+                return False
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise files.explain(error, f"{path} cannot be read", path) from None
         if isinstance(content, str) and before != data:
             self.changes.diffs.append((path, (before or b"").decode("utf-8", "replace"), content))
         self._units_changed = self._units_changed or unit
-        if self.note(f"{path} is {'made' if before is None else 'changed'}"):
+        if self.note(f"{path} is {'created' if before is None else 'changed'}"):
             with self.explain_errors(path):
                 files.write_atomic(path, data, mode, owner=owner)
         return True
@@ -153,7 +149,7 @@ class Host:
                 return False
         except OSError:
             pass
-        if self.note(f"{path} leads to {target}"):
+        if self.note(f"{path} links to {target}"):
             with self.explain_errors(path):
                 temporary = f"{path}.new"
                 with contextlib.suppress(FileNotFoundError):
@@ -162,56 +158,29 @@ class Host:
                 os.rename(temporary, path)
         return True
 
-    def absent(self, path: str, *, unit: bool = False) -> bool:
-        """Remove a file. Return whether it existed."""
+    def absent(self, path: str, *, unit: bool = False, tree: bool = False) -> None:
+        """Remove a file or, with `tree`, also a directory with everything below it. If the path is a link, remove only
+        the link."""
         if not os.path.lexists(path):
-            return False
+            return
         self._units_changed = self._units_changed or unit
         if self.note(f"{path} is removed"):
             with self.explain_errors(path):
-                os.unlink(path)
-        return True
-
-    def tree_absent(self, path: str) -> None:
-        """Remove a file, or a directory with everything below it. If the path is a link, remove only the link."""
-        if os.path.lexists(path) and self.note(f"{path} is removed"):
-            with self.explain_errors(path):
-                if os.path.isdir(path) and not os.path.islink(path):
+                if tree and os.path.isdir(path) and not os.path.islink(path):
                     shutil.rmtree(path)
                 else:
                     os.unlink(path)
 
     def reload_units(self, names: Sequence[str] = ()) -> None:
         """Reload systemd's units if this run changed any, or if an interrupted run changed one of `names`."""
-        if not self._units_changed and self._is_outdated(names):
-            self._units_changed = True
-            self.note("systemd reloads its units")
+        if names and not self._units_changed:
+            with contextlib.suppress(systemd.CannotRun):
+                if b"yes" in systemd.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", *names]).out:
+                    self._units_changed = True
+                    self.note("systemd reloads its units")
         if self._units_changed and not self.check:
             self.run("systemctl", "daemon-reload")
         self._units_changed = False
-
-    @staticmethod
-    def _is_outdated(names: Sequence[str]) -> bool:
-        if not names:
-            return False
-        try:
-            return b"yes" in systemd.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", *names]).out
-        except systemd.CannotRun:
-            return False
-
-    @staticmethod
-    def _read(path: str) -> bytes | None:
-        try:
-            return files.read_regular(path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise files.explain(error, f"{path} cannot be read", path) from None
-
-    @staticmethod
-    def _is_owned(path: str, mode: int, owner: tuple[int, int]) -> bool:
-        found = os.lstat(path)
-        return (found.st_uid, found.st_gid) == owner and stat.S_IMODE(found.st_mode) == mode
 
     @staticmethod
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from ..core import files, systemd
-from ..core.errors import ConfigurationError, InfisicalError, StorageFailed, WrongUse, after_writing
+from ..core.errors import ConfigurationError, InfisicalError, WrongUse, after_writing
 from ..core.plan import join_names
 from . import config, credentials, library, metrics, report, units
 from .deliver import LOCK, Record, check_all_delivered, open_record, withdraw
@@ -42,7 +42,12 @@ def apply(agent: Agent, facts: HostFacts, *, check: bool = False) -> InstallResu
     Their vaults are kept. Raises InfisicalError, with the changes made before the error in `details`.
     """
     check_agent(agent)
-    _check_systemd(facts.systemd)
+    if facts.systemd < units.OLDEST_SYSTEMD:
+        found = f"this host runs {facts.systemd}" if facts.systemd else "systemd does not run this host"
+        raise WrongUse(
+            f"The agent requires systemd {units.OLDEST_SYSTEMD} or later, and {found}.",
+            hint="Without the agent, run infisical-sync sync with cron.",
+        )
     result = InstallResult()
     host = Host(check, result)
     with _change_host(host):
@@ -90,18 +95,9 @@ def _apply(host: Host, result: InstallResult, agent: Agent, facts: HostFacts) ->
             result.due.append(job.name)
             result.requests += len(job.options.get("project_ids", ())) or 1
     _install_units(host, agent, context)
-    credentials.remove_unused(host, stored)
+    credentials.remove(host, keep=stored.paths.values())
     _remove_jobs(host, [name for name in list_jobs() if name not in {job.name for job in agent.jobs}])
     result.warnings += _warn_of_swap(agent.jobs)
-
-
-def _check_systemd(version: int) -> None:
-    if version < units.OLDEST_SYSTEMD:
-        found = f"this host runs {version}" if version else "systemd does not run this host"
-        raise WrongUse(
-            f"The agent needs systemd {units.OLDEST_SYSTEMD} or later, and {found}.",
-            hint="Without the agent, run infisical-sync sync with cron.",
-        )
 
 
 def _warn_of_swap(jobs: Sequence[Job]) -> list[str]:
@@ -138,10 +134,10 @@ def remove(*, remove_vault: bool, check: bool = False) -> Changes:
         credentials.remove(host, keep_key=not remove_vault)
         host.absent(units.COMMAND)
         for path in (library.LIBRARY, units.RUNTIME, units.REPORTS, units.DELIVERIES, config.JOBS):
-            host.tree_absent(path)
+            host.absent(path, tree=True)
         if remove_vault:
             for path in (units.STATE, units.CONFIGURATION):
-                host.tree_absent(path)
+                host.absent(path, tree=True)
             host.user_absent(units.USER)
     return host.changes
 
@@ -201,10 +197,7 @@ def _install_units(host: Host, agent: Agent, context: units.UnitContext) -> None
 
 def _find_units_not(question: str, answer: str, names: Sequence[str]) -> list[str]:
     """Return the units for which `systemctl QUESTION` does not print `answer`."""
-    try:
-        lines = systemd.run(["systemctl", question, *names]).out.decode("utf-8", "replace").split()
-    except systemd.CannotRun as error:
-        raise StorageFailed(f"The program systemctl {error}.") from None
+    lines = systemd.run(["systemctl", question, *names]).out.decode("utf-8", "replace").split()
     # On a host without the agent, check mode asks about units that do not exist yet, and systemd may print fewer lines.
     return list(names) if len(lines) != len(names) else [name for name, line in zip(names, lines) if line != answer]
 
@@ -222,7 +215,7 @@ def _remove_jobs(host: Host, jobs: Sequence[str]) -> None:
             with host.explain_errors(lock), contextlib.suppress(FileNotFoundError):
                 os.unlink(lock)
         for path in (f"{units.RUNTIME}/{job}", f"{units.REPORTS}/{job}"):
-            host.tree_absent(path)
+            host.absent(path, tree=True)
     host.reload_units()
 
 
@@ -238,9 +231,8 @@ def _remove_timer(host: Host, job: str) -> None:
         for command in (*(["stop", name] for name in names), ["reset-failed", *names]):
             with contextlib.suppress(systemd.CannotRun):
                 systemd.run(["systemctl", *command])
-    for path in (timer, f"{folder}/paths.conf"):
-        host.absent(path, unit=True)
-    host.tree_absent(folder)
+    for path in (timer, folder):
+        host.absent(path, unit=True, tree=True)
 
 
 def _find_metrics_file(job: str) -> str:
@@ -261,12 +253,14 @@ def _make_way(host: Host, jobs: Sequence[Job]) -> None:
     directories = {str(path) for file in wanted for path in PurePath(file.directory, "x").parents}
     singles = {file.path for file in wanted if file.format != "files"}
     for job in list_jobs():
-        delivered = Record(units.record_file(job)).files.items()
-        for path, entry in delivered:
-            if path in singles:
-                check_all_delivered(path, entry)
-        in_the_way = {True: singles, False: directories}
-        _withdraw(host, job, [path for path, entry in delivered if path in in_the_way[entry["format"] == "files"]])
+        replaced = []
+        for path, entry in Record(units.record_file(job)).files.items():
+            is_directory = entry["format"] == "files"
+            if path in (singles if is_directory else directories):
+                replaced.append(path)
+                if is_directory:
+                    check_all_delivered(path, entry["names"])
+        _withdraw(host, job, replaced)
 
 
 def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
@@ -292,4 +286,4 @@ def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
 def _note_withdrawn(host: Host, paths: Sequence[str]) -> None:
     host.withdrawn.update(paths)
     for path in paths:
-        host.note(f"{path}, which was delivered, is removed")
+        host.note(f"delivered files at {path} are removed")

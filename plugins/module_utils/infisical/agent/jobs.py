@@ -50,10 +50,15 @@ def choose_jobs(names: Sequence[str] | None, *, check: bool = False) -> Sequence
 def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     """Run a cycle of each job, and return the result as plain data.
 
-    If a job fails, the other jobs still run. Then InfisicalError is raised, with the result in `details`.
+    If a job fails, the other jobs still run. Then InfisicalError is raised, with the result in `details`. If a job does
+    not exist, ConfigurationError is raised before any job runs.
     """
+    known = list_jobs()
     for job in jobs:
-        _check_job(job)
+        if job not in known:
+            raise ConfigurationError(
+                "jobs", f"this host has no job '{job}'.", hint=f"Its jobs are: {', '.join(known) or 'none'}."
+            )
     reports = {job: _try_sync(job) for job in jobs}
     result = {
         "changed": any(
@@ -75,21 +80,16 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
 def sync_now(job: str) -> report.CycleReport:
     """As root, run a job's cycle and its delivery, wait for both, and return the cycle's report.
 
-    Raises InfisicalError if the job does not exist or no cycle could run.
+    Raises InfisicalError if no cycle could run.
     """
-    _check_job(job)
     path = units.report_file(job)
     before = report.read(path)
     sync, deliver = (["systemctl", "start", f"infisical-{name}@{job}.service"] for name in ("sync", "deliver"))
     # `systemctl start` joins a cycle that is already running. That cycle may have read the secrets before the change
     # that the caller waits for, so start another cycle after it.
-    commands = [*([sync] * _is_running(sync[-1])), sync, deliver]
-    said = []
-    for command in commands:
-        try:
-            said.append(systemd.run(command, seconds=units.SECONDS_OF_A_CYCLE).said)
-        except systemd.CannotRun as error:
-            raise StorageFailed(f"The program {command[0]} {error}.") from None
+    is_running = systemd.run(["systemctl", "is-active", sync[-1]]).out.strip() == b"activating"
+    commands = [sync, sync, deliver] if is_running else [sync, deliver]
+    said = [systemd.run(command, seconds=units.SECONDS_OF_A_CYCLE).said for command in commands]
     after = report.read(path)
     if after == before:
         reason = f": {said[-2]}" if said[-2] else "."
@@ -98,21 +98,6 @@ def sync_now(job: str) -> report.CycleReport:
             hint=f"Run: journalctl -u infisical-sync@{job}",
         )
     return after
-
-
-def _is_running(unit: str) -> bool:
-    try:
-        return systemd.run(["systemctl", "is-active", unit]).out.strip() == b"activating"
-    except systemd.CannotRun:
-        return False  # the next command reports it
-
-
-def _check_job(job: str) -> None:
-    jobs = list_jobs()
-    if job not in jobs:
-        raise ConfigurationError(
-            "jobs", f"this host has no job '{job}'.", hint=f"Its jobs are: {', '.join(jobs) or 'none'}."
-        )
 
 
 def _try_sync(job: str) -> report.CycleReport:

@@ -84,7 +84,7 @@ def install_library(host: Host, python: str) -> str:
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(versions):
                 if name not in (version, before):
-                    host.tree_absent(f"{versions}/{name}")
+                    host.absent(f"{versions}/{name}", tree=True)
     host.file(units.COMMAND, _LAUNCHER.format(python=python, library=LIBRARY), 0o755)
     return version
 

@@ -14,18 +14,6 @@ from ..core.times import parse_time
 if TYPE_CHECKING:
     from .report import CycleReport
 
-_METRICS = (
-    ("last_success_timestamp_seconds", "gauge", "Time of the last successful sync."),
-    ("last_cycle_timestamp_seconds", "gauge", "Time of the end of the last cycle."),
-    ("last_cycle_failed", "gauge", "Whether the last cycle failed."),
-    ("last_error", "gauge", "1 with the conclusion of the last cycle, if it failed."),
-    ("duration_seconds", "gauge", "Duration of the last cycle."),
-    ("secrets", "gauge", "Number of entries in the vault."),
-    ("generation", "gauge", "Generation of the vault."),
-    ("pulled_total", "counter", "Number of secrets pulled."),
-    ("pushed_total", "counter", "Number of secrets pushed."),
-)
-
 
 def metrics_file(directory: str, job: str) -> str:
     """Return the path of a job's metrics file."""
@@ -38,20 +26,23 @@ def render_metrics(report: CycleReport, head: Mapping[str, Any], secrets: int | 
 
     Unknown values are left out.
     """
-    known: dict[str, Any] = {
-        "last_success_timestamp_seconds": parse_time(str(head.get("last_sync"))),
-        "last_cycle_timestamp_seconds": parse_time(report.ended),
-        "last_cycle_failed": int(report.failed) if report.ended else None,
-        "last_error": 1 if report.failed else None,
-        "duration_seconds": report.seconds if report.ended else None,
-        "secrets": secrets,
-        "generation": generation or None,
-        "pulled_total": head.get("pull_count"),
-        "pushed_total": head.get("push_count"),
-    }
+    ended = report.ended
+    metrics: dict[str, tuple[str, str, Any]] = {
+        "last_success_timestamp_seconds": (
+            "gauge", "Time of the last successful sync.", parse_time(str(head.get("last_sync")))
+        ),
+        "last_cycle_timestamp_seconds": ("gauge", "Time of the end of the last cycle.", parse_time(ended)),
+        "last_cycle_failed": ("gauge", "Whether the last cycle failed.", int(report.failed) if ended else None),
+        "last_error": ("gauge", "1 with the conclusion of the last cycle, if it failed.", 1 if report.failed else None),
+        "duration_seconds": ("gauge", "Duration of the last cycle.", report.seconds if ended else None),
+        "secrets": ("gauge", "Number of entries in the vault.", secrets),
+        "generation": ("gauge", "Generation of the vault.", generation or None),
+        "pulled_total": ("counter", "Number of secrets pulled.", head.get("pull_count")),
+        "pushed_total": ("counter", "Number of secrets pushed.", head.get("push_count")),
+    }  # fmt: skip
     lines = []
-    for name, kind, help_ in _METRICS:
-        value = _format_number(known[name])
+    for name, (kind, help_, number) in metrics.items():
+        value = _format_number(number)
         if value:
             cause = f',conclusion="{_escape(report.conclusion)}"' if name == "last_error" else ""
             lines += [

@@ -158,7 +158,7 @@ def _run_command(channel: Channel, content: Mapping[str, Any]) -> None:
         # The newline completes the line for a shell's `read`, and puts each notification on its own line in a file.
         ended = systemd.run(words, data=json.dumps(content).encode("utf-8") + b"\n", seconds=_COMMAND_SECONDS)
     except systemd.CannotRun as error:
-        raise Unreachable(f"{words[0]} {error}") from None
+        raise Unreachable(error.problem) from None
     if ended.status != 0:
         raise Unreachable(f"{words[0]} ended with status {ended.status}: {ended.said or 'no error message'}")
 

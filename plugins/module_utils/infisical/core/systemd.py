@@ -35,13 +35,8 @@ class Ended(NamedTuple):
     said: str
 
 
-class CannotRun(Exception):
-    """A program could not be started, or did not end in time. The error text completes a sentence such as "systemctl
-    …"."""
-
-
-class NoAnswer(StorageFailed):
-    """systemd-creds could not be run, so the state of the credential is unknown."""
+class CannotRun(StorageFailed):
+    """A program could not be started, or did not end in time."""
 
 
 def run(
@@ -63,9 +58,9 @@ def run(
             list(command), input=data, capture_output=True, timeout=seconds, check=False, env=environment
         )
     except subprocess.TimeoutExpired:
-        raise CannotRun("did not end in time") from None
+        raise CannotRun(f"{command[0]} did not end in time.") from None
     except OSError:
-        raise CannotRun("cannot be started") from None
+        raise CannotRun(f"{command[0]} cannot be started.") from None
     said = " ".join(ended.stderr.decode("utf-8", "replace").split())[:_LONGEST_WORDS]
     return Ended(ended.returncode, ended.stdout, said)
 
@@ -133,7 +128,7 @@ def _creds(command: Sequence[str], data: bytes, problem: str) -> Ended:
     try:
         ended = run(command, data=data)
     except CannotRun as error:
-        raise NoAnswer(f"{problem}: systemd-creds {error}.") from None
+        raise error.reworded(f"{problem}: {error.problem}") from None
     if ended.status != 0:
         raise StorageFailed(f"{problem}: systemd-creds reports: {ended.said or 'no reason given'}")
     return ended
