@@ -156,16 +156,13 @@ def _open_directory(path: str) -> Iterator[tuple[int, str]]:
     """Context manager: open a vault's directory. Yield its descriptor, and a path of the vault that uses the descriptor
     (/proc/PID/fd, see proc(5)). This path stays valid even if the agent's user replaces the directory. Raises
     InfisicalError."""
-    with contextlib.ExitStack() as stack:
-        try:
-            directory = stack.enter_context(files.open_directory(os.path.dirname(path)))
-        except OSError as error:
-            raise files.explain(error, f"{path} cannot be opened", os.path.dirname(path)) from None
+    folder = os.path.dirname(path)
+    with files.explain_errors(f"{path} cannot be opened", folder), files.open_directory(folder) as directory:
         by_descriptor = f"/proc/self/fd/{directory}"
         try:
             yield directory, f"{by_descriptor}/{os.path.basename(path)}"
         except InfisicalError as error:
-            texts = (text.replace(by_descriptor, os.path.dirname(path)) for text in (error.problem, error.hint))
+            texts = (text.replace(by_descriptor, folder) for text in (error.problem, error.hint))
             raise error.reworded(*texts) from None
 
 

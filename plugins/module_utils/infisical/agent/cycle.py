@@ -65,12 +65,10 @@ def report_cycle(path: str, job: str, environ: Mapping[str, str]) -> Iterator[Re
 def _write(path: str, report: CycleReport, started: float) -> None:
     if not path:
         return
-    try:
-        reports.write(path, replace(report, ended=now(), seconds=round(time.monotonic() - started, 3)))
-    except OSError as error:
-        from ..core import files
+    from ..core import files
 
-        raise files.explain(error, f"The report {path} cannot be written", path) from None
+    with files.explain_errors(f"The report {path} cannot be written", path):
+        reports.write(path, replace(report, ended=now(), seconds=round(time.monotonic() - started, 3)))
 
 
 @dataclass(frozen=True)
@@ -133,11 +131,8 @@ def _publish(path: str, text: str, what: str = "") -> None:
     from ..core import files
 
     folder, name = os.path.split(path)
-    try:
-        with files.directory_of_root(folder) as directory:
-            files.write_atomic(name, text.encode("utf-8", "replace"), 0o644, durable=False, directory=directory)
-    except OSError as error:
-        raise files.explain(error, f"{what}{path} cannot be written", path) from None
+    with files.explain_errors(f"{what}{path} cannot be written", path), files.directory_of_root(folder) as directory:
+        files.write_atomic(name, text.encode("utf-8", "replace"), 0o644, durable=False, directory=directory)
 
 
 def wait_for_delivery(directory: str, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -73,7 +73,6 @@ class File(NamedTuple):
 
     @property
     def directory(self) -> str:
-        """The directory to write to."""
         return self.path if self.format == "files" else os.path.dirname(self.path)
 
 
@@ -125,11 +124,10 @@ class Delivery:
         """Context manager: record an error as the problem of `path`. `verb` is the failed operation, such as
         `written`."""
         try:
-            yield
+            with files.explain_errors(f"{path} cannot be {verb}", path):
+                yield
         except InfisicalError as error:
             self.problems[path] = error
-        except OSError as error:
-            self.problems[path] = files.explain(error, f"{path} cannot be {verb}", path)
 
 
 class Record:
@@ -158,10 +156,8 @@ class Record:
     def write(self) -> None:
         """Write the record to its file. Raises InfisicalError."""
         document = json.dumps({"files": self.files, "pending": self.pending}, indent=2, sort_keys=True) + "\n"
-        try:
+        with files.explain_errors(f"The record {self._path} cannot be written", self._path):
             files.write_atomic(self._path, document.encode("utf-8"))
-        except OSError as error:
-            raise files.explain(error, f"The record {self._path} cannot be written", self._path) from None
 
 
 def _check_entry(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import pwd
 import shutil
 import stat
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core import files, systemd
 from ..core.errors import StorageFailed, UnsafeFile
@@ -126,14 +127,10 @@ class Host:
         """
         data = content.encode("utf-8") if isinstance(content, str) else content
         before: bytes | None = None
-        try:
+        with files.explain_errors(f"{path} cannot be read", path), contextlib.suppress(FileNotFoundError):
             before, found = files.read_regular(path), os.lstat(path)
             if before == data and ((found.st_uid, found.st_gid), stat.S_IMODE(found.st_mode)) == (owner, mode):
                 return False
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise files.explain(error, f"{path} cannot be read", path) from None
         if isinstance(content, str) and before != data:
             self.changes.diffs.append((path, (before or b"").decode("utf-8", "replace"), content))
         self._units_changed = self._units_changed or unit
@@ -183,13 +180,8 @@ class Host:
         self._units_changed = False
 
     @staticmethod
-    @contextlib.contextmanager
-    def explain_errors(path: str) -> Any:
-        """Context manager: turn an OSError into an InfisicalError that contains the path."""
-        try:
-            yield
-        except OSError as error:
-            raise files.explain(error, f"{path} cannot be changed", path) from None
+    def explain_errors(path: str) -> AbstractContextManager[None]:
+        return files.explain_errors(f"{path} cannot be changed", path)
 
 
 def _make_parents(path: str) -> None:

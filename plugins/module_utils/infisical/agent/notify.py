@@ -126,10 +126,8 @@ def notify(path: str, host: str, report: CycleReport, channel: Channel, last_suc
 
 
 def _write(path: str, record: NotificationRecord) -> None:
-    try:
+    with files.explain_errors(f"The notification record {path} cannot be written", path):
         files.write_note(path, json.dumps(asdict(record), indent=2).encode("utf-8"))
-    except OSError as error:
-        raise files.explain(error, f"The notification record {path} cannot be written", path) from None
 
 
 def read(path: str) -> NotificationRecord:

@@ -35,9 +35,6 @@ class LockTimeout(Exception):
 _LEFT_BEHIND = re.compile(r"\.(.+)\.[0-9a-f]{16}")
 """The name of a temporary file, which contains the name of the final file."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers for a full disk and an exhausted quota."""
-
 
 def write_atomic(
     path: str,
@@ -91,7 +88,7 @@ def write_note(path: str, data: bytes) -> None:
     try:
         write_atomic(path, data)
     except OSError as error:
-        if error.errno not in _FULL or not _overwrite(path, data):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _overwrite(path, data):
             raise
 
 
@@ -396,6 +393,15 @@ def explain(error: OSError, problem: str, path: str) -> InfisicalError:
 
 
 @contextlib.contextmanager
+def explain_errors(problem: str, path: str) -> Iterator[None]:
+    """Context manager: raise the InfisicalError of `explain` instead of an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, problem, path) from None
+
+
+@contextlib.contextmanager
 def lock_file(path: str, timeout: float, *, owner: Owner = None) -> Iterator[None]:
     """Context manager: hold an exclusive lock on the file `path`, which is created if necessary and never removed.
 
@@ -436,9 +442,8 @@ def hold_lock(
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(lock_file(lock, timeout, owner=owner))
+            with explain_errors(cannot, lock):
+                stack.enter_context(lock_file(lock, timeout, owner=owner))
         except LockTimeout:
             raise Busy(busy, hint=hint) from None
-        except OSError as error:
-            raise explain(error, cannot, lock) from None
         yield
