@@ -113,7 +113,7 @@ def test_folder_missing_from_a_recursive_listing_is_requested(
     monkeypatch.setattr(by, "list_changes", list_and_forbid_the_next)
     after, found = asked(controlled, graph, by=by)
     assert versions(after)["/guarded", "B"] == (1, False)
-    assert "path /guarded could not be updated" in found.warnings[0]
+    assert "path /guarded: " in found.warnings[0]
 
 
 @pytest.mark.kinds("2026-07")
@@ -192,7 +192,7 @@ def test_fake_projects_from_a_host_do_not_hide_other_projects(controlled: Contro
     assert versions(after) == {("/app", "Z"): (1, False)}
     assert [one.updated_at is None for one in after.secrets.values()] == [False]
     assert len(found.warnings) <= 21
-    assert "more warnings like these" in found.warnings[-1]
+    assert "more locations could not be listed" in found.warnings[-1]
     assert not [entry for entry in controlled.server.requests("/secrets") if "!" in str(entry["query"])]
     assert problems(after) == [f"{len(odd)} locations never listed (the reasons are in the graph file, under sources)"]
 
@@ -242,7 +242,7 @@ def test_location_that_does_not_exist_causes_a_warning(controlled: Controlled) -
     )
     assert versions(after)["/app", "A"] == (1, False)
     assert len(found.warnings) == 2
-    assert all("could not be updated" in text for text in found.warnings)
+    assert all("Could not list" in text for text in found.warnings)
     assert {source.location.environment for source in after.sources.values() if source.problem} == {
         "no-such",
         ENVIRONMENT,
@@ -285,7 +285,7 @@ def test_failure_to_list_projects_causes_a_warning(controlled: Controlled) -> No
     after, found = asked(controlled, graph_of(scope(), holds=(("/app", "A"),)))
     assert versions(after) == {("/app", "A"): (1, False)}
     assert [one.updated_at is None for one in after.secrets.values()] == [False]
-    assert "The names of projects could not be updated" in found.warnings[0]
+    assert "Could not update the names of projects" in found.warnings[0]
 
 
 @pytest.mark.kinds("2026-07")

@@ -54,6 +54,8 @@ _MOST_SERVER_ERRORS = 2
 
 _MOST_WARNINGS = 20
 
+_MISSING = "Correct the job that pulls from there, or give the machine identity access."
+
 
 @dataclass
 class ServerAnswer:
@@ -99,11 +101,11 @@ class _Lister:
         if asked:
             self._list_projects({root.project_id for root in asked})
         for root in self._in_order(asked):
-            problem = self._find_problem(root)
-            if problem is not None:
-                self._fail(root, problem)
-            else:
+            try:
+                self._check_environment(root)
                 self._list_environment(root, asked[root])
+            except InfisicalError as error:
+                self._fail(root, error)
         if self.rejected is not None and not self.listed and not any(self.projects.values()):
             raise self.rejected  # the server rejects the token for every project
         self.answer.projects = [KnownProject(one.id, one.name, one.slug) for one in self.projects.values() if one]
@@ -115,7 +117,9 @@ class _Lister:
                 self._list_folder(folder, recursive=False)
         left = len(self.answer.warnings) - _MOST_WARNINGS
         if left > 0:
-            self.answer.warnings[_MOST_WARNINGS:] = [f"There are {left} more warnings like these."]
+            self.answer.warnings[_MOST_WARNINGS:] = [
+                f"{left} more locations could not be listed. See sources in the graph file."
+            ]
         return self.answer
 
     def _list_projects(self, ids: Iterable[str]) -> None:
@@ -123,73 +127,63 @@ class _Lister:
         try:
             listed = {project.id: project for project in self.api.projects()}
             self.projects = {id_: listed.get(id_) for id_ in ids}
+        except _CANNOT_LIST_PROJECTS:
+            self.must_ask_for_each = True
         except InfisicalError as error:
-            self.must_ask_for_each = isinstance(error, _CANNOT_LIST_PROJECTS)
-            if not self.must_ask_for_each:
-                self._tolerate(error)
-                if error is not self.stopped:
-                    self.answer.warnings.append(f"The names of projects could not be updated: {error}")
+            if self._tolerate(error):
+                self.answer.warnings.append(f"Could not update the names of projects: {error}")
 
-    def _ask_for_project(self, id_: str) -> None:
-        if not id_.strip("."):  # would change the request's path
-            self.projects[id_] = None
-            return
-        try:
-            self.projects[id_] = self.api.project(id_)
-        except InfisicalError as error:
-            # The server returns the same error for a project without access and for an invalid token.
-            if not isinstance(error, _CANNOT_LIST_PROJECTS):
-                raise
-            self.projects[id_] = None
-            if isinstance(error, TokenRejected):
-                self.rejected = error
-
-    def _find_problem(self, root: Location) -> InfisicalError | None:
-        """Return why an environment must not be listed, or None. Hosts name environments, so list only those that
-        Infisical knows."""
-        if self.must_ask_for_each and root.project_id not in self.projects and self.stopped is None:
-            try:
-                self._ask_for_project(root.project_id)
-            except InfisicalError as error:
-                self._tolerate(error)
-                return error
-        if root.project_id in self.projects:
-            project = self.projects[root.project_id]
+    def _check_environment(self, root: Location) -> None:
+        """Raise InfisicalError if Infisical does not know the environment, because a host may have invented it."""
+        if self.stopped is not None:
+            raise self.stopped
+        id_ = root.project_id
+        if self.must_ask_for_each and id_ not in self.projects:
+            self.projects[id_] = self._ask_for_project(id_)
+        if id_ in self.projects:
+            project = self.projects[id_]
             if project is None:
-                return no_project(root.project_id)
+                raise no_project(id_)
             slugs = [environment.slug for environment in project.environments]
             if slugs and root.environment not in slugs:
-                return no_environment(root.environment, root.project_id, slugs)
-        return self.stopped
+                raise no_environment(root.environment, id_, slugs)
+
+    def _ask_for_project(self, id_: str) -> Project | None:
+        if not id_.strip("."):  # would change the request's path
+            return None
+        try:
+            return self.api.project(id_)
+        except Forbidden:
+            return None
+        except TokenRejected as error:  # also the error for a project to which the identity has no access
+            self.rejected = error
+            return None
 
     def _list_environment(self, root: Location, folders: Sequence[Location]) -> None:
         """List an environment. If the identity has no access to its root folder, list only these folders."""
         try:
             listing = Store(self.api, root).listing(recursive=True, view_values=False)
             self.listed.append((root, _without_values(root, listing.secrets)))
-        except InfisicalError as error:
-            self._tolerate(error)
-            if not isinstance(error, Forbidden) or folders == [root]:
-                self._fail(root, error)
-                return
+        except Forbidden:
+            if folders == [root]:
+                raise
             for folder in self._in_order(folders):
                 if not any(covers(other, folder, recursive=True) for other, _secrets in self.listed):
                     self._list_folder(folder, recursive=True)
 
     def _list_folder(self, folder: Location, *, recursive: bool) -> None:
         """List a folder. If the folder does not exist, its listing is empty."""
-        if self.stopped is not None:
-            self._fail(folder, self.stopped)
-            return
         secrets: _Secrets = ()
         try:
+            if self.stopped is not None:
+                raise self.stopped
             listing = self.api.list_secrets(folder, recursive=recursive, view_values=False)
             secrets = _without_values(folder, listing.secrets)
+        except ScopeMissing:
+            pass
         except InfisicalError as error:
-            self._tolerate(error)
-            if not isinstance(error, ScopeMissing):
-                self._fail(folder, error)
-                return
+            self._fail(folder, error)
+            return
         if recursive:
             self.listed.append((folder, secrets))
         else:
@@ -206,13 +200,15 @@ class _Lister:
         )
 
     def _fail(self, location: Location, error: InfisicalError) -> None:
-        self.answer.listings.append(FolderListing(location, problem=str(error)))
-        if error is not self.stopped:
-            self.answer.warnings.append(f"The secrets of {location} could not be updated: {error}")
+        """Record that a location could not be listed, and continue. Raises an error that affects other requests."""
+        if self._tolerate(error):
+            hint = _MISSING if isinstance(error, ScopeMissing) else error.hint
+            self.answer.warnings.append(f"Could not list the secrets in {location}: {error.problem} {hint}".rstrip())
+        self.answer.listings.append(FolderListing(location, problem=error.problem))
 
-    def _tolerate(self, error: InfisicalError) -> None:
-        """Continue after an error that affects a single request. If Infisical is unreachable or overloaded, send no
-        more requests. Raises any other error."""
+    def _tolerate(self, error: InfisicalError) -> bool:
+        """Return whether the error needs its own warning. If Infisical is unreachable or overloaded, send no more
+        requests. Raises an error that affects more than a single request."""
         if not isinstance(error, (Unreachable, *_OF_ONE_REQUEST)):
             raise error
         self.server_errors += isinstance(error, ServerFailed)
@@ -220,9 +216,8 @@ class _Lister:
         if self.stopped is None and (overloaded or isinstance(error, Unreachable)):
             self.stopped = error
             reason = "overloaded or fails" if overloaded else "unreachable"
-            self.answer.warnings.insert(
-                0, f"Infisical is {reason}, so the report is outdated for some secrets: {error}"
-            )
+            self.answer.warnings.insert(0, f"Infisical is {reason}, so some secrets were not listed: {error}")
+        return error is not self.stopped
 
 
 def _without_values(listed: Location, secrets: Iterable[Secret]) -> _Secrets:
