@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import ConfigurationError
-from ..core.model import LONGEST_NAME, Location, escape, is_text
+from ..core.model import LONGEST_NAME, Location, escape, is_text, is_whole
 from ..core.times import format_time, parse_time
 from .graph import (
     AgentVault,
@@ -43,7 +43,7 @@ secrets."""
 LONGEST_MESSAGE = 1000
 """The number of characters after which a host's message is cut off."""
 
-# The types of fields in both documents.
+# The types of fields in both documents. All data are plain, as from json.loads.
 _OPTIONAL = (str, type(None))
 _PROJECT = dict.fromkeys(KnownProject._fields, str)
 _SECRET = {"name": str, "version": int, "updated_at": _OPTIONAL, "gone": bool}
@@ -55,6 +55,11 @@ _JOB = {
     "ended": _OPTIONAL, "conclusion": str, "message": str, "problem": _OPTIONAL, "generation": int,
 }  # fmt: skip
 _VAULT = {"host": str, "agent": str, "answered_at": _OPTIONAL, "silent": bool}
+
+# The types of columns.
+_NUMBER: set[Any] = {int}
+_TEXT: set[Any] = {str}
+_OPTIONAL_TEXT: set[Any] = {str, type(None)}
 
 _INVALID = (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError)
 
@@ -72,10 +77,7 @@ def render_graph(graph: Graph) -> dict[str, Any]:
             {
                 "id": id_,
                 **_render_location(secret.location),
-                "name": secret.name,
-                "version": secret.version,
-                "updated_at": secret.updated_at,
-                "gone": secret.gone,
+                **{name: getattr(secret, name) for name in _SECRET},
                 "infisical_id": secret.id,
             }
             for id_, secret in graph.secrets.items()
@@ -207,12 +209,12 @@ def _parse_job(row: Mapping[str, Any], scope: Mapping[str, Any]) -> AgentVault:
 
 
 def _parse_holds(rows: list[Any], ids: Sequence[str], secrets: Sequence[KnownSecret]) -> tuple[Hold, ...]:
-    def hold(number: int, version: int, time: str, name: str | None = None, own_id: str | None = None) -> Hold:
-        return Hold(ids[number], version, time, name, secrets[number].id if own_id is None else own_id)
-
-    holds = tuple([hold(*row) for row in rows])
-    _check_columns("holds", [row[0] for row in rows], *list(zip(*holds))[1:])
-    return holds
+    full: list[Any] = [(*row, None, None)[:5] for row in rows]
+    _check_columns("holds", full, _NUMBER, _NUMBER, _TEXT, _OPTIONAL_TEXT, _OPTIONAL_TEXT)
+    return tuple(
+        Hold(ids[number], version, time, name, secrets[number].id if own_id is None else own_id)
+        for number, version, time, name, own_id in full
+    )
 
 
 def _parse_host_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], ahead: float) -> Iterator[Hold]:
@@ -220,28 +222,21 @@ def _parse_host_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], a
     seconds."""
     locations = [_host_location(row) for row in _get(list, job, "places")]
     rows = _get(list, job, "secrets")
-    names, numbers, keys, versions, times, own_ids = zip(*rows) if rows else [()] * 6
-    _check_columns("secrets", numbers, versions, times, keys, own_ids, names)
+    _check_columns("secrets", rows, _TEXT, _NUMBER, _OPTIONAL_TEXT, _NUMBER, _TEXT, _TEXT)
     for name, number, key, version, time, own_id in rows:
-        location, own_name = locations[number], str(name if key is None else key)
+        location, own_name = locations[number], name if key is None else key
         id_ = secret_id(location, own_name)
         if id_ not in secrets:
-            secrets[id_] = KnownSecret(location, own_name, id=str(own_id))
-        synced = _earlier(time, ahead) or "" if ahead else str(time)
-        yield Hold(id_, version, synced, None if key is None else str(name), str(own_id))
+            secrets[id_] = KnownSecret(location, own_name, id=own_id)
+        synced = _earlier(time, ahead) or "" if ahead else time
+        yield Hold(id_, version, synced, None if key is None else name, own_id)
 
 
-def _check_columns(where: str, numbers: Any = (), versions: Any = (), times: Any = (), names: Any = (),
-                   *texts: Any) -> None:  # fmt: skip
+def _check_columns(where: str, rows: Sequence[Sequence[Any]], *columns: set[Any]) -> None:
     """Check the types of rows by column, because there can be hundreds of thousands of rows."""
-    whole = [*numbers, *versions]
-    if (
-        not set(map(type, whole)) <= {int}
-        or min(whole, default=0) < 0
-        or not all(map(is_text, (times, *texts)))
-        or not set(map(type, names)) <= {str, type(None)}
-    ):
-        raise TypeError(f"'{where}' has an invalid row")
+    for values, types in zip(zip(*rows), columns):
+        if not set(map(type, values)) <= types or (types is _NUMBER and min(values) < 0):
+            raise TypeError(f"'{where}' has an invalid row")
 
 
 def _host_location(row: Any) -> Location:
@@ -249,7 +244,7 @@ def _host_location(row: Any) -> Location:
     if not is_text((project, environment, path)):
         raise TypeError("'places' has an invalid row")
     # Normalize the path, so that two spellings of one folder do not become two folders.
-    return Location(str(project), str(environment), "/" + "/".join(part for part in path.split("/") if part))
+    return Location(project, environment, "/" + "/".join(part for part in path.split("/") if part))
 
 
 def _plain(text: str) -> str:
@@ -260,9 +255,7 @@ def _plain(text: str) -> str:
 def _earlier(time: str | None, seconds: float) -> str | None:
     """Return a time moved back by this many seconds, or None if the text is not a time."""
     then = parse_time(time)
-    if then is None or not seconds:
-        return None if then is None else time
-    return format_time(max(0.0, then - seconds))
+    return None if then is None else format_time(max(0.0, then - seconds))
 
 
 def _explain(error: Exception) -> str:
@@ -272,8 +265,8 @@ def _explain(error: Exception) -> str:
 def _check_schema(data: Any, schema: str, option: str) -> None:
     if not isinstance(data, Mapping) or data.get("schema") != schema:
         raise ConfigurationError(option, f"must be a document with the schema {schema}.")
-    version = data.get("version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+    version: Any = data.get("version")
+    if not is_whole(version) or version < 1:
         raise ConfigurationError(option, "must have a version of its schema.")
     if version > VERSION:
         problem = f"has version {version} of its schema; the latest supported version is {VERSION}."
@@ -288,15 +281,14 @@ def _get(kind: Any, data: Mapping[str, Any], name: str) -> Any:
     value = data[name]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"'{name}' has the wrong type {type(value).__name__}")
-    # Ansible passes subclasses of str.
-    return str(value) if isinstance(value, str) else value
+    return value
 
 
 def _texts(data: Mapping[str, Any], name: str) -> tuple[str, ...]:
     found = _get(list, data, name)
     if not is_text(found):
         raise TypeError(f"'{name}' must be a list of strings")
-    return tuple(map(str, found))
+    return tuple(found)
 
 
 def _objects(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
