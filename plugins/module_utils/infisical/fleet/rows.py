@@ -9,7 +9,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.errors import ConfigurationError
 from ..core.model import Location
@@ -139,28 +139,15 @@ def _find_secrets(graph: Graph, wanted: str) -> set[str]:
     return found
 
 
-class Question(NamedTuple):
-    """A question: how to find its rows, the keys of these rows, and the option that it needs."""
-
-    find: Callable[..., Iterator[Row]]
-    keys: tuple[str, ...]
-    needs: str = ""
-
-
-_KEYS = ("id", "name", "project", "project_name", "environment", "path", "host", "job", "version", "current_version",
-         "state", "behind_seconds", "synced_at")  # fmt: skip
-QUESTIONS = {
-    "exposed": Question(_exposed, (*_KEYS, "also_on"), "host"),
-    "rotate": Question(_rotate, (*_KEYS, "file", "format", "owner"), "secret"),
-    "held_by": Question(_held_by, _KEYS, "secret"),
-    "behind": Question(_behind, _KEYS),
-    "missing": Question(_missing, _KEYS),
-    "late": Question(
-        _late,
-        ("host", "job", "state", "conclusion", "message", "last_sync", "age_seconds", "intervals",
-         "environment_checked", "answered_at"),
-    ),
-}  # fmt: skip
+QUESTIONS: dict[str, tuple[Callable[..., Iterator[Row]], str]] = {
+    "exposed": (_exposed, "host"),
+    "rotate": (_rotate, "secret"),
+    "held_by": (_held_by, "secret"),
+    "behind": (_behind, ""),
+    "missing": (_missing, ""),
+    "late": (_late, ""),
+}
+"""For each question, the function that finds its rows, and the option that it needs."""
 
 
 def ask(
@@ -174,7 +161,7 @@ def ask(
         raise ConfigurationError("question", "must be set if query is not set, and only then.")
     if question and question not in QUESTIONS:
         raise ConfigurationError("question", f"must be one of {', '.join(QUESTIONS)} (got '{question}').")
-    find, _keys, needs = QUESTIONS[question] if question else (_query, (), "")
+    find, needs = QUESTIONS[question] if question else (_query, "")
     given = {name: value for name, value in (("host", host), ("secret", secret)) if value}
     for name in given.keys() - {needs}:
         raise ConfigurationError(name, f"must not be set with {f'the question {question}' if question else 'query'}.")
@@ -206,7 +193,7 @@ def _secrets(snapshot: Snapshot) -> Iterator[Row]:
     for id_, secret in snapshot.graph.secrets.items():
         row = row_of(snapshot, None, id_, None, snapshot.state_of_secret(id_))
         yield {
-            **{key: row[key] for key in _KEYS[:6]},
+            **{key: row[key] for key in ("id", "name", "project", "project_name", "environment", "path")},
             "version": secret.version,
             "updated_at": secret.updated_at,
             "hosts": len(snapshot.hosts_of.get(id_, ())),

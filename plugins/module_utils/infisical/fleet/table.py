@@ -9,8 +9,6 @@ import csv
 import io
 import re
 from functools import lru_cache
-from itertools import chain
-from typing import Any
 
 from .rows import held_rows, missing_rows
 from .snapshot import Snapshot
@@ -20,12 +18,12 @@ COLUMNS = (
     "current_version", "state", "behind_seconds", "synced_at", "last_sync",
 )  # fmt: skip
 
-_SIGNS = "=+@\uff1d\uff0b\uff20\uff0d-"
+_SIGN = "[=+@\uff1d\uff0b\uff20\uff0d-]"
 """The characters that can start a formula, including their full-width forms."""
-_FORMULA = (*_SIGNS, "\t", "\r", "\n")
-_END_OF_CELL = ";,|\t\r\n"
-_BEFORE = r"\s\"';,|"
-_RUN_BEFORE_SIGN = re.compile(f"(?<![{_BEFORE}])[{_BEFORE}]+(?=[{_SIGNS}])")
+_FORMULA = re.compile(rf"\s*{_SIGN}|[\t\r\n]")
+_END_OF_CELL = re.compile(r"[;,|\t\r\n]")
+_BEFORE = r"[\s\"';,|]"
+_RUN_BEFORE_SIGN = re.compile(f"(?<!{_BEFORE}){_BEFORE}+(?={_SIGN})")
 
 
 @lru_cache(maxsize=1 << 16)
@@ -34,12 +32,8 @@ def escape(text: str) -> str:
 
     This includes formulas inside the text, because in many countries spreadsheets do not separate cells by commas.
     """
-
-    def escape_run(run: re.Match[str]) -> str:
-        return run[0] + "'" if any(sign in run[0] for sign in _END_OF_CELL) else run[0]
-
-    text = _RUN_BEFORE_SIGN.sub(escape_run, text)
-    return "'" + text if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
+    text = _RUN_BEFORE_SIGN.sub(lambda run: run[0] + "'" * bool(_END_OF_CELL.search(run[0])), text)
+    return "'" + text if _FORMULA.match(text) else text
 
 
 def render_table(snapshot: Snapshot) -> bytes:
@@ -52,20 +46,12 @@ def render_table(snapshot: Snapshot) -> bytes:
     writer = csv.writer(stream)
     writer.writerow(COLUMNS)
     for vault in snapshot.graph.vaults.values():
-        about: dict[str, Any] = {
+        about = {
             "host": vault.host, "job": vault.job, "vault_state": snapshot.state_of_vault(vault),
             "last_sync": vault.last_sync,
         }  # fmt: skip
-        is_empty = True
-        for row in chain(held_rows(snapshot, vault), missing_rows(snapshot, vault)):
-            writer.writerow(_cells({**row, **about}))
-            is_empty = False
-        if is_empty:
-            writer.writerow(_cells(about))
+        for row in [*held_rows(snapshot, vault), *missing_rows(snapshot, vault)] or [{}]:
+            cells = map({**row, **about}.get, COLUMNS)
+            writer.writerow([escape(cell) if isinstance(cell, str) else cell for cell in cells])
     stream.flush()
     return raw.getvalue()
-
-
-def _cells(row: dict[str, Any]) -> list[Any]:
-    cells = map(row.get, COLUMNS)
-    return [escape(cell) if isinstance(cell, str) else cell for cell in cells]
