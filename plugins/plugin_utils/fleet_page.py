@@ -16,7 +16,8 @@ from itertools import groupby
 from pathlib import Path
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import escape
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import LAGS, STATES, View, duration, summary
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import format_duration
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import LAGS, STATES, View, summary
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -43,7 +44,7 @@ def page(view: View) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(ago=lambda time: f"{duration(view.now - time)} ago", utc=_utc)
+    environment.filters.update(ago=lambda time: f"{format_duration(view.now - time)} ago", utc=_utc)
     secrets = view.secrets[:MOST_ROWS]
     hosts = [(host, [host.cells.get(secret.id, ".") for secret in secrets]) for host in view.hosts[:MOST_ROWS]]
     html: str = environment.get_template("page.html.j2").render(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import parse_time
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import format_duration, parse_time
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import AgentVault, Graph
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import (
     Snapshot,
@@ -164,7 +164,7 @@ def _job(snapshot: Snapshot, vault: AgentVault) -> Job:
     state, note = snapshot.state_of_vault(vault), ""
     message = vault.problem or ("" if vault.conclusion == "ok" else vault.message)
     if state == "silent" and vault.answered_at:
-        note = f"last answer {duration(snapshot.age(vault.answered_at) or 0)} ago"
+        note = f"last answer {format_duration(snapshot.age(vault.answered_at) or 0)} ago"
     elif state == "stale":
         note = f"last sync {snapshot.intervals_since(vault) or 0:,.0f} intervals ago"
     elif state == "never" and not vault.job:
@@ -215,15 +215,6 @@ def _natural(name: str) -> str:
 # Sentences
 
 
-def duration(seconds: float) -> str:
-    """Return a duration in the largest unit in which it is at least 2, such as "90 s", "12 min" or "3 d"."""
-    seconds = max(0, int(seconds))
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
-
-
 def summary(view: View) -> list[Sentence]:
     """Return what needs attention, most urgent first, or a single positive sentence if nothing does."""
     if not view.hosts:
@@ -260,7 +251,7 @@ def _secrets_in(view: View, state: str, kind: str, one: str, many: str) -> Itera
         place = f" ({secret.environment} {secret.path})" if names[secret.name] > 1 else ""
         tail = ", which was deleted in Infisical" if state == "gone" else ""
         if state == "behind" and secret.updated:
-            tail = f" for {duration(view.now - secret.updated)}"
+            tail = f" for {format_duration(view.now - secret.updated)}"
         yield _sentence(view, secret.hosts[state], kind, one, many, f" {secret.name}{place}{tail}", secret.name)
     rest = list(dict.fromkeys(host for secret in secrets[NAMED:] for host in secret.hosts[state]))
     if rest:

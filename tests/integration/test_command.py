@@ -846,7 +846,7 @@ def test_status_is_complete_without_a_network(client: Host, server: DevServer) -
     client.run("sync")
     text, found = offline()
     assert "secrets:     2 (generation 1)" in text
-    assert re.search(r"last sync:   2\d\d\d-\S+Z \(\d+ seconds ago\)", text)
+    assert re.search(r"last sync:   2\d\d\d-\S+Z \(\d+ s ago\)", text)
     assert (found["secrets"], found["projects"], found["environment"]) == (2, [PROJECT], "dev")
     assert found["age_seconds"] < SECONDS
     client.run("sync", "--url", "http://127.0.0.1:9", code=4)

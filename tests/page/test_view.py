@@ -9,9 +9,10 @@ import json
 from collections import Counter
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import format_duration
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.documents import parse_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import View, duration, view
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import View, view
 from page.graphs import INTERVAL, NOW, Graph, format_time, healthy, troubled
 
 
@@ -225,4 +226,4 @@ def test_same_graph_produces_the_same_page() -> None:
     [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172800, "2 d")],
 )
 def test_duration_is_shown_in_a_suitable_unit(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

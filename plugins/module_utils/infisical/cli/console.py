@@ -56,27 +56,23 @@ class Console:
             sys.stderr.flush()
 
     def report_error(self, error: InfisicalError) -> None:
-        """Print an error and its hint. With --json, print them as data too, together with what was done before the
-        error."""
+        """Print an error and its hint, and what was done before the error. With --json, print them as data too."""
         self.clear()
         for text in error.details.get("warnings", ()):
             self.warn(text)
         if self.json:
-            failure = self.describe_failure(error.conclusion, self.translate(str(error)), error.details)
-            self.print_json({**failure, "hint": self.translate(error.hint)})
+            self.print_json(self.describe_failure(error))
         else:
             self.report_part(self, error.details)
         self.print_error(error.problem)
         if error.hint:
             self.print_error(f"hint: {error.hint}")
 
-    def describe_failure(
-        self, conclusion: str, message: str, details: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def describe_failure(self, error: InfisicalError) -> dict[str, Any]:
         """Return an error as data, including the job's name if the command works on several jobs."""
+        texts = {"message": self.translate(str(error)), "hint": self.translate(error.hint)}
         job = {"job": self.job} if self.job else {}
-        about = {"failed": True, "conclusion": conclusion, "message": message, "hint": ""}
-        return {**job, **(details or {}), **about}
+        return {**job, **error.details, "failed": True, "conclusion": error.conclusion, **texts}
 
     def translate(self, text: str) -> str:
         """Return a hint that names options as in YAML, with the options in their command-line spelling."""

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.errors import ConfigurationError, StorageFailed
+from ..core.errors import ConfigurationError
 from ..core.options import check_file_path
 from .console import Console, write
 from .parser import Command, argument
@@ -56,19 +55,15 @@ def write_export(session: Session, path: str, data: bytes, vault: Vault, state: 
             "output", f"'{path}' belongs to the vault or is named by its configuration, and would be lost.",
             hint="Use another file.",
         )  # fmt: skip
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise ConfigurationError(
+            "output", f"'{path}' is not a regular file, and would be replaced.",
+            hint="Use the real path of the file, or redirect standard output to it.",
+        )  # fmt: skip
     try:
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise ConfigurationError(
-                    "output", f"'{path}' is not a regular file, and would be replaced.",
-                    hint="Use the real path of the file, or redirect standard output to it.",
-                )  # fmt: skip
         files.write_atomic(path, data)
     except OSError as error:
-        raise StorageFailed(
-            f"'{path}' cannot be written: {error.strerror}.",
-            hint="Use a directory that exists and that the vault's owner can write to.",
-        ) from None
+        raise files.explain(error, f"'{path}' cannot be written", path) from None
 
 
 def run_program(session: Session) -> int:

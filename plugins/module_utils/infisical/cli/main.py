@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..agent.config import CONFIG_FILES, JOBS, SyncConfig, find_job, job_file, list_jobs
 from ..core.errors import ConfigurationError, InfisicalError
+from ..core.redact import describe_unexpected
 from ..core.version import VERSION
 from . import agent_commands, export_commands, sync_commands, vault_commands
 from .console import Console, discard_output
@@ -22,7 +23,7 @@ from .session import Session
 if TYPE_CHECKING:
     import argparse
 
-OK, FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 130, 141
+OK, INTERRUPTED, BROKEN_PIPE = 0, 130, 141
 
 COMMANDS: tuple[Command, ...] = (
     *sync_commands.COMMANDS,
@@ -83,28 +84,16 @@ def run_guarded(console: Console, work: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         discard_output()
         return BROKEN_PIPE
-    except (Exception, KeyboardInterrupt) as error:
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            console.print_error("interrupted")
+        return INTERRUPTED
+    except Exception as error:  # the error's text may contain a secret
+        failure = error if isinstance(error, InfisicalError) else InfisicalError(describe_unexpected(error))
         # Even if reporting the error fails, return its exit code.
         with contextlib.suppress(OSError, InfisicalError):
-            if isinstance(error, InfisicalError):
-                console.report_error(error)
-            elif isinstance(error, KeyboardInterrupt):
-                console.print_error("interrupted")
-            else:
-                report_unexpected(console, error)
-        if isinstance(error, InfisicalError):
-            return error.exit_code
-        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
-
-
-def report_unexpected(console: Console, error: Exception) -> None:
-    """Report an unexpected error without its text, which may contain a secret."""
-    from ..core.redact import describe_unexpected
-
-    message = describe_unexpected(error)
-    console.print_error(message)
-    if console.json:
-        console.print_json(console.describe_failure("unexpected", message))
+            console.report_error(failure)
+        return failure.exit_code
 
 
 def run(words: list[str], console: Console) -> int | None:
@@ -177,8 +166,7 @@ def run_for_each(command: Command, configs: Sequence[str], parsed: argparse.Name
             try:
                 found.append(json.loads(text))
             except ValueError:  # the process was killed
-                message = f"The report on this job is missing (exit code {code})."
-                found.append(console.describe_failure("unexpected", message))
+                found.append(console.describe_failure(InfisicalError(f"The job has no report (exit code {code}).")))
     if command.combine:
         command.combine(console, found, as_json)
         return OK
@@ -204,7 +192,7 @@ def run_in_child(command: Command, config: str, parsed: argparse.Namespace, cons
     with open(reader, "rb") as stream:
         text = stream.read()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return (code if code >= 0 else FAILED), text
+    return (code if code >= 0 else InfisicalError.exit_code), text
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError
 from ..core.model import escape
+from ..core.times import format_duration
 from .parser import CHECK, JSON, Command, argument
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def pull(session: Session) -> Outcome:
         rate_limit_jitter=session.get("agent", "rate_limit_jitter"),
     )
     vault, state = session.open_vault()
-    lock_wait = session.get("vault", "lock_wait")
     return pull_into(
-        api, vault, state, Pull(**options), check=session.arguments.check, lock_wait=lock_wait, log=session.console.log
-    )
+        api, vault, state, Pull(**options), check=session.arguments.check, lock_wait=session.get("vault", "lock_wait"),
+        log=session.console.log,
+    )  # fmt: skip
 
 
 def push(session: Session) -> None:
@@ -185,7 +186,7 @@ def _format_status(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"environment: {escape(found['environment'] or 'none')}" + (
         f" (last seen {escape(str(seen))})" if seen else ""
     )
-    yield f"last sync:   {last or 'never'}" + ("" if age is None else f" ({_format_age(age)} ago)")
+    yield f"last sync:   {last or 'never'}" + ("" if age is None else f" ({format_duration(age)} ago)")
     yield "last error:  " + (f"{error.get('time')}: {escape(str(error.get('message')))}" if error else "none")
     cycle = found.get("last_cycle")
     if cycle and cycle["ended"]:
@@ -194,13 +195,6 @@ def _format_status(found: Mapping[str, Any]) -> Iterator[str]:
     if cycle and cycle["next_login"]:
         yield f"next login:  {escape(cycle['next_login'])}"
     yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
-
-
-def _format_age(seconds: int) -> str:
-    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}s"
-    return f"{seconds} seconds"
 
 
 _VERBOSE = argument("--verbose", "-v", action="store_true", help="list what was created, updated and deleted")

@@ -42,3 +42,12 @@ def normalize_time(time: Any) -> str | None:
 def format_time(seconds: float) -> str:
     """Return a time, given in seconds since the epoch, in the format of reports."""
     return datetime.fromtimestamp(int(seconds), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in the largest unit in which it is at least 2, such as "90 s", "12 min" or "3 d"."""
+    seconds = max(0, int(seconds))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
