@@ -15,11 +15,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "graph_file": {"type": "str", "required": True},
-    **{name: {"type": "str", "default": ""} for name in ("query", "question", "host", "secret")},
-}
-
 
 class ActionModule(InfisicalAction):
     """See InfisicalAction. No module is run."""
@@ -28,16 +23,15 @@ class ActionModule(InfisicalAction):
     shared = False
 
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        given = self.validate_options(OPTIONS)
+        given = self.validate_options()
         graph = fleet_graph.read(self.controller_path(given.pop("graph_file")))
         rows = ask(graph, time.time(), **given)
         incomplete, unknown = problems(graph), unknown_hosts(graph)
         if incomplete:
             self._display.warning(f"Infisical did not list everything: {'; '.join(incomplete)}")
         if unknown:
-            self._display.warning(
-                f"The content of the vaults of these hosts is unknown: {join_names(map(escape, unknown), 3)}."
-            )
+            names = join_names(map(escape, unknown), 3)
+            self._display.warning(f"These hosts have vaults with unknown content, which may be any secret: {names}.")
         return {
             "changed": False,
             "rows": rows,

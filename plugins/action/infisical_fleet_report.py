@@ -1,8 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Updates the metadata graph of a fleet and writes its reports. This always happens on the controller, regardless of
-the task's host.
+"""Updates the metadata graph of a fleet and writes its reports, always on the controller.
 
 No module is run, because the metadata of the hosts are already on the controller.
 """
@@ -24,14 +23,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "hosts": {"type": "raw", "required": True},
-    "graph_file": {"type": "str", "required": True},
-    "csv_file": {"type": "str"},
-    "html_file": {"type": "str"},
-    "forget_absent_hosts": {"type": "bool", "default": False},
-    "mode": {"type": "raw", "default": "0600"},
-}
 FILES = ("graph_file", "csv_file", "html_file")
 
 LOCK_SECONDS = 900.0
@@ -44,10 +35,10 @@ class ActionModule(InfisicalAction):
     _supports_async = False
 
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        given = self.validate_options(OPTIONS)
+        given = self.validate_options()
         hosts, mode = given["hosts"], _mode(given["mode"])
         if not isinstance(hosts, Mapping):
-            raise ConfigurationError("hosts", "must be a mapping of the names of hosts to their metadata.")
+            raise ConfigurationError("hosts", "must be a mapping from host names to metadata.")
         paths = {name: self._path(name, given[name]) for name in FILES if given[name] is not None}
         places = {**paths, "the lock of graph_file": _lock(paths)}
         for (other, taken), (name, path) in itertools.combinations(places.items(), 2):
@@ -65,23 +56,22 @@ class ActionModule(InfisicalAction):
 
     @contextlib.contextmanager
     def _alone(self, paths: Mapping[str, str]) -> Iterator[None]:
-        """Context manager: create the parent folders of the files, and lock out other runs, so that no run overwrites
-        another run's update."""
+        """Context manager: create the parent folders of the files, and lock the graph file during its update."""
         if self._task.check_mode:
             yield
             return
         for path in paths.values():
             fleet_graph.make_folder(os.path.dirname(path))
         lock = _lock(paths)
-        busy = f"Another run is updating {paths['graph_file']}. Wait until it ends."
-        with files.hold_lock(lock, LOCK_SECONDS, busy, f"{lock} cannot be locked"):
+        busy, hint = f"Another run is updating {paths['graph_file']}.", "Wait until the other run ends."
+        with files.hold_lock(lock, LOCK_SECONDS, busy, f"{lock} cannot be locked", hint=hint):
             yield
 
     def _report(
         self, settings: Settings, hosts: Mapping[str, Any], paths: Mapping[str, str], mode: int, *, forget_absent: bool
     ) -> dict[str, Any]:
         if not hosts:
-            raise ConfigurationError("hosts", "must have at least one host (got none).")
+            raise ConfigurationError("hosts", "must contain at least one host (got none).")
         collected = fleet_graph.collect(
             fleet_graph.read(paths["graph_file"], missing_is_empty=True),
             hosts,
@@ -124,7 +114,7 @@ def _mode(given: Any) -> int:
         mode = -1
     if not 0 <= mode <= 0o777 or mode & 0o602 != 0o600:
         raise ConfigurationError(
-            "mode", f"must be an octal mode like '0640' with which the owner can read and write, and not everybody can "
-            f"write (got '{given}')."
+            "mode", "must be an octal mode like '0640': the owner can read and write, and others cannot write "
+            f"(got '{given}')."
         )  # fmt: skip
     return mode

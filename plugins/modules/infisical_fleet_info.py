@@ -141,20 +141,8 @@ time:
   returned: success
   type: str
   sample: "2026-01-15T10:30:00Z"
-conclusion:
-  description: The category of the error, such as V(configuration). The troubleshooting guide explains all categories.
-  returned: failure
-  type: str
-  sample: configuration
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  sample: Write it with infisical_fleet_report.
-  version_added: 0.3.0
-http_status:
-  description: Always V(null), because the module does not connect to Infisical.
-  returned: failure
-  type: int
-  sample: null
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: Always V(null)., returned: failure, type: int}
 """

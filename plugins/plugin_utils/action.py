@@ -139,17 +139,21 @@ class InfisicalAction(ActionBase):
                 own[name] = options.as_texts(name, own[name])
         return own
 
-    def validate_options(self, specification: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Convert the task's own arguments to the types in a specification, for an action plugin without a module."""
+    def validate_options(self) -> dict[str, Any]:
+        """Convert the task's own arguments to their documented types, for an action plugin without a module."""
         own = {name: value for name, value in self._arguments().items() if not (self.shared and name in options.NAMES)}
         options.check_types(own, self.own)
-        # Raw values may be large, so do not copy or search them.
-        raw = {name: own.pop(name) for name in list(own) if specification.get(name, {}).get("type") == "raw"}
-        typed = {name: {**one, "required": False} if name in raw else one for name, one in specification.items()}
-        checked = ArgumentSpecValidator(typed).validate(own)
+        # Dictionaries may be large, so do not copy or search them.
+        large = {name: own.pop(name) for name in list(own) if self.own.get(name, {}).get("type") in ("dict", "raw")}
+        specification = {
+            name: {key: option[key] for key in ("type", "required", "default") if key in option}
+            for name, option in self.own.items()
+            if name not in large and name not in options.NAMES
+        }
+        checked = ArgumentSpecValidator(specification).validate(own)
         if checked.error_messages:
             raise ConfigurationError("arguments", f"{checked.error_messages[0]}.")
-        return {**checked.validated_parameters, **raw}
+        return {**checked.validated_parameters, **large}
 
     def controller_path(self, path: str) -> str:
         """Return an absolute path on the controller. Relative paths are relative to the playbook's directory."""

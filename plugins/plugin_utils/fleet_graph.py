@@ -100,7 +100,8 @@ def _answer(host: str, metadata: Any, moment: str, problems: list[str]) -> HostA
     try:
         return documents.parse_host(_data(metadata, "metadata"), moment)
     except ConfigurationError as error:
-        problems.append(f"The host {host} counts as one that did not answer: {error}")
+        reason = error.problem.partition(": ")[2]
+        problems.append(f"Host {host} counts as not responding. Its metadata {reason} {error.hint}".rstrip())
         return None
 
 

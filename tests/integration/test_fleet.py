@@ -295,8 +295,8 @@ def test_host_with_invalid_metadata_counts_as_silent(ansible: Controller, fleet:
     variables["web1"]["told_by"] = ["false"]
     variables["web2"]["told_by"] = ["echo", '{"schema": "keyfleet.infisical/metadata", "version": 1, "jobs": 5}']
     run = ansible.tasks(REPORT, hosts=variables).succeeded()
-    assert "The host web2 counts as one that did not answer" in run.result("report")["problems"][0]
-    assert "The host web2 counts as one that did not answer" in " ".join(run.text.split())
+    assert "Host web2 counts as not responding" in run.result("report")["problems"][0]
+    assert "Host web2 counts as not responding" in " ".join(run.text.split())
     for vault, known in zip(document(ansible)["vaults"], before["vaults"], strict=True):
         assert vault == {**known, "silent": True}
 
@@ -375,7 +375,7 @@ BAD = {
         "infisical_fleet_report: {graph_file: play.yml, hosts: {web1: ''}}",
         "play.yml' must be valid JSON",
     ),
-    "no hosts": ("infisical_fleet_report: {graph_file: new.json, hosts: {}}", "hosts: must have at least one host"),
+    "no hosts": ("infisical_fleet_report: {graph_file: new.json, hosts: {}}", "hosts: must contain at least one host"),
     "no name of a file": ("infisical_fleet_report: {graph_file: '', hosts: {}}", "graph_file: must not be empty"),
     "one file twice": (
         "infisical_fleet_report: {graph_file: a, csv_file: ./a, hosts: {}}",

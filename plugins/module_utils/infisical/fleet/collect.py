@@ -201,10 +201,13 @@ class _Lister:
 
     def _fail(self, location: Location, error: InfisicalError) -> None:
         """Record that a location could not be listed, and continue. Raises an error that affects other requests."""
-        if self._tolerate(error):
-            hint = _MISSING if isinstance(error, ScopeMissing) else error.hint
-            self.answer.warnings.append(f"Could not list the secrets in {location}: {error.problem} {hint}".rstrip())
-        self.answer.listings.append(FolderListing(location, problem=error.problem))
+        needs_warning = self._tolerate(error)
+        # The usual hint mentions options that this report does not use.
+        hint = _MISSING if isinstance(error, ScopeMissing) else error.hint
+        problem = f"{error.problem} {hint}".rstrip()
+        self.answer.listings.append(FolderListing(location, problem=problem))
+        if needs_warning:
+            self.answer.warnings.append(problem)
 
     def _tolerate(self, error: InfisicalError) -> bool:
         """Return whether the error needs its own warning. If Infisical is unreachable or overloaded, send no more

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The two JSON documents: the graph, which is written and read, and a host's metadata, which is only read here.
 
-The fleet report guide in the manual describes both. A host may be compromised, so its document is limited in size and
-validated like any other input.
+The manual's guide to the fleet report describes both. A host may be compromised, so its document is limited in size
+and validated.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def parse_graph(data: Any, option: str = "graph") -> Graph:
 
 
 def parse_host(data: Any, time: str) -> HostAnswer:
-    """Return the answer in a host's metadata document, which arrived at `time`. Raises ConfigurationError, like
+    """Return the data in a host's metadata document, which arrived at `time`. Raises ConfigurationError, like
     `parse_graph`.
 
     If the host's clock is ahead, all times are moved back by the difference, so that no sync looks more recent than it
@@ -149,16 +149,16 @@ def parse_host(data: Any, time: str) -> HostAnswer:
     try:
         # This also rejects lone surrogates, which are valid in JSON but cannot be written to a file.
         if len(json.dumps(data, ensure_ascii=False).encode("utf-8")) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
+            raise ValueError(f"the document is larger than {MOST_BYTES >> 20} MiB")
         agent, jobs = _get(str, data, "agent"), _objects(data, "jobs")
         names = {_get(str, row, "job") for row in jobs}
         if len(names) < len(jobs) or max(map(len, names), default=0) > LONGEST_NAME:
-            raise ValueError("two jobs have the same name, or one has a name that is too long")
+            raise ValueError("two jobs have the same name, or a name is too long")
         if sum(len(row["places"]) + max(1, len(row["project_ids"])) for row in jobs) > MOST_LOCATIONS:
-            raise ValueError(f"it lists more than {MOST_LOCATIONS:,} locations")
+            raise ValueError(f"the document lists more than {MOST_LOCATIONS:,} locations")
         written = parse_time(data["time"])
         if written is None:
-            raise ValueError("'time' must be a time in ISO 8601")
+            raise ValueError("'time' is not an ISO 8601 time")
         ahead = max(0.0, written - (parse_time(time) or math.inf))
         secrets: dict[str, KnownSecret] = {}
         left, vaults = MOST_BYTES, []
@@ -166,14 +166,12 @@ def parse_host(data: Any, time: str) -> HostAnswer:
             vault = _parse_job(row, row)
             holds = []
             for hold in _parse_host_holds(row, secrets, ahead):
-                # The table contains these names in every row, so even a short document could make the report very
-                # large.
+                # Every row of the table repeats these names, so a short document could make the report very large.
                 left -= len(hold.secret) + len(vault.job)
                 if left < 0:
-                    raise ValueError("the names in it are too long")
+                    raise ValueError("the names in the document are too long")
                 holds.append(hold)
-            # If a sync is later than the document, the clock was wrong at that time, so treat the time of the sync as
-            # unknown.
+            # If a sync is later than the document, the host's clock was wrong, so treat the sync's time as unknown.
             is_past = (parse_time(vault.last_sync) or 0) <= written
             vaults.append(
                 replace(
@@ -190,7 +188,7 @@ def parse_host(data: Any, time: str) -> HostAnswer:
             )
         return HostAnswer(tuple(vaults), secrets)
     except _INVALID as error:
-        problem = f"is not a valid metadata document: {_explain(error)}."
+        problem = f"is invalid: {_explain(error)}."
         raise ConfigurationError("metadata", problem, hint="Run the role scheduled_sync on the host again.") from None
 
 
@@ -267,9 +265,9 @@ def _check_schema(data: Any, schema: str, option: str) -> None:
         raise ConfigurationError(option, f"must be a document with the schema {schema}.")
     version: Any = data.get("version")
     if not is_whole(version) or version < 1:
-        raise ConfigurationError(option, "must have a version of its schema.")
+        raise ConfigurationError(option, "must contain the version of its schema.")
     if version > VERSION:
-        problem = f"has version {version} of its schema; the latest supported version is {VERSION}."
+        problem = f"has schema version {version}, but the latest supported version is {VERSION}."
         raise ConfigurationError(option, problem, hint="Update the collection keyfleet.infisical.")
 
 
