@@ -20,7 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     after_writing,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, options, run_cache
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, fleet_page, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
 FILES = ("graph_file", "csv_file", "html_file")
@@ -90,10 +90,11 @@ class ActionModule(InfisicalAction):
                 with after_writing(before, changed=changed, written=written):
                     fleet_graph.write(paths[name], contents[name], mode)
                 written.append(paths[name])
+        headline = fleet_page.headline(collected.view)
         result: dict[str, Any] = {
             "changed": changed,
-            "headline": collected.headline,
-            "msg": collected.headline,
+            "headline": headline,
+            "msg": headline,
             "summary": collected.summarize(collected.after),
             "time": collected.after.time,
             "problems": collected.problems,

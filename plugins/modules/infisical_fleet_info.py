@@ -101,19 +101,10 @@ rows:
   type: list
   elements: dict
   sample:
-    - id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d/prod/shop/DB_PASSWORD
-      name: DB_PASSWORD
-      project: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
-      project_name: Shop
-      environment: prod
-      path: /shop
-      host: web1
-      job: shop
-      version: 3
-      current_version: 4
-      state: behind
-      behind_seconds: 5400
-      synced_at: "2026-01-12T08:15:00Z"
+    - {id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d/prod/shop/DB_PASSWORD, name: DB_PASSWORD,
+      project: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, project_name: Shop, environment: prod, path: /shop, host: web1,
+      job: shop, version: 3, current_version: 4, state: behind, behind_seconds: 5400,
+      synced_at: "2026-01-12T08:15:00Z"}
 problems:
   description:
     - Messages about projects, environments and folders that Infisical could not list when the graph was last updated.

@@ -10,8 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +41,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Collected:
-    """The graph before and after an update at the time `now` (seconds since the epoch), and the problems during the
-    update."""
+    """The graph before and after an update at the time `now` (seconds since the epoch), the content of the page, and
+    the problems during the update."""
 
     before: Graph
     after: Graph
     now: float
-    problems: list[str] = field(default_factory=list)
+    view: View
+    problems: list[str]
 
     @property
     def changed(self) -> bool:
@@ -59,22 +59,13 @@ class Collected:
         """Return the summary of the graph before or after the update."""
         return Snapshot(graph, self.now).summary()
 
-    @cached_property
-    def _view(self) -> View:
-        return view(self.after, self.now)
-
-    @property
-    def headline(self) -> str:
-        """What needs attention, in one line."""
-        return fleet_page.headline(self._view)
-
     def content(self, option: str) -> bytes:
         """Return the content for the file in the option `option`."""
         if option == "graph_file":
             return json.dumps(documents.render_graph(self.after), separators=(",", ":")).encode("ascii") + b"\n"
         if option == "csv_file":
             return render_table(Snapshot(self.after, self.now))
-        return fleet_page.page(self._view).encode("utf-8")
+        return fleet_page.page(self.view).encode("utf-8")
 
 
 def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:
@@ -90,7 +81,7 @@ def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, 
         found = ask_server(server, after)
         problems += found.warnings
         after = merge_server(after, server.transport.settings.url, found.projects, found.listings, moment)
-    return Collected(before, after, now, list(map(escape, problems)))
+    return Collected(before, after, now, view(after, now), list(map(escape, problems)))
 
 
 def _answer(host: str, metadata: Any, moment: str, problems: list[str]) -> HostAnswer | None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..agent.config import read_credential
 from ..core.errors import ConfigurationError, InfisicalError
 from ..core.model import escape
-from ..core.version import VERSION
 from .parser import JSON, Command
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def print_metadata(console: Console, jobs: Sequence[Mapping[str, Any]], as_json:
         for each in jobs
     ]
     if as_json:
-        console.print_json(host_metadata.document(VERSION, found), one_line=True)
+        console.print_json(host_metadata.document(found), one_line=True)
         return
     for each in found:
         problem = f", {each['problem']}" if each["problem"] else ""

@@ -28,14 +28,14 @@ from .documents import METADATA_SCHEMA
 from .documents import VERSION as SCHEMA_VERSION
 
 
-def document(agent: str, jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return the metadata document of this host, including the agent's version. The fleet report guide describes it."""
+def document(jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return this host's metadata document, which the guide to the fleet report describes."""
     return {
         "schema": METADATA_SCHEMA,
         "version": SCHEMA_VERSION,
         "host": socket.gethostname(),
         "time": format_time(time.time()),
-        "agent": agent,
+        "agent": VERSION,
         "jobs": list(jobs),
     }
 
@@ -44,7 +44,7 @@ def of_host() -> str:
     """Return the output of `infisical-sync metadata --json` for all jobs of this host, on one line. Raises
     InfisicalError."""
     if not config.list_jobs():
-        return json.dumps(document(VERSION, []))
+        return json.dumps(document([]))
     # Remove variables that would override the configuration of the jobs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
     try:
@@ -65,10 +65,12 @@ def of_job(job: str, settled: SyncConfig, vault: Vault, state: StateFile) -> dic
         head = state.head()
     except InfisicalError as error:
         return {**found, "problem": str(error)}
-    found["project_ids"] = found["project_ids"] or head["project_ids"]
-    found["generation"] = head.get("generation", 0)
-    found["environment_checked"] = head.get("environment_checked")
-    found.update(_last(settled, head))
+    found.update(
+        project_ids=found["project_ids"] or head["project_ids"],
+        generation=head.get("generation", 0),
+        environment_checked=head.get("environment_checked"),
+        **_last(settled, head),
+    )
     # The vault does not exist before the first sync or after it was removed.
     if vault.exists():
         try:

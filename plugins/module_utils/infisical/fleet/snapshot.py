@@ -128,27 +128,22 @@ class Snapshot:
 
     def summary(self) -> dict[str, int]:
         """Return the size of the graph, and the numbers of vaults and secrets in each state."""
-        graph = self.graph
-        counts = dict.fromkeys(
-            ("services", "projects", "secrets", "secrets_unused", "secrets_gone", "hosts", "vaults", "vaults_ok",
-             "vaults_failed", "vaults_stale", "vaults_never", "vaults_silent", "held", "behind", "gone", "unknown",
-             "missing"), 0
-        )  # fmt: skip
-        counts.update(services=len(graph.services), projects=len(graph.projects), secrets=len(graph.secrets),
-                      hosts=len({vault.host for vault in graph.vaults.values()}), vaults=len(graph.vaults))  # fmt: skip
-        for id_ in graph.secrets:
-            state = self.state_of_secret(id_)
-            if state != "held":
-                counts[f"secrets_{state}"] += 1
-        for vault in graph.vaults.values():
-            counts[f"vaults_{self.state_of_vault(vault)}"] += 1
-            counts["held"] += len(vault.holds)
-            counts["missing"] += len(self.missing(vault))
-            for hold in vault.holds:
-                state = self.state_of_hold(hold)
-                if state != "current":
-                    counts[state] += 1
-        return counts
+        graph, vaults = self.graph, self.graph.vaults.values()
+        of_secrets = Counter(map(self.state_of_secret, graph.secrets))
+        of_vaults = Counter(map(self.state_of_vault, vaults))
+        of_holds = Counter(self.state_of_hold(hold) for vault in vaults for hold in vault.holds)
+        return {
+            "services": len(graph.services),
+            "projects": len(graph.projects),
+            "secrets": len(graph.secrets),
+            **{f"secrets_{state}": of_secrets[state] for state in ("unused", "gone")},
+            "hosts": len({vault.host for vault in vaults}),
+            "vaults": len(vaults),
+            **{f"vaults_{state}": of_vaults[state] for state in ("ok", "failed", "stale", "never", "silent")},
+            "held": sum(of_holds.values()),
+            **{state: of_holds[state] for state in ("behind", "gone", "unknown")},
+            "missing": sum(len(self.missing(vault)) for vault in vaults),
+        }
 
 
 def _name_in_vault(scope: JobScope, secret: KnownSecret) -> _NameInVault:
