@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 from .infisical.client.api import Api, connect
-from .infisical.core.errors import InfisicalError
+from .infisical.core.errors import InfisicalError, WrongUse
 from .infisical.core.model import Location, Secret, Settings
 from .infisical.core.options import argument_spec
 from .infisical.core.redact import describe_unexpected
@@ -70,8 +70,8 @@ class InfisicalModule(AnsibleModule):
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
         """Fail with a result that is not censored. AnsibleModule also calls this for invalid options."""
-        failure = {"conclusion": "configuration", "hint": "", "http_status": None, **kwargs}
-        super().fail_json(msg, **self._uncensor(failure))
+        failure = {**WrongUse(msg).as_failure(), **kwargs}
+        super().fail_json(**self._uncensor(failure))
 
     def _uncensor(self, result: dict[str, Any]) -> dict[str, Any]:
         self.no_log_values: set[str] = set()

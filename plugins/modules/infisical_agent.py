@@ -293,23 +293,10 @@ version:
   returned: when O(state=present)
   type: str
   sample: 0.3.0-1a2b3c4d5e6f
-conclusion:
-  description:
-    - The category of the error, such as V(configuration). The troubleshooting guide explains all categories.
-  returned: failure
-  type: str
-  sample: configuration
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  sample: Check project_id, environment and secret_path.
-  version_added: 0.3.0
-http_status:
-  description: Always V(null), because the module does not connect to Infisical.
-  returned: failure
-  type: int
-  sample: null
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: Always V(null)., returned: failure, type: int}
 """
 
 import os

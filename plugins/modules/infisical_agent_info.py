@@ -89,85 +89,43 @@ jobs:
   returned: success
   type: list
   elements: dict
+  sample:
+    - {name: shop, failed: false, conclusion: null, message: null, vault: /var/lib/infisical-sync/shop/secrets.vault,
+      problem: null, secrets: 12, generation: 7, projects: [7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d], environment: prod,
+      secret_path: /shop, last_sync: "2026-01-15T10:30:00Z", age_seconds: 240,
+      environment_checked: "2026-01-15T10:00:00Z", last_error: null, error_count: 0, pull_count: 47, push_count: 0,
+      last_cycle: {conclusion: ok, message: "", ended: "2026-01-15T10:30:00Z", seconds: 0.2,
+      counts: {created: 0, updated: 1, deleted: 0, unchanged: 11}, generation: 7, next_login: ""}}
   contains:
-    name:
-      description: The name of the job.
-      type: str
-      sample: shop
-    failed:
-      description: Whether reading the status of the job failed.
-      type: bool
-      sample: false
-    conclusion:
-      description: The category of the error if the status cannot be read, otherwise V(null).
-      type: str
-      sample: null
-    message:
-      description: The error message if the status cannot be read, otherwise V(null).
-      type: str
-      sample: null
-    vault:
-      description: The path of the job's vault.
-      type: str
-      sample: /var/lib/infisical-sync/shop/secrets.vault
-    problem:
-      description: The reason why the vault cannot be opened, or V(null) if it can be opened.
-      type: str
-      sample: null
-    secrets:
-      description: The number of entries in the vault, or V(null) if the vault cannot be opened.
-      type: int
-      sample: 12
+    name: {description: The name of the job., type: str}
+    failed: {description: Whether reading the status of the job failed., type: bool}
+    conclusion: {description: The category of the error if the status cannot be read., type: str}
+    message: {description: The error message if the status cannot be read., type: str}
+    vault: {description: The path of the job's vault., type: str}
+    problem: {description: The reason why the vault cannot be opened., type: str}
+    secrets: {description: The number of entries in the vault. V(null) if it cannot be opened., type: int}
     generation:
       description: The generation of the vault, which increases with each write. V(0) if the vault does not exist yet.
       type: int
-      sample: 7
-    projects:
-      description: Ids of the projects in the last successful sync.
-      type: list
-      elements: str
-      sample: [7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d]
-    environment:
-      description: The slug of the environment in the last successful sync.
-      type: str
-      sample: prod
-    secret_path:
-      description: The path of the Infisical folder in the last successful sync.
-      type: str
-      sample: /shop
-    last_sync:
-      description: The time of the last successful sync in UTC, or V(null) if no sync has succeeded yet.
-      type: str
-      sample: "2026-01-15T10:30:00Z"
-    age_seconds:
-      description: The number of seconds since the last successful sync.
-      type: int
-      sample: 240
+    projects: {description: Ids of the projects in the last successful sync., type: list, elements: str}
+    environment: {description: The slug of the environment in the last successful sync., type: str}
+    secret_path: {description: The path of the Infisical folder in the last successful sync., type: str}
+    last_sync: {description: The time of the last successful sync in UTC. V(null) if none has succeeded., type: str}
+    age_seconds: {description: The number of seconds since the last successful sync., type: int}
     environment_checked:
       description:
         - The last time in UTC at which a sync confirmed that the environment exists, or V(null) if none has.
         - After an environment is deleted, some servers still return its secrets from a cache. A sync therefore checks
           once an hour whether the environment exists.
       type: str
-      sample: "2026-01-15T10:00:00Z"
     last_error:
       description:
         - The C(time) and C(message) of the last error, or V(null) if there has been none. A later successful sync does
           not remove it.
       type: dict
-      sample: null
-    error_count:
-      description: The number of failed syncs since the state file was created.
-      type: int
-      sample: 0
-    pull_count:
-      description: The number of pulled secrets since the state file was created.
-      type: int
-      sample: 47
-    push_count:
-      description: The number of pushed secrets since the state file was created.
-      type: int
-      sample: 0
+    error_count: {description: The number of failed syncs since the state file was created., type: int}
+    pull_count: {description: The number of pulled secrets since the state file was created., type: int}
+    push_count: {description: The number of pushed secrets since the state file was created., type: int}
     last_cycle:
       description:
         - The report of the last sync.
@@ -177,15 +135,6 @@ jobs:
           of changed and unchanged entries.
         - C(next_login) is set only if Infisical refused a login. The host does not log in again before this time.
       type: dict
-      sample:
-        conclusion: ok
-        message: ""
-        hint: ""
-        ended: "2026-01-15T10:30:00Z"
-        seconds: 0.2
-        counts: {created: 0, updated: 1, deleted: 0, unchanged: 11}
-        generation: 7
-        next_login: ""
 metadata:
   description:
     - The names and versions of the secrets in all job vaults, without values or hashes of values.
@@ -195,22 +144,10 @@ metadata:
   type: str
   sample: '{"schema":"keyfleet.infisical/metadata","version":1,"host":"web1","jobs":[]}'
   version_added: 0.3.0
-conclusion:
-  description: The category of the error, such as V(storage). The troubleshooting guide explains all categories.
-  returned: failure
-  type: str
-  sample: storage
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  sample: Check project_id, environment and secret_path.
-  version_added: 0.3.0
-http_status:
-  description: Always V(null), because the module does not connect to Infisical.
-  returned: failure
-  type: int
-  sample: null
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: Always V(null)., returned: failure, type: int}
 """
 
 import os

@@ -78,22 +78,10 @@ reports:
   type: dict
   sample:
     shop: {conclusion: ok, counts: {created: 0, updated: 1, deleted: 0, unchanged: 11}, generation: 8}
-conclusion:
-  description: The category of the error, such as V(unreachable). The troubleshooting guide explains all categories.
-  returned: failure
-  type: str
-  sample: unreachable
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  sample: Check project_id, environment and secret_path.
-  version_added: 0.3.0
-http_status:
-  description: Always V(null), because the module does not connect to Infisical.
-  returned: failure
-  type: int
-  sample: null
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: Always V(null)., returned: failure, type: int}
 """
 
 import os

@@ -65,20 +65,10 @@ diff:
   sample:
     before: {path: /app/database, state: absent}
     after: {path: /app/database, state: present}
-conclusion:
-  description: The category of the error, such as V(forbidden). The troubleshooting guide explains all categories.
-  returned: failure
-  type: str
-  sample: forbidden
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  version_added: 0.3.0
-http_status:
-  description: The HTTP status of the server's response, or V(null) if there was no response.
-  returned: failure
-  type: int
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: The HTTP status of the response or V(null)., returned: failure, type: int}
 """
 
 from typing import Any

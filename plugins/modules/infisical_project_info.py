@@ -58,40 +58,20 @@ projects:
       slug: web-shop
       environments: [{slug: prod, name: Production}]
   contains:
-    id:
-      description: The id of the project. Use it as the option O(project_id) of all modules.
-      type: str
-    name:
-      description: The name of the project.
-      type: str
-    slug:
-      description: The slug of the project. Empty if the server does not return it.
-      type: str
+    id: {description: The id of the project. Use it as the option O(project_id) of all modules., type: str}
+    name: {description: The name of the project., type: str}
+    slug: {description: The slug of the project. Empty if the server does not return it., type: str}
     environments:
       description: The environments of the project, in the order in which the server returned them.
       type: list
       elements: dict
       contains:
-        slug:
-          description: The slug of the environment. Use it as the option O(environment) of all modules.
-          type: str
-        name:
-          description: The name of the environment.
-          type: str
-conclusion:
-  description: The category of the error, such as V(forbidden). The troubleshooting guide explains all categories.
-  returned: failure
-  type: str
-  sample: forbidden
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  version_added: 0.3.0
-http_status:
-  description: The HTTP status of the server's response, or V(null) if there was no response.
-  returned: failure
-  type: int
+        slug: {description: The slug of the environment. Use it as the option O(environment) of all modules., type: str}
+        name: {description: The name of the environment., type: str}
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: The HTTP status of the response or V(null)., returned: failure, type: int}
 """
 
 from dataclasses import asdict

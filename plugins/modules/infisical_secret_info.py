@@ -112,68 +112,31 @@ secrets:
       tags: [database], metadata: {owner: platform, pin: null}, encrypted_metadata: [pin],
       created_at: "2026-01-15T10:30:00.000Z", updated_at: "2026-01-15T10:30:00.000Z"}
   contains:
-    name:
-      description: The name of the secret.
-      type: str
-    version:
-      description: The version of the secret, which increases by one with each write. V(0) if it is unknown.
-      type: int
-    id:
-      description: The id of the secret.
-      type: str
-    project_id:
-      description: The id of the project.
-      type: str
-    environment:
-      description: The slug of the environment.
-      type: str
-    path:
-      description: The path of the folder that contains the secret.
-      type: str
-    comment:
-      description: The comment on the secret.
-      type: str
-    tags:
-      description: The slugs of the secret's tags, or V(null) if the server does not return tags.
-      type: list
-      elements: str
+    name: {description: The name of the secret., type: str}
+    version: {description: The version of the secret. V(0) if it is unknown. Each write increases it by one., type: int}
+    id: {description: The id of the secret., type: str}
+    project_id: {description: The id of the project., type: str}
+    environment: {description: The slug of the environment., type: str}
+    path: {description: The path of the folder that contains the secret., type: str}
+    comment: {description: The comment on the secret., type: str}
+    tags: {description: The slugs of the tags or V(null) if the server does not return tags., type: list, elements: str}
     metadata:
       description:
         - The secret's metadata, or V(null) if the server does not support metadata.
         - Values that are encrypted in Infisical are V(null) unless O(read_values=true).
       type: dict
-    encrypted_metadata:
-      description: The keys in RV(secrets[].metadata) whose values are encrypted in Infisical.
-      type: list
-      elements: str
-    created_at:
-      description: The time at which the secret was created.
-      type: str
-    updated_at:
-      description: The time at which the secret was last written.
-      type: str
-    value:
-      description: The value of the secret, or V(null) if the server hides it from this identity.
-      returned: if O(read_values=true)
-      type: str
+    encrypted_metadata: {description: The keys of encrypted values in the metadata., type: list, elements: str}
+    created_at: {description: The time at which the secret was created., type: str}
+    updated_at: {description: The time at which the secret was last written., type: str}
+    value: {description: The value or V(null) if it is hidden., returned: if O(read_values=true), type: str}
     value_hidden:
       description: Whether the server hides the value from this identity.
       returned: if O(read_values=true)
       type: bool
-conclusion:
-  description: The category of the error, such as V(forbidden). The troubleshooting guide explains all categories.
-  returned: failure
-  type: str
-  sample: forbidden
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  version_added: 0.3.0
-http_status:
-  description: The HTTP status of the server's response, or V(null) if there was no response.
-  returned: failure
-  type: int
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: The HTTP status of the response or V(null)., returned: failure, type: int}
 """
 
 from typing import Any

@@ -72,22 +72,13 @@ api_url:
   type: str
   sample: https://infisical.example.com
 conclusion:
-  description:
-    - The category of the error, or V(null) if there was no error. The troubleshooting guide explains all categories.
+  description: The category of the error (see the troubleshooting guide). V(null) if there was no error.
   returned: always
   type: str
   sample: credentials_rejected
-http_status:
-  description: The HTTP status of the response that caused the error. V(null) if there was no response or no error.
-  returned: always
-  type: int
-  sample: 401
-hint:
-  description: What to do about the error, empty if there is none.
-  returned: always
-  type: str
-  sample: Check client_id and client_secret.
-  version_added: 0.3.0
+problem: {description: RV(message) without the hint., returned: always, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: always, type: str, version_added: 0.3.0}
+http_status: {description: The HTTP status of the response or V(null)., returned: always, type: int}
 msg:
   description: The same text as RV(message) or, if there was no error, a success message.
   returned: always
@@ -95,7 +86,7 @@ msg:
   sample: https://infisical.example.com is up and has accepted the login.
   version_added: 0.3.0
 message:
-  description: The error message, with advice on how to fix the error. Empty if there was no error.
+  description: The error message with the hint. Empty if there was no error.
   returned: success
   type: str
 """
@@ -110,7 +101,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     """Check the connection and the login."""
     found = probe(module.params, log=module.warn)
     success = f"{found.api_url} is up and has accepted the login."
-    none = {"msg": success, "conclusion": None, "hint": "", "http_status": None}
+    none = {"msg": success, "problem": "", "conclusion": None, "hint": "", "http_status": None}
     return {
         **(none if found.error is None else found.error.as_failure()),
         "changed": False,

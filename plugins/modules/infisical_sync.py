@@ -336,22 +336,14 @@ errors:
   sample: {}
 conclusion:
   description:
-    - The category of the error, such as V(guard). The troubleshooting guide explains all categories.
-    - With V(partial), the other return values describe which changes were made.
+    - The category of the error (see the troubleshooting guide). With V(partial), the other return values describe which
+      changes were made.
   returned: failure
   type: str
   sample: guard
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  sample: Check project_id, environment and secret_path.
-  version_added: 0.3.0
-http_status:
-  description: The HTTP status of the server's response, or V(null) if there was no response.
-  returned: failure
-  type: int
-  sample: 403
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: The HTTP status of the response or V(null)., returned: failure, type: int}
 """
 
 from typing import Any

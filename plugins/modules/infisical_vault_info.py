@@ -90,7 +90,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 secrets:
-  description: The entries, sorted by name.
+  description:
+    - The entries, sorted by name.
+    - For an entry that was added manually, C(version) is V(0), C(secret_name) is its name in the vault, and C(id),
+      C(project_id), C(environment), C(path) and C(job) are empty.
   returned: success
   type: list
   elements: dict
@@ -99,37 +102,16 @@ secrets:
       project_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, environment: prod, path: /app, job: default,
       synced_at: "2026-01-15T10:30:00Z"}
   contains:
-    name:
-      description: The name of the entry in the vault.
-      type: str
-    secret_name:
-      description: The name of the secret in Infisical. For an entry that was added manually, its name in the vault.
-      type: str
-    version:
-      description: The version of the secret in Infisical. V(0) for an entry that was added manually.
-      type: int
-    id:
-      description: The id of the secret in Infisical. Empty for an entry that was added manually.
-      type: str
-    project_id:
-      description: The id of the project in Infisical. Empty for an entry that was added manually.
-      type: str
-    environment:
-      description: The slug of the environment in Infisical. Empty for an entry that was added manually.
-      type: str
-    path:
-      description: The path of the folder in Infisical. Empty for an entry that was added manually.
-      type: str
-    job:
-      description: The name of the job that pulled the entry. Empty for an entry that was added manually.
-      type: str
-    synced_at:
-      description: The time in UTC at which this version was written to the vault.
-      type: str
-    value:
-      description: The value of the entry.
-      returned: if O(read_values=true)
-      type: str
+    name: {description: The name of the entry in the vault., type: str}
+    secret_name: {description: The name of the secret in Infisical., type: str}
+    version: {description: The version of the secret in Infisical., type: int}
+    id: {description: The id of the secret in Infisical., type: str}
+    project_id: {description: The id of the project in Infisical., type: str}
+    environment: {description: The slug of the environment in Infisical., type: str}
+    path: {description: The path of the folder in Infisical., type: str}
+    job: {description: The name of the job that pulled the entry., type: str}
+    synced_at: {description: The time in UTC at which this version was written to the vault., type: str}
+    value: {description: The value of the entry., returned: if O(read_values=true), type: str}
 generation:
   description: The generation of the vault, which increases by one with each write.
   returned: success
@@ -140,20 +122,10 @@ vault_id:
   returned: success
   type: str
   sample: 0f1e2d3c4b5a69788796a5b4c3d2e1f0
-conclusion:
-  description: The category of the error, such as V(vault_missing). The troubleshooting guide explains all categories.
-  returned: failure
-  type: str
-  sample: vault_missing
-hint:
-  description: How to fix the error. Empty if C(msg) already explains it.
-  returned: failure
-  type: str
-  version_added: 0.3.0
-http_status:
-  description: Always V(null), because the module does not connect to Infisical.
-  returned: failure
-  type: int
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str, version_added: 0.3.0}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str, version_added: 0.3.0}
+http_status: {description: Always V(null)., returned: failure, type: int}
 """
 
 from typing import Any

@@ -77,10 +77,7 @@ class InfisicalAction(ActionBase):
         return result
 
     def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
-        """Return the task's result for an error on the controller.
-
-        `problem` contains `msg`, `conclusion`, `hint`, `http_status` and the changes made before the error.
-        """
+        """Return the task's result for an error on the controller (see `InfisicalError.as_result`)."""
         return {"failed": True, **problem}
 
     def connects(self, arguments: dict[str, Any]) -> bool:
@@ -180,10 +177,7 @@ class InfisicalAction(ActionBase):
             return result if another is None else self._execute({**with_token, "token": another}, task_vars, wrap_async)
         cache.refuse_rejected()
         result = self._execute(arguments, task_vars, wrap_async)
-        said = str(result.get("msg") or result.get("message") or "")
-        cache.note_rejected(
-            str(result.get("conclusion")), said, str(result.get("hint") or ""), result.get("http_status")
-        )
+        cache.note_rejected(result)
         return result
 
     def _refuse_shown_values(self, arguments: dict[str, Any], wrap_async: bool) -> None:
@@ -229,7 +223,7 @@ class InfisicalAction(ActionBase):
         return result
 
 
-_OF_FAILURES = ("failed", "changed", "msg", "conclusion", "hint", "http_status", "warnings", "deprecations")
+_OF_FAILURES = (*InfisicalError("").as_failure(), "failed", "changed", "warnings", "deprecations")
 
 
 def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
@@ -242,11 +236,8 @@ def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
         return {name: result[name] for name in _OF_FAILURES if name in result}
     code = result.get("rc")
     ended = f" (exit code {code})" if isinstance(code, int) else ""
-    return {
-        "failed": True,
-        "msg": f"The output of the module is not a valid result{ended}. It is hidden, because it may contain values. "
-        f"Run the task with {option}: false to see the output.",
-        "conclusion": "unexpected",
-        "hint": f"Run the task with {option}: false to see the output.",
-        "http_status": None,
-    }
+    error = InfisicalError(
+        f"The output of the module is not a valid result{ended}. The output is hidden, because it may contain values.",
+        hint=f"Run the task with {option}: false to see the output.",
+    )
+    return {"failed": True, **error.as_failure()}

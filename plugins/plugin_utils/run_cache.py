@@ -35,7 +35,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     Unreachable,
     WrongUse,
     error_class,
-    rebuild_error,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
@@ -48,14 +47,13 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files im
     FINAL,
     LOCK_TIMEOUT,
     SealedFiles,
-    error_from_row,
-    error_row,
+    error_from_result,
     make_private,
     make_tag,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api
 
@@ -234,11 +232,10 @@ class RunCache:
         """Raise InfisicalError if these credentials were rejected earlier in this run, on any host."""
         self._files.raise_final("token")
 
-    def note_rejected(self, conclusion: str, message: str, hint: str, status: int | None) -> None:
-        """Record the error of a module if other logins must not be attempted after it."""
-        if error_class(conclusion) in FINAL:
-            problem = message.removesuffix(hint).strip()
-            self._files.note_failure("token", rebuild_error(conclusion, problem, hint=hint, status=status))
+    def note_rejected(self, result: Mapping[str, Any]) -> None:
+        """Record the error in a module's result if other logins must not be attempted after it."""
+        if error_class(str(result.get("conclusion"))) in FINAL:
+            self._files.note_failure("token", error_from_result(result))
 
     def _connect(self, settings: Settings) -> Api:
         api: Api = _connection().connect_shared(settings, self._files, self._log)
@@ -270,7 +267,7 @@ class RunCache:
             if entry is None:
                 return None
             if "refused" in entry:
-                return error_from_row(entry["refused"])
+                return error_from_result(entry["refused"])
             found = {key: from_row(row) for key, row in zip(entry["names"], entry["secrets"], strict=True)}
             return Merged(found, tuple(entry["warnings"]), entry["ambiguous"])
 
@@ -358,7 +355,7 @@ def _result(outcome: Merged | InfisicalError) -> Merged:
 
 def _outcome_row(outcome: Merged | InfisicalError) -> dict[str, Any]:
     if isinstance(outcome, InfisicalError):
-        return {"refused": error_row(outcome), "until": time.time() + REFUSAL_SECONDS}
+        return {"refused": outcome.as_failure(), "until": time.time() + REFUSAL_SECONDS}
     return {
         "secrets": [secret._asdict() for secret in outcome.secrets.values()],
         "names": list(outcome.secrets),

@@ -25,7 +25,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -110,12 +110,12 @@ class SealedFiles:
         """Raise the error recorded under this name if the error is final or newer than `asked`."""
         failed = self.recall(f"{name}-failure")
         if failed is not None and (failed["final"] or failed["at"] >= asked):
-            raise error_from_row(failed)
+            raise error_from_result(failed)
 
     def note_failure(self, name: str, error: InfisicalError) -> None:
         """Record an error for the processes that wait for this name. A final error applies to all later processes
         too."""
-        failure = {**error_row(error), "at": time.time(), "final": isinstance(error, FINAL)}
+        failure = {**error.as_failure(), "at": time.time(), "final": isinstance(error, FINAL)}
         self.note(f"{name}-failure", failure)
 
     @contextlib.contextmanager
@@ -134,14 +134,10 @@ class SealedFiles:
         return self._directory / f"{name}-{self.tag}.sealed"
 
 
-def error_row(error: InfisicalError) -> dict[str, Any]:
-    """Return an error as JSON data."""
-    return {"conclusion": error.conclusion, "message": error.problem, "hint": error.hint, "status": error.status}
-
-
-def error_from_row(row: dict[str, Any]) -> InfisicalError:
-    """Return the error from a result of `error_row`."""
-    return rebuild_error(row["conclusion"], row["message"], hint=row["hint"], status=row["status"])
+def error_from_result(result: Mapping[str, Any]) -> InfisicalError:
+    """Return the error that a result reports (see `InfisicalError.as_result`). The result may come from a host."""
+    problem, hint = str(result.get("problem") or ""), str(result.get("hint") or "")
+    return rebuild_error(str(result["conclusion"]), problem, hint=hint, status=result.get("http_status"))
 
 
 def make_private(directory: Path) -> None:

@@ -44,9 +44,8 @@ def test_every_module_reports_the_required_python() -> None:
     assert len(results) == len(MODULES) > 10, ended.stderr
     for result in results:
         assert result["failed"] and result["conclusion"] == "configuration" and result["http_status"] is None
-        assert result["msg"] == (
-            "keyfleet.infisical needs Python 3.9 or later, and this is Python 3.8.20. " + result["hint"]
-        )
+        assert result["problem"] == "keyfleet.infisical needs Python 3.9 or later, and this is Python 3.8.20."
+        assert result["msg"] == f"{result['problem']} {result['hint']}"
 
 
 def test_command_reports_the_required_python(tmp_path: Path) -> None:

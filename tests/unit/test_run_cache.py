@@ -17,7 +17,10 @@ import pytest
 pytest.importorskip("ansible")
 pytest.importorskip("aiohttp")
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    CredentialsRejected,
+    InfisicalError,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
     Location,
@@ -189,6 +192,19 @@ def test_rejected_credentials_are_sent_by_only_one_process(server: DevServer, tm
 
     assert _in_processes(4, attempt) == ["credentials_rejected"] * 4
     assert counts(server) == (1, 0)
+
+
+def test_rejected_login_of_a_host_fails_later_tasks(settings: Settings, tmp_path: Path) -> None:
+    rejected = CredentialsRejected("Invalid credentials. Check them.", hint="Check them.", status=401)
+    RunCache(settings, directory=tmp_path).note_rejected({"failed": True, **rejected.as_result()})
+    with pytest.raises(CredentialsRejected) as caught:
+        RunCache(settings, directory=tmp_path).refuse_rejected()
+    assert caught.value.as_result() == rejected.as_result()
+
+
+def test_other_error_of_a_host_does_not_fail_later_tasks(settings: Settings, tmp_path: Path) -> None:
+    RunCache(settings, directory=tmp_path).note_rejected(InfisicalError("Unexpected.").as_result())
+    RunCache(settings, directory=tmp_path).refuse_rejected()
 
 
 def test_unreachable_server_is_contacted_only_once(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ if sys.version_info < (3, 9):  # noqa: UP036
     if __name__ != "infisical":  # the package's name in the installed command; otherwise an Ansible module runs
         _HINT = "Set ansible_python_interpreter to a later version."
         sys.stdout.write(
-            f'{{"failed": true, "msg": "{_PROBLEM} {_HINT}", "conclusion": "configuration", "hint": "{_HINT}", '
-            '"http_status": null}\n'
+            f'{{"failed": true, "msg": "{_PROBLEM} {_HINT}", "problem": "{_PROBLEM}", "hint": "{_HINT}", '
+            '"conclusion": "configuration", "http_status": null}\n'
         )
     raise SystemExit(_PROBLEM)

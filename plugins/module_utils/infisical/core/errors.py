@@ -67,6 +67,7 @@ class InfisicalError(Exception):
         return {
             **self.details,
             "msg": str(self),
+            "problem": self.problem,
             "conclusion": self.conclusion,
             "hint": self.hint,
             "http_status": self.status,
