@@ -8,28 +8,20 @@ from __future__ import annotations
 import json
 
 from ansible.module_utils.common.yaml import yaml_load
-
-VENDOR_VARIABLES: dict[str, str] = {
-    "client_id": "INFISICAL_UNIVERSAL_AUTH_CLIENT_ID",
-    "client_secret": "INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET",
-}
-"""Environment variables of Infisical's own tools, read if ours are not set."""
-
-UNTYPED = frozenset(("client_secret", "token", "proxy", "passphrase"))
-"""Options that may contain a credential. They have no type, because the error of a wrong type would quote it."""
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import OPTIONS
 
 
 def plugin_options(documentation: str) -> str:
     """Return the options with the variable, ini key and environment variables of each, as plugins document them."""
     options = yaml_load(documentation)["options"]
+    table = {option.argument: option for option in OPTIONS if option.section in ("infisical", "vault")}
     for name, option in options.items():
-        if name in UNTYPED:
-            del option["type"]
+        if table[name].secret:
+            del option["type"]  # because the error of a wrong type would quote the value
         option["vars"] = [{"name": f"infisical_{name}"}]
         option["ini"] = [{"section": "infisical", "key": name}]
         # Ansible uses the last one that is set.
-        variables = (VENDOR_VARIABLES.get(name), f"INFISICAL_{name.upper()}")
-        option["env"] = [{"name": variable} for variable in variables if variable]
+        option["env"] = [{"name": variable} for variable in reversed(table[name].environment)]
     return json.dumps({"options": options})
 
 

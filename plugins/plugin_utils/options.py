@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
 from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_float
-from ansible.module_utils.common.yaml import yaml_load
 from ansible.parsing.plugin_docs import read_docstring
-from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import ModuleDocFragment as AuthFragment
-from ansible_collections.keyfleet.infisical.plugins.doc_fragments.scope import ModuleDocFragment as ScopeFragment
-from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import ModuleDocFragment as VaultFragment
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NULL
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import OPTIONS, argument_spec
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KEY_OPTIONS
 
 try:  # since ansible-core 2.19, values from YAML have Ansible's own types
@@ -41,34 +39,28 @@ MODULES = Path(__file__).parents[1] / "modules"
 """The directory of our modules. Their documentation contains the types of their options."""
 
 Definitions = dict[str, dict[str, Any]]
-"""Options keyed by name, from the documentation fragments for plugins."""
+"""Options keyed by name, each with the keys `type`, `choices` and `default`, as in documentation."""
 
-SHARED: Definitions = {**yaml_load(AuthFragment.PLUGINS)["options"], **yaml_load(ScopeFragment.PLUGINS)["options"]}
+SHARED: Definitions = argument_spec("infisical", without=("client_id_file", "client_secret_file", "token_file"))
 """The options for the connection, the login, and the location of secrets."""
-VAULT: Definitions = yaml_load(VaultFragment.PLUGINS)["options"]
+VAULT: Definitions = argument_spec("vault", without=("state_file", "lock_wait"))
 """The options for the vault and its key."""
 NAMES = frozenset(SHARED)
 """The names of the shared options."""
 
-_SOURCES: dict[str, list[dict[str, Any]]] = {
-    # Ansible's manager uses the last entry that is set, even if it is empty. Give each entry as a separate source, so
-    # that an empty value counts as not set.
-    name: [{kind: [entry]} for kind in ("vars", "env", "ini") for entry in reversed(definition.get(kind, ()))]
-    for name, definition in {**SHARED, **VAULT}.items()
+_FRAGMENTS: dict[str, Definitions] = {
+    "keyfleet.infisical.vault": VAULT,
+    "keyfleet.infisical.vault.write": {"create_key": {"type": "bool"}, "lock_wait": {"type": "float"}},
 }
-"""The sources of each option, except arguments. The first non-empty value is used."""
+"""The options in documentation fragments, except the shared options."""
+
+_ENVIRONMENT = {option.argument: option.environment for option in OPTIONS if option.section in ("infisical", "vault")}
+"""The environment variables of each option, the preferred variable first."""
 
 # Do not pass `type` and `choices`, because the manager reads any unknown text as the boolean `false`, and its errors
 # quote invalid values.
 C.config.initialize_plugin_configuration_definitions(
-    *_CONFIG,
-    {
-        **{
-            name: {key: definition[key] for key in ("env", "ini", "vars") if key in definition}
-            for name, definition in {**SHARED, **VAULT}.items()
-        },
-        **{f"{name} {number}": source for name, all_ in _SOURCES.items() for number, source in enumerate(all_)},
-    },
+    *_CONFIG, {name: {"ini": [{"section": "infisical", "key": name}]} for name in (*SHARED, *VAULT)}
 )
 
 
@@ -87,26 +79,22 @@ def resolve(
     """
     resolved = {}
     chosen = any(direct.get(name) is not None for name in KEY_OPTIONS)
-    # If the arguments contain an identity, log in with it even if the environment sets another `auth_method`.
+    # If the arguments contain an identity, log in with it even if another source sets `auth_method`. An identity in
+    # variables takes precedence over `auth_method` in the environment and ansible.cfg.
     by_identity = any(direct.get(name) is not None for name in _IDENTITY)
-    by_variables = any(
-        not _is_empty(variables.get(entry["name"]))
-        for name in _IDENTITY
-        for entry in definitions.get(name, {}).get("vars", ())
-    )
+    by_variables = any(not _is_empty(variables.get(f"infisical_{name}")) for name in _IDENTITY)
     for name, definition in definitions.items():
         value, origin = direct.get(name), ""
         if value is None:
             if (chosen and name in KEY_OPTIONS) or (by_identity and name == "auth_method"):
                 continue
-            known = {entry["name"] for entry in definition.get("vars", ())}
-            templated = {key: template(variables[key]) for key in known if key in variables}
-            if name == "auth_method" and by_variables and all(map(_is_empty, templated.values())):
-                continue
-            value, origin = _look_up(name, templated)
-            if value is not None and _is_empty(value):
-                sources = (_look_up(f"{name} {number}", templated) for number in range(len(_SOURCES[name])))
-                value, origin = next((found for found in sources if not _is_empty(found[0])), (None, ""))
+            variable = f"infisical_{name}"
+            value = template(variables[variable]) if variable in variables else None
+            origin = f"var: {variable}"
+            if _is_empty(value):
+                if by_variables and name == "auth_method":
+                    continue
+                value, origin = _look_up(name)
         if value is not None:
             resolved[name] = convert(name, definition, value, origin)
     return resolved
@@ -115,12 +103,13 @@ def resolve(
 _IDENTITY = ("client_id", "client_secret")
 
 
-def _look_up(name: str, variables: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return an option's value, and its source in Ansible's notation, such as `env: INFISICAL_TIMEOUT`."""
-    value, origin = C.config.get_config_value_and_origin(
-        name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1], variables=variables
-    )
-    return value, str(origin)
+def _look_up(name: str) -> tuple[Any, str]:
+    """Return an option's value from the environment or ansible.cfg, and its source."""
+    for variable in _ENVIRONMENT[name]:
+        if not _is_empty(os.environ.get(variable)):
+            return os.environ[variable], f"env: {variable}"
+    value, origin = C.config.get_config_value_and_origin(name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1])
+    return None if _is_empty(value) else value, str(origin)
 
 
 def _is_empty(value: Any) -> bool:
@@ -162,9 +151,8 @@ def load_definitions(module: str) -> Definitions:
     # Parse the file, because importing the module and the whole library would take twenty times as long.
     documentation = read_docstring(str(MODULES / f"{module}.py"))["doc"]
     found: Definitions = dict(documentation.get("options") or {})
-    for fragment, text in (("vault", VaultFragment.DOCUMENTATION), ("vault.write", VaultFragment.WRITE)):
-        if f"keyfleet.infisical.{fragment}" in documentation.get("extends_documentation_fragment", ()):
-            found.update(yaml_load(text)["options"])
+    for fragment in documentation.get("extends_documentation_fragment", ()):
+        found.update(_FRAGMENTS.get(fragment, {}))
     return found
 
 

@@ -72,7 +72,9 @@ def test_documented_sync_options_match_the_table(section: str) -> None:
 
 def test_documented_option_sources_match_the_table() -> None:
     table = {option.argument: option for option in OPTIONS if option.section in ("infisical", "vault")}
-    documented = {**options.SHARED, **options.VAULT}
+    fragments = (AuthFragment, ScopeFragment, VaultFragment)
+    documented = {name: one for each in fragments for name, one in yaml_load(each.PLUGINS)["options"].items()}
+    assert set(documented) == {*options.SHARED, *options.VAULT}
     for name, definition in documented.items():
         assert [entry["name"] for entry in definition["env"]] == [*reversed(table[name].environment)]
         assert definition["vars"] == [{"name": f"infisical_{name}"}]
@@ -219,7 +221,8 @@ def test_options_are_loaded_for_every_module_with_an_action() -> None:
     assert modules - set(names) == {"infisical_agent_info"}
     own = {name: options.load_definitions(name) for name in names}
     assert {"mode", "path"} <= set(own["infisical_agent"]["jobs"]["suboptions"]["files"]["suboptions"])
-    assert {"vault_path", "lock_wait", "create_key"} <= set(own["infisical_vault"])
+    for name, definition in {**VAULT_OPTIONS, **WRITE_OPTIONS}.items():
+        assert own["infisical_vault"][name]["type"] == definition["type"]
 
 
 @pytest.mark.parametrize(
