@@ -10,42 +10,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import remote
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.apply import expect
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import (
-    Remote,
-    UpdateValue,
-    WriteResult,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
-    Known,
-    Location,
-    Secret,
-    Settings,
-)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN, SHARED_OPTIONS, invocation
-from ansible_collections.keyfleet.infisical.plugins.modules.infisical_secret import (
-    ARGUMENTS,
-    REQUIRED_IF,
-    build_desired,
-    build_result,
-)
+from ansible_collections.keyfleet.infisical.plugins.modules import infisical_secret as module
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
-SPECIFICATION = {**SHARED_OPTIONS, **ARGUMENTS}
+SPECIFICATION = {**SHARED_OPTIONS, **module.ARGUMENTS}
 
 
 @dataclass(frozen=True)
 class Desired:
     """The desired state in a task. `secret` has no value if it must be absent."""
 
-    scope: Location
-    secret: Secret
-    update_value: UpdateValue
+    scope: model.Location
+    secret: model.Secret
+    update_value: remote.UpdateValue
     overwrite_rotated: bool
 
-    def target(self, before: Secret | None) -> Secret:
+    def target(self, before: model.Secret | None) -> model.Secret:
         """Return the secret to write if the stored secret is `before`."""
         keeps_value = before is not None and self.update_value == "on_create"
         return self.secret._replace(value=None) if keeps_value else self.secret
@@ -62,7 +48,7 @@ class ActionModule(InfisicalAction):
     texts = ("name", "value")
 
     def _execute_shared(
-        self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
+        self, arguments: dict[str, Any], settings: model.Settings, task_vars: dict[str, Any], wrap_async: bool
     ) -> dict[str, Any]:
         options, desired = _build_desired(arguments, settings)
         cache = run_cache.RunCache(settings)
@@ -78,21 +64,23 @@ class ActionModule(InfisicalAction):
                 report = self._unchanged(cache, desired, known)
                 if report is None:
                     return self._write(arguments, cache, desired, known, task_vars)
-        result = build_result(report, desired.scope, desired.secret.key, check=self._task.check_mode)
+        result = module.build_result(report, desired.scope, desired.secret.key, check=self._task.check_mode)
         result["invocation"] = invocation(SPECIFICATION, options)
         return {name: value for name, value in result.items() if name != "warnings" or value}
 
-    def _known(self, cache: run_cache.RunCache, desired: Desired, lists: bool) -> Known | None:
+    def _known(self, cache: run_cache.RunCache, desired: Desired, lists: bool) -> model.Known | None:
         known = cache.known(desired.scope, desired.secret.key, lists=lists, check=self._task.check_mode)
         if known is None or (known.secret is None and desired.secret.value is None):
             return None  # the secret may exist even if no listing contains it
         return known
 
-    def _unchanged(self, cache: run_cache.RunCache, desired: Desired, known: Known | None) -> WriteResult | None:
+    def _unchanged(
+        self, cache: run_cache.RunCache, desired: Desired, known: model.Known | None
+    ) -> remote.WriteResult | None:
         if known is None or known.secret is None or desired.secret.value is None:
             return None
-        remote = Remote(cache.api(), desired.scope, overwrite_rotated=desired.overwrite_rotated)
-        return remote.compare(known.secret, desired.secret, desired.update_value)
+        stored = remote.Remote(cache.api(), desired.scope, overwrite_rotated=desired.overwrite_rotated)
+        return stored.compare(known.secret, desired.secret, desired.update_value)
 
     def _alone(self, cache: run_cache.RunCache, desired: Desired) -> contextlib.AbstractContextManager[None]:
         if self._task.check_mode:
@@ -104,7 +92,7 @@ class ActionModule(InfisicalAction):
         arguments: dict[str, Any],
         cache: run_cache.RunCache,
         desired: Desired,
-        known: Known | None,
+        known: model.Known | None,
         task_vars: dict[str, Any],
     ) -> dict[str, Any]:
         """Run the module, and record the stored secret for later tasks."""
@@ -127,20 +115,20 @@ class ActionModule(InfisicalAction):
         return result
 
 
-def _build_desired(arguments: dict[str, Any], settings: Settings) -> tuple[dict[str, Any], Desired | None]:
+def _build_desired(arguments: dict[str, Any], settings: model.Settings) -> tuple[dict[str, Any], Desired | None]:
     """Return the module's options and the desired state. The state is None if the module will reject the options."""
-    result = ArgumentSpecValidator(SPECIFICATION, required_if=REQUIRED_IF).validate(arguments)
+    result = ArgumentSpecValidator(SPECIFICATION, required_if=module.REQUIRED_IF).validate(arguments)
     options: dict[str, Any] = result.validated_parameters
     if result.error_messages:
         return options, None
     try:
-        secret, scope = build_desired(options), settings.scope()
+        secret, scope = module.build_desired(options), settings.scope()
     except ConfigurationError:
         return options, None
     return options, Desired(scope, secret, options["update_value"], options["overwrite_rotated"])
 
 
-def _needs_value(desired: Desired, known: Known) -> bool:
+def _needs_value(desired: Desired, known: model.Known) -> bool:
     """Return whether the module needs the stored value. It writes the value back to servers without metadata, and
     compares it with a value that Infisical rotates and that must not change."""
     if known.secret is not None and known.secret.rotated:
@@ -149,7 +137,7 @@ def _needs_value(desired: Desired, known: Known) -> bool:
     return keeps_value and known.secret is not None and known.secret.metadata is None
 
 
-def _without_values(desired: Desired, known: Known) -> Known:
+def _without_values(desired: Desired, known: model.Known) -> model.Known:
     """Remove secret values, except those that the task passes to the module anyway."""
     secret = known.secret
     if secret is None:
@@ -159,19 +147,19 @@ def _without_values(desired: Desired, known: Known) -> Known:
         (key, "" if key in secret.encrypted_metadata and (key, value) not in given else value)
         for key, value in secret.metadata
     )
-    return Known(secret._replace(value=None, metadata=metadata))
+    return model.Known(secret._replace(value=None, metadata=metadata))
 
 
 def _stored_after(
-    result: dict[str, Any], desired: Desired, known: Known | None, cache: run_cache.RunCache
-) -> Known | None:
+    result: dict[str, Any], desired: Desired, known: model.Known | None, cache: run_cache.RunCache
+) -> model.Known | None:
     """Return the secret that the module has stored, or None if it is unknown."""
     if result.get("failed") or "action" not in result:
         return None
     if result.get("approval_pending"):
         return known
     if desired.secret.value is None:
-        return Known(None)
+        return model.Known(None)
     before = None if known is None else known.secret
     stored = result.get("secret")
     as_planned = known is not None and result["action"] == ("create" if before is None else "update")
@@ -189,4 +177,4 @@ def _stored_after(
     )
     if after.value is None and before is not None:
         after = after._replace(value=before.value, hidden=before.hidden)
-    return Known(after)
+    return model.Known(after)

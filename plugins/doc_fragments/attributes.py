@@ -39,18 +39,15 @@ attributes:
   check_mode:
     description: Can run in C(check_mode) and return the planned changes without applying them.
     support: full
-    details:
-      - The module changes nothing, so check mode makes no difference.
+    details: The module changes nothing, so check mode makes no difference.
   diff_mode:
     description: Returns details about changes in diff mode.
     support: N/A
-    details:
-      - The module changes nothing.
+    details: The module changes nothing.
   idempotent:
     description: Changes nothing if it runs again with the same options.
     support: full
-    details:
-      - The module changes nothing.
+    details: The module changes nothing.
 """
 
     CHANGE = r"""
@@ -62,8 +59,7 @@ attributes:
   diff_mode:
     description: Returns details about changes in diff mode, including planned changes in check mode.
     support: full
-    details:
-      - The details include names, paths and versions, but never values.
+    details: The details include names, paths and versions, but never values.
   idempotent:
     description: Changes nothing if it runs again with the same options.
     support: full

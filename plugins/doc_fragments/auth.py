@@ -46,8 +46,7 @@ options:
     choices: [universal_auth, token]
     default: universal_auth
   client_id:
-    description:
-      - The client id from the machine identity's universal auth. Required if O(auth_method=universal_auth).
+    description: The client id from the machine identity's universal auth. Required if O(auth_method=universal_auth).
     type: str
   client_secret:
     description:
@@ -55,8 +54,7 @@ options:
       - A rejected login is not retried, because some servers lock the identity after three failed logins.
     type: str
   token:
-    description:
-      - A machine identity's access token. Required if O(auth_method=token).
+    description: A machine identity's access token. Required if O(auth_method=token).
     type: str
   ca_path:
     description:
@@ -82,8 +80,7 @@ options:
     type: bool
     default: false
   timeout:
-    description:
-      - The maximum time in seconds to wait for a connection, and to wait for a complete response.
+    description: The maximum time in seconds to wait for a connection, and to wait for a complete response.
     type: float
     default: 30.0
   api_version:
@@ -101,8 +98,7 @@ options:
     type: float
     default: 60.0
   server_error_wait:
-    description:
-      - The delay in seconds before a request is retried after a server error. A request is retried only once.
+    description: The delay in seconds before a request is retried after a server error. A request is retried only once.
     type: float
     default: 30.0
   connection_wait:

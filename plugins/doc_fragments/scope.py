@@ -14,8 +14,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   project_id:
-    description:
-      - The project's id, which is displayed on its settings page. The project's name or slug is not accepted.
+    description: The project's id, which is displayed on its settings page. The project's name or slug is not accepted.
     type: str
   environment:
     description:
@@ -23,8 +22,7 @@ options:
       - There is no default, to prevent accidental changes in production.
     type: str
   secret_path:
-    description:
-      - The path of the folder in Infisical, starting with a slash.
+    description: The path of the folder in Infisical, starting with a slash.
     type: str
     default: /
 """

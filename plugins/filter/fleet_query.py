@@ -25,17 +25,14 @@ options:
       - The same as O(keyfleet.infisical.infisical_fleet_info#module:query). Set either O(query) or O(question).
     type: str
   question:
-    description:
-      - The same as O(keyfleet.infisical.infisical_fleet_info#module:question).
+    description: The same as O(keyfleet.infisical.infisical_fleet_info#module:question).
     type: str
     choices: [exposed, rotate, held_by, behind, missing, late]
   host:
-    description:
-      - The same as O(keyfleet.infisical.infisical_fleet_info#module:host).
+    description: The same as O(keyfleet.infisical.infisical_fleet_info#module:host).
     type: str
   secret:
-    description:
-      - The same as O(keyfleet.infisical.infisical_fleet_info#module:secret).
+    description: The same as O(keyfleet.infisical.infisical_fleet_info#module:secret).
     type: str
 seealso:
   - module: keyfleet.infisical.infisical_fleet_info

@@ -65,8 +65,7 @@ options:
     choices: [error, warn, skip]
     default: error
   default:
-    description:
-      - The value to return for a secret that does not exist.
+    description: The value to return for a secret that does not exist.
     type: raw
   cache:
     description:
@@ -137,19 +136,8 @@ _raw:
 
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation, hint_for
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    ConfigurationError,
-    Forbidden,
-    ValueHidden,
-)
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
-    Location,
-    Merged,
-    Secret,
-    Settings,
-    check_name,
-)
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import InfisicalLookup
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache
 
@@ -158,8 +146,8 @@ class LookupModule(InfisicalLookup):
     """Returns values in the order of the names, or a mapping of all secrets."""
 
     def find(self, terms: list[Any]) -> list[Any]:
-        names = [check_name(term, "_terms") for term in terms]
-        settings = Settings.from_options(self.shared)
+        names = [model.check_name(term, "_terms") for term in terms]
+        settings = model.Settings.from_options(self.shared)
         scope = settings.scope()
         cache = RunCache(settings, self.get_option("cache"), log=self.log)
         read = self._each if self.get_option("fetch") == "one" else self._all
@@ -171,22 +159,26 @@ class LookupModule(InfisicalLookup):
             return [{key: _value(secret, scope) for key, secret in sorted(found.secrets.items())}]
         return [value for name in names for value in self._value_or_missing(found.secrets.get(name), name, scope)]
 
-    def _all(self, cache: RunCache, scope: Location, _names: list[str]) -> Merged:
+    def _all(self, cache: RunCache, scope: model.Location, _names: list[str]) -> model.Merged:
         return cache.secrets(scope, recursive=self.get_option("recursive"), **self._reading())
 
-    def _each(self, cache: RunCache, scope: Location, names: list[str]) -> Merged:
+    def _each(self, cache: RunCache, scope: model.Location, names: list[str]) -> model.Merged:
         if not names:
-            raise ConfigurationError("fetch", "'one' needs the names of the secrets.", hint="Use 'list' to read all.")
+            raise errors.ConfigurationError(
+                "fetch", "'one' needs the names of the secrets.", hint="Use 'list' to read all."
+            )
         if self.get_option("recursive"):
-            raise ConfigurationError("recursive", "needs fetch: list, because a name does not identify a folder.")
+            raise errors.ConfigurationError(
+                "recursive", "needs fetch: list, because a name does not identify a folder."
+            )
         found = [cache.secret(scope, name, **self._reading()) for name in dict.fromkeys(names)]
         secrets = {key: secret for one in found for key, secret in one.secrets.items()}
-        return Merged(secrets, tuple(dict.fromkeys(warning for one in found for warning in one.warnings)))
+        return model.Merged(secrets, tuple(dict.fromkeys(warning for one in found for warning in one.warnings)))
 
     def _reading(self) -> dict[str, bool]:
         return {name: self.get_option(name) for name in ("include_imports", "expand_references")}
 
-    def _value_or_missing(self, secret: Secret | None, name: str, scope: Location) -> list[str]:
+    def _value_or_missing(self, secret: model.Secret | None, name: str, scope: model.Location) -> list[str]:
         if secret is not None:
             return [_value(secret, scope)]
         return self.missing(
@@ -195,9 +187,9 @@ class LookupModule(InfisicalLookup):
         )
 
 
-def _value(secret: Secret, scope: Location) -> str:
+def _value(secret: model.Secret, scope: model.Location) -> str:
     if secret.value is None:
-        raise ValueHidden(
-            f"The server hides the value of '{secret.key}' in {scope}.", hint=hint_for(Forbidden, Operation.GET)
+        raise errors.ValueHidden(
+            f"The server hides the value of '{secret.key}' in {scope}.", hint=hint_for(errors.Forbidden, Operation.GET)
         )
     return secret.value

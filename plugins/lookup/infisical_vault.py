@@ -31,8 +31,7 @@ options:
     choices: [error, warn, skip]
     default: error
   default:
-    description:
-      - The value to return for an entry that does not exist.
+    description: The value to return for an entry that does not exist.
     type: raw
   state_file:
     description:
@@ -103,10 +102,7 @@ _raw:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
-    NotGiven,
-    check_name,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NotGiven, check_name
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import key_source
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.session import open_vault
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options

@@ -81,9 +81,7 @@ options:
         type: bool
         default: false
       key_format:
-        description:
-          - The format of the names in the vault. The placeholders are C({key}) for the name of the secret, C({path})
-            for its folder, and C({project}) for the slug of its project.
+        description: See O(keyfleet.infisical.infisical_sync#module:key_format).
         type: str
         default: "{key}"
       normalize_names:
@@ -91,9 +89,7 @@ options:
         type: bool
         default: false
       precedence:
-        description:
-          - Project ids and paths, with the highest priority first. If several secrets would get the same name in the
-            vault, the secret with the highest priority is used.
+        description: See O(keyfleet.infisical.infisical_sync#module:precedence).
         type: list
         elements: str
         default: []
@@ -102,17 +98,11 @@ options:
         type: bool
         default: false
       max_delete_percent:
-        description:
-          - Fail if O(jobs[].prune) would delete more than this percentage of the entries that it is allowed to delete.
-            Ignored if it is allowed to delete fewer than ten entries.
+        description: See O(keyfleet.infisical.infisical_sync#module:max_delete_percent).
         type: float
         default: 30.0
       state_hash:
-        description:
-          - The hash algorithm for values in the state file.
-          - V(hmac-sha256) uses a key from the vault, so the hashes are useless without the vault.
-          - V(sha256) hashes can be compared with the output of C(sha256sum), but anyone who can read the state file can
-            guess weak values.
+        description: See O(keyfleet.infisical.infisical_sync#module:state_hash).
         type: str
         choices: [sha256, hmac-sha256]
         default: hmac-sha256
@@ -302,8 +292,7 @@ http_status: {description: Always V(null)., returned: failure, type: int}
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import install
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import File, check_file
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import deliver, install
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, HostFacts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import parse_interval
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job, name_job
@@ -314,35 +303,20 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli i
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, pluralize
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import argument_spec
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 FILE_OPTIONS: dict[str, dict[str, Any]] = {
-    "path": {"type": "path"},
-    "format": {"type": "str", "choices": ["dotenv", "env_file", "json", "files"], "default": "dotenv"},
-    "owner": {"type": "str", "default": "root"},
-    "group": {"type": "str"},
+    **argument_spec("file"),
+    "format": {"type": "str", "choices": list(deliver.FORMATS), "default": "dotenv"},
     "mode": {"type": "str", "default": "0400"},
-    "names": {"type": "list", "elements": "str", "default": []},
-    "allow": {"type": "list", "elements": "str", "default": []},
-    "reload": {"type": "list", "elements": "str", "default": []},
-    "restart": {"type": "list", "elements": "str", "default": []},
 }
 
 JOB_OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "interval": {"type": "str", "default": "15m"},
-    "project_ids": {"type": "list", "elements": "str"},
-    "environment": {"type": "str"},
-    "secret_path": {"type": "str", "no_log": False},
-    "recursive": {"type": "bool", "default": False},
-    "include_imports": {"type": "bool", "default": True},
-    "expand_references": {"type": "bool", "default": False},
-    "key_format": {"type": "str", "default": "{key}", "no_log": False},
-    "normalize_names": {"type": "bool", "default": False},
-    "precedence": {"type": "list", "elements": "str", "default": []},
-    "prune": {"type": "bool", "default": False},
-    "max_delete_percent": {"type": "float", "default": 30.0},
+    **argument_spec("sync", without=("job", "prune_scope", "allow_empty")),
     "state_hash": {"type": "str", "choices": [SHA256, HMAC], "default": HMAC},
     "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS},
 }
@@ -422,7 +396,7 @@ def make_job(given: dict[str, Any], settings: Settings) -> Job:
         )
 
 
-def make_file(given: dict[str, Any], name: str) -> File:
+def make_file(given: dict[str, Any], name: str) -> deliver.File:
     """Return the file for an entry of the suboption `files` of the job `name`."""
     options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     options["path"] = options["path"] or f"{RUNTIME}/{name}/{_DEFAULT_NAMES[options['format']]}"
@@ -433,7 +407,7 @@ def make_file(given: dict[str, Any], name: str) -> File:
         raise ConfigurationError(
             "files", f"{options['path']}: mode must be an octal number (got '{options['mode']}').",
         ) from None  # fmt: skip
-    return check_file(File(**options))
+    return deliver.check_file(deliver.File(**options))
 
 
 def describe(changes: Changes, module: InfisicalModule) -> dict[str, Any]:

@@ -41,8 +41,7 @@ attributes:
     details: []
   action_group:
     support: none
-    details:
-      - The module does not connect to Infisical and does not accept the shared options.
+    details: The module does not connect to Infisical and does not accept the shared options.
     membership: []
   platform:
     platforms: linux

@@ -19,8 +19,7 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes.change
 options:
   jobs:
-    description:
-      - Names of the jobs to run. By default, all jobs of the host run. The task fails if the host has no jobs.
+    description: Names of the jobs to run. By default, all jobs of the host run. The task fails if the host has no jobs.
     type: list
     elements: str
   rate_limit:
@@ -39,12 +38,10 @@ options:
     default: 1
 attributes:
   action:
-    details:
-      - If O(rate_limit) is set, the action plugin makes the hosts start one after another.
+    details: If O(rate_limit) is set, the action plugin makes the hosts start one after another.
   action_group:
     support: none
-    details:
-      - The module does not connect to Infisical and does not accept the shared options.
+    details: The module does not connect to Infisical and does not accept the shared options.
     membership: []
   check_mode:
     support: partial
@@ -55,8 +52,7 @@ attributes:
         jobs and O(jobs) is not set, the task prints a warning.
   diff_mode:
     support: none
-    details:
-      - The module returns the number of changed secrets, but not their names.
+    details: The module returns the number of changed secrets, but not their names.
   platform:
     platforms: linux
 """

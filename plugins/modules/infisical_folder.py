@@ -10,15 +10,13 @@ module: infisical_folder
 author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.1.0
 short_description: Manage a folder in Infisical
-description:
-  - Creates or deletes a folder in an Infisical environment. Missing parent folders are created too.
+description: Creates or deletes a folder in an Infisical environment. Missing parent folders are created too.
 options:
   secret_path:
     description:
       - The path of the folder, starting with a slash. The root folder V(/) always exists and cannot be managed.
   state:
-    description:
-      - Whether the folder must exist.
+    description: Whether the folder must exist.
     type: str
     choices: [present, absent]
     default: present

@@ -21,11 +21,9 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes.info
 options:
   environment:
-    description:
-      - Not used. Accepted so that C(module_defaults) for the action group work.
+    description: Not used. Accepted so that C(module_defaults) for the action group work.
   secret_path:
-    description:
-      - Not used. Accepted so that C(module_defaults) for the action group work.
+    description: Not used. Accepted so that C(module_defaults) for the action group work.
 seealso:
   - module: keyfleet.infisical.infisical_status_info
 """

@@ -31,14 +31,12 @@ options:
       - Required if O(state=present).
     type: raw
   state:
-    description:
-      - Whether the secret must exist.
+    description: Whether the secret must exist.
     type: str
     choices: [present, absent]
     default: present
   comment:
-    description:
-      - A comment for people who view the secret in Infisical. If not set, an existing comment is kept.
+    description: A comment for people who view the secret in Infisical. If not set, an existing comment is kept.
     type: str
   tags:
     description:
@@ -217,16 +215,7 @@ http_status: {description: The HTTP status of the response or V(null)., returned
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, WriteResult
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
-    Known,
-    Location,
-    Secret,
-    check_keys,
-    check_metadata,
-    check_name,
-    check_value,
-    normalize_name,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
     InfisicalModule,
@@ -256,21 +245,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 REQUIRED_IF = [("state", "present", ("value",))]
 
 
-def build_desired(options: Mapping[str, Any]) -> Secret:
+def build_desired(options: Mapping[str, Any]) -> model.Secret:
     """Return the desired secret. It has no value if it must be absent. Raises ConfigurationError."""
-    name = check_name(options["name"])
+    name = model.check_name(options["name"])
     if options["normalize_name"]:
-        name = normalize_name(name)
+        name = model.normalize_name(name)
     if options["state"] == "absent":
-        return Secret(name)
-    metadata = check_metadata(options["metadata"])
-    return Secret(
+        return model.Secret(name)
+    metadata = model.check_metadata(options["metadata"])
+    return model.Secret(
         name,
-        check_value(options["value"]),
+        model.check_value(options["value"]),
         comment=options["comment"],
         tags=None if options["tags"] is None else tuple(options["tags"]),
         metadata=metadata,
-        encrypted_metadata=check_keys(options["encrypted_metadata"], metadata),
+        encrypted_metadata=model.check_keys(options["encrypted_metadata"], metadata),
     )
 
 
@@ -278,7 +267,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     """Make the stored secret match its desired state."""
     options, scope = module.params, module.scope()
     desired = build_desired(options)
-    known = None if module.known is None else Known.from_row(module.known["secret"])
+    known = None if module.known is None else model.Known.from_row(module.known["secret"])
     state = StateFile(options["state_file"], scope, module.warn) if options["state_file"] else None
     remote = Remote(
         module.api(),
@@ -294,7 +283,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     return build_result(report, scope, desired.key, check=module.check_mode)
 
 
-def build_result(report: WriteResult, scope: Location, name: str, *, check: bool) -> dict[str, Any]:
+def build_result(report: WriteResult, scope: model.Location, name: str, *, check: bool) -> dict[str, Any]:
     """Return the result of the task."""
     return {
         "changed": report.action is not None,

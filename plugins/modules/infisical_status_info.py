@@ -27,11 +27,9 @@ options:
       - If O(auth_method=token), the id of a project that is used to check the token.
       - Otherwise not used, but accepted so that C(module_defaults) for the action group work.
   environment:
-    description:
-      - Not used. Accepted so that C(module_defaults) for the action group work.
+    description: Not used. Accepted so that C(module_defaults) for the action group work.
   secret_path:
-    description:
-      - Not used. Accepted so that C(module_defaults) for the action group work.
+    description: Not used. Accepted so that C(module_defaults) for the action group work.
 seealso:
   - module: keyfleet.infisical.infisical_project_info
 """

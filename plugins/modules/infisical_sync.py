@@ -40,8 +40,7 @@ options:
     type: list
     elements: str
   recursive:
-    description:
-      - Include secrets in subfolders of O(secret_path). Only used if O(direction=pull).
+    description: Include secrets in subfolders of O(secret_path). Only used if O(direction=pull).
     type: bool
     default: false
   include_imports:
@@ -346,8 +345,10 @@ hint: {description: How to fix the error. Can be empty., returned: failure, type
 http_status: {description: The HTTP status of the response or V(null)., returned: failure, type: int}
 """
 
+from dataclasses import fields
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils import local_vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import argument_spec
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Pull, Push
@@ -358,12 +359,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.
     read_source,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC
-from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
-    VAULT_OPTIONS,
-    WRITE_OPTIONS,
-    after_key,
-    open_local,
-)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 _SHARED = ("project_id", "environment", "secret_path", "state_file")
@@ -375,14 +370,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **argument_spec("sync", without=_SHARED),
     **argument_spec("push", without=_SHARED),
 }
-
-PULL_OPTIONS = (
-    "job", "recursive", "include_imports", "expand_references", "key_format", "normalize_names", "prune",
-    "prune_scope", "max_delete_percent", "allow_empty", "state_hash",
-)  # fmt: skip
-PUSH_OPTIONS = (
-    "normalize_names", "create_path", "prune", "max_delete_percent", "allow_empty", "overwrite_rotated",
-)  # fmt: skip
 SOURCES = ("secrets", "source_file", "from_vault")
 
 
@@ -403,15 +390,16 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 def pull_secrets(module: InfisicalModule) -> dict[str, Any]:
     """Make the vault match the secrets in Infisical."""
     options, settings = module.params, module.settings()
-    job = Pull(
-        project_ids=choose_projects(options["project_ids"], settings.project_id),
-        environment=settings.environment,
-        secret_path=settings.secret_path,
-        precedence=tuple(options["precedence"]),
-        **{name: options[name] for name in PULL_OPTIONS},
-    )
-    vault, state, key_created = open_local(module, options["state_file"], create_key=True)
-    with after_key(module, key_created):
+    given = {
+        **options,
+        "project_ids": choose_projects(options["project_ids"], settings.project_id),
+        "environment": settings.environment,
+        "secret_path": settings.secret_path,
+        "precedence": tuple(options["precedence"]),
+    }
+    job = Pull(**{field.name: given[field.name] for field in fields(Pull)})
+    vault, state, key_created = local_vault.open_local(module, options["state_file"], create_key=True)
+    with local_vault.after_key(module, key_created):
         outcome = pull(module.api(), vault, state, job, check=module.check_mode, lock_wait=options["lock_wait"])
     return {
         **outcome.as_result(),
@@ -445,7 +433,7 @@ def push_secrets(module: InfisicalModule) -> dict[str, Any]:
     vault, vault_state = None, None
     if options["from_vault"] or options["state_hash"] == HMAC:
         # A push uses its own state file instead of the vault's.
-        vault, vault_state, _key_created = open_local(module, None)
+        vault, vault_state, _key_created = local_vault.open_local(module, None)
     if options["source_file"] is not None:
         source = read_source(options["source_file"])
     elif options["secrets"] is not None:
@@ -458,7 +446,7 @@ def push_secrets(module: InfisicalModule) -> dict[str, Any]:
         module.api(),
         scope,
         source,
-        Push(**{name: options[name] for name in PUSH_OPTIONS}),
+        Push(**{field.name: options[field.name] for field in fields(Push)}),
         state=open_state(
             options["state_file"] or "", scope, state_hash=options["state_hash"], vault=vault, warn=module.warn
         ),
@@ -470,7 +458,7 @@ def push_secrets(module: InfisicalModule) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    module = InfisicalModule(argument_spec={**OPTIONS, **VAULT_OPTIONS, **WRITE_OPTIONS})
+    module = InfisicalModule(argument_spec={**OPTIONS, **local_vault.VAULT_OPTIONS, **local_vault.WRITE_OPTIONS})
     module.run(work)
 
 

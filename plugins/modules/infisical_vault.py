@@ -19,8 +19,7 @@ description:
     keep a value permanently, store it in Infisical too, with O(push=true).
 options:
   name:
-    description:
-      - The name of the entry. Names are case-sensitive.
+    description: The name of the entry. Names are case-sensitive.
     type: raw
     required: true
   value:
@@ -30,8 +29,7 @@ options:
       - Required if O(state=present).
     type: raw
   state:
-    description:
-      - Whether the entry must exist. V(present) also creates the vault if it does not exist.
+    description: Whether the entry must exist. V(present) also creates the vault if it does not exist.
     type: str
     choices: [present, absent]
     default: present
@@ -50,8 +48,7 @@ options:
     type: bool
     default: false
   create_path:
-    description:
-      - With O(push=true), create the folder O(secret_path) and its parents in Infisical if they do not exist.
+    description: With O(push=true), create the folder O(secret_path) and its parents in Infisical if they do not exist.
     type: bool
     default: false
   overwrite_rotated:
@@ -116,8 +113,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description:
-    - The change that was made to the vault or, in check mode, would be made. V(null) if there is no change.
+  description: The change that was made to the vault or, in check mode, would be made. V(null) if there is no change.
   returned: success
   type: str
   sample: create
@@ -169,38 +165,22 @@ http_status: {description: The HTTP status of the response or V(null)., returned
 
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils import local_vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote, WriteResult
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    InfisicalError,
-    PartialFailure,
-)
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
-    Secret,
-    canonical_value,
-    check_name,
-    check_value,
-    same_value,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.store import Vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
-    VAULT_OPTIONS,
-    WRITE_OPTIONS,
-    after_key,
-    describe_entry,
-    open_local,
-)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, summary
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Make the entry match its desired state. If `push` is set, change Infisical first."""
     options = module.params
-    name = check_name(options["name"])
-    value = check_value(options["value"]) if options["state"] == "present" else None
-    vault, state, key_created = open_local(module, options["state_file"], create_key=value is not None)
-    with after_key(module, key_created):
+    name = model.check_name(options["name"])
+    value = model.check_value(options["value"]) if options["state"] == "present" else None
+    vault, state, key_created = local_vault.open_local(module, options["state_file"], create_key=value is not None)
+    with local_vault.after_key(module, key_created):
         before, report = None, WriteResult(None)
         if options["push"]:
             before = check_vault(vault, state, name, create=value is not None, check=module.check_mode)
@@ -215,13 +195,13 @@ def work(module: InfisicalModule) -> dict[str, Any]:
                 edit = local.Edit(None, before, before)
             else:
                 edit = write_entry(vault, state, name, value, module.check_mode)
-        except InfisicalError as error:
+        except errors.InfisicalError as error:
             raise error if module.check_mode else as_partial_failure(report, name, error) from None
     change, before, after = edit
     return {
         "changed": change is not None or report.action is not None or key_created,
         "action": None if change is None else change.action,
-        "entry": describe_entry(after, name),
+        "entry": local_vault.describe_entry(after, name),
         "pushed": report.action,
         "approval_pending": bool(report.approval_id),
         "approval_id": report.approval_id or None,
@@ -231,7 +211,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     }
 
 
-def check_vault(vault: Vault, state: StateFile, name: str, *, create: bool, check: bool) -> Secret | None:
+def check_vault(vault: Vault, state: StateFile, name: str, *, create: bool, check: bool) -> model.Secret | None:
     """Return the entry before anything is pushed. Raises InfisicalError if the vault could not be written after the
     push."""
     if not create and not vault.exists():
@@ -249,28 +229,28 @@ def push_secret(module: InfisicalModule, name: str, value: str | None) -> WriteR
     remote = Remote(module.api(), module.scope(), **more)
     if value is None:
         return remote.remove(name, check=module.check_mode)
-    return remote.put(Secret(name, value), check=module.check_mode)
+    return remote.put(model.Secret(name, value), check=module.check_mode)
 
 
-def choose_stored(value: str, report: WriteResult, before: Secret | None) -> str:
+def choose_stored(value: str, report: WriteResult, before: model.Secret | None) -> str:
     """Return the value to store in the vault, so that the next pull does not change it. Most servers strip white space.
 
     This is the value read from the server, otherwise the value in the vault, otherwise the stripped value. The response
     to a write contains no value.
     """
     for known in (report.after if report.action is None else None, before):
-        if known is not None and known.value is not None and same_value(known.value, value):
+        if known is not None and known.value is not None and model.same_value(known.value, value):
             return known.value
-    return canonical_value(value)
+    return model.canonical_value(value)
 
 
-def as_partial_failure(report: WriteResult, name: str, error: InfisicalError) -> InfisicalError:
+def as_partial_failure(report: WriteResult, name: str, error: errors.InfisicalError) -> errors.InfisicalError:
     """Return a PartialFailure if Infisical was changed but the vault or its state file was not, otherwise the error
     itself."""
     if report.action is None:
         return error
     follows = "" if error.details.get("changed") else " The vault was not changed."
-    partial = PartialFailure(
+    partial = errors.PartialFailure(
         f"'{name}' was changed in Infisical ({report.action}).{follows} {error.problem}",
         hint=f"{error.hint} Then run the task again.".strip(),
     )
@@ -285,7 +265,7 @@ def write_entry(vault: Vault, state: StateFile, name: str, value: str | None, ch
     return local.remove(vault, state, name, check=check) if vault.exists() else local.Edit(None, None, None)
 
 
-def describe_state(secret: Secret | None, name: str) -> dict[str, Any]:
+def describe_state(secret: model.Secret | None, name: str) -> dict[str, Any]:
     """Return an entry without its value, for `--diff`."""
     return {} if secret is None else {"name": name, "version": secret.version, "synced_at": secret.synced_at}
 
@@ -300,8 +280,8 @@ def main() -> None:
             "push": {"type": "bool", "default": False},
             "create_path": {"type": "bool", "default": False},
             "overwrite_rotated": {"type": "bool", "default": False},
-            **VAULT_OPTIONS,
-            **WRITE_OPTIONS,
+            **local_vault.VAULT_OPTIONS,
+            **local_vault.WRITE_OPTIONS,
         },
         required_if=[("state", "present", ("value",))],
     )

@@ -22,8 +22,7 @@ options:
       - If no entry has this name, the result is an empty list, not an error. However, a missing vault is an error.
     type: raw
   read_values:
-    description:
-      - Return the values of the entries.
+    description: Return the values of the entries.
     type: bool
     default: false
   state_file:
@@ -130,19 +129,15 @@ http_status: {description: Always V(null)., returned: failure, type: int}
 
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils import local_vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_name, pluralize
-from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import (
-    VAULT_OPTIONS,
-    describe_entry,
-    open_local,
-)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
     """List the entries."""
     options = module.params
-    vault, _state, _key_created = open_local(module, options["state_file"])
+    vault, _state, _key_created = local_vault.open_local(module, options["state_file"])
     contents = vault.read()
     if options["name"] is None:
         found = sorted(contents.secrets.items())
@@ -153,7 +148,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     secrets = []
     for name, secret in found:
         value = {"value": secret.value} if options["read_values"] else {}
-        secrets.append({**(describe_entry(secret, name) or {}), **value})
+        secrets.append({**(local_vault.describe_entry(secret, name) or {}), **value})
     return {
         "changed": False,
         "secrets": secrets,
@@ -165,11 +160,8 @@ def work(module: InfisicalModule) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    module = InfisicalModule(
-        argument_spec={"name": {"type": "raw"}, "read_values": {"type": "bool", "default": False}, **VAULT_OPTIONS},
-        shared=False,
-    )
-    module.run(work)
+    spec: dict[str, dict[str, Any]] = {"name": {"type": "raw"}, "read_values": {"type": "bool", "default": False}}
+    InfisicalModule(argument_spec={**spec, **local_vault.VAULT_OPTIONS}, shared=False).run(work)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.json_utils import _filter_non_json_lines  # no public API in ansible-core 2.18 to 2.21
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    ConfigurationError,
-    InfisicalError,
-    TokenRejected,
-    error_class,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache
@@ -66,12 +61,12 @@ class InfisicalAction(ActionBase):
         problem: dict[str, Any] = {}
         try:
             result.update(self._run_module(task_vars or {}))
-        except InfisicalError as error:
+        except errors.InfisicalError as error:
             problem = error.as_failure()
         except AnsibleError:
             raise
         except Exception as error:  # the error's text may contain a secret
-            problem = InfisicalError(describe_unexpected(error)).as_failure()
+            problem = errors.InfisicalError(describe_unexpected(error)).as_failure()
         if problem:
             result.update(self.build_failure(problem))
         return result
@@ -149,7 +144,7 @@ class InfisicalAction(ActionBase):
         }
         checked = ArgumentSpecValidator(specification).validate(own)
         if checked.error_messages:
-            raise ConfigurationError("arguments", f"{checked.error_messages[0]}.")
+            raise errors.ConfigurationError("arguments", f"{checked.error_messages[0]}.")
         return {**checked.validated_parameters, **large}
 
     def controller_path(self, path: str) -> str:
@@ -171,7 +166,7 @@ class InfisicalAction(ActionBase):
             without = {name: value for name, value in arguments.items() if name not in ("client_id", "client_secret")}
             with_token = {**without, "auth_method": "token", "token": token}
             result = self._execute(with_token, task_vars, wrap_async)
-            if result.get("conclusion") != TokenRejected.conclusion:
+            if result.get("conclusion") != errors.TokenRejected.conclusion:
                 return result
             another = cache.token(rejected=token)
             return result if another is None else self._execute({**with_token, "token": another}, task_vars, wrap_async)
@@ -182,7 +177,7 @@ class InfisicalAction(ActionBase):
 
     def _refuse_shown_values(self, arguments: dict[str, Any], wrap_async: bool) -> None:
         if wrap_async and self._returns_values(arguments):
-            raise ConfigurationError(
+            raise errors.ConfigurationError(
                 self.values_option,
                 "values cannot be hidden in a task with async, because Ansible stores the result in a file that other "
                 "users can read.",
@@ -223,7 +218,7 @@ class InfisicalAction(ActionBase):
         return result
 
 
-_OF_FAILURES = (*InfisicalError("").as_failure(), "failed", "changed", "warnings", "deprecations")
+_OF_FAILURES = (*errors.InfisicalError("").as_failure(), "failed", "changed", "warnings", "deprecations")
 
 
 def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
@@ -232,11 +227,11 @@ def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
     If the failure was not reported by the module itself, it contains the module's output, which may include values.
     """
     conclusion = str(result.get("conclusion"))
-    if error_class(conclusion).conclusion == conclusion and not {"module_stdout", "module_stderr"} & set(result):
+    if errors.error_class(conclusion).conclusion == conclusion and not {"module_stdout", "module_stderr"} & set(result):
         return {name: result[name] for name in _OF_FAILURES if name in result}
     code = result.get("rc")
     ended = f" (exit code {code})" if isinstance(code, int) else ""
-    error = InfisicalError(
+    error = errors.InfisicalError(
         f"The output of the module is not a valid result{ended}. The output is hidden, because it may contain values.",
         hint=f"Run the task with {option}: false to see the output.",
     )

@@ -10,11 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    ConfigurationError,
-    InfisicalError,
-    SecretMissing,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import IN_MODULE_DEFAULTS
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
@@ -50,7 +46,7 @@ class InfisicalLookup(LookupBase):
             # An empty list of names, for example from a variable, returns nothing. If no terms are given at all,
             # everything is returned.
             found = [_exact(value) for value in self.find(names)] if names or not terms else []
-        except InfisicalError as error:
+        except errors.InfisicalError as error:
             problem = str(error).replace(IN_MODULE_DEFAULTS, "")
         except (AnsibleError, UndefinedError):  # UndefinedError on ansible-core 2.18, for an undefined variable
             raise
@@ -71,7 +67,7 @@ class InfisicalLookup(LookupBase):
         if default is not None:
             return [default]
         if self.get_option("on_missing") == "error":
-            raise SecretMissing(problem, hint=hint)
+            raise errors.SecretMissing(problem, hint=hint)
         if self.get_option("on_missing") == "warn":
             self.warn(f"{problem} {hint}")
         return []
@@ -97,7 +93,9 @@ class InfisicalLookup(LookupBase):
     def _check_names(self, given: dict[str, Any]) -> None:
         known = {name for name in self.option_definitions if not name.startswith("_")}
         for name in sorted(set(given) - known):
-            raise ConfigurationError(name, "no such option.", hint=f"The options are: {', '.join(sorted(known))}.")
+            raise errors.ConfigurationError(
+                name, "no such option.", hint=f"The options are: {', '.join(sorted(known))}."
+            )
 
 
 def _exact(value: Any) -> Any:

@@ -21,28 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ansible import constants as C
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    CertificateInvalid,
-    Forbidden,
-    InfisicalError,
-    MissingLibrary,
-    NotJson,
-    Redirected,
-    RequestInvalid,
-    RouteMissing,
-    ScopeMissing,
-    Unreachable,
-    WrongUse,
-    error_class,
-)
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
-    Known,
-    Location,
-    Merged,
-    Settings,
-    from_row,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, files, model
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import (
     FINAL,
     LOCK_TIMEOUT,
@@ -59,19 +38,19 @@ if TYPE_CHECKING:
 
 Mode = Literal["run", "task", "none"]
 
-_TASK: dict[tuple[Settings, str], Merged | InfisicalError] = {}
+_TASK: dict[tuple[model.Settings, str], model.Merged | errors.InfisicalError] = {}
 """The cache for the mode `task`. This is possible because a worker process runs one task on one host."""
 
 UNREACHABLE_SECONDS = 60.0
 """Seconds after which the controller tries again to reach an unreachable server."""
 
-_BETWEEN = (Unreachable, CertificateInvalid, Redirected, NotJson)
+_BETWEEN = (errors.Unreachable, errors.CertificateInvalid, errors.Redirected, errors.NotJson)
 """Errors between the controller and the server. They may not occur on a host with another route."""
 
-_HOST_MAY_SUCCEED = (*_BETWEEN, WrongUse, MissingLibrary)
+_HOST_MAY_SUCCEED = (*_BETWEEN, errors.WrongUse, errors.MissingLibrary)
 """The same errors, and local errors that may not occur on a host, such as a `ca_path` that only exists there."""
 
-_ABOUT_THE_PLACE = (Forbidden, ScopeMissing, RouteMissing, RequestInvalid)
+_ABOUT_THE_PLACE = (errors.Forbidden, errors.ScopeMissing, errors.RouteMissing, errors.RequestInvalid)
 """Errors about the requested folder or secret. They are the same for all tasks."""
 
 REFUSAL_SECONDS = 60.0
@@ -90,7 +69,7 @@ class RunCache:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: model.Settings,
         mode: Mode = "run",
         *,
         log: Callable[[str], None] | None = None,
@@ -109,7 +88,7 @@ class RunCache:
             self._api = self._connect(self.settings)
         return self._api
 
-    def secrets(self, scope: Location, **reading: bool) -> Merged:
+    def secrets(self, scope: model.Location, **reading: bool) -> model.Merged:
         """Return all secrets in a folder keyed by name. `reading` are options for `Store.listing`."""
         return self._fetch(
             scope,
@@ -117,7 +96,7 @@ class RunCache:
             lambda: self._note_version(self.api(), _connection().read_all(self.api(), scope, **reading)),
         )
 
-    def secret(self, scope: Location, key: str, **reading: bool) -> Merged:
+    def secret(self, scope: model.Location, key: str, **reading: bool) -> model.Merged:
         """Return one secret keyed by name, or an empty mapping. `reading` are options for `Store.find`."""
         return self._fetch(
             scope,
@@ -127,14 +106,14 @@ class RunCache:
 
     # Data that writing tasks share
 
-    def note_task(self, scope: Location) -> bool:
+    def note_task(self, scope: model.Location) -> bool:
         """Record that a task writes to a folder. Return whether an earlier task in this run also did."""
         name = make_tag("begun", json.dumps(asdict(scope)))
         others: bool = self._files.recall(name) or False
         self._files.note(name, True)
         return others
 
-    def known(self, scope: Location, key: str, *, lists: bool, check: bool) -> Known | None:
+    def known(self, scope: model.Location, key: str, *, lists: bool, check: bool) -> model.Known | None:
         """Return what this run knows about the stored secret, or None if the task must read the secret.
 
         The source is the last write of a task or, if there was none, the folder's listing. If `lists` is true, the
@@ -148,7 +127,7 @@ class RunCache:
             return None
         noted = self._files.recall(_note_name(scope, key))
         if noted is not None and noted["generation"] == generation:
-            return Known.from_row(noted["secret"]) if noted["known"] else None
+            return model.Known.from_row(noted["secret"]) if noted["known"] else None
         folder = make_tag("stored", json.dumps(asdict(scope)))
         entry = self._read_entry(folder, generation)
         if entry is None and lists:
@@ -156,14 +135,14 @@ class RunCache:
         if entry is None or "refused" in entry or (check and not entry["names"]):
             return None
         place = entry["names"].index(key) if key in entry["names"] else -1
-        return Known.from_row(None if place < 0 else entry["secrets"][place])
+        return model.Known.from_row(None if place < 0 else entry["secrets"][place])
 
-    def _list_stored(self, folder: str, scope: Location) -> dict[str, Any] | None:
+    def _list_stored(self, folder: str, scope: model.Location) -> dict[str, Any] | None:
         no_listing = f"no_listing-{folder}"
         if (self._files.recall(no_listing) or 0) > time.time():
             return None
 
-        def fetch() -> Merged:
+        def fetch() -> model.Merged:
             api = self._connect(self._impatient())
             return self._note_version(api, _connection().read_stored(api, scope))
 
@@ -173,17 +152,19 @@ class RunCache:
             raise
         except _ABOUT_THE_PLACE:
             pass
-        except InfisicalError:
+        except errors.InfisicalError:
             self._files.note(no_listing, time.time() + NO_LISTING_SECONDS)
         return self._read_entry(folder, self._generation(scope, written=False))
 
     @contextlib.contextmanager
-    def writing(self, scope: Location, key: str) -> Iterator[None]:
+    def writing(self, scope: model.Location, key: str) -> Iterator[None]:
         """Context manager: prevent other tasks in this run from writing the same secret."""
         with self._files.lock(_note_name(scope, key)):
             yield
 
-    def note_secret(self, scope: Location, key: str, known: Known | None, generation: str | None = None) -> str | None:
+    def note_secret(
+        self, scope: model.Location, key: str, known: model.Known | None, generation: str | None = None
+    ) -> str | None:
         """Record the stored secret for other writing tasks. None means that it is unknown.
 
         Returns the generation. Pass the generation to the call that records the result of a write, so that newer data
@@ -219,7 +200,7 @@ class RunCache:
                 self._files.note(no_way, time.time() + UNREACHABLE_SECONDS)
             return None
 
-    def _impatient(self) -> Settings:
+    def _impatient(self) -> model.Settings:
         """Return settings with short waits. If the controller cannot reach the server, the host may be able to."""
         return replace(self.settings, timeout=min(self.settings.timeout, 10.0), connection_wait=0.0)
 
@@ -234,21 +215,21 @@ class RunCache:
 
     def note_rejected(self, result: Mapping[str, Any]) -> None:
         """Record the error in a module's result if other logins must not be attempted after it."""
-        if error_class(str(result.get("conclusion"))) in FINAL:
+        if errors.error_class(str(result.get("conclusion"))) in FINAL:
             self._files.note_failure("token", error_from_result(result))
 
-    def _connect(self, settings: Settings) -> Api:
+    def _connect(self, settings: model.Settings) -> Api:
         api: Api = _connection().connect_shared(settings, self._files, self._log)
         api.version = api.version or str(self._files.recall("version") or "")
         return api
 
-    def _note_version(self, api: Api, found: Merged) -> Merged:
+    def _note_version(self, api: Api, found: model.Merged) -> model.Merged:
         """Record the API version for the run, and return `found`. The version is known once `found` has been read."""
         if self._mode == "run":
             self._files.note("version", api.version)
         return found
 
-    def _fetch(self, scope: Location, wanted: list[Any], fetch: Callable[[], Merged]) -> Merged:
+    def _fetch(self, scope: model.Location, wanted: list[Any], fetch: Callable[[], model.Merged]) -> model.Merged:
         name = make_tag(json.dumps(wanted))
         if self._mode == "task" and multiprocessing.parent_process() is not None:  # the main process runs several tasks
             key = (self.settings, name)
@@ -259,19 +240,21 @@ class RunCache:
             return fetch()
         return self._share(name, lambda: self._generation(scope), fetch)
 
-    def _share(self, name: str, generation: Callable[[], str | None], fetch: Callable[[], Merged]) -> Merged:
+    def _share(
+        self, name: str, generation: Callable[[], str | None], fetch: Callable[[], model.Merged]
+    ) -> model.Merged:
         """Return the result that one process of this run has fetched in the current generation, or raise its error."""
 
-        def look() -> Merged | InfisicalError | None:
+        def look() -> model.Merged | errors.InfisicalError | None:
             entry = self._read_entry(name, generation())
             if entry is None:
                 return None
             if "refused" in entry:
                 return error_from_result(entry["refused"])
-            found = {key: from_row(row) for key, row in zip(entry["names"], entry["secrets"], strict=True)}
-            return Merged(found, tuple(entry["warnings"]), entry["ambiguous"])
+            found = {key: model.from_row(row) for key, row in zip(entry["names"], entry["secrets"], strict=True)}
+            return model.Merged(found, tuple(entry["warnings"]), entry["ambiguous"])
 
-        def fetch_and_note() -> Merged | InfisicalError:
+        def fetch_and_note() -> model.Merged | errors.InfisicalError:
             # Use the generation from before the fetch, because a write during the fetch makes the result stale.
             began = generation()
             outcome = _attempt(fetch)
@@ -288,7 +271,7 @@ class RunCache:
             return None
         return None if entry.get("until", math.inf) <= time.time() else entry
 
-    def _generation(self, scope: Location, *, written: bool = True) -> str | None:
+    def _generation(self, scope: model.Location, *, written: bool = True) -> str | None:
         """Return the generation of a project's listings, or None while an asynchronous task may be writing to the
         project.
 
@@ -338,7 +321,7 @@ def _read_generation(path: Path) -> _Generation:
         return _Generation()
 
 
-def _attempt(fetch: Callable[[], Merged]) -> Merged | InfisicalError:
+def _attempt(fetch: Callable[[], model.Merged]) -> model.Merged | errors.InfisicalError:
     """Return the result of `fetch`, or its error if the error is about the requested folder or secret. Raises other
     errors."""
     try:
@@ -347,14 +330,14 @@ def _attempt(fetch: Callable[[], Merged]) -> Merged | InfisicalError:
         return error
 
 
-def _result(outcome: Merged | InfisicalError) -> Merged:
-    if isinstance(outcome, InfisicalError):
+def _result(outcome: model.Merged | errors.InfisicalError) -> model.Merged:
+    if isinstance(outcome, errors.InfisicalError):
         raise outcome
     return outcome
 
 
-def _outcome_row(outcome: Merged | InfisicalError) -> dict[str, Any]:
-    if isinstance(outcome, InfisicalError):
+def _outcome_row(outcome: model.Merged | errors.InfisicalError) -> dict[str, Any]:
+    if isinstance(outcome, errors.InfisicalError):
         return {"refused": outcome.as_failure(), "until": time.time() + REFUSAL_SECONDS}
     return {
         "secrets": [secret._asdict() for secret in outcome.secrets.values()],
@@ -364,7 +347,7 @@ def _outcome_row(outcome: Merged | InfisicalError) -> dict[str, Any]:
     }
 
 
-def _note_name(scope: Location, key: str) -> str:
+def _note_name(scope: model.Location, key: str) -> str:
     return make_tag("secret", json.dumps(asdict(scope)), key)
 
 

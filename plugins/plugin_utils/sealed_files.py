@@ -14,15 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
-    CredentialsRejected,
-    InfisicalError,
-    LockedOut,
-    MissingLibrary,
-    Unreachable,
-    rebuild_error,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +26,7 @@ LOCK_TIMEOUT = 900.0
 """Seconds to wait for a lock: longer than all waits of the requests made under the lock. The waiting processes share
 the result of these requests."""
 
-FINAL = (CredentialsRejected, LockedOut)
+FINAL = (errors.CredentialsRejected, errors.LockedOut)
 """After one of these errors, no task in the run logs in again, because three failures lock the identity for
 everybody."""
 
@@ -102,7 +94,7 @@ class SealedFiles:
             self.raise_final(name, asked)
             try:
                 return fetch()
-            except InfisicalError as error:
+            except errors.InfisicalError as error:
                 self.note_failure(name, error)
                 raise
 
@@ -112,7 +104,7 @@ class SealedFiles:
         if failed is not None and (failed["final"] or failed["at"] >= asked):
             raise error_from_result(failed)
 
-    def note_failure(self, name: str, error: InfisicalError) -> None:
+    def note_failure(self, name: str, error: errors.InfisicalError) -> None:
         """Record an error for the processes that wait for this name. A final error applies to all later processes
         too."""
         failure = {**error.as_failure(), "at": time.time(), "final": isinstance(error, FINAL)}
@@ -125,7 +117,7 @@ class SealedFiles:
             with files.lock_file(f"{self._path(name)}.lock", LOCK_TIMEOUT):
                 yield
         except files.LockTimeout:
-            raise Unreachable(
+            raise errors.Unreachable(
                 f"Another task of this run has waited for Infisical for more than {LOCK_TIMEOUT:g} seconds.",
                 hint="Check that the server is available, and the configured timeouts and waits.",
             ) from None
@@ -134,10 +126,10 @@ class SealedFiles:
         return self._directory / f"{name}-{self.tag}.sealed"
 
 
-def error_from_result(result: Mapping[str, Any]) -> InfisicalError:
+def error_from_result(result: Mapping[str, Any]) -> errors.InfisicalError:
     """Return the error that a result reports (see `InfisicalError.as_result`). The result may come from a host."""
     problem, hint = str(result.get("problem") or ""), str(result.get("hint") or "")
-    return rebuild_error(str(result["conclusion"]), problem, hint=hint, status=result.get("http_status"))
+    return errors.rebuild_error(str(result["conclusion"]), problem, hint=hint, status=result.get("http_status"))
 
 
 def make_private(directory: Path) -> None:
@@ -156,6 +148,6 @@ def _make_cipher(identity: str) -> AESGCM:
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
     except ImportError:
-        raise MissingLibrary("cryptography") from None
+        raise errors.MissingLibrary("cryptography") from None
     kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"keyfleet.infisical run cache")
     return AESGCM(kdf.derive(identity.encode()))
