@@ -38,10 +38,7 @@ options:
   expand_references:
     description:
       - Let the server replace references in values, such as V(${OTHER_SECRET}), with the values of the referenced
-        secrets. If the referenced secret does not exist, most servers insert an empty string.
-      - Servers from late 2026 keep such a reference instead, and the task prints a warning.
-      - These servers can also return a referenced multi-line value in quotes and without line breaks. The task restores
-        the original value and prints a warning.
+        secrets. O(keyfleet.infisical.infisical_secret#lookup:expand_references) describes how servers differ.
     type: bool
     default: false
   read_values:

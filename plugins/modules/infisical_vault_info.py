@@ -33,25 +33,19 @@ options:
     type: path
 extends_documentation_fragment:
   - keyfleet.infisical.vault
+  - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.info
 attributes:
-  action:
-    description: Has an action plugin with the same name, which runs on the controller.
-    support: full
-    details:
-      - The action plugin looks up the values of options that the task does not set. The module runs on the task's host.
+  action_group:
+    support: none
+    details: The module does not have the options for the connection to Infisical.
+    membership: []
   async:
-    description: Can be used with the C(async) keyword.
     support: partial
     details:
       - O(read_values=true) is refused with C(async), because Ansible would store the values in a file that other users
         can read.
-  platform:
-    description: The operating systems of the hosts on which the module can run.
-    support: full
-    platforms: posix
 notes:
-  - The module is not in the action group, because it does not have options for the connection to Infisical.
   - Variables, the environment and C(ansible.cfg) are read on the controller, but paths in these options are on the
     task's host.
 seealso:

@@ -15,17 +15,14 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Merged, Settings
 
 if TYPE_CHECKING:
-    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import (
-        TokenSource,
-        Transport,
-    )
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport as http
     from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import SealedFiles
 
 
 def connect_shared(settings: Settings, shared: SealedFiles, log: Callable[[str], None] | None) -> Api:
     """Return an API that uses the run's login. Raises ConfigurationError."""
 
-    def login(transport: Transport) -> TokenSource:
+    def login(transport: http.Transport) -> http.TokenSource:
         return Login(transport) if settings.auth_method == "token" else _SharedLogin(shared, transport)
 
     return connect(settings, tokens=login, log=log)
@@ -54,7 +51,7 @@ def read_stored(api: Api, scope: Location) -> Merged:
 class _SharedLogin:
     """The token of a run. The first process that needs a token logs in, and the other processes wait for it."""
 
-    def __init__(self, shared: SealedFiles, transport: Transport) -> None:
+    def __init__(self, shared: SealedFiles, transport: http.Transport) -> None:
         self._shared = shared
         self._transport = transport
         self._method = method_for(transport.settings)
@@ -63,25 +60,24 @@ class _SharedLogin:
     def current(self) -> str:
         """Return a valid token."""
         if self._token is None or not self._token.usable(self._transport.clock.time()):
-            self._token = self._shared.once("token", self._find, self._log_in)
+            self._token = self._share()
         return self._token.value
 
-    def renew(self, rejected: str) -> str | None:
+    def renew(self, rejected: str) -> str:
         """Return another token than `rejected`, either from another process or by logging in again."""
-
-        def find() -> Token | None:
-            token = self._find()
-            return None if token is None or token.value == rejected else token
-
-        self._token = self._shared.once("token", find, self._log_in)
+        self._token = self._share(rejected)
         return self._token.value
 
-    def _find(self) -> Token | None:
-        entry = self._shared.recall("token")
-        token = None if entry is None else Token(entry["value"], entry["expires_at"])
-        return token if token is not None and token.usable(self._transport.clock.time()) else None
+    def _share(self, rejected: str = "") -> Token:
+        def find() -> Token | None:
+            entry = self._shared.recall("token")
+            token = None if entry is None else Token(**entry)
+            usable = token is not None and token.value != rejected and token.usable(self._transport.clock.time())
+            return token if usable else None
 
-    def _log_in(self) -> Token:
-        token = self._method.authenticate(self._transport)
-        self._shared.note("token", asdict(token))
-        return token
+        def log_in() -> Token:
+            token = self._method.authenticate(self._transport)
+            self._shared.note("token", asdict(token))
+            return token
+
+        return self._shared.once("token", find, log_in)
