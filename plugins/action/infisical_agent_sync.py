@@ -38,7 +38,7 @@ def _read_number(arguments: dict[str, Any], name: str) -> int:
     except (TypeError, ValueError):
         number = -1
     if number < 0:
-        raise ConfigurationError(name, "must be a whole number, 0 or more.")
+        raise ConfigurationError(name, f"must be a whole number that is not negative (got '{given}').")
     return number
 
 

@@ -165,11 +165,11 @@ class LookupModule(InfisicalLookup):
     def _each(self, cache: RunCache, scope: model.Location, names: list[str]) -> model.Merged:
         if not names:
             raise errors.ConfigurationError(
-                "fetch", "'one' needs the names of the secrets.", hint="Use 'list' to read all."
+                "fetch", "'one' requires the names of secrets.", hint="Set fetch to 'list' to read all."
             )
         if self.get_option("recursive"):
             raise errors.ConfigurationError(
-                "recursive", "needs fetch: list, because a name does not identify a folder."
+                "recursive", "requires fetch: list, because a name does not identify a folder."
             )
         found = [cache.secret(scope, name, **self._reading()) for name in dict.fromkeys(names)]
         secrets = {key: secret for one in found for key, secret in one.secrets.items()}
@@ -182,7 +182,7 @@ class LookupModule(InfisicalLookup):
         if secret is not None:
             return [_value(secret, scope)]
         return self.missing(
-            f"There is no secret '{name}' in {scope}.",
+            f"Secret '{name}' does not exist in {scope}.",
             "Check the name (names are case-sensitive) and secret_path, or set on_missing or default.",
         )
 

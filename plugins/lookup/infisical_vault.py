@@ -131,7 +131,7 @@ class LookupModule(InfisicalLookup):
         if value is not None:
             return [value]
         return self.missing(
-            f"There is no entry '{name}' in the vault {path}.",
+            f"Entry '{name}' does not exist in the vault {path}.",
             "Check the name (names are case-sensitive), or set on_missing or default.",
         )
 

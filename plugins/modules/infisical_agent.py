@@ -348,7 +348,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     """Install or remove the agent."""
     options = module.params
     if os.geteuid() != 0:
-        raise ConfigurationError("become", "must be true: only root can install the agent.")
+        raise ConfigurationError("become", "must be true, because only root can install the agent.")
     if options["state"] == "absent":
         return describe(install.remove(remove_vault=options["remove_vault"], check=module.check_mode), module)
     settings = module.settings()
@@ -387,7 +387,7 @@ def make_job(given: dict[str, Any], settings: Settings) -> Job:
     options["secret_path"] = options["secret_path"] or settings.secret_path
     with name_job(given["name"]):
         if not options["project_ids"]:
-            raise ConfigurationError("project_ids", "is required.", hint="Set it, or set project_id for all jobs.")
+            raise ConfigurationError("project_ids", "is required.", hint="Set it for the job, or set project_id for all jobs.")
         return Job(
             given["name"],
             parse_interval(given["interval"]),

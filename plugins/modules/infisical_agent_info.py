@@ -165,7 +165,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     """Return facts about the host, and the status of its jobs."""
     root, wants_metadata = os.geteuid() == 0, module.params["metadata"]
     if wants_metadata and not root:
-        raise ConfigurationError("become", "must be true: only root can open the vaults of the host's jobs.")
+        raise ConfigurationError("become", "must be true, because only root can open the vaults of the host's jobs.")
     version, missing = inspect_python(module.params["python"])
     return {
         "changed": False,

@@ -88,15 +88,13 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
 
-NO_JOB_YET = (
-    "This host has no job of the agent. Outside check mode, this task fails unless a previous task installs a job."
-)
+NO_JOB_YET = "The agent has no jobs on this host. Without check mode, this task fails unless an earlier task adds jobs."
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Sync the jobs one after the other."""
     if os.geteuid() != 0:
-        raise ConfigurationError("become", "must be true: only root can start the agent's syncs.")
+        raise ConfigurationError("become", "must be true, because only root can start the agent's syncs.")
     jobs = agent_jobs.choose_jobs(module.params["jobs"], check=module.check_mode)
     if module.check_mode:
         warnings = [] if jobs else [NO_JOB_YET]

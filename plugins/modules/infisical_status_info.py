@@ -81,7 +81,7 @@ msg:
   description: The same text as RV(message) or, if there was no error, a success message.
   returned: always
   type: str
-  sample: https://infisical.example.com is up and has accepted the login.
+  sample: https://infisical.example.com is available and accepted the login.
   version_added: 0.3.0
 message:
   description: The error message with the hint. Empty if there was no error.
@@ -98,7 +98,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import I
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Check the connection and the login."""
     found = probe(module.params, log=module.warn)
-    success = f"{found.api_url} is up and has accepted the login."
+    success = f"{found.api_url} is available and accepted the login."
     none = {"msg": success, "problem": "", "conclusion": None, "hint": "", "http_status": None}
     return {
         **(none if found.error is None else found.error.as_failure()),

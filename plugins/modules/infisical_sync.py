@@ -378,9 +378,10 @@ def is_given(value: object) -> bool:
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Pull or push."""
     direction = module.params["direction"]
-    for name in ("project_ids",) if direction == "push" else SOURCES:
+    other, not_allowed = ("pull", ("project_ids",)) if direction == "push" else ("push", SOURCES)
+    for name in not_allowed:
         if is_given(module.params[name]):
-            raise ConfigurationError(name, f"has no meaning with direction: {direction}.")
+            raise ConfigurationError(name, f"is only allowed with direction: {other}.")
     return push_secrets(module) if direction == "push" else pull_secrets(module)
 
 
@@ -424,8 +425,8 @@ def push_secrets(module: InfisicalModule) -> dict[str, Any]:
     if len(given) != 1:
         raise ConfigurationError(
             "secrets",
-            "a push must have exactly one of the sources secrets, source_file and from_vault: true (got "
-            f"{' and '.join(given) or 'none'}; null counts as not given).",
+            "a push must have exactly one source: secrets, source_file or from_vault: true (got "
+            f"{' and '.join(given) or 'none'}; null counts as not set).",
         )
     vault, vault_state = None, None
     if options["from_vault"] or options["state_hash"] == HMAC:

@@ -179,8 +179,8 @@ class InfisicalAction(ActionBase):
         if wrap_async and self._returns_values(arguments):
             raise errors.ConfigurationError(
                 self.values_option,
-                "values cannot be hidden in a task with async, because Ansible stores the result in a file that other "
-                "users can read.",
+                "must be false in a task with async, because Ansible stores the result in a file that other users can "
+                "read.",
                 hint="Run the task without async.",
             )
 

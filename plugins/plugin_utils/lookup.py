@@ -94,7 +94,7 @@ class InfisicalLookup(LookupBase):
         known = {name for name in self.option_definitions if not name.startswith("_")}
         for name in sorted(set(given) - known):
             raise errors.ConfigurationError(
-                name, "no such option.", hint=f"The options are: {', '.join(sorted(known))}."
+                name, "is not an option of this lookup.", hint=f"The options are: {', '.join(sorted(known))}."
             )
 
 

@@ -119,7 +119,7 @@ class SealedFiles:
         except files.LockTimeout:
             raise errors.Unreachable(
                 f"Another task of this run has waited for Infisical for more than {LOCK_TIMEOUT:g} seconds.",
-                hint="Check that the server is available, and the configured timeouts and waits.",
+                hint="Check that the server is available, or set lower timeouts and waits.",
             ) from None
 
     def _path(self, name: str) -> Path:

@@ -191,9 +191,9 @@ def test_sync_now_refuses_an_unknown_job(ansible: Controller, server: DevServer)
     for name, (_options, words) in wrong.items():
         assert words in run.failure(name)["msg"], name
     assert "jobs: must name at least one job" in run.failure("no jobs in check mode")["msg"]
-    for name, warnings in (("no agent yet", ["This host has no job of the agent."]), ("foretold", [])):
+    for name, warnings in (("no agent yet", ["The agent has no jobs on this host."]), ("foretold", [])):
         foretold = run.result(name)
-        assert foretold["changed"] and [text[:34] for text in foretold.get("warnings", [])] == warnings, foretold
+        assert foretold["changed"] and [text[:35] for text in foretold.get("warnings", [])] == warnings, foretold
     assert untouched()
 
 
@@ -205,7 +205,7 @@ def test_sync_now_fails_on_a_host_without_an_agent(ansible: Controller, server: 
 
 def test_sync_now_in_check_mode_warns_of_a_missing_agent(ansible: Controller, server: DevServer) -> None:
     run = ansible.run("ansible-playbook", ["keyfleet.infisical.sync_now", "--check"]).succeeded()
-    assert "This host has no job of the agent" in " ".join(run.text.split())
+    assert "The agent has no jobs on this host" in " ".join(run.text.split())
     assert untouched()
 
 

@@ -89,11 +89,11 @@ MODULES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "project of another": ("project_info", {"project_id": "nowhere"}, ("nowhere", "project_id")),
 }
 LOOKUPS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "unknown option": ("'SECRET_1', enviroment='dev'", ("enviroment", "no such option", "environment")),
+    "unknown option": ("'SECRET_1', enviroment='dev'", ("enviroment", "is not an option", "environment")),
     "unknown fetch": ("'SECRET_1', fetch='some'", ("fetch", "some")),
     "unknown on_missing": ("'SECRET_1', on_missing='ignore'", ("on_missing", "ignore")),
     "unknown cache": ("'SECRET_1', cache='forever'", ("cache", "forever")),
-    "one without a name": ("fetch='one'", ("fetch", "needs the names")),
+    "one without a name": ("fetch='one'", ("fetch", "requires the names")),
     "one and recursive": ("'SECRET_1', fetch='one', recursive=true", ("recursive", "fetch: list")),
     "empty name": ("''", ("must not be empty",)),
     "number": ("12", ("must be a string, not int",)),
@@ -231,7 +231,7 @@ def test_values_that_yaml_converted_are_refused(ansible: Controller, server: Dev
 
 
 EVERY_MODULE = {
-    "infisical_status_info": "is up and has accepted the login.",
+    "infisical_status_info": "is available and accepted the login.",
     "infisical_status_info: {url: http://127.0.0.1:9}": "http://127.0.0.1:9",
     "infisical_status_info: {url: wrong}": "'wrong' has no scheme",
     "infisical_project_info": "access to 1 project.",

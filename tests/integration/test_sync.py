@@ -396,8 +396,8 @@ def test_push_makes_cached_listings_stale_but_pull_does_not(
 
 
 REFUSED: tuple[tuple[str, str, str], ...] = (
-    ("secrets: {A: b}", "configuration", "secrets: has no meaning with direction: pull"),
-    ("direction: push, project_ids: [a]", "configuration", "project_ids: has no meaning with direction: push"),
+    ("secrets: {A: b}", "configuration", "secrets: is only allowed with direction: push"),
+    ("direction: push, project_ids: [a]", "configuration", "project_ids: is only allowed with direction: pull"),
     ("direction: push, secrets: {A: 012}", "configuration", "secrets: A: must be a string, not int"),
     ("direction: push, secrets: {A: {B: c}}", "configuration", "secrets: A: must be a string, not dict"),
     ("direction: push, secrets: A=b", "configuration", "secrets: must be a mapping of names to strings, not "),
@@ -405,13 +405,13 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
     ("direction: push, source_file: /not/there", "configuration", "'/not/there' cannot be read"),
     ("direction: push, secrets: {A: b}, secret_path: /not/there", "scope_missing", "'/not/there' does not exist"),
     ("direction: push, from_vault: true", "vault_missing", "secrets.vault"),
-    ("direction: push, prune: true", "configuration", "secrets, source_file and from_vault: true (got none;"),
-    ("direction: push, prune: true, secrets: null", "configuration", "null counts as not given"),
+    ("direction: push, prune: true", "configuration", "secrets, source_file or from_vault: true (got none;"),
+    ("direction: push, prune: true, secrets: null", "configuration", "null counts as not set"),
     ("direction: push, prune: true, secrets: '{{ undefined_ | default(omit) }}'", "configuration", "(got none;"),
     ("direction: push, prune: true, from_vault: false", "configuration", "(got none;"),
     ("direction: push, source_file: /x, from_vault: true", "configuration", "(got source_file and from_vault;"),
     ("direction: push, secrets: {A: b}, from_vault: true", "configuration", "(got secrets and from_vault;"),
-    ("from_vault: true", "configuration", "from_vault: has no meaning with direction: pull"),
+    ("from_vault: true", "configuration", "from_vault: is only allowed with direction: push"),
     ("project_ids: []", "configuration", "project_ids: must not be an empty list"),
     ("create_key: true, key_file: null, passphrase: long enough", "configuration", "create_key: needs key_file"),
     ("key_file: /not/there/key", "configuration", "/not/there/key"),

@@ -205,11 +205,11 @@ def test_missing_name_in_lookup_follows_default_and_on_missing(ansible: Controll
         "in order": ["b", "a", "b"], "default": ["a", "none"], "empty default": [""], "skip": ["a"], "warn": [],
         "no names": [],
     }  # fmt: skip
-    assert "There is no entry 'X' in the vault" in run.text.partition("TASK [warn]")[2].partition("TASK [no names]")[0]
+    assert "Entry 'X' does not exist" in run.text.partition("TASK [warn]")[2].partition("TASK [no names]")[0]
     for name, said in {
-        "error": f"There is no entry 'X' in the vault {alone.path}",
+        "error": f"Entry 'X' does not exist in the vault {alone.path}",
         "wrong choice": "on_missing: must be one of error, warn, skip (got 'ignore')",
-        "shared option": "url: no such option. The options are: default, key_credential, key_file,",
+        "shared option": "url: is not an option of this lookup. The options are: default, key_credential, key_file,",
         "number": "_terms: must be a string",
         "no such vault": "/not/there",
         "relative": "must be an absolute path",
