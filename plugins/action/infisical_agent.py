@@ -11,11 +11,9 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction."""
-
     hands_over = True
     texts = ("notify_webhook_url",)
 
     def connects(self, arguments: dict[str, Any]) -> bool:
-        """Return whether the connection options are needed. They are not needed to remove the agent."""
+        """Return whether the task needs the connection options. A task that removes the agent does not."""
         return arguments.get("state") != "absent"

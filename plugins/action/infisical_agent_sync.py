@@ -15,12 +15,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
 _LOCK_WAIT = 60.0
-"""Seconds to wait for the lock. Other forks hold it only for a moment."""
+"""Seconds to wait for the lock. Other forks keep the lock only for a moment."""
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction."""
-
     shared = False
 
     def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers a query or question on the controller, from the graph file written by infisical_fleet_report."""
+"""Answers a query or question on the controller, from the graph file that infisical_fleet_report writes."""
 
 from __future__ import annotations
 

@@ -9,6 +9,4 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction."""
-
     writes = True

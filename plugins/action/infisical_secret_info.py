@@ -9,7 +9,5 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction."""
-
     values_option = "read_values"
     texts = ("name",)

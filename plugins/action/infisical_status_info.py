@@ -11,8 +11,6 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction."""
-
     def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
         """Return the error as a result that is not failed, like the module does."""
         return {

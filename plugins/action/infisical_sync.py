@@ -11,8 +11,6 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction."""
-
     vault = True
     mappings = ("secrets",)
 

@@ -12,8 +12,6 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction."""
-
     vault = True
     writes = True
     texts = ("name", "value")

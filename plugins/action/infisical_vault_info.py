@@ -9,8 +9,6 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 
 
 class ActionModule(InfisicalAction):
-    """See InfisicalAction."""
-
     shared = False
     vault = True
     values_option = "read_values"

@@ -26,7 +26,7 @@ options:
     elements: str
   fetch:
     description:
-      - V(list) reads the whole folder with one request, regardless of the number of names.
+      - V(list) reads all secrets in the folder with one request, regardless of the number of names.
       - V(one) reads each secret with a separate request. Use it if the identity is not allowed to list the folder, or
         if Infisical's audit log must show which secrets were read.
     type: str
@@ -76,7 +76,7 @@ options:
         folder, are kept for one minute.
       - V(task) keeps the list in memory for one task on one host.
       - V(none) requests the list each time.
-      - This option does not affect the login, which is always shared by the whole run.
+      - This option does not affect the login. All tasks and hosts of a run always share one login.
     type: str
     choices: [run, task, none]
     default: run

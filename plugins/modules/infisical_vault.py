@@ -245,8 +245,7 @@ def choose_stored(value: str, report: WriteResult, before: model.Secret | None) 
 
 
 def as_partial_failure(report: WriteResult, name: str, error: errors.InfisicalError) -> errors.InfisicalError:
-    """Return a PartialFailure if Infisical was changed but the vault or its state file was not, otherwise the error
-    itself."""
+    """Return a PartialFailure if Infisical was changed but the vault or its state file was not, otherwise `error`."""
     if report.action is None:
         return error
     follows = "" if error.details.get("changed") else " The vault was not changed."

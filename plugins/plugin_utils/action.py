@@ -38,7 +38,7 @@ class InfisicalAction(ActionBase):
     shared = True
     """True if the module has the shared options."""
     hands_over = False
-    """True if the module gets the client ID and secret, because the host will log in by itself."""
+    """True if the module gets the client ID and secret, because the host must log in without the controller."""
     vault = False
     """True if the module has the options for a vault."""
     values_option = ""

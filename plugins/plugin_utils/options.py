@@ -148,7 +148,7 @@ def convert(name: str, definition: Mapping[str, Any], value: Any, origin: str = 
 
 def load_definitions(module: str) -> Definitions:
     """Return the documented options of a module, without the shared options."""
-    # Parse the file, because importing the module and the whole library would take twenty times as long.
+    # Parse the file, because importing the module and the library would take twenty times as long.
     documentation = read_docstring(str(MODULES / f"{module}.py"))["doc"]
     found: Definitions = dict(documentation.get("options") or {})
     for fragment in documentation.get("extends_documentation_fragment", ()):

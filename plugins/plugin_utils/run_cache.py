@@ -63,8 +63,8 @@ NO_LISTING_SECONDS = 60.0
 class RunCache:
     """The cache for one set of credentials and one server. Every method can raise InfisicalError.
 
-    `mode` is where listings are kept: `run` (in files, for the whole run), `task` (in memory, for one task on one host)
-    or `none`. The whole run always shares the login, because a rejected login must not be retried.
+    `mode` is where listings are kept: `run` (in files, for the entire run), `task` (in memory, for one task on one
+    host) or `none`. All tasks and hosts always share the login, because a rejected login must not be retried.
     """
 
     def __init__(

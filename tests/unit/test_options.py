@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options on the controller: which source wins, what types come out, and that no refusal quotes a secret."""
+"""Options on the controller: the precedence of sources, the types of values, and errors that quote no secret."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CANARY = "Canary5f1c2a9e7b"
 
 
 def resolve(direct: dict[str, Any], variables: dict[str, Any] | None = None) -> dict[str, Any]:
-    """`options.resolve` where templating puts text in brackets, so that it shows."""
+    """Call `options.resolve` with templating that puts text in angle brackets, to make it visible."""
     return options.resolve(direct, variables or {}, lambda value: f"<{value}>" if isinstance(value, str) else value)
 
 
@@ -47,7 +47,7 @@ def describe(definition: dict[str, Any]) -> tuple[Any, ...]:
     return definition.get("type"), definition.get("choices"), list(default) if isinstance(default, tuple) else default
 
 
-def test_documented_options_match_the_table() -> None:
+def test_documented_options_match_the_option_table() -> None:
     shared = {**yaml_load(AuthFragment.DOCUMENTATION)["options"], **yaml_load(ScopeFragment.DOCUMENTATION)["options"]}
     vault = yaml_load(VaultFragment.DOCUMENTATION)["options"]
     write = yaml_load(VaultFragment.WRITE)["options"]
@@ -62,7 +62,7 @@ def test_documented_options_match_the_table() -> None:
 
 
 @pytest.mark.parametrize("section", ["sync", "push"])
-def test_documented_sync_options_match_the_table(section: str) -> None:
+def test_documented_sync_options_match_the_option_table(section: str) -> None:
     documented = options.load_definitions("infisical_sync")
     spec = {name: one for name, one in argument_spec(section).items() if name not in SHARED_OPTIONS}
     if section == "push":
@@ -70,7 +70,7 @@ def test_documented_sync_options_match_the_table(section: str) -> None:
     assert {name: describe(documented[name]) for name in spec} == {name: describe(one) for name, one in spec.items()}
 
 
-def test_documented_option_sources_match_the_table() -> None:
+def test_documented_option_sources_match_the_option_table() -> None:
     table = {option.argument: option for option in OPTIONS if option.section in ("infisical", "vault")}
     fragments = (AuthFragment, ScopeFragment, VaultFragment)
     documented = {name: one for each in fragments for name, one in yaml_load(each.PLUGINS)["options"].items()}
@@ -83,7 +83,7 @@ def test_documented_option_sources_match_the_table() -> None:
 
 
 @pytest.mark.parametrize(("section", "kind"), [("infisical", Settings), ("sync", Pull), ("push", Push)])
-def test_library_defaults_match_the_table(section: str, kind: Any) -> None:
+def test_dataclass_defaults_match_the_option_table(section: str, kind: Any) -> None:
     defaults = {field.name: field.default for field in fields(kind)}
     for option in OPTIONS:
         if option.section == section and option.name in defaults and option.default is not None:
@@ -132,7 +132,7 @@ def test_unused_variable_is_not_templated() -> None:
     assert options.resolve({"url": "x"}, variables, refuse) == {"url": "x"}
 
 
-def test_our_environment_variables_override_the_vendors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_environment_variable_overrides_infisicals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_UNIVERSAL_AUTH_CLIENT_ID", "vendor's")
     assert resolve({})["client_id"] == "vendor's"
     monkeypatch.setenv("INFISICAL_CLIENT_ID", "ours")
@@ -169,7 +169,7 @@ def test_empty_argument_overrides_other_sources(monkeypatch: pytest.MonkeyPatch)
     assert resolve({"proxy": ""}) == {"proxy": ""}
 
 
-def test_every_option_has_its_own_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_in_an_environment_variable_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFISICAL_MAX_WAIT", "5")
     assert resolve({}) == {"max_wait": 5.0}
 
@@ -212,7 +212,7 @@ def test_wrong_type_error_names_the_option_but_not_the_value(name: str, given: A
     assert CANARY not in str(caught.value)
 
 
-def test_options_are_loaded_for_every_module_with_an_action() -> None:
+def test_options_are_loaded_for_modules_with_action_plugins() -> None:
     rooms = [Path(str(action.__file__)).parents[1] / room for room in ("action", "modules")]
     names = [path.stem for path in rooms[0].glob("infisical_*.py")]
     modules = {path.stem for path in rooms[1].glob("infisical_*.py")}

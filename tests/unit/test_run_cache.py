@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cache of a run: shared by processes, sealed under the credentials, stale after a write."""
+"""Processes share the run cache. The cache is encrypted with the credentials, and becomes stale after a write."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def _process() -> Iterator[DevServer]:
 
 @pytest.fixture
 def server(_process: DevServer) -> DevServer:
-    """A test server as the default seed says."""
+    """A test server with the default seed."""
     _process.seed(DEFAULT_SEED)
     return _process
 
 
 @pytest.fixture
 def settings(server: DevServer) -> Settings:
-    """The settings of the default seed's identity."""
+    """The settings for the identity in the default seed."""
     return _settings(server)
 
 
@@ -64,7 +64,7 @@ def _settings(server: DevServer, **more: Any) -> Settings:
 
 
 def counts(server: DevServer) -> tuple[int, int]:
-    """How many logins and listings there were."""
+    """Return the numbers of logins and listings."""
     return len(server.requests(LOGIN)), len(server.requests(LIST))
 
 
@@ -73,7 +73,7 @@ def _password(settings: Settings, directory: Path) -> str | None:
 
 
 def _outcome(settings: Settings, directory: Path) -> str | None:
-    """The password, or the conclusion of what kept us from it."""
+    """Return the password, or the conclusion of the error."""
     try:
         return _password(settings, directory)
     except InfisicalError as error:
@@ -81,7 +81,7 @@ def _outcome(settings: Settings, directory: Path) -> str | None:
 
 
 def _in_processes(number: int, work: Any, *arguments: Any) -> list[Any]:
-    """What `work` gives in so many processes that start at once."""
+    """Return the results of `work` in `number` processes that start at once."""
     context = multiprocessing.get_context("fork")
     results: Any = context.Queue()
     processes = [context.Process(target=lambda: results.put(work(*arguments))) for _process in range(number)]
@@ -93,7 +93,7 @@ def _in_processes(number: int, work: Any, *arguments: Any) -> list[Any]:
     return found
 
 
-def test_processes_that_start_together_share_one_login_and_list(
+def test_simultaneous_processes_share_one_login_and_listing(
     server: DevServer, settings: Settings, tmp_path: Path
 ) -> None:
     server.arm("delay", seconds=0.3, path=LIST)
@@ -164,7 +164,7 @@ def test_write_during_a_listing_makes_that_listing_stale(server: DevServer, sett
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("run", (1, 1)), ("none", (1, 2)), ("task", (1, 2))])
-def test_cache_mode_sets_the_number_of_listings_and_cache_files(
+def test_cache_mode_determines_listings_and_cache_files(
     server: DevServer, settings: Settings, tmp_path: Path, mode: Any, expected: tuple[int, int]
 ) -> None:
     for _time in range(2):
@@ -173,7 +173,7 @@ def test_cache_mode_sets_the_number_of_listings_and_cache_files(
     assert bool(list(tmp_path.glob("version-*.sealed"))) == (mode == "run")
 
 
-def test_task_mode_keeps_listings_in_memory_only(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_cache_mode_task_keeps_listings_only_in_memory(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     def twice() -> int:
         return sum(len(RunCache(settings, "task", directory=tmp_path).secrets(SCOPE).secrets) for _time in range(2))
 
@@ -214,7 +214,7 @@ def test_unreachable_server_is_contacted_only_once(tmp_path: Path) -> None:
     assert RunCache(settings, directory=tmp_path).token() is None
     noted = list(tmp_path.glob("no_way-*.sealed"))
     assert len(noted) == 1
-    # With a server at the same address now, it would get a token if it asked again.
+    # Another attempt to connect would write this file again.
     [failure] = tmp_path.glob("token-failure-*.sealed")
     failure.unlink()
     assert RunCache(settings, directory=tmp_path).token() is None
@@ -226,7 +226,7 @@ def test_waiting_processes_share_one_failed_request(server: DevServer, settings:
     server.arm("cut_before", path=LIST, times=100)
 
     assert _in_processes(6, _outcome, patient, tmp_path) == ["unreachable"] * 6
-    # One request and its one repeat, not one after the other for each process.
+    # One request and one retry in total, instead of two for each process.
     assert counts(server) == (1, 2)
     server.disarm()
     assert _outcome(settings, tmp_path) == CANARY
@@ -238,7 +238,7 @@ def test_identity_does_not_wait_for_another_identitys_login(
     monkeypatch.setattr(sealed_files, "LOCK_TIMEOUT", 0.2)
     other = replace(settings, client_id="another", client_secret="another")
     with sealed_files.SealedFiles(other, tmp_path).lock("token"):
-        assert _outcome(other, tmp_path) == "unreachable", "one of the same identity waits"
+        assert _outcome(other, tmp_path) == "unreachable", "a process with the same identity must wait"
         assert _password(settings, tmp_path) == CANARY
 
 
@@ -330,7 +330,7 @@ def test_refused_listing_is_retried_for_writes_after_a_minute(
     assert counts(server) == (1, 3)
 
 
-def test_task_mode_caches_a_refused_listing(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+def test_cache_mode_task_keeps_a_refused_listing(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     server.arm("status", status=403, error="PermissionDenied", path=LIST)
 
     def twice() -> list[str]:
@@ -369,11 +369,11 @@ def test_cached_writes_are_valid_until_another_identity_writes(
     assert counts(server) == (1, 2)
 
 
-def test_cached_result_of_an_overtaken_write_is_stale(settings: Settings, tmp_path: Path) -> None:
+def test_cached_result_of_an_older_write_is_not_used(settings: Settings, tmp_path: Path) -> None:
     cache = RunCache(settings, directory=tmp_path)
     began = cache.note_secret(SCOPE, "DB_PASSWORD", None)
     forget(PROJECT, tmp_path)
-    cache.note_secret(SCOPE, "DB_PASSWORD", Known(Secret("DB_PASSWORD", "overtaken")), began)
+    cache.note_secret(SCOPE, "DB_PASSWORD", Known(Secret("DB_PASSWORD", "older")), began)
     assert _known(settings, tmp_path) == CANARY
 
 
