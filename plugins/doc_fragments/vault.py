@@ -42,6 +42,9 @@ options:
       - One newline at the end of the file is ignored. All other bytes are part of the passphrase, so the file must not
         start with a byte-order mark.
     type: path
+notes:
+  - The options for the vault can be set as arguments, as variables such as C(infisical_vault_path), as environment
+    variables, or in C(ansible.cfg). These places are read on the controller, but the paths are on the task's host.
 requirements:
   - cryptography >= 3.4.8
 """

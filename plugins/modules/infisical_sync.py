@@ -169,8 +169,6 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 notes:
-  - Like the options for the connection, the options for the vault can be set as variables, for example
-    C(infisical_vault_path) and C(infisical_key_file) in the inventory. Their paths are on the task's host.
   - A push with O(secrets) or O(source_file) needs a vault only if O(state_hash=hmac-sha256).
   - A push from the vault uses the names of the entries in the vault, even if the secrets had other names in Infisical.
 seealso:

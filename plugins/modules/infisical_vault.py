@@ -73,8 +73,6 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 notes:
-  - Like the options for the connection, the options for the vault can be set as variables, for example
-    C(infisical_vault_path) and C(infisical_key_file) in the inventory. Their paths are on the task's host.
   - The Python library requests is needed only with O(push=true).
 seealso:
   - module: keyfleet.infisical.infisical_sync

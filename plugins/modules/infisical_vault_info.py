@@ -45,9 +45,6 @@ attributes:
     details:
       - O(read_values=true) is refused with C(async), because Ansible would store the values in a file that other users
         can read.
-notes:
-  - Variables, the environment and C(ansible.cfg) are read on the controller, but paths in these options are on the
-    task's host.
 seealso:
   - module: keyfleet.infisical.infisical_vault
   - module: keyfleet.infisical.infisical_sync
