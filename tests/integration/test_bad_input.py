@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad input: a message that names the option or the remedy, and no change on the server."""
+"""Bad input is reported with the option or a hint, and changes nothing on the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_AN_ADDRESS = "http://127.0.0.1:9"
 """The discard port, on which nothing listens."""
 
 EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    # name: options, and words of the message
+    # name: options, and words in the message
     "empty url": ({"url": ""}, ("url: not given", "INFISICAL_URL")),
     "empty client id": ({"client_id": ""}, ("client_id: not given", "infisical_client_id")),
     "empty client secret": ({"client_secret": " "}, ("client_secret: not given", "[infisical]")),
@@ -51,7 +51,7 @@ EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }  # fmt: skip
 
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
-    # name of the secret: the fault at the server, options, and the words that the message has
+    # name of the secret: the server's fault, options, and words in the message
     "HTML": ({"kind": "html"}, {}, ("not from an Infisical API", "Check url")),
     "MALFORMED": ({"kind": "malformed"}, {}, ("Check url",)),
     "CUT": ({"kind": "cut_before"}, {}, ("connection was cut", "server is up")),

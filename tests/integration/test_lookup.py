@@ -19,7 +19,7 @@ EXACT = (
     "null", "None", "~", "nan", "", "@file", "!vault x", "it's \"quoted\" \\ back", "two\nlines\n", "a\r\nb", "\ttab",
     " blanks ", "ünïcödé ✓", "\u00a0nbsp\u00a0", "\ufeffbom", "\x01control\x7f", "a: b", "- a", "%(x)s ${HOME} $(id)",
 )  # fmt: skip
-"""Values that Jinja, YAML, JSON, Python or a shell would make something else of."""
+"""Values that Jinja, YAML, JSON, Python or a shell would convert."""
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -150,9 +150,9 @@ def test_missing_name_is_handled_by_on_missing_and_default(ansible: Controller, 
 
 SEPARATOR = "\n=====\n"
 THROUGH_COPY = ("{{ 1 + 1 }}", '{"a": [1, 2]}', "[1, 2]", "1.10", "true", "null", "", "\ufeffbom", "two\nlines\n")
-"""Fewer, because each is a run of a module."""
+"""A few of these values, because each of them needs a run of a module."""
 MADE_BOOLEAN = ("true", "false", "yes", "no")
-"""What set_fact of ansible-core 2.18 makes a boolean of, whatever type of text it is."""
+"""Strings that set_fact in ansible-core 2.18 always converts to booleans."""
 
 
 @pytest.mark.parametrize("native", ("false", "true"))

@@ -88,7 +88,7 @@ def test_host_gets_no_credentials_if_all_tokens_are_rejected(ansible: Controller
 
 
 def seed_few(server: DevServer, uses: int) -> None:
-    """Return the shop with tokens of this number of uses."""
+    """Seed the server with an identity whose tokens can be used `uses` times."""
     server.seed({**SEED, "identities": [{**SEED["identities"][0], "token_uses": uses}]})
 
 

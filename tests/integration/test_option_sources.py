@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sources of options: argument, Ansible variable, environment of the controller, ansible.cfg."""
+"""Options come from arguments, Ansible variables, the controller's environment, and ansible.cfg."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def home_of_other(needs_root: None) -> Iterator[Path]:
     home = Path("/var/tmp") / f"keyfleet-{os.getpid()}"
     try:
         for origin in map(Path, answer.stdout.split()):
-            # Without compiled parts, which only work with their own Python.
+            # Without compiled libraries, which only work with the Python they were compiled for.
             ignored = shutil.ignore_patterns("*.so", "__pycache__")
             shutil.copytree(origin.parent, home / "libraries" / origin.parent.name, ignore=ignored)
         python = home / "python"
@@ -243,7 +243,7 @@ def test_every_module_in_the_group_has_all_shared_options() -> None:
              if isinstance(call, ast.Call) and ast.unparse(call.func) == "InfisicalModule"),
             None,
         )  # fmt: skip
-        if made is None:  # its action does all the work, and takes what is documented
+        if made is None:  # no module runs, and the action plugin accepts the documented options
             takes = "  - keyfleet.infisical.auth\n" in text
         else:
             takes = not any(word.arg == "shared" and ast.unparse(word.value) == "False" for word in made.keywords)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests of a run: one login and one listing for all tasks, hosts and forks, and no second rejected login."""
+"""A run sends one login and one listing for all tasks, hosts and forks, and never repeats a rejected login."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_cache_option_affects_listings_but_not_the_login(
     assert (count(server, LOGIN), count(server, LISTS)) == (1, lists)
 
 
-ITEMS = 8  # each takes half a second of a processor
+ITEMS = 8  # each item needs half a second of CPU time
 LOOP = """
     - name: loop
       keyfleet.infisical.infisical_secret: {name: "LOOPED_{{ item }}", value: "looped {{ item }}", tags: [web]}
@@ -275,7 +275,7 @@ def test_20_hosts_write_one_secret_once(ansible: Controller, server: DevServer) 
     run = ansible.tasks(tasks, hosts=20, arguments=["-f", "10"]).succeeded()
     assert run.changed == 1
     assert server.values(PROJECT, "dev", "/new") == {"SHARED": ["the same"]}
-    assert methods(server) == ["GET", "POST", "POST"]  # the first POST meets a missing folder
+    assert methods(server) == ["GET", "POST", "POST"]  # the first POST fails, because the folder is missing
     assert count(server, LOGIN) == 1
 
 

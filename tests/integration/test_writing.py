@@ -1,8 +1,8 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules that write, in four steps: check mode says changed and changes nothing, a run changes, check mode says
-unchanged, a run says unchanged."""
+"""Modules that write are tested in four steps: check mode reports a change without making it, a run makes the change,
+and then check mode and another run report no change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from integration.shop import PROFILES, PROJECT, login_of
 EVERYWHERE, CURRENT = ("2024", "2026-07"), ("2026-07",)
 
 OPTIONS = (
-    # name of the task, the servers that can, module, its arguments
+    # name of the task, servers that support it, module, arguments
     ("value of a new one", EVERYWHERE, "secret", "{name: NEW, value: new}"),
     ("value of an old one", EVERYWHERE, "secret", "{name: SECRET_1, value: changed}"),
     ("value that is empty", EVERYWHERE, "secret", "{name: EMPTY, value: ''}"),
@@ -46,13 +46,13 @@ RANDOM = "{{ lookup('ansible.builtin.password', '/dev/null') }}"
 
 
 def stored(server: DevServer) -> list[dict[str, Any]]:
-    """All folders with their secrets."""
+    """Return all folders with their secrets."""
     environments = server.state()["projects"][0]["environments"]
     return [{"environment": place["slug"], **folder} for place in environments for folder in place["folders"]]
 
 
 def secrets_of(server: DevServer, path: str = "/", environment: str = "dev") -> dict[str, dict[str, Any]]:
-    """The secrets of a folder by name."""
+    """Return the secrets in a folder, keyed by name."""
     for folder in stored(server):
         if (folder["environment"], folder["path"]) == (environment, path):
             return {secret["key"]: secret for secret in folder["secrets"]}
@@ -166,7 +166,7 @@ def test_write_only_identity_is_idempotent_with_a_state_file(
 
 
 ODD = {
-    # the desired state, and what a real server stores of it
+    # the desired state, and the state that a real server stores
     "plain": ("plain", "plain"),
     "outer blanks": ("  a b  ", "a b"),
     "tabs": ("\ta\tb\t", "a\tb"),

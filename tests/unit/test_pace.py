@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pace at which the hosts of a run start their syncs."""
+"""The hosts of a run start their syncs one after another, to stay below a rate limit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A vault and its state file are two writes: the error of the second write reports the first write."""
+"""The vault is written before its state file. If the second write fails, its error reports the first write."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DURABLE = "The vault is intact and contains the changes"
 
 
 class Disk:
-    """Fails the `number`th call of one function of `os` with a full disk."""
+    """Makes one call of a function in `os` fail as if the disk were full."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str, number: int) -> None:
         self.left = number
