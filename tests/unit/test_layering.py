@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 import sysconfig
@@ -71,6 +72,14 @@ def test_package_imports_only_from_lower_layers(module: str) -> None:
         if name.startswith("."):
             assert not name.startswith("...")
             assert not name.startswith("..") or name[2:].split(".")[0] in allowed, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_architecture_page_lists_all_files(package: str) -> None:
+    page = (LIBRARY.parents[2] / "docs" / "architecture.md").read_text("utf-8")
+    [row] = re.findall(rf"^\| `{package}/` \| (.*)", page, re.MULTILINE)
+    files = {path.stem for path in (LIBRARY / package).glob("*.py")} - {"__init__"}
+    assert set(re.findall(r"`(\w+)`", row)) == files
 
 
 @pytest.mark.parametrize("module", MODULES)
