@@ -59,7 +59,7 @@ def best(rounds: int, *runs: Callable[[], object]) -> list[float]:
 
 
 class Static:
-    """A server that answers every GET with the same bytes, so that its own time is negligible."""
+    """A server that responds to every GET with the same bytes, so that its own time is negligible."""
 
     def __init__(self, number: int) -> None:
         # About 460 bytes for each secret, as on real servers.
@@ -127,7 +127,7 @@ def listing(static: Static) -> Row:
 
     def read() -> None:
         if len(merge(reader.listing()).secrets) != LISTED:
-            sys.exit("bench: the library does not list what the server holds")
+            sys.exit("bench: the library does not list all secrets of the server")
 
     floor, measured = best(7, static.get_and_parse, read)
     return Row(f"list {LISTED:,} secrets through the library (floor: GET and JSON parse)", floor, measured, 1)

@@ -31,7 +31,7 @@ MOST_SECONDS, MOST_MEGABYTES = 10, 500
 def build(folder: Path) -> None:
     """Update the graph in `folder` and write the table; print the processor time in seconds and the peak memory in MB.
 
-    The answers of the simulated hosts are read before, because Ansible does that in a run.
+    The documents of the simulated hosts are read before, because Ansible does that in a run.
     """
     lines = (folder / "told.jsonl").read_text("utf-8").splitlines()
     listings = [

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet that does not exist: what each of its hosts would tell, and the server; for the bench and the report's page.
+"""A simulated fleet: the documents of its hosts and the listings of the server, for benchmarks and the report's page.
 
     python3 tests/bench/simulated_fleet.py --hosts 1000 --secrets 300 --output fleet.json
 
-writes its metadata graph. The same numbers give the same fleet.
+writes the fleet's metadata graph. The same numbers of hosts and secrets produce the same fleet.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Secret:
 
 
 class Simulated:
-    """`hosts` hosts with about `secrets` secrets each, from twice as many folders as there are teams.
+    """`hosts` hosts with about `secrets` secrets each, from two folders for each team.
 
-    Most is well. Of a hundred hosts about three are stale, two fail, one does not answer and one has never synced; and
-    one secret of a hundred was changed within the last hours, so that some hosts are behind. Of each folder, one secret
-    is gone from the server, and there is one that no host pulls.
+    Most hosts have no problem. Of a hundred hosts, about three are stale, two fail, one does not respond and one has
+    never synced. One secret in a hundred was changed within the last hours, so that some hosts are behind. In each
+    folder, one secret was deleted on the server, and one secret is not pulled by any host.
     """
 
     def __init__(self, hosts: int, secrets: int, seed: int = 1) -> None:
@@ -77,15 +77,15 @@ class Simulated:
             yield Secret(location, name, self.random.randint(2, 9), self.time(age), id_)
 
     def time(self, age: float) -> str:
-        """The time of `age` seconds before now."""
+        """Return the time `age` seconds ago."""
         return datetime.fromtimestamp(int(NOW - age), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def metadata(self, number: int, *, always: bool = False) -> dict[str, Any] | None:
-        """The document of a host, None for one that does not answer, unless it is to `always`."""
+        """Return the document of a host, or None if the host does not respond. With `always`, the host responds."""
         luck = self.random.random()
         if luck < 0.01 and not always:
             return None
-        # Hosts of a number's neighbourhood do the same work.
+        # Hosts with adjacent numbers pull the same folder.
         folder = self.folders[number * len(self.folders) // len(self.names)]
         stale, failed, never = luck < 0.04, luck < 0.06, luck < 0.07
         interval = self.random.choice((15, 15, 15, 60))
@@ -97,7 +97,7 @@ class Simulated:
             changed = parse_time(secret.updated_at) or 0.0
             fresh = changed < NOW - age
             if not fresh and self.random.random() < 0.1:
-                continue  # made since its last sync
+                continue  # created after the host's last sync
             synced = max(changed, NOW - 1e7) if fresh else NOW - age - self.random.uniform(1e5, 1e6)
             version = secret.version if fresh else secret.version - 1
             place = places.index(secret.location)
@@ -138,7 +138,7 @@ class Simulated:
         }  # fmt: skip
 
     def answers(self) -> dict[str, dict[str, Any] | None]:
-        """The documents of all hosts by their names."""
+        """Return the documents of all hosts, keyed by name."""
         return {name: self.metadata(number) for number, name in enumerate(self.names)}
 
     def listings(self) -> list[fleet.FolderListing]:
@@ -161,7 +161,7 @@ class Simulated:
 
 
 def graph(simulated: Simulated) -> fleet.Graph:
-    """The graph of a simulated fleet: of those that do not answer now, as it was a day before."""
+    """Return the graph of a simulated fleet. Hosts that do not respond have data from the day before."""
     time, before = simulated.time(0), simulated.time(86_400)
     parsed = {
         name: None if data is None else documents.parse_host(data, time) for name, data in simulated.answers().items()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers that the client is tested against: each kind of the test server, and a real one that variables name."""
+"""The servers for contract tests: the test server in each profile, and a real server if INFISICAL_* is set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REAL = ("INFISICAL_URL", "INFISICAL_CLIENT_ID", "INFISICAL_CLIENT_SECRET", "INFI
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "kinds(*names): the kinds of server that a test is about; all without it")
+    config.addinivalue_line("markers", "kinds(*names): the kinds of server on which a test runs; by default all kinds")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,7 +51,7 @@ def real_room() -> Iterator[Target]:
     scope = Location(settings.project_id, environment, f"/keyfleet-contract-{secrets.token_hex(4)}")
     room = Target("real", settings, scope)
     store = room.remote()
-    # Whoever ends the run by SIGTERM (timeout, CI) gets the room removed too.
+    # Remove the folder even if SIGTERM ends the run, for example after a timeout in CI.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         store.put_folder()
@@ -64,13 +64,13 @@ def real_room() -> Iterator[Target]:
 
 @pytest.fixture
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """Each kind of server in turn, in a fresh state, with a folder of the test's own."""
+    """A server in its initial state, with a folder for this test only; the test runs once for each kind of server."""
     if request.param == "real":
         room = request.getfixturevalue("real_room")
         own = replace(room.scope, secret_path=f"{room.scope.secret_path}/{secrets.token_hex(4)}")
         marker = request.node.get_closest_marker("kinds")
         if marker and room.kind not in marker.args:
-            pytest.skip(f"the real server is of kind {room.kind}, and this is about {' and '.join(marker.args)}")
+            pytest.skip(f"the real server is of kind {room.kind}, but the test needs {' or '.join(marker.args)}")
         made = Target(room.kind, room.settings, own)
     else:
         server = request.getfixturevalue("dev_server")
@@ -93,7 +93,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 @pytest.fixture
 def controlled(target: Target) -> Controlled:
-    """The target, where the test seeds it, arms faults or reads its log; a real server lets nobody do that."""
+    """A test server that the test controls: it can load a seed, arm faults and read the request log."""
     if not isinstance(target, Controlled):
-        pytest.skip("needs control of the server (seed, faults, log), which a real one does not give")
+        pytest.skip("needs control of the server (seed, faults, log), which is impossible for a real server")
     return target

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server as a contract test sees it: its kind, a folder of the test's own, clients, and what controls it."""
+"""A server for a contract test: its kind, a folder for this test only, clients, and control of the test server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 from dev_server.client import DevServer
 
 KINDS = ("2024", "2026-07")
-# The client is tested on older interpreters too than the server runs on.
+# The test server needs a newer Python than the client, which is also tested on older versions.
 SERVER_PYTHON = os.environ.get("KEYFLEET_SERVER_PYTHON", sys.executable)
 PROJECT, ENVIRONMENT = "contract-project", "dev"
 
@@ -70,7 +70,7 @@ SEED: dict[str, Any] = {
 
 
 class ManualClock(Clock):
-    """A clock that stands still but for the waits, which it notes; `meanwhile` is what others do during one."""
+    """A clock that advances only by waits, and records them. `meanwhile` is called during each wait."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -88,7 +88,7 @@ class ManualClock(Clock):
 
 @dataclass
 class Target:
-    """A server of one kind, and a folder on it that is this test's own; `server` is None for a real one."""
+    """A server of one kind, with a folder for this test only. `server` is None for a real server."""
 
     kind: str
     settings: Settings
@@ -99,7 +99,8 @@ class Target:
     opened: list[api.Api] = field(default_factory=list)
 
     def api(self, who: str = "", **options: Any) -> api.Api:
-        """A client of its own: of the test's identity, or of another of the test server's; options of Settings."""
+        """Return a new client for an identity of the seed, by default for the test's identity. `options` are fields of
+        Settings."""
         if who:
             options = {"client_id": f"{who}-id", "client_secret": f"{who}-secret", **options}
         connected = api.connect(replace(self.settings, **options), clock=self.clock, log=self.log.append)
@@ -117,7 +118,7 @@ class Target:
         state_file: str = "",
         **options: Any,
     ) -> remote.Remote:
-        """The store of the test's folder, or of another place."""
+        """Return a client for the test's folder, or for another location."""
         scope = Location(
             project or self.scope.project_id,
             environment or self.scope.environment,
@@ -127,7 +128,7 @@ class Target:
         return remote.Remote(self.api(who, **options), scope, create_path=create_path, state=kept)
 
     def below(self, name: str) -> str:
-        """The path of a folder in the test's own folder."""
+        """Return the path of a subfolder of the test's folder."""
         return f"{self.scope.secret_path.rstrip('/')}/{name}"
 
 
@@ -139,7 +140,7 @@ class Controlled(Target):
     clock: ManualClock = field(default_factory=ManualClock)
 
     def stored(self, key: str, path: str = "/") -> list[dict[str, Any]]:
-        """What the server really holds under a name."""
+        """Return the secrets with this name that the server stores, bypassing the API."""
         [project] = self.server.state()["projects"]
         environment = next(one for one in project["environments"] if one["slug"] == ENVIRONMENT)
         folder = next(one for one in environment["folders"] if one["path"] == path)
@@ -161,7 +162,7 @@ class Controlled(Target):
 
 
 def error_of(call: Any, *arguments: Any, **options: Any) -> InfisicalError:
-    """The error that a call ends with; a test fails where it ends without one."""
+    """Return the error that a call raises, and fail the test if the call raises no error."""
     try:
         call(*arguments, **options)
     except InfisicalError as error:

@@ -92,7 +92,7 @@ class Server:
         self.log.clear()
 
     def application(self) -> web.Application:
-        # No limit here: an oversized body is read to its end, so that the client receives the answer.
+        # No limit here: an oversized body is read to its end, so that the client receives the response.
         application = web.Application(client_max_size=0)
         application.router.add_route("*", "/{path:.*}", self.serve)
         return application

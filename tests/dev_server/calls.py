@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes, the request that a route handles, and its answer."""
+"""Routes, the request that a route handles, and its response."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Call:
     query: dict[str, str]
     body: Any
     identity: Identity | None = None
-    # Whether the answer contains a value, for the log.
+    # True if the response contains a value, for the request log.
     returned_values: bool = field(default=False)
 
     def may(self, action: str, project: Project, path: str | None = None) -> bool:

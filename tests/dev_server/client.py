@@ -190,7 +190,7 @@ class DevServer:
         self.control("POST", "/tokens/revoke")
 
     def use_profile(self, name: str) -> None:
-        """Answer as another kind of server from now on; keep the stored data."""
+        """Respond like another version of Infisical from now on; keep the stored data."""
         self.control("POST", "/profile", {"profile": name})
         self.profile = name
 

@@ -29,7 +29,7 @@ class BadInput(Exception):
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="dev_server", description="A test server that answers as Infisical does.")
+    made = argparse.ArgumentParser(prog="dev_server", description="A test server that responds like Infisical.")
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     made.add_argument("--port", type=int, default=8080, help="port, or 0 for any free port (default: %(default)s)")
     made.add_argument(
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for HTTPS")
     made.add_argument("--tls-key", type=Path, metavar="FILE", help="the certificate's key")
     made.add_argument(
-        "--self-signed", type=Path, metavar="DIR", help="serve HTTPS with a new CA and certificate, made in DIR"
+        "--self-signed", type=Path, metavar="DIR", help="serve HTTPS; create a CA and a certificate in DIR"
     )
     made.add_argument("--ready-file", type=Path, metavar="FILE", help="JSON file to write when the server listens")
     return made

@@ -205,7 +205,7 @@ ROUTES: Mapping[tuple[str, str], Callable[[Server, Node], dict[str, Any]]] = {
 
 
 def serve(server: Server, method: str, raw_path: str, body: bytes) -> web.Response:
-    """Answer a control request with 200, or with 404 or 400 and a message in `error`."""
+    """Respond to a control request with status 200, or with status 404 or 400 and a message in `error`."""
     handler = ROUTES.get((method, raw_path.removeprefix(PREFIX)))
     if handler is None:
         known = ", ".join(f"{verb} {PREFIX}{path}" for verb, path in ROUTES)

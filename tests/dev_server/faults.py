@@ -21,13 +21,13 @@ HTML = "<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>This is 
 
 
 class Exchange(Protocol):
-    """What a fault may do with a request."""
+    """The actions that a fault can take on a request."""
 
     request: web.Request
     with_etags: bool
 
     def handle(self) -> web.Response:
-        """Carry out the request and return its real answer."""
+        """Handle the request and return the normal response."""
 
     def refuse(self, status: int, error: str, message: str) -> web.Response:
         """Return an error in the form of the profile, without any effect."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds the JSON of answers. Servers of 2026 show more than older servers, and routes differ in their fields."""
+"""Builds the JSON of responses. Servers of 2026 show more than older servers, and routes differ in their fields."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True)
 class View:
-    """How an answer shows secrets: its kind, whether with values, and whether references are resolved."""
+    """How a response shows secrets: the kind of response, and whether values are included and references resolved."""
 
     kind: str
     values: bool = True
@@ -90,7 +90,7 @@ def show_secret(
     project, environment, folder = place.project, place.environment, place.folder
     text = secret.value if value is None else value
     readable = call.may("read", project, folder.path)
-    # As recorded, the answer to the creation of a secret shows the sent value even without permission to read.
+    # As recorded, the response to the creation of a secret shows the sent value even without permission to read.
     hidden = call.profile.hides_values and not (view.values and (readable or view.kind == "create"))
     if view.expanded and not hidden:
         text = expand(call, place, secret, text)

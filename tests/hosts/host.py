@@ -128,7 +128,7 @@ class Host:
             raise Failure(f"{self.name} has booted with failed units: {failed}")
         # All units run; now check that ssh answers from outside.
         if not wait_until(lambda: network.answers(self.address), max(1.0, deadline - time.monotonic())):
-            raise Failure(f"{self.name} has booted, but ssh does not answer at {self.address}")
+            raise Failure(f"{self.name} has booted, but ssh does not respond at {self.address}")
 
     def run(self, *command: str) -> str:
         """Run a command in the host as root, without ssh, and return its output."""

@@ -60,7 +60,7 @@ def connect(label: str, number: int, namespace: Path) -> None:
 
 
 def answers(address: str, port: int = 22) -> bool:
-    """Return whether ssh answers at a host's address."""
+    """Return whether an ssh server responds at a host's address."""
     try:
         socket.create_connection((address, port), timeout=1).close()
     except OSError:

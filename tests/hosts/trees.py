@@ -95,7 +95,7 @@ def _build(suite: str, room: Path) -> None:
         sys.stderr.write(done.stderr)
         raise Failure(f"mmdebstrap could not make the base tree of {suite}: see its messages above")
     (room / "tree").chmod(0o755)
-    print(f"Made it in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    print(f"Created the base tree in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def _mirrors() -> list[str]:

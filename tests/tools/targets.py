@@ -124,7 +124,7 @@ def _pytest(used: Environment, folder: str, arguments: Arguments, **more: str) -
         print(f"{folder} does not exist: nothing to run")
         return
     cache = f"cache_dir={BUILD / 'pytest'}"
-    # A short path, because ansible-core 2.21 puts a socket below it, whose path may have 107 bytes at most.
+    # A short path, because ansible-core 2.21 puts a socket below it, whose path can have at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="kf-") as room:
         command = [used.python, "-m", "pytest", "-o", cache, "--basetemp", f"{room}/t", *(arguments or [folder])]
         _run(command, staged, _variables(used, staged, **more))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small HTTP server that sends the answer of a test and records requests."""
+"""A small HTTP server that sends a response chosen by the test, and records requests."""
 
 from __future__ import annotations
 
