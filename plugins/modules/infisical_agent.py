@@ -387,7 +387,8 @@ def make_job(given: dict[str, Any], settings: Settings) -> Job:
     options["secret_path"] = options["secret_path"] or settings.secret_path
     with name_job(given["name"]):
         if not options["project_ids"]:
-            raise ConfigurationError("project_ids", "is required.", hint="Set it for the job, or set project_id for all jobs.")
+            hint = "Set it for the job, or set project_id for all jobs."
+            raise ConfigurationError("project_ids", "is required.", hint=hint)
         return Job(
             given["name"],
             parse_interval(given["interval"]),

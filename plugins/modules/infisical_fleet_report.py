@@ -135,9 +135,9 @@ summary:
     - C(vaults_stale) is the number of vaults that have not been synced for two sync intervals.
   returned: success
   type: dict
-  sample: {services: 1, projects: 2, secrets: 40, secrets_unused: 1, secrets_gone: 0, hosts: 12, vaults: 14, vaults_ok: 12,
-    vaults_failed: 0, vaults_stale: 1, vaults_never: 0, vaults_silent: 1, held: 260, behind: 2, gone: 0, unknown: 0,
-    missing: 1}
+  sample: {services: 1, projects: 2, secrets: 40, secrets_unused: 1, secrets_gone: 0, hosts: 12, vaults: 14,
+    vaults_ok: 12, vaults_failed: 0, vaults_stale: 1, vaults_never: 0, vaults_silent: 1, held: 260, behind: 2, gone: 0,
+    unknown: 0, missing: 1}
 time:
   description: The time of the graph's last update, in UTC.
   returned: success

@@ -72,7 +72,7 @@ class InfisicalAction(ActionBase):
         return result
 
     def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
-        """Return the task's result for an error on the controller (see `InfisicalError.as_result`)."""
+        """Return the task's result for an error on the controller (see `InfisicalError.as_failure`)."""
         return {"failed": True, **problem}
 
     def connects(self, arguments: dict[str, Any]) -> bool:

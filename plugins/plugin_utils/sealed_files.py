@@ -127,7 +127,7 @@ class SealedFiles:
 
 
 def error_from_result(result: Mapping[str, Any]) -> errors.InfisicalError:
-    """Return the error that a result reports (see `InfisicalError.as_result`). The result may come from a host."""
+    """Return the error that a result reports (see `InfisicalError.as_failure`). The result may come from a host."""
     problem, hint = str(result.get("problem") or ""), str(result.get("hint") or "")
     return errors.rebuild_error(str(result["conclusion"]), problem, hint=hint, status=result.get("http_status"))
 

@@ -450,9 +450,7 @@ def test_document_without_version_is_refused(graph: Graph, version: Any) -> None
 
 
 def test_newer_document_is_refused_with_a_hint(graph: Graph) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"schema version 2, but the latest supported version is 1\. Update"
-    ):
+    with pytest.raises(ConfigurationError, match=r"schema version 2, but the latest supported version is 1\. Update"):
         documents.parse_graph({**documents.render_graph(graph), "version": 2})
     with pytest.raises(ConfigurationError, match="Update"):
         documents.parse_host({**metadata(job()), "version": 2}, NOW)

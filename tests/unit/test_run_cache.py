@@ -196,14 +196,14 @@ def test_rejected_credentials_are_sent_by_only_one_process(server: DevServer, tm
 
 def test_rejected_login_of_a_host_fails_later_tasks(settings: Settings, tmp_path: Path) -> None:
     rejected = CredentialsRejected("Invalid credentials. Check them.", hint="Check them.", status=401)
-    RunCache(settings, directory=tmp_path).note_rejected({"failed": True, **rejected.as_result()})
+    RunCache(settings, directory=tmp_path).note_rejected({"failed": True, **rejected.as_failure()})
     with pytest.raises(CredentialsRejected) as caught:
         RunCache(settings, directory=tmp_path).refuse_rejected()
-    assert caught.value.as_result() == rejected.as_result()
+    assert caught.value.as_failure() == rejected.as_failure()
 
 
 def test_other_error_of_a_host_does_not_fail_later_tasks(settings: Settings, tmp_path: Path) -> None:
-    RunCache(settings, directory=tmp_path).note_rejected(InfisicalError("Unexpected.").as_result())
+    RunCache(settings, directory=tmp_path).note_rejected(InfisicalError("Unexpected.").as_failure())
     RunCache(settings, directory=tmp_path).refuse_rejected()
 
 

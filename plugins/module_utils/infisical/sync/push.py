@@ -251,7 +251,7 @@ def _write_unseen(
     state = remote.state
     warnings = [UNREADABLE] if desired and state is None else []
     if check:
-        _check_location(remote)
+        remote.check_location()
         unchanged = {key for key, secret in desired.items() if state is not None and state.holds(key, secret.value)}
         changes = [Change("update", key, None, secret) for key, secret in desired.items() if key not in unchanged]
         return Plan(tuple(changes), tuple(unchanged)), Applied(tuple(change.key for change in changes)), warnings
