@@ -41,7 +41,7 @@ def dev_server() -> Iterator[DevServer]:
 
 @pytest.fixture(scope="session")
 def real_room() -> Iterator[Target]:
-    """A folder on the real server that all tests share and that is removed at the end."""
+    """Create a folder on the real server that all tests share, and remove it at the end."""
     texts = ("url", "client_id", "client_secret", "project_id", "environment", "ca_path", "proxy", "api_version")
     values: dict[str, Any] = {name: os.environ.get(f"INFISICAL_{name.upper()}") or None for name in texts}
     for name, usual in (("validate_certs", "true"), ("allow_http", "false")):

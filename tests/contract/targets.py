@@ -147,7 +147,7 @@ class Controlled(Target):
         return [secret for secret in folder["secrets"] if secret["key"] == key]
 
     def put(self, key: str, value: str, path: str = "/", environment: str = ENVIRONMENT, **fields: Any) -> None:
-        """Store a secret as another writer would."""
+        """Store a secret like another writer."""
         self.server.put_secret(PROJECT, environment, path, key, value, **fields)
 
     def sent(self, path_regex: str = "/secrets") -> list[tuple[str, int | None]]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Applying a plan: batches and their limits, other writers, lost answers, refused secrets, and what is left."""
+"""Applying a plan: batches and their limits, other writers, lost responses, refused secrets, remaining changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def push(store: Remote, values: Mapping[str, str], prune: bool = False) -> Appli
 
 
 def done(applied: Applied) -> tuple[str, ...]:
-    """The names written by an application without any error."""
+    """Return the written names, and check that there was no error."""
     assert (applied.error, applied.failed, applied.left, applied.pending, applied.approvals) == (None, {}, (), (), ())
     return applied.written
 
@@ -52,7 +52,7 @@ def stored(target: Target) -> dict[str, str | None]:
 
 
 def version(target: Target) -> str:
-    """The API version to pin, so that requests to find it are not counted."""
+    """Return the API version to configure, so that no detection requests are counted."""
     return "v3" if target.kind == "2024" else "v4"
 
 
@@ -61,7 +61,7 @@ def texts(applied: Applied, *more: object) -> str:
     return " ".join(map(repr, (applied, error, vars(error) if error else "", *more))) + str(error)
 
 
-# What a plan does
+# Effects of a plan
 
 
 def test_plan_creates_updates_and_deletes_secrets_once(target: Target) -> None:
@@ -109,7 +109,7 @@ def test_single_change_does_not_use_the_batch_route(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_names_that_only_batches_accept_are_written_and_deleted(target: Target) -> None:
+def test_names_that_only_batches_accept_can_be_written(target: Target) -> None:
     names = ["batch", "A" * 101, "B" * 500]
     for values in (dict.fromkeys(names, "one"), dict.fromkeys(names, "two"), {}):
         done(push(target.remote(), values, prune=True))
@@ -123,7 +123,7 @@ def test_names_that_only_batches_accept_are_written_and_deleted(target: Target) 
 
 @pytest.mark.kinds("2024", "2026-07")
 def test_batches_stay_within_the_servers_size_limit(controlled: Controlled) -> None:
-    # Characters of different lengths in JSON, UTF-8 and ASCII, and one value that is nearly too large by itself.
+    # Characters of different lengths in JSON, UTF-8 and ASCII, and one value that almost exceeds the limit alone.
     values = {f"BIG_{n}": f"{n}" + unit * 60_000 for n, unit in enumerate(('"', "\u20ac", "\x01", "a", "\U0001f511"))}
     values["HUGE"] = "h" * 1_040_000
     assert done(push(controlled.remote(), values)) == tuple(sorted(values))
@@ -200,7 +200,7 @@ def test_conflict_of_a_single_change_is_resolved_by_a_lookup(
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_second_conflict_of_a_batch_causes_single_writes(controlled: Controlled) -> None:
+def test_second_conflict_of_a_batch_is_resolved_one_by_one(controlled: Controlled) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(4))
     for name in ("NAME_0001", "NAME_0002"):
@@ -208,7 +208,7 @@ def test_second_conflict_of_a_batch_causes_single_writes(controlled: Controlled)
         controlled.server.arm("write_first", method="POST", path=BATCH, secret=theirs)
     controlled.server.clear_requests()
     assert len(done(store.apply(plan))) == 4
-    # 0001 is known as theirs by the second look; 0002 is found when it is created by itself.
+    # The second listing shows that another writer created 0001. 0002 is found when it is created separately.
     assert controlled.methods() == ["POST", "GET", "POST", "POST", "POST", "PATCH", "POST", "PATCH"]
     assert stored(controlled) == wanted(4)
 
@@ -237,11 +237,11 @@ def test_duplicate_name_on_the_server_is_updated_and_deleted(controlled: Control
     assert controlled.stored("A") == []
 
 
-# Answers that are lost
+# Lost responses
 
 
 @pytest.mark.parametrize("took_effect", [True, False])
-def test_creates_without_a_response_are_looked_up_before_a_retry(controlled: Controlled, took_effect: bool) -> None:
+def test_lost_create_requests_are_looked_up_before_a_retry(controlled: Controlled, took_effect: bool) -> None:
     store = controlled.remote(api_version=version(controlled))
     plan = plan_of(store, wanted(10))
     controlled.server.arm("cut_before", after_handling=took_effect, method="POST", path=BATCH)
@@ -257,7 +257,7 @@ def test_creates_without_a_response_are_looked_up_before_a_retry(controlled: Con
 
 @pytest.mark.kinds("2024", "2026-07")
 @pytest.mark.parametrize("took_effect", [True, False])
-def test_updates_and_deletes_without_a_response_are_completed(controlled: Controlled, took_effect: bool) -> None:
+def test_lost_update_and_delete_requests_are_completed(controlled: Controlled, took_effect: bool) -> None:
     for name in ("A", "B", "C", "D"):
         controlled.put(name, "old")
     for method in ("PATCH", "DELETE"):
@@ -266,7 +266,7 @@ def test_updates_and_deletes_without_a_response_are_completed(controlled: Contro
     assert stored(controlled) == {"A": "new", "B": "new"}
 
 
-def test_push_stopped_by_a_server_error_is_completed_by_the_next(controlled: Controlled) -> None:
+def test_next_push_completes_a_push_with_a_server_error(controlled: Controlled) -> None:
     store = controlled.remote(api_version=version(controlled))
     big = {name: "v" * 300_000 + name for name in wanted(6)}
     plan = plan_of(store, big)
@@ -284,7 +284,7 @@ def test_push_stopped_by_a_server_error_is_completed_by_the_next(controlled: Con
     assert stored(controlled) == big
 
 
-# What is refused
+# Refused secrets
 
 
 @pytest.mark.kinds("2026-07")
@@ -304,7 +304,7 @@ def test_refused_secret_does_not_stop_other_secrets(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2024", "2026-07")
-def test_batch_refused_for_no_apparent_secret_is_split(controlled: Controlled) -> None:
+def test_refused_batch_without_an_invalid_secret_is_split(controlled: Controlled) -> None:
     controlled.server.arm("status", status=422, error="ValidationFailure", method="POST", path=BATCH)
     store = controlled.remote()
     assert len(done(push(store, wanted(41)))) == 41
@@ -383,7 +383,7 @@ def test_change_awaiting_approval_is_pending_and_not_written(controlled: Control
     assert not store.state.holds("OLD_A", "2")
 
 
-# Before and after
+# The state file
 
 
 @pytest.mark.parametrize("change", [{"A": 1}, {"A": "\udc80cAnAry"}, {"A\nB": "x"}, {"": "x"}], ids=repr)
@@ -463,7 +463,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.kinds("2026-07")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_errors_leak_no_values_and_account_for_every_name(controlled: Controlled, fault: dict[str, Any]) -> None:
+def test_failed_push_leaks_no_value_and_reports_every_name(controlled: Controlled, fault: dict[str, Any]) -> None:
     for name in ("OLD_A", "OLD_B", "OLD_C"):
         controlled.put(name, VALUE + "old")
     store = controlled.remote(timeout=2)
@@ -485,7 +485,7 @@ def test_errors_leak_no_values_and_account_for_every_name(controlled: Controlled
     assert stored(controlled) == values
 
 
-# More of what is refused
+# More refused secrets
 
 
 @pytest.mark.kinds("2026-07")
@@ -522,7 +522,7 @@ def test_each_secret_of_a_plan_keeps_its_own_tags(controlled: Controlled) -> Non
     assert [controlled.stored(name)[0]["tags"] for name in wanted_tags] == [["web"], ["database"], ["web"], [], []]
 
 
-# Wherever it ends
+# Errors at any point
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -535,7 +535,7 @@ def test_identity_without_read_permission_overwrites_a_secret(controlled: Contro
 
 
 @pytest.mark.parametrize("successes", [0, 1, 2, 3])
-def test_names_reported_as_written_are_stored(controlled: Controlled, successes: int) -> None:
+def test_secrets_reported_as_written_are_stored(controlled: Controlled, successes: int) -> None:
     values = {f"NAME_{n}": "x" * 300_000 + str(n) for n in range(9)}
     store = controlled.remote()
     plan = plan_of(store, values)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Canaries: values, client secrets and tokens never get into messages, logs or the text of any object."""
+"""Canaries: values, client secrets and tokens are never in messages, logs or the repr of an object."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SPELLINGS = {
 
 
 def traces(*texts: object) -> list[str]:
-    """The canaries that are found in texts, whatever their spelling."""
+    """Return the canaries that occur in the texts, in any encoding."""
     text = " ".join(map(str, texts)) + " ".join(map(repr, texts))
     parts = ("cAnAry", "qUiNcE", "4711line", base64.b64encode(CANARY.encode()).decode()[:10])
     return [part for part in parts if part in text]
 
 
 def chain(error: BaseException | None) -> list[BaseException]:
-    """An exception with all that hangs on it, which a traceback would print."""
+    """Return everything that a traceback of the exception would print."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading an unchanged listing again without sending or parsing it, with ETags and without."""
+"""Reading an unchanged listing again without sending or parsing it, with or without ETags."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_SUCH = Validator('"another"', "0" * 64)
 
 @pytest.fixture(params=["with ETags", "without ETags"])
 def etags(request: pytest.FixtureRequest, controlled: Controlled) -> bool:
-    """Whether the server gives ETags."""
+    """Return whether the server sends ETags."""
     if request.param == "without ETags":
         controlled.server.arm("no_etag", times=None)
     return request.param == "with ETags"
@@ -105,7 +105,7 @@ def test_error_response_is_raised_even_with_a_validator(controlled: Controlled, 
         assert error_of(store.list_changes, known).conclusion == conclusion
     controlled.server.disarm()
     controlled.server.arm("malformed", **LIST)
-    # Half of the body under the same validator: the digest differs, and half of JSON is none.
+    # Half of the body with the same ETag: the digest differs, and half of the JSON is not valid JSON.
     assert error_of(store.list_changes, Validator("", known.digest)).conclusion == "not_json"
 
 

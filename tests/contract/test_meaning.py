@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The meaning of answers: each situation is produced on each kind of server, and the client must recognize it."""
+"""The meaning of responses: the client recognizes each situation on each kind of server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMED = ("get", "update", "delete")
 
 
 def ask(api: Api, operation: str, scope: Location) -> Any:
-    """One request of an operation on the secret A."""
+    """Send one request for the secret A."""
     calls: dict[str, Callable[[], Any]] = {
         "list": lambda: api.list_secrets(scope),
         "get": lambda: api.get_secret(scope, "A"),
@@ -157,7 +157,7 @@ def test_expired_or_revoked_token_is_rejected(controlled: Controlled, situation:
         token = "junk.junk.junk"
     elif situation == "forged":
         token = forged(token)
-    # A version that is known spares the probe, so that the one use that is left goes to the request.
+    # The API version is configured, so that the last use of the token is not spent on its detection.
     version = "v3" if controlled.kind == "2024" else "v4"
     api = controlled.api(auth_method="token", token=token, api_version=version)
     if situation == "used up":
@@ -171,7 +171,7 @@ def test_expired_or_revoked_token_is_rejected(controlled: Controlled, situation:
 
 
 @EACH_2026
-def test_token_auth_token_has_its_identitys_permissions(controlled: Controlled) -> None:
+def test_token_has_the_permissions_of_its_identity(controlled: Controlled) -> None:
     seed = copy.deepcopy(SEED)
     seed["identities"][0]["manages_identities"] = True
     controlled.server.seed(seed)
@@ -213,11 +213,11 @@ def test_forbidden_operation_names_the_missing_permission(controlled: Controlled
     controlled.put("A", "value")
     error = error_of(ask, controlled.api("nobody"), operation, controlled.scope)
     assert error.conclusion == "forbidden"
-    # Servers of 2026 look for the permission to see a secret first, and say so.
+    # Servers from 2026 first check the permission to see the secret, and their message names it.
     reads = operation in ("list", "get") and controlled.kind != "2024"
     assert ("'Describe Secret'" if reads else PERMISSIONS[operation]) in str(error)
     assert "Access Control" in str(error)
-    # 401 of 2024 must not be taken for a token that has ended.
+    # A 401 from 2024 must not be mistaken for an expired token.
     assert controlled.logins() == 1
 
 
@@ -309,7 +309,7 @@ def test_server_status_is_read_without_a_login(target: Target) -> None:
         assert target.logins() == 0
 
 
-# --- the rows that only some servers know, each made and concluded at each of them ------------------------------------
+# Situations that only some kinds of server have
 
 
 def rename(at: Controlled) -> Any:
@@ -395,7 +395,7 @@ def send_no_json(at: Controlled) -> Any:
         return api.write("create", at.scope, A)
 
 
-# name, kinds, what is done, the conclusion, words of the message
+# name, kinds of server, action, conclusion, part of the message
 SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], str, str]] = [
     ("rename onto an existing name", ("2026-07", "2026-10"), rename, "conflict", "It already exists"),
     ("one named twice to delete", ("2026-07",), delete_twice, "secret_missing", "does not exist: A"),

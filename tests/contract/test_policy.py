@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits and repeats, with the waits left at their defaults, against a clock that stands still; logins; API versions."""
+"""Waits and retries with the default waits and a fake clock; logins; API versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIST = {"method": "GET", "path": "/secrets$|/secrets/raw$"}
 
 @pytest.fixture
 def version(controlled: Controlled) -> str:
-    """The API version to pin, so that requests to find it are not counted."""
+    """Return the API version to configure, so that no detection requests are counted."""
     return "v3" if controlled.kind == "2024" else "v4"
 
 
@@ -50,7 +50,7 @@ def test_failed_request_is_retried_once_after_a_wait(
     assert controlled.methods() == ["GET", "GET"]
     assert len(controlled.log) == 1
     assert f"Waiting {wait} s" in controlled.log[0]
-    # What is true of a second failure only.
+    # Checks that apply only to a second failure.
     assert "once more" not in controlled.log[0] and "after waiting" not in controlled.log[0]
 
 
@@ -273,20 +273,20 @@ def test_credentials_revoked_during_a_run_are_sent_only_once(controlled: Control
     assert controlled.logins() == 2
 
 
-# Tokens of few uses
+# Tokens with a limited number of uses
 
 NEW = Location(PROJECT, ENVIRONMENT, "/new")
 SOURCE = {"A": "one", "B": "two", "C": "three"}
 
 
 def seed_few(controlled: Controlled, uses: int) -> None:
-    """Only the identity `few`, whose tokens have so many uses."""
+    """Create the identity `few`, whose tokens have this number of uses."""
     few = identity("few", "admin", token_uses=uses)
     controlled.server.seed({**SEED, "identities": [few], "tokens": []})
 
 
 def push_with_token(controlled: Controlled, version: str) -> None:
-    """A push as a module does it on a host, with a new token from the controller."""
+    """Push like a module on a host, with a new token from the controller."""
     token = controlled.api("few").tokens.current()
     api = controlled.api(auth_method="token", token=token, client_id="", client_secret="", api_version=version)
     push(api, NEW, SOURCE, Push(create_path=True))
@@ -339,7 +339,7 @@ def test_rejected_token_error_states_the_number_of_uses(controlled: Controlled) 
 
 
 @pytest.mark.kinds("2026-07")
-def test_error_about_a_used_up_token_suggests_its_use_limit(controlled: Controlled, version: str) -> None:
+def test_used_up_token_error_suggests_raising_the_use_limit(controlled: Controlled, version: str) -> None:
     seed_few(controlled, 1)
     token = controlled.api("few").tokens.current()
     given = {"auth_method": "token", "token": token, "api_version": version}

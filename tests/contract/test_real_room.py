@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The suite against a real server, played by the test server: it removes what it made, however the run ends."""
+"""Tests of a real server (here, the test server) remove their folders, no matter how the run ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEADLINE = 60.0
 
 @pytest.fixture
 def suite(tmp_path: Path) -> tuple[DevServer, list[str], dict[str, str]]:
-    """A server of its own, the command of a small run that takes it for a real one, and its environment."""
+    """Return a server, the command of a small test run that treats it as a real server, and its environment."""
     with DevServer("2026-07", SEED, python=SERVER_PYTHON) as server:
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "INFISICAL_"))},
@@ -55,7 +55,7 @@ def test_passing_test_run_leaves_nothing_on_the_server(suite: tuple[DevServer, l
 
 def test_failing_test_run_leaves_nothing_on_the_server(suite: tuple[DevServer, list[str], dict[str, str]]) -> None:
     server, command, variables = suite
-    # The room and the tests' own folders are made, and nothing in them can be listed.
+    # The tests can create their folders, but not list anything in them.
     server.arm("status", status=422, method="GET", path="/secrets", times=None)
     ended = subprocess.run(command, env=variables, check=False, capture_output=True, text=True, timeout=DEADLINE)
     assert ended.returncode == 1, ended.stdout
@@ -68,9 +68,9 @@ def test_interrupted_test_run_leaves_nothing_on_the_server(
     suite: tuple[DevServer, list[str], dict[str, str]], number: signal.Signals
 ) -> None:
     server, command, variables = suite
-    # A test that hangs in a listing while it has a folder of its own.
+    # A test that hangs in a listing after its folder was created.
     server.arm("delay", seconds=2, method="GET", path="/secrets", times=None)
-    # In a job of the background a shell lets all ignore SIGINT.
+    # Shells make background jobs ignore SIGINT.
     heard: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **heard)
     try:

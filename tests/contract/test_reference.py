@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The column "reference" of the table of answers: what the API reference promises; no server answers exactly so."""
+"""The kind of server "reference": it behaves like the API reference, unlike any real server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SITUATIONS: list[tuple[str, Callable[[Controlled], Any], str]] = [
     *((f"folder missing: {operation}",
        lambda at, name=operation: ask(at.api(), name, replace(at.scope, secret_path="/none")), "scope_missing")
       for operation in ("create", "list")),
-    # It promises the same 404 for a missing secret and for a missing folder, and no text.
+    # It specifies the same 404 without text for a missing secret and a missing folder.
     *((f"folder missing: {operation}",
        lambda at, name=operation: ask(at.api(), name, replace(at.scope, secret_path="/none")), "secret_missing")
       for operation in NAMED),
@@ -81,7 +81,7 @@ def test_every_error_situation_has_its_conclusion(
 def test_secret_is_created_updated_and_deleted(controlled: Controlled) -> None:
     store = controlled.remote()
     assert [store.put(A).action, store.put(A).action] == ["create", None]
-    # This server keeps outer white space.
+    # This server does not trim values.
     assert store.put(Secret("A", " x ")).action == "update"
     found = store.find("A")
     assert found is not None
@@ -99,7 +99,7 @@ def test_server_without_batches_gets_one_request_per_secret(controlled: Controll
     plan = plan_of(store, wanted(50))
     controlled.server.clear_requests()
     assert len(done(store.apply(plan))) == 50
-    # A batch, two of a single secret that show that the server takes `batch` for a name, and then the secrets.
+    # A batch, two batches of one secret, which show that the server treats `batch` as a name, and then the secrets.
     assert controlled.methods() == ["POST"] * 53
     controlled.server.clear_requests()
     assert len(done(push(store, {}, prune=True))) == 50

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading scopes, folders and projects: the same answers from every kind of server, or a clear error."""
+"""Reading locations, folders and projects: the same results from every kind of server, or a clear error."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_newest_duplicate_in_a_folder_is_used(controlled: Controlled) -> None:
 
 @pytest.fixture
 def importing(controlled: Controlled) -> Controlled:
-    """/importing imports /app, then prod's /. The secrets of prod win over /app's, and the folder's own over both."""
+    """Create /importing, which imports /app and then / of prod. Its secrets override prod's, which override /app's."""
     seed = {**SEED, "projects": [{**SEED["projects"][0], "imports": [
         {"environment": ENVIRONMENT, "path": "/importing", "from_environment": ENVIRONMENT, "from_path": "/app"},
         {"environment": ENVIRONMENT, "path": "/importing", "from_environment": "prod", "from_path": "/"},
@@ -140,12 +140,12 @@ def test_references_are_resolved_only_if_requested(controlled: Controlled) -> No
     assert raw.value == "pg://${dev.app.USER}@${HOST}/${NONE}"
     assert resolved.value == "pg://me@db.example.com/"
     assert merge(store.listing(expand_references=True)).secrets["URL"].value == "pg://me@db.example.com/"
-    # Writing the text of the task again changes nothing.
+    # Writing the reference again changes nothing.
     assert store.put(Secret("URL", "pg://${dev.app.USER}@${HOST}/${NONE}")).action is None
 
 
 PEM = "-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n"
-# A backslash and an n of its own, quotes, and line ends: what a server quotes of it cannot be told apart again.
+# A literal backslash and n, quotes, and line ends: in the server's quoted form, they cannot be distinguished.
 ACCOUNT = '{\n  "private_key": "a\\nb"\n}'
 QUOTED = {"skip_multiline_encoding": True}
 EACH_2026 = pytest.mark.kinds("2026-07", "2026-10")
@@ -189,7 +189,7 @@ def test_multi_line_value_from_another_folder_is_intact(controlled: Controlled) 
         assert found is not None
         assert found.value == ACCOUNT
         assert "LINK" in store.warnings[0]
-    # In a value with more than a reference, each \\n becomes a line end, with a warning.
+    # In a value with text around the reference, each \\n becomes a line end, with a warning.
     mixed = controlled.remote().overview("MIXED", expand_references=True, view_values=True)
     assert mixed.secrets[0].value == "x\n" + ACCOUNT.replace("\\n", "\n")
     assert "was replaced by a line end" in mixed.warnings[0]
@@ -257,7 +257,7 @@ def test_multi_line_value_with_many_references_is_read_once(controlled: Controll
 
 
 @pytest.mark.kinds("2026-07")
-def test_reference_without_quotes_causes_no_second_request(controlled: Controlled) -> None:
+def test_resolved_reference_without_quotes_takes_one_request(controlled: Controlled) -> None:
     controlled.put("PEM", PEM)
     controlled.put("PLAIN", "${PEM}")
     store = controlled.remote()
@@ -340,7 +340,7 @@ def test_overview_of_one_name_has_only_that_secret(controlled: Controlled) -> No
     assert store.overview("B").secrets == ()
 
 
-# The probe, which reports and does not fail
+# The probe
 
 
 def options_of(controlled: Controlled, **others: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writing, reading and deleting one secret: idempotent on every kind of server, also with other writers."""
+"""Writing, reading and deleting one secret: idempotent on every kind of server, even with other writers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_value_is_set_only_on_creation_with_on_create(target: Target) -> None:
     assert (found.value, found.comment) == ("one", "why")
 
 
-# What the task says, on servers that trim and on those that do not.
+# Values in tasks, for servers that trim and servers that do not.
 VALUES = {
     "outer blanks": "  a b  ",
     "tabs": "\ta\tb\t",
@@ -167,7 +167,7 @@ def test_error_about_a_name_with_a_slash_quotes_the_name(target: Target) -> None
     assert "'a/b'" in str(error)
 
 
-# Names unfit for a path: too long, the name of the batch route, and names that HTTP libraries resolve.
+# Names that cannot be in a path: too long, the name of the batch route, and names that HTTP libraries resolve.
 BATCH_NAMES = {"101": "n" * 101, "500": "n" * 500, "batch": "batch", "dot": ".", "dots": ".."}
 
 
@@ -200,7 +200,7 @@ def test_spaces_around_a_name_do_not_create_a_second_secret(target: Target) -> N
     assert [one.key for one in store.listing().secrets] == ["A"]
 
 
-# Another writer is quicker
+# Concurrent writers
 
 
 def test_secret_created_by_a_concurrent_writer_is_updated(controlled: Controlled) -> None:
@@ -281,7 +281,7 @@ def test_batch_only_name_of_a_concurrent_writer_is_updated(controlled: Controlle
 def test_missing_folder_is_created_with_a_minimum_of_requests(controlled: Controlled) -> None:
     store = controlled.remote(path="/new/folder", create_path=True)
     assert store.put(A).action == "create"
-    # On 2024 a route that is missing is asked for once: of secrets, projects and folders.
+    # On 2024, each missing route (of secrets, projects and folders) is requested once.
     assert len(controlled.server.requests()) == {"2026-07": 5, "2024": 8}[controlled.kind]
 
 
@@ -342,7 +342,7 @@ def test_hidden_value_is_rewritten_without_a_state_file(controlled: Controlled, 
     assert store.put(A).action == "update"
     report = store.put(A)
     assert (report.action, report.warnings) == (None, ())
-    # A person changes it in between: the version shows it.
+    # Somebody else changes the secret, which its version shows.
     controlled.put("A", "another")
     assert store.put(A).action == "update"
     assert store.put(A).action is None
@@ -405,7 +405,7 @@ def test_write_only_identity_is_idempotent_with_a_state_file(controlled: Control
     assert store.put(A._replace(value="two")).action == "update"
     assert store.put(A._replace(value="two")).action is None
     assert [(one["value"], one["version"]) for one in controlled.stored("A")] == [("two", 2)]
-    # Somebody deletes it: it is written again although the state file knows it.
+    # Somebody else deletes the secret. It is written again although it is in the state file.
     controlled.server.delete_secret(PROJECT, ENVIRONMENT, "/", "A")
     assert store.put(A._replace(value="two")).action == "create"
 
@@ -441,7 +441,7 @@ def test_forbidden_write_names_the_missing_permission(controlled: Controlled, wh
     assert "'Create' on 'Secrets'" in str(error)
 
 
-# Secrets that Infisical rotates by itself
+# Secrets that Infisical rotates
 
 
 @pytest.mark.kinds("2026-07")
@@ -601,7 +601,7 @@ def test_missing_project_error_explains_the_project_id(controlled: Controlled) -
     assert "not the name or slug" in str(error)
 
 
-# A create whose answer is lost
+# Lost responses to a create request
 
 
 @pytest.mark.parametrize(
@@ -612,7 +612,7 @@ def test_missing_project_error_explains_the_project_id(controlled: Controlled) -
         ({"kind": "status", "status": 503, "after_handling": True}, 30),
     ],
 )
-def test_create_with_a_lost_response_is_looked_up_before_a_retry(
+def test_lost_create_request_is_looked_up_before_a_retry(
     controlled: Controlled, lost: dict[str, Any], wait: float
 ) -> None:
     controlled.server.arm(**lost, method="POST", path="/secrets/")
@@ -624,7 +624,7 @@ def test_create_with_a_lost_response_is_looked_up_before_a_retry(
     assert controlled.clock.waits == [wait]
 
 
-def test_create_that_never_arrived_is_looked_up_and_retried(controlled: Controlled) -> None:
+def test_create_request_that_never_arrived_is_retried(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", method="POST", path="/secrets/")
     assert controlled.remote().put(A).action == "create"
     assert [(one["value"], one["version"]) for one in controlled.stored("A")] == [("one", 1)]
@@ -633,7 +633,7 @@ def test_create_that_never_arrived_is_looked_up_and_retried(controlled: Controll
     assert controlled.clock.waits == [10]
 
 
-def test_lost_create_becomes_an_update_after_another_writer(controlled: Controlled) -> None:
+def test_lost_create_request_updates_another_writers_secret(controlled: Controlled) -> None:
     controlled.server.arm("cut_before", method="POST", path="/secrets/")
     controlled.clock.meanwhile = lambda: controlled.put("A", "theirs")
     assert controlled.remote().put(A).action == "update"
@@ -665,7 +665,7 @@ def test_create_that_fails_twice_waits_once_and_raises_an_error(controlled: Cont
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 503}, {"kind": "cut_before", "after_handling": True}])
-def test_lost_create_by_a_write_only_identity_is_retried(controlled: Controlled, fault: dict[str, Any]) -> None:
+def test_lost_create_request_of_write_only_identity_is_retried(controlled: Controlled, fault: dict[str, Any]) -> None:
     controlled.server.arm(**fault, method="POST", path="/secrets/")
     report = controlled.remote("writer").put(A)
     assert report.action is not None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP itself: TLS, redirects, the environment's settings, proxies, connections, and a library that is missing."""
+"""HTTP: TLS, redirects, environment variables, proxies, connections, and a missing library."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from contract.targets import SEED, SERVER_PYTHON, Controlled, Target, error_of
 from dev_server.client import DevServer
 
-# One kind will do for what happens below the API.
+# One kind of server is enough, because HTTP does not depend on the API.
 pytestmark = pytest.mark.kinds("2026-07")
 
 
@@ -40,7 +40,7 @@ def tls_server() -> Iterator[DevServer]:
 
 
 class Recorder(http.server.BaseHTTPRequestHandler):
-    """Notes every request and, as a proxy, passes it on."""
+    """Records every request and, as a proxy, forwards it."""
 
     protocol_version = "HTTP/1.1"
     seen: list[tuple[str, str, dict[str, str]]]
@@ -70,7 +70,7 @@ class Recorder(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = do_CONNECT = answer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing: `seen` is the log."""
+        """Print nothing, because `seen` is the log."""
 
 
 class Recording:
@@ -99,7 +99,7 @@ def recorder() -> Iterator[Recording]:
 
 
 class Counting:
-    """Passes bytes on between the client and the server, and counts the connections."""
+    """Forwards bytes between the client and the server, and counts the connections."""
 
     def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self.connections = 0
@@ -134,7 +134,7 @@ class Counting:
 
 
 class Raw:
-    """A server that answers each request with bytes of the test's own, whatever HTTP says of them; it counts them."""
+    """Start a server that responds to each request with the given bytes, even invalid ones, and counts the requests."""
 
     def __init__(self, answer: Callable[[socket.socket], None]) -> None:
         self.answer = answer
@@ -171,7 +171,7 @@ class Raw:
 
 @contextlib.contextmanager
 def raw(*parts: bytes, again: bytes = b"", pause: float = 0.0) -> Iterator[Raw]:
-    """A server that answers with `parts` one after another, then with `again` until the client has left."""
+    """Start a server that sends `parts`, and then repeats `again` until the client disconnects."""
 
     def answer(client: socket.socket) -> None:
         for part in parts:
@@ -199,7 +199,7 @@ def chunked(body: bytes) -> bytes:
 
 
 def bomb(mebibytes: int) -> bytes:
-    """A JSON object of so many MiB, as gzip."""
+    """Return a JSON object of this size in MiB, compressed with gzip."""
     return gzip.compress(b'{"message": "' + b"0" * (mebibytes << 20) + b'"}', 5)
 
 
@@ -371,7 +371,7 @@ def test_success_response_without_a_secret_is_not_a_write(controlled: Controlled
         assert (error.conclusion, error.uncertain) == ("not_json", uncertain)
 
 
-# Text that is none
+# Invalid Unicode
 
 
 @pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFFF", b"\xed\xa0\x80"])
@@ -393,7 +393,7 @@ def test_escaped_and_plain_characters_are_decoded_alike(controlled: Controlled) 
     assert listing.secrets[0].value == "\U0001f600\x1b\ud55c"
 
 
-# Logins of another shape
+# Invalid login responses
 
 
 @pytest.mark.parametrize("lifetime", [b"null", b'"60"', b"true", b"NaN", b"Infinity", b"1" + b"0" * 400, b"-1", b"{}"])
@@ -416,11 +416,11 @@ def test_invalid_token_is_refused(controlled: Controlled, token: bytes) -> None:
     assert "no access token" in str(error) and "canary" not in str(error)
 
 
-# Below a path
+# URLs with a path
 
 
 class Prefixing(http.server.BaseHTTPRequestHandler):
-    """A gateway that passes on what lies below /tools/infisical, and answers the rest itself."""
+    """Start a gateway that forwards requests below /tools/infisical, and rejects all others."""
 
     behind: str
     prefix = "/tools/infisical"
@@ -620,7 +620,7 @@ def test_environment_proxies_netrc_and_ca_bundles_are_ignored(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem")
-    # A token that .netrc replaced would be refused, and a login through the proxy would be seen there.
+    # If .netrc had replaced the token, the server would reject it. The proxy would have recorded a login.
     assert controlled.remote().put(Secret("A", "one")).action == "create"
     assert read_status(controlled.api(url=tls_server.url, ca_path=tls_server.ca_path).transport) == "Ok"
     assert recorder.seen == []
@@ -685,7 +685,7 @@ def test_many_requests_use_one_connection_even_after_errors(controlled: Controll
 
 
 def test_connection_closed_by_the_server_is_reopened(controlled: Controlled) -> None:
-    # A dead connection costs a wait at most; it must never cost the run.
+    # A closed connection may cause a wait, but never an error.
     store = controlled.remote()
     store.listing()
     controlled.server.arm("cut_before", path="/secrets")

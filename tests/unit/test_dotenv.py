@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Dotenv files: what is written reads back the same here and in shells, and what no environment should take."""
+"""Dotenv files: values are read back unchanged, here and in shells, and unsafe names are refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ODD = [
 
 
 def odd_values(count: int) -> dict[str, str]:
-    """Reproducible values of the characters that mean something somewhere."""
+    """Return reproducible random values of characters that are special in some format."""
     chance = random.Random(4)
     alphabet = "\"\\$`'\n\r\t #=!ab{}()é🔑\x01\x7f"
     return {
@@ -59,7 +59,7 @@ VALUES = {**{f"ODD_{number}": value for number, value in enumerate(ODD)}, **odd_
 
 
 def as_systemd(text: str) -> dict[str, str]:
-    """A reading of double-quoted lines as systemd's EnvironmentFile has them, written from its documentation."""
+    """Parse double-quoted lines like systemd's EnvironmentFile, according to its documentation."""
     values, name, value, state = {}, "", "", "name"
     for character in text:
         if state == "name":
@@ -261,7 +261,7 @@ CONTAINERS = {
 
 
 def read_as_docker_does(text: str) -> dict[str, str]:
-    """What `docker run --env-file` makes of a file: docker/cli, opts, parseKeyValueFile."""
+    """Parse a file like `docker run --env-file` (docker/cli, opts, parseKeyValueFile)."""
     found = {}
     for raw in text.split("\n")[:-1]:
         line = (raw[:-1] if raw.endswith("\r") else raw).lstrip(" \t")

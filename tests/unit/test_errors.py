@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The meaning of answers: every row of the table of known answers, for each kind of server."""
+"""The meaning of responses: every row of the table of known responses, for each kind of server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ALL = tuple(Operation)
 SECRET_ROUTES = (Op.LIST, Op.GET, Op.CREATE, Op.UPDATE, Op.DELETE, Op.BATCH)
 WITH_TOKEN = (*SECRET_ROUTES, Op.FOLDER, Op.PROJECT)
 
-# (conclusion, kind of server, operations, status, error, message): "What an answer means", row by row.
+# (conclusion, kind of server, operations, status, error, message): one entry for each known response.
 ROWS: list[tuple[type[InfisicalError], str, tuple[Operation, ...], int, str, Any]] = [
     # already exists
     (Conflict, "reference", (Op.CREATE,), 409, "Conflict", "Secret exists"),
@@ -122,7 +122,7 @@ ROWS: list[tuple[type[InfisicalError], str, tuple[Operation, ...], int, str, Any
                    "The provided access token is malformed. Please use a valid token or generate a new one and try "
                    "again.")),
     (TokenRejected, "2026-10", WITH_TOKEN, 401, "UnauthorizedError", "You are not allowed to access this resource"),
-    # for as a user
+    # allowed only for users
     (Forbidden, "2026-07", WITH_TOKEN, 403, "Forbidden access to /api/v1/x",
      "You are not allowed to access this resource"),
     # bad client id or secret

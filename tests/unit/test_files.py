@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writing files: all or nothing, for the owner only, never through a link, and one writer at a time."""
+"""Writing files: atomic, for the owner only, never through a link, and by one writer at a time."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_lock_is_released_after_an_exception(tmp_path: Path) -> None:
 
 
 def ends(call: Callable[[], None]) -> bool:
-    """Whether a call returns, and waits for nobody."""
+    """Return whether a call returns without waiting."""
     returned = []
     thread = threading.Thread(target=lambda: returned.append(call()), daemon=True)
     thread.start()

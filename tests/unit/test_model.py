@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names, values, paths, URLs and options: what is taken, what is refused, and that no refusal quotes a secret."""
+"""Names, values, paths, URLs and options: valid and invalid input, and errors that quote no secrets."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def describe(definition: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what the documentation and the table of options must agree on."""
+    """Return the parts of an option that must be equal in the documentation and the table of options."""
     default = definition.get("default")
     return definition.get("type"), definition.get("choices"), list(default) if isinstance(default, tuple) else default
 

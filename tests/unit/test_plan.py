@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans: properties that hold for every small store, each of them checked."""
+"""Plans: properties that are checked for every small store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VALUES = ("", "x", " x\n")
 
 
 def stores(values: tuple[str, ...]) -> Iterator[dict[str, Secret]]:
-    """Every store of up to three names, each absent or with one of the values."""
+    """Return every store of up to three names, each of which is absent or has one of the values."""
     for chosen in itertools.product((None, *values), repeat=len(NAMES)):
         yield {
             name: Secret(name, value, comment="", tags=(), metadata=())
@@ -31,7 +31,7 @@ PAIRS = [(current, desired) for current in stores(STORED) for desired in stores(
 
 
 def applied(current: dict[str, Secret], changes: plan.Plan) -> dict[str, Secret]:
-    """What a server that trims holds after a plan."""
+    """Return the content of a server that trims values, after a plan."""
     result = dict(current)
     for change in changes.changes:
         if change.after is None:
@@ -59,7 +59,7 @@ def test_plan_contains_every_name_once_and_in_order(prune: bool) -> None:
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_planned_action_depends_on_which_side_has_the_name(prune: bool) -> None:
+def test_action_depends_on_whether_a_name_is_stored_or_desired(prune: bool) -> None:
     for current, desired in PAIRS:
         for change in plan.build(current, desired, prune=prune).changes:
             wanted = {(False, True): "create", (True, True): "update", (True, False): "delete"}
@@ -91,7 +91,7 @@ STORED_SECRET = Secret("A", "x", version=3, comment="c", tags=("one", "two"), me
         Secret("A", " x ", comment=" c ", tags=("two", "one"), metadata=(("l", "w"), ("k", "v"))),
     ],
 )
-def test_unset_fields_and_their_order_are_not_changes(wanted: Secret) -> None:
+def test_unset_or_reordered_fields_are_not_changes(wanted: Secret) -> None:
     assert not plan.differs(STORED_SECRET, wanted)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeping values out of text: every spelling in which a server may say them again."""
+"""Keeping values out of messages, in every encoding in which a server may quote them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_secret_reference_in_a_value_is_masked() -> None:
 
 @pytest.mark.parametrize("secret", ["n", "denied", "  ab      ", "${DB}/database", "a${b}c-and-more"])
 def test_nothing_is_quoted_if_a_secret_is_short(secret: str) -> None:
-    # With it masked, "Permissio*** De***ied" would show what it is.
+    # If the secret were masked, "Permissio*** De***ied" would reveal it.
     assert Sent([secret]).quote("PermissionDenied: You are not allowed to edit") == ""
 
 

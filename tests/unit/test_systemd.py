@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs of the host: how they are started, credentials that they encrypt, and a machine that is another one."""
+"""Running programs on the host, encrypting credentials, and refusing credentials on another machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANARY = b"CANARY\0binary\n\xff"
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the machine's id; the agent was installed on this one."""
+    """Return a folder with the machine id files of a host on which the agent was installed."""
     for name, text in (("MACHINE_ID", MACHINE), ("INSTALLED_MACHINE_ID", MACHINE)):
         (tmp_path / name).write_text(text + "\n")
         monkeypatch.setattr(systemd, name, str(tmp_path / name))
@@ -110,7 +110,7 @@ def test_machine_id_has_32_hexadecimal_digits(tmp_path: Path, text: str, found: 
     assert systemd.machine_id(str(tmp_path / "id")) == found
 
 
-def test_missing_machine_id_is_returned_as_none(tmp_path: Path) -> None:
+def test_missing_machine_id_is_returned_as_empty_text(tmp_path: Path) -> None:
     assert systemd.machine_id(str(tmp_path / "id")) == ""
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What errors of the HTTP library mean, in whatever language their texts are."""
+"""The meaning of the HTTP library's errors, in any language."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEW = urllib3.exceptions.NewConnectionError
 
 
 def unconnected(cause: OSError) -> requests.ConnectionError:
-    """An error as the library raises it if there is no connection."""
+    """Return the error that the library raises if the connection fails."""
     reason = NEW(None, "Verbindung nicht möglich")  # type: ignore[arg-type]
     reason.__context__ = cause
     return requests.ConnectionError(urllib3.exceptions.MaxRetryError(None, "/", reason))  # type: ignore[arg-type]
