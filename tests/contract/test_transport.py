@@ -575,7 +575,7 @@ def test_relative_ca_path_is_reported_as_relative(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     error = error_of(read_status, controlled.api(url=tls_server.url, ca_path="certs/ca.pem").transport)
-    assert f"here {tmp_path}. Set an absolute path" in str(error)
+    assert f"relative to the working directory {tmp_path}." in str(error)
     assert "{{ playbook_dir }}" in str(error)
 
 

@@ -171,8 +171,8 @@ def test_set_and_delete_report_changes_and_check_makes_none(host: Host) -> None:
     assert host.run("vault", "delete", "A", "--check") == "would delete: A\n"
     assert host.vault.read_bytes() == before
     assert host.run("vault", "delete", "A") == "deleted: A\n"
-    assert "no entry 'A'" in host.run("vault", "delete", "A", code=9)
-    assert "no entry 'A'" in host.run("vault", "get", "A", code=9)
+    assert "Entry 'A' does not exist" in host.run("vault", "delete", "A", code=9)
+    assert "Entry 'A' does not exist" in host.run("vault", "get", "A", code=9)
     assert host.values() == {"FIRST": "1"}
 
 

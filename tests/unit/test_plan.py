@@ -17,7 +17,7 @@ VALUES = ("", "x", " x\n")
 
 
 def stores(values: tuple[str, ...]) -> Iterator[dict[str, Secret]]:
-    """Return every store of up to three names, each of which is absent or has one of the values."""
+    """Return every store of up to three names, each absent or with one of the values."""
     for chosen in itertools.product((None, *values), repeat=len(NAMES)):
         yield {
             name: Secret(name, value, comment="", tags=(), metadata=())

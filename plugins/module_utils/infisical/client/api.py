@@ -148,8 +148,7 @@ class Api:
         """Create, update or delete a secret. Fields that are None stay unchanged. Raises Conflict or SecretMissing."""
         place = _location_fields(location)
         what = f"{action} the secret '{secret.key}' {'from' if action == 'delete' else 'in'} {location}"
-        # For DELETE, the API reference expects the location in the query, but real servers expect it in the body. Both
-        # ignore the other one.
+        # For DELETE, the API reference expects the location in the query, but real servers expect it in the body.
         query = place if action == "delete" else {}
         body, hidden = {**place, **_fields(secret, tag_ids)}, _hidden_texts(secret)
         answer = self._send(
@@ -330,10 +329,9 @@ def read_status(transport: Transport) -> str:
 
 
 def needs_batch(key: str) -> bool:
-    """Return whether a name must not be part of a request's path.
+    """Return whether a name cannot be part of a request's path.
 
-    That is the case if it is too long, if it is the name of the batch route, or if HTTP libraries would resolve it as a
-    directory (RFC 3986, 5.2.4).
+    It is too long, it is the name of the batch route, or HTTP libraries would resolve it (RFC 3986, 5.2.4).
     """
     return len(key) > LONGEST_NAME_IN_PATH or key in ("batch", ".", "..")
 

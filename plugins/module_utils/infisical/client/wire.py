@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sessions of the HTTP library that limit each response as a whole, trusted authorities, and the meaning of errors."""
+"""Sessions of the HTTP library that limit each response, trusted certificates, and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Trouble(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """The trusted authorities: the `verify` option of the HTTP library, and a TLS context or None."""
+    """The trusted CAs: the `verify` option of the HTTP library, and a TLS context or None."""
 
     verify: str | bool
     context: ssl.SSLContext | None = None
@@ -187,9 +187,9 @@ def read_body(response: requests.Response, most: int) -> bytes:
 
 
 def find_trust(ca_path: str) -> Trust:
-    """Return the authorities in a file or directory, or the HTTP library's own if `ca_path` is empty.
+    """Return the CAs in a file or directory, or the HTTP library's default CAs if `ca_path` is empty.
 
-    OpenSSL looks up authorities in a directory that `openssl rehash` has prepared. In any other directory, every file
+    OpenSSL looks up certificates in a directory that `openssl rehash` has prepared. In any other directory, every file
     with certificates is loaded. Raises ConfigurationError.
     """
     if not ca_path:
@@ -199,8 +199,8 @@ def find_trust(ca_path: str) -> Trust:
         hint = None
         if not os.path.isabs(path):
             hint = (
-                "A relative path is looked for in the directory in which the process runs, here "
-                f"{os.getcwd()}. Set an absolute path, in a playbook for instance {{{{ playbook_dir }}}}/ca.pem."
+                "Set an absolute path, in a playbook for example {{ playbook_dir }}/ca.pem. Relative paths are relative "
+                f"to the working directory {os.getcwd()}."
             )
         raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.", hint=hint)
     if not os.path.isdir(path):
@@ -270,7 +270,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def explain(error: Exception, ca_path: str = "") -> Trouble:
-    """Return the meaning of one of the `failures`, from its classes and numbers. Texts depend on library and language.
+    """Return the meaning of one of the `failures`, from its classes and numbers. Its text can be in any language.
 
     A request counts as possibly arrived unless the error proves that nothing was sent.
     """

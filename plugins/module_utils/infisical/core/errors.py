@@ -36,10 +36,9 @@ class InfisicalError(Exception):
     modules' results, an `exit_code` for the command, and a default `hint`. `status` is the HTTP status if there was a
     response.
 
-    `uncertain` is true if a write may have taken effect although no response confirms it. In that case, `wait` is the
-    number of seconds to wait before reading. `after_loss` is true if the same request was sent before, got no response,
-    and may have taken effect. `details` contains additional keys for the result: names and counts of the changes made
-    before the error.
+    `uncertain` is true if a write may have taken effect although no response confirms it. `wait` is then the number of
+    seconds to wait before reading. `after_loss` is true if the same request was sent before, got no response, and may
+    have taken effect. `details` contains the changes before the error, as keys of the result.
     """
 
     conclusion = "unexpected"
@@ -283,7 +282,7 @@ class EntryMissing(InfisicalError):
     exit_code = 9
 
     def __init__(self, name: str, vault: str) -> None:
-        super().__init__(f"There is no entry '{name}' in {vault}.", hint="See: infisical-sync vault list")
+        super().__init__(f"Entry '{name}' does not exist in {vault}.", hint="Run: infisical-sync vault list")
 
 
 def error_class(conclusion: str) -> type[InfisicalError]:
@@ -310,11 +309,10 @@ def rebuild_error(conclusion: str, problem: str, *, hint: str = "", status: int 
 
 @contextlib.contextmanager
 def after_writing(done: str, **details: Any) -> Iterator[None]:
-    """Context manager: prepend `done` to the problem of an InfisicalError that is raised inside.
+    """Context manager: prepend `done`, a report of the changes so far, to the problem of an InfisicalError.
 
-    `done` reports the changes made so far, in complete sentences. This is for the second of two writes, whose error
-    must also report the first write. `details` are added to the details of the error, and `changed` is set to true. If
-    `done` is empty, nothing has been written yet, and the error is not changed.
+    `details` are added to the details of the error, and `changed` is set to true. If `done` is empty, nothing has been
+    written yet, and the error is not changed.
     """
     try:
         yield
@@ -332,7 +330,6 @@ def join_hints(errors: Iterable[InfisicalError]) -> str:
 
 
 def no_project(project_id: str) -> InfisicalError:
-    """Return the error for a project that does not exist or that this identity cannot see."""
     return ScopeMissing(
         f"Project '{project_id}' does not exist, or this machine identity has no access to it.",
         hint="Check project_id (the id, not the name or slug), or add the identity to the project.",

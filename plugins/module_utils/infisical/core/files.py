@@ -48,11 +48,10 @@ def write_atomic(
 ) -> None:
     """Replace the file `path` with `data` atomically.
 
-    The data are written to a temporary file in the same directory, which is then renamed to `path`. If `durable`, the
-    file and then the directory are fsynced, so that the change survives a power failure. `before_rename` is called when
-    the new file is complete, but the old one is still in place. With `directory` (a file descriptor), `path` is a name
-    in that directory. Raises OSError; the old file is then unchanged, unless the error occurred in the fsync of the
-    directory.
+    If `durable`, the file and then the directory are fsynced, so that the change survives a power failure.
+    `before_rename` is called when the new file is complete, but the old file is still in place. With `directory` (a
+    file descriptor), `path` is a name in that directory. Raises OSError; the old file is then unchanged, unless the
+    error occurred in the fsync of the directory.
     """
     temporary = _temporary(path) if directory is None else os.path.basename(_temporary(path))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -186,7 +185,7 @@ def owner_of(path: str) -> Owner:
 def is_same_place(one: str, other: str) -> bool:
     """Return whether two paths refer to the same entry in the same directory, even through links to the directory.
 
-    The entry itself may be a link, or may not exist.
+    The entry can be a link, or be missing.
     """
     (folder, name), (other_folder, other_name) = (os.path.split(path.rstrip("/")) for path in (one, other))
     if name != other_name:
@@ -224,7 +223,7 @@ def find_write_problem(directory: str) -> OSError | None:
 
 @contextlib.contextmanager
 def open_directory(directory: str) -> Iterator[int]:
-    """Context manager: open a directory that is not itself a symbolic link. Raises OSError."""
+    """Context manager: open a directory that is not a symbolic link. Raises OSError."""
     descriptor = os.open(directory, _DIRECTORY)
     try:
         yield descriptor
@@ -300,8 +299,7 @@ def _read(stream: IO[bytes], most: int) -> bytes:
 def open_regular(path: str, flags: int, *, directory: int | None = None) -> int:
     """Open a regular file that another user may have created. Suitable as the `opener` of `open`.
 
-    Symbolic links are followed unless the flags forbid it. With `directory` (a file descriptor), `path` is a name in
-    that directory. Raises OSError, with EINVAL if the path is not a regular file.
+    Symbolic links are followed unless the flags forbid it. Raises OSError, with EINVAL for anything else than a file.
     """
     # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
@@ -435,10 +433,9 @@ def lock_file(path: str, timeout: float, *, owner: Owner = None) -> Iterator[Non
 def hold_lock(
     lock: str, timeout: float, busy: str, cannot: str, *, hint: str | None = None, owner: Owner = None
 ) -> Iterator[None]:
-    """Context manager: hold a lock like `lock_file`, but raise InfisicalError if the lock cannot be acquired.
+    """Context manager: hold a lock like `lock_file`. Raises Busy with the problem `busy` after a timeout.
 
-    After a timeout, the error is Busy with the problem `busy` and the hint `hint`. Otherwise it is the result of
-    `explain` with the problem `cannot`. Errors that are raised inside are not changed.
+    Other errors of the lock are explained with the problem `cannot`. Errors that are raised inside are not changed.
     """
     with contextlib.ExitStack() as stack:
         try:
