@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Callable, NamedTuple, TypeVar
 
@@ -115,7 +116,7 @@ class Api:
         query = {**_location_fields(location), "recursive": str(wanted.recursive).lower(), **wanted.query()}
         what = f"list the secrets of {location}"
         operation = Operation.LIST if wanted.view_values else Operation.NAMES
-        answer = self._send("GET", "", operation, what, query=query, known=known)
+        answer = self._send("", Call("GET", "", operation, what, query, known=known))
         if answer.unchanged:
             return None
         data, expanded = answer.data or {}, wanted.expand_references
@@ -137,7 +138,7 @@ class Api:
         """Return one secret by its name. Raises SecretMissing."""
         query = {**_location_fields(location), **Reading(**reading).query()}
         what = f"read the secret '{key}' of {location}"
-        answer = self._send("GET", key, Operation.GET, what, query=query)
+        answer = self._send(key, Call("GET", "", Operation.GET, what, query))
         secret = parse_secret(parse_object(answer.data or {}, "secret"), location)
         self._keep_out((secret,))
         return secret
@@ -151,9 +152,7 @@ class Api:
         # For DELETE, the API reference expects the location in the query, but real servers expect it in the body.
         query = place if action == "delete" else {}
         body, hidden = {**place, **_fields(secret, tag_ids)}, _hidden_texts(secret)
-        answer = self._send(
-            _METHODS[action], secret.key, Operation(action), what, query=query, body=body, secrets=hidden
-        )
+        answer = self._send(secret.key, Call(_METHODS[action], "", Operation(action), what, query, body, hidden))
         return parse_written(action, answer.data or {}, location, [secret], batch=False)
 
     def batch(
@@ -169,7 +168,7 @@ class Api:
         body = {**_location_fields(location), "secrets": [_batch_fields(secret, tag_ids) for secret in secrets]}
         values = tuple(text for secret in secrets for text in _hidden_texts(secret))
         try:
-            answer = self._send(_METHODS[action], None, Operation.BATCH, what, body=body, secrets=values)
+            answer = self._send(None, Call(_METHODS[action], "", Operation.BATCH, what, {}, body, values))
         except RouteMissing:
             self.has_batches = False
             raise
@@ -179,28 +178,15 @@ class Api:
         self.has_batches = True
         return parse_written(action, answer.data or {}, location, secrets, batch=True)
 
-    def _send(
-        self,
-        method: str,
-        key: str | None,
-        operation: Operation,
-        what: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        secrets: tuple[str, ...] = (),
-        known: Validator | None = None,
-    ) -> Answer:
-        """Send one request for a secret (its name), for all secrets (`""`), or for the batch in the body (None).
+    def _send(self, key: str | None, call: Call) -> Answer:
+        """Send a call without a path: for the secret `key`, for all secrets (`""`), or for a batch (None).
 
-        `key` selects one of the three. The first request finds out whether the server has `/api/v4`.
+        The first request finds out whether the server has `/api/v4`.
         """
         for version in (self.version,) if self.version else ("v4", "v3"):
             path = _BATCHES[version] if key is None else _SECRETS[version] + ("/" + encode_segment(key) if key else "")
-            repeatable = method != "POST"
-            call = Call(method, path, operation, what, query or {}, body, secrets, repeatable=repeatable, known=known)
             try:
-                answer = self.transport.send(call)
+                answer = self.transport.send(replace(call, path=path, repeatable=call.method != "POST"))
             except InfisicalError as error:
                 if isinstance(error, RouteMissing) and not self.version and version == "v4":
                     continue
@@ -241,7 +227,7 @@ class Api:
     def folders(self, location: Location) -> list[Folder]:
         """Return the folders directly below a path. Raises ScopeMissing, or RouteMissing on servers without folders."""
         what = f"list the folders of {location}"
-        data = self._send_folder("GET", "", what, query={**_ids(location), "path": location.secret_path})
+        data = self._send_folder("GET", "", what, {**_ids(location), "path": location.secret_path})
         parent = location.secret_path.rstrip("/")
         return [
             Folder(parse_text(row, "id"), parse_text(row, "name"), f"{parent}/{parse_text(row, 'name')}")
@@ -252,7 +238,7 @@ class Api:
         """Create the folder at the location's path, including its parents."""
         parent, _slash, name = location.secret_path.rpartition("/")
         body = {**_ids(location), "name": name, "path": parent or "/"}
-        self._send_folder("POST", "", f"create the folder of {location}", body=body)
+        self._send_folder("POST", "", f"create the folder of {location}", {}, body)
 
     def delete_folder(self, location: Location, folder_id: str, *, force: bool) -> None:
         """Delete the folder at the location's path, using its id.
@@ -261,20 +247,12 @@ class Api:
         always delete everything in the folder.
         """
         body = {**_ids(location), "path": location.secret_path.rpartition("/")[0] or "/", "forceDelete": force}
-        self._send_folder("DELETE", "/" + encode_segment(folder_id), f"delete the folder of {location}", body=body)
+        self._send_folder("DELETE", "/" + encode_segment(folder_id), f"delete the folder of {location}", {}, body)
 
-    def _send_folder(
-        self,
-        method: str,
-        below: str,
-        what: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    def _send_folder(self, method: str, below: str, what: str, *content: Any) -> dict[str, Any]:
         return self._use_first(
             ("/api/v2/folders", "/api/v1/folders"),
-            lambda path: self._request(method, path + below, Operation.FOLDER, what, query or {}, body),
+            lambda path: self._request(method, path + below, Operation.FOLDER, what, *content),
         )
 
     def tags(self, project_id: str) -> dict[str, str]:

@@ -53,25 +53,14 @@ class UniversalAuth:
 
     def authenticate(self, transport: Transport) -> Token:
         """Log in with one request. Raises CredentialsRejected and LockedOut."""
-        answer = transport.send(
-            Call(
-                "POST",
-                "/api/v1/auth/universal-auth/login",
-                Operation.LOGIN,
-                "log in with universal auth",
-                body={"clientId": self.client_id, "clientSecret": self.client_secret},
-                secrets=(self.client_secret,),
-                authenticated=False,
-            )
-        )
-        data = answer.data or {}
+        body, secrets = {"clientId": self.client_id, "clientSecret": self.client_secret}, (self.client_secret,)
+        path, what = "/api/v1/auth/universal-auth/login", "log in with universal auth"
+        call = Call("POST", path, Operation.LOGIN, what, body=body, secrets=secrets, authenticated=False)
+        data = transport.send(call).data or {}
         token: Any = data.get("accessToken")
         lifetime: Any = data.get("expiresIn")
         if not isinstance(token, str) or not _can_be_sent(token):
-            raise NotJson(
-                "Could not log in with universal auth: the response contains no access token.",
-                hint="Check url and proxy.",
-            )
+            raise NotJson(f"Could not {what}: the response contains no access token.", hint="Check url and proxy.")
         # Python's JSON parser accepts NaN, and integers that are too large to add to a time.
         number = isinstance(lifetime, (int, float)) and not isinstance(lifetime, bool)
         if not number or not 0 < lifetime < _LONGEST_LIFETIME:

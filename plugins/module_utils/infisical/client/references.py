@@ -36,8 +36,7 @@ def restore_values(api: Api, location: Location, listing: Listing, read_raw: Cal
     """Return the listing with multi-line values as they are stored, and with warnings about references.
 
     A server from July 2026 adds quotes to such a value if it comes through a reference. If a value looks quoted,
-    `read_raw` is called. It reads the same secrets without expanding references. The value behind the reference is then
-    looked up, to be sure.
+    `read_raw` reads the same secrets without expanding references, and the referenced value is looked up to be sure.
     """
     secrets = listing.all_secrets
     unresolved = [secret.key for secret in secrets if _is_unresolved(secret.value)]

@@ -212,12 +212,9 @@ class Transport:
         try:
             answer = self._exchange(session, request, call)
         except wire.TooLong:
-            trouble = wire.Trouble(
-                NotJson,
-                f"the response is larger than {self.settings.max_response_size:g} MiB",
-                "Check url and proxy. If the response must be this large, raise max_response_size.",
-                True,
-            )
+            reason = f"the response is larger than {self.settings.max_response_size:g} MiB"
+            hint = "Check url and proxy. If the response must be this large, raise max_response_size."
+            trouble = wire.Trouble(NotJson, reason, hint, True)
         except failures as error:
             trouble = wire.explain(error, self.settings.ca_path)
         else:

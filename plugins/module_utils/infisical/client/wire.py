@@ -199,8 +199,8 @@ def find_trust(ca_path: str) -> Trust:
         hint = None
         if not os.path.isabs(path):
             hint = (
-                "Set an absolute path, in a playbook for example {{ playbook_dir }}/ca.pem. Relative paths are relative "
-                f"to the working directory {os.getcwd()}."
+                "Set an absolute path, in a playbook for example {{ playbook_dir }}/ca.pem. Relative paths are "
+                f"relative to the working directory {os.getcwd()}."
             )
         raise ConfigurationError("ca_path", f"'{path}' does not exist on the host that connects.", hint=hint)
     if not os.path.isdir(path):
@@ -296,12 +296,8 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
             isinstance(one, OSError) and type(one) in _PLAIN and one.errno is None
             for one in causes  # a refused tunnel
         )
-        return Trouble(
-            Unreachable,
-            "the proxy refused or closed the connection",
-            "Check proxy, and that it lets connections to url pass.",
-            not unsent,
-        )
+        hint = "Check proxy, and that the proxy allows connections to url."
+        return Trouble(Unreachable, "the proxy refused or closed the connection", hint, not unsent)
     if cause(requests.InvalidURL, requests.InvalidSchema, requests.MissingSchema):
         return explain_unsent(error)
     if cause(urllib3.exceptions.NewConnectionError):

@@ -356,11 +356,7 @@ def check_path(path: str) -> str:
 
 def check_name(name: object, option: str = "name") -> str:
     """Return a secret's name as the server stores it, which is trimmed. Raises ConfigurationError."""
-    if name is None:
-        raise ConfigurationError(option, NULL)
-    if not isinstance(name, str):
-        raise ConfigurationError(option, f"must be a string, not {type(name).__name__}.", hint="Quote it in YAML.")
-    trimmed = trim(name)
+    trimmed = trim(_check_string(name, option))
     if not trimmed:
         raise ConfigurationError(option, "must not be empty.")
     if len(trimmed) > LONGEST_NAME:
@@ -383,14 +379,18 @@ def normalize_name(name: str, option: str = "name") -> str:
 
 def check_value(value: object, option: str = "value") -> str:
     """Return a secret's value. Raises ConfigurationError, which does not quote the value, if it is not Unicode text."""
+    text = _check_string(value, option)
+    if not _is_text(text):
+        hint = "Encode binary data, for example with b64encode."
+        raise ConfigurationError(option, "is not valid Unicode text.", hint=hint)
+    return text
+
+
+def _check_string(value: object, option: str) -> str:
     if value is None:
         raise ConfigurationError(option, NULL)
     if not isinstance(value, str):
-        raise ConfigurationError(option, f"must be a string, not {type(value).__name__}.", hint="Quote it.")
-    if not _is_text(value):
-        raise ConfigurationError(
-            option, "is not valid Unicode text.", hint="Encode binary data, for example with b64encode."
-        )
+        raise ConfigurationError(option, f"must be a string, not {type(value).__name__}.", hint="Quote it in YAML.")
     return value
 
 
@@ -401,9 +401,7 @@ def check_metadata(metadata: Mapping[Any, Any] | None) -> tuple[tuple[str, str],
         return None
     for key, value in metadata.items():
         if not isinstance(key, str) or not key:
-            raise ConfigurationError(
-                "metadata", f"the key {key!r} must be a string that is not empty.", hint="Quote it."
-            )
+            raise ConfigurationError("metadata", f"the key {key!r} must be a non-empty string.", hint="Quote it.")
         check_value(value, f"metadata.{key}")
     return tuple(sorted(metadata.items()))
 
