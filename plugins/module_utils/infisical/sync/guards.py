@@ -111,9 +111,8 @@ class PruneGuard:
 def _has_moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Return whether two sources have no project in common, or differ in environment or path."""
     ids, new_ids = set(old["project_ids"]), set(new["project_ids"])
-    if ids and new_ids and not ids & new_ids:
-        return True
-    return any(old[name] != new[name] for name in ("environment", "secret_path"))
+    has_other_projects = bool(ids and new_ids) and not ids & new_ids
+    return has_other_projects or any(old[name] != new[name] for name in ("environment", "secret_path"))
 
 
 def _describe(source: Mapping[str, Any]) -> str:

@@ -84,8 +84,7 @@ def name_secrets(job: Pull, read: Sequence[tuple[Project, Listing]]) -> tuple[di
 
 
 def group(listing: Listing) -> Iterator[tuple[Secret, ...]]:
-    """Yield the secrets in a listing by priority: first the folder's own, then the imports, starting with the last
-    one."""
+    """Yield a listing's secrets by priority: the folder's own secrets, then the imports, starting with the last."""
     yield listing.secrets
     yield from (imported.secrets for imported in reversed(listing.imports))
 

@@ -16,11 +16,10 @@ from ..core.plan import Action, Plan, join_names
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a sync or, in check mode, its expected result.
+    """The names, versions (before, after) and counts of a sync, but never a value.
 
-    It contains names, versions (before, after) and counts, but never a value. `generation` is the vault's generation
-    after a pull. `failed` contains the reason for each project, by id, that could not be read. `approvals` contains the
-    ids of pending approvals.
+    `generation` is the vault's generation after a pull. `failed` contains the projects that could not be read, by id,
+    with the reason. `approvals` contains the ids of pending approvals.
     """
 
     direction: str
@@ -60,7 +59,6 @@ class Outcome:
         }
 
     def summary(self) -> str:
-        """Return the counts in words."""
         return ", ".join(f"{number} {word}" for word, number in self.counts.items())
 
     def as_result(self) -> dict[str, Any]:

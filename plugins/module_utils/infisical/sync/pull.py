@@ -116,9 +116,9 @@ class _Cycle:
     """The errors of the projects without the environment or path, by project id, if the job pulls from all projects."""
     warnings: list[str] = field(default_factory=list)
     shares: bool = False
-    """True if another job owns entries that this job would write too."""
+    """True if another job owns entries that this job would also write."""
     checks: dict[str, str] = field(default_factory=dict)
-    """The times at which the environment was last looked up and last found, for the state file."""
+    """The times at which the environment was last requested and last found, for the state file."""
 
     def __post_init__(self) -> None:
         of_job = f" (job {self.job.job})" if self.job.prune_scope == "job" else ""

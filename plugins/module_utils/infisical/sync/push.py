@@ -214,10 +214,7 @@ def _write(
 
 
 def _recall(stored: Mapping[str, Secret], desired: Mapping[str, Secret], state: StateFile | None) -> dict[str, Secret]:
-    """Return the stored secrets.
-
-    A hidden value is filled in if the state file proves that it is the desired one.
-    """
+    """Return the stored secrets. If the state file proves that a hidden value is the desired one, it is filled in."""
     if state is None:
         return dict(stored)
     return {
@@ -243,10 +240,9 @@ def _set_versions(plan: Plan, versions: Mapping[str, int]) -> Plan:
 def _write_unseen(
     remote: Remote, desired: Mapping[str, Secret], check: bool, log: Callable[[int, int], None]
 ) -> tuple[Plan, Applied, list[str]]:
-    """Write secrets for an identity that is allowed to write, but not even to see names.
+    """Write secrets for an identity that is allowed to write, but not even to see names; see `_write`.
 
-    Each secret is sent, because only the server's response shows whether the secret exists. Returns the same as
-    `_write`.
+    Each secret is sent, because only the server's response shows whether the secret exists.
     """
     state = remote.state
     warnings = [UNREADABLE] if desired and state is None else []

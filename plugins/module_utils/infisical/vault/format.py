@@ -83,8 +83,7 @@ def new_header(kind: keys.Kind, vault_id: bytes) -> Header:
 
 
 def wrap(header: Header, wrapping: bytes, data_key: bytes) -> Header:
-    """Return the header with the data key wrapped by the secret `wrapping`, which is a key or a stretched
-    passphrase."""
+    """Return the header with the data key wrapped by `wrapping`, which is a key or a stretched passphrase."""
     cipher = _cipher()(keys.derive(wrapping, header.salt, b"keyfleet vault wrap", 32))
     wrapped = cipher.encrypt(header.wrap_nonce, data_key, header.pack()[:_FIXED])
     return header._replace(check=keys.derive(wrapping, header.salt, b"keyfleet vault check", 16), wrapped=wrapped)

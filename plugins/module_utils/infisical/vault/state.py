@@ -132,7 +132,6 @@ class StateFile:
             state["push_count"] += len(written)
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Remove the entries of `keys`."""
         known = self._read()["secrets"]
         gone = [key for key in keys if key in known]
         if gone:
@@ -176,8 +175,7 @@ class StateFile:
         return self._read_head() is not None
 
     def rewrite(self, about: Mapping[str, Any], secrets: Mapping[str, tuple[str, int, str]], pulled: int = 0) -> None:
-        """Replace all entries with `secrets` ({name: (value, version, last_synced)}), and update the head with
-        `about`."""
+        """Update the head with `about`, and replace all entries: {name: (value, version, last_synced)}."""
         with self._changing() as state:
             _update_head(state, about)
             state["state_hash"] = self._algorithm
@@ -187,12 +185,11 @@ class StateFile:
             }
 
     def update(self, **about: Any) -> None:
-        """Update the head with `about`."""
         with self._changing(head_only=True) as state:
             _update_head(state, about)
 
     def count_pushed(self, count: int) -> None:
-        """Add the number of secrets that were pushed from the vault to the counter."""
+        """Add `count` to the number of secrets that were pushed from the vault."""
         with self._changing(head_only=True) as state:
             state["push_count"] += count
 
