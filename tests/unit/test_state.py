@@ -72,6 +72,18 @@ def test_comparison_ignores_white_space_that_the_server_trims(path: str) -> None
     assert not state.holds("OTHER", "value")
 
 
+def test_state_file_is_parsed_once_for_many_comparisons(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = StateFile(path, SCOPE)
+    state.record({"A": ("one", 1), "B": ("two", 1)})
+    parsed: list[bytes] = []
+    parse = state_module._parse
+    monkeypatch.setattr(state_module, "_parse", lambda raw: parsed.append(raw) or parse(raw))
+    assert state.holds("A", "one") and state.holds("B", "two") and not state.holds("C", "three")
+    assert len(parsed) == 1
+    StateFile(path, SCOPE).record({"C": ("three", 1)})
+    assert state.holds("C", "three")
+
+
 def test_forget_removes_only_the_given_entries(path: str) -> None:
     state = StateFile(path, SCOPE)
     state.record({"KEY": ("value", 1)})

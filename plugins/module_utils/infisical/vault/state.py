@@ -39,6 +39,8 @@ _LARGEST = 1 << 28
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
 """Error numbers for a write that failed although the path is valid."""
 
+_Identity = tuple[int, int, int]
+
 SHA256 = "sha256"
 HMAC = "hmac-sha256"
 
@@ -80,7 +82,9 @@ class StateFile:
         self._beside = beside
         self._warn = warn or (lambda text: None)
         self._warned = False
-        self._seen: tuple[tuple[int, int, int], dict[str, Any] | None] | None = None
+        # The head and the content when they were last read, each with the identity of the file at that time.
+        self._last_head: tuple[_Identity | None, dict[str, Any] | None] = (None, None)
+        self._last_content: tuple[_Identity | None, dict[str, Any]] = (None, self._empty())
 
     def check(self) -> None:
         """Raise InfisicalError if the file cannot be used, before anything is written.
@@ -112,7 +116,10 @@ class StateFile:
 
         Returns False if `value` is None.
         """
-        state = self._read()
+        identity = self._identify()
+        if identity != self._last_content[0]:
+            self._last_content = identity, self._read()
+        state = self._last_content[1]
         entry = state["secrets"].get(key)
         if value is None or entry is None or state["state_hash"] != self._algorithm:
             return False
@@ -150,20 +157,20 @@ class StateFile:
         return {**self._empty(), **head}
 
     def _read_head(self) -> dict[str, Any] | None:
-        """Return the head, or None if the file is missing or damaged.
+        """Return the head, or None if the file is missing or damaged."""
+        identity = self._identify()
+        if identity != self._last_head[0]:
+            self._last_head = identity, _split(self._raw())[0]
+        return self._last_head[1]
 
-        The head is cached, because a sync needs it several times. Each write creates a new file, which invalidates the
-        cache.
-        """
+    def _identify(self) -> _Identity | None:
+        """Return the inode, the change time and the size, which each write changes, or None if the file is missing."""
         with self._accessible():
             try:
                 found = os.stat(self.path, follow_symlinks=False)
             except FileNotFoundError:
                 return None
-        which = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if self._seen is None or self._seen[0] != which:
-            self._seen = (which, _split(self._raw())[0])
-        return self._seen[1]
+        return found.st_ino, found.st_ctime_ns, found.st_size
 
     def recorded(self) -> tuple[str, int]:
         """Return the vault's id in hex and its highest generation, or empty text and 0."""
