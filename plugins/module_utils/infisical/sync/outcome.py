@@ -36,14 +36,15 @@ class Outcome:
 
     @classmethod
     def from_plan(cls, direction: str, plan: Plan, **more: Any) -> Outcome:
-        """Return the outcome of applying a plan; `more` contains further fields."""
+        """Return the outcome of applying a plan; `more` contains further fields, or replaces `unchanged`."""
         names: dict[Action, list[str]] = {"create": [], "update": [], "delete": []}
         versions: dict[str, tuple[int | None, int | None]] = {}
         for action, key, before, after in plan.changes:
             names[action].append(key)
             versions[key] = (None if before is None else before.version, None if after is None else after.version)
         created, updated, deleted = map(tuple, names.values())
-        return cls(direction, created, updated, deleted, len(plan.unchanged), versions, **more)
+        more = {"unchanged": len(plan.unchanged), **more}
+        return cls(direction, created, updated, deleted, versions=versions, **more)
 
     @property
     def changed(self) -> bool:

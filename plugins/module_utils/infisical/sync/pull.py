@@ -147,7 +147,7 @@ class _Cycle:
         if may_be_cached:
             self._check_environment()
         if before is not None and not has_news:
-            return self._keep(before)
+            return self._finish(Plan((), ()), before, unchanged=stored["count"])
         if self.failed and not self.listings:
             raise next(iter(self.failed.values()))
         if self.lacking and len(self.lacking) == len(self.projects):
@@ -338,20 +338,11 @@ class _Cycle:
         validators = {} if self.shares else {id_: asdict(one.validator) for id_, one in self.listings.items()}
         return {"config": config, "count": count, "source": source, "validators": validators}
 
-    def _keep(self, contents: Contents) -> Outcome:
-        """Return the outcome of a pull if the server reported no changes, and record the time in the state file."""
-        if not self.check:
-            self._save_state(contents)
-        return Outcome(
-            "pull",
-            unchanged=contents.jobs[self.job.job]["count"],
-            generation=contents.generation,
-            projects=tuple(project.id for project in self.projects),
-            warnings=tuple(self.warnings),
-        )
+    def _finish(self, plan: Plan, contents: Contents | None, **more: int) -> Outcome:
+        """Write the state file, and return the outcome with the fields `more`.
 
-    def _finish(self, plan: Plan, contents: Contents | None) -> Outcome:
-        """Write the state file, and return the outcome. Raises PartialFailure if a project could not be read."""
+        Raises PartialFailure if a project could not be read.
+        """
         outcome = Outcome.from_plan(
             "pull",
             plan,
@@ -359,6 +350,7 @@ class _Cycle:
             projects=tuple(project.id for project in self.projects),
             warnings=tuple(self.warnings),
             failed={project_id: str(error) for project_id, error in self.failed.items()},
+            **more,
         )
         if contents is not None and not self.check:
             done = f"The vault {self.vault.path} contains the pulled secrets ({outcome.summary()})."
