@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tests of the systemd hosts themselves: they work, and leave nothing behind however they end."""
+"""The test hosts with systemd work, and leave nothing behind, even if they are killed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent on a host that is a folder: installed, changed, moved, rotated and removed, and all of it only once."""
+"""The agent on a host that a folder simulates: installation, changes, moved disks, key rotation and removal."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ SECRET, WEBHOOK = "CANARY-client-secret", "https://hooks.example.com/CANARY-webh
 SETTINGS = Settings(url="https://infisical.example.com", client_id="id-of-the-fleet", client_secret=SECRET)
 SHOP = Job("shop", 15, {"environment": "prod", "project_ids": ("p1", "p2"), "prune": True, "max_delete_percent": 30.0})
 AGENT = Agent(SETTINGS, (SHOP,))
-"""Its Python is a stand-in, which takes no time; REAL's runs what is installed."""
+"""`AGENT` has a fast substitute for Python. `REAL` has a Python that runs the installed command."""
 REAL = replace(AGENT, python=sys.executable)
 
 CREDS = """
@@ -90,7 +90,7 @@ done
 
 
 class Host:
-    """A host whose paths lie in a folder, with a systemd that remembers what is enabled and started."""
+    """A host whose paths are in a folder, with a simulated systemd that stores which units are enabled and active."""
 
     def __init__(self, root: Path, programs: Programs) -> None:
         self.root, self.programs = root, programs
@@ -105,7 +105,7 @@ class Host:
         return install.apply(wanted, self.facts, check=check)
 
     def same_in_check_mode(self, wanted: Agent) -> install.InstallResult:
-        """A real run, after a look that check mode said the same before it and changed nothing."""
+        """Run, and assert that check mode changed nothing before and predicted the same changes."""
         before = self.everything()
         foretold = self.apply(wanted, check=True)
         assert self.everything() == before, "check mode has changed something"
@@ -115,12 +115,12 @@ class Host:
         return done
 
     def settled(self, wanted: Agent = AGENT) -> None:
-        """That there is nothing to do any more, in check mode and in a real run."""
+        """Assert that neither check mode nor a run changes anything."""
         for check in (True, False):
             assert self.apply(wanted, check=check).lines == []
 
     def everything(self) -> dict[str, Any]:
-        """All files with their contents, owners, modes and times, and what systemd remembers."""
+        """Return all files with their contents, owners, modes and times, and the state of systemd."""
         found: dict[str, Any] = {}
         for path in sorted([*self.root.rglob("*"), *(self.programs.folder / "systemd").glob("*")]):
             status = path.lstat()
@@ -129,7 +129,7 @@ class Host:
         return found
 
     def path(self, name: str) -> Path:
-        """The path at which a path of the host is on this machine."""
+        """Return the path on this machine for a path of the host."""
         return self.root / name.lstrip("/")
 
     def what(self, name: str) -> tuple[int, int, int]:
@@ -141,7 +141,7 @@ class Host:
         return sorted(path.name for path in (self.programs.folder / "systemd").glob("*"))
 
     def fill(self, job: str = "shop", key: bytes | None = None) -> None:
-        """What a first sync leaves: a vault and a good report."""
+        """Create the results of a first sync: a vault and the report of a success."""
         key = key or self.key()
         vault, state = local.open_vault(f"{units.STATE}/{job}/secrets.vault", credentials.HeldKey(key))
         local.put(vault, state, "A", "CANARY-value")
@@ -268,9 +268,9 @@ def test_interrupted_installation_is_completed_by_the_next_run(host: Host, monke
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("echo '3 8 '", "not Python 3.9 or later"),
-        ("exit 1", "not Python 3.9 or later"),
-        ("echo 'three nine'", "not Python 3.9 or later"),
+        ("echo '3 8 '", "must be Python 3.9 or later"),
+        ("exit 1", "must be Python 3.9 or later"),
+        ("echo 'three nine'", "must be Python 3.9 or later"),
         ("echo '3 11 requests cryptography'", "'requests' is missing for"),
     ],
 )
@@ -438,11 +438,11 @@ def test_vault_key_can_be_rotated(host: Host) -> None:
 
 
 STEPS = ("rename", "unlink", "link", "symlink", "mkdir", "rmdir")
-"""What changes a file's name: each call is a step, before which a run may end."""
+"""Functions that change names of files. Each call is a step, and a run is interrupted before one of the steps."""
 
 
 def loaded(host: Host) -> bytes:
-    """The vaults' key as the services get it."""
+    """Return the vaults' key as the services load it."""
     unit = host.path("etc/systemd/system/infisical-deliver@.service").read_text()
     line = re.search("^(LoadCredential.*)=infisical_vault_key:(.*)$", unit, re.M)
     assert line is not None
@@ -451,7 +451,7 @@ def loaded(host: Host) -> bytes:
 
 
 def opened(host: Host, jobs: tuple[Job, ...]) -> list[int]:
-    """The number of entries of each vault, opened with what the units load; all that they load is there."""
+    """Return the number of entries in each vault. Assert that all credentials of the units exist."""
     for unit in host.path("etc/systemd/system").glob("*.service"):
         for path in re.findall("^LoadCredential.*?:(.*)$", unit.read_text(), re.M):
             assert os.path.exists(path), f"{unit.name} loads {path}"
@@ -460,7 +460,7 @@ def opened(host: Host, jobs: tuple[Job, ...]) -> list[int]:
 
 
 def ends_before(step: int, run: Any, monkeypatch: pytest.MonkeyPatch, how: str) -> bool:
-    """Whether `run` ended before its step of that number, by a signal or an error of the disk."""
+    """Return whether `run` was interrupted before a step, by a signal or by a full disk."""
     left = [step]
 
     def pluralize(real: Any) -> Any:
@@ -573,7 +573,7 @@ def test_interrupted_move_of_an_unreadable_vault_is_completed(host: Host, monkey
 
 
 def placed(host: Host, name: str) -> Path:
-    """A link in place of a directory that the agent's user could rename. Returns the target."""
+    """Replace a directory that the agent's user can rename with a link. Return the link's target."""
     target, path = host.path("etc/of-root"), host.path(name)
     target.mkdir()
     (target / "precious").write_text("x")
@@ -598,7 +598,7 @@ def test_link_in_place_of_the_reports_directory_is_removed(host: Host, ending: s
 
 
 def test_key_rotation_does_not_follow_links(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Placed by the agent's user at the moment at which it does harm."""
+    """The agent's user places the link at the most harmful moment."""
     host.apply()
     host.fill()
     folder, target = host.path("var/lib/infisical-sync/shop"), host.path("etc/of-root")
@@ -660,7 +660,7 @@ def test_removing_a_job_keeps_only_its_vault(host: Host) -> None:
 
 
 def test_file_with_a_new_path_is_removed_from_its_old_path(host: Host) -> None:
-    """By the agent, because the sandbox of the next delivery does not reach there any more."""
+    """The installation removes it, because the next delivery's sandbox does not include the old path."""
     before, after = host.path("etc/till/one.env"), host.path("srv/two.env")
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=(File(str(before)),)),)))
     host.fill()
@@ -727,7 +727,7 @@ def test_refused_format_change_removes_nothing(host: Host) -> None:
 
 
 def delivered(host: Host, *formats: str) -> tuple[Path, ...]:
-    """Paths of files that the job shop has delivered, in these formats."""
+    """Deliver files in these formats with the job shop, and return their paths."""
     wanted = [File(str(host.path(f"srv/{number}/x")), each) for number, each in enumerate(formats)]
     host.apply(replace(AGENT, jobs=(SHOP._replace(files=tuple(wanted)),)))
     host.fill()
@@ -858,7 +858,7 @@ def test_timer_is_restarted_if_its_interval_changes(host: Host) -> None:
 
 
 def test_units_from_an_interrupted_run_are_reloaded(host: Host) -> None:
-    """As after a run that ended between the two."""
+    """The run ended after the change and before the reload."""
     host.apply()
     since = host.programs.folder / "systemd" / "changed since"
     since.touch()
@@ -1063,7 +1063,7 @@ def test_invalid_option_error_names_the_option(option: str, change: dict[str, An
         ({"options": {"environment": "prod", "project_ids": ("a", "b\rc")}}, "must be a single line"),
         ({"files": (File("/srv/a.env"), File("/srv/a.env"))}, "/srv/a.env is used by both"),
         ({"files": (File("/srv/a.env", names=("A\nB",)),)}, "must be a single line"),
-        # What comes of a variable that is not set must not mean all of them.
+        # An undefined variable must not select everything.
         ({"options": {"environment": "prod", "project_ids": ("",)}}, "project_ids: has an entry that is empty"),
         ({"files": (File("/srv/a.env", names=("",)),)}, "names: has an entry that is empty"),
         ({"files": (File("/srv/a.env", names=("A,B",)),)}, "names: has an entry that is empty or contains a comma"),
@@ -1118,7 +1118,7 @@ def test_sync_now_waits_and_returns_the_new_report(host: Host) -> None:
 
 
 def test_sync_now_starts_a_new_sync_after_a_running_one(host: Host) -> None:
-    """The running cycle may have read before the change."""
+    """The running sync may have read the secrets before the change."""
     host.apply()
     path, busy = units.report_file("shop"), host.programs.folder / "busy"
     host.fill()
@@ -1218,7 +1218,7 @@ def test_job_without_status_does_not_hide_the_other_jobs(host: Host) -> None:
 
 
 def documented(file: str, start: str, end: str) -> str:
-    """The expression between two texts of a documented or shipped file."""
+    """Return the expression between two texts in a file of the collection."""
     text = (Path(install.__file__).parents[4] / file).read_text("utf-8")
     return text.split(start, 1)[1].split(end, 1)[0]
 
@@ -1258,7 +1258,7 @@ def test_missing_command_is_reported_with_a_hint(host: Host) -> None:
 
 
 def test_installation_does_not_wait_for_a_running_sync(host: Host) -> None:
-    """An agent's cycle holds locks of its own only."""
+    """An installation and a sync use different locks."""
     host.apply()
     host.fill()
     with files.lock_file(f"{units.STATE}/shop/secrets.vault.cycle.lock", 1):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration of a job of the agent: its sections, its files, and which jobs there are."""
+"""The configuration of an agent job: sections, delivered files, and the list of jobs."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ AMBIENT = {
 
 @pytest.fixture
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the agent's jobs, with the job shop."""
+    """Return the folder of job files, which contains the job shop."""
     folder = tmp_path / "etc" / "jobs"
     folder.mkdir(parents=True)
     monkeypatch.setattr(config, "JOBS", str(folder))
@@ -313,7 +313,7 @@ ARGUMENTS, NAMED, ENVIRONMENT, VARIABLE, USUAL = "arguments", "--config", "envir
 
 
 class Places:
-    """Settings of one call by their places: {place: {(section, name): text}}."""
+    """The options of a call, by source: {source: {(section, name): text}}."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder, self._monkeypatch = folder, monkeypatch

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps around a sync: report, report from systemd, delivery from a real vault, and waiting."""
+"""The steps before and after a sync: its report, a report from systemd, the delivery, and the wait for it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_no_recovery_is_sent_before_the_first_cycle(tmp_path: Path, result: str)
 
 
 class Job:
-    """A job with a vault in a room."""
+    """A job with a vault in a temporary folder."""
 
     def __init__(self, room: Path) -> None:
         self.room = room
@@ -166,7 +166,7 @@ class Job:
         self.vault, self.state = local.open_vault(str(self.room / "secrets.vault"), keys.KeyFile(str(path)))
 
     def lose_key(self) -> None:
-        """There is another key now, as on a disk that was moved."""
+        """Replace the key, as on a disk that was moved to another machine."""
         self._open(b"x" * 32)
 
     def put(self, name: str, value: str) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delivery of files: formats, refusals, differences, units, killed deliveries and hostile directories."""
+"""Delivery of files: formats, refused names, changes, units, killed deliveries and unsafe directories."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHERS = 65534
 
 
 class Host:
-    """Deliveries to a room, with the record of a job."""
+    """Deliveries to a temporary folder, with a job's record."""
 
     def __init__(self, room: Path, programs: Programs) -> None:
         self.room, self.programs = room, programs
@@ -51,7 +51,7 @@ class Host:
         return File(str(self.room / name), **options)
 
     def left(self) -> list[str]:
-        """Return all paths in the room, except the record and its lock."""
+        """Return all paths in the folder, except the record and its lock."""
         own = {self.record_file.name, self.record_file.name + deliver.LOCK}
         return sorted(str(path.relative_to(self.room)) for path in self.room.rglob("*") if path.name not in own)
 
@@ -149,7 +149,7 @@ def test_unsafe_environment_name_leaves_the_file_unchanged(host: Host, name: str
     before = what(host.room / "app.env")
     done = host.deliver({"A": "CANARY", name: "CANARY"}, host.file("app.env", reload=("app.service",)))
     text = problem(done, host.room / "app.env")
-    assert "refusing to write" in text and f"'{name}'" in text and "allow" in text and "format json" in text
+    assert "refusing to write" in text and f"'{name}'" in text and "allow" in text and "format: json" in text
     assert what(host.room / "app.env") == before
     assert (done.written, done.notified, host.programs.calls()) == ([], [], [])
 
@@ -190,7 +190,7 @@ def test_value_with_a_nul_byte_requires_the_files_format(host: Host) -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"owner": "no-such-user"}, "no user 'no-such-user'"), ({"group": "no-such-group"}, "no group 'no-such-group'")],
+    [({"owner": "no-such-user"}, "user 'no-such-user' does not exist"), ({"group": "no-such-group"}, "group 'no-such-group' does not exist")],
 )
 def test_unknown_owner_error_names_the_owner(host: Host, options: dict[str, str], words: str) -> None:
     assert words in problem(host.deliver(VALUES, host.file("app.env", **options)), host.room / "app.env")
@@ -632,7 +632,7 @@ def test_symbolic_link_to_a_directory_is_refused(host: Host, where: str, kind: s
 
 
 def test_link_placed_after_the_check_is_not_followed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory is renamed and a link put in its place just before the write."""
+    """A link replaces the directory just before the write."""
     (host.room / "values").mkdir()
     (host.room / "target").mkdir()
     real = files.write_atomic

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files and directories of a host: differences are noted, and changed outside check mode."""
+"""A host's files and directories: a run notes and changes the differences, and check mode only notes them."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_full_disk_is_reported_as_a_storage_error(furnished: Path, monkeypatch: 
 def test_link_placed_during_a_change_is_not_followed(
     furnished: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The agent's user owns the directory above, and root changes what is in it."""
+    """The agent's user owns the parent directory, and root changes an entry in it."""
     target = furnished / "target"
     target.mkdir(mode=0o711)
     path, opened = furnished / place.partition("/")[0], files.open_directory

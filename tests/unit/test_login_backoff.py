@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delays of logins after rejected credentials and after a lock-out."""
+"""Delays of logins after rejected credentials and after a lockout."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GOOD = 200, {"accessToken": "CANARY-token", "expiresIn": 600}
 
 
 class Time(Clock):
-    """A clock that stands still."""
+    """A clock that moves only when the test sets it."""
 
     now = 1_800_000_000.0
 
@@ -49,7 +49,7 @@ class Time(Clock):
 
 
 class Fleet:
-    """Cycles of one host against a server, each with a login object of its own."""
+    """Cycles of one host against a server. Each cycle has its own login object."""
 
     def __init__(self, web: Web, path: Path) -> None:
         self.web, self.path, self.clock = web, path, Time()
@@ -74,7 +74,7 @@ class Fleet:
 
     @property
     def logins(self) -> int:
-        """The number of logins on the server since the last call."""
+        """Return the number of logins on the server since the last call."""
         found, self.web.requests = len(self.web.requests), []
         return found
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent's units, with encrypted credentials and with files, and that systemd accepts them."""
+"""The agent's units, with encrypted credentials and with files. A real systemd verifies them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def context(encrypted: bool = True, *, webhook: bool = True) -> UnitContext:
 
 
 def lines(text: str, name: str) -> list[str]:
-    """The values of all lines `name=`."""
+    """Return the values of all lines that begin with `name=`."""
     return [line.split("=", 1)[1] for line in text.splitlines() if line.startswith(f"{name}=")]
 
 
@@ -186,11 +186,11 @@ def test_runtime_directory_needs_no_write_path() -> None:
     assert units.render_write_paths("shop", ("/run/infisical-sync/shop",)) == ""
 
 
-# What systemd says
+# Verification by systemd
 
 
 def verified(folder: Path, texts: dict[str, str]) -> str:
-    """What systemd-analyze complains of in these units."""
+    """Return the lines about our units that `systemd-analyze verify` prints."""
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)

@@ -28,7 +28,7 @@ CREDENTIALS = {
 """The option that each file in $CREDENTIALS_DIRECTORY sets (systemd.exec(5), LoadCredential=)."""
 
 CONFIG_FILES = ("~/.config/infisical-sync/config.ini", "/etc/infisical-sync/config.ini")
-"""The default configuration files. Only the first readable file is used."""
+"""The default configuration files. The command uses the first readable file."""
 
 JOBS = "/etc/infisical-sync/jobs"
 """The directory with the configuration files of the agent's jobs."""
@@ -164,10 +164,9 @@ def job_file(job: str) -> str:
 
 
 def find_job(path: str) -> str:
-    """Return the name of the job whose configuration file is `path`, however it is spelled, or empty for any other
-    file.
+    """Return the name of the job whose configuration file is `path`, or empty if `path` is not a job's file.
 
-    If `path` is a link, it is enough that either the link or its target is in the directory of job files.
+    If `path` is a link, either the link or its target must be in the directory of job files.
     """
     for spelling in filter(None, (path and os.path.abspath(path), path and os.path.realpath(path))):
         with contextlib.suppress(OSError):
@@ -269,7 +268,7 @@ def _check_key(path: str, section: str, name: str, value: str) -> None:
     more = value.split("\n")[1:]
     if any(option.type not in _MULTILINE or re.match(rf"\[|({names})\s*[=:]", line) for line in more):
         raise ConfigurationError(
-            "config", f"'{path}': the line below '{name}' in [{section}] is indented, so it would continue "
+            "config", f"'{path}': the line below '{name}' in [{section}] is indented, so the line would continue "
             f"'{name}'.", hint="Start each option and section at the beginning of a line.",
         )  # fmt: skip
     if value and option.type in _PATHS and not value.startswith(("/", "~")):

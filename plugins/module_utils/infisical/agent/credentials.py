@@ -24,7 +24,7 @@ from .host import Host
 from .spec import VAULT_FILE, VAULT_KEY, Agent
 
 _KEY_KIND = "credential-key"
-"""The file that contains the kind of key that encrypted the credentials, because a credential does not contain it."""
+"""The file that contains the option `credential_key`, because a credential does not contain its kind of key."""
 
 _LOST = (WrongKey, VaultDamaged, NotAVault)
 
@@ -140,8 +140,8 @@ def _rotate_key(host: Host, found: bytes, agent: Agent) -> bytes:
         except InfisicalError as error:
             is_complete = False
             host.changes.warnings.append(
-                f"The rotation of the vaults' key is incomplete, and the old key is still used: {path} could not be "
-                f"sealed with the new key: {error} After that, run the role again."
+                f"The key rotation is incomplete, because {path} could not be sealed with the new key: {error} Then "
+                "run the role again."
             )
     if host.check:
         return found
@@ -181,7 +181,7 @@ def _seal(host: Host, path: str, descriptor_path: str, new: bytes, both: bytes) 
 
 
 def _write_key(host: Host, key: bytes, credential_key: str) -> None:
-    """Replace every file from which units may load the vaults' key."""
+    """Replace all files from which units can load the vaults' key."""
     for directory in (_plain(), systemd.CREDSTORE):
         path = f"{directory}/{VAULT_KEY}"
         is_encrypted = directory == systemd.CREDSTORE
@@ -227,7 +227,7 @@ def _decrypt(name: str, path: str) -> bytes | None:
 
 
 def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str]:
-    """Rename a vault that cannot be opened, so that the next sync creates a new one. Return warnings."""
+    """Rename a vault that cannot be opened, so that the next sync creates a new vault. Return warnings."""
     vault = open_job_vault(job, stored.key)
     if not vault.exists():
         return []
@@ -242,10 +242,10 @@ def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str
             except InfisicalError:
                 return []
         aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-        # Rename the vault itself last: after an interruption, the next run still finds it and renames it.
+        # Rename the vault last. After an interruption, the next run thus still finds the vault and renames it.
         for path in (vault.previous, vault.path):
             name = os.path.basename(path)
             if os.path.lexists(path) and host.note(f"{path} is moved to {path}{aside}"):
                 with host.explain_errors(path):
                     os.rename(name, name + aside, src_dir_fd=directory, dst_dir_fd=directory)
-    return [f"The vault of the job {job} is moved aside, and the next sync fills a new one: {reason}"]
+    return [f"The vault of the job {job} is moved aside, and the next sync creates a new vault: {reason}"]

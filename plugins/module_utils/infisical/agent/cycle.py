@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a cycle around the sync itself: write its report, deliver files and metrics, and wait for a delivery."""
+"""The steps of a cycle before and after the sync: the report, the delivery of files and metrics, and its end."""
 
 from __future__ import annotations
 

@@ -80,11 +80,11 @@ def check_file(file: File) -> File:
     """Return the file with a normalized path. Raises ConfigurationError if a field is invalid."""
     path = file.path
     if not path.startswith("/") or os.path.normpath(path) in ("/", "//") or "\0" in path or "\n" in path:
-        raise ConfigurationError("files", f"the path '{path}' must be absolute, and must not be the root directory.")
+        raise ConfigurationError("files", f"path must be absolute, and not the root directory (got '{path}').")
     if file.format not in FORMATS:
         raise ConfigurationError("files", f"{path}: format must be one of {', '.join(FORMATS)} (got '{file.format}').")
     if not 0 <= file.mode <= 0o777 or file.mode & 0o002:
-        raise ConfigurationError("files", f"{path}: the mode {file.mode:04o} must not let everybody write.")
+        raise ConfigurationError("files", f"{path}: mode must not let everybody write (got {file.mode:04o}).")
     for unit in (*file.reload, *file.restart):
         if not _UNIT_NAME.match(unit):
             raise ConfigurationError(
@@ -270,11 +270,11 @@ def _render(values: Mapping[str, str], file: File) -> dict[str, bytes]:
         return {name: (json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8")}
     if file.format == "files":
         bad = [key for key in values if not _FILE_NAME.match(key) or len(key) > _LONGEST_FILE_NAME]
-        hint = 'Leave it out with "names", rename it in Infisical, or use the format json.'
+        hint = "Exclude it with names, rename it in Infisical, or set format: json."
         _refuse_names(file, dict.fromkeys(bad, "not a safe file name"), hint)
         return {key: value.encode("utf-8") for key, value in values.items()}
     unsafe = dotenv.find_unsafe(values, file.allow)
-    _refuse_names(file, unsafe, 'Add it to "allow", leave it out with "names", or use the format json.')
+    _refuse_names(file, unsafe, "Add it to allow, exclude it with names, or set format: json.")
     dump = dotenv.dump if file.format == "dotenv" else dotenv.dump_env_file
     return {name: dump(values).encode("utf-8")}
 
@@ -290,13 +290,13 @@ def _owner(file: File) -> tuple[int, int]:
     try:
         user = pwd.getpwnam(file.owner)
     except KeyError:
-        raise ConfigurationError("files", f"{file.path}: there is no user '{file.owner}' on this host.") from None
+        raise ConfigurationError("files", f"{file.path}: user '{file.owner}' does not exist on this host.") from None
     if not file.group:
         return user.pw_uid, user.pw_gid
     try:
         return user.pw_uid, grp.getgrnam(file.group).gr_gid
     except KeyError:
-        raise ConfigurationError("files", f"{file.path}: there is no group '{file.group}' on this host.") from None
+        raise ConfigurationError("files", f"{file.path}: group '{file.group}' does not exist on this host.") from None
 
 
 def _is_current(directory: int, name: str, data: bytes, owner: tuple[int, int], file: File) -> bool:
@@ -308,7 +308,7 @@ def _is_current(directory: int, name: str, data: bytes, owner: tuple[int, int], 
     if stat.S_ISDIR(found.st_mode):
         raise UnsafeFile(
             f"Refusing to write {file.path}: '{name}' is a directory.",
-            hint="Use the format files for one file for each value, or set a path in this directory.",
+            hint="Set the path of a file in this directory, or set format: files to write a file for each value.",
         )
     same = (found.st_uid, found.st_gid) == owner and stat.S_IMODE(found.st_mode) == file.mode
     if not stat.S_ISREG(found.st_mode) or not same or found.st_size != len(data):

@@ -78,8 +78,7 @@ def _apply(host: Host, result: InstallResult, agent: Agent, facts: HostFacts) ->
             host.directory_of_root(directory)
     context = units.UnitContext(facts.machine_id, stored.paths, encrypts)
     if host.file(systemd.INSTALLED_MACHINE_ID, facts.machine_id + "\n", 0o644) and not host.check:
-        # At boot, these units failed because the disk had been moved to this machine. Installing the agent has solved
-        # that.
+        # At boot, these units failed, because the disk had been moved to this machine. The installation has fixed that.
         host.run("systemctl", "reset-failed", units.MOVED.format("*"))
     for job in agent.jobs:
         result.warnings += credentials.move_lost_vault(host, job.name, stored)
@@ -195,11 +194,11 @@ def _install_units(host: Host, agent: Agent, context: units.UnitContext) -> None
             host.run("systemctl", "restart", name)
 
 
-def _find_units_not(question: str, answer: str, names: Sequence[str]) -> list[str]:
-    """Return the units for which `systemctl QUESTION` does not print `answer`."""
-    lines = systemd.run(["systemctl", question, *names]).out.decode("utf-8", "replace").split()
-    # On a host without the agent, check mode asks about units that do not exist yet, and systemd may print fewer lines.
-    return list(names) if len(lines) != len(names) else [name for name, line in zip(names, lines) if line != answer]
+def _find_units_not(query: str, state: str, names: Sequence[str]) -> list[str]:
+    """Return the units for which `systemctl QUERY` does not print `state`."""
+    lines = systemd.run(["systemctl", query, *names]).out.decode("utf-8", "replace").split()
+    # On a host without the agent, check mode queries units that do not exist yet, and systemctl may print fewer lines.
+    return list(names) if len(lines) != len(names) else [name for name, line in zip(names, lines) if line != state]
 
 
 def _remove_jobs(host: Host, jobs: Sequence[str]) -> None:
@@ -223,7 +222,7 @@ def _remove_timer(host: Host, job: str) -> None:
     """Stop a job's services and remove its units. The templates, which all jobs share, are kept."""
     name = units.name_timer(job)
     timer, folder = f"{units.UNITS}/{name}", f"{units.UNITS}/infisical-deliver@{job}.service.d"
-    if os.path.exists(timer) and host.note(f"the timer of the job {job} is stopped"):
+    if os.path.exists(timer) and host.note(f"the timer of job {job} is stopped"):
         host.run("systemctl", "disable", "--quiet", "--now", name, *units.list_boot_services(job))
         # A running service would deliver again, and would prevent the removal of the agent's user. Stop the services in
         # order, because the end of one service starts the next. A service that does not exist counts as stopped.
@@ -264,8 +263,8 @@ def _make_way(host: Host, jobs: Sequence[Job]) -> None:
 
 
 def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
-    """Remove the files that a job delivered to these paths. Its next delivery could not, because its sandbox excludes
-    them."""
+    """Remove the files that a job delivered to these paths. The job's next delivery cannot remove them, because its
+    sandbox does not allow writing there."""
     paths = [path for path in paths if path not in host.withdrawn]
     if host.check or not paths:
         _note_withdrawn(host, paths)

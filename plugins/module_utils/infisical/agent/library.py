@@ -24,8 +24,8 @@ _OLDEST_PYTHON = (3, 9)
 
 
 def read_sources() -> dict[str, bytes]:
-    """Return the files of this library: {path: content}, such as "core/errors.py". They may be in the archive that
-    Ansible sends."""
+    """Return the files of this library, which can be in the archive that Ansible sends: {path: content}, with paths
+    such as `core/errors.py`."""
     library = (__package__ or "").rpartition(".")[0]
     found = {"__init__.py": pkgutil.get_data(library, "__init__.py")}
     for module in pkgutil.walk_packages(import_module(library).__path__, f"{library}."):
@@ -45,7 +45,7 @@ _LAUNCHER = """\
 import os
 import sys
 
-# The resolved path, so that a later import has the same version although another one was installed meanwhile.
+# Resolve the link, so that later imports get the same version even if another version is installed meanwhile.
 sys.path.insert(0, os.path.realpath("{library}/current"))
 from infisical.cli.main import main
 
@@ -112,7 +112,7 @@ def check_python(path: str) -> None:
     version, missing = inspect_python(path)
     if version < _OLDEST_PYTHON:
         raise ConfigurationError(
-            "python", f"'{path}' is not Python 3.9 or later on this host.", hint="Set another interpreter."
+            "python", f"must be Python 3.9 or later (got '{path}').", hint="Set the path of another interpreter."
         )
     if missing:
         raise MissingLibrary(missing[0], path)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delays logins after a rejected login, because repeated failures lock the identity for the whole fleet."""
+"""Delays logins after a rejected login, because repeated failures lock the identity for all hosts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOCK_WAIT = 900.0
 
 _NOTHING = b"{}"
 _LARGEST = 1 << 20
-"""The maximum size of the file in bytes."""
+"""The maximum size of the login record in bytes."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ class BackoffLogin(Login):
 def _refuse(before: _Rejection) -> InfisicalError:
     after, kind = format_time(before.until), error_class(before.conclusion)
     error = kind(
-        f"Login skipped until {after}, to avoid locking the identity for the whole fleet. "
+        f"Login skipped until {after}, so that Infisical does not lock the identity for all hosts. "
         f"The last login failed: {before.message}",
-        hint="Roll out new credentials. They are tried immediately." if kind is CredentialsRejected else None,
+        hint="Roll out the correct credentials, which are used immediately." if kind is CredentialsRejected else None,
     )
     error.details = {"next_login": after}
     return error

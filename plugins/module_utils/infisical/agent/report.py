@@ -27,7 +27,7 @@ _LONGEST_WORD, _MOST_COUNTS, _MOST_SECONDS = 255, 20, 1e9
 
 @dataclass(frozen=True)
 class CycleReport:
-    """The result of one cycle of one job, without secret values.
+    """The result of a job's cycle, without secret values.
 
     `conclusion` is `ok`, or the conclusion of an error with this `problem` and `hint`. `invocation_id` is the ID that
     systemd gave this run of the service. `ended` is the end of the cycle, and `next_login` is when the next login

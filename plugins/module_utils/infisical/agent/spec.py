@@ -61,7 +61,7 @@ def check_agent(agent: Agent) -> None:
     _check_options(agent)
     if not agent.jobs:
         raise ConfigurationError(
-            "jobs", "must not be empty.", hint="Name a job, or remove the agent with state: absent."
+            "jobs", "must not be empty.", hint="Add a job, or set state: absent to remove the agent."
         )
     users: dict[str, str] = {}
     for job in agent.jobs:
@@ -86,7 +86,9 @@ def _check_options(agent: Agent) -> None:
     if settings.auth_method != "universal_auth":
         raise ConfigurationError("auth_method", "must be universal_auth: a token would expire on the host.")
     if "@" in settings.proxy:
-        raise ConfigurationError("proxy", "must not contain a user or password: all users of the host can read it.")
+        raise ConfigurationError(
+            "proxy", "must not contain a user or password, because all users of the host can read it."
+        )
     if not re.match(r"/[^\s]*\Z", agent.python):
         raise ConfigurationError("python", f"must be an absolute path without spaces (got '{agent.python}').")
     if agent.metrics_directory and not agent.metrics_directory.startswith("/"):
