@@ -290,7 +290,7 @@ def test_failed_file_is_reported_together_with_written_files(host: Host) -> None
     host.run("sync")
     said = host.run("deliver", code=2)
     assert f"written: {host.folder}/srv/app.env" in said and "notified: app.service" in said
-    assert "no user 'no-such-user'" in said
+    assert "user 'no-such-user' does not exist" in said
     host.run("notify")
     assert [sent["conclusion"] for sent in host.hooks.sent] == ["configuration"]
     ended, _end = json.JSONDecoder().raw_decode(host.run("deliver", "--json", code=2))

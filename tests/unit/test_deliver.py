@@ -190,7 +190,10 @@ def test_value_with_a_nul_byte_requires_the_files_format(host: Host) -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"owner": "no-such-user"}, "user 'no-such-user' does not exist"), ({"group": "no-such-group"}, "group 'no-such-group' does not exist")],
+    [
+        ({"owner": "no-such-user"}, "user 'no-such-user' does not exist"),
+        ({"group": "no-such-group"}, "group 'no-such-group' does not exist"),
+    ],
 )
 def test_unknown_owner_error_names_the_owner(host: Host, options: dict[str, str], words: str) -> None:
     assert words in problem(host.deliver(VALUES, host.file("app.env", **options)), host.room / "app.env")

@@ -56,7 +56,9 @@ class SyncConfig:
     """
 
     def __init__(self, given: Layer, environ: Mapping[str, str], config: str = "") -> None:
-        self.path = config or environ.get("INFISICAL_CONFIG", "").strip() or _find_usual_file()
+        # Skip a file that only the agent can read, so that other users can work with their own vaults.
+        usual = next((path for path in map(os.path.expanduser, CONFIG_FILES) if os.access(path, os.R_OK)), "")
+        self.path = config or environ.get("INFISICAL_CONFIG", "").strip() or usual
         self._file = _read_file(self.path)
         job = find_job(self.path)
         self.job_file = self.path if job else ""
@@ -206,11 +208,6 @@ def _list_credentials(directory: str) -> Layer:
         for place, path in paths.items()
         if os.path.exists(path)
     }
-
-
-def _find_usual_file() -> str:
-    # Skip a file that only the agent can read, so that other users can work with their own vaults.
-    return next((path for path in map(os.path.expanduser, CONFIG_FILES) if os.access(path, os.R_OK)), "")
 
 
 def _read_file(path: str) -> Layer:

@@ -287,16 +287,13 @@ def _refuse_names(file: File, bad: Mapping[str, str], hint: str) -> None:
 
 
 def _owner(file: File) -> tuple[int, int]:
+    missing = f"user '{file.owner}'"
     try:
         user = pwd.getpwnam(file.owner)
+        missing = f"group '{file.group}'"
+        return user.pw_uid, grp.getgrnam(file.group).gr_gid if file.group else user.pw_gid
     except KeyError:
-        raise ConfigurationError("files", f"{file.path}: user '{file.owner}' does not exist on this host.") from None
-    if not file.group:
-        return user.pw_uid, user.pw_gid
-    try:
-        return user.pw_uid, grp.getgrnam(file.group).gr_gid
-    except KeyError:
-        raise ConfigurationError("files", f"{file.path}: group '{file.group}' does not exist on this host.") from None
+        raise ConfigurationError("files", f"{file.path}: {missing} does not exist on this host.") from None
 
 
 def _is_current(directory: int, name: str, data: bytes, owner: tuple[int, int], file: File) -> bool:

@@ -34,8 +34,7 @@ def read_sources() -> dict[str, bytes]:
         found[path] = pkgutil.get_data(library, path)
     missing = [path for path, data in found.items() if data is None]
     if missing:
-        names = ", ".join(missing)
-        raise StorageFailed(f"Cannot read the files of the library: {names}.")
+        raise StorageFailed(f"Cannot read the files of the library: {', '.join(missing)}.")
     return {path: data for path, data in found.items() if data is not None}
 
 

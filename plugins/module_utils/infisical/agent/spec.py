@@ -144,7 +144,7 @@ def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
         if getattr(settings, name) != getattr(Settings(), name)
     }  # fmt: skip
     vault: dict[str, Any] = {"path": f"{state}/{VAULT_FILE}"}
-    notify: dict[str, Any] = {"state_file": f"{state}/notify.json", "reminder": agent.notify_reminder}
+    notify = {"state_file": f"{state}/notify.json", "reminder": agent.notify_reminder, "command": agent.notify_command}
     if context.encrypted:
         vault["key_credential"] = VAULT_KEY
     else:
@@ -152,20 +152,16 @@ def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
         vault["key_file"] = context.credentials[VAULT_KEY]
         server["client_id_file"] = context.credentials["infisical_client_id"]
         server["client_secret_file"] = context.credentials["infisical_client_secret"]
-        if agent.notify_webhook_url:
-            notify["webhook_url_file"] = context.credentials["infisical_webhook_url"]
-    if agent.notify_command:
-        notify["command"] = agent.notify_command
-    deliver = {"record_file": units.record_file(job.name), "runtime_directory": f"{units.RUNTIME}/{job.name}"}
-    if agent.metrics_directory:
-        deliver["metrics_directory"] = agent.metrics_directory
+        notify["webhook_url_file"] = context.credentials.get("infisical_webhook_url", "")
+    # Empty options are left out.
     sections: dict[str, Mapping[str, Any]] = {
         "infisical": server,
         "vault": vault,
         "sync": {"job": job.name, **job.options},
         "agent": {"result_file": units.report_file(job.name), "login_file": f"{units.STATE}/login.json",
                   "interval": schedule.format_interval(job.minutes), "rate_limit_jitter": agent.rate_limit_jitter},
-        "deliver": deliver,
+        "deliver": {"record_file": units.record_file(job.name), "runtime_directory": f"{units.RUNTIME}/{job.name}",
+                    "metrics_directory": agent.metrics_directory},
         "notify": notify,
     }  # fmt: skip
     for number, file in enumerate(job.files, 1):
