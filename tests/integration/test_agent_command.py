@@ -321,7 +321,7 @@ def test_commands_require_a_job_name_if_the_host_has_several(host: Host) -> None
     host.configure("till", secret_path="/")
     for command in ("sync", "deliver", "notify", "ready"):
         said = host.run(command, code=2)
-        assert "job: this host has several: shop, till." in said and "hint: Select one with --job." in said
+        assert "job: this host has several jobs: shop, till." in said and "hint: Select a job with --job." in said
     host.cycle("shop")
     said = host.run("status")
     assert f"{host.folder}/state/shop/secrets.vault" in said and f"{host.folder}/state/till/secrets.vault" in said

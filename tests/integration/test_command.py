@@ -293,7 +293,7 @@ def test_error_explains_why_a_vault_cannot_be_opened(host: Host) -> None:
     host.vault.chmod(0o600)
     host.run("vault", "keygen", "--key-file", host.folder / "wrong.key")
     host.run("vault", "get", "A", "--key-file", host.folder / "wrong.key", code=6)
-    assert host.run("vault", "verify") == f"{host.vault} is intact: 1 secrets, generation 2\n"
+    assert host.run("vault", "verify") == f"{host.vault} is intact: 1 secret, generation 2\n"
 
 
 def test_set_writes_the_generation_to_the_state_file(host: Host) -> None:
@@ -358,7 +358,7 @@ def test_program_gets_the_secrets_but_not_our_configuration(host: Host) -> None:
 def test_names_option_selects_entries_for_exec_and_export(host: Host) -> None:
     for name in ("DB_HOST", "DB_PASSWORD", "FLAG", "MAKEFLAGS"):
         host.run("vault", "set", name, given=f"{name} in clear")
-    assert "select other names with --names" in host.run("exec", "--", "true", code=2)
+    assert "Select other names with --names" in host.run("exec", "--", "true", code=2)
     shown = host.run("exec", "--names", "DB_*", "--names", "FLAG", "--", "env")
     assert "DB_HOST=DB_HOST in clear\n" in shown and "FLAG=" in shown and "MAKEFLAGS" not in shown
     assert "'MAKEFLAGS'" in host.run("exec", "--names", "*", "--", "true", code=2)
@@ -603,11 +603,11 @@ def test_unknown_command_error_lists_the_commands(host: Host) -> None:
         ("sync --url --check", "--url needs a value."),
         ("sync --recursive --no-recursive", "--no-recursive cannot be used together with --recursive."),
         ("status shop", "unexpected argument."),
-        ("vault get", "missing: NAME."),
+        ("vault get", "required but not given: NAME."),
         ("vault get A B", "unexpected argument."),
         ("vault export --format yaml", "--format must be one of: "),
         ("exec true -- true", "unexpected argument."),
-        ("push", "missing: --from."),
+        ("push", "required but not given: --from."),
     ],
 )
 def test_invalid_command_line_error_explains_the_problem(host: Host, words: str, message: str) -> None:
@@ -1216,7 +1216,7 @@ def test_export_does_not_overwrite_configuration_files(host: Host) -> None:
     before = ini.read_bytes()
     for path in (ini, secret, host.folder / "app.env"):
         text = host.run("vault", "export", "--config", ini, "--output", path, code=2)
-        assert "named by its configuration" in text
+        assert "belongs to the vault or its configuration" in text
     assert (ini.read_bytes(), secret.read_text()) == (before, "CANARY-client-secret")
     assert not (host.folder / "app.env").exists()
 
@@ -1254,4 +1254,4 @@ def test_export_overwrites_only_regular_files(host: Host) -> None:
     host.run("vault", "export", "--output", regular)
     assert regular.read_text("utf-8") == f'A="{CANARY}"\n'
     assert stat.S_IMODE(regular.stat().st_mode) == 0o600
-    assert "a directory that exists" in host.run("vault", "export", "--output", regular / "below", code=6)
+    assert "is not a directory" in host.run("vault", "export", "--output", regular / "below", code=6)

@@ -69,7 +69,7 @@ def test_empty_argument_error_names_the_argument(
 def test_empty_entry_in_a_list_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for value in (",", "a,,b", "a,", ", b"):
         assert cli.main(["sync", "--project-ids", value]) == USAGE
-        assert "--project-ids must not have an empty entry" in capsys.readouterr().err
+        assert "--project-ids must not contain an empty entry" in capsys.readouterr().err
 
 
 def test_empty_arguments_are_passed_to_the_program() -> None:

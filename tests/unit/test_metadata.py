@@ -123,7 +123,7 @@ def test_metadata_command_prints_one_line_per_job(jobs: Jobs, capsys: pytest.Cap
     assert cli.main(["metadata"]) == cli.OK
     assert capsys.readouterr().out.splitlines() == [
         "mail: 0 secrets (generation 0), last sync never",
-        "shop: 1 secrets (generation 1), last sync never",
+        "shop: 1 secret (generation 1), last sync never",
     ]
 
 

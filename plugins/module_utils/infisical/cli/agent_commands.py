@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.config import read_credential
 from ..core.errors import ConfigurationError, InfisicalError
-from ..core.model import escape
+from ..core.model import escape, pluralize
 from .parser import JSON, Command
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def print_metadata(console: Console, jobs: Sequence[Mapping[str, Any]], as_json:
         return
     for each in found:
         problem = f", {each['problem']}" if each["problem"] else ""
-        text = f"{each['job']}: {len(each['secrets'])} secrets (generation {each['generation']})"
+        text = f"{each['job']}: {pluralize(len(each['secrets']), 'secret')} (generation {each['generation']})"
         console.print(escape(f"{text}, last sync {each['last_sync'] or 'never'}{problem}"))
 
 
@@ -134,16 +134,16 @@ def wait_for_delivery(session: Session) -> None:
 
 COMMANDS = (
     Command(
-        ("metadata",), "report which versions of secrets the jobs have, never values", describe_job, ("vault",),
-        (JSON,), "Needs no network. Reports all jobs of the agent in one document, for the fleet report.",
+        ("metadata",), "report names and versions of the jobs' secrets, never values", describe_job, ("vault",),
+        (JSON,), "Needs no network. With --json, prints one document for all jobs of the agent, for the fleet report.",
         combine=print_metadata,
     ),
     Command(
         ("deliver",), "write a job's files if they differ", deliver, ("vault",), (JSON,),
-        "Only for root, and for jobs set up by the role scheduled_sync. Reloads or restarts units after a change.",
+        "Only for root, and for jobs of the role scheduled_sync. Reloads or restarts units after a change.",
         report_delivery,
     ),
-    Command(("finish",), "report a sync that was killed", finish),
+    Command(("finish",), "write the report of a sync that was killed", finish),
     Command(("notify",), "send a notification of a failed sync or its recovery", notify),
     Command(("ready",), "wait until a job's files have been delivered after boot", wait_for_delivery),
     Command(("moved",), "fail if the agent was installed on another machine", check_machine),

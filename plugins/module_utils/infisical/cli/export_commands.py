@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands that pass values to other programs: vault export and exec."""
+"""The commands that pass values to other programs: `vault export` and `exec`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def export(session: Session) -> None:
 
         text = json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     else:
-        check_names(values, arguments.allow, "export all with --format json")
+        check_names(values, arguments.allow, "Export all with --format json.")
         text = dotenv.dump(values) if arguments.format == "dotenv" else dotenv.dump_env_file(values)
     if path:
         write_export(session, path, text.encode("utf-8"), vault, state)
@@ -52,7 +52,7 @@ def write_export(session: Session, path: str, data: bytes, vault: Vault, state: 
     own = [*vault.own_files(), state.path, state.path + ".lock", *session.config.list_paths()]
     if any(files.is_same_place(path, other) for other in own):
         raise ConfigurationError(
-            "output", f"'{path}' belongs to the vault or is named by its configuration, and would be lost.",
+            "output", f"'{path}' belongs to the vault or its configuration, and would be overwritten.",
             hint="Use another file.",
         )  # fmt: skip
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
@@ -71,10 +71,11 @@ def run_program(session: Session) -> int:
 
     vault, _state = session.open_vault()
     values = select_values(vault, session.arguments.names)
-    check_names(values, session.arguments.allow, "select other names with --names")
+    hint = "Select other names with --names."
+    check_names(values, session.arguments.allow, hint)
     for name, value in values.items():
         if not name or "=" in name or "\0" in name:
-            raise ConfigurationError("names", f"'{name}' cannot be the name of an environment variable.")
+            raise ConfigurationError("names", f"'{name}' cannot be the name of an environment variable.", hint=hint)
         dotenv.check_value(name, value)
     # Use bytes, because the encoding of text would depend on the locale.
     environment = {
@@ -101,7 +102,9 @@ def replace_process(program: Sequence[str], environment: Mapping[bytes, bytes], 
     except OSError as error:
         console.print_error(f"'{program[0]}' cannot be run: {error.strerror}.")
         if error.errno == errno.E2BIG:
-            console.print_error("hint: Select fewer or smaller entries with --names; each can have up to 128 KiB.")
+            console.print_error(
+                "hint: Select fewer or smaller entries with --names; each entry can have up to 128 KiB."
+            )
         return CANNOT_EXECUTE
 
 
@@ -113,15 +116,14 @@ def select_values(vault: Vault, patterns: Sequence[str]) -> dict[str, str]:
     values = vault.read().values()
     for pattern in patterns:
         if not dotenv.select(values, [pattern]):
-            raise ConfigurationError("names", f"no entry of {vault.path} matches '{pattern}'.")
+            problem = f"no entry in {vault.path} matches '{pattern}'."
+            raise ConfigurationError("names", problem, hint="To list the names, run: infisical-sync vault list")
     return dotenv.select(values, patterns)
 
 
 def check_names(names: Iterable[str], allowed: Sequence[str], alternative: str) -> None:
-    """Raise ConfigurationError if a name is unsafe for an environment variable and not in `allowed`.
-
-    The hint suggests `alternative`.
-    """
+    """Raise ConfigurationError if a name is unsafe for an environment variable and not in `allowed`. `alternative` is
+    the last sentence of the hint."""
     from ..core import dotenv
 
     refused = sorted(dotenv.find_unsafe(names, allowed).items())
@@ -130,13 +132,13 @@ def check_names(names: Iterable[str], allowed: Sequence[str], alternative: str) 
         more = f"; and {len(refused) - 10} more" if len(refused) > 10 else ""
         raise ConfigurationError(
             "allow", f"refused as environment variables: {reasons}{more}.",
-            hint=f"Allow each by name with --allow NAME, or {alternative}.",
+            hint=f"Allow each name with --allow NAME. {alternative}",
         )  # fmt: skip
 
 
 _SELECTION = (
     argument("--names", action="append", default=[], metavar="PATTERN",
-             help="entries by pattern, such as 'DB_*'; can be repeated; default all"),
+             help="only entries that match this pattern, such as 'DB_*'; can be repeated"),
     argument("--allow", action="append", default=[], metavar="NAME",
              help="allow a name that would otherwise be refused, such as PATH; can be repeated"),
 )  # fmt: skip
@@ -149,12 +151,12 @@ COMMANDS = (
             argument("--output", metavar="PATH", help="write to this file (only its owner can read it)"),
             *_SELECTION,
         ),
-        "dotenv has quotes, for sh and for EnvironmentFile= of systemd. env_file has no quotes, for docker run "
-        "--env-file.",
+        "The dotenv format has quotes, for sh and for EnvironmentFile= in systemd. The env_file format has no quotes, "
+        "for docker run --env-file.",
     ),
     Command(
         ("exec",), "run a program with the secrets in its environment", run_program, ("vault",), _SELECTION,
         "The words after -- are the program and its arguments. INFISICAL_* and CREDENTIALS_DIRECTORY are removed from "
-        "its environment.", program=True,
+        "the program's environment.", program=True,
     ),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command infisical-sync: selects the subcommand and its configuration, runs it, and reports every error."""
+"""The command infisical-sync: selects the subcommand and its configuration, runs the subcommand, and reports errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ exit codes:
   5  guard: too much would be deleted, names clash, values are hidden
   6  vault: missing, wrong key, damaged, unsafe permissions, disk full
   7  the vault is locked by another sync or writer
-  8  partially done: the message reports what was done and what was not
+  8  only partly done: the message reports what was done and what was not
   9  the vault has no entry of that name
 exec returns the exit code of its program; 127 if the program was not found,
 126 if it cannot be run. 130 means interrupted, 141 that the output was closed."""
@@ -58,14 +58,17 @@ Sync secrets from Infisical into an encrypted vault on this host.
 commands:
 {commands}
 
-Each option is read from the first of these places that sets it: the command
-line; the file of --config; the environment (--key-file is INFISICAL_KEY_FILE,
---prune of sync INFISICAL_SYNC_PRUNE, of push INFISICAL_PUSH_PRUNE); systemd
-credentials; and without --config, the file of INFISICAL_CONFIG or the first of
-  {files}
-For a job of the agent (--job, or --config with a file in {jobs})
+Sources of an option, in order of precedence:
+  the command line
+  the file given with --config
+  environment variables, such as INFISICAL_KEY_FILE for --key-file,
+    INFISICAL_SYNC_PRUNE for sync --prune, INFISICAL_PUSH_PRUNE for push --prune
+  systemd credentials
+  without --config: the file in INFISICAL_CONFIG, or the first of
+    {files}
+For a job of the agent (--job, or --config with a file in {jobs}),
 the environment is ignored. A client secret, token or passphrase is never an
-argument. The manual page has all the details.
+argument. The manual page describes all options in detail.
 
 {codes}"""
 
@@ -99,7 +102,7 @@ def run_guarded(console: Console, work: Callable[[], int | None]) -> int:
 def run(words: list[str], console: Console) -> int | None:
     if words in (["--help"], ["-h"]):
         lines = "\n".join(f"  {' '.join(command.words):<14} {command.help}" for command in COMMANDS)
-        console.print(_HELP.format(commands=lines, files="\n  ".join(CONFIG_FILES), jobs=JOBS, codes=CODES))
+        console.print(_HELP.format(commands=lines, files="\n    ".join(CONFIG_FILES), jobs=JOBS, codes=CODES))
         return OK
     if words == ["--version"]:
         console.print(f"infisical-sync {VERSION}")
@@ -145,7 +148,9 @@ def choose_configs(command: Command, parsed: argparse.Namespace) -> list[str]:
     if job or not jobs or own:
         return [""]
     if len(jobs) > 1 and not (command.each_job or command.combine):
-        raise ConfigurationError("job", f"this host has several: {', '.join(jobs)}.", hint="Select one with --job.")
+        raise ConfigurationError(
+            "job", f"this host has several jobs: {', '.join(jobs)}.", hint="Select a job with --job."
+        )
     return [job_file(job) for job in jobs]
 
 
@@ -166,7 +171,11 @@ def run_for_each(command: Command, configs: Sequence[str], parsed: argparse.Name
             try:
                 found.append(json.loads(text))
             except ValueError:  # the process was killed
-                found.append(console.describe_failure(InfisicalError(f"The job has no report (exit code {code}).")))
+                found.append(
+                    console.describe_failure(
+                        InfisicalError(f"The command for this job ended without a report (exit code {code}).")
+                    )
+                )
     if command.combine:
         command.combine(console, found, as_json)
         return OK

@@ -26,7 +26,7 @@ def argument(*names: str, **parameters: Any) -> Argument:
 
 
 class Command(NamedTuple):
-    """A command. It takes the options in the configuration sections `sections`."""
+    """A command with the options in the configuration sections `sections`."""
 
     words: tuple[str, ...]
     help: str
@@ -40,8 +40,8 @@ class Command(NamedTuple):
     each_job: bool = False
     """True if the command runs for each job of the agent unless a job is given."""
     combine: Callable[[Console, Sequence[Mapping[str, Any]], bool], None] | None = None
-    """Print one report about all jobs, including failed ones, from each job's JSON. The last parameter is true for
-    --json."""
+    """Print one report about all jobs, including failed jobs, from each job's JSON. The last parameter is true with
+    `--json`."""
     program: bool = False
     """True if the words after -- are a program to run."""
     refusal: str = ""
@@ -50,11 +50,11 @@ class Command(NamedTuple):
 
 NAME = argument("name", metavar="NAME", help="name of the entry in the vault")
 CHECK = argument("--check", action="store_true", help="report what would change, and change nothing")
-JSON = argument("--json", action="store_true", help="report as JSON")
+JSON = argument("--json", action="store_true", help="print the report as JSON")
 
 _GROUPS = {"infisical": "server", "vault": "vault", "sync": "job", "push": "writing"}
 _METAVARS = {"file": "PATH", "path": "PATH", "float": "NUMBER", "list": "A,B"}
-_UNSET = " (an unset shell variable is one reason)"
+_UNSET = " (an unset shell variable can be the cause)"
 
 _TRANSLATIONS = (
     # argparse quotes the argument in the first two.
@@ -63,7 +63,7 @@ _TRANSLATIONS = (
     (r"\Aargument (\S+): expected one argument", r"\1 needs a value"),
     (r"\Aargument (\S+): must not ", r"\1 must not "),
     (r"\Aargument (\S+): not allowed with argument (\S+)", r"\1 cannot be used together with \2"),
-    (r"\Athe following arguments are required: (.*)", r"missing: \1"),
+    (r"\Athe following arguments are required: (.*)", r"required but not given: \1"),
 )
 """Patterns of argparse messages, and our replacements."""
 
@@ -80,24 +80,23 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _check_filled(text: str) -> str:
-    """Refuse an empty argument. It is a mistake, such as an unset shell variable, and must not be treated as not
-    set."""
+    """Refuse an empty argument, because it is usually a mistake, such as an unset shell variable."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"must not be empty{_UNSET}")
     return text
 
 
 def _check_entries(text: str) -> str:
-    """Refuse a list with an empty entry. Without that entry, it would be another list, and an empty list may mean
+    """Refuse a list with an empty entry. Dropping the entry would change the list's meaning: an empty list may select
     everything."""
     if not all(part.strip() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"must not have an empty entry{_UNSET}")
+        raise argparse.ArgumentTypeError(f"must not contain an empty entry{_UNSET}")
     return text
 
 
 def list_options(command: Command) -> list[Option]:
-    """Return the options that a command takes as arguments. If two have the same spelling, the one from the later
-    section is used: for example, `push` has a state file of its own."""
+    """Return the options that a command takes as arguments. If two options have the same spelling, the option from the
+    later section is used: for example, `push` has its own `--state-file`."""
     options = (option for option in OPTIONS if option.long and option.section in command.sections)
     return list({option.long: option for option in options}.values())
 
@@ -143,7 +142,7 @@ def choose_command(commands: Sequence[Command], words: Sequence[str]) -> Command
     for command in commands:
         if tuple(words[: len(command.words)]) == command.words:
             return command
-    problem = "unknown command; options follow the command." if words else "a command is missing."
+    problem = "unknown command; options follow the command." if words else "no command is given."
     group = [command for command in commands if words and command.words[0] == words[0]]
     known = ", ".join(" ".join(command.words) for command in group or commands)
     raise WrongUse(problem, hint=f"Use one of: {known}. See: infisical-sync --help")
@@ -159,7 +158,9 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
     parser = make_parser(command)
     parsed, unknown = parser.parse_known_args(words)
     if command.program and not (program and program[0]):
-        raise WrongUse("a program is missing.", hint="Put it after two dashes: infisical-sync exec -- PROGRAM ARGUMENT")
+        raise WrongUse(
+            "no program is given.", hint="Put the program after two dashes: infisical-sync exec -- PROGRAM ARGUMENT"
+        )
     if unknown:
         raise WrongUse(command.refusal or _explain_unknown(unknown), hint=f"See: {parser.prog} --help")
     parsed.program = program
@@ -171,7 +172,7 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
 
 
 def _explain_unknown(unknown: Iterable[str]) -> str:
-    """Return an error that quotes only option names, because any other word may be or contain a secret value."""
+    """Return an error that quotes only option names, because any other word may contain a secret value."""
     found = [re.match(r"--[a-z][a-z-]*(?==|\Z)|-[A-Za-z]\Z", word) for word in unknown]
     names = [match[0] for match in found if match]
     if names:

@@ -96,17 +96,16 @@ class Session:
 
 
 def become_owner(path: str, keys: Iterable[KeySource] = (), *, tolerant: bool = False) -> None:
-    """As root, read the keys and then switch to the owner of the vault `path`, or of its directory if the vault does
-    not exist yet. So no file next to the vault will belong to root. Other users are not switched.
+    """As root, read the keys and then permanently switch to the user and groups of the vault's owner.
 
-    The switch is permanent and includes the owner's groups. Raises InfisicalError. If `tolerant` is true, an unreadable
-    key is not an error.
+    If the vault `path` does not exist yet, switch to the owner of its directory. So no file next to the vault will
+    belong to root. Other users than root do not switch. Raises InfisicalError. If `tolerant` is true, an unreadable key
+    is not an error.
     """
     if os.geteuid() != 0:
         return
     try:
-        # If the vault is a link, switch to the link's owner: whoever creates a link must not be able to select another
-        # user.
+        # If the vault is a link, switch to the link's owner, so that the creator of a link cannot select another user.
         info = os.lstat(path) if os.path.lexists(path) else os.stat(os.path.dirname(path))
     except OSError:
         return  # opening the vault gives a better error
@@ -129,5 +128,5 @@ def become_owner(path: str, keys: Iterable[KeySource] = (), *, tolerant: bool = 
     if unreadable:  # otherwise, a later import would fail with a misleading error
         raise ConfigurationError(
             "vault_path", f"root switches to user {name or info.st_uid}, the owner of '{path}', who cannot read "
-            f"{unreadable}.", hint="Run this with a Python and a copy of the command that all users can read.",
+            f"{unreadable}.", hint="Use a Python installation and a copy of the command that all users can read.",
         )  # fmt: skip

@@ -28,7 +28,7 @@ def sync(session: Session) -> None:
     if result_file and not session.config.get_group("infisical", ("client_id", "client_id_file")):
         # Do not write this error to the job's report, because the agent itself works.
         raise ConfigurationError(
-            "client_id", f"only the service of the agent's job '{job}' can read its credentials.",
+            "client_id", f"only the service of the agent's job '{job}' can read the job's credentials.",
             hint=f"Run as root: systemctl start infisical-sync@{job}.service",
         )  # fmt: skip
     with report_cycle("" if check else result_file, job, os.environ) as reporter:
@@ -80,7 +80,7 @@ def push(session: Session) -> None:
         options.pop(name, None)
     api = connect(settings, log=console.log)
     from_vault = session.arguments.source == "vault"
-    # Root reads the source before it switches to the vault's owner, who may not have access to it.
+    # As root, read the source before switching to the vault's owner, who may be unable to read it.
     source = {} if from_vault else read_source(session.arguments.source)
     path, state_hash = session.get("push", "state_file"), session.get("push", "state_hash")
     vault = vault_state = None

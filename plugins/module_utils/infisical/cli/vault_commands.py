@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError, EntryMissing
-from ..core.model import escape
+from ..core.model import escape, pluralize
 from .console import write
 from .parser import CHECK, JSON, NAME, Command, argument
 from .sync_commands import decode, read_input
@@ -86,7 +86,7 @@ def read_value(session: Session) -> str:
 
 
 def prompt_value() -> str:
-    """Return a value that the user types twice on the terminal, without echo."""
+    """Return a value that the user types twice on the terminal. The value is not shown."""
     from getpass import getpass
 
     again: str | None
@@ -124,7 +124,9 @@ def verify(session: Session) -> None:
     if session.console.json:
         session.console.print_json({"vault": vault.path, "generation": contents.generation, "secrets": number})
     else:
-        session.console.print(f"{vault.path} is intact: {number} secrets, generation {contents.generation}")
+        session.console.print(
+            f"{vault.path} is intact: {pluralize(number, 'secret')}, generation {contents.generation}"
+        )
 
 
 def rekey(session: Session) -> None:
@@ -170,14 +172,14 @@ COMMANDS = (
             CHECK,
             JSON,
         ),
-        "The value comes from standard input, byte for byte, from --file, or from the terminal without echo. It is "
-        "never an argument, because other users can see arguments. Creates the vault if necessary.",
+        "The value is read byte for byte from standard input or --file, or typed on the terminal without echo. A value "
+        "is never an argument, because other users can see arguments. Creates the vault if necessary.",
         refusal="unknown option or unexpected argument. A value is never an argument, because other users can see "
         "arguments; use standard input or --file.",
     ),
     Command(
         ("vault", "get"), "print only the value of one entry", get_entry, ("vault",), (NAME,),
-        "On a terminal a newline follows.",
+        "On a terminal, a newline is added.",
     ),
     Command(
         ("vault", "list"), "list names and origins of all entries, never values", list_entries, ("vault",), (JSON,)
@@ -188,7 +190,7 @@ COMMANDS = (
     ),
     Command(("vault", "verify"), "check the vault and its previous generation", verify, ("vault",), (JSON,)),
     Command(
-        ("vault", "rekey"), "seal the vault with another key", rekey, ("vault",),
+        ("vault", "rekey"), "encrypt the vault with another key", rekey, ("vault",),
         (
             argument("--new-key-file", metavar="PATH", help="file with the new key (see vault keygen)"),
             argument("--new-passphrase-file", metavar="PATH", help="file with the new passphrase"),
