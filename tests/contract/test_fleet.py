@@ -83,13 +83,13 @@ def test_one_listing_covers_all_jobs_of_an_environment(controlled: Controlled) -
     assert len([entry for entry in controlled.server.requests("/secrets") if entry["status"] == 200]) == 1
 
 
-def test_deleted_secret_is_removed_from_the_fleet_graph(controlled: Controlled) -> None:
+def test_secret_missing_from_a_listing_is_marked_as_gone(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     before, _found = asked(controlled, graph_of(scope(), holds=(("/app", "A"), ("/app", "B"))))
     assert versions(before) == {("/app", "A"): (1, False), ("/app", "B"): (1, True)}
 
 
-def test_deleted_folder_is_removed_with_its_secrets(controlled: Controlled) -> None:
+def test_secrets_of_a_deleted_folder_are_marked_as_gone(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     after, found = asked(controlled, graph_of(scope(), holds=(("/app", "A"), ("/no/such", "B"))))
     assert versions(after)["/no/such", "B"] == (1, True)
@@ -222,7 +222,7 @@ def test_overloaded_server_gets_no_further_requests(
 
 
 @pytest.mark.kinds("2026-07")
-def test_folders_are_listed_one_by_one_without_environment(controlled: Controlled) -> None:
+def test_folders_are_listed_if_the_root_folder_is_forbidden(controlled: Controlled) -> None:
     controlled.put("A", "1", "/app")
     controlled.put("B", "1", "/guarded")
     controlled.server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets")

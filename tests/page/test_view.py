@@ -39,7 +39,7 @@ def test_fleet_without_problems_is_up_to_date() -> None:
     assert {one.state for one in [*shown.hosts, *shown.secrets]} == {"ok"}
 
 
-def test_every_cell_has_its_state() -> None:
+def test_secrets_on_hosts_have_the_expected_states() -> None:
     assert counts(troubled()) == {"behind": 3, "missing": 1, "gone": 2, "stale": 22, "current": 84}
 
 
@@ -105,7 +105,7 @@ def test_unused_secrets_and_unlisted_locations_are_reported() -> None:
     assert [secret.name for secret in view_of(graph).secrets if secret.state == "unused"] == ["SESSION_KEY"]
 
 
-def test_version_that_is_not_listed_does_not_count_as_current() -> None:
+def test_unlisted_version_is_not_shown_as_current() -> None:
     graph = healthy(2, 3)
     graph["secrets"][0]["updated_at"] = None
     assert counts(graph) == {"unknown": 2, "current": 4}
@@ -186,7 +186,7 @@ def test_headline_has_no_control_characters() -> None:
     assert "B\\x9b31m\\x1b[31m" in texts(graph)[0]
 
 
-def test_host_that_never_replied_is_reported() -> None:
+def test_host_that_never_responded_is_reported() -> None:
     graph = healthy(2)
     graph["vaults"][0].update(job="", silent=True, answered_at=None, last_sync=None, holds=[])
     graph["vaults"][0]["scope"]["project_ids"] = []

@@ -138,7 +138,7 @@ def job_without(tmp_path: Path, text: str) -> str:
         ),
     ],
 )
-def test_hint_for_an_installed_job_names_its_file_and_the_role(
+def test_hint_for_a_missing_job_option_names_the_role(
     words: list[str], text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = job_without(tmp_path, text)

@@ -113,7 +113,7 @@ def test_merging_the_same_metadata_again_changes_nothing(graph: Graph) -> None:
     assert documents.render_graph(later) != documents.render_graph(graph)
 
 
-def test_new_version_or_problem_is_a_change(graph: Graph) -> None:
+def test_new_version_or_problem_changes_the_graph(graph: Graph) -> None:
     changed = asked(graph, listed(("/shop", "DB_PASSWORD", 5, NOW, "id-1"), *ON_SERVER[1:]))
     assert not fleet.is_same(graph, changed)
     assert not fleet.is_same(graph, asked(graph, FolderListing(ROOT, problem="forbidden")))
@@ -141,7 +141,7 @@ def test_unused_projects_and_listings_are_removed_from_the_graph(graph: Graph) -
     assert (list(after.secrets), list(after.sources), list(after.projects)) == ([], [], ["p2"])
 
 
-def test_times_from_a_host_clock_that_is_fast_are_corrected() -> None:
+def test_times_from_a_fast_host_clock_are_corrected() -> None:
     ahead = {**metadata(job()), "time": "2026-01-15T13:00:00Z"}
     [vault] = documents.parse_host(ahead, "2026-01-15T10:00:00Z").vaults
     assert (vault.last_sync, vault.ended) == ("2026-01-15T06:50:00Z", "2026-01-15T06:50:00Z")
@@ -181,7 +181,7 @@ def test_long_message_is_shortened() -> None:
     )
 
 
-def test_graph_keeps_both_ids_of_a_secret_created_again(graph: Graph) -> None:
+def test_graph_keeps_old_and_new_id_of_a_recreated_secret(graph: Graph) -> None:
     anew = asked(graph, listed(("/shop", "DB_PASSWORD", 3, NOW, "id-9"), *ON_SERVER[1:]))
     again = documents.parse_graph(json.loads(json.dumps(documents.render_graph(anew))))
     assert again == anew
@@ -190,7 +190,7 @@ def test_graph_keeps_both_ids_of_a_secret_created_again(graph: Graph) -> None:
     assert secret(again, "DB_PASSWORD").id == "id-9"
 
 
-def test_host_without_a_reply_keeps_its_last_known_vaults(graph: Graph) -> None:
+def test_host_that_does_not_respond_keeps_its_last_vaults(graph: Graph) -> None:
     later = fleet.merge_hosts(graph, {"web1": None, "web2": answer(time="later")}, "later")
     silent, other = later.vaults["web1/shop"], later.vaults["web2/shop"]
     assert (silent.silent, silent.answered_at, silent.holds) == (True, NOW, graph.vaults["web1/shop"].holds)
@@ -199,7 +199,7 @@ def test_host_without_a_reply_keeps_its_last_known_vaults(graph: Graph) -> None:
     assert not back.vaults["web1/shop"].silent
 
 
-def test_host_that_never_replied_has_an_empty_vault() -> None:
+def test_host_that_never_responded_has_an_empty_vault() -> None:
     never = fleet.merge_hosts(Graph(), {"web1": None}, NOW)
     assert [(vault.host, vault.job, vault.silent, vault.answered_at) for vault in never.vaults.values()] == [
         ("web1", "", True, None)
@@ -291,7 +291,7 @@ def test_listing_does_not_affect_other_locations(graph: Graph) -> None:
         assert secret(asked(graph, telling), "DB_PASSWORD").gone
 
 
-def test_highest_version_on_any_host_is_current_without_listing() -> None:
+def test_highest_version_on_hosts_is_current_without_a_listing() -> None:
     newer = answer(job(secrets=[["DB_PASSWORD", 0, None, 5, SYNCED, "id"]]))
     graph = fleet.merge_hosts(Graph(), {"web1": answer(), "web2": newer}, NOW)
     assert secret(graph, "DB_PASSWORD")[2:5] == (5, None, False)
@@ -300,7 +300,7 @@ def test_highest_version_on_any_host_is_current_without_listing() -> None:
     assert secret(asked(after), "DB_PASSWORD").version == 4
 
 
-def test_newer_of_two_listed_secrets_with_one_name_is_used(graph: Graph) -> None:
+def test_newest_secret_is_used_if_a_name_is_listed_twice(graph: Graph) -> None:
     twice = (("/shop", "DB_PASSWORD", 9, "2025-01-01T00:00:00Z", "id-1"), ON_SERVER[0])
     for rows in (twice, twice[::-1]):
         assert secret(asked(graph, listed(*rows)), "DB_PASSWORD").version == 4
@@ -417,7 +417,7 @@ def test_invalid_metadata_is_refused(path: list[Any], value: Any) -> None:
 
 
 @pytest.mark.parametrize("long", ["path", "job", "twice"])
-def test_short_document_that_expands_too_much_is_refused(long: str) -> None:
+def test_metadata_with_too_long_names_is_refused(long: str) -> None:
     name = "\u4e00" * 2000
     rows = [["S" if long == "twice" else f"S{number}", 0, None, 1, SYNCED, ""] for number in range(50_000)]
     place = ["p1", "prod", "/" if long == "job" else f"/{name}"]

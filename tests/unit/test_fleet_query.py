@@ -206,7 +206,7 @@ def test_problems_explain_which_locations_were_not_listed(graph: Graph) -> None:
     assert problems(replace(graph, sources={})) == []
 
 
-def test_row_of_a_secret_that_is_behind_has_the_delay(graph: Graph) -> None:
+def test_row_of_an_outdated_secret_contains_the_delay(graph: Graph) -> None:
     [row] = ask(graph, "behind")
     assert row == {
         "id": DB, "name": "DB_PASSWORD", "project": "p1", "project_name": "Shop", "environment": "prod",
@@ -215,7 +215,7 @@ def test_row_of_a_secret_that_is_behind_has_the_delay(graph: Graph) -> None:
     }  # fmt: skip
 
 
-def test_held_by_returns_vaults_whatever_the_secrets_state(graph: Graph) -> None:
+def test_held_by_also_returns_vaults_of_deleted_secrets(graph: Graph) -> None:
     [lost] = ask(graph, "held_by", secret="LOST")
     assert (lost["host"], lost["state"], lost["behind_seconds"]) == ("web2", "gone", None)
     assert column(ask(graph, "held_by", secret=DB), "host") == ["web1", "web2", "web6"]
@@ -235,7 +235,7 @@ def test_secret_in_a_jobs_scope_but_not_its_vault_is_missing(graph: Graph) -> No
     assert not [host for host, _name in found if host in ("web1", "web6")]
 
 
-def test_one_of_two_secrets_with_the_same_key_is_enough(graph: Graph) -> None:
+def test_secret_is_not_missing_if_its_name_is_in_the_vault(graph: Graph) -> None:
     deep = Location("p1", "prod", "/shop/deep")
     twin = {secret_id(deep, "API_KEY"): KnownSecret(deep, "API_KEY", 1, FRESH)}
     one = graph.vaults["web1/shop"]
@@ -267,7 +267,7 @@ def test_rotate_returns_every_host_job_and_file(graph: Graph) -> None:
     assert (nowhere["host"], nowhere["state"]) == ("", "unused")
 
 
-def test_exposed_secrets_list_the_other_hosts_with_a_copy(graph: Graph) -> None:
+def test_exposed_lists_other_hosts_with_the_same_secret(graph: Graph) -> None:
     found = {row["name"]: row["also_on"] for row in ask(graph, "exposed", host="web2")}
     assert found == {"DB_PASSWORD": ["web1", "web6"], "API_KEY": ["web1", "web3", "web5", "web6"], "LOST": []}
     assert ask(graph, "exposed", host="web4") == []
@@ -311,7 +311,7 @@ def test_invalid_query_error_states_the_rule(graph: Graph, given: dict[str, str]
         vault("web9", silent=True, last_sync=None),
     ],
 )
-def test_vault_with_unknown_content_is_in_every_related_result(graph: Graph, unknown: AgentVault) -> None:
+def test_vault_with_unknown_content_is_in_every_result(graph: Graph, unknown: AgentVault) -> None:
     graph = with_vaults(graph, unknown)
     assert unknown_hosts(graph) == ["web9"]
     for question in ("rotate", "held_by"):

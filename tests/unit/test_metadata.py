@@ -186,7 +186,7 @@ def test_project_ids_all_returns_the_projects_of_the_last_sync(jobs: Jobs, capsy
     assert job["environment_checked"] == SYNCED
 
 
-def test_failure_is_read_from_the_state_file_without_a_report(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failure_without_a_report_comes_from_the_state_file(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     vault = jobs.add("shop")
     _vault, state = local.open_vault(str(vault), KeyFile(str(jobs.key)))
     state.record_error("No way.", SYNCED)
