@@ -69,7 +69,7 @@ class Collected:
 
 
 def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:
-    """Update the graph with the metadata of hosts ({name: metadata, or None if the host did not answer}) and with
+    """Update the graph with the metadata of hosts ({name: metadata, or None if the host did not respond}) and with
     listings from the server. Raises InfisicalError."""
     now = time.time()
     moment = format_time(now)

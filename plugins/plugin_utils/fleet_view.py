@@ -164,7 +164,7 @@ def _job(snapshot: Snapshot, vault: AgentVault) -> Job:
     state, note = snapshot.state_of_vault(vault), ""
     message = vault.problem or ("" if vault.conclusion == "ok" else vault.message)
     if state == "silent" and vault.answered_at:
-        note = f"last answer {format_duration(snapshot.age(vault.answered_at) or 0)} ago"
+        note = f"last response {format_duration(snapshot.age(vault.answered_at) or 0)} ago"
     elif state == "stale":
         note = f"last sync {snapshot.intervals_since(vault) or 0:,.0f} intervals ago"
     elif state == "never" and not vault.job:
@@ -220,31 +220,31 @@ def summary(view: View) -> list[Sentence]:
     if not view.hosts:
         return [Sentence("No host has reported a vault yet.", "note")]
     sentences = [
-        *_secrets_in(view, "behind", "warn", "is behind on", "are behind on"),
-        *_secrets_in(view, "missing", "warn", "lacks", "lack"),
+        *_secrets_in(view, "behind", "warn", "are behind on"),
+        *_secrets_in(view, "missing", "warn", "are missing"),
         *_jobs_in(view),
-        *_secrets_in(view, "gone", "note", "still holds", "still hold"),
+        *_secrets_in(view, "gone", "note", "still have"),
     ]
     unlisted = sum("unknown" in secret.hosts for secret in view.secrets)
     if unlisted:
-        text = f"{pluralize(unlisted, 'secret')} {_one(unlisted, 'has', 'have')} a version unknown to Infisical"
+        text = f"{pluralize(unlisted, 'secret')} {_agree(unlisted, 'have')} a version unknown to Infisical"
         sentences.append(Sentence(text, "bad", find="unknown"))
     if not sentences and not view.problems:
         held = pluralize(sum(secret.held > 0 for secret in view.secrets), "secret")
-        who = _one(len(view.hosts), "The only host is", f"All {len(view.hosts):,} hosts are")
+        who = "The only host is" if len(view.hosts) == 1 else f"All {len(view.hosts):,} hosts are"
         sentences = [Sentence(f"{who} up to date: {held}", "good")]
     unused = sum(secret.state == "unused" for secret in view.secrets)
     if unused:
-        but = f", except perhaps {pluralize(view.unknown, 'host')} of unknown contents" if view.unknown else ""
-        text = f"{pluralize(unused, 'secret')} {_one(unused, 'is', 'are')} on no host{but}"
+        but = f", except perhaps {pluralize(view.unknown, 'host')} with unknown content" if view.unknown else ""
+        text = f"{pluralize(unused, 'secret')} {_agree(unused, 'are')} on no host{but}"
         sentences.append(Sentence(text, "note", find="unused"))
     if view.problems:
-        asked = "; ".join(view.problems)
-        sentences.append(Sentence(f"Infisical did not list everything, so more may be behind: {asked}", "bad"))
+        text = f"Infisical did not list everything, so more may be behind: {'; '.join(view.problems)}"
+        sentences.append(Sentence(text, "bad"))
     return sentences
 
 
-def _secrets_in(view: View, state: str, kind: str, one: str, many: str) -> Iterable[Sentence]:
+def _secrets_in(view: View, state: str, kind: str, verb: str) -> Iterable[Sentence]:
     secrets = sorted((secret for secret in view.secrets if state in secret.hosts), key=lambda s: -len(s.hosts[state]))
     names = Counter(secret.name for secret in view.secrets)
     for secret in secrets[:NAMED]:
@@ -252,32 +252,35 @@ def _secrets_in(view: View, state: str, kind: str, one: str, many: str) -> Itera
         tail = ", which was deleted in Infisical" if state == "gone" else ""
         if state == "behind" and secret.updated:
             tail = f" for {format_duration(view.now - secret.updated)}"
-        yield _sentence(view, secret.hosts[state], kind, one, many, f" {secret.name}{place}{tail}", secret.name)
+        yield _sentence(view, secret.hosts[state], kind, f"{verb} {secret.name}{place}{tail}", secret.name)
     rest = list(dict.fromkeys(host for secret in secrets[NAMED:] for host in secret.hosts[state]))
     if rest:
-        yield _sentence(view, rest, kind, one, many, f" {pluralize(len(secrets) - NAMED, 'more secret')}", state)
+        yield _sentence(view, rest, kind, f"{verb} {pluralize(len(secrets) - NAMED, 'more secret')}", state)
 
 
 def _jobs_in(view: View) -> Iterable[Sentence]:
-    for state, one, many in (
-        ("stale", "is stale", "are stale"),
-        ("failed", "fails to sync", "fail to sync"),
-        ("silent", "did not answer", "did not answer"),
-        ("never", "has never synced", "have never synced"),
-    ):
+    verbs = {
+        "stale": "are stale",
+        "failed": "failed to sync",
+        "silent": "did not respond",
+        "never": "have never synced",
+    }
+    for state, verb in verbs.items():
         jobs = [(host.name, job.note) for host in view.hosts for job in host.jobs if job.state == state]
         if jobs:
             notes = [note for note, _count in Counter(note for _host, note in jobs if note).most_common(NAMED + 1)]
             said = ", ".join([*notes[:NAMED], *["…"] * (len(notes) > NAMED)])
             hosts = list(dict.fromkeys(host for host, _note in jobs))
-            yield _sentence(view, hosts, "bad", one, many, f" ({said})" if said else "", state)
+            yield _sentence(view, hosts, "bad", f"{verb} ({said})" if said else verb, state)
 
 
-def _sentence(view: View, hosts: Sequence[str], kind: str, one: str, many: str, what: str, find: str) -> Sentence:
+def _sentence(view: View, hosts: Sequence[str], kind: str, what: str, find: str) -> Sentence:
     names = f": {', '.join(hosts)}" if len(hosts) <= NAMED else ""
     share = f"{len(hosts):,} of {pluralize(len(view.hosts), 'host')}"
-    return Sentence(f"{share} {_one(len(hosts), one, many)}{what}{names}", kind, hosts, find)
+    return Sentence(f"{share} {_agree(len(hosts), what)}{names}", kind, hosts, find)
 
 
-def _one(count: int, one: str, many: str) -> str:
-    return one if count == 1 else many
+def _agree(count: int, text: str) -> str:
+    """Return a text with its first verb in the singular if the count is 1."""
+    singular = {"are": "is", "have": "has"}
+    return re.sub(r"\b(are|have)\b", lambda verb: singular[verb[0]], text, count=1) if count == 1 else text

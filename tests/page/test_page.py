@@ -125,11 +125,11 @@ def test_summary_links_to_rows_that_require_attention(show: Open) -> None:
     page = show(troubled())
     assert page.tab.locator("#attention li > bdi").all_inner_texts() == [
         "3 of 10 hosts are behind on DB_PASSWORD for 2 h: web1, web2, web3",
-        "1 of 10 hosts lacks API_KEY: web8",
+        "1 of 10 hosts is missing API_KEY: web8",
         "1 of 10 hosts is stale (last sync 5 intervals ago): web5",
-        "1 of 10 hosts fails to sync (forbidden): web7",
-        "1 of 10 hosts did not answer (last answer 3 d ago): web9",
-        "2 of 10 hosts still hold SMTP_PASSWORD, which was deleted in Infisical: web1, web2",
+        "1 of 10 hosts failed to sync (forbidden): web7",
+        "1 of 10 hosts did not respond (last response 3 d ago): web9",
+        "2 of 10 hosts still have SMTP_PASSWORD, which was deleted in Infisical: web1, web2",
     ]
     found = []
     for button in page.tab.locator("[data-find]").all():
@@ -166,7 +166,7 @@ def test_rows_show_states_and_counts(show: Open) -> None:
     assert cells("hosts", "web8")[1:] == ["missing", "2 min ago", "10", "0", "1", "0", "0", ""]
     assert cells("hosts", "web7")[-1] == "forbidden: The machine identity lacks 'Read Value' on 'Secrets'."
     assert (cells("hosts", "web5")[1], cells("hosts", "web5")[-1]) == ("stale", "last sync 5 intervals ago")
-    assert (cells("hosts", "web9")[1], cells("hosts", "web9")[-1]) == ("silent", "last answer 3 d ago")
+    assert (cells("hosts", "web9")[1], cells("hosts", "web9")[-1]) == ("silent", "last response 3 d ago")
 
 
 def test_secret_row_expands_to_show_its_hosts(show: Open) -> None:
@@ -449,6 +449,6 @@ def test_fake_secrets_from_a_host_do_not_enlarge_the_page() -> None:
     for vault in graph["vaults"][1:]:
         vault["holds"] = vault["holds"][:10]
     html = html_of(graph)
-    assert "These are the 5,000 secrets that need attention most, of 6,000." in html
+    assert "This table has the 5,000 secrets that need attention most, of 6,000." in html
     assert html.count('<tr data-cells="') == 10
     assert len(html.encode()) < LARGEST_PAGE

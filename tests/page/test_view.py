@@ -125,7 +125,7 @@ def test_contents_of_an_unreadable_vault_are_shown_as_stale() -> None:
     graph = healthy(1, 1)
     graph["vaults"][0]["problem"] = "The key is not there."
     assert counts(graph) == {"stale": 1}
-    assert texts(graph) == ["1 of 1 host fails to sync (the vault cannot be opened): web1"]
+    assert texts(graph) == ["1 of 1 host failed to sync (the vault cannot be opened): web1"]
     [secret] = view_of(graph).secrets
     assert secret.state == "stale"
     graph["vaults"][0].update(problem=None, silent=True)
@@ -135,7 +135,7 @@ def test_contents_of_an_unreadable_vault_are_shown_as_stale() -> None:
 def test_text_from_a_host_is_not_part_of_the_summary() -> None:
     graph = healthy(1)
     graph["vaults"][0].update(conclusion="ok; All 1,000 hosts are up to date", message="\u202eNo.")
-    assert texts(graph) == ["1 of 1 host fails to sync (unknown reason): web1"]
+    assert texts(graph) == ["1 of 1 host failed to sync (unknown reason): web1"]
     [host] = view_of(graph).hosts
     assert host.jobs[0].problem == "unknown reason: \\u202eNo."
 
@@ -146,7 +146,7 @@ def test_unused_secret_summary_mentions_hosts_of_unknown_state() -> None:
     graph["vaults"][1]["holds"] = []
     for vault in graph["vaults"]:
         vault["scope"]["environment"] = "other"
-    assert texts(graph)[-1] == "1 secret is on no host, except perhaps 1 host of unknown contents"
+    assert texts(graph)[-1] == "1 secret is on no host, except perhaps 1 host with unknown content"
 
 
 def test_summary_counts_secrets_if_there_are_more_than_three() -> None:
@@ -162,7 +162,7 @@ def test_summary_shortens_more_than_three_reasons() -> None:
     graph = healthy(4)
     for vault, reason in zip(graph["vaults"], ("forbidden", "locked_out", "storage", "timeout")):
         vault["conclusion"] = reason
-    assert texts(graph) == ["4 of 4 hosts fail to sync (forbidden, locked_out, storage, …)"]
+    assert texts(graph) == ["4 of 4 hosts failed to sync (forbidden, locked_out, storage, …)"]
 
 
 def test_secrets_with_the_same_name_are_shown_with_location() -> None:
@@ -190,7 +190,7 @@ def test_host_that_never_responded_is_reported() -> None:
     graph = healthy(2)
     graph["vaults"][0].update(job="", silent=True, answered_at=None, last_sync=None, holds=[])
     graph["vaults"][0]["scope"]["project_ids"] = []
-    assert texts(graph) == ["1 of 2 hosts did not answer: web1"]
+    assert texts(graph) == ["1 of 2 hosts did not respond: web1"]
     assert "web1" in fleet_page.page(view_of(graph))
 
 

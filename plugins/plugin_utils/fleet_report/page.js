@@ -47,7 +47,7 @@
     const line = make("tr");
     line.className = "details";
     line.append(Object.assign(make("td"), { colSpan: row.cells.length }));
-    line.cells[0].append(list.childNodes.length ? list : make("p", at < 0 ? "This host has no secret." : "No host has this secret."));
+    line.cells[0].append(list.childNodes.length ? list : make("p", at < 0 ? "This host has no secrets." : "No host has this secret."));
     return line;
   }
 
