@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The rows of the answer. Each row is a dictionary.
+  description: The rows that answer O(question) or O(query). Each row is a dictionary.
   type: list
   elements: dict
 """

@@ -96,7 +96,8 @@ EXAMPLES = r"""
 RETURN = r"""
 rows:
   description:
-    - The rows of the answer. Each row is a dictionary. The guide to the fleet report lists the keys for each question.
+    - The rows that answer O(question) or O(query). Each row is a dictionary. The guide to the fleet report lists the
+      keys.
   returned: success
   type: list
   elements: dict
@@ -115,7 +116,7 @@ problems:
   sample: []
 unknown_hosts:
   description:
-    - Names of hosts with a vault whose content is unknown, because the host did not respond or the vault cannot be
+    - Names of hosts that have a vault with unknown content, because the host did not respond or the vault cannot be
       opened. Such a vault could contain any secret.
   returned: success
   type: list

@@ -24,7 +24,6 @@ description:
     hosts and runs this module.
 extends_documentation_fragment:
   - keyfleet.infisical.auth
-  - keyfleet.infisical.scope
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 options:
@@ -67,15 +66,6 @@ options:
         of secrets and hosts are sensitive.
     type: raw
     default: "0600"
-  project_id:
-    description:
-      - Not used. Accepted so that C(module_defaults) for the action group work.
-  environment:
-    description:
-      - Not used. Accepted so that C(module_defaults) for the action group work.
-  secret_path:
-    description:
-      - Not used. Accepted so that C(module_defaults) for the action group work.
 notes:
   - In a play with C(serial), hosts of later batches are treated as hosts that did not respond. Collect the metadata of
     all hosts before, in a play without C(serial).

@@ -52,7 +52,7 @@ class Collected:
 
     @property
     def changed(self) -> bool:
-        """True if anything has changed besides the times of answers and listings."""
+        """True if anything has changed besides the times of responses and listings."""
         return not is_same(self.before, self.after)
 
     def summarize(self, graph: Graph) -> dict[str, int]:
@@ -85,7 +85,8 @@ def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, 
 
 
 def _answer(host: str, metadata: Any, moment: str, problems: list[str]) -> HostAnswer | None:
-    """Return the answer of a host. A host may be compromised, so invalid metadata counts as no answer."""
+    """Return a host's data, or None if the host did not respond. Because a host may be compromised, invalid metadata
+    counts as no response."""
     if metadata is None or metadata == "":
         return None
     try:

@@ -203,8 +203,8 @@ _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 def _plain(text: str) -> str:
     """Return a text with direction-changing characters (such as right-to-left marks) escaped and lone surrogates
     replaced."""
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return _TURNS.sub(lambda turn: f"\\u{ord(turn[0]):04x}", whole)
+    valid = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _TURNS.sub(lambda turn: f"\\u{ord(turn[0]):04x}", valid)
 
 
 def _natural(name: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands for syncing between Infisical and the vault: sync, push and status."""
+"""The commands for syncing between Infisical and the vault: `sync`, `push` and `status`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sync(session: Session) -> None:
 
     job, result_file, check = session.get("sync", "job"), session.get("agent", "result_file"), session.arguments.check
     if result_file and not session.config.get_group("infisical", ("client_id", "client_id_file")):
-        # Do not write this error to the job's report, because the agent itself works.
+        # Do not write this error to the job's report, because the agent works.
         raise ConfigurationError(
             "client_id", f"only the service of the agent's job '{job}' can read the job's credentials.",
             hint=f"Run as root: systemctl start infisical-sync@{job}.service",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands that work on the vault itself: vault set, get, list, delete, verify, rekey and keygen."""
+"""The commands for the vault: `vault set`, `get`, `list`, `delete`, `verify`, `rekey` and `keygen`."""
 
 from __future__ import annotations
 

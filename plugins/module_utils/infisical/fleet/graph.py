@@ -84,8 +84,8 @@ class AgentVault:
 
     `host` is the name in the inventory. `environment_checked` is the last time that the job's environment was known to
     exist. `conclusion` and `message` describe the last sync. `problem` is the reason if the vault could not be opened.
-    `silent` means that the host has not answered since `answered_at`. A host that has no job, or has never answered, is
-    represented by one vault with an empty `job`.
+    `silent` means that the host has not responded since `answered_at`. A host that has no job, or has never responded,
+    has one vault with an empty `job`.
     """
 
     host: str
@@ -114,8 +114,8 @@ class AgentVault:
 
 @dataclass(frozen=True)
 class Source:
-    """A folder whose listing, with subfolders, was requested: the time of the last success, or None for never, and the
-    problem if the latest request failed."""
+    """The requests to list a folder with its subfolders: the time of the last success (None for never), and the problem
+    if the latest request failed."""
 
     location: Location
     listed_at: str | None = None
@@ -145,7 +145,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """The answer of a host: its vaults (with an empty `host`), and the secrets in them."""
+    """The data from a host: its vaults (with an empty `host`), and the secrets in them."""
 
     vaults: tuple[AgentVault, ...] = ()
     secrets: Mapping[str, KnownSecret] = field(default_factory=dict)
@@ -193,10 +193,10 @@ def covers(folder: Location, other: Location, recursive: bool) -> bool:
 def merge_hosts(
     graph: Graph, answers: Mapping[str, HostAnswer | None], time: str, *, forget_absent: bool = False
 ) -> Graph:
-    """Return the graph updated with the answers of hosts at `time`: {inventory name: answer, or None if the host did
-    not answer}.
+    """Return the graph updated with the hosts' data at `time`: {inventory name: data, or None if the host did not
+    respond}.
 
-    If a host did not answer, its last known vaults are kept and marked as silent. The vaults of a host that is not in
+    If a host did not respond, its last known vaults are kept and marked as silent. The vaults of a host that is not in
     `answers` are kept unchanged, or removed if `forget_absent` is true.
     """
     vaults: dict[str, AgentVault] = {}
@@ -255,7 +255,9 @@ def merge_server(
             sources[location] = Source(location, before.listed_at if before else None, listing.problem)
             continue
         sources[location] = Source(location, time)
-        found = _newest(listing.secrets)
+        # If the server lists a secret twice, use the newest version.
+        oldest_first = sorted(listing.secrets, key=lambda secret: (secret.updated_at or "", secret.version))
+        found = {secret_id(secret.location, secret.name): secret for secret in oldest_first}
         for id_ in by_environment.get(root, ()):
             other = secrets[id_].location
             complete = other.secret_path not in listing.left_out and covers(location, other, listing.recursive)
@@ -263,12 +265,6 @@ def merge_server(
                 secrets[id_] = secrets[id_]._replace(gone=True)
         secrets.update(found)
     return _clean(replace(graph, time=time, projects=known_projects, secrets=secrets, sources=sources))
-
-
-def _newest(secrets: Iterable[KnownSecret]) -> dict[str, KnownSecret]:
-    """Return the secrets of a listing keyed by ID. If the server lists a secret twice, the newest version is used."""
-    oldest_first = sorted(secrets, key=lambda secret: (secret.updated_at or "", secret.version))
-    return {secret_id(secret.location, secret.name): secret for secret in oldest_first}
 
 
 def _clean(graph: Graph) -> Graph:
@@ -314,7 +310,7 @@ def locations_to_list(graph: Graph) -> dict[Location, list[Location]]:
 
 
 def is_same(one: Graph, other: Graph) -> bool:
-    """Return whether two graphs are equal except for the times of answers and listings."""
+    """Return whether two graphs are equal except for the times of responses and listings."""
 
     def without_times(graph: Graph) -> Graph:
         return replace(

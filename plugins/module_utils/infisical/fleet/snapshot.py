@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The states that follow from the graph at a point in time, such as late vaults and outdated or missing secrets."""
+"""The states of vaults and secrets at a point in time, such as late vaults and outdated or missing secrets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Snapshot:
         return found
 
     def age(self, time: str | None) -> int | None:
-        """Return the whole seconds since a time, 0 if it is in the future, or None if it is unknown."""
+        """Return the seconds since a time, 0 if it is in the future, or None if it is unknown."""
         seconds = parse_time(time)
         return None if seconds is None else max(0, int(self.now - seconds))
 
@@ -86,8 +86,8 @@ class Snapshot:
         return "held" if id_ in self.hosts_of else "unused"
 
     def state_of_vault(self, vault: AgentVault) -> str:
-        """Return the first state that applies: `silent` (the host does not answer), `failed`, `never` (synced), `stale`
-        (late), or `ok`."""
+        """Return the first state that applies: `silent` (the host does not respond), `failed`, `never` (no sync has
+        succeeded), `stale` (late), or `ok`."""
         if vault.silent:
             return "silent"
         if vault.problem is not None or vault.conclusion not in ("", "ok"):
