@@ -98,7 +98,7 @@ LOOKUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "empty name": ("''", ("must not be empty",)),
     "number": ("12", ("must be a string, not int",)),
     "long name": ("'L' * 501", ("got 501",)),
-    "missing secret": ("'NOT_THERE'", ("no secret 'NOT_THERE'", "on_missing or default")),
+    "missing secret": ("'NOT_THERE'", ("Secret 'NOT_THERE' does not exist", "on_missing or default")),
 }
 
 

@@ -139,7 +139,7 @@ def test_missing_name_is_handled_by_on_missing_and_default(ansible: Controller, 
     """).succeeded()
 
     for name in ("error", "error by itself"):
-        assert "no secret 'NOT_THERE' in project shop-project, environment dev, path /" in run.failure(name)["msg"]
+        assert "'NOT_THERE' does not exist in project shop-project, environment dev, path /" in run.failure(name)["msg"]
     assert run.result("warn")["msg"] == ["value 1"]
     assert "NOT_WARNED" in run.text
     assert run.result("skip")["msg"] == ["value 1"]
