@@ -278,7 +278,7 @@ def test_rekey_can_switch_to_a_passphrase_key_or_new_data_key(host: Host) -> Non
 
 
 def test_error_explains_why_a_vault_cannot_be_opened(host: Host) -> None:
-    assert "There is no vault" in host.run("vault", "get", "A", code=6)
+    assert "does not exist" in host.run("vault", "get", "A", code=6)
     host.run("vault", "set", "A", given=CANARY)
     older = host.vault.read_bytes()
     host.run("vault", "set", "A", given="x")
@@ -841,7 +841,7 @@ def test_status_is_complete_without_a_network(client: Host, server: DevServer) -
 
     text, found = offline()
     assert "last sync:   never" in text
-    assert "There is no vault" in text
+    assert "does not exist" in text
     assert (found["secrets"], found["last_sync"], found["error_count"]) == (None, None, 0)
     client.run("sync")
     text, found = offline()

@@ -225,7 +225,7 @@ def test_file_that_is_not_a_state_file_is_kept(ansible: Controller, server: DevS
         - name: nowhere
           keyfleet.infisical.infisical_secret: {{name: A, value: b, state_file: "{other}.d/x"}}
     """)
-    assert "something else than a state file" in run.failure("other")["msg"]
+    assert "is not a state file" in run.failure("other")["msg"]
     assert "must be a directory" in run.failure("nowhere")["msg"]
     assert other.read_text("utf-8") == '{"my": "config"}'
     assert "A" not in server.values(PROJECT, "dev")
