@@ -33,6 +33,12 @@ def parse_time(time: Any) -> float | None:
     return seconds if 0 <= seconds < _YEAR_10000 else None
 
 
+def age_of(time: Any, now: float) -> int | None:
+    """Return the seconds since an ISO 8601 time, 0 if it is in the future, or None if it is not a time."""
+    seconds = parse_time(time)
+    return None if seconds is None else max(0, int(now - seconds))
+
+
 def normalize_time(time: Any) -> str | None:
     """Return an ISO 8601 time in the format of reports, or None for anything else."""
     seconds = parse_time(time)

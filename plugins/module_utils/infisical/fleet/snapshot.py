@@ -11,7 +11,7 @@ from functools import cached_property
 
 from ..core.errors import ConfigurationError
 from ..core.model import Location, escape, normalize_name, pluralize
-from ..core.times import parse_time
+from ..core.times import age_of
 from .graph import AgentVault, Graph, Hold, JobScope, KnownSecret, covers, root_of
 
 LATE_INTERVALS = 2.0
@@ -62,8 +62,7 @@ class Snapshot:
 
     def age(self, time: str | None) -> int | None:
         """Return the seconds since a time, 0 if it is in the future, or None if it is unknown."""
-        seconds = parse_time(time)
-        return None if seconds is None else max(0, int(self.now - seconds))
+        return age_of(time, self.now)
 
     def state_of_hold(self, hold: Hold) -> str:
         """Return the state of a secret in a vault: `gone` if it was deleted in Infisical; `behind` if Infisical has a

@@ -51,7 +51,8 @@ def render_table(snapshot: Snapshot) -> bytes:
             "last_sync": vault.last_sync,
         }  # fmt: skip
         for row in [*held_rows(snapshot, vault), *missing_rows(snapshot, vault)] or [{}]:
-            cells = map({**row, **about}.get, COLUMNS)
+            row.update(about)
+            cells = map(row.get, COLUMNS)
             writer.writerow([escape(cell) if isinstance(cell, str) else cell for cell in cells])
     stream.flush()
     return raw.getvalue()

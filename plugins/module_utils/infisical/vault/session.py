@@ -16,7 +16,7 @@ from ..core import files
 from ..core.errors import ConfigurationError, InfisicalError, after_writing
 from ..core.model import LONGEST_WAIT, Secret
 from ..core.plan import Change, Plan
-from ..core.times import parse_time
+from ..core.times import age_of
 from .contents import Contents
 from .keys import KeySource
 from .state import HMAC, StateFile, path_beside
@@ -107,11 +107,9 @@ def status(vault: Vault, state: StateFile) -> dict[str, Any]:
         found.update(generation=contents.generation, secrets=contents.count)
     except InfisicalError as error:
         found["problem"] = str(error)
-    then = parse_time(str(head.get("last_sync")))
+    age = age_of(head.get("last_sync"), time.time())
     names = ("environment", "secret_path", "job", "last_sync", "environment_checked", "last_error", "error_count",
              "pull_count", "push_count")  # fmt: skip
-    # A clock that was set back must not give a negative age.
-    age = None if then is None else max(0, int(time.time() - then))
     return {**found, "projects": head["project_ids"], "age_seconds": age, **{name: head.get(name) for name in names}}
 
 
