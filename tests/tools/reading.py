@@ -16,6 +16,8 @@ SAMPLE = {"manual": 40, "option": 30, "message": 30, "test": 20, "docstring": 20
 FOLDERS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "roles", "plugins", "tests")
 # Links are shown by their text, and code between single quotes, because readers see another font.
 MARKUP = [
+    (re.compile(r"#(?:module|lookup|filter|role|playbook)\b:"), " "),
+    (re.compile(r"#(?:module|lookup|filter|role|playbook)\b"), ""),
     (re.compile(r":[a-z:]+:`([^`<]*?)\s*<[^`>]*>`"), r"\1"),
     (re.compile(r":[a-z:]+:`([^`]*)`"), r"\1"),
     (re.compile(r"\b[OVMPCER]V?\(([^)]*)\)|`+([^`]+)`+"), r"'\1\2'"),
