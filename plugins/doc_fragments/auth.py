@@ -60,7 +60,7 @@ options:
     description:
       - The absolute path of a PEM file with trusted certificate authorities, or of a directory with such files. The
         path is on the host that connects to Infisical.
-      - By default, the certificate authorities of the Python library requests are trusted.
+      - By default, the certificate authorities that come with the Python library C(requests) are trusted.
     type: path
   validate_certs:
     description:

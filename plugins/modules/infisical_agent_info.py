@@ -84,7 +84,8 @@ jobs:
   description:
     - The status of each job, sorted by name. Values of secrets are not included.
     - If the status of a job cannot be read, C(failed) is V(true) and all keys are still present. C(last_cycle) then
-      contains the C(conclusion) and C(message) of the error, C(projects) is empty, and unknown keys are V(null).
+      contains the C(conclusion) and C(message) of the error, C(projects) is empty, and keys without a known value
+      are V(null).
   returned: success
   type: list
   elements: dict

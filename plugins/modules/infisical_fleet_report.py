@@ -29,8 +29,9 @@ extends_documentation_fragment:
 options:
   hosts:
     description:
-      - The metadata of each host, keyed by the host's name in the inventory. The metadata is
-        RV(keyfleet.infisical.infisical_agent_info#module:metadata). At least one host is required.
+      - The metadata of each host, keyed by the host's name in the inventory. The module
+        M(keyfleet.infisical.infisical_agent_info) returns the metadata of a host as C(metadata). At least one host is
+        required.
       - Use V(null) or an empty string for a host that did not respond. A host with invalid metadata is treated like a
         host that did not respond, and the task prints a warning.
     type: dict

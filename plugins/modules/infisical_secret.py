@@ -99,9 +99,9 @@ extends_documentation_fragment:
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 notes:
-  - To save requests, the controller lists the secrets in a folder once per playbook run, and uses this list for all
-    tasks that write to the folder. It requests the list when a second task writes to the folder, or when a task with a
-    loop does.
+  - To save requests, the controller lists the secrets in a folder at most once per playbook run. The first task that
+    writes to a folder requests only its own secret. A task with a loop, and each later task that writes to the folder,
+    use the list.
   - If the list shows that a secret is up to date, the task does not send a request and does not run the module on the
     host.
   - The list includes changes that were made by earlier tasks of the same run. Changes that somebody else makes later
@@ -179,7 +179,7 @@ action:
 secret:
   description:
     - The secret after the task or, in check mode, after the planned change. V(null) if the secret does not exist.
-    - The keys are described in RV(keyfleet.infisical.infisical_secret_info#module:secrets).
+    - The keys are the same as in C(secrets), which M(keyfleet.infisical.infisical_secret_info) returns.
   returned: success
   type: dict
   sample:

@@ -118,7 +118,7 @@ action:
 entry:
   description:
     - The entry after the task or, in check mode, after the planned change. V(null) if the entry does not exist.
-    - The keys are described in RV(keyfleet.infisical.infisical_vault_info#module:secrets).
+    - The keys are the same as in C(secrets), which M(keyfleet.infisical.infisical_vault_info) returns.
   returned: success
   type: dict
   sample:

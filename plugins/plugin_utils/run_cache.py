@@ -118,7 +118,7 @@ class RunCache:
 
         The source is the last write of a task or, if there was none, the folder's listing. If `lists` is true, the
         listing is requested once if necessary. In check mode, an empty listing is not used: the folder may be missing,
-        and no write would detect that.
+        and check mode sends no write that would show this.
 
         Raises InfisicalError if the credentials are rejected.
         """

@@ -591,7 +591,7 @@ def test_batch_only_name_fails_alone_without_the_batch_route(controlled: Control
     controlled.server.arm("status", status=404, message="Route POST:/x not found", path=BATCH, times=None)
     applied = push(store, {**wanted(3), "A" * 101: VALUE})
     assert (applied.written, list(applied.failed)) == (tuple(wanted(3)), ["A" * 101])
-    assert "use another name" in applied.failed["A" * 101]
+    assert "Use another name" in applied.failed["A" * 101]
 
 
 @pytest.mark.kinds("2024", "2026-07")

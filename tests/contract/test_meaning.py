@@ -446,7 +446,7 @@ SITUATIONS: list[tuple[str, tuple[str, ...], Callable[[Controlled], Any], str, s
         for kind in kinds
     ],
 )
-def test_every_error_situation_has_its_conclusion(
+def test_every_error_has_the_documented_conclusion(
     controlled: Controlled, kind: str, act: Callable[[Controlled], Any], conclusion: str, words: str
 ) -> None:
     controlled.server.use_profile(kind)
@@ -464,7 +464,7 @@ def test_request_refused_by_the_licence_plan_is_not_retried(controlled: Controll
 
 @EACH_2026
 @pytest.mark.parametrize("kind", ["PATCH", "batch"])
-def test_update_without_a_value_returns_and_changes_no_value(target: Target, kind: str) -> None:
+def test_update_without_a_value_does_not_change_the_value(target: Target, kind: str) -> None:
     api = target.api()
     api.write("create", target.scope, A)
     change = Secret("A", comment="new")

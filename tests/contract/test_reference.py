@@ -72,7 +72,7 @@ SITUATIONS: list[tuple[str, Callable[[Controlled], Any], str]] = [
 
 
 @pytest.mark.parametrize(("act", "conclusion"), [row[1:] for row in SITUATIONS], ids=[row[0] for row in SITUATIONS])
-def test_every_error_situation_has_its_conclusion(
+def test_every_error_has_the_documented_conclusion(
     controlled: Controlled, act: Callable[[Controlled], Any], conclusion: str
 ) -> None:
     assert error_of(act, controlled).conclusion == conclusion

@@ -887,7 +887,7 @@ def test_pull_of_all_projects_detects_a_deleted_environment(site: Site) -> None:
 
 
 @pytest.mark.kinds("2024")
-def test_environment_is_not_checked_on_servers_without_a_cache(site: Site) -> None:
+def test_servers_of_2024_need_no_check_of_the_environment(site: Site) -> None:
     site.store({"A": "one"})
     site.pull()
     later(site)

@@ -657,7 +657,7 @@ def test_proxy_login_error_explains_the_proxy_option(controlled: Controlled, sch
     assert server.requests == ["CONNECT" if scheme == "https" else "GET"]
 
 
-def test_token_that_is_invalid_in_a_header_is_not_quoted(controlled: Controlled) -> None:
+def test_error_for_an_invalid_token_does_not_show_the_token(controlled: Controlled) -> None:
     for token in ("canary-0815\nX: y", "canary-0815-\u20ac"):
         error = error_of(controlled.api, auth_method="token", token=token)
         assert error.conclusion == "configuration"

@@ -111,7 +111,7 @@ def test_push_succeeds_with_three_uses_per_token(ansible: Controller, server: De
     assert server.values(PROJECT, "dev", "/new") == {"A": ["one"], "B": ["two"], "C": ["three"]}
 
 
-def test_push_with_single_use_tokens_reports_the_reason(ansible: Controller, server: DevServer) -> None:
+def test_failed_push_reports_that_tokens_allow_a_single_use(ansible: Controller, server: DevServer) -> None:
     seed_few(server, 1)
     failure = ansible.tasks(PUSH).failure("push")
     assert failure["conclusion"] == "token_rejected"

@@ -583,7 +583,7 @@ def test_outdated_record_does_not_remove_undelivered_files(host: Host) -> None:
     assert host.left() == ["A"]
 
 
-def test_unwritable_record_error_keeps_units_and_problems(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_unwritable_record_lists_units_and_problems(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     real, records = files.write_atomic, iter([True, False])
 
     def full(path: str, *arguments: Any, **names: Any) -> None:

@@ -25,7 +25,7 @@ def test_trim_removes_exactly_ecmascript_white_space() -> None:
 
 
 @pytest.mark.parametrize("kept", ["\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\x00", "\u200b", "\u180e"])
-def test_trim_keeps_other_python_and_unicode_white_space(kept: str) -> None:
+def test_trim_keeps_white_space_that_ecmascript_keeps(kept: str) -> None:
     assert model.trim(f" {kept}a{kept} ") == f"{kept}a{kept}"
 
 

@@ -129,7 +129,7 @@ def test_encrypted_credential_is_not_opened_on_another_machine(encrypted: bool) 
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-def test_delivered_files_stay_after_the_service_and_a_reboot(encrypted: bool) -> None:
+def test_delivered_files_remain_after_the_service_stops(encrypted: bool) -> None:
     found = units.render_services(context(encrypted))
     assert "RuntimeDirectoryPreserve=yes" in found[DELIVER]
     assert lines(found[DELIVER], "RuntimeDirectory") == ["infisical-sync infisical-sync/%i"]

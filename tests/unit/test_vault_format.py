@@ -149,7 +149,7 @@ def test_reader_based_on_the_manual_opens_new_vaults(tmp_path: Path, kind: str) 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80])
 @pytest.mark.parametrize("kind", ["key", "passphrase"])
-def test_library_and_manuals_reader_report_the_same_damage(
+def test_library_and_example_program_report_the_same_damage(
     tmp_path: Path, kind: str, mask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vault_format, "NEW_COST", (4, 1, 1))

@@ -75,9 +75,11 @@ class SyncConfig:
         self._layers: tuple[Layer, ...] = (given, self._file, *ambient) if named else (given, *ambient, self._file)
 
     def get(self, *places: tuple[str, str]) -> Any:
-        """Return the converted value of the first option in `places` that is set, or None. Pass the most specific
-        option first. A general option on the command line or in the `config` file overrides a specific one from another
-        source."""
+        """Return the converted value of the first option in `places` that is set, or None.
+
+        Pass the most specific option first. The command line and a file given with `--config` take precedence: any of
+        the options that is set there overrides all options from other sources.
+        """
         for layers in (*((layer,) for layer in self._explicit), self._layers):
             for place in places:
                 for layer in layers:

@@ -24,7 +24,7 @@ from .host import Host
 from .spec import VAULT_FILE, VAULT_KEY, Agent
 
 _KEY_KIND = "credential-key"
-"""The file that contains the option `credential_key`, because a credential does not contain its kind of key."""
+"""The file that records the value of the option `credential_key`, which cannot be read from a credential."""
 
 _LOST = (WrongKey, VaultDamaged, NotAVault)
 

@@ -270,7 +270,7 @@ def _render(values: Mapping[str, str], file: File) -> dict[str, bytes]:
         return {name: (json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8")}
     if file.format == "files":
         bad = [key for key in values if not _FILE_NAME.match(key) or len(key) > _LONGEST_FILE_NAME]
-        hint = "Exclude it with names, rename it in Infisical, or set format: json."
+        hint = "Exclude it with the option names, rename it in Infisical, or set format: json."
         _refuse_names(file, dict.fromkeys(bad, "not a safe file name"), hint)
         return {key: value.encode("utf-8") for key, value in values.items()}
     unsafe = dotenv.find_unsafe(values, file.allow)

@@ -44,7 +44,8 @@ def choose_jobs(names: Sequence[str] | None, *, check: bool = False) -> Sequence
             "jobs", "this host has no job of the agent, so nothing was synced.",
             hint="Run the role scheduled_sync on it, or exclude the host.",
         )  # fmt: skip
-    raise ConfigurationError("jobs", "must name at least one job (got none).", hint="Omit jobs to sync all jobs.")
+    hint = "Omit the option jobs to sync all jobs."
+    raise ConfigurationError("jobs", "must name at least one job (got none).", hint=hint)
 
 
 def sync_all(jobs: Sequence[str]) -> dict[str, Any]:

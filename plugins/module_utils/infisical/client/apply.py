@@ -377,8 +377,8 @@ class Application:
                 raise
             raise error.reworded(
                 f"name: {error.problem} A name of more than {LONGEST_NAME_IN_PATH} characters, and the names "
-                "'batch', '.' and '..', need the server's batch routes.",
-                "If the server does not have them, use another name.",
+                "'batch', '.' and '..', need the server's batch routes, which old servers lack.",
+                "Use another name, or update Infisical.",
             ) from None
 
     def _make_folder(self) -> None:

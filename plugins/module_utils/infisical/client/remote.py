@@ -31,7 +31,7 @@ UNREADABLE = (
     "The identity is not allowed to read this secret, so each run writes it and reports a change. Set state_file, or "
     "allow the identity to read the secret."
 )
-"""The warning for a write that may not change anything, for one secret or many."""
+"""The warning for writes that possibly change nothing."""
 
 _UNCOMPARED = (
     "The identity is not allowed to read this secret, so comment, tags and metadata cannot be compared. They are only "

@@ -250,7 +250,7 @@ def check_url(url: str, allow_http: bool) -> str:
     if prefix and (not re.fullmatch(_PREFIX, prefix) or "/api/" in prefix + "/"):
         refuse(f"'{shown}' must end after the host and port, or after the path that a gateway puts before /api.")
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
-        hint = "Use https://, or set allow_http: true if the network between is protected in another way."
+        hint = "Use https://, or set allow_http: true if the network path to the server is protected in another way."
         refuse(f"'{shown}' would send secrets unencrypted to another machine.", hint)
     shown_host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown_host}" + (f":{port}" if port is not None else "") + prefix

@@ -46,7 +46,9 @@ def open_state(
         return None
     if state_hash == HMAC and vault is None:
         raise ConfigurationError(
-            "state_hash", f"{HMAC} requires a vault, which contains the key.", hint=f"Set vault_path, or use {SHA256}."
+            "state_hash",
+            f"{HMAC} requires a vault, which contains the key.",
+            hint=f"Set vault_path, or set state_hash: {SHA256}.",
         )
     hash_key = vault.read().hash_key if state_hash == HMAC and vault is not None else None
     return StateFile(path, location, warn, hash_key=hash_key)
