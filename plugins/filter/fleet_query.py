@@ -10,8 +10,8 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
 short_description: Find out which hosts have which secrets
 description:
-  - Answers a question or a query about a fleet of hosts from a graph. The rows are the same as in
-    RV(keyfleet.infisical.infisical_fleet_info#module:rows).
+  - Selects rows about hosts and their secrets from a graph. The rows are the same as in C(rows), which
+    M(keyfleet.infisical.infisical_fleet_info) returns.
 positional: _input, query
 options:
   _input:

@@ -33,8 +33,8 @@ class InfisicalModule(AnsibleModule):
 
     AnsibleModule would censor every occurrence of a secret's text in a result. So a secret `1` would change counts, and
     a secret `prod` would change names. Therefore, results are built without values, and censoring is off. If `shared`
-    is false, the module does not connect to Infisical. `known` is the action plugin's knowledge about the secret, or
-    None.
+    is false, the module has no connection options, because it does not connect to Infisical. `known` is what the action
+    plugin has found out about the secret, or None.
     """
 
     def __init__(self, argument_spec: dict[str, dict[str, Any]], *, shared: bool = True, **kwargs: Any) -> None:

@@ -45,8 +45,8 @@ options:
       name:
         description:
           - The name of the job, with 1 to 63 letters, digits, C(_), C(-) and C(.).
-          - The names of the job's systemd units, such as C(infisical-sync@NAME.timer), and of its vault directory
-            contain this name.
+          - The job's vault directory and its systemd units, such as C(infisical-sync@NAME.timer), are named after the
+            job.
         type: str
         required: true
       interval:

@@ -106,7 +106,8 @@ notes:
     host.
   - The list includes changes that were made by earlier tasks of the same run. Changes that somebody else makes later
     are detected only if they conflict with a write. Otherwise, the next run detects them.
-  - Tasks with C(async) do not use the list. No task uses it if the controller cannot reach the server.
+  - Tasks with C(async) do not use the controller's list, but query the secret from the host. The same applies to all
+    tasks if the controller cannot reach the server.
   - If the list does not contain a secret, a task with O(state=absent) still queries this secret before it reports that
     nothing changed.
 seealso:

@@ -31,8 +31,8 @@ options:
       - Include secrets that the folder imports from other folders. The result contains the path and environment from
         which such a secret is imported.
       - If several secrets have the same name, only one is returned. The folder's own secret takes precedence over
-        imported secrets, and later imports take precedence over earlier ones.
-      - With O(recursive=true), all secrets with the same name are returned.
+        imported secrets, and later imports take precedence over earlier ones. With O(recursive=true), however, all
+        secrets with the same name are returned.
     type: bool
     default: false
   expand_references:

@@ -108,7 +108,8 @@ options:
     description:
       - Allow O(prune) to delete entries even if the source is empty. By default this is an error, because servers
         return an empty list if the environment or path is misspelled.
-      - O(max_delete_percent) still applies. To delete all entries if there are ten or more, set both options.
+      - O(max_delete_percent) still applies. To delete all of ten or more entries, also set
+        O(max_delete_percent=100).
     type: bool
     default: false
   overwrite_rotated:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Mode = Literal["run", "task", "none"]
 
 _TASK: dict[tuple[model.Settings, str], model.Merged | errors.InfisicalError] = {}
-"""The cache for the mode `task`. This is possible because a worker process runs one task on one host."""
+"""The cache for the mode `task`. A variable is enough, because a worker process runs one task on one host."""
 
 UNREACHABLE_SECONDS = 60.0
 """Seconds after which the controller tries again to reach an unreachable server."""

@@ -117,7 +117,7 @@ def test_folder_missing_from_a_recursive_listing_is_requested(
 
 
 @pytest.mark.kinds("2026-07")
-def test_secrets_of_a_separately_listed_folder_are_kept(
+def test_listing_a_folder_keeps_secrets_of_a_listed_subfolder(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controlled.put("A", "1", "/app")

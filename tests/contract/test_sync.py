@@ -137,7 +137,7 @@ def test_new_vault_is_filled_and_next_pull_changes_nothing(site: Site) -> None:
     assert site.identity() == before
 
 
-def test_changes_on_the_server_become_one_generation(site: Site) -> None:
+def test_pulled_changes_are_written_as_one_vault_generation(site: Site) -> None:
     site.store({"A": "one", "B": "two"})
     site.pull()
     site.store({"A": "other", "C": "three"})

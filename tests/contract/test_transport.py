@@ -579,7 +579,7 @@ def test_relative_ca_path_is_reported_as_relative(
     assert "{{ playbook_dir }}" in str(error)
 
 
-def test_plain_http_instead_of_tls_names_the_scheme(controlled: Controlled) -> None:
+def test_error_for_plain_http_on_a_tls_port_names_the_scheme(controlled: Controlled) -> None:
     error = error_of(read_status, controlled.api(url=controlled.server.url.replace("http:", "https:")).transport)
     assert error.conclusion == "certificate"
     assert "scheme" in str(error)

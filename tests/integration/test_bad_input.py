@@ -31,7 +31,7 @@ EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "path without a slash": ({"secret_path": "app"}, ("secret_path", "must start with a slash")),
     "path with dots": ({"secret_path": "/app/../x"}, ("secret_path", "..")),
     "url with a route": ({"url": "https://vault.example.com/api/v4"}, ("url", "must end after the host and port")),
-    "url with a query": ({"url": "https://vault.example.com?x=1"}, ("url", "Remove the part from ? or #")),
+    "url with a query": ({"url": "https://vault.example.com?x=1"}, ("url", "Remove the ? or #")),
     "size of answers": ({"max_response_size": 0}, ("max_response_size", "must be more than 0", "(got 0)")),
     "url without a scheme": ({"url": "vault.example.com"}, ("url", "no scheme")),
     "url with a user": ({"url": "https://me:x@vault.example.com"}, ("url", "user name or a password")),

@@ -39,8 +39,9 @@ def _owner(item: Item) -> str:
     if pattern is None:
         return ""
     lines = Path(item.path).read_text("utf-8").splitlines()[: item.line]
-    if item.kind == "docstring" and re.match(r" *\w+(: [^,]+)?( =|$)", lines[-2]):
-        return f"{lines[-2].split('=')[0].strip()}: "  # the attribute or constant above
+    attribute = re.match(r" *([\w.]+)(: | = )", lines[-2])
+    if item.kind == "docstring" and attribute:
+        return f"{attribute[1]}: "  # the attribute or constant above
     indent = len(lines[-1]) - len(lines[-1].lstrip())
     for line in reversed(lines):
         match = pattern.match(line)

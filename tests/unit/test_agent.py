@@ -679,7 +679,7 @@ def test_file_with_a_new_path_is_removed_from_its_old_path(host: Host) -> None:
     ("before", "after", "path"),
     [("dotenv", "files", "srv/x"), ("files", "dotenv", "srv/x"), ("dotenv", "dotenv", "srv/x/y.env")],
 )
-def test_format_change_at_a_path_removes_the_old_file(
+def test_changed_format_replaces_a_file_with_a_directory(
     host: Host, name: str, before: str, after: str, path: str
 ) -> None:
     old, new = host.path("srv/x"), host.path(path)

@@ -185,7 +185,7 @@ def test_hint_names_options_as_command_line_arguments(
     assert advice in capsys.readouterr().err  # the role's spelling, for a job of the agent
 
 
-def test_invalid_environment_variable_is_named_but_not_quoted(
+def test_error_shows_name_but_not_value_of_invalid_variable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable, option in (

@@ -573,7 +573,7 @@ def test_format_change_without_installation_is_refused(host: Host, before: str, 
     assert host.left() == []
 
 
-def test_outdated_record_does_not_remove_undelivered_files(host: Host) -> None:
+def test_outdated_record_does_not_remove_files_of_others(host: Host) -> None:
     host.delivered({"A": "1"}, host.file("x", format="files"))
     (host.room / "x" / "A").unlink()
     (host.room / "x").rmdir()

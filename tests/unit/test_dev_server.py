@@ -1228,7 +1228,7 @@ def test_status_fault_affects_the_specified_number_of_requests(talk: Talk) -> No
     assert [talk.list().status, talk.list().status] == [503, 200]
 
 
-def test_status_fault_can_set_a_message_and_store_the_change(talk: Talk) -> None:
+def test_injected_http_status_can_follow_a_stored_change(talk: Talk) -> None:
     talk.server.arm("status", status=400, error="BadRequest", message="no", method="POST", after_handling=True)
     assert talk.list().status == 200
     assert (talk.create("NEW").message, talk.stored()["NEW"]) == ("no", ["v"])

@@ -567,7 +567,7 @@ def list_classes() -> list[type[InfisicalError]]:
 
 
 @pytest.mark.parametrize("kind", list_classes())
-def test_error_of_every_class_can_be_rebuilt(kind: type[InfisicalError]) -> None:
+def test_error_of_every_class_can_be_rebuilt_from_its_fields(kind: type[InfisicalError]) -> None:
     error = errors.rebuild_error(kind.conclusion, "Problem.", hint="Hint.", status=400)
     assert (error.conclusion, error.problem, error.hint, error.status) == (kind.conclusion, "Problem.", "Hint.", 400)
     assert str(error) == "Problem. Hint." and isinstance(error, InfisicalError)

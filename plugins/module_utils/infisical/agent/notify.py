@@ -52,8 +52,8 @@ class Channel:
 def choose_event(record: NotificationRecord, report: CycleReport, reminder: float) -> str:
     """Return the event to send after this cycle: `failure`, `reminder`, `recovery`, or an empty text for none.
 
-    The reminder time is tracked for each conclusion. So a job that alternates between two conclusions sends at most one
-    notification of each within `reminder` seconds.
+    The time of the last notification is stored for each conclusion, such as `unreachable`. So a job that alternates
+    between two conclusions sends at most one notification of each within `reminder` seconds.
     """
     if not report.ended:
         return ""  # a delivery at boot, before the first cycle

@@ -241,11 +241,11 @@ class Application:
                 self._send(half, look=look)
 
     def _find_bad(self, chunk: list[Change], *, look: bool) -> None:
-        """Write the valid secrets in a batch that was refused.
+        """Find the invalid secrets in a refused batch, and write the others.
 
-        A server without batch routes may treat `batch` as a secret's name, and refuse that too. To find out whether the
-        server has batch routes, a batch with only the first secret is sent. Because that secret may be invalid itself,
-        another batch with only the last secret may follow.
+        The refusal can have another cause: a server without batch routes treats `batch` as a secret's name. To find out
+        whether the server has batch routes, a batch with only the first secret is sent and, if it is refused too, a
+        batch with only the last secret.
         """
         for probe in (chunk[0], chunk[-1]):
             if self.api.has_batches is None:

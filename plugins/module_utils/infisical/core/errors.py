@@ -196,8 +196,8 @@ class NotJson(NetworkError):
 class RateLimited(NetworkError):
     conclusion = "rate_limited"
     hint = (
-        "The rate limit of the server is exhausted, and the request is sent twice at most. Send fewer requests at once,"
-        " or set a larger rate_limit_wait."
+        "Send fewer requests at once, or set a larger rate_limit_wait: the rate limit of the server is exhausted, and "
+        "a request is retried only once."
     )
 
 

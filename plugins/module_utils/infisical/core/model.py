@@ -244,7 +244,7 @@ def check_url(url: str, allow_http: bool) -> str:
     if parts.scheme not in ("http", "https") or not host:
         refuse(f"'{shown}' has no scheme or no host.")
     if "?" in url or "#" in url:
-        refuse(f"'{shown}' must not have a query or fragment.", "Remove the part from ? or #.")
+        refuse(f"'{shown}' must not have a query or fragment.", "Remove the ? or # and everything after it.")
     prefix = parts.path.rstrip("/")
     prefix = prefix[: -len("/api")] if prefix.endswith("/api") else prefix
     if prefix and (not re.fullmatch(_PREFIX, prefix) or "/api/" in prefix + "/"):

@@ -51,6 +51,6 @@ def way_back(path: str) -> str:
     if path.endswith(".previous") or not os.path.lexists(previous):
         return ""
     return (
-        f" To restore the previous generation, run: cp -p '{previous}' '{path}'; then move the state file aside, "
-        "because it records the newer generation, and sync."
+        f" To restore the previous generation, run \"cp -p '{previous}' '{path}'\", rename the state file, which "
+        "records the newer generation, and run a sync."
     )

@@ -75,7 +75,7 @@ def put(vault: Vault, state: StateFile, name: str, value: str, *, check: bool = 
 
 
 def remove(vault: Vault, state: StateFile, name: str, *, check: bool = False) -> Edit:
-    """Delete one entry from the vault manually. Raises InfisicalError."""
+    """Delete one entry from the vault for a user, not for a sync. Raises InfisicalError."""
     if not check:
         state.check()
     return _record(vault, state, *vault.remove(name, check=check), check=check)

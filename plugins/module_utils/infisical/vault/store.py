@@ -130,7 +130,7 @@ class Vault:
             yield Draft(self, self._new() if create and not self.exists() else self._open())
 
     def put(self, name: str, value: str, *, check: bool = False) -> tuple[Plan, Contents]:
-        """Store one value manually, in a new vault if there is none.
+        """Store one value for a user, not for a sync. Create the vault if it does not exist.
 
         An entry that already has this value still belongs to its job. Returns the plan and the contents after it. With
         `check`, nothing is written, and the returned contents are the ones before the plan.
@@ -138,7 +138,7 @@ class Vault:
         return self._change(check_name(name), check_value(value), check)
 
     def remove(self, name: str, *, check: bool = False) -> tuple[Plan, Contents]:
-        """Remove one entry manually if it exists. `check` and the result are the same as for `put`."""
+        """Remove one entry for a user if it exists. `check` and the result are the same as for `put`."""
         return self._change(name, None, check)
 
     def _change(self, name: str, value: str | None, check: bool) -> tuple[Plan, Contents]:
