@@ -9,7 +9,8 @@ from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import pl
 
 
 class ModuleDocFragment:
-    """For modules `keyfleet.infisical.vault`, with `.write` if they write; for plugins `.plugins`."""
+    """Modules extend `keyfleet.infisical.vault` and, if they write, `keyfleet.infisical.vault.write`. Plugins extend
+    `keyfleet.infisical.vault.plugins`."""
 
     DOCUMENTATION = r"""
 options:

@@ -10,8 +10,8 @@ author: keyfleet.infisical contributors (@keyfleet)
 version_added: 0.3.0
 short_description: Find out which hosts have which secrets
 description:
-  - Selects rows about hosts and their secrets from a graph. The rows are the same as in C(rows), which
-    M(keyfleet.infisical.infisical_fleet_info) returns.
+  - Selects rows about hosts and their secrets from the graph file of M(keyfleet.infisical.infisical_fleet_report).
+  - The result is the same list that M(keyfleet.infisical.infisical_fleet_info) returns as C(rows).
 positional: _input, query
 options:
   _input:

@@ -52,8 +52,8 @@ options:
       - This is off by default, because it damages values that contain V(${) for another reason.
       - If the referenced secret does not exist, most servers insert an empty string. Servers from late 2026 keep the
         reference instead, and the lookup prints a warning.
-      - These servers can also return a referenced multi-line value in quotes and without line breaks. The lookup
-        restores the original value and prints a warning.
+      - Servers from late 2026 can also return a referenced multi-line value in quotes, with V(\\n) instead of each line
+        break. The lookup restores the original value and prints a warning.
     type: bool
     default: false
   on_missing:
@@ -165,7 +165,7 @@ class LookupModule(InfisicalLookup):
     def _each(self, cache: RunCache, scope: model.Location, names: list[str]) -> model.Merged:
         if not names:
             raise errors.ConfigurationError(
-                "fetch", "'one' requires the names of secrets.", hint="Set fetch to 'list' to read all."
+                "fetch", "'one' requires names of secrets in the lookup.", hint="Set fetch to 'list' to read all."
             )
         if self.get_option("recursive"):
             raise errors.ConfigurationError(

@@ -88,7 +88,7 @@ options:
       - The path of a state file, for identities that can write secrets but cannot read them. It must be an absolute
         path on the task's host, in an existing directory.
       - The file contains a hash of the last written value, so that an unchanged value is not written again. Without
-        this file, such an identity writes the secret on each run.
+        this file, an identity that cannot read the secret writes it on each run.
       - If the identity has the permission C(Describe Secret), the task also compares the comment, tags and metadata. If
         somebody else has changed the value, the task writes the value again.
       - Use a separate file for each combination of project, environment and path.

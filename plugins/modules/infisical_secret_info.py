@@ -44,7 +44,8 @@ options:
   read_values:
     description:
       - Return the values of the secrets and of their encrypted metadata.
-      - By default, newer servers do not send values. If an older server sends values anyway, they are discarded.
+      - If this option is false, values are not requested. Old servers send the values anyway, and the module discards
+        them.
     type: bool
     default: false
 extends_documentation_fragment:

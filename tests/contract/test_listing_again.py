@@ -61,7 +61,7 @@ def test_deleted_secret_or_changed_import_causes_a_new_listing(controlled: Contr
     assert [one.key for one in changed.secrets] == ["A"]
 
 
-def test_validator_of_another_listing_returns_a_full_listing(target: Target) -> None:
+def test_etag_of_another_listing_gets_a_full_listing(target: Target) -> None:
     store = target.remote()
     store.api.list_secrets(store.location)
     for known in (NO_SUCH, Validator()):

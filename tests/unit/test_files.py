@@ -203,7 +203,7 @@ def test_full_disk_with_a_pipe_as_note_does_not_block(tmp_path: Path, monkeypatc
     assert ends(write)
 
 
-def test_write_errors_other_than_a_full_disk_keep_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_of_a_note_keeps_the_old_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **names: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 

@@ -61,7 +61,7 @@ def can_encrypt(version: int, storage: str) -> bool:
     if storage == "encrypted" and version < units.DECRYPTS_CREDENTIALS:
         raise ConfigurationError(
             "credentials",
-            f"encrypted requires systemd {units.DECRYPTS_CREDENTIALS} or later, and this host runs {version}.",
+            f"'encrypted' requires systemd {units.DECRYPTS_CREDENTIALS} or later, and this host runs {version}.",
             hint="Set credentials: file.",
         )
     return storage == "encrypted" or (

@@ -38,7 +38,7 @@ DELIVERED = ".delivered"
 """The name of the file that marks the first complete delivery since the last boot, in a job's runtime directory."""
 
 LOCK = ".lock"
-"""The suffix of the lock file for a record."""
+"""The suffix of the lock file for a record, which lists a job's delivered files."""
 
 _LOCK_WAIT = 120.0
 """Seconds to wait for another delivery. Most of a delivery's time is spent waiting for systemctl."""

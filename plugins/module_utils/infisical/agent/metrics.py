@@ -36,7 +36,7 @@ def render_metrics(report: CycleReport, head: Mapping[str, Any], secrets: int | 
         "last_error": ("gauge", "1 with the conclusion of the last cycle, if it failed.", 1 if report.failed else None),
         "duration_seconds": ("gauge", "Duration of the last cycle.", report.seconds if ended else None),
         "secrets": ("gauge", "Number of entries in the vault.", secrets),
-        "generation": ("gauge", "Generation of the vault.", generation or None),
+        "generation": ("gauge", "Number of the vault's generation. Each write increases it.", generation or None),
         "pulled_total": ("counter", "Number of secrets pulled.", head.get("pull_count")),
         "pushed_total": ("counter", "Number of secrets pushed.", head.get("push_count")),
     }  # fmt: skip

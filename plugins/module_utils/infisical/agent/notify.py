@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends notifications: one for each new conclusion, reminders while the failure lasts, and one for the recovery."""
+"""Sends notifications when a job starts to fail, fails for another reason, keeps failing, and recovers."""
 
 from __future__ import annotations
 

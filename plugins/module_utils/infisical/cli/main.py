@@ -34,7 +34,7 @@ COMMANDS: tuple[Command, ...] = (
 
 CODES = """\
 exit codes:
-  0  success; with status, even if the last sync failed
+  0  success ("status" returns 0 even if the last sync failed)
   1  the server refused the request, or an unexpected error
   2  invalid usage or configuration, or a project, environment or path
      that does not exist
@@ -45,7 +45,7 @@ exit codes:
   7  the vault is locked by another sync or writer
   8  only partly done: the message reports what was done and what was not
   9  the vault has no entry of that name
-exec returns the exit code of its program; 127 if the program was not found,
+"exec" returns the exit code of its program; 127 if the program was not found,
 126 if it cannot be run. 130 means interrupted, 141 that the output was closed."""
 
 _HELP = """\

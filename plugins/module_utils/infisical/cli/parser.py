@@ -65,7 +65,7 @@ _TRANSLATIONS = (
     (r"\Aargument (\S+): not allowed with argument (\S+)", r"\1 cannot be used together with \2"),
     (r"\Athe following arguments are required: (.*)", r"required but not given: \1"),
 )
-"""Patterns of argparse messages, and our replacements."""
+"""Patterns of argparse's error messages, each with a clearer message."""
 
 
 class _Parser(argparse.ArgumentParser):

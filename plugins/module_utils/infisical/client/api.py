@@ -46,7 +46,7 @@ _BATCHES = {"v4": "/api/v4/secrets/batch", "v3": "/api/v3/secrets/batch/raw"}
 versions, because servers ignore unknown parameters."""
 
 _PROJECTS = {"/api/v1/projects": "projects", "/api/v1/workspace": "workspaces"}
-"""The routes that list projects, the newest first, and the key of the list in their responses."""
+"""The routes that list projects, and the key of the list in the response. The newest route is the first."""
 
 _METHODS: dict[Action, str] = {"create": "POST", "update": "PATCH", "delete": "DELETE"}
 

@@ -96,10 +96,10 @@ def _join_lines(text: str) -> str:
 
 
 def _find_referred(api: Api, location: Location, secret: Secret, texts: dict[_Place, str | None]) -> str | None:
-    """Return the text that a secret refers to, directly or through other secrets.
+    """Follow the references from a secret to the text at their end, and return this text.
 
-    Returns None if the text cannot be read, or if one of these secrets is not exactly one reference. `texts` contains
-    known raw values, and values that are read are added to it.
+    Returns None if a value cannot be read, or if a value on the way contains anything besides a single reference.
+    `texts` contains known raw values, and values that are read are added to it.
     """
     place = _place(secret)
     for _step in range(_DEEPEST):
