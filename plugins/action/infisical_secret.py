@@ -109,7 +109,7 @@ class ActionModule(InfisicalAction):
         try:
             result = self._execute_with_token({**arguments, **added}, cache.settings, task_vars, wrap_async=False)
         finally:  # even after a timeout or a lost connection, the module may have written
-            cache.note_secret(scope, key, _stored_after(result, desired, known, cache), generation)
+            cache.note_secret(scope, key, _stored_after(result, desired, known), generation)
             if result.get("failed") or result.get("changed", True):
                 run_cache.forget(scope.project_id, writer=cache.writer)
         return result
@@ -150,9 +150,7 @@ def _without_values(desired: Desired, known: model.Known) -> model.Known:
     return model.Known(secret._replace(value=None, metadata=metadata))
 
 
-def _stored_after(
-    result: dict[str, Any], desired: Desired, known: model.Known | None, cache: run_cache.RunCache
-) -> model.Known | None:
+def _stored_after(result: dict[str, Any], desired: Desired, known: model.Known | None) -> model.Known | None:
     """Return the secret that the module has stored, or None if it is unknown."""
     if result.get("failed") or "action" not in result:
         return None

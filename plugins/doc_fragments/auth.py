@@ -12,7 +12,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 
 
 def plugin_options(documentation: str) -> str:
-    """Return the options with the variable, ini key and environment variables of each, as plugins document them."""
+    """Return the documentation of options with `vars`, `ini` and `env`, which plugins document, but modules do not."""
     options = yaml_load(documentation)["options"]
     table = {option.argument: option for option in OPTIONS if option.section in ("infisical", "vault")}
     for name, option in options.items():

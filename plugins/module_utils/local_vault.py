@@ -72,7 +72,11 @@ def after_key(module: InfisicalModule, key_created: bool) -> AbstractContextMana
     """Return a context manager that prefixes errors after `open_local` with the creation of the key file, if it was
     created."""
     created = key_created and not module.check_mode
-    return after_writing(f"The key file {module.params['key_file']} was created." if created else "", key_created=True)
+    return after_writing(
+        f"The key file {module.params['key_file']} was created." if created else "",
+        changed=True,
+        key_created=True,
+    )
 
 
 class _PlannedKey:

@@ -101,6 +101,7 @@ jobs:
     failed: {description: Whether reading the status of the job failed., type: bool}
     conclusion: {description: The category of the error if the status cannot be read., type: str}
     message: {description: The error message if the status cannot be read., type: str}
+    hint: {description: How to fix the error if the status cannot be read., type: str, version_added: 0.3.0}
     vault: {description: The path of the job's vault., type: str}
     problem: {description: The reason why the vault cannot be opened., type: str}
     secrets: {description: The number of entries in the vault. V(null) if it cannot be opened., type: int}

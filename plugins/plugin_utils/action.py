@@ -93,7 +93,7 @@ class InfisicalAction(ActionBase):
             # Do not send shared options from `module_defaults`, such as a client secret, to the host.
             own = {name: value for name, value in arguments.items() if not (self.shared and name in options.NAMES)}
             return self._execute(own, task_vars, wrap_async)
-        shared = options.resolve(arguments, task_vars, self._templar.template)
+        shared = options.resolve(arguments, task_vars, self._templar.template, options.SHARED)
         settings = Settings.from_options(shared)
         arguments.update(shared)
         if self.hands_over:

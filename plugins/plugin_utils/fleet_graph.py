@@ -60,7 +60,7 @@ class Collected:
         return Snapshot(graph, self.now).summary()
 
     def content(self, option: str) -> bytes:
-        """Return the content for the file in the option `option`."""
+        """Return the content of the output file in this option, such as `csv_file`."""
         if option == "graph_file":
             return json.dumps(documents.render_graph(self.after), separators=(",", ":")).encode("ascii") + b"\n"
         if option == "csv_file":

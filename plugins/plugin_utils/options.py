@@ -68,7 +68,7 @@ def resolve(
     direct: Mapping[str, Any],
     variables: Mapping[str, Any],
     template: Callable[[Any], Any],
-    definitions: Definitions = SHARED,
+    definitions: Definitions,
 ) -> dict[str, Any]:
     """Return the options in `definitions` that are set, {name: value}, converted to their documented types.
 

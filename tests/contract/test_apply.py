@@ -586,7 +586,7 @@ def test_batches_are_filled_up_to_the_servers_limit(controlled: Controlled) -> N
 
 
 @pytest.mark.kinds("2024")
-def test_batch_only_name_fails_alone_without_the_batch_route(controlled: Controlled) -> None:
+def test_without_batch_routes_only_names_that_need_them_fail(controlled: Controlled) -> None:
     store = controlled.remote(api_version="v3")
     controlled.server.arm("status", status=404, message="Route POST:/x not found", path=BATCH, times=None)
     applied = push(store, {**wanted(3), "A" * 101: VALUE})

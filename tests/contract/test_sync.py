@@ -1274,6 +1274,13 @@ def test_write_only_identity_pushes_new_secrets_in_one_batch(site: Site) -> None
     assert pushed(site, {**values, "KEY_7": "new"}, who="writer").versions["KEY_7"] == (None, 2)
 
 
+@pytest.mark.kinds("2026-07")
+@pytest.mark.parametrize("check", [False, True])
+def test_empty_push_by_a_write_only_identity_checks_the_location(site: Site, check: bool) -> None:
+    error = error_of(pushed, site, {}, who="writer", scope=replace(SCOPE, environment="nope"), check=check)
+    assert error.conclusion == "scope_missing"
+
+
 @REAL_KINDS
 @pytest.mark.parametrize("fails", [False, True])
 def test_push_by_a_write_only_identity_is_counted(site: Site, fails: bool) -> None:

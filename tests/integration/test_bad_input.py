@@ -44,7 +44,7 @@ EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "proxy is down": ({"proxy": NOT_AN_ADDRESS}, ("proxy",)),
     "unknown project": ({"project_id": "nowhere"}, ("Project 'nowhere'", "project_id")),
     "unknown environment": ({"environment": "devv"}, ("environment 'devv'", "dev, prod")),
-    "missing folder": ({"secret_path": "/nowhere"}, ("folder '/nowhere'", "secret_path")),
+    "missing folder": ({"secret_path": "/nowhere"}, ("Folder '/nowhere'", "secret_path")),
     "no permission": (
         {"client_id": "no-access-id", "client_secret": "no-access-client-secret"}, ("on 'Secrets'", "Grant"),
     ),
@@ -54,8 +54,12 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     # name of the secret: the server's fault, options, and words in the message
     "HTML": ({"kind": "html"}, {}, ("not from an Infisical API", "Check url")),
     "MALFORMED": ({"kind": "malformed"}, {}, ("Check url",)),
-    "CUT": ({"kind": "cut_before"}, {}, ("connection was cut", "server is up")),
-    "CUT_LATER": ({"kind": "cut_middle"}, {}, ("connection was cut", "server is up")),
+    "CUT": ({"kind": "cut_before"}, {}, ("connection was closed before the response was complete", "server is up")),
+    "CUT_LATER": (
+        {"kind": "cut_middle"},
+        {},
+        ("connection was closed before the response was complete", "server is up"),
+    ),
     "SLOW": ({"kind": "delay", "seconds": 3}, {"timeout": 0.2}, ("no complete response within the timeout", "timeout")),
     "REDIRECT": ({"kind": "redirect"}, {}, ("HTTP 302", "Set url")),
     "LIMITED": ({"kind": "status", "status": 429, "message": "Rate limit"}, {}, ("HTTP 429", "rate_limit_wait")),

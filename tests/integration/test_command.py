@@ -495,7 +495,7 @@ def test_every_kind_of_error_has_its_own_exit_code(
     client.run("sync", "--key-file", private(client.folder / "wrong", "x" * 32), code=6)
     with open(f"{client.vault}.cycle.lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "running" in client.run("sync", "--lock-wait", "0.1", code=7)
+        assert "another sync" in client.run("sync", "--lock-wait", "0.1", code=7)
     seeded()
     result = client.raw("sync", "--project-ids", f"{PROJECT},no-such-project", "--json")
     assert result.returncode == 8, result

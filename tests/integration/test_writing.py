@@ -340,7 +340,7 @@ def test_damaged_state_file_is_moved_aside(ansible: Controller, server: DevServe
     state_file.write_bytes(whole[: len(whole) // 2])
 
     run = ansible.tasks(task).succeeded()
-    assert "was damaged and is now" in " ".join(run.text.split())
+    assert "was damaged, and has been moved to" in " ".join(run.text.split())
     (damaged,) = tmp_path.glob("state.json.damaged-*")
     assert damaged.read_bytes() == whole[: len(whole) // 2]
     assert ansible.tasks(task).succeeded().changed == 0

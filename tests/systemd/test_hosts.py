@@ -210,7 +210,7 @@ def test_processes_are_listed_while_control_groups_disappear() -> None:
     with ThreadPoolExecutor(1) as pool:
         making = pool.submit(make_and_remove)
         try:
-            assert [cgroup.processes() for _ in range(2000)] == [[]] * 2000
+            assert [cgroup.processes() for _turn in range(2000)] == [[]] * 2000
         finally:
             ended.set()
             making.result()

@@ -1151,9 +1151,22 @@ def test_sync_of_all_jobs_keeps_conclusion_and_hint(
     with pytest.raises(InfisicalError) as caught:
         agent_jobs.sync_all(["shop"])
     assert (caught.value.conclusion, caught.value.hint) == (conclusion, "Do it.")
-    assert str(caught.value) == f"These jobs failed to sync: shop ({conclusion}). Failed. Do it."
+    assert str(caught.value) == f"These jobs failed to sync: shop ({conclusion}). shop: Failed. Do it."
     found = caught.value.details["reports"]["shop"]
     assert (found["conclusion"], found["message"], found["hint"]) == (conclusion, "Failed. Do it.", "Do it.")
+
+
+def test_sync_of_all_jobs_reports_the_problem_of_each(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.apply(replace(AGENT, jobs=(SHOP, SHOP._replace(name="till"))))
+    reports = {
+        "shop": report.CycleReport("shop", conclusion="unreachable", problem="No server.", hint="Start it."),
+        "till": report.CycleReport("till", conclusion="vault_damaged", problem="Damaged.", hint="Restore it."),
+    }
+    monkeypatch.setattr(agent_jobs, "sync_now", reports.__getitem__)
+    with pytest.raises(InfisicalError) as caught:
+        agent_jobs.sync_all(["shop", "till"])
+    assert caught.value.problem.endswith("till (vault_damaged). shop: No server. till: Damaged.")
+    assert caught.value.hint == "Start it. Restore it."
 
 
 def test_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1165,7 +1178,7 @@ def test_failing_job_does_not_stop_the_others(host: Host, monkeypatch: pytest.Mo
         return report.CycleReport(job, ended="2026-01-15T10:30:00Z", counts={"created": 1})
 
     monkeypatch.setattr(agent_jobs, "sync_now", one_of_them)
-    with pytest.raises(InfisicalError, match=r"shop \(storage\). systemctl") as refused:
+    with pytest.raises(InfisicalError, match=r"shop \(storage\)\. shop: systemctl") as refused:
         agent_jobs.sync_all(["shop", "till"])
     assert refused.value.conclusion == "partial" and refused.value.details["changed"]
     assert refused.value.details["reports"]["till"]["conclusion"] == "ok"

@@ -6,19 +6,28 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils import infisical
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli.console import Console
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli.parser import Command, make_parser, parse
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     ConfigurationError,
     GuardStopped,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import BY_PLACE, convert
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import (
+    BY_PLACE,
+    OPTIONS,
+    convert,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import make_key_file
 
 ARGUMENTS = [
@@ -170,6 +179,8 @@ def refusing(message: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None
         ("Set project_id and environment.", "Set --project-id and --environment."),
         ("raise max_response_size.", "raise --max-response-size."),
         ("Give vault_path, or use sha256.", "Give --vault, or use sha256."),
+        ("Set one of key_file or key_credential.", "Set one of --key-file or --key-credential."),
+        ("Set vault_path, or set state_hash: sha256.", "Set --vault, or set --state-hash sha256."),
         ("Set expand_references: false.", "Set expand_references: false."),  # push has no such option
     ],
 )
@@ -199,3 +210,23 @@ def test_error_shows_name_but_not_value_of_invalid_variable(
         error = capsys.readouterr().err
         assert f"{option} (set by the environment variable {variable})." in error
         assert "Canary" not in error
+
+
+def hints() -> Iterator[str]:
+    """Yield the texts of every hint in the library."""
+    for path in sorted(Path(infisical.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            is_argument = isinstance(node, ast.keyword) and node.arg == "hint"
+            if is_argument or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "hint"):
+                found = ast.walk(node.value)
+                yield from (part.value for part in found if isinstance(part, ast.Constant) and " " in str(part.value))
+
+
+def test_every_option_in_a_hint_is_translated() -> None:
+    console = Console()
+    console.flags = {option.argument: option.long for option in OPTIONS if option.long}
+    names = "|".join(name for name in console.flags if "_" in name)
+    found = list(hints())
+    assert len(found) > 100
+    left = [hint for hint in found if re.search(rf"(?<![\w.{{-])({names})(?![\w(\[])", console.translate(hint))]
+    assert left == []

@@ -439,7 +439,7 @@ def test_failed_unit_notification_is_retried_by_next_delivery(host: Host) -> Non
     assert host.delivered(VALUES, wanted).notified == []
 
 
-def test_pending_notification_is_dropped_with_the_units_option(host: Host) -> None:
+def test_removed_unit_option_drops_its_pending_restart(host: Host) -> None:
     host.programs.put("systemctl", "exit 1")
     host.deliver(VALUES, host.file("a.env", reload=("app.service",)))
     host.programs.put("systemctl")

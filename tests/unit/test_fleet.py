@@ -279,7 +279,7 @@ def test_folder_problem_stays_until_the_next_listing(graph: Graph) -> None:
     assert [(source.location, source.problem) for source in well.sources.values()] == [(ROOT, None)]
 
 
-def test_listing_does_not_affect_other_locations(graph: Graph) -> None:
+def test_listing_one_location_keeps_the_data_of_others(graph: Graph) -> None:
     for quiet in (
         listed(location=Location("p1", "dev", "/")),
         listed(location=Location("p1", "prod", "/sho")),

@@ -32,7 +32,8 @@ CANARY = "Canary5f1c2a9e7b"
 
 def resolve(direct: dict[str, Any], variables: dict[str, Any] | None = None) -> dict[str, Any]:
     """Call `options.resolve` with templating that puts text in angle brackets, to make it visible."""
-    return options.resolve(direct, variables or {}, lambda value: f"<{value}>" if isinstance(value, str) else value)
+    template = lambda value: f"<{value}>" if isinstance(value, str) else value  # noqa: E731
+    return options.resolve(direct, variables or {}, template, options.SHARED)
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +130,7 @@ def test_unused_variable_is_not_templated() -> None:
         raise AssertionError(f"templated {value}")
 
     variables = {"infisical_url": "{{ undefined }}", "other": "{{ x }}"}
-    assert options.resolve({"url": "x"}, variables, refuse) == {"url": "x"}
+    assert options.resolve({"url": "x"}, variables, refuse, options.SHARED) == {"url": "x"}
 
 
 def test_our_environment_variable_overrides_infisicals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +147,7 @@ def test_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch, empty: str) 
     monkeypatch.setenv("INFISICAL_URL", "from environment")
     for name in ("INFISICAL_TIMEOUT", "INFISICAL_VALIDATE_CERTS", "INFISICAL_API_VERSION", "INFISICAL_KEY_FILE"):
         monkeypatch.setenv(name, empty)
-    resolved = options.resolve({}, {"infisical_url": empty}, lambda value: value)
+    resolved = options.resolve({}, {"infisical_url": empty}, lambda value: value, options.SHARED)
     assert resolved == {"client_id": "vendor's", "url": "from environment"}
     assert options.resolve({}, {"infisical_key_file": empty}, lambda value: value, options.VAULT) == {}
 

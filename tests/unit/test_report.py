@@ -125,7 +125,7 @@ infisical_sync_duration_seconds{sync_job="shop"} 1.25
 # HELP infisical_sync_secrets Number of entries in the vault.
 # TYPE infisical_sync_secrets gauge
 infisical_sync_secrets{sync_job="shop"} 12
-# HELP infisical_sync_generation Generation of the vault.
+# HELP infisical_sync_generation Number of the vault's generation. Each write increases it.
 # TYPE infisical_sync_generation gauge
 infisical_sync_generation{sync_job="shop"} 7
 # HELP infisical_sync_pulled_total Number of secrets pulled.

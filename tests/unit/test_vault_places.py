@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    ConfigurationError,
+    InfisicalError,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import keys
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import STATE_FILE
@@ -56,3 +59,11 @@ def test_key_file_path_used_by_vault_or_state_file_is_refused(tmp_path: Path, so
         with pytest.raises(ConfigurationError) as caught:
             local.open_vault(str(tmp_path / "vault"), source(str(tmp_path / "link" / name)), str(tmp_path / "state"))
         assert caught.value.option == option
+
+
+def test_missing_directory_is_reported_for_the_vault(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    vault, _state = local.open_vault(f"{tmp_path}/file/secrets.vault", keys.KeyFile(str(tmp_path / "key")))
+    with pytest.raises(InfisicalError, match=r"^The vault .*/file/secrets\.vault cannot be ") as caught:
+        vault.read()
+    assert caught.value.conclusion == "storage"

@@ -70,7 +70,7 @@ def test_certificate_error_is_recognized_by_its_error_code(number: int, words: s
 
 def test_certificate_hint_depends_on_whether_ca_path_is_set() -> None:
     advice = wire.explain(unverified(20), "/etc/ca.pem").hint
-    assert advice == "Add the certificate of the CA that signed it to '/etc/ca.pem' (ca_path)."
+    assert advice == "Add the certificate of the CA that signed it to '/etc/ca.pem'."
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def _rotate_key(host: Host, found: bytes, agent: Agent) -> bytes:
             with _open_directory(path) as (_directory, descriptor_path):
                 _seal(host, path, descriptor_path, new, both)
         except _LOST as error:
-            host.changes.lines.append(f"{path} still has its old key: {error}")
+            host.changes.lines.append(f"{path} still has its old key: {error.problem}")
         except InfisicalError as error:
             is_complete = False
             host.changes.warnings.append(
@@ -238,7 +238,7 @@ def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str
                 Vault(descriptor_path, HeldKey(stored.key)).read()
                 return []
             except _LOST as error:
-                reason = str(error).replace(os.path.dirname(descriptor_path), os.path.dirname(vault.path))
+                reason = error.problem.replace(os.path.dirname(descriptor_path), os.path.dirname(vault.path))
             except InfisicalError:
                 return []
         aside = f".lost-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"

@@ -210,7 +210,7 @@ def deliver(values: Mapping[str, str], wanted: Sequence[File], record: Record) -
 def after_delivery(done: Delivery) -> AbstractContextManager[None]:
     """Return a context manager that prefixes errors with the numbers of files written and removed, and the problems."""
     counts = f"Files written: {len(done.written)}, removed: {len(done.removed)}."
-    return after_writing(" ".join([counts, *map(str, done.problems.values())]), **done.as_result())
+    return after_writing(" ".join([counts, *(error.problem for error in done.problems.values())]), **done.as_result())
 
 
 def _add_units(pending: Mapping[str, str], changed: Iterable[File]) -> dict[str, str]:

@@ -276,7 +276,7 @@ def _withdraw(host: Host, job: str, paths: Iterable[str]) -> None:
                    or any(removed.startswith(path + "/") for removed in done.removed)],
         )  # fmt: skip
         failure = done.failure()
-        with after_writing(str(failure or "")):
+        with after_writing(failure.problem if failure else ""):
             record.write()
     if failure:
         raise failure

@@ -70,9 +70,10 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     failed = [report for report in reports.values() if report.failed]
     if failed:
         names = ", ".join(f"{report.job} ({report.conclusion})" for report in failed)
-        first = failed[0]
-        conclusion = first.conclusion if len(failed) == len(reports) else PartialFailure.conclusion
-        error = rebuild_error(conclusion, f"These jobs failed to sync: {names}. {first.problem}", hint=first.hint)
+        reasons = " ".join(f"{report.job}: {report.problem}" for report in failed)
+        hint = " ".join(dict.fromkeys(report.hint for report in failed if report.hint))
+        conclusion = failed[0].conclusion if len(failed) == len(reports) else PartialFailure.conclusion
+        error = rebuild_error(conclusion, f"These jobs failed to sync: {names}. {reasons}", hint=hint)
         error.details = result
         raise error
     return result

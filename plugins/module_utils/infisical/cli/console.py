@@ -15,10 +15,10 @@ from typing import Any, Callable
 from ..core.errors import InfisicalError, StorageFailed
 from ..core.model import escape
 
-_OPTION = r"\b([a-z_]+)(?:: ([a-z_]+))?\b"
+_OPTION = r"\b([a-z_]+)(?:: ([a-z0-9_-]+))?\b"
 _ADVICE = re.compile(
-    rf"\b(?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se|[Cc]heck|[Cc]orrect) (?:an?other |a larger |a longer )?{_OPTION}"
-    rf"(?:(?:, (?:and |or )?| and | or ){_OPTION})*"
+    rf"\b(?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se|[Cc]heck|[Cc]orrect) (?:an?other |a larger |a longer |one of )?{_OPTION}"
+    rf"(?:(?:, (?:and |or )?| and | or )(?!set\b){_OPTION})*"
 )
 """An option in advice, or several in a list. Elsewhere, the same word may not be an option."""
 
@@ -70,7 +70,7 @@ class Console:
 
     def describe_failure(self, error: InfisicalError) -> dict[str, Any]:
         """Return an error as data, including the job's name if the command works on several jobs."""
-        texts = {"message": self.translate(str(error)), "hint": self.translate(error.hint)}
+        texts = {"message": self.translate(str(error)), "problem": error.problem, "hint": self.translate(error.hint)}
         job = {"job": self.job} if self.job else {}
         return {**job, **error.details, "failed": True, "conclusion": error.conclusion, **texts}
 

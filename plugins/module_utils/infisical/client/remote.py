@@ -228,7 +228,7 @@ class Remote(Store):
     # Secrets that the identity is allowed to write, but not to see
 
     def _recall(self, wanted: Secret, keep_value: bool) -> bool:
-        """Return True if an existing secret needs no write, according to the state file."""
+        """Return True if an existing secret needs no write: its value is kept, or the state file records this value."""
         return keep_value or (self.state is not None and self.state.holds(wanted.key, wanted.value))
 
     def _warn_unread(self, wanted: Secret, keep_value: bool) -> tuple[str, ...]:

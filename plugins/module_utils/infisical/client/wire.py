@@ -350,10 +350,10 @@ def _explain_certificate(error: BaseException, ca_path: str) -> Trouble:
         reason = "no trusted CA has signed it"
         hint = "Set ca_path to the certificate of the CA that signed it."
         if ca_path:
-            hint = f"Add the certificate of the CA that signed it to '{ca_path}' (ca_path)."
+            hint = f"Add the certificate of the CA that signed it to '{ca_path}'."
             if os.path.isdir(ca_path):
                 hint += f" If it already contains it, run: openssl rehash {ca_path}"
     else:
         reason = f"OpenSSL's reason is number {number}"
-        hint = "Check the certificate of the server, and ca_path."
+        hint = "Check ca_path and the certificate of the server."
     return Trouble(CertificateInvalid, f"its certificate cannot be verified: {reason}", hint, False)

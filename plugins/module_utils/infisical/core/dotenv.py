@@ -163,7 +163,7 @@ def dump_env_file(values: Mapping[str, str]) -> str:
         if problem:
             raise ConfigurationError(
                 "names", f"the value of '{name}' {problem}, which an env_file cannot contain.",
-                hint="Use the format json, or leave it out with names.",
+                hint="Use the format json, or exclude it with the option names.",
             )  # fmt: skip
         lines.append(line + "\n")
     return "".join(lines)

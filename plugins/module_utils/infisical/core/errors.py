@@ -86,7 +86,7 @@ class Conflict(InfisicalError):
 
 class SecretMissing(InfisicalError):
     conclusion = "secret_missing"
-    hint = "Check the name (names are case-sensitive) and secret_path."
+    hint = "Check secret_path and the name (names are case-sensitive)."
 
 
 class RouteMissing(InfisicalError):
@@ -203,7 +203,9 @@ class RateLimited(NetworkError):
 
 class ServerFailed(NetworkError):
     conclusion = "server_error"
-    hint = "See the log of the server. The request is sent twice at most, server_error_wait apart."
+    hint = (
+        "See the log of the server. If it recovers later, set a larger server_error_wait: one retry follows this wait."
+    )
 
 
 class RefusedError(InfisicalError):
@@ -311,8 +313,8 @@ def rebuild_error(conclusion: str, problem: str, *, hint: str = "", status: int 
 def after_writing(done: str, **details: Any) -> Iterator[None]:
     """Context manager: prepend `done`, a report of the changes so far, to the problem of an InfisicalError.
 
-    `details` are added to the details of the error, and `changed` is set to true. If `done` is empty, nothing has been
-    written yet, and the error is not changed.
+    `details` are added to the details of the error. They include `changed`, which is true unless the error sets it. If
+    `done` is empty, nothing has been written yet, and the error is not changed.
     """
     try:
         yield

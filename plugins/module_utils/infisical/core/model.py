@@ -373,7 +373,7 @@ def normalize_name(name: str, option: str = "name") -> str:
     """
     normalized = re.sub(r"[^A-Z0-9_]+", "_", trim(name).upper())
     if not normalized.strip("_"):
-        raise ConfigurationError(option, f"'{trim(name)}' has no letter or digit to normalize.")
+        raise ConfigurationError(option, f"'{trim(name)}' cannot be normalized, because it has no letter or digit.")
     return normalized
 
 

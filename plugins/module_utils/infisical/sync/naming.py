@@ -52,7 +52,7 @@ def choose(job: Pull, name: str, secrets: Sequence[Secret]) -> Secret:
             raise Ambiguous(
                 f"Nothing was changed: two secrets with different values would both be named '{name}' in the vault: "
                 f"{describe(first)}, and {describe(other)}.",
-                hint="Add {path} or {project} to key_format, or add the preferred project or path to precedence.",
+                hint="Set key_format to a text with {path} or {project}, or set precedence.",
             )
     return min([first, *others], key=lambda secret: (secret.project_id, secret.secret_path, secret.key))
 

@@ -153,7 +153,10 @@ def push(
     )
     if vault_state is not None and applied.written and not check:
         count = len(applied.written)
-        written = f"Wrote {pluralize(count, 'change')} to {location}. Only the number of pushed secrets was not saved."
+        written = (
+            f"Wrote {pluralize(count, 'change')} to {location}. Only the number of pushed secrets could not be saved "
+            "in the state file."
+        )
         lesser = () if applied.error is None else (InfisicalError,)  # unwritten secrets matter more
         with contextlib.suppress(*lesser), after_writing(written, **outcome.as_result()):
             vault_state.count_pushed(count)
@@ -176,7 +179,7 @@ def _desire(source: Mapping[str, str], normalize: bool) -> dict[str, Secret]:
         if key in desired:
             raise Ambiguous(
                 f"Nothing was changed: '{given[key]}' and '{name}' would both be written as '{key}'.",
-                hint="Rename one of the two secrets" + (", or turn normalize_names off." if normalize else "."),
+                hint="Rename one of the two secrets" + (", or set normalize_names: false." if normalize else "."),
             )
         given[key] = name
         desired[key] = Secret(key, check_value(value, f"secrets: {name}"))
@@ -248,8 +251,9 @@ def _write_unseen(
     """
     state = remote.state
     warnings = [UNREADABLE] if desired and state is None else []
-    if check:
+    if check or not desired:
         remote.check_location()
+    if check:
         unchanged = {key for key, secret in desired.items() if state is not None and state.holds(key, secret.value)}
         changes = [Change("update", key, None, secret) for key, secret in desired.items() if key not in unchanged]
         return Plan(tuple(changes), tuple(unchanged)), Applied(tuple(change.key for change in changes)), warnings

@@ -9,7 +9,8 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Callable, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Callable
 
 from ..core import files
 from ..core.errors import (
@@ -37,10 +38,11 @@ LARGEST = 1 << 30
 _LAST_GENERATION = (1 << 64) - 1
 
 
-class _Opened(NamedTuple):
+@dataclass(frozen=True)
+class _Opened:
     header: Header
-    data_key: bytes
-    text: bytes
+    data_key: bytes = field(repr=False)
+    text: bytes = field(repr=False)
     contents: Contents
 
 
@@ -235,7 +237,11 @@ class Vault:
         """Open the file at `path`, by default the vault."""
         if path:
             return self._open_file(path)
-        vault_id, known = self._recorded()  # before the vault is read, because a writer writes the vault first
+        try:
+            vault_id, known = self._recorded()  # before the vault is read, because a writer writes the vault first
+        except InfisicalError:
+            self._open_file(path or self.path)  # both files are in one directory: the error of the vault explains more
+            raise
         opened = self._open_file(self.path)
         if opened.contents.vault_id == vault_id and opened.header.generation < known:
             raise OlderGeneration(
