@@ -253,7 +253,6 @@ EVERY_MODULE = {
 }
 
 
-@pytest.mark.core
 def test_every_failed_result_has_a_message_for_failed_when(ansible: Controller, server: DevServer) -> None:
     modules = {path.stem for path in Path(str(module.__file__)).parents[1].glob("modules/infisical_*.py")}
     assert {task.partition(":")[0] for task in EVERY_MODULE} == modules

@@ -22,11 +22,12 @@ SECONDS_TO_END = 60.0
 
 
 class Result(NamedTuple):
-    """The result of a target; `log` is its output if it was not shown during the run."""
+    """The result of a target: its duration and processor time in seconds. `log` is its output if it was not shown."""
 
     name: str
     status: int
     seconds: float
+    cpu: float
     log: IO[bytes] | None = None
 
 
@@ -53,7 +54,9 @@ class Runner:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         self._running.append(process)
-        return Result(name, process.wait(), time.monotonic() - started, log)
+        _pid, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return Result(name, process.returncode, time.monotonic() - started, usage.ru_utime + usage.ru_stime, log)
 
     def end(self) -> None:
         """Interrupt the running targets as Ctrl-C would, and wait for their cleanup."""
@@ -102,7 +105,7 @@ def _print(result: Result) -> Result:
 
 
 def _line(result: Result) -> str:
-    return f"{result.seconds:7.1f} s  {result.name} {_word(result)}".rstrip()
+    return f"{result.seconds:7.1f} s {result.cpu:7.1f} s CPU  {result.name} {_word(result)}".rstrip()
 
 
 def _word(result: Result) -> str:
