@@ -45,8 +45,8 @@ class ActionModule(InfisicalAction):
             if files.is_same_place(path, taken):
                 name, other = (name, other) if name in paths else (other, name)
                 raise ConfigurationError(name, f"must be another file than {other} (got '{paths[name]}').")
-        given = options.resolve(dict(self._task.args), task_vars, self._templar.template, options.SHARED)
-        settings = Settings.from_options(given)
+        shared = options.resolve(dict(self._task.args), task_vars, self._templar.template, options.SHARED)
+        settings = Settings.from_options(shared)
         with self._alone(paths):
             return self._report(settings, hosts, paths, mode, forget_absent=given["forget_absent_hosts"])
 

@@ -97,7 +97,7 @@ LOOKUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown fetch": ("'SECRET_1', fetch='some'", ("fetch", "some")),
     "unknown on_missing": ("'SECRET_1', on_missing='ignore'", ("on_missing", "ignore")),
     "unknown cache": ("'SECRET_1', cache='forever'", ("cache", "forever")),
-    "one without a name": ("fetch='one'", ("fetch", "requires the names")),
+    "one without a name": ("fetch='one'", ("fetch", "requires names of secrets")),
     "one and recursive": ("'SECRET_1', fetch='one', recursive=true", ("recursive", "fetch: list")),
     "empty name": ("''", ("must not be empty",)),
     "number": ("12", ("must be a string, not int",)),
