@@ -44,7 +44,8 @@ class InfisicalAction(ActionBase):
     values_option = ""
     """The option with which the module returns values. If it is set, the task's output is hidden."""
     texts: tuple[str, ...] = ()
-    """The module's own options that must be strings. Without this check, JSON would turn a date into a string."""
+    """The module's own options that must be strings. Other types, such as an unquoted date in YAML, are
+    refused. Otherwise, JSON would turn them into strings."""
     mappings: tuple[str, ...] = ()
     """The module's own options that must map names to strings."""
 

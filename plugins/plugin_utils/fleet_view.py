@@ -21,7 +21,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 )
 
 NAMED = 3
-"""The number of secrets in each state that get their own sentence, and the number of hosts that a sentence lists."""
+"""The maximum number of secrets per state that are described in separate sentences, and of hosts in a sentence."""
 
 LAGS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The cell codes of outdated secrets: B for one version behind, up to Z for 25 or more; A if the secret was created
@@ -52,7 +52,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Host:
-    """A host, and the state of each secret in its vaults. `cells` maps a secret's ID to its cell code."""
+    """A host, and the state of each secret in its vaults. `cells` maps a secret's ID to the
+    code of its state (see `LAGS`)."""
 
     name: str
     jobs: Sequence[Job]

@@ -23,7 +23,9 @@ try:  # since ansible-core 2.19, values from YAML have Ansible's own types
 
     _HINT = ""
 except ImportError:
-    _HINT = " If the value comes from a template, add the filter string, because this ansible-core converts the result."
+    _HINT = (
+        ' If the value comes from a template, end it with "| string", because this ansible-core converts the result.'
+    )
 
     def _type_name(value: object) -> str:
         return type(value).__name__

@@ -54,7 +54,7 @@ _ABOUT_THE_PLACE = (errors.Forbidden, errors.ScopeMissing, errors.RouteMissing, 
 """Errors about the requested folder or secret. They are the same for all tasks."""
 
 REFUSAL_SECONDS = 60.0
-"""Seconds to keep such an error. During the run, a permission may be granted or a folder created."""
+"""Seconds to keep an error about a place. Later, a permission may have been granted, or a folder created."""
 
 NO_LISTING_SECONDS = 60.0
 """Seconds after a temporary error during which writing tasks do not list the folder again."""
@@ -201,7 +201,7 @@ class RunCache:
             return None
 
     def _impatient(self) -> model.Settings:
-        """Return settings with short waits. If the controller cannot reach the server, the host may be able to."""
+        """Return settings with short waits, because the host may reach a server that the controller cannot reach."""
         return replace(self.settings, timeout=min(self.settings.timeout, 10.0), connection_wait=0.0)
 
     @property

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 LOCK_TIMEOUT = 900.0
-"""Seconds to wait for a lock: longer than all waits of the requests made under the lock. The waiting processes share
-the result of these requests."""
+"""Seconds to wait for a lock. The holder of a lock needs less time for its requests, including retries. The waiting
+processes use the results of these requests."""
 
 FINAL = (errors.CredentialsRejected, errors.LockedOut)
 """After one of these errors, no task in the run logs in again, because three failures lock the identity for

@@ -231,7 +231,7 @@ def test_quotes_that_belong_to_the_value_are_kept(
 
 
 @EACH_2026
-def test_multi_line_reference_inside_quotes_is_restored(controlled: Controlled) -> None:
+def test_quoted_reference_to_a_multi_line_value_is_resolved(controlled: Controlled) -> None:
     controlled.put("PEM", PEM)
     controlled.put("LINK", 'key="${PEM}"', **QUOTED)
     controlled.put("WHOLE", '"${PEM}"', **QUOTED)

@@ -1184,7 +1184,7 @@ def test_rekey_and_keygen_refuse_an_empty_path(host: Host) -> None:
     assert not (host.folder / "keys").exists()
 
 
-def test_push_from_the_vault_is_counted_in_the_status(client: Host) -> None:
+def test_status_command_counts_secrets_pushed_from_the_vault(client: Host) -> None:
     client.run("vault", "set", "PUSHED", given="x")
     client.run("push", "--from", "vault")
     assert json.loads(client.run("status", "--json"))["push_count"] == 1

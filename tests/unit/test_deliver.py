@@ -181,7 +181,7 @@ def test_error_lists_five_unsafe_names_and_counts_the_rest(host: Host) -> None:
     assert "'LD_4'" in text and "'LD_5'" not in text and "and 4 more" in text
 
 
-def test_value_with_a_nul_byte_requires_the_files_format(host: Host) -> None:
+def test_value_with_a_nul_byte_is_only_allowed_as_a_file(host: Host) -> None:
     values = {"BINARY": "CANARY\0end"}
     assert "'BINARY'" in problem(host.deliver(values, host.file("app.env")), host.room / "app.env")
     host.delivered(values, host.file("values", format="files"))

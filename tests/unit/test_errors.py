@@ -544,9 +544,7 @@ def test_not_modified_response_is_a_success_and_not_parsed(answer: Answer) -> No
         (asked_again(206, Validator('"1"', DIGEST)), NotJson),
     ],
 )
-def test_unknown_error_text_keeps_the_conclusion_of_the_status(
-    answer: Answer, conclusion: type[InfisicalError]
-) -> None:
+def test_status_decides_the_conclusion_of_an_unknown_text(answer: Answer, conclusion: type[InfisicalError]) -> None:
     assert not answer.unchanged
     assert answers.conclude(answer) is conclusion
 

@@ -150,7 +150,7 @@ def test_times_from_a_fast_host_clock_are_corrected() -> None:
     assert behind.last_sync == SYNCED
 
 
-def test_time_of_the_environment_check_is_optional() -> None:
+def test_host_data_without_an_environment_check_are_accepted() -> None:
     [vault] = answer(job(environment_checked=SYNCED)).vaults
     assert vault.environment_checked == SYNCED
     [vault] = answer(job()).vaults

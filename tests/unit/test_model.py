@@ -310,7 +310,7 @@ def test_timeout_must_be_positive_but_a_wait_can_be_zero() -> None:
 
 
 @pytest.mark.parametrize("url", ["https://example.com/?token=canary-0815", "example.com#canary-0815"])
-def test_refused_url_is_quoted_only_up_to_its_path(url: str) -> None:
+def test_error_for_a_refused_url_omits_query_and_fragment(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         model.Settings.from_options({"url": url})
     assert "canary-0815" not in str(caught.value)

@@ -125,7 +125,7 @@ def test_credential_is_not_decrypted_on_another_machine(programs: Programs, mach
     assert programs.calls() == []
 
 
-def test_any_machine_can_decrypt_if_no_agent_is_installed(programs: Programs, machine: Path) -> None:
+def test_machine_id_is_only_checked_if_an_agent_is_installed(programs: Programs, machine: Path) -> None:
     (machine / "INSTALLED_MACHINE_ID").unlink()
     (machine / "MACHINE_ID").write_text(OTHER)
     programs.put("systemd-creds", "printf x")

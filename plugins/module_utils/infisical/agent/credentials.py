@@ -167,8 +167,10 @@ def _open_directory(path: str) -> Iterator[tuple[int, str]]:
 
 
 def _seal(host: Host, path: str, descriptor_path: str, new: bytes, both: bytes) -> None:
-    """Seal the vault at `path` with the new key if necessary. `descriptor_path` is its path by descriptor. Raises
-    InfisicalError."""
+    """Seal the vault at `path` with the key `new`, unless it is sealed with this key.
+
+    `both` contains the old and the new key. `descriptor_path` is the vault's path under /proc. Raises InfisicalError.
+    """
     try:
         open_vault(descriptor_path, HeldKey(new))[0].read()
         return

@@ -127,7 +127,7 @@ def deliver(vault: Vault, state: StateFile, job: str, paths: DeliveryPaths) -> D
 
 
 def _publish(path: str, text: str, what: str = "") -> None:
-    """Write a file that everybody can read to a directory owned by root. Errors are prefixed with `what`."""
+    """Write a world-readable file into a directory that root owns. Errors are prefixed with `what`."""
     from ..core import files
 
     folder, name = os.path.split(path)

@@ -34,7 +34,8 @@ def read_sources() -> dict[str, bytes]:
         found[path] = pkgutil.get_data(library, path)
     missing = [path for path, data in found.items() if data is None]
     if missing:
-        raise StorageFailed(f"Cannot read the files of the library: {', '.join(missing)}.")
+        problem = f"Cannot read these files of the collection's Python library: {', '.join(missing)}."
+        raise StorageFailed(problem, hint="Install the collection again.")
     return {path: data for path, data in found.items() if data is not None}
 
 

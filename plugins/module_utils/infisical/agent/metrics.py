@@ -33,7 +33,7 @@ def render_metrics(report: CycleReport, head: Mapping[str, Any], secrets: int | 
         ),
         "last_cycle_timestamp_seconds": ("gauge", "Time of the end of the last cycle.", parse_time(ended)),
         "last_cycle_failed": ("gauge", "Whether the last cycle failed.", int(report.failed) if ended else None),
-        "last_error": ("gauge", "1 with the conclusion of the last cycle, if it failed.", 1 if report.failed else None),
+        "last_error": ("gauge", "1 if the last cycle failed, labeled with the reason.", 1 if report.failed else None),
         "duration_seconds": ("gauge", "Duration of the last cycle.", report.seconds if ended else None),
         "secrets": ("gauge", "Number of entries in the vault.", secrets),
         "generation": ("gauge", "Number of the vault's generation. Each write increases it.", generation or None),

@@ -74,7 +74,7 @@ def build_document(
     words = {
         "failure": f"failed ({report.conclusion})." + f" It has been failing since {since}." * bool(record.notified_at),
         "reminder": f"has been failing since {since} ({report.conclusion}).",
-        "recovery": f"succeeded again. It had been failing since {since} ({', '.join(record.notified_at)}).",
+        "recovery": f"succeeded again. It had been failing since {since}, with {', '.join(record.notified_at)}.",
     }[event]
     return {
         "event": event,

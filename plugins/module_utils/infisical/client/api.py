@@ -83,9 +83,9 @@ class Reading(NamedTuple):
 class Api:
     """The endpoints of one Infisical server. Methods raise InfisicalError.
 
-    Each method logs in if there is no token, and sends one request. It sends more requests if it must first find out
-    which routes the server has. `has_batches` is true if the server has batch routes, and None until a response shows
-    it. The parameters `reading` are the fields of the class Reading.
+    Each method logs in if there is no token, and normally sends one request, or more if it must first find out which
+    routes the server has. `has_batches` is true if the server has batch routes, and None until a response shows
+    it. `**reading` are keyword arguments with the names of the fields of Reading.
     """
 
     def __init__(self, transport: Transport, tokens: TokenSource) -> None:

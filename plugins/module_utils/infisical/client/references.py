@@ -130,7 +130,7 @@ def _warn(location: Location, unresolved: Iterable[str], restored: Iterable[str]
     for secrets, more in ((restored, ""), (assumed, " Each \\n in them was replaced by a line end.")):
         if names := join_names(secrets):
             found.append(
-                f"Values of {location} came through a reference in quotes and without line ends, and were restored: "
-                f"{names}.{more} Turn off their multi-line encoding (skipMultilineEncoding) in Infisical."
+                f"Infisical put quotes around these referenced values of {location} and encoded their line ends; the "
+                f"original values are used: {names}.{more} Turn off their multi-line encoding in Infisical."
             )
     return found

@@ -191,7 +191,7 @@ class Remote(Store):
         done = application.done.get(change.key)
         if applied.error is not None:
             verb = "was written to" if wanted is not None else "was deleted from"
-            saved = f"'{change.key}' {verb} {self.location}. Only its state file could not be written."
+            saved = f"'{change.key}' {verb} {self.location}, but the state file could not be written."
             with after_writing(saved if done is not None and done.action is not None else ""):
                 raise applied.error
         return application.done[change.key]

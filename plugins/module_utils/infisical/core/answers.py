@@ -300,7 +300,7 @@ _HINTS = (
     (_REFERENCE, "Grant the machine identity 'Read Value' on the path of the referenced secret, or set "
      "expand_references: false."),
     (_SPENT, "Create a new client secret for this machine identity in Infisical, and set client_secret to it."),
-    (_TAG, "Create the tag in the project, or correct tags."),
+    (_TAG, "Create the tag in the project, or correct the option tags."),
     (_USERS_ONLY, "Do this as a user: Infisical does not allow machine identities to do it."),
     (_NO_SCOPE, "Set project_id and environment."),
     (_NO_METHOD, "Add this auth method to the machine identity in Infisical, or set another auth_method."),

@@ -333,7 +333,10 @@ def read_private(path: str, what: str, *, most: int, begins: bytes = b"", creden
 def _refuse_unsafe(status: os.stat_result, what: str, path: str, credential: bool) -> None:
     mode, user = stat.S_IMODE(status.st_mode), os.geteuid()
     if not stat.S_ISREG(status.st_mode):
-        problem, hint = "it is not a regular file.", "Set the real path of a regular file, or move this file away."
+        problem, hint = (
+            "it is not a regular file.",
+            "Set the path of a regular file, not of a link, or move this file away.",
+        )
     elif credential and status.st_uid == 0 and mode in (0o400, 0o440):
         return
     elif user not in (0, status.st_uid):
@@ -348,8 +351,9 @@ def _refuse_unsafe(status: os.stat_result, what: str, path: str, credential: boo
 
 
 _NOT_A_FILE = (
-    "'{path}' is a symbolic link or not a regular file", "Set the real path of a regular file, or move this file away."
-)  # fmt: skip
+    "'{path}' is a symbolic link or not a regular file",
+    "Set the path of a regular file, not of a link, or move this file away.",
+)
 _NO_PERMISSION = (
     "user {user} has no permission", "Give '{directory}' and the file to the user that runs this."
 )  # fmt: skip

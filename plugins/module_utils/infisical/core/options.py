@@ -225,5 +225,7 @@ def convert(option: Option, text: str, origin: str = "") -> Any:
 def check_file_path(name: str, text: str) -> str:
     """Return the absolute path of a file. Raises ConfigurationError for the path of a directory, such as `keys/`."""
     if os.path.basename(text) in ("", ".", ".."):
-        raise ConfigurationError(name, f"must be the path of a file (got '{text}').", hint="Add the name of the file.")
+        raise ConfigurationError(
+            name, f"must be the path of a file (got '{text}').", hint="Add a file name to the path."
+        )
     return os.path.abspath(os.path.expanduser(text))

@@ -166,7 +166,7 @@ def ask(
     for name in given.keys() - {needs}:
         raise ConfigurationError(name, f"must not be set with {f'the question {question}' if question else 'query'}.")
     if needs and needs not in given:
-        raise ConfigurationError(needs, f"must be set with the question {question}.")
+        raise ConfigurationError(needs, f"is required for the question {question}.")
     snapshot = Snapshot(graph, now)
     return list(_query(snapshot, query) if query else find(snapshot, *given.values()))
 

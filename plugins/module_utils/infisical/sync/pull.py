@@ -186,7 +186,7 @@ class _Cycle:
         return [project for project_id in ids for project in visible_projects(self.api, project_id)]
 
     def _digest_config(self) -> str:
-        """Return a digest of the options and projects. Validators that were stored with another digest are ignored."""
+        """Return a digest of the options and projects. Stored ETags are ignored if they have another digest."""
         projects = sorted([project.id, project.slug, project.name] for project in self.projects)
         about = [self.api.transport.settings.url, projects, asdict(self.job)]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode("utf-8")).hexdigest()
