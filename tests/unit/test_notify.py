@@ -117,7 +117,7 @@ def test_alternating_conclusions_are_sent_once_each(tmp_path: Path, web: Web) ->
     ]  # fmt: skip
     texts = [str(request.document["text"]) for request in web.requests]
     assert f"failed (guard). It has been failing since {at(0)}." in texts[4]
-    assert f"since {at(0)} with unreachable, server_error, guard." in texts[5]
+    assert f"since {at(0)}, with unreachable, server_error, guard." in texts[5]
     assert {request.document["since"] for request in web.requests} == {at(0)}
 
 
