@@ -11,7 +11,7 @@ from typing import Any, Callable
 from unittest.mock import patch
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import listing, transport
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Call
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation
@@ -99,6 +99,8 @@ def test_listing_a_missing_location_raises_an_error(target: Target, missing: str
         assert target.scope.environment in str(error)
     else:
         assert "create_path" in str(error)
+        reading = error_of(listing.Store(store.api, store.location).listing)
+        assert reading.hint == "Check secret_path, or create the folder."
 
 
 def test_existing_empty_folder_returns_an_empty_listing(target: Target) -> None:

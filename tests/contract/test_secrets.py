@@ -453,7 +453,7 @@ def test_rotated_secret_is_neither_updated_nor_deleted(controlled: Controlled, w
     for write in (lambda: store.put(A, check=check), lambda: store.remove("A", check=check)):
         error = error_of(write)
         assert error.conclusion == "guard"
-        assert "Refusing to write or delete A" in str(error) and "overwrite_rotated: true" in str(error)
+        assert "rotates the value of A" in str(error) and "overwrite_rotated: true" in str(error)
     assert "PATCH" not in controlled.methods() and "DELETE" not in controlled.methods()
     store.overwrite_rotated = True
     assert store.put(A, check=check).action == "update"

@@ -499,7 +499,7 @@ def test_certificate_for_another_host_name_is_refused(controlled: Controlled, tl
         api = controlled.api(url=counting.url.replace("http:", "https:"), ca_path=tls_server.ca_path)
         error = error_of(read_status, api.transport)
         assert error.conclusion == "certificate"
-        assert "it was issued for another host name. Check the host name in url." in str(error)
+        assert "it was issued for another host name. Check url, which must have the right host name." in str(error)
         assert counting.connections == 1
     finally:
         counting.listener.close()

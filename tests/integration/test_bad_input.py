@@ -33,7 +33,7 @@ EVERYWHERE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "url with a route": ({"url": "https://vault.example.com/api/v4"}, ("url", "must end after the host and port")),
     "url with a query": ({"url": "https://vault.example.com?x=1"}, ("url", "Remove the ? or #")),
     "size of answers": ({"max_response_size": 0}, ("max_response_size", "must be more than 0", "(got 0)")),
-    "url without a scheme": ({"url": "vault.example.com"}, ("url", "no scheme")),
+    "url without a scheme": ({"url": "vault.example.com"}, ("url", "scheme is not http")),
     "url with a user": ({"url": "https://me:x@vault.example.com"}, ("url", "user name or a password")),
     "plain http": ({"url": "http://192.0.2.1"}, ("url", "unencrypted", "allow_http: true")),
     "timeout": ({"timeout": "soon"}, ("timeout", "must be a number")),
@@ -237,7 +237,7 @@ def test_values_that_yaml_converted_are_refused(ansible: Controller, server: Dev
 EVERY_MODULE = {
     "infisical_status_info": "is available and accepted the login.",
     "infisical_status_info: {url: http://127.0.0.1:9}": "http://127.0.0.1:9",
-    "infisical_status_info: {url: wrong}": "'wrong' has no scheme",
+    "infisical_status_info: {url: wrong}": "'wrong' has no host",
     "infisical_project_info": "access to 1 project.",
     "infisical_secret_info": "50 secrets in project",
     "infisical_secret: {name: A, value: x}": "Secret A: created.",

@@ -174,6 +174,8 @@ def refusing(message: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None
         ("Leave it out, or set overwrite_rotated: true for this run.", "set --overwrite-rotated for this run."),
         ("If so, set a larger max_delete_percent for this run.", "set a larger --max-delete-percent for this run."),
         ("Set validate_certs: false.", "Set --no-validate-certs."),
+        ("Set max_delete_percent: 100 for this run.", "Set --max-delete-percent 100 for this run."),
+        ("Set a different state_file for each.", "Set a different --state-file for each."),
         ("Set auth_method: token to use it.", "Set --auth-method token to use it."),
         ("Check url, proxy and timeout, and more.", "Check --url, proxy and --timeout, and more."),
         ("Set project_id and environment.", "Set --project-id and --environment."),

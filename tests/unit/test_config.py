@@ -131,6 +131,15 @@ def test_list_or_command_can_continue_on_an_indented_line(tmp_path: Path) -> Non
     assert settled.get(("notify", "command")).split() == ["tell", "--to=us"]
 
 
+@pytest.mark.parametrize("content", ["", " \n", "one\ntwo\n"])
+def test_credential_file_without_exactly_one_line_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text(content, "utf-8")
+    path.chmod(0o600)
+    with pytest.raises(ConfigurationError, match="must contain only the credential, on one line"):
+        config.read_credential(str(path), "client_secret_file", {})
+
+
 def test_byte_order_mark_in_a_credential_file_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("\ufeffs3cret\n", "utf-8")

@@ -192,9 +192,9 @@ def test_base_url_is_normalized_without_a_trailing_api(url: str, checked: str) -
     ("url", "words"),
     [
         ("", "not given"),
-        ("infisical.example.com", "no scheme"),
-        ("//infisical.example.com", "no scheme"),
-        ("ftp://infisical.example.com", "no scheme"),
+        ("infisical.example.com", "scheme is not http"),
+        ("//infisical.example.com", "scheme is not http"),
+        ("ftp://infisical.example.com", "scheme is not http"),
         ("https://", "no host"),
         ("https:///api", "no host"),
         ("https://host:port", "'https://host:port' is not a valid URL"),

@@ -311,6 +311,6 @@ def read_credential(path: str, option: str, credentials: str) -> str:
         text = raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         text = ""
-    if not text or len(raw) > _LONGEST_CREDENTIAL:
+    if not text or len(raw) > _LONGEST_CREDENTIAL or len(text.splitlines()) > 1:
         raise ConfigurationError(option, f"'{path}' must contain only the credential, on one line.")
     return text

@@ -17,7 +17,8 @@ from ..core.model import escape
 
 _OPTION = r"\b([a-z_]+)(?:: ([a-z0-9_-]+))?\b"
 _ADVICE = re.compile(
-    rf"\b(?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se|[Cc]heck|[Cc]orrect) (?:an?other |a larger |a longer |one of )?{_OPTION}"
+    r"\b(?:[Ss]et|[Rr]aise|[Gg]ive|[Uu]se|[Cc]heck|[Cc]orrect) "
+    rf"(?:another |a different |a larger |a longer |one of )?{_OPTION}"
     rf"(?:(?:, (?:and |or )?| and | or )(?!set\b){_OPTION})*"
 )
 """An option in advice, or several in a list. Elsewhere, the same word may not be an option."""

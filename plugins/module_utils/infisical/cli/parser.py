@@ -173,7 +173,7 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
 
 def _explain_unknown(unknown: Iterable[str]) -> str:
     """Return an error that quotes only option names, because any other word may contain a secret value."""
-    found = [re.match(r"--[a-z][a-z-]*(?==|\Z)|-[A-Za-z]\Z", word) for word in unknown]
+    found = [re.match(r"--[a-z][a-z_-]*(?==|\Z)|-[A-Za-z]\Z", word) for word in unknown]
     names = [match[0] for match in found if match]
     if names:
         return f"unknown option: {', '.join(names)}."

@@ -173,7 +173,7 @@ class Application:
             error = fatal
         if error is not None:
             with contextlib.suppress(InfisicalError):
-                error = explain(self.api, self.location, error)
+                error = explain(self.api, self.location, error, writes=True)
         stored = {name: done.stored for name, done in self.done.items() if done.change.after is not None}
         return Applied(
             tuple(sorted(name for name, done in self.done.items() if not done.approval_id)),

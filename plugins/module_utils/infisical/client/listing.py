@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from ..core.answers import Validator
 from ..core.errors import Forbidden, InfisicalError, SecretMissing
@@ -93,6 +94,8 @@ class Store:
     parameters `reading` are the fields of the class api.Reading.
     """
 
+    writes: ClassVar[bool] = False
+
     api: Api
     location: Location
     create_path: bool = False
@@ -103,12 +106,12 @@ class Store:
 
     def problem(self) -> InfisicalError | None:
         """Return the error for the missing part of the location, or None (see missing.find_problem)."""
-        return find_problem(self.api, self.location)
+        return find_problem(self.api, self.location, writes=self.writes)
 
     def check_location(self) -> None:
         """Raise the error for a missing project, environment or, unless `create_path` is true, folder."""
         path = "/" if self.create_path else self.location.secret_path
-        problem = find_problem(self.api, replace(self.location, secret_path=path))
+        problem = find_problem(self.api, replace(self.location, secret_path=path), writes=self.writes)
         if problem is not None:
             raise problem
 
@@ -125,7 +128,7 @@ class Store:
         try:
             listing = self.api.list_changes(self.location, known, **reading)
         except InfisicalError as error:
-            raise explain(self.api, self.location, error) from None
+            raise explain(self.api, self.location, error, writes=self.writes) from None
         if listing is not None and not listing.secrets and not listing.imports:
             problem = self.problem()
             if problem is not None:
@@ -143,7 +146,7 @@ class Store:
         try:
             return self._find(key, **reading)
         except InfisicalError as error:
-            raise explain(self.api, self.location, error) from None
+            raise explain(self.api, self.location, error, writes=self.writes) from None
 
     def _find(self, key: str, **reading: bool) -> Secret | None:
         if needs_batch(key):

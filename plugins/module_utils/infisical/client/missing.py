@@ -24,22 +24,23 @@ from .parsing import Folder
 _CANNOT_TELL = (Forbidden, RouteMissing, RequestInvalid)
 
 
-def find_problem(api: Api, location: Location) -> InfisicalError | None:
+def find_problem(api: Api, location: Location, *, writes: bool = False) -> InfisicalError | None:
     """Return the error for the project, environment or folder that is missing.
 
-    Returns None if all of them exist, or if the identity is not allowed to see them.
+    Returns None if all of them exist, or if the identity is not allowed to see them. If `writes` is true, the hint
+    names the option that creates a folder.
     """
     try:
         project = api.project(location.project_id)
     except _CANNOT_TELL:
-        return _find_folder_problem(api, location)
+        return _find_folder_problem(api, location, writes)
     if project is None:
         return no_project(location.project_id)
     slugs = [environment.slug for environment in project.environments]
     if location.environment not in slugs:
         hint = "Set environment to one of these slugs."
         return no_environment(location.environment, location.project_id, slugs, hint)
-    return _find_folder_problem(api, location)
+    return _find_folder_problem(api, location, writes)
 
 
 def check_environment(api: Api, location: Location) -> None:
@@ -49,11 +50,11 @@ def check_environment(api: Api, location: Location) -> None:
         raise problem
 
 
-def explain(api: Api, location: Location, error: InfisicalError) -> InfisicalError:
+def explain(api: Api, location: Location, error: InfisicalError, *, writes: bool = False) -> InfisicalError:
     """Return `error` or, if it is ScopeMissing, a more precise error that names the missing part."""
     if not isinstance(error, ScopeMissing):
         return error
-    return find_problem(api, location) or error
+    return find_problem(api, location, writes=writes) or error
 
 
 def find_folder(api: Api, location: Location) -> Folder | None:
@@ -66,7 +67,7 @@ def find_folder(api: Api, location: Location) -> Folder | None:
     return next((folder for folder in siblings if folder.path == path), None)
 
 
-def _find_folder_problem(api: Api, location: Location) -> InfisicalError | None:
+def _find_folder_problem(api: Api, location: Location, writes: bool) -> InfisicalError | None:
     if location.secret_path == "/":
         return None
     try:
@@ -77,7 +78,7 @@ def _find_folder_problem(api: Api, location: Location) -> InfisicalError | None:
     return ScopeMissing(
         f"Folder '{location.secret_path}' does not exist in environment '{location.environment}' of project "
         f"{location.project_id}.{_name_nearest_folders(api, location)}",
-        hint="Check secret_path, or create the folder. When secrets are written, set create_path: true to create it.",
+        hint="Check secret_path, or create the folder" + (": set create_path: true." if writes else "."),
     )
 
 

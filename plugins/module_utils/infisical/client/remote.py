@@ -28,8 +28,8 @@ from .parsing import Folder
 UpdateValue = Literal["always", "on_create"]
 
 UNREADABLE = (
-    "The identity is not allowed to read this secret, so each run writes it and reports a change. Set state_file, or "
-    "allow the identity to read the secret."
+    "The identity is not allowed to read what it writes, so each run writes it and reports a change. Set state_file, "
+    "or allow the identity to read."
 )
 """The warning for writes that possibly change nothing."""
 
@@ -61,6 +61,8 @@ class Remote(Store):
     Infisical. `state` is the state file for an identity without permission to read.
     """
 
+    writes = True
+
     # Secrets
 
     def put(
@@ -90,7 +92,7 @@ class Remote(Store):
             can_look = False
         except ScopeMissing as error:
             if not self.create_path:
-                raise explain(self.api, self.location, error) from None
+                raise explain(self.api, self.location, error, writes=True) from None
             check_environment(self.api, self.location)
             make_path = True
         unread = () if can_look else self._warn_unread(wanted, keep_value)

@@ -285,7 +285,7 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
     if unverified is not None:
         return _explain_certificate(unverified, ca_path)
     if cause(ssl.SSLError, requests.SSLError) and not cause(ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        hint = "Check the scheme and the port of url."
+        hint = "Check url, which must have the right scheme and port."
         return Trouble(CertificateInvalid, "the TLS connection failed", hint, True)
     if cause(requests.ProxyError):
         # http.client has the status of a refused tunnel only in the exception's text.
@@ -343,7 +343,7 @@ def _explain_certificate(error: BaseException, ca_path: str) -> Trouble:
     # Old library versions compare the host name themselves, and their error has no number.
     number = getattr(error, "verify_code", _OTHER_NAME[0])
     if number in _OTHER_NAME:
-        reason, hint = "it was issued for another host name", "Check the host name in url."
+        reason, hint = "it was issued for another host name", "Check url, which must have the right host name."
     elif number in _NOT_VALID_NOW:
         reason, hint = "it has expired, or is not valid yet", "Renew it, or correct this host's clock."
     elif number in _UNKNOWN_AUTHORITY:

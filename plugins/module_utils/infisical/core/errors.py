@@ -96,7 +96,10 @@ class RouteMissing(InfisicalError):
 
 class RequestInvalid(InfisicalError):
     conclusion = "invalid"
-    hint = "Correct the option that the server's message mentions."
+    hint = (
+        "Correct the option that the server's message mentions. If the message is hidden, check the characters of the "
+        "name."
+    )
 
 
 class TooLarge(InfisicalError):
@@ -195,10 +198,7 @@ class NotJson(NetworkError):
 
 class RateLimited(NetworkError):
     conclusion = "rate_limited"
-    hint = (
-        "Send fewer requests at once, or set a larger rate_limit_wait: the rate limit of the server is exhausted, and "
-        "a request is retried only once."
-    )
+    hint = "Send fewer requests at once, or set a larger rate_limit_wait, because a request is retried only once."
 
 
 class ServerFailed(NetworkError):

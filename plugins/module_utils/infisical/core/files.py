@@ -257,10 +257,12 @@ def directory_of_root(path: str, *, create: bool = False) -> Iterator[int]:
             descriptor = below
             status = os.fstat(descriptor)
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+                mend = f", or run: chown root '{walked}' && chmod go-w '{walked}'"
                 raise UnsafeFile(
                     f"Nothing is written below {walked}: users other than root can change its content (user "
                     f"{status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}).",
-                    hint=f"Set a directory of root's, or run: chown root '{walked}' && chmod go-w '{walked}'",
+                    # A directory with the sticky bit, such as /tmp, must stay writable.
+                    hint="Set a directory that only root can change" + ("." if status.st_mode & stat.S_ISVTX else mend),
                 )
         yield descriptor
     finally:
@@ -355,8 +357,9 @@ _NOT_A_FILE = (
     "Set the path of a regular file, not of a link, or move this file away.",
 )
 _NO_PERMISSION = (
-    "user {user} has no permission", "Give '{directory}' and the file to the user that runs this."
-)  # fmt: skip
+    "user {user} has no permission",
+    "Check the owner and the mode of the file and of '{directory}', or run this as another user.",
+)
 _NO_DIRECTORY = (
     "'{directory}' is not a directory, or does not exist", "Create it: install -d -m 700 '{directory}'"
 )  # fmt: skip

@@ -185,7 +185,9 @@ class Settings:
         for name in ("timeout", "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait"):
             seconds = getattr(settings, name)
             if not 0 <= seconds <= LONGEST_WAIT or (name == "timeout" and seconds == 0):
-                raise ConfigurationError(name, f"must be between 0 and {LONGEST_WAIT:g} seconds (got {seconds:g}).")
+                least = "more than" if name == "timeout" else "at least"
+                problem = f"must be {least} 0 and at most {LONGEST_WAIT:g} seconds (got {seconds:g})."
+                raise ConfigurationError(name, problem)
         size = settings.max_response_size
         if not 0 < size <= LARGEST_RESPONSE:
             problem = f"must be more than 0 and at most {LARGEST_RESPONSE:g} MiB (got {size:g})."
@@ -242,7 +244,7 @@ def check_url(url: str, allow_http: bool) -> str:
     except ValueError:
         refuse(f"'{shown}' is not a valid URL.")
     if parts.scheme not in ("http", "https") or not host:
-        refuse(f"'{shown}' has no scheme or no host.")
+        refuse(f"'{shown}' has no host, or its scheme is not http or https.")
     if "?" in url or "#" in url:
         refuse(f"'{shown}' must not have a query or fragment.", "Remove the ? or # and everything after it.")
     prefix = parts.path.rstrip("/")

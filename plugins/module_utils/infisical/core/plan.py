@@ -116,16 +116,17 @@ def guard(plan: Plan, deletable: int, where: str, *, max_delete_percent: float) 
         )
 
 
-def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool) -> None:
+def guard_empty(deletable: int, source: str, where: str, *, allow_empty: bool, hint: str) -> None:
     """Raise GuardStopped if entries would be deleted because the source contains no secrets at all.
 
     `deletable` is the number of these entries. `source` and `where` describe the source and the target in messages.
+    `hint` says how to check the source.
     """
     if deletable and not allow_empty:
         raise GuardStopped(
             f"Nothing was changed: {source} contains no secrets, so prune would delete {deletable} entries of {where}.",
-            hint="Check environment, secret_path and the identity's permissions. If the source is empty on purpose, "
-            "set allow_empty: true for this run. Check max_delete_percent, which still applies.",
+            hint=f"{hint} If the source is empty on purpose, set allow_empty: true for this run. Check "
+            "max_delete_percent, which still applies.",
         )
 
 
@@ -140,9 +141,9 @@ def guard_rotated(changes: Iterable[Change], *, overwrite_rotated: bool) -> None
     ]
     if broken and not overwrite_rotated:
         raise GuardStopped(
-            f"Refusing to write or delete {join_names(broken)}: Infisical rotates the value, and this would break the "
-            "rotation.",
-            hint="Leave it out, or set overwrite_rotated: true for this run.",
+            f"Nothing was changed: Infisical rotates the value of {join_names(broken)}, and a write or deletion would "
+            "break the rotation.",
+            hint="Do not write or prune it, or set overwrite_rotated: true for this run.",
         )
 
 

@@ -37,7 +37,10 @@ class PruneGuard:
             empty += sorted({entry.project_id for entry in deletable if entry.job} - set(self.listings))
         for project_id in empty:
             held = sum(entry.project_id == project_id for entry in deletable) if full else len(deletable)
-            guard_empty(held, str(self.job.locate(project_id)), self.target, allow_empty=self.job.allow_empty)
+            guard_empty(
+                held, str(self.job.locate(project_id)), self.target, allow_empty=self.job.allow_empty,
+                hint="Check environment, secret_path and the identity's permissions.",
+            )  # fmt: skip
 
     def check_deleted(self, deleted: Mapping[str, Secret], old: dict[str, Any] | None) -> None:
         """Refuse to delete entries if the job has a new source, or if the server left out a folder.

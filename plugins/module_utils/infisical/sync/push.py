@@ -204,7 +204,8 @@ def _write(
     if state is None and any(stored.secrets[key].hidden for key in desired if key in stored.secrets):
         warnings.append(UNREADABLE)
     if job.prune and not desired:
-        guard_empty(len(current), "the source", str(scope), allow_empty=job.allow_empty)
+        hint = "Check the source of the push."
+        guard_empty(len(current), "the source", str(scope), allow_empty=job.allow_empty, hint=hint)
     plan = build(current, desired, prune=job.prune)
     guard(plan, len(current), str(scope), max_delete_percent=job.max_delete_percent)
     remote.guard_rotated(plan.changes)
