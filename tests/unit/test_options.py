@@ -32,7 +32,10 @@ CANARY = "Canary5f1c2a9e7b"
 
 def resolve(direct: dict[str, Any], variables: dict[str, Any] | None = None) -> dict[str, Any]:
     """Call `options.resolve` with templating that puts text in angle brackets, to make it visible."""
-    template = lambda value: f"<{value}>" if isinstance(value, str) else value  # noqa: E731
+
+    def template(value: Any) -> Any:
+        return f"<{value}>" if isinstance(value, str) else value
+
     return options.resolve(direct, variables or {}, template, options.SHARED)
 
 
