@@ -61,7 +61,8 @@ def open_local(
     if vault.exists():
         raise WrongKey(
             f"The vault {path} exists, but its key file {options['key_file']} is missing.",
-            hint="Restore the key file. If it is lost, move the vault aside and sync again.",
+            hint=f"Restore the key file. If it is lost, move {path} and, if it exists, {vault.previous} away, and sync "
+            "again.",
         )
     if module.check_mode:
         return (*with_keys(_PlannedKey()), True)

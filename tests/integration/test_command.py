@@ -277,6 +277,49 @@ def test_rekey_can_switch_to_a_passphrase_key_or_new_data_key(host: Host) -> Non
     assert "--new-key-file" in host.run("vault", "rekey", code=2)
 
 
+def test_rekey_to_the_current_key_or_passphrase_is_refused(host: Host) -> None:
+    host.run("vault", "set", "A", given="1")
+    copy = private(host.folder / "copy.key", "")
+    copy.write_bytes(host.key.read_bytes())
+    phrase = private(host.folder / "phrase", "correct horse\n")
+    before = host.vault.read_bytes()
+    for more in ([], ["--data"]):
+        said = host.run("vault", "rekey", "--new-key-file", copy, *more, code=2)
+        assert f"new_key_file: the vault {host.vault} already has the key" in said and "--data alone" in said
+    assert host.vault.read_bytes() == before
+    assert "has a new data key: generation 2" in host.run("vault", "rekey", "--data")
+    assert "has a new key and a new data key" in host.run("vault", "rekey", "--new-passphrase-file", phrase, "--data")
+    del host.environment["INFISICAL_KEY_FILE"]
+    host.environment["INFISICAL_PASSPHRASE_FILE"] = str(phrase)
+    assert "new_passphrase_file: the vault" in host.run("vault", "rekey", "--new-passphrase-file", phrase, code=2)
+    assert "has a new key: generation 4" in host.run("vault", "rekey", "--new-key-file", copy)
+
+
+def test_error_about_the_new_key_names_the_new_option(host: Host) -> None:
+    host.run("vault", "set", "A", given="1")
+    before = host.vault.read_bytes()
+    words = private(host.folder / "phrase", "correct horse\n")
+    for phrase in (host.folder / "none", private(host.folder / "empty", ""), private(host.folder / "few", "short\n")):
+        said = host.run("vault", "rekey", "--new-passphrase-file", phrase, code=2)
+        assert "infisical-sync: new_passphrase_file: " in said and "set --new-key-file" in said
+        assert "--key-file" not in said
+    for key in (host.folder / "none", words):
+        said = host.run("vault", "rekey", "--new-key-file", key, code=2)
+        assert "infisical-sync: new_key_file: " in said and "restore" not in said
+        assert "hint: Create a key with: infisical-sync vault keygen --key-file PATH" in said
+    said = host.run("vault", "rekey", "--new-key-file", host.key, "--new-passphrase-file", words, code=2)
+    assert "--new-key-file and --new-passphrase-file cannot be used together" in said and "key_credential" not in said
+    assert host.vault.read_bytes() == before
+
+
+def test_rekey_of_a_missing_vault_beside_another_is_reported(host: Host) -> None:
+    host.run("vault", "set", "A", given="1")
+    host.run("vault", "keygen", "--key-file", host.folder / "new.key")
+    typo = host.folder / "typo.vault"
+    for words in (("--data",), ("--new-key-file", host.folder / "new.key")):
+        assert f"The vault {typo} does not exist." in host.run("vault", "rekey", "--vault", typo, *words, code=6)
+
+
 def test_error_explains_why_a_vault_cannot_be_opened(host: Host) -> None:
     assert "does not exist" in host.run("vault", "get", "A", code=6)
     host.run("vault", "set", "A", given=CANARY)

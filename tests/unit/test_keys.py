@@ -165,11 +165,12 @@ def test_key_file_of_the_wrong_length_is_refused(tmp_path: Path, data: bytes) ->
     assert "32 bytes" in str(error)
 
 
-def test_missing_key_file_error_names_the_keygen_command(tmp_path: Path) -> None:
+def test_missing_key_file_hint_names_option_and_command(tmp_path: Path) -> None:
     error = refused(keys.KeyFile(str(tmp_path / "key")))
     assert isinstance(error, ConfigurationError)
     assert error.option == "key_file"
-    assert "keygen" in str(error)
+    assert "keygen" in error.hint
+    assert "create_key: true" in error.hint
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644, 0o660])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,11 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    ConfigurationError,
+    StorageFailed,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import state as state_module
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
@@ -238,6 +243,20 @@ def test_missing_directory_of_a_state_file_is_reported(tmp_path: Path) -> None:
     assert not state.holds("KEY", "value")
     with pytest.raises(ConfigurationError, match="its directory exists"):
         state.record({"KEY": ("value", 1)})
+
+
+def test_state_file_without_permission_is_a_storage_error(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    StateFile(path, SCOPE).record({"KEY": ("value", 1)})
+
+    def fail(path: str, **_options: object) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(files, "read_regular", fail)
+    for act in (StateFile(path).head, StateFile(path, SCOPE).check, lambda: StateFile(path).update(job="shop")):
+        with pytest.raises(StorageFailed, match="has no permission") as caught:
+            act()
+        assert path in caught.value.problem
+        assert f"Give user {os.geteuid()} permission to read" in caught.value.hint
 
 
 def test_relative_path_of_a_state_file_is_refused(path: str) -> None:

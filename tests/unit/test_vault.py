@@ -426,6 +426,24 @@ def test_wrong_key_or_passphrase_cannot_open_the_vault(tmp_path: Path, source: k
     assert vault.Vault(path, source).read().generation == 1
 
 
+def test_hint_about_a_lost_key_leads_to_a_new_vault(tmp_path: Path, source: keys.KeySource) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), source)
+    made.put("A", "1")
+    made.put("A", "2")
+    keys.make_key_file(str(tmp_path / "another"))
+    other = keys.KeyFile(str(tmp_path / "another")) if source.kind == "key" else keys.Passphrase(f"{WORDS} {WORDS}")
+    told = refused(vault.Vault(made.path, other).read, "wrong_key", "is lost")
+    for path in (made.path, made.previous):
+        assert f" {path} " in told
+        os.rename(path, f"{path}.away")
+    vault.Vault(made.path, other).put("A", "3")
+
+
+def test_missing_vault_hint_names_module_and_command(tmp_path: Path, key: keys.KeyFile) -> None:
+    made = vault.Vault(str(tmp_path / "vault"), key)
+    refused(made.read, "vault_missing", "module infisical_vault", "infisical-sync vault set NAME")
+
+
 def test_mistaking_key_for_passphrase_or_vice_versa_is_reported(tmp_path: Path, key: keys.KeyFile) -> None:
     words = keys.Passphrase(WORDS)
     bring(vault.Vault(str(tmp_path / "one"), key), {"A": entry("1")})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError, EntryMissing
@@ -17,6 +18,7 @@ from .sync_commands import decode, read_input
 
 if TYPE_CHECKING:
     from ..core.model import Secret
+    from ..vault.keys import KeySource
     from .session import Session
 
 _COLUMNS = ("name", "version", "project", "environment", "path", "job", "since")
@@ -130,7 +132,6 @@ def verify(session: Session) -> None:
 
 
 def rekey(session: Session) -> None:
-    from ..vault.keys import key_source
     from ..vault.session import rekey as seal
 
     arguments = session.arguments
@@ -141,14 +142,43 @@ def rekey(session: Session) -> None:
             "new_key_file", "not given.", hint="Set --new-key-file or --new-passphrase-file, --data to change the data "
             "key, or both. Create a key with: infisical-sync vault keygen --key-file PATH",
         )  # fmt: skip
-    new = key_source(**given, credentials=session.config.credentials) if given else session.get_key()
+    if len(given) > 1:
+        raise ConfigurationError(
+            "new_key_file", "--new-key-file and --new-passphrase-file cannot be used together.", hint="Set only one."
+        )
+    new = read_new_key(session, given) if given else session.get_key()
     vault, state = session.open_vault(new)
+    if given and vault.is_opened_by(new):
+        [name] = given
+        raise ConfigurationError(
+            f"new_{name}", f"the vault {vault.path} already has the key or passphrase in '{given[name]}'.",
+            hint="Set a file with another key or passphrase. To change only the data key, set --data alone.",
+        )  # fmt: skip
     contents = seal(vault, state, new, data=arguments.data)
-    session.console.print(f"{vault.path} has a new key: generation {contents.generation}")
+    changed = " and ".join(["a new key"] * bool(given) + ["a new data key"] * arguments.data)
+    session.console.print(f"{vault.path} has {changed}: generation {contents.generation}")
     if given:
         session.console.print_error(
             "Only the new key opens the vault now. Change the configuration before the next sync."
         )
+
+
+def read_new_key(session: Session, given: Mapping[str, str]) -> KeySource:
+    """Return the source of the new key. Errors name the option of `vault rekey`, not the option of the current
+    key."""
+    from ..vault.keys import SHORTEST_PASSPHRASE, check_new_key, key_source
+
+    new = key_source(**given, credentials=session.config.credentials)
+    try:
+        new.secret()
+        check_new_key(new)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"new_{next(iter(given))}", error.problem[len(f"{error.option}: ") :],
+            hint="Create a key with: infisical-sync vault keygen --key-file PATH" if new.kind == "key" else
+            f"Write a passphrase of at least {SHORTEST_PASSPHRASE} characters to the file, or set --new-key-file.",
+        ) from None  # fmt: skip
+    return new
 
 
 def make_key(session: Session) -> None:

@@ -285,8 +285,8 @@ def _read(option: str, what: str, path: str, most: int, credentials: str) -> byt
         raise ConfigurationError(
             option,
             f"'{path}' does not exist.",
-            hint="For an existing vault, restore its key file. For a new vault, run: infisical-sync vault "
-            f"keygen --key-file '{path}'" if option == "key_file" else "",
+            hint="For an existing vault, restore its key file. For a new vault, set create_key: true in the "
+            f"task, or run: infisical-sync vault keygen --key-file '{path}'" if option == "key_file" else "",
         ) from None  # fmt: skip
 
 

@@ -41,7 +41,8 @@ def missing(path: str) -> VaultMissing:
         )
     return VaultMissing(
         f"The vault {path} does not exist.",
-        hint="Check the path. The first sync creates the vault. To create it now, run: infisical-sync vault set",
+        hint="Check the path. The first sync creates the vault. To create it now, add an entry with the module "
+        "infisical_vault, or run: infisical-sync vault set NAME",
     )
 
 

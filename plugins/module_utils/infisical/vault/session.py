@@ -119,6 +119,7 @@ def rekey(vault: Vault, state: StateFile, new: KeySource, *, data: bool = False)
     With `data`, the entries get a new data key too. The state file is updated, because it records the generation and
     may contain hashes that depend on the data key.
     """
+    vault.check_exists()
     state.check()
     contents = vault.rekey(new, data=data)
     with after_writing(f"The vault {vault.path} was sealed with the given key or passphrase. {STATE_BEHIND}"):

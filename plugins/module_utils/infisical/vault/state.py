@@ -62,7 +62,8 @@ class StateFile:
     With a `scope`, the file records the secrets written to that location, and is refused for any other location.
     Without a `scope`, the file belongs to a job of the vault at `beside`, and has the same owner as that vault. The
     next write moves a damaged file aside with a warning. A file that was never a state file is refused. Methods raise
-    ConfigurationError for the option `state_file` if the path cannot be used.
+    ConfigurationError for the option `state_file` if the path cannot be used, and StorageFailed if this user has no
+    permission for the file.
     """
 
     def __init__(
@@ -249,6 +250,14 @@ class StateFile:
         except OSError as error:
             if error.errno in _FULL:
                 raise files.explain(error, f"The state file {self.path} cannot be written", self.path) from None
+            if isinstance(error, PermissionError):
+                explained = files.explain(error, f"The state file {self.path} cannot be used", self.path)
+                directory = os.path.dirname(self.path)
+                raise explained.reworded(
+                    explained.problem,
+                    f"Give user {os.geteuid()} permission to read and write the file and its directory, or run this as "
+                    f"the owner of the file. To see owners and modes, run: ls -ld '{directory}' '{self.path}'*",
+                ) from None
             raise _refuse(
                 f"'{self.path}' cannot be used: {error.strerror}.",
                 "Check that its directory exists and is writable, and that the file is not a symbolic link.",

@@ -118,6 +118,22 @@ class Vault:
         """Return whether the vault or its previous generation exists."""
         return os.path.lexists(self.path) or os.path.lexists(self.previous)
 
+    def check_exists(self) -> None:
+        """Raise VaultMissing if the vault does not exist, even if its previous generation does."""
+        with contextlib.suppress(PermissionError):
+            try:
+                os.lstat(self.path)
+            except (FileNotFoundError, NotADirectoryError):
+                raise missing(self.path) from None
+
+    def is_opened_by(self, source: keys.KeySource) -> bool:
+        """Return whether this key or passphrase opens the vault. Raises InfisicalError if the vault cannot be read."""
+        try:
+            Vault(self.path, source).read()
+        except WrongKey:
+            return False
+        return True
+
     def read(self) -> Contents:
         """Return the current generation."""
         return self._open().contents
@@ -279,7 +295,7 @@ class Vault:
             raise WrongKey(
                 f"Wrong key or passphrase for the vault {path}.",
                 hint=f"Use the {header.kind} that the vault was created with, or that its last rekey set. If this "
-                f"{header.kind} is lost, move the vault away, and sync.",
+                f"{header.kind} is lost, move {self.path} and, if it exists, {self.previous} away, and sync.",
             )
         with report_damage(path):
             data_key, text = vault_format.unseal(raw, header, wrapping)
@@ -326,12 +342,7 @@ class Vault:
     @contextlib.contextmanager
     def _locked(self, *, create: bool) -> Iterator[None]:
         if not create:
-            # Checked first, so that no lock file is left beside a missing vault.
-            with contextlib.suppress(PermissionError):
-                try:
-                    os.lstat(self.path)
-                except (FileNotFoundError, NotADirectoryError):
-                    raise missing(self.path) from None
+            self.check_exists()  # first, so that no lock file is left beside a missing vault
         lock = self.path + ".lock"
         busy = (
             f"Nothing was changed: another process is writing the vault {self.path}, and did not finish within "
