@@ -26,7 +26,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 FILES = ("graph_file", "csv_file", "html_file")
 
 LOCK_SECONDS = 900.0
-"""Seconds to wait for another run that is updating the same graph. The other run needs less time for its requests."""
+"""Seconds to wait while another run updates the same graph file, which takes less time."""
 
 
 class ActionModule(InfisicalAction):

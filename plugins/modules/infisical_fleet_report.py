@@ -80,7 +80,7 @@ attributes:
     support: none
   diff_mode:
     details:
-      - The difference shows how the numbers in RV(summary) change.
+      - The output of C(--diff) shows how the numbers in RV(summary) change.
   idempotent:
     details:
       - The graph also contains the times at which hosts last responded. They are updated on each run, but do not count

@@ -64,7 +64,7 @@ def texts(applied: Applied, *more: object) -> str:
 # Effects of a plan
 
 
-def test_plan_creates_updates_and_deletes_secrets_once(target: Target) -> None:
+def test_second_run_of_a_plan_changes_nothing(target: Target) -> None:
     done(push(target.remote(), {"GONE_A": "1", "GONE_B": "2", "OLD_A": "1", "OLD_B": "2", "SAME": "3"}))
     values = {"OLD_A": "x", "OLD_B": "y", "SAME": "3", "NEW_A": "1", "NEW_B": ""}
     told: list[tuple[int, int]] = []

@@ -213,7 +213,7 @@ def test_secret_created_by_a_concurrent_writer_is_updated(controlled: Controlled
     assert controlled.methods("/secrets/(raw/)?A")[-3:] == ["POST", "GET", "PATCH"]
 
 
-def test_same_value_from_a_concurrent_writer_is_not_written(controlled: Controlled) -> None:
+def test_value_of_a_concurrent_writer_is_not_written_again(controlled: Controlled) -> None:
     quicker = {"project": PROJECT, "environment": ENVIRONMENT, "path": "/", "key": "A", "value": "one"}
     controlled.server.arm("write_first", method="POST", path="/secrets/", secret=quicker)
     assert controlled.remote().put(A).action is None

@@ -458,7 +458,7 @@ def test_server_error_and_message_are_joined_into_one_line() -> None:
         ("", "'Read Value' on 'Secrets'"),
     ],
 )
-def test_missing_permission_from_the_response_is_named(said: str, permission: str) -> None:
+def test_error_names_the_permission_from_the_response(said: str, permission: str) -> None:
     assert f"Grant {permission} of this" in answers.hint_for(Forbidden, Operation.GET, said)
 
 

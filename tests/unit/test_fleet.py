@@ -208,7 +208,7 @@ def test_host_that_never_responded_has_an_empty_vault() -> None:
     assert list(fleet.merge_hosts(never, {"web1": answer()}, NOW).vaults) == ["web1/shop"]
 
 
-def test_host_without_a_job_has_an_empty_vault(graph: Graph) -> None:
+def test_host_without_jobs_is_reported_with_an_empty_vault(graph: Graph) -> None:
     without = documents.parse_host(metadata(), NOW)
     after = fleet.merge_hosts(graph, {"web1": without, "web3": without}, NOW)
     assert {id_: (vault.message, vault.silent) for id_, vault in after.vaults.items() if not vault.job} == {

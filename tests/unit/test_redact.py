@@ -95,7 +95,7 @@ def test_secret_reference_in_a_value_is_masked() -> None:
 
 
 @pytest.mark.parametrize("secret", ["n", "denied", "  ab      ", "${DB}/database", "a${b}c-and-more"])
-def test_nothing_is_quoted_if_a_secret_is_short(secret: str) -> None:
+def test_response_text_is_left_out_if_a_secret_is_short(secret: str) -> None:
     # If the secret were masked, "Permissio*** De***ied" would reveal it.
     assert Sent([secret]).quote("PermissionDenied: You are not allowed to edit") == ""
 

@@ -180,7 +180,7 @@ def find_job(path: str) -> str:
 
 
 def _kind(section: str) -> str:
-    """Return the section of the option table that describes a section in a file, or empty if the section is unknown."""
+    """Return the name under which the option table lists the options of a section in a file, or empty if unknown."""
     if section.startswith("file "):
         return "file"
     return section if section != "file" and any(option.section == section for option in OPTIONS) else ""

@@ -80,7 +80,7 @@ def _choose(secrets: Collection[Secret]) -> tuple[dict[str, Secret], list[str], 
             chosen[secret.key] = max(other, secret, key=lambda one: (one.updated_at, one.version))
             warnings.append(
                 f"The server lists the secret '{secret.key}' twice in {secret.secret_path}: the newest is used. "
-                "Delete it and write it again to remove the other."
+                "To remove the older one, delete the secret and write it again."
             )
     return chosen, warnings, ambiguous
 
