@@ -130,7 +130,8 @@ def _warn(location: Location, unresolved: Iterable[str], restored: Iterable[str]
     for secrets, more in ((restored, ""), (assumed, " Each \\n in them was replaced by a line end.")):
         if names := join_names(secrets):
             found.append(
-                f"Infisical put quotes around these referenced values of {location} and encoded their line ends; the "
-                f"original values are used: {names}.{more} Turn off their multi-line encoding in Infisical."
+                f"Infisical quoted these values in {location} when it inserted them through references, and encoded "
+                f"their line ends: {names}.{more} The original values are used instead. Turn off the multi-line "
+                "encoding (skipMultilineEncoding) of the referenced secrets in Infisical."
             )
     return found
