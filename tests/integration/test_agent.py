@@ -72,7 +72,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "token": ({**job(), "auth_method": "token", "token": "x"}, ("auth_method: must be universal_auth",)),
     "client secret": ({**job(), "client_secret": ""}, ("client_secret: is required",)),
     "lines in the client secret": ({**job(), "client_secret": "a\nb"}, ("client_secret: must be a single line",)),
-    "url": ({**job(), "url": "infisical.example.com"}, ("url: ", "no scheme")),
+    "url": ({**job(), "url": "infisical.example.com"}, ("url: ", "scheme is not http")),
     "proxy with a password": ({**job(), "proxy": "http://u:p@proxy:1"}, ("proxy: must not contain",)),
     "python": ({**job(), "python": "python3"}, ("python: must be an absolute path",)),
     "command": ({**job(), "notify_command": "tell 'us"}, ("notify_command: ", "unclosed quote")),

@@ -359,7 +359,7 @@ def test_leak_search_finds_a_canary_in_the_graph(ansible: Controller, fleet: Fle
 BAD = {
     "an unknown query": ("infisical_fleet_info: {graph_file: fleet.json, query: type=x}", "must be type=secret, "),
     "an unknown question": ("infisical_fleet_info: {graph_file: fleet.json, question: x}", "must be one of exposed"),
-    "no argument": ("infisical_fleet_info: {graph_file: fleet.json, question: exposed}", "host: must be set with"),
+    "no argument": ("infisical_fleet_info: {graph_file: fleet.json, question: exposed}", "host: is required for"),
     "a host in upper case": ("infisical_fleet_info: {graph_file: fleet.json, question: exposed, host: X}", "(got 'X')"),
     "no graph": ("infisical_fleet_info: {graph_file: no.json, query: type=secret}", "does not exist"),
     "no query": ("infisical_fleet_info: {graph_file: fleet.json}", "question: must be set if query is not set"),
