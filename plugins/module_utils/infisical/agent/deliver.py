@@ -117,7 +117,9 @@ class Delivery:
         if len(self.problems) < 2:
             return next(iter(self.problems.values()), None)
         problems = self.problems.values()
-        return PartialFailure(" ".join(problem.problem for problem in problems), hint=join_hints(problems))
+        return PartialFailure(
+            " ".join(problem.problem for problem in problems), hint=join_hints(problem.hint for problem in problems)
+        )
 
     @contextlib.contextmanager
     def catch(self, path: str, verb: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core import systemd
-from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, StorageFailed, rebuild_error
+from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, StorageFailed, join_hints, rebuild_error
 from ..core.model import parse_json
 from . import config, report, units
 
@@ -71,7 +71,7 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
     if failed:
         names = ", ".join(f"{report.job} ({report.conclusion})" for report in failed)
         reasons = " ".join(f"{report.job}: {report.problem}" for report in failed)
-        hint = " ".join(dict.fromkeys(report.hint for report in failed if report.hint))
+        hint = join_hints(report.hint for report in failed)
         conclusion = failed[0].conclusion if len(failed) == len(reports) else PartialFailure.conclusion
         error = rebuild_error(conclusion, f"These jobs failed to sync: {names}. {reasons}", hint=hint)
         error.details = result

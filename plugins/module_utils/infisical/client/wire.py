@@ -43,7 +43,8 @@ class CutShort(Exception):
 
 
 class Trouble(NamedTuple):
-    """The reason why there is no response, with its error class and a hint. `arrived`: the request may have arrived."""
+    """The reason why there is no response, with its error class and a hint. `arrived` is true if the server may have
+    received the request."""
 
     error: type[InfisicalError]
     reason: str
@@ -217,7 +218,7 @@ def find_trust(ca_path: str) -> Trust:
     context: ssl.SSLContext = library().packages.urllib3.util.ssl_.create_urllib3_context()
     paths = (os.path.join(path, name) for name in names)
     problems = [_load_certificates(context, file) for file in paths if os.path.isfile(file)]
-    if all(problems):  # or if there is no file
+    if all(problems):  # also if the directory has no such file
         problem = f"no file in '{path}' contains a certificate that can be read."
         raise ConfigurationError("ca_path", problem, hint=_NO_CERTIFICATE)
     return Trust(path, context)

@@ -326,9 +326,9 @@ def after_writing(done: str, **details: Any) -> Iterator[None]:
         raise later from None
 
 
-def join_hints(errors: Iterable[InfisicalError]) -> str:
+def join_hints(hints: Iterable[str]) -> str:
     """Return the different hints of several errors as one text."""
-    return " ".join(dict.fromkeys(error.hint for error in errors if error.hint))
+    return " ".join(dict.fromkeys(filter(None, hints)))
 
 
 def no_project(project_id: str) -> InfisicalError:

@@ -79,7 +79,7 @@ def version() -> int:
 def machine_id(path: str = "") -> str:
     """Return the machine id (32 hexadecimal digits, machine-id(5)) in the file `path`, by default this machine's id.
 
-    Empty if there is no valid id.
+    Return an empty text if the file has no valid id.
     """
     try:
         with open(path or MACHINE_ID, encoding="ascii", errors="replace") as stream:

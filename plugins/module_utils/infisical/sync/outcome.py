@@ -91,7 +91,7 @@ def partial_pull(outcome: Outcome, failed: Mapping[str, InfisicalError], *, chec
     error = PartialFailure(
         f"{len(failed)} of {len(outcome.projects)} projects could not be read, so nothing {was} pruned. The other "
         f"projects {were} pulled ({outcome.summary()}). {reasons}",
-        hint=join_hints(failed.values()),
+        hint=join_hints(error.hint for error in failed.values()),
         status=next(iter(failed.values())).status,
     )
     error.details = outcome.as_result()

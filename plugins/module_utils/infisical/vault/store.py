@@ -256,7 +256,7 @@ class Vault:
         try:
             vault_id, known = self._recorded()  # before the vault is read, because a writer writes the vault first
         except InfisicalError:
-            self._open_file(path or self.path)  # both files are in one directory: the error of the vault explains more
+            self._open_file(self.path)  # both files are in one directory: the error of the vault explains more
             raise
         opened = self._open_file(self.path)
         if opened.contents.vault_id == vault_id and opened.header.generation < known:
