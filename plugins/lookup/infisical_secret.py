@@ -134,62 +134,39 @@ _raw:
   elements: raw
 """
 
+import multiprocessing
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, model
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation, hint_for
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import InfisicalLookup
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache
+from ansible import constants as C
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import bytecode  # noqa: F401 - for the imports below
+
+# isort: split
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import shortcut
+
+if multiprocessing.parent_process() is not None:
+    # Ansible would parse the documentation in each process, but the lookup does not use Ansible's configuration of it.
+    C.config.initialize_plugin_configuration_definitions("lookup", __name__, {})
 
 
-class LookupModule(InfisicalLookup):
+class LookupModule(LookupBase):
     """Returns values in the order of the names, or a mapping of all secrets."""
 
-    def find(self, terms: list[Any]) -> list[Any]:
-        names = [model.check_name(term, "_terms") for term in terms]
-        settings = model.Settings.from_options(self.shared)
-        scope = settings.scope()
-        cache = RunCache(settings, self.get_option("cache"), log=self.log)
-        read = self._each if self.get_option("fetch") == "one" else self._all
-        found = read(cache, scope, names)
-        for warning in found.warnings:
-            self.warn(warning)
-        found.check(names or found.ambiguous)
-        if not names:
-            return [{key: _value(secret, scope) for key, secret in sorted(found.secrets.items())}]
-        return [value for name in names for value in self._value_or_missing(found.secrets.get(name), name, scope)]
+    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        short = found = None
+        try:
+            directory = shortcut.run_directory()
+            short = shortcut.Shortcut(kwargs, variables or {}, self._templar.template, directory)
+            names = self._flatten(terms)
+            found = short.find(names) if names else None
+        except Exception:  # noqa: S110 - the long way reports it
+            pass
+        if found is None:
+            from ansible_collections.keyfleet.infisical.plugins.plugin_utils import secret_lookup
 
-    def _all(self, cache: RunCache, scope: model.Location, _names: list[str]) -> model.Merged:
-        return cache.secrets(scope, recursive=self.get_option("recursive"), **self._reading())
-
-    def _each(self, cache: RunCache, scope: model.Location, names: list[str]) -> model.Merged:
-        if not names:
-            raise errors.ConfigurationError(
-                "fetch", "'one' requires names of secrets in the lookup.", hint="Set fetch to 'list' to read all."
-            )
-        if self.get_option("recursive"):
-            raise errors.ConfigurationError(
-                "recursive", "requires fetch: list, because a name does not identify a folder."
-            )
-        found = [cache.secret(scope, name, **self._reading()) for name in dict.fromkeys(names)]
-        secrets = {key: secret for one in found for key, secret in one.secrets.items()}
-        return model.Merged(secrets, tuple(dict.fromkeys(warning for one in found for warning in one.warnings)))
-
-    def _reading(self) -> dict[str, bool]:
-        return {name: self.get_option(name) for name in ("include_imports", "expand_references")}
-
-    def _value_or_missing(self, secret: model.Secret | None, name: str, scope: model.Location) -> list[str]:
-        if secret is not None:
-            return [_value(secret, scope)]
-        return self.missing(
-            f"Secret '{name}' does not exist in {scope}.",
-            "Check the name (names are case-sensitive) and secret_path, or set on_missing or default.",
-        )
-
-
-def _value(secret: model.Secret, scope: model.Location) -> str:
-    if secret.value is None:
-        raise errors.ValueHidden(
-            f"The server hides the value of '{secret.key}' in {scope}.", hint=hint_for(errors.Forbidden, Operation.GET)
-        )
-    return secret.value
+            return secret_lookup.SecretLookup(self._loader, self._templar, short).run(terms, variables, **kwargs)
+        values, warnings = found
+        for warning in warnings:
+            Display().warning(warning)
+        return [shortcut.exact(value) for value in values]

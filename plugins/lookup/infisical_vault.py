@@ -102,6 +102,9 @@ _raw:
 import os
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import bytecode  # noqa: F401 - for the imports below
+
+# isort: split
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NotGiven, check_name
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import key_source
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.session import open_vault
@@ -112,6 +115,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import I
 class LookupModule(InfisicalLookup):
     """Returns values in the order of the names, or a mapping of all entries."""
 
+    name = "infisical_vault"
     definitions = options.VAULT
 
     def find(self, terms: list[Any]) -> list[Any]:
@@ -120,7 +124,7 @@ class LookupModule(InfisicalLookup):
         path = given.pop("vault_path", "")
         if not path:
             raise NotGiven("vault_path", "an absolute path on the controller")
-        state_file = os.path.expanduser(self.get_option("state_file") or "")
+        state_file = os.path.expanduser(self.own["state_file"] or "")
         vault, _state = open_vault(path, key_source(**given), state_file, warn=self.warn)
         values = vault.read().values()
         if not names:

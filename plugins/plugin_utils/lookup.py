@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleLookupError
@@ -14,38 +15,36 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import IN_MODULE_DEFAULTS
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.shortcut import exact
 from jinja2.exceptions import UndefinedError
-
-try:  # ansible-core 2.18: text that native Jinja does not convert
-    from ansible.utils.native_jinja import NativeJinjaText as _Exact
-except ImportError:
-    _Exact = str
 
 
 class InfisicalLookup(LookupBase):
     """A lookup whose subclass implements `find`.
 
     `self.shared` contains the options in `definitions`, keyed by name. They can also be set by variables, the
-    environment and ansible.cfg. Other options, such as `on_missing` and `default`, are read with `get_option`.
+    environment and ansible.cfg. `self.own` contains the other options, such as `on_missing` and `default`.
     """
 
+    name: str
+    """The name of the lookup, whose documentation contains the types of its own options."""
     definitions: options.Definitions = options.SHARED
     shared: dict[str, Any]
+    own: dict[str, Any]
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         problem = ""
         found: list[Any] = []
         try:
             kwargs.pop("wantlist", None)  # passed by ansible-core 2.18 for `with_…`
-            self._check_names(kwargs)
+            documented = _load_definitions(self.name)
+            self._check_names(kwargs, {*documented, *self.definitions})
             self.shared = options.resolve(kwargs, variables or {}, self._templar.template, self.definitions)
-            # Pass the defaults, because Ansible would look up missing options again, and would reject an empty value.
-            defaults = {name: definition.get("default") for name, definition in self.definitions.items()}
-            self.set_options(direct={**defaults, **kwargs, **self.shared, **self._own(kwargs)})
+            self.own = {name: _convert(name, definition, kwargs.get(name)) for name, definition in documented.items()}
             names = [options.as_text("_terms", term) for term in self._flatten(terms)]
             # An empty list of names, for example from a variable, returns nothing. If no terms are given at all,
             # everything is returned.
-            found = [_exact(value) for value in self.find(names)] if names or not terms else []
+            found = [exact(value) for value in self.find(names)] if names or not terms else []
         except errors.InfisicalError as error:
             problem = str(error).replace(IN_MODULE_DEFAULTS, "")
         except (AnsibleError, UndefinedError):  # UndefinedError on ansible-core 2.18, for an undefined variable
@@ -63,12 +62,11 @@ class InfisicalLookup(LookupBase):
 
     def missing(self, problem: str, hint: str) -> list[Any]:
         """Handle a missing name as `default` and `on_missing` specify: return the result, or raise SecretMissing."""
-        default = self.get_option("default")
-        if default is not None:
-            return [default]
-        if self.get_option("on_missing") == "error":
+        if self.own["default"] is not None:
+            return [self.own["default"]]
+        if self.own["on_missing"] == "error":
             raise errors.SecretMissing(problem, hint=hint)
-        if self.get_option("on_missing") == "warn":
+        if self.own["on_missing"] == "warn":
             self.warn(f"{problem} {hint}")
         return []
 
@@ -80,25 +78,23 @@ class InfisicalLookup(LookupBase):
         """Print a message at verbosity 1, such as the reason for a delay."""
         Display().v(text)
 
-    def _own(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Return the lookup's own options. They are converted here, because Ansible reads any unknown text as the
-        boolean `false`."""
-        definitions = {name: self.option_definitions[name] for name in given if name not in self.definitions}
-        return {
-            name: options.convert(name, definition, given[name])
-            for name, definition in definitions.items()
-            if definition.get("type") != "raw"
-        }
-
-    def _check_names(self, given: dict[str, Any]) -> None:
-        known = {name for name in self.option_definitions if not name.startswith("_")}
+    @staticmethod
+    def _check_names(given: dict[str, Any], known: set[str]) -> None:
         for name in sorted(set(given) - known):
             raise errors.ConfigurationError(
                 name, "is not an option of this lookup.", hint=f"The options are: {', '.join(sorted(known))}."
             )
 
 
-def _exact(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _exact(inner) for key, inner in value.items()}
-    return _Exact(value) if isinstance(value, str) else value
+@cache
+def _load_definitions(name: str) -> options.Definitions:
+    definitions = options.load_definitions(name, "lookup")
+    del definitions["_terms"]
+    return definitions
+
+
+def _convert(name: str, definition: dict[str, Any], given: Any) -> Any:
+    """Return an option's value or default. Ansible would read any unknown text as the boolean `false`."""
+    if given is None:
+        return definition.get("default")
+    return given if definition.get("type") == "raw" else options.convert(name, definition, given)

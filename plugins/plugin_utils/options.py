@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 _CONFIG = ("lookup", "keyfleet.infisical.shared_options")
 """The name of our option definitions in Ansible's configuration manager. No plugin has this name."""
 
-MODULES = Path(__file__).parents[1] / "modules"
+_PLUGINS = Path(__file__).parents[1]
+MODULES = _PLUGINS / "modules"
 """The directory of our modules. Their documentation contains the types of their options."""
 
 Definitions = dict[str, dict[str, Any]]
@@ -148,10 +149,10 @@ def convert(name: str, definition: Mapping[str, Any], value: Any, origin: str = 
     return text
 
 
-def load_definitions(module: str) -> Definitions:
-    """Return the documented options of a module, without the shared options."""
+def load_definitions(name: str, kind: str = "modules") -> Definitions:
+    """Return the documented options of a module or another kind of plugin, without the shared options."""
     # Parse the file, because importing the module and the library would take twenty times as long.
-    documentation = read_docstring(str(MODULES / f"{module}.py"))["doc"]
+    documentation = read_docstring(str(_PLUGINS / kind / f"{name}.py"))["doc"]
     found: Definitions = dict(documentation.get("options") or {})
     for fragment in documentation.get("extends_documentation_fragment", ()):
         found.update(_FRAGMENTS.get(fragment, {}))

@@ -5,7 +5,9 @@
 run's writes.
 
 Ansible starts a fork for each task and host, so they do not share memory. Therefore, the cache is stored in encrypted
-files in Ansible's temporary directory, which exists for one run. Their key is derived from the credentials.
+files in Ansible's temporary directory, which exists for one run. Their key is derived from the credentials. A listing
+is a document with a table, from which a task reads only the secrets that it needs. Files that cannot be decrypted or
+written count as missing.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ import secrets
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from ansible import constants as C
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, files, model
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, files, memory, model
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import sealed_table, shortcut
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import (
     FINAL,
     LOCK_TIMEOUT,
@@ -32,11 +34,13 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files im
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api
 
 Mode = Literal["run", "task", "none"]
+
+_T = TypeVar("_T")
 
 _TASK: dict[tuple[model.Settings, str], model.Merged | errors.InfisicalError] = {}
 """The cache for the mode `task`. A variable is enough, because a worker process runs one task on one host."""
@@ -60,6 +64,17 @@ NO_LISTING_SECONDS = 60.0
 """Seconds after a temporary error during which writing tasks do not list the folder again."""
 
 
+class Values(NamedTuple):
+    """The values of secrets keyed by name. A value is None if the server hides it.
+
+    `ambiguous` contains messages keyed by name (see `model.Merged`).
+    """
+
+    values: dict[str, str | None]
+    warnings: tuple[str, ...] = ()
+    ambiguous: Mapping[str, str] = {}
+
+
 class RunCache:
     """The cache for one set of credentials and one server. Every method can raise InfisicalError.
 
@@ -78,7 +93,7 @@ class RunCache:
         self.settings = settings
         self._mode = mode
         self._log = log
-        self._directory = directory or _run_directory()
+        self._directory = directory or Path(shortcut.run_directory())
         self._files = SealedFiles(settings, self._directory)
         self._api: Api | None = None
 
@@ -88,21 +103,56 @@ class RunCache:
             self._api = self._connect(self.settings)
         return self._api
 
-    def secrets(self, scope: model.Location, **reading: bool) -> model.Merged:
-        """Return all secrets in a folder keyed by name. `reading` are options for `Store.listing`."""
-        return self._fetch(
-            scope,
-            ["list", asdict(scope), reading],
-            lambda: self._note_version(self.api(), _connection().read_all(self.api(), scope, **reading)),
+    def values(self, scope: model.Location, names: Collection[str], **reading: bool) -> Values:
+        """Return the values of the secrets in a folder that have one of the names, or of all secrets if there are no
+        names. `reading` are options for `Store.listing`."""
+        name = _listing_name(scope, reading)
+
+        def fetch() -> model.Merged:
+            return self._note_version(self.api(), _connection().read_all(self.api(), scope, **reading))
+
+        if self._mode != "run":
+            return _choose(self._fetch_alone(name, fetch), names)
+        return self._share(
+            name,
+            lambda: self._generation(scope),
+            fetch,
+            note=lambda merged: self._note_table(name, merged, _pack_value),
+            read=lambda entry: self._read_values(name, entry, names),
+            choose=lambda merged: _choose(merged, names),
         )
 
-    def secret(self, scope: model.Location, key: str, **reading: bool) -> model.Merged:
-        """Return one secret keyed by name, or an empty mapping. `reading` are options for `Store.find`."""
-        return self._fetch(
-            scope,
-            ["one", asdict(scope), key, reading],
-            lambda: self._note_version(self.api(), _connection().read_one(self.api(), scope, key, **reading)),
+    def value(self, scope: model.Location, key: str, **reading: bool) -> Values:
+        """Return the value of one secret, or no value. `reading` are options for `Store.find`."""
+        name = make_tag("one", json.dumps([asdict(scope), key, reading]))
+
+        def fetch() -> model.Merged:
+            return self._note_version(self.api(), _connection().read_one(self.api(), scope, key, **reading))
+
+        if self._mode != "run":
+            return _choose(self._fetch_alone(name, fetch), ())
+        return self._share(
+            name,
+            lambda: self._generation(scope),
+            fetch,
+            note=lambda merged: {"values": _choose(merged, ()).values, "warnings": merged.warnings},
+            read=lambda entry: Values(entry["values"], tuple(entry["warnings"])),
+            choose=lambda merged: _choose(merged, ()),
         )
+
+    def keep_shortcut(self, short: shortcut.Shortcut, scope: model.Location, **reading: bool) -> None:
+        """Let later lookups with the same options read this listing without checking the options again."""
+        if self._mode != "run":
+            return
+        name, path = _listing_name(scope, reading), _generation_file(self._directory, scope.project_id)
+        raw = _read_raw(path)
+        generation = _parse_generation(raw)
+        if generation is None or generation.volatile_until > time.time():
+            return
+        entry = self._read_entry(name, generation.everyone)
+        if entry is not None and "key" in entry:
+            table = self._files.path(name, "table")
+            short.keep(shortcut.Listing(str(path), raw, str(table), entry["key"], name, entry["warnings"]))
 
     # Data that writing tasks share
 
@@ -130,14 +180,14 @@ class RunCache:
             return model.Known.from_row(noted["secret"]) if noted["known"] else None
         folder = make_tag("stored", json.dumps(asdict(scope)))
         entry = self._read_entry(folder, generation)
-        if entry is None and lists:
-            entry = self._list_stored(folder, scope)
-        if entry is None or "refused" in entry or (check and not entry["names"]):
+        if entry is not None and "refused" in entry:
             return None
-        place = entry["names"].index(key) if key in entry["names"] else -1
-        return model.Known.from_row(None if place < 0 else entry["secrets"][place])
+        stored = None if entry is None else self._read_known(folder, entry, key)
+        if stored is None and lists:
+            stored = self._list_stored(folder, scope, key)
+        return None if stored is None or (check and stored.folder_is_empty) else stored.known
 
-    def _list_stored(self, folder: str, scope: model.Location) -> dict[str, Any] | None:
+    def _list_stored(self, folder: str, scope: model.Location, key: str) -> _Stored | None:
         no_listing = f"no_listing-{folder}"
         if (self._files.recall(no_listing) or 0) > time.time():
             return None
@@ -147,14 +197,28 @@ class RunCache:
             return self._note_version(api, _connection().read_stored(api, scope))
 
         try:
-            self._share(folder, lambda: self._generation(scope, written=False), fetch)
+            return self._share(
+                folder,
+                lambda: self._generation(scope, written=False),
+                fetch,
+                note=lambda merged: self._note_table(folder, merged, _pack_secret),
+                read=lambda entry: self._read_known(folder, entry, key),
+                choose=lambda merged: _Stored(model.Known(merged.secrets.get(key)), not merged.secrets),
+            )
         except FINAL:
             raise
         except _ABOUT_THE_PLACE:
             pass
         except errors.InfisicalError:
             self._files.note(no_listing, time.time() + NO_LISTING_SECONDS)
-        return self._read_entry(folder, self._generation(scope, written=False))
+        return None
+
+    def _read_known(self, folder: str, entry: Mapping[str, Any], key: str) -> _Stored | None:
+        rows = self._read_rows(folder, entry, (key,))
+        if rows is None:
+            return None
+        row = json.loads(rows[key]) if key in rows else None
+        return _Stored(model.Known.from_row(row), entry["empty"])
 
     @contextlib.contextmanager
     def writing(self, scope: model.Location, key: str) -> Iterator[None]:
@@ -229,40 +293,80 @@ class RunCache:
             self._files.note("version", api.version)
         return found
 
-    def _fetch(self, scope: model.Location, wanted: list[Any], fetch: Callable[[], model.Merged]) -> model.Merged:
-        name = make_tag(json.dumps(wanted))
+    def _fetch_alone(self, name: str, fetch: Callable[[], model.Merged]) -> model.Merged:
+        """Fetch without sharing the result with other processes."""
         if self._mode == "task" and multiprocessing.parent_process() is not None:  # the main process runs several tasks
             key = (self.settings, name)
             if key not in _TASK:
                 _TASK[key] = _attempt(fetch)
             return _result(_TASK[key])
-        if self._mode != "run":
-            return fetch()
-        return self._share(name, lambda: self._generation(scope), fetch)
+        return fetch()
 
     def _share(
-        self, name: str, generation: Callable[[], str | None], fetch: Callable[[], model.Merged]
-    ) -> model.Merged:
-        """Return the result that one process of this run has fetched in the current generation, or raise its error."""
+        self,
+        name: str,
+        generation: Callable[[], str | None],
+        fetch: Callable[[], model.Merged],
+        *,
+        note: Callable[[model.Merged], dict[str, Any]],
+        read: Callable[[dict[str, Any]], _T | None],
+        choose: Callable[[model.Merged], _T],
+    ) -> _T:
+        """Return what one process of this run has fetched in the current generation, or raise its error.
 
-        def look() -> model.Merged | errors.InfisicalError | None:
+        `choose` takes the result from what was fetched. `note` returns it as a document for the other processes, and
+        `read` takes the result from that document, or returns None if the document is damaged.
+        """
+
+        def look() -> _T | errors.InfisicalError | None:
             entry = self._read_entry(name, generation())
             if entry is None:
                 return None
-            if "refused" in entry:
-                return error_from_result(entry["refused"])
-            found = {key: model.from_row(row) for key, row in zip(entry["names"], entry["secrets"], strict=True)}
-            return model.Merged(found, tuple(entry["warnings"]), entry["ambiguous"])
+            return error_from_result(entry["refused"]) if "refused" in entry else read(entry)
 
-        def fetch_and_note() -> model.Merged | errors.InfisicalError:
+        def fetch_and_note() -> _T | errors.InfisicalError:
             # Use the generation from before the fetch, because a write during the fetch makes the result stale.
             began = generation()
             outcome = _attempt(fetch)
+            if isinstance(outcome, errors.InfisicalError):
+                if began is not None:
+                    until = time.time() + REFUSAL_SECONDS
+                    self._files.note(name, {"generation": began, "refused": outcome.as_failure(), "until": until})
+                return outcome
             if began is not None:
-                self._files.note(name, {"generation": began, **_outcome_row(outcome)})
-            return outcome
+                with contextlib.suppress(OSError):  # a full disk: the next process fetches again
+                    self._files.note(name, {"generation": began, **note(outcome)})
+            return choose(outcome)
 
-        return _result(self._files.once(name, look, fetch_and_note))
+        with memory.pause_collection():
+            return _result(self._files.once(name, look, fetch_and_note))
+
+    def _note_table(self, name: str, merged: model.Merged, pack: Callable[[model.Secret], bytes]) -> dict[str, Any]:
+        """Write the rows of a listing to a new table, and return the document that leads to it."""
+        key = sealed_table.make_key()
+        rows = {each: pack(secret) for each, secret in merged.secrets.items()}
+        make_private(self._directory)
+        path = str(self._files.path(name, "table"))
+        files.write_atomic(path, sealed_table.build(rows, key, name.encode()), durable=False)
+        return {"key": key.hex(), "warnings": merged.warnings, "ambiguous": merged.ambiguous, "empty": not rows}
+
+    def _read_rows(self, name: str, entry: Mapping[str, Any], names: Collection[str]) -> dict[str, bytes] | None:
+        """Return the rows with these names, or all rows if there are no names. Return None if the table is damaged."""
+        try:
+            table = sealed_table.Table(str(self._files.path(name, "table")), bytes.fromhex(entry["key"]), name.encode())
+            if not names:
+                return table.read_all()
+            found = ((each, table.get(each)) for each in names)
+            return {each: row for each, row in found if row is not None}
+        except sealed_table.Damaged:
+            return None
+
+    def _read_values(self, name: str, entry: Mapping[str, Any], names: Collection[str]) -> Values | None:
+        rows = self._read_rows(name, entry, names)
+        if rows is None:
+            return None
+        values = {each: row[1:].decode() if row[:1] == shortcut.VALUE else None for each, row in rows.items()}
+        return Values(values, tuple(entry["warnings"]), entry["ambiguous"])
 
     def _read_entry(self, name: str, generation: str | None) -> dict[str, Any] | None:
         """Return the entry with this name, unless it is from another generation or is an expired error."""
@@ -272,15 +376,22 @@ class RunCache:
         return None if entry.get("until", math.inf) <= time.time() else entry
 
     def _generation(self, scope: model.Location, *, written: bool = True) -> str | None:
-        """Return the generation of a project's listings, or None while an asynchronous task may be writing to the
-        project.
+        """Return the generation of a project's listings. Return None if nothing may be cached, because an asynchronous
+        task may be writing to the project, or because the disk is full.
 
         Each write starts a new generation. If `written` is false, writes that this identity has recorded are ignored.
         """
-        project = _read_generation(_generation_file(self._directory, scope.project_id))
-        if project.volatile_until > time.time():
+        project = _parse_generation(_read_raw(_generation_file(self._directory, scope.project_id)))
+        if project is None or project.volatile_until > time.time():
             return None
         return project.everyone if written else project.of(self.writer)
+
+
+class _Stored(NamedTuple):
+    """A secret as a listing has it."""
+
+    known: model.Known
+    folder_is_empty: bool
 
 
 class _Generation(NamedTuple):
@@ -305,20 +416,35 @@ def forget(project_id: str, directory: Path | None = None, *, volatile_for: floa
     identities cannot read the record.
     """
     _TASK.clear()
-    path = _generation_file(directory or _run_directory(), project_id)
+    path = _generation_file(directory or Path(shortcut.run_directory()), project_id)
     make_private(path.parent)
     with files.lock_file(f"{path}.lock", LOCK_TIMEOUT):
-        before = _read_generation(path)
+        before = _parse_generation(_read_raw(path)) or _Generation()
         until = max(before.volatile_until, time.time() + volatile_for)
         after = _Generation(secrets.token_hex(16), until, writer, before.of(writer))
-        files.write_atomic(str(path), json.dumps(after).encode(), durable=False)
+        if path.exists():  # otherwise, the disk is full, and nothing is cached
+            files.write_note(str(path), json.dumps(after).encode(), durable=False)
 
 
-def _read_generation(path: Path) -> _Generation:
+def _read_raw(generation_file: Path) -> str:
+    """Return the content of a generation file, which is written if it does not exist. Empty if the disk is full.
+
+    The file must exist before anything is cached, because an existing file can be changed even if the disk is full.
+    """
+    with contextlib.suppress(OSError):
+        if not generation_file.exists():
+            make_private(generation_file.parent)
+            first = _Generation(secrets.token_hex(16))
+            files.write_new(str(generation_file), json.dumps(first).encode(), durable=False)
+        return files.read_regular(str(generation_file)).decode("ascii")
+    return ""
+
+
+def _parse_generation(raw: str) -> _Generation | None:
     try:
-        return _Generation(*json.loads(files.read_regular(str(path))))
-    except FileNotFoundError:
-        return _Generation()
+        return _Generation(*json.loads(raw))
+    except (TypeError, ValueError):  # empty, or another process is writing it
+        return None
 
 
 def _attempt(fetch: Callable[[], model.Merged]) -> model.Merged | errors.InfisicalError:
@@ -330,21 +456,27 @@ def _attempt(fetch: Callable[[], model.Merged]) -> model.Merged | errors.Infisic
         return error
 
 
-def _result(outcome: model.Merged | errors.InfisicalError) -> model.Merged:
+def _result(outcome: _T | errors.InfisicalError) -> _T:
     if isinstance(outcome, errors.InfisicalError):
         raise outcome
     return outcome
 
 
-def _outcome_row(outcome: model.Merged | errors.InfisicalError) -> dict[str, Any]:
-    if isinstance(outcome, errors.InfisicalError):
-        return {"refused": outcome.as_failure(), "until": time.time() + REFUSAL_SECONDS}
-    return {
-        "secrets": [secret._asdict() for secret in outcome.secrets.values()],
-        "names": list(outcome.secrets),
-        "warnings": list(outcome.warnings),
-        "ambiguous": outcome.ambiguous,
-    }
+def _choose(merged: model.Merged, names: Collection[str]) -> Values:
+    values = {key: merged.secrets[key].value for key in names or merged.secrets if key in merged.secrets}
+    return Values(values, merged.warnings, merged.ambiguous)
+
+
+def _pack_value(secret: model.Secret) -> bytes:
+    return shortcut.HIDDEN if secret.value is None else shortcut.VALUE + secret.value.encode()
+
+
+def _pack_secret(secret: model.Secret) -> bytes:
+    return json.dumps(secret._asdict()).encode()
+
+
+def _listing_name(scope: model.Location, reading: Mapping[str, bool]) -> str:
+    return make_tag("list", json.dumps([asdict(scope), sorted(reading.items())]))
 
 
 def _note_name(scope: model.Location, key: str) -> str:
@@ -357,10 +489,6 @@ def _connection() -> Any:
     from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection
 
     return connection
-
-
-def _run_directory() -> Path:
-    return Path(C.DEFAULT_LOCAL_TMP) / "keyfleet.infisical"
 
 
 def _generation_file(directory: Path, project_id: str) -> Path:

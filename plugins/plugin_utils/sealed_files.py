@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import json
 import math
 import secrets
@@ -47,12 +48,14 @@ class SealedFiles:
             [settings.url, settings.auth_method, settings.client_id, settings.client_secret, settings.token]
         )
         self._directory = directory
-        self._cipher = _make_cipher(identity)
+        self._cipher = _make_cipher(identity, directory)
         self.tag = make_tag(identity)
 
     def recall(self, name: str) -> Any:
-        """Return the document with this name, or None."""
-        path = self._path(name)
+        """Return the document with this name, or None. A file that cannot be decrypted counts as missing."""
+        from cryptography.exceptions import InvalidTag
+
+        path = self.path(name)
         try:
             status = path.stat()
             version = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -62,19 +65,25 @@ class SealedFiles:
             sealed = files.read_regular(str(path))
         except OSError:
             return None
-        content = json.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], path.name.encode()))
+        try:
+            content = json.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], path.name.encode()))
+        except (InvalidTag, ValueError):  # ValueError for a file that is shorter than a nonce
+            return None
         _OPENED[str(path)] = (version, content)
         return content
 
     def note(self, name: str, content: Any) -> None:
-        """Write the document with this name."""
+        """Write the document with this name. If the disk is full, remove the older document instead."""
         if self.recall(name) == content:
             return
         make_private(self._directory)
-        path = self._path(name)
+        path = self.path(name)
         nonce = secrets.token_bytes(_NONCE)
         sealed = nonce + self._cipher.encrypt(nonce, json.dumps(content).encode(), path.name.encode())
-        files.write_atomic(str(path), sealed, durable=False)
+        try:
+            files.write_atomic(str(path), sealed, durable=False)
+        except OSError:
+            path.unlink(missing_ok=True)
 
     def once(self, name: str, look: Callable[[], _T | None], fetch: Callable[[], _T]) -> _T:
         """Return the result of `look` or, if that is None, of `fetch`. One process calls `fetch`, while the others wait
@@ -114,7 +123,7 @@ class SealedFiles:
     def lock(self, name: str) -> Iterator[None]:
         make_private(self._directory)
         try:
-            with files.lock_file(f"{self._path(name)}.lock", LOCK_TIMEOUT):
+            with files.lock_file(f"{self.path(name)}.lock", LOCK_TIMEOUT):
                 yield
         except files.LockTimeout:
             raise errors.Unreachable(
@@ -122,8 +131,9 @@ class SealedFiles:
                 hint="Check that the server is available, or set lower timeouts and waits.",
             ) from None
 
-    def _path(self, name: str) -> Path:
-        return self._directory / f"{name}-{self.tag}.sealed"
+    def path(self, name: str, kind: str = "sealed") -> Path:
+        """Return the path of a file of this identity."""
+        return self._directory / f"{name}-{self.tag}.{kind}"
 
 
 def error_from_result(result: Mapping[str, Any]) -> errors.InfisicalError:
@@ -142,12 +152,11 @@ def make_tag(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _make_cipher(identity: str) -> AESGCM:
+def _make_cipher(identity: str, directory: Path) -> AESGCM:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-        from cryptography.hazmat.primitives.hashes import SHA256
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
     except ImportError:
         raise errors.MissingLibrary("cryptography") from None
-    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"keyfleet.infisical run cache")
-    return AESGCM(kdf.derive(identity.encode()))
+    # The directory exists for one run only, so the files of another run cannot be decrypted. This is the extraction
+    # step of HKDF (RFC 5869, 2.2); importing it would take longer than everything else.
+    return AESGCM(hmac.digest(str(directory).encode(), identity.encode(), "sha256"))

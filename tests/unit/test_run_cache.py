@@ -29,7 +29,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 )
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache, sealed_files
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, forget
-from cryptography.exceptions import InvalidTag
 from dev_server.client import DevServer
 from dev_server.seed import DEFAULT_SEED
 
@@ -69,7 +68,7 @@ def counts(server: DevServer) -> tuple[int, int]:
 
 
 def _password(settings: Settings, directory: Path) -> str | None:
-    return RunCache(settings, directory=directory).secrets(SCOPE).secrets["DB_PASSWORD"].value
+    return RunCache(settings, directory=directory).values(SCOPE, ["DB_PASSWORD"]).values["DB_PASSWORD"]
 
 
 def _outcome(settings: Settings, directory: Path) -> str | None:
@@ -104,7 +103,7 @@ def test_simultaneous_processes_share_one_login_and_listing(
 def test_cache_files_are_encrypted_and_private(settings: Settings, tmp_path: Path) -> None:
     directory = tmp_path / "cache"
     cache = RunCache(settings, directory=directory)
-    cache.secrets(SCOPE)
+    cache.values(SCOPE, ())
     token = cache.token()
     assert token and directory.stat().st_mode & 0o777 == 0o700
     files = list(directory.iterdir())
@@ -117,34 +116,34 @@ def test_cache_files_are_encrypted_and_private(settings: Settings, tmp_path: Pat
 
 
 def test_cache_is_not_shared_with_other_credentials(server: DevServer, settings: Settings, tmp_path: Path) -> None:
-    RunCache(settings, directory=tmp_path).secrets(SCOPE)
+    RunCache(settings, directory=tmp_path).values(SCOPE, ())
     with pytest.raises(InfisicalError) as caught:
-        RunCache(_settings(server, client_secret="another"), directory=tmp_path).secrets(SCOPE)
+        RunCache(_settings(server, client_secret="another"), directory=tmp_path).values(SCOPE, ())
     assert caught.value.conclusion == "credentials_rejected"
 
 
-def test_renamed_cache_file_cannot_be_decrypted(settings: Settings, tmp_path: Path) -> None:
-    RunCache(settings, directory=tmp_path).secrets(SCOPE)
+def test_renamed_cache_file_counts_as_missing(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    RunCache(settings, directory=tmp_path).values(SCOPE, ())
     [token] = tmp_path.glob("token-*.sealed")
     [version] = tmp_path.glob("version-*.sealed")
-    version.write_bytes(token.read_bytes())
-    with pytest.raises(InvalidTag):
-        RunCache(settings, directory=tmp_path).api()
+    token.write_bytes(version.read_bytes())
+    assert RunCache(settings, directory=tmp_path).token() is not None
+    assert counts(server) == (2, 1)
 
 
 def test_write_makes_all_cached_listings_of_the_project_stale(
     server: DevServer, settings: Settings, tmp_path: Path
 ) -> None:
     cache = RunCache(settings, directory=tmp_path)
-    cache.secrets(SCOPE)
-    cache.secret(SCOPE, "DB_PASSWORD")
+    cache.values(SCOPE, ())
+    cache.value(SCOPE, "DB_PASSWORD")
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", "new")
     assert _password(settings, tmp_path) == CANARY
     forget("another-project", tmp_path)
     assert _password(settings, tmp_path) == CANARY
     forget(PROJECT, tmp_path)
     assert _password(settings, tmp_path) == "new"
-    assert cache.secret(SCOPE, "DB_PASSWORD").secrets["DB_PASSWORD"].value == "new"
+    assert cache.value(SCOPE, "DB_PASSWORD").values["DB_PASSWORD"] == "new"
     assert len(server.requests(LOGIN)) == 1
 
 
@@ -168,14 +167,14 @@ def test_cache_mode_determines_listings_and_cache_files(
     server: DevServer, settings: Settings, tmp_path: Path, mode: Any, expected: tuple[int, int]
 ) -> None:
     for _time in range(2):
-        RunCache(settings, mode, directory=tmp_path).secrets(SCOPE)
+        RunCache(settings, mode, directory=tmp_path).values(SCOPE, ())
     assert counts(server) == expected
     assert bool(list(tmp_path.glob("version-*.sealed"))) == (mode == "run")
 
 
 def test_cache_mode_task_keeps_listings_only_in_memory(server: DevServer, settings: Settings, tmp_path: Path) -> None:
     def twice() -> int:
-        return sum(len(RunCache(settings, "task", directory=tmp_path).secrets(SCOPE).secrets) for _time in range(2))
+        return sum(len(RunCache(settings, "task", directory=tmp_path).values(SCOPE, ()).values) for _time in range(2))
 
     assert _in_processes(2, twice) == [4, 4]
     assert counts(server) == (1, 2)
@@ -337,7 +336,7 @@ def test_cache_mode_task_keeps_a_refused_listing(server: DevServer, settings: Se
         outcomes = []
         for _time in range(2):
             try:
-                RunCache(settings, "task", directory=tmp_path).secrets(SCOPE)
+                RunCache(settings, "task", directory=tmp_path).values(SCOPE, ())
             except InfisicalError as error:
                 outcomes.append(error.conclusion)
         return outcomes
@@ -405,10 +404,14 @@ def test_cached_secret_keeps_all_its_fields(server: DevServer, settings: Setting
     server.put_secret(
         PROJECT, "dev", "/app", "FULL", "é\n", comment="c", tags=["database"], metadata=[{"key": "k", "value": "v"}]
     )
-    fetched = RunCache(settings, directory=tmp_path).secrets(SCOPE)
-    held = _in_processes(1, lambda: RunCache(settings, directory=tmp_path).secrets(SCOPE))
-    assert held == [fetched]
-    full = fetched.secrets["FULL"]
+
+    def read() -> Known | None:
+        return RunCache(settings, directory=tmp_path).known(SCOPE, "FULL", lists=True, check=False)
+
+    fetched = read()
+    assert _in_processes(1, read) == [fetched]
+    assert fetched is not None and fetched.secret is not None
+    full = fetched.secret
     assert (full.value, full.comment, full.tags, full.metadata) == ("é\n", "c", ("database",), (("k", "v"),))
     assert counts(server) == (1, 1)
 

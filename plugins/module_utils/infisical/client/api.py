@@ -105,12 +105,13 @@ class Api:
 
     def list_secrets(self, location: Location, **reading: bool) -> Listing:
         """Return all secrets in a location. Real servers return an empty listing if the location does not exist."""
-        return self.list_changes(location, Validator(), **reading) or Listing(())
+        return self.list_changes(location, None, **reading) or Listing(())
 
-    def list_changes(self, location: Location, known: Validator, **reading: bool) -> Listing | None:
+    def list_changes(self, location: Location, known: Validator | None, **reading: bool) -> Listing | None:
         """Return all secrets in a location, or None if nothing has changed since the listing with validator `known`.
 
-        Both listings must have the same location and the same `reading`, by an identity with the same permissions.
+        If `known` is None, the listing has no validator. Otherwise, both listings must have the same location and the
+        same `reading`, by an identity with the same permissions.
         """
         wanted = Reading(**reading)
         query = {**_location_fields(location), "recursive": str(wanted.recursive).lower(), **wanted.query()}

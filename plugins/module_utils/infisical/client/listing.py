@@ -121,10 +121,11 @@ class Store:
         Real servers return an empty listing for a mistyped environment or path, so this method checks whether an empty
         location exists.
         """
-        return self.list_changes(Validator(), **reading) or Listing(())
+        return self.list_changes(None, **reading) or Listing(())
 
-    def list_changes(self, known: Validator, **reading: bool) -> Listing | None:
-        """Return the same as `listing`, or None if nothing has changed since the listing with the validator `known`."""
+    def list_changes(self, known: Validator | None, **reading: bool) -> Listing | None:
+        """Return the same as `listing`, or None if nothing has changed since the listing with the validator `known`
+        (see `Api.list_changes`)."""
         try:
             listing = self.api.list_changes(self.location, known, **reading)
         except InfisicalError as error:

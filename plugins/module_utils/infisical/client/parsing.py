@@ -187,7 +187,8 @@ def parse_secrets(
     columns = (keys, values, versions, ids, paths, environments, comments, repeat(()), no_metadata, repeat(False),
                *times, repeat(location.project_id), repeat(""), repeat(""), repeat(False), repeat(()),
                quoting)  # fmt: skip
-    return tuple(map(Secret._make, zip(*columns)))
+    # Secret._make does the same in Python, and takes 40 % longer.
+    return tuple(map(tuple.__new__, repeat(Secret), zip(*columns)))
 
 
 def parse_secret(row: Mapping[str, Any], location: Location) -> Secret:

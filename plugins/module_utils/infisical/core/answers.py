@@ -67,12 +67,13 @@ class Validator:
     digest: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
     """An HTTP response: status, headers (names in any case) and body in bytes.
 
     `sent` is the size of the request body. `known` identifies the response to an earlier, equal request. An `unchanged`
-    response is a success, and its body is not parsed.
+    response is a success, and its body is not parsed. `validator` is to be sent with the next request for the same
+    data. It is empty if `known` is None. `is_unicode` is true if all text in the body is valid Unicode.
     """
 
     status: int
@@ -81,15 +82,16 @@ class Answer:
     operation: Operation = Operation.OTHER
     sent: int = 0
     known: Validator | None = None
+    validator: Validator = field(init=False, default_factory=Validator)
+    is_unicode: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        if self.known is not None:
+            self.validator = Validator(self.header("etag"), hashlib.sha256(self.body).hexdigest())
 
     def header(self, name: str) -> str:
         """Return the value of a header, ignoring the case of its name. Empty if the header is missing."""
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
-
-    @cached_property
-    def validator(self) -> Validator:
-        """The validator to send with the next request for the same data."""
-        return Validator(self.header("etag"), hashlib.sha256(self.body).hexdigest())
 
     @property
     def unchanged(self) -> bool:
@@ -102,10 +104,15 @@ class Answer:
 
     @cached_property
     def data(self) -> dict[str, Any] | None:
-        """The body as a JSON object, or None if it is not one. It is parsed only once, because a listing can be
-        long."""
+        """The body as a JSON object, or None if it is not one.
+
+        It is parsed only once, and the body is dropped before, because a listing can be long.
+        """
         try:
-            data = json.loads(self.body)
+            text = self.body.decode(json.detect_encoding(self.body), "surrogatepass")
+            self.body = b""
+            data = json.loads(text)
+            self.is_unicode = _is_unicode(text, data)
         except (ValueError, RecursionError):
             return None
         return data if isinstance(data, dict) else None
@@ -119,16 +126,17 @@ class Answer:
         text = ": ".join(part for part in map(_words, (data.get("error"), message)) if part)
         return text.encode("utf-8", "replace").decode("utf-8")
 
-    @property
-    def is_unicode(self) -> bool:
-        """True if all text in the body is valid Unicode. JSON can contain lone surrogates, which cannot be stored."""
-        if b"\\u" not in self.body and b"\xed" not in self.body:  # almost always
-            return True
-        try:
-            json.dumps(self.data, ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError:
-            return False
+
+def _is_unicode(text: str, data: Any) -> bool:
+    """Return whether all text in `data` is valid Unicode. JSON can contain lone surrogates, which cannot be stored."""
+    escaped = "\\u" in text
+    if text.isascii() and not escaped:  # almost always
         return True
+    try:
+        (json.dumps(data, ensure_ascii=False) if escaped else text).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _words(part: Any) -> str:

@@ -78,14 +78,14 @@ def write_atomic(
         sync_directory(os.path.dirname(os.path.abspath(path)))
 
 
-def write_note(path: str, data: bytes) -> None:
+def write_note(path: str, data: bytes, *, durable: bool = True) -> None:
     """Write a file like `write_atomic`, but overwrite the existing file in place if the disk is full.
 
     This is for small data that must be recorded even then. While the file is being overwritten, a reader may find it
     damaged. Raises OSError if the file does not exist, or if there is not enough space to overwrite it.
     """
     try:
-        write_atomic(path, data)
+        write_atomic(path, data, durable=durable)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _overwrite(path, data):
             raise
@@ -107,20 +107,21 @@ def _overwrite(path: str, data: bytes) -> bool:
         os.close(descriptor)
 
 
-def write_new(path: str, data: bytes) -> bool:
+def write_new(path: str, data: bytes, *, durable: bool = True) -> bool:
     """Create the file `path` with `data`, for its owner only. Returns False if `path` already exists. Raises
     OSError."""
     if os.path.lexists(path):
         return False
     temporary = _temporary(path)
-    write_atomic(temporary, data)
+    write_atomic(temporary, data, durable=durable)
     try:
         os.link(temporary, path, follow_symlinks=False)  # unlike rename(2), link(2) never replaces a file
     except FileExistsError:
         return False
     finally:
         os.unlink(temporary)
-    sync_directory(os.path.dirname(os.path.abspath(path)))
+    if durable:
+        sync_directory(os.path.dirname(os.path.abspath(path)))
     return True
 
 
