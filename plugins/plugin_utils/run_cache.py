@@ -152,7 +152,8 @@ class RunCache:
         entry = self._read_entry(name, generation.everyone)
         if entry is not None and "key" in entry:
             table = self._files.path(name, "table")
-            short.keep(shortcut.Listing(str(path), raw, str(table), entry["key"], name, entry["warnings"]))
+            listing = shortcut.Listing(str(path), raw, str(table), entry["key"], name, entry["warnings"])
+            short.keep(listing, self.settings.client_secret or self.settings.token)
 
     # Data that writing tasks share
 

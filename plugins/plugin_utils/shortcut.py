@@ -79,14 +79,14 @@ class Shortcut:
             sorted(item for item in os.environ.items() if item[0].startswith("INFISICAL_")),
         ]
         try:
-            text = json.dumps([directory, sources])
+            self._text = json.dumps([directory, sources], default=_decrypt)
         except (TypeError, ValueError):  # not from JSON or YAML; the long way refuses it
-            text = ""
-        self._digest = hashlib.sha512(text.encode()).digest() if text else b""
+            self._text = ""
+        self._digest = hashlib.sha512(self._text.encode()).digest()
 
     def find(self, names: Iterable[Any]) -> tuple[list[str], list[str]] | None:
         """Return the values of the names, and the listing's warnings. Return None if the long way is needed."""
-        place = self._open() if self._digest else None
+        place = self._open() if self._text else None
         if place is None:
             return None
         values = []
@@ -100,12 +100,20 @@ class Shortcut:
             return None
         return values, place.listing.warnings
 
-    def keep(self, listing: Listing) -> None:
-        """Record where the values are for these options. A full disk does not matter, because it is a copy."""
+    def keep(self, listing: Listing, credential: str) -> None:
+        """Record where the values are for these options.
+
+        The record is encrypted with a key that is derived from the options. So it is not written if `credential`, a
+        client secret or token, is not among them, because it is in ansible.cfg. A full disk does not matter, because
+        the record can be missing.
+        """
         from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        if self._digest and self._open() is None:
+        if not credential or json.dumps(credential)[1:-1] not in self._text:
+            return
+        place = self._open()
+        if place is None or place.listing != listing:
             nonce = secrets.token_bytes(_NONCE)
             content = json.dumps(listing).encode()
             with contextlib.suppress(OSError):
@@ -142,6 +150,13 @@ class Shortcut:
     @property
     def _path(self) -> str:
         return os.path.join(self._directory, f"{self._digest[32:48].hex()}.shortcut")
+
+
+def _decrypt(value: Any) -> str:
+    """Return the text of a value that is encrypted with ansible-vault. Newer versions of ansible-core pass text."""
+    if getattr(value, "__ENCRYPTED__", False):
+        return str(value)
+    raise TypeError
 
 
 VALUE, HIDDEN = b"v", b"h"
