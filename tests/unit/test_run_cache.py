@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -430,3 +434,68 @@ def test_each_write_by_another_identity_makes_the_cache_stale(
             forget(PROJECT, tmp_path, writer=writer.strip("-"))
             assert _known(settings, tmp_path) == f"{writer}{number}"
     assert counts(server) == (1, 1 + len(writers.replace("a", "")))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", path], check=True)
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def _fill_disk(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+
+
+@pytest.mark.root
+def test_full_disk_means_that_nothing_is_cached(server: DevServer, settings: Settings, disk: Path) -> None:
+    _fill_disk(disk)
+    assert _password(settings, disk / "cache") == CANARY
+    server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", "new")
+    assert _password(settings, disk / "cache") == "new"
+    assert _known(settings, disk / "cache") is None
+    forget(PROJECT, disk / "cache")
+
+
+@pytest.mark.root
+def test_write_makes_the_cache_stale_even_if_the_disk_is_full(
+    server: DevServer, settings: Settings, disk: Path
+) -> None:
+    cache = RunCache(settings, directory=disk)
+    assert (_password(settings, disk), _known(settings, disk)) == (CANARY, CANARY)
+    cache.value(SCOPE, "DB_PASSWORD")
+    _fill_disk(disk)
+    for value in ("new", "newer"):
+        server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", value)
+        forget(PROJECT, disk)
+        assert (_password(settings, disk), _known(settings, disk)) == (value, value)
+        assert cache.value(SCOPE, "DB_PASSWORD").values == {"DB_PASSWORD": value}
+
+
+@pytest.mark.root
+def test_own_write_that_cannot_be_recorded_is_unknown(settings: Settings, disk: Path) -> None:
+    cache = RunCache(settings, directory=disk)
+    cache.note_secret(SCOPE, "DB_PASSWORD", Known(Secret("DB_PASSWORD", "first")))
+    assert _known(settings, disk) == "first"
+    _fill_disk(disk)
+    cache.note_secret(SCOPE, "DB_PASSWORD", Known(Secret("DB_PASSWORD", "second")))
+    assert _known(settings, disk) in (CANARY, None, "second")
+
+
+def test_interrupted_fetch_leaves_nothing_behind(server: DevServer, settings: Settings, tmp_path: Path) -> None:
+    server.arm("delay", seconds=1.0, path=LIST)
+    context = multiprocessing.get_context("fork")
+    reader = context.Process(target=_password, args=(settings, tmp_path))
+    reader.start()
+    while not server.requests(LIST):
+        reader.join(0.02)
+    os.kill(reader.pid or 0, signal.SIGINT)
+    reader.join()
+    assert not list(tmp_path.glob("*.table"))
+    assert _password(settings, tmp_path) == CANARY
+    assert counts(server) == (1, 2)
