@@ -41,7 +41,7 @@ _OPEN: dict[bytes, _Place] = {}
 
 
 class Listing(NamedTuple):
-    """Where the run cache stores a listing, which is valid while the file `generation_file` contains `generation`."""
+    """The location of a listing in the run cache. It is valid while `generation_file` contains `generation`."""
 
     generation_file: str
     generation: str

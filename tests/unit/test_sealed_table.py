@@ -31,7 +31,7 @@ def _table(path: Path, content: bytes, key: bytes, place: bytes = PLACE) -> Tabl
 def _read(
     path: Path, content: bytes, key: bytes, place: bytes = PLACE, rows: dict[str, bytes] = ROWS
 ) -> dict[str, bytes | None]:
-    """Return the rows that a table returns by name; a damaged table has none. Check what it returns as a whole."""
+    """Return the rows that a table returns one by one, and check the rows that it returns together."""
     found: dict[str, bytes | None] = {}
     try:
         table = _table(path, content, key, place)

@@ -80,7 +80,7 @@ def _find(server: DevServer, directory: Path, *names: Any, fresh: bool = True, *
     return None if found is None else found[0]
 
 
-def test_names_are_those_of_the_shared_options() -> None:
+def test_names_are_complete() -> None:
     assert sorted(options.NAMES) == list(shortcut.NAMES)
 
 

@@ -72,8 +72,8 @@ class Answer:
     """An HTTP response: status, headers (names in any case) and body in bytes.
 
     `sent` is the size of the request body. `known` identifies the response to an earlier, equal request. An `unchanged`
-    response is a success, and its body is not parsed. `validator` is to be sent with the next request for the same
-    data. It is empty if `known` is None. `is_unicode` is true if all text in the body is valid Unicode.
+    response is a success, and its body is not parsed. `validator` identifies this response. It is empty if `known` is
+    None. `is_unicode` is true if all text in the body is valid Unicode.
     """
 
     status: int
