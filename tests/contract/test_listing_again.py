@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import parsing
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import Store
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.parsing import Listing
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Validator
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
@@ -26,11 +28,17 @@ def etags(request: pytest.FixtureRequest, controlled: Controlled) -> bool:
     return request.param == "with ETags"
 
 
+def _first(store: Store, **reading: bool) -> Listing:
+    listing = store.list_changes(Validator(), **reading)
+    assert listing is not None
+    return listing
+
+
 def test_unchanged_listing_is_not_returned_again(controlled: Controlled, etags: bool) -> None:
     for n in range(20):
         controlled.put(f"NAME_{n}", "value")
     store = controlled.remote()
-    first = store.listing()
+    first = _first(store)
     assert len(first.secrets) == 20
     assert bool(first.validator.etag) is etags
     controlled.server.clear_requests()
@@ -41,7 +49,7 @@ def test_unchanged_listing_is_not_returned_again(controlled: Controlled, etags: 
 def test_changed_listing_has_a_new_etag_or_digest(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
-    first = store.listing()
+    first = _first(store)
     controlled.put("A", "two")
     second = store.list_changes(first.validator)
     assert second is not None
@@ -54,7 +62,7 @@ def test_deleted_secret_or_changed_import_causes_a_new_listing(controlled: Contr
     controlled.put("A", "one")
     controlled.put("B", "one")
     store = controlled.remote()
-    known = store.listing(include_imports=True).validator
+    known = _first(store, include_imports=True).validator
     controlled.server.delete_secret(PROJECT, ENVIRONMENT, "/", "B")
     changed = store.list_changes(known, include_imports=True)
     assert changed is not None
@@ -73,7 +81,7 @@ def test_etag_of_another_listing_gets_a_full_listing(target: Target) -> None:
 def test_digest_is_compared_if_the_server_forgets_its_etags(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
-    known = store.listing().validator
+    known = _first(store).validator
     assert known.etag
     assert store.list_changes(Validator('"another"', known.digest)) is None
     assert store.list_changes(Validator(known.etag)) is None
@@ -82,7 +90,7 @@ def test_digest_is_compared_if_the_server_forgets_its_etags(controlled: Controll
 
 def test_unchanged_empty_folder_is_reported_as_unchanged(controlled: Controlled, etags: bool) -> None:
     store = controlled.remote(path="/")
-    first = store.listing()
+    first = _first(store)
     assert first.secrets == ()
     assert store.list_changes(first.validator) is None
 
@@ -98,7 +106,7 @@ def test_not_modified_response_without_a_validator_is_an_error(controlled: Contr
 def test_error_response_is_raised_even_with_a_validator(controlled: Controlled, etags: bool) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
-    known = store.listing().validator
+    known = _first(store).validator
     for status, conclusion in ((422, "invalid"), (302, "redirected")):
         controlled.server.disarm()
         controlled.server.arm("status", status=status, **LIST)
@@ -112,7 +120,7 @@ def test_error_response_is_raised_even_with_a_validator(controlled: Controlled, 
 def test_retried_request_sends_the_same_validator(controlled: Controlled) -> None:
     controlled.put("A", "one")
     store = controlled.remote()
-    known = store.listing().validator
+    known = _first(store).validator
     controlled.server.clear_requests()
     controlled.server.arm("status", status=503, **LIST)
     assert store.list_changes(known) is None
@@ -121,7 +129,7 @@ def test_retried_request_sends_the_same_validator(controlled: Controlled) -> Non
 
 def test_repr_of_a_validator_shows_neither_etag_nor_digest(controlled: Controlled) -> None:
     controlled.put("A", "one")
-    listing = controlled.remote().listing()
+    listing = _first(controlled.remote())
     assert listing.validator.etag and listing.validator.digest
     assert listing.validator.etag.strip('"') not in repr(listing)
     assert listing.validator.digest not in repr(listing)
