@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.garbage import pause_garbage_collection
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import escape, pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import join_names
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import ask
@@ -24,8 +25,9 @@ class ActionModule(InfisicalAction):
 
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         given = self.validate_options()
-        graph = fleet_graph.read(self.controller_path(given.pop("graph_file")))
-        rows = ask(graph, time.time(), **given)
+        with pause_garbage_collection():
+            graph = fleet_graph.read(self.controller_path(given.pop("graph_file")))
+            rows = ask(graph, time.time(), **given)
         incomplete, unknown = problems(graph), unknown_hosts(graph)
         if incomplete:
             self._display.warning(f"Infisical did not list everything: {'; '.join(incomplete)}")

@@ -19,6 +19,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     ConfigurationError,
     after_writing,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.garbage import pause_garbage_collection
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, fleet_page, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
@@ -47,7 +48,8 @@ class ActionModule(InfisicalAction):
                 raise ConfigurationError(name, f"must be another file than {other} (got '{paths[name]}').")
         shared = options.resolve(dict(self._task.args), task_vars, self._templar.template, options.SHARED)
         settings = Settings.from_options(shared)
-        with self._alone(paths):
+        # Garbage collection takes a third of the CPU time of a report about 1,000 hosts (on Python 3.11).
+        with self._alone(paths), pause_garbage_collection():
             return self._report(settings, hosts, paths, mode, forget_absent=given["forget_absent_hosts"])
 
     def _path(self, name: str, given: str) -> str:

@@ -66,6 +66,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.garbage import pause_garbage_collection
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import ask
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph
 
@@ -79,7 +80,9 @@ def fleet_query(
         if not isinstance(value, str):
             raise AnsibleFilterError(f"keyfleet.infisical.fleet_query: {name} must be a string.")
     try:
-        return ask(fleet_graph.parse_graph(graph, "graph"), time.time(), **{name: str(given[name]) for name in given})
+        with pause_garbage_collection():
+            parsed = fleet_graph.parse_graph(graph, "graph")
+            return ask(parsed, time.time(), **{name: str(given[name]) for name in given})
     except InfisicalError as error:
         raise AnsibleFilterError(f"keyfleet.infisical.fleet_query: {error}") from None
 

@@ -10,9 +10,10 @@ text. The content security policy allows only the style and the script whose has
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from itertools import groupby
 from pathlib import Path
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import escape
@@ -46,7 +47,8 @@ def page(view: View) -> str:
     )
     environment.filters.update(ago=lambda time: f"{format_duration(view.now - time)} ago", utc=_utc)
     secrets = view.secrets[:MOST_ROWS]
-    hosts = [(host, [host.cells.get(secret.id, ".") for secret in secrets]) for host in view.hosts[:MOST_ROWS]]
+    columns = {secret.id: number for number, secret in enumerate(secrets)}
+    hosts = [(host, _line(host.cells, columns)) for host in view.hosts[:MOST_ROWS]]
     html: str = environment.get_template("page.html.j2").render(
         view=view,
         sentences=summary(view),
@@ -77,7 +79,15 @@ def _utc(time: float) -> str:
     return datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _run_lengths(cells: list[str]) -> str:
-    """Return cells as text in which a number before a cell is the length of a run of equal cells, such as "12cB3."."""
-    runs = ((code, len(list(run))) for code, run in groupby(cells))
-    return "".join(f"{count if count > 1 else ''}{code}" for code, count in runs)
+def _line(cells: Mapping[str, str], columns: Mapping[str, int]) -> str:
+    """Return a host's cells as text with one code per column, or a dot if the host does not have the secret."""
+    line = ["."] * len(columns)
+    for id_, code in cells.items():
+        if id_ in columns:
+            line[columns[id_]] = code
+    return "".join(line)
+
+
+def _run_lengths(cells: str) -> str:
+    """Return cells with a number before a code for the length of a run of equal cells, such as "12cB3."."""
+    return re.sub(r"(.)\1+", lambda run: f"{len(run[0])}{run[1]}", cells)

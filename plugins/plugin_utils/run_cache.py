@@ -22,7 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, files, memory, model
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, files, garbage, model
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import sealed_table, shortcut
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import (
     FINAL,
@@ -339,7 +339,7 @@ class RunCache:
                     self._files.note(name, {"generation": began, **note(outcome)})
             return choose(outcome)
 
-        with memory.pause_collection():
+        with garbage.pause_garbage_collection():
             return _result(self._files.once(name, look, fetch_and_note))
 
     def _note_table(self, name: str, merged: model.Merged, pack: Callable[[model.Secret], bytes]) -> dict[str, Any]:

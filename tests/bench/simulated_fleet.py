@@ -90,6 +90,7 @@ class Simulated:
         stale, failed, never = luck < 0.04, luck < 0.06, luck < 0.07
         interval = self.random.choice((15, 15, 15, 60))
         age = interval * 60 * self.random.uniform(3, 400) if stale or failed else interval * 60 * self.random.random()
+        delay = interval * 60 * self.random.random()  # each host syncs at its own minute
         secrets = [] if never and not (stale or failed) else self.secrets[folder]
         places = sorted({secret.location for secret in secrets})
         rows = []
@@ -98,7 +99,8 @@ class Simulated:
             fresh = changed < NOW - age
             if not fresh and self.random.random() < 0.1:
                 continue  # created after the host's last sync
-            synced = max(changed, NOW - 1e7) if fresh else NOW - age - self.random.uniform(1e5, 1e6)
+            received = max(changed, NOW - 1e7) + delay
+            synced = min(received, NOW - age) if fresh else NOW - age - self.random.uniform(1e5, 1e6)
             version = secret.version if fresh else secret.version - 1
             place = places.index(secret.location)
             rows.append([secret.name, place, None, version, self.time(NOW - synced), secret.id])

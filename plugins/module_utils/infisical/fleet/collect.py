@@ -87,7 +87,8 @@ class _Lister:
         self.must_ask_for_each = False
         self.rejected: InfisicalError | None = None
         secrets = graph.secrets
-        self.held = {secrets[hold.secret].location for vault in graph.vaults.values() for hold in vault.holds}
+        held = {hold.secret for vault in graph.vaults.values() for hold in vault.holds}
+        self.held = {secrets[id_].location for id_ in held}
         listed = {secret.location for secret in secrets.values() if secret.updated_at is not None}
         self.listed_before = listed | {root_of(location) for location in listed}
 

@@ -13,6 +13,8 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from ..core.errors import ConfigurationError
@@ -209,25 +211,46 @@ def _parse_job(row: Mapping[str, Any], scope: Mapping[str, Any]) -> AgentVault:
 def _parse_holds(rows: list[Any], ids: Sequence[str], secrets: Sequence[KnownSecret]) -> tuple[Hold, ...]:
     full: list[Any] = [(*row, None, None)[:5] for row in rows]
     _check_columns("holds", full, _NUMBER, _NUMBER, _TEXT, _OPTIONAL_TEXT, _OPTIONAL_TEXT)
+    # The same times and names occur in many vaults, so they are interned to save memory.
     return tuple(
-        Hold(ids[number], version, time, name, secrets[number].id if own_id is None else own_id)
+        Hold(
+            ids[number], version, intern(time), name and intern(name),
+            secrets[number].id if own_id is None else intern(own_id),
+        )
         for number, version, time, name, own_id in full
-    )
+    )  # fmt: skip
 
 
 def _parse_host_holds(job: Mapping[str, Any], secrets: dict[str, KnownSecret], ahead: float) -> Iterator[Hold]:
     """Yield the secrets in a job's vault, and add new ones to `secrets`. The host's clock is `ahead` by this many
     seconds."""
-    locations = [_host_location(row) for row in _get(list, job, "places")]
+    folders = [_folder(_host_location(row)) for row in _get(list, job, "places")]
     rows = _get(list, job, "secrets")
     _check_columns("secrets", rows, _TEXT, _NUMBER, _OPTIONAL_TEXT, _NUMBER, _TEXT, _TEXT)
+    times = {row[4]: intern(_earlier(row[4], ahead) or "" if ahead else row[4]) for row in rows}
     for name, number, key, version, time, own_id in rows:
-        location, own_name = locations[number], name if key is None else key
-        id_ = secret_id(location, own_name)
-        if id_ not in secrets:
-            secrets[id_] = KnownSecret(location, own_name, id=own_id)
-        synced = _earlier(time, ahead) or "" if ahead else time
-        yield Hold(id_, version, synced, None if key is None else name, own_id)
+        id_, secret = folders[number][name if key is None else key, own_id]
+        secrets.setdefault(id_, secret)
+        yield Hold(id_, version, times[time], None if key is None else intern(name), secret.id)
+
+
+class _Folder(dict[tuple[str, str], tuple[str, KnownSecret]]):
+    """The secrets of a folder on all hosts, keyed by name and by the ID in Infisical, with their IDs in the graph.
+
+    Most hosts have the same secrets, so sharing them saves time and memory.
+    """
+
+    def __init__(self, location: Location) -> None:
+        super().__init__()
+        self.location = location
+
+    def __missing__(self, key: tuple[str, str]) -> tuple[str, KnownSecret]:
+        name, own_id = key
+        found = self[key] = secret_id(self.location, name), KnownSecret(self.location, name, id=own_id)
+        return found
+
+
+_folder = lru_cache(maxsize=1 << 12)(_Folder)
 
 
 def _check_columns(where: str, rows: Sequence[Sequence[Any]], *columns: set[Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import NamedTuple, Optional
 from urllib.parse import quote
 
@@ -166,7 +165,6 @@ class FolderListing:
     left_out: frozenset[str] = frozenset()
 
 
-@lru_cache(maxsize=1 << 16)  # most hosts have the same secrets
 def secret_id(location: Location, name: str) -> str:
     """Return the ID PROJECT/ENVIRONMENT/PATH/NAME, with each part percent-encoded."""
     folders = [part for part in location.secret_path.split("/") if part]
@@ -224,8 +222,11 @@ def _with_known_holds(vault: AgentVault, graph: Graph) -> AgentVault:
     """Return the vault, with its last known secrets if it cannot be opened. If its configuration cannot be read either,
     its other last known data are kept too."""
     before = graph.vaults.get(vault.id)
-    if vault.problem is None or before is None:
+    if before is None:
         return vault
+    if vault.problem is None:
+        # Usually nothing has changed, and sharing the secrets halves the memory.
+        return replace(vault, holds=before.holds) if vault.holds == before.holds else vault
     if vault.scope != JobScope() or vault.files:
         return replace(vault, holds=before.holds)
     return replace(before, answered_at=vault.answered_at, silent=False, problem=vault.problem, agent=vault.agent)

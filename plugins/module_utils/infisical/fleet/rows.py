@@ -49,12 +49,6 @@ def held_rows(snapshot: Snapshot, vault: AgentVault) -> Iterator[Row]:
         yield row_of(snapshot, vault, hold.secret, hold, snapshot.state_of_hold(hold))
 
 
-def missing_rows(snapshot: Snapshot, vault: AgentVault) -> Iterator[Row]:
-    """Yield a row for each secret that is missing from a vault."""
-    for id_ in snapshot.missing(vault):
-        yield row_of(snapshot, vault, id_, None, "missing")
-
-
 def _behind(snapshot: Snapshot) -> Iterator[Row]:
     for vault in snapshot.graph.vaults.values():
         for hold in vault.holds:
@@ -64,7 +58,8 @@ def _behind(snapshot: Snapshot) -> Iterator[Row]:
 
 def _missing(snapshot: Snapshot) -> Iterator[Row]:
     for vault in snapshot.graph.vaults.values():
-        yield from missing_rows(snapshot, vault)
+        for id_ in snapshot.missing(vault):
+            yield row_of(snapshot, vault, id_, None, "missing")
 
 
 def _late(snapshot: Snapshot) -> Iterator[Row]:

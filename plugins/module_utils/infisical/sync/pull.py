@@ -34,7 +34,7 @@ from ..core.errors import (
     no_environment,
     no_project,
 )
-from ..core.memory import pause_collection
+from ..core.garbage import pause_garbage_collection
 from ..core.model import Location, Secret
 from ..core.plan import Plan, build, differs_in_vault, guard, join_names
 from ..core.times import now, parse_time
@@ -80,9 +80,11 @@ def pull(
         hint="Let the other sync finish, or set a longer lock_wait.",
         owner=files.owner_of(vault.path),
     )
-    with contextlib.nullcontext() if check else lock, pause_collection():
+    with contextlib.nullcontext() if check else lock:
         try:
-            return _Cycle(api, vault, state, job, check, log or (lambda text: None)).run()
+            # Garbage collection takes a quarter of the CPU time in a first pull of 10,000 secrets (on Python 3.11).
+            with pause_garbage_collection():
+                return _Cycle(api, vault, state, job, check, log or (lambda text: None)).run()
         except InfisicalError as error:
             # An error about the state file is not recorded in it, because the file may belong to another job.
             if not check and not (isinstance(error, ConfigurationError) and error.option == "state_file"):
