@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures an update of the metadata graph of a large fleet, from the answers of hosts and server to the report.
+"""Measures a report about a large fleet, from the answers of hosts and server to the graph, the table and the page.
 
 Each figure is measured in its own process. The second figure is the usual case: an existing graph is updated.
 """
@@ -13,46 +13,108 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.parsing import Listing, Project
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Validator
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.garbage import pause_garbage_collection
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import documents
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import Snapshot
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.table import render_table
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph as plugin
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import headline
 from row import Row
 from simulated_fleet import NOW, SERVICE, Simulated
 
 HOSTS, SECRETS = 1000, 300
-MOST_SECONDS, MOST_MEGABYTES = 10, 500
+MOST_SECONDS, MOST_MEGABYTES = 5, 300
 
 
-def build(folder: Path) -> None:
-    """Update the graph in `folder` and write the table; print the processor time in seconds and the peak memory in MB.
+class StaticApi:
+    """The part of `client.api.Api` that a report uses. The bench does not measure a server, so it responds at once."""
 
-    The documents of the simulated hosts are read before, because Ansible does that in a run.
-    """
-    lines = (folder / "told.jsonl").read_text("utf-8").splitlines()
+    def __init__(self, listings: Iterable[fleet.FolderListing]) -> None:
+        self.listings = {listing.location: listing.secrets for listing in listings}
+        self.transport = SimpleNamespace(settings=SimpleNamespace(url=SERVICE))
+
+    def projects(self) -> list[Project]:
+        ids = dict.fromkeys(root.project_id for root in self.listings)
+        return [Project(id_, f"Project {number}", f"project-{number}", ()) for number, id_ in enumerate(ids)]
+
+    def list_changes(self, location: Location, known: Validator, **reading: bool) -> Listing:
+        return Listing(
+            tuple(
+                Secret(one.name, None, one.version, one.id, one.location.secret_path, updated_at=one.updated_at or "")
+                for one in self.listings[location]
+            )
+        )
+
+    def list_secrets(self, location: Location, **reading: bool) -> Listing:
+        return Listing(())
+
+
+def read_inputs(folder: Path) -> tuple[dict[str, str], list[fleet.FolderListing]]:
+    """Return the documents of the hosts as text, and the listings of the server."""
+    told = dict(line.rstrip("\n").split("\t", 1) for line in (folder / "told.jsonl").open(encoding="utf-8"))
     listings = [
         fleet.FolderListing(Location(*root), secrets=[fleet.KnownSecret(Location(*row[0]), *row[1:]) for row in rows])
         for root, rows in json.loads((folder / "listings.json").read_text("utf-8"))
     ]
+    return told, listings
+
+
+def report(folder: Path) -> None:
+    """Do what a task with `infisical_fleet_report` does, without Ansible; print the processor time in seconds and the
+    peak memory in MB."""
+    told, listings = read_inputs(folder)
+    started = time.process_time()
+    with mock.patch("time.time", lambda: NOW), pause_garbage_collection():
+        before = plugin.read(str(folder / "graph.json"), missing_is_empty=True)
+        collected = plugin.collect(before, told, lambda: StaticApi(listings), forget_absent=False)
+        if collected.problems:
+            raise SystemExit(f"the simulated fleet has problems: {collected.problems}")
+        names = {"html_file": "report.html", "csv_file": "report.csv", "graph_file": "graph.json"}
+        contents = {option: collected.content(option) for option in names}
+        for option, name in names.items():
+            plugin.write(str(folder / name), contents[option], 0o600)
+        headline(collected.view)
+        collected.summarize(collected.after)
+    print(time.process_time() - started, peak_megabytes())
+
+
+def build(folder: Path) -> None:
+    """Update the graph in `folder` and write the table; print the processor time in seconds until the graph and until
+    the table are written, and the peak memory in MB.
+
+    The documents of the simulated hosts are read before, because Ansible does that in a run.
+    """
+    told, listings = read_inputs(folder)
     graph_file = folder / "graph.json"
     started = time.process_time()
-    before = documents.parse_graph(json.loads(graph_file.read_bytes())) if graph_file.exists() else fleet.Graph()
-    answers: dict[str, fleet.HostAnswer | None] = {}
-    for line in lines:
-        host, told = line.split("\t", 1)
-        answers[host] = documents.parse_host(json.loads(told), "2027-01-15T08:00:00Z") if told else None
-    graph = fleet.merge_hosts(before, answers, "2027-01-15T08:00:00Z")
-    graph = fleet.merge_server(graph, SERVICE, [], listings, "2027-01-15T08:00:00Z")
-    graph_file.write_text(json.dumps(documents.render_graph(graph), separators=(",", ":")), "utf-8")
-    built = time.process_time() - started
-    (folder / "report.csv").write_bytes(render_table(Snapshot(graph, NOW)))
-    Snapshot(graph, NOW).summary()
+    with pause_garbage_collection():
+        before = documents.parse_graph(json.loads(graph_file.read_bytes())) if graph_file.exists() else fleet.Graph()
+        answers = {
+            host: documents.parse_host(json.loads(text), "2027-01-15T08:00:00Z") if text else None
+            for host, text in told.items()
+        }
+        graph = fleet.merge_hosts(before, answers, "2027-01-15T08:00:00Z")
+        graph = fleet.merge_server(graph, SERVICE, [], listings, "2027-01-15T08:00:00Z")
+        graph_file.write_text(json.dumps(documents.render_graph(graph), separators=(",", ":")), "utf-8")
+        built = time.process_time() - started
+        (folder / "report.csv").write_bytes(render_table(Snapshot(graph, NOW)))
+        Snapshot(graph, NOW).summary()
+    print(built, time.process_time() - started, peak_megabytes())
+
+
+def peak_megabytes() -> float:
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(built, time.process_time() - started, int(peak.split()[1]) / 1024)
+    return int(peak.split()[1]) / 1024
 
 
 def rows() -> list[Row]:
@@ -69,21 +131,32 @@ def rows() -> list[Row]:
         ]
         (folder / "listings.json").write_text(json.dumps(listings), "utf-8")
         for which in ("a new graph", "a graph brought up to date"):
-            command = [sys.executable, str(Path(__file__)), name]
-            ended = subprocess.run(command, capture_output=True, text=True, check=True)
-            built, written, megabytes = map(float, ended.stdout.split())
+            built, written, megabytes = measure("build", folder)
             what = f"{which} of {HOSTS:,} hosts with {SECRETS} secrets each"
             found += [
                 Row(f"{what}, in seconds", None, built, None, MOST_SECONDS),
                 Row("the same with table and counts, in seconds", None, written),
                 Row("peak memory of that process in MB", None, megabytes, None, MOST_MEGABYTES),
             ]
+        (folder / "graph.json").unlink()
+        for which in ("a new report", "a report brought up to date"):
+            seconds, megabytes = measure("report", folder)
+            found += [
+                Row(f"{which}: graph, table and page of this fleet, in seconds", None, seconds, None, MOST_SECONDS),
+                Row("peak memory of that process in MB", None, megabytes, None, MOST_MEGABYTES),
+            ]
     return found
+
+
+def measure(what: str, folder: Path) -> list[float]:
+    """Return the figures that a process with `build` or `report` prints."""
+    command = [sys.executable, str(Path(__file__)), what, str(folder)]
+    return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        build(Path(sys.argv[1]))
+        {"build": build, "report": report}[sys.argv[1]](Path(sys.argv[2]))
     else:
         for row in rows():
             print(f"{row.what:98} {row.measured:8.2f} {row.at_most or ''}")

@@ -113,6 +113,13 @@ def test_merging_the_same_metadata_again_changes_nothing(graph: Graph) -> None:
     assert documents.render_graph(later) != documents.render_graph(graph)
 
 
+def test_hosts_and_updates_share_their_secrets(graph: Graph) -> None:
+    one, other = answer(), answer()
+    assert all(one.secrets[id_] is other.secrets[id_] for id_ in one.secrets)
+    again = fleet.merge_hosts(graph, {"web1": one, "web2": None}, NOW)
+    assert again.vaults["web1/shop"].holds is graph.vaults["web1/shop"].holds
+
+
 def test_new_version_or_problem_changes_the_graph(graph: Graph) -> None:
     changed = asked(graph, listed(("/shop", "DB_PASSWORD", 5, NOW, "id-1"), *ON_SERVER[1:]))
     assert not fleet.is_same(graph, changed)

@@ -350,6 +350,20 @@ def test_vault_without_secrets_has_a_row() -> None:
     assert row[:3] == ["web9", "", "silent"]
 
 
+def test_table_quotes_cells_like_the_csv_module() -> None:
+    for name in ('say "hi"', "a,b", "a\nb", "a\rb", "a;b", " a ", "é", "", '"'):
+        expected = io.StringIO()
+        csv.writer(expected).writerow(["web1", name, "silent"])
+        silent = AgentVault("web1", name, silent=True)
+        text = table.render_table(Snapshot(Graph("", {}, {}, {silent.id: silent}), NOW)).decode("utf-8")
+        assert text.partition("\r\n")[2] == expected.getvalue().replace("\r\n", ",,,,,,,,,,,\r\n"), name
+
+
+def test_table_replaces_lone_surrogates() -> None:
+    odd = AgentVault("web\ud800", "", silent=True)
+    assert cells(Graph("", {}, {}, {odd.id: odd}))[1][0] == "web?"
+
+
 def test_formula_after_any_separator_is_escaped() -> None:
     names = [*(f"a{sign}=1+1" for sign in ";,|\t\r\n"), 'a;"=1"', "a; =1", "a\t -1", "a;'+1", "a,;@x", ";=1", "\n=1"]
     graph = Graph("", {}, {}, {one.id: one for one in (AgentVault(name, "", silent=True) for name in names)})

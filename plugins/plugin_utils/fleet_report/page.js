@@ -14,6 +14,8 @@
   // Read before anything is added to the rows. The order of the columns in `cells` is that of the secrets now.
   const text = new Map(rows.map((row) => [row, words(row).toLowerCase()]));
   const name = new Map(rows.map((row) => [row, words(row.cells[0])]));
+  const places = new Map();
+  for (const row of secrets) places.set(name.get(row), (places.get(name.get(row)) || 0) + 1);
   const cells = hosts.map((row) => row.dataset.cells.replace(/(\d+)(\D)/g, (_, times, code) => code.repeat(times)));
   const NAMES = { m: "missing", g: "gone", u: "unknown", s: "stale", c: "current" };
   const ORDER = ["behind", "missing", "gone", "unknown", "stale", "current"];
@@ -24,9 +26,8 @@
   function label(row, code) {
     const behind = code.charCodeAt(0) - 65;
     const lag = !/[A-Z]/.test(code) ? "" : behind ? ` (−${behind})` : " (created again)";
-    const isSecret = !row.dataset.cells;
-    const place = isSecret && secrets.filter((one) => name.get(one) === name.get(row)).length > 1;
-    return `${name.get(row)}${place ? ` (${words(row.cells[1])})` : ""}${lag}`;
+    const needsPlace = !row.dataset.cells && places.get(name.get(row)) > 1;
+    return `${name.get(row)}${needsPlace ? ` (${words(row.cells[1])})` : ""}${lag}`;
   }
 
   function detailsOf(row) {
