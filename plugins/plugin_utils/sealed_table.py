@@ -4,9 +4,9 @@
 """A file of values keyed by name. Each value is encrypted by itself, so reading one takes the same time in a file of
 any size.
 
-The file is: a header, an index of fixed-size records sorted by a keyed hash of the name, the encrypted list of names in
-the same order, and the encrypted values. Every file has a new key, so a nonce is the value's place in the index. The
-folder and the name are associated data (AES-GCM), so a value that was moved to another place cannot be decrypted.
+The file consists of a header, the sorted keyed hashes of the names, the offsets of the values in the same order, the
+encrypted list of names, and the encrypted values. Every file has a new key, so the position of a value is its nonce.
+The folder and the name are associated data (AES-GCM), so a value that was moved to another place cannot be decrypted.
 
 This module is imported in every process that reads a secret. So it imports little.
 """
@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 import struct
+from array import array
 from bisect import bisect_left
 from functools import cached_property
 from itertools import accumulate
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct(">QQ")
 """The number of names, and the length of the encrypted list of names in bytes."""
-_RECORD = struct.Struct(">16sQI")
-"""The keyed hash of a name, and the offset and length of its value in bytes."""
 _TAG = 16
+"""Length of a keyed hash in bytes."""
+_OFFSET = 8
+"""Length of an offset in bytes. There is one more offset than values, for the end of the last value."""
 _KEY = 32
 _NONCE_OF_NAMES = b"\xff" * 12
 
@@ -51,14 +53,13 @@ def build(rows: Mapping[str, bytes], key: bytes, place: bytes) -> bytes:
     encrypt, salt = AESGCM(key[:_KEY]).encrypt, key[_KEY:]
     names = list(map(_encode, rows))
     # Sort by hash. Equal hashes of two names do not occur.
-    order = sorted(zip([_hash(salt, name) for name in names], names, rows.values(), strict=True))
-    sealed = [encrypt(n.to_bytes(12, "big"), row, place + name) for n, (_tag, name, row) in enumerate(order)]
-    ordered = json.dumps([name.decode() for _tag, name, _row in order]).encode()
-    sealed_names = encrypt(_NONCE_OF_NAMES, ordered, place)
-    lengths = list(map(len, sealed))
-    first = _HEADER.size + len(order) * _RECORD.size + len(sealed_names)
-    records = map(_RECORD.pack, [row[0] for row in order], accumulate(lengths, initial=first), lengths)
-    return b"".join((_HEADER.pack(len(order), len(sealed_names)), *records, sealed_names, *sealed))
+    order = sorted(zip([_hash(salt, name) for name in names], rows, names, strict=True))
+    sealed = [encrypt(n.to_bytes(12, "big"), rows[name], place + raw) for n, (_tag, name, raw) in enumerate(order)]
+    sealed_names = encrypt(_NONCE_OF_NAMES, json.dumps([name for _tag, name, _raw in order]).encode(), place)
+    header = _HEADER.pack(len(order), len(sealed_names))
+    first = _names_at(len(order)) + len(sealed_names)
+    offsets = array("Q", accumulate(map(len, sealed), initial=first)).tobytes()
+    return b"".join((header, b"".join([tag for tag, _name, _raw in order]), offsets, sealed_names, b"".join(sealed)))
 
 
 class Table:
@@ -76,7 +77,7 @@ class Table:
         except OSError:
             raise Damaged from None
         self._count, self._names_length = _HEADER.unpack(self._read(0, _HEADER.size))
-        if _HEADER.size + self._count * _RECORD.size + self._names_length > self._size:
+        if _names_at(self._count) + self._names_length > self._size:
             raise Damaged
 
     def get(self, name: str) -> bytes | None:
@@ -84,7 +85,7 @@ class Table:
         tag = _hash(self._salt, _encode(name))
         position = bisect_left(range(self._count), tag, key=self._tag_at)
         if position < self._count and self._tag_at(position) == tag:
-            return self._open(position, name, self._record(position))
+            return self._open(position, name, self._read(_offset_at(self._count, position), 2 * _OFFSET))
         if name in self.names:  # the index has been changed
             raise Damaged
         return None
@@ -96,12 +97,14 @@ class Table:
 
     def read_all(self) -> dict[str, bytes]:
         """Return all values keyed by name."""
-        index = self._read(_HEADER.size, self._count * _RECORD.size)
-        rows = enumerate(zip(self._ordered(), _RECORD.iter_unpack(index), strict=True))
-        return {name: self._open(position, name, record) for position, (name, record) in rows}
+        offsets = self._read(_offset_at(self._count, 0), (self._count + 1) * _OFFSET)
+        return {
+            name: self._open(position, name, offsets[position * _OFFSET : (position + 2) * _OFFSET])
+            for position, name in enumerate(self._ordered())
+        }
 
     def _ordered(self) -> list[str]:
-        sealed = self._read(_HEADER.size + self._count * _RECORD.size, self._names_length)
+        sealed = self._read(_names_at(self._count), self._names_length)
         try:
             names: list[str] = json.loads(self._decrypt(_NONCE_OF_NAMES, sealed, self._place))
         except self._invalid:
@@ -110,27 +113,32 @@ class Table:
             raise Damaged
         return names
 
-    def _record(self, position: int) -> tuple[bytes, int, int]:
-        return _RECORD.unpack(self._read(_HEADER.size + position * _RECORD.size, _RECORD.size))
-
     def _tag_at(self, position: int) -> bytes:
-        return self._read(_HEADER.size + position * _RECORD.size, _TAG)
+        return self._read(_HEADER.size + position * _TAG, _TAG)
 
-    def _open(self, position: int, name: str, record: tuple[bytes, int, int]) -> bytes:
-        _tag, offset, length = record
-        sealed = self._read(offset, length)
+    def _open(self, position: int, name: str, offsets: bytes) -> bytes:
+        begin, end = array("Q", offsets)
+        sealed = self._read(begin, end - begin)
         try:
             return self._decrypt(position.to_bytes(12, "big"), sealed, self._place + _encode(name))
         except self._invalid:
             raise Damaged from None
 
     def _read(self, offset: int, length: int) -> bytes:
-        if offset + length > self._size:
+        if length < 0 or offset + length > self._size:
             raise Damaged
         content = os.pread(self._file.fileno(), length, offset)
         if len(content) != length:
             raise Damaged
         return content
+
+
+def _offset_at(count: int, position: int) -> int:
+    return _HEADER.size + count * _TAG + position * _OFFSET
+
+
+def _names_at(count: int) -> int:
+    return _offset_at(count, count + 1)
 
 
 def _encode(name: str) -> bytes:

@@ -33,6 +33,7 @@ NAMES = (
     "server_error_wait", "timeout", "token", "url", "validate_certs",
 )  # fmt: skip
 """The shared options, without their definitions."""
+_VARIABLES = tuple(f"infisical_{name}" for name in NAMES)
 
 _NONCE = 12
 
@@ -75,7 +76,7 @@ class Shortcut:
         sources = [
             # A default does not change which values are read, and it can be anything.
             sorted(item for item in given.items() if item[0] != "default"),
-            [(name, template(variables[name])) for name in map("infisical_{}".format, NAMES) if name in variables],
+            [(name, _evaluate(variables[name], template)) for name in _VARIABLES if name in variables],
             sorted(item for item in os.environ.items() if item[0].startswith("INFISICAL_")),
         ]
         try:
@@ -150,6 +151,10 @@ class Shortcut:
     @property
     def _path(self) -> str:
         return os.path.join(self._directory, f"{self._digest[32:48].hex()}.shortcut")
+
+
+def _evaluate(value: Any, template: Callable[[Any], Any]) -> Any:
+    return value if isinstance(value, str) and "{" not in value else template(value)
 
 
 def _decrypt(value: Any) -> str:

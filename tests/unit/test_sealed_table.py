@@ -16,7 +16,7 @@ pytest.importorskip("ansible")
 
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_table import Damaged, Table, build, make_key
 
-HEADER, RECORD = 16, 28
+HEADER, TAG, OFFSET = 16, 16, 8
 PLACE = b"project and path"
 # Prefixes of each other, other alphabets, and text that looks like JSON or a path.
 NAMES = ["A", "AB", "ABC", "B", "a", "é", "Ünïcode ☃", '"', "\\", "/", "A/B", "a\nb", " ", "x" * 500]
@@ -99,16 +99,17 @@ def test_changed_byte_never_changes_a_value(tmp_path: Path) -> None:
 def test_swapped_entries_return_no_wrong_value(tmp_path: Path) -> None:
     key = make_key()
     content = build(ROWS, key, PLACE)
-    start = HEADER
     for seed in range(300):
         choose = random.Random(seed)
         one, other = choose.sample(range(len(ROWS)), 2)
         changed = bytearray(content)
-        first, second = start + one * RECORD, start + other * RECORD
-        # Swap the hashes, the places of the values, or both.
-        begin, end = choose.choice([(0, 16), (16, RECORD), (0, RECORD)])
-        changed[first + begin : first + end] = content[second + begin : second + end]
-        changed[second + begin : second + end] = content[first + begin : first + end]
+        # Swap the hashes, the beginnings of the values, or both.
+        for begin, size in choose.choice(
+            [[(0, TAG)], [(len(ROWS) * TAG, OFFSET)], [(0, TAG), (len(ROWS) * TAG, OFFSET)]]
+        ):
+            first, second = HEADER + begin + one * size, HEADER + begin + other * size
+            changed[first : first + size] = content[second : second + size]
+            changed[second : second + size] = content[first : first + size]
         found = _read(tmp_path / "t", bytes(changed), key)
         assert all(row == ROWS[name] for name, row in found.items()), seed
 
