@@ -134,20 +134,16 @@ _raw:
   elements: raw
 """
 
-import multiprocessing
 from typing import Any
 
-from ansible import constants as C
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import bytecode  # noqa: F401 - for the imports below
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import startup
 
 # isort: split
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import shortcut
 
-if multiprocessing.parent_process() is not None:
-    # Ansible would parse the documentation in each process, but the lookup does not use Ansible's configuration of it.
-    C.config.initialize_plugin_configuration_definitions("lookup", __name__, {})
+startup.skip_documentation(__name__)
 
 
 class LookupModule(LookupBase):

@@ -102,7 +102,7 @@ _raw:
 import os
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import bytecode  # noqa: F401 - for the imports below
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import startup
 
 # isort: split
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NotGiven, check_name
@@ -110,6 +110,8 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.session import open_vault
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import InfisicalLookup
+
+startup.skip_documentation(__name__)
 
 
 class LookupModule(InfisicalLookup):

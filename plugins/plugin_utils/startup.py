@@ -1,18 +1,22 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets Python cache the bytecode of the collection's files. Plugins import this module before the others.
+"""Shortens the start of plugins. Ansible starts a process for each task and host, and loads plugins again in it.
 
-Ansible's own importer of collections compiles each file in every process, and Ansible starts a process for each task
-and host. Python writes the cache beside the files, as it does for plugins, or does without if it cannot write there.
+Plugins import this module before the other files of the collection, so that Python caches the bytecode of these files.
+Ansible's own importer of collections compiles them in every process. Python writes the cache next to the files, as it
+does for plugins, or does without a cache if it cannot write there.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from importlib.util import spec_from_file_location
 from typing import TYPE_CHECKING
+
+from ansible import constants as C
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -36,4 +40,20 @@ class _Finder:
         return None
 
 
-sys.meta_path.insert(0, _Finder)
+def _install() -> None:
+    """Put the finder before Ansible's."""
+    names = [type(finder).__name__ for finder in sys.meta_path]
+    ansible = names.index("_AnsibleCollectionFinder") if "_AnsibleCollectionFinder" in names else len(names)
+    sys.meta_path.insert(ansible, _Finder)
+
+
+_install()
+
+
+def skip_documentation(plugin: str) -> None:
+    """Do not let Ansible parse the documentation of a lookup in a worker process. `plugin` is its `__name__`.
+
+    Ansible does so to find the options of the lookup, but our lookups resolve their options themselves.
+    """
+    if multiprocessing.parent_process() is not None:
+        C.config.initialize_plugin_configuration_definitions("lookup", plugin, {})
