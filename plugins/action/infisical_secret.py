@@ -14,12 +14,12 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.apply import expect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN, SHARED_OPTIONS, invocation
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN, invocation
 from ansible_collections.keyfleet.infisical.plugins.modules import infisical_secret as module
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
-SPECIFICATION = {**SHARED_OPTIONS, **module.ARGUMENTS}
+SPECIFICATION = module.DEFINITION.specification
 
 
 @dataclass(frozen=True)

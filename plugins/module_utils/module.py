@@ -1,10 +1,15 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The base class of all modules: handles shared options, reports errors, and returns results without secret values."""
+"""What all modules share: their definition, the interface to their options and to Infisical, and how to run them.
+
+A module runs on the task's host (`run_module`) or, if that host is the controller, in Ansible's worker process
+(`plugin_utils/worker.py`).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -16,7 +21,7 @@ from .infisical.core.options import argument_spec
 from .infisical.core.redact import describe_unexpected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 SHARED_OPTIONS = argument_spec("infisical", without=("client_id_file", "client_secret_file", "token_file"))
 """Every module accepts all of these options. Otherwise, `module_defaults` for the action group would fail for some
@@ -28,54 +33,28 @@ KNOWN = "_known"
 _MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
-class InfisicalModule(AnsibleModule):
-    """An AnsibleModule that does its work in `run`, and returns uncensored results without secret values.
+class InfisicalModule:
+    """What the work of a module needs: its validated options in `params`, the modes of the task, and the API.
 
-    AnsibleModule would censor every occurrence of a secret's text in a result. So a secret `1` would change counts, and
-    a secret `prod` would change names. Therefore, results are built without values, and censoring is off. If `shared`
-    is false, the module has no connection options, because it does not connect to Infisical. `known` is what the action
-    plugin has found out about the secret, or None.
+    `warn` adds a warning to the task's result. `known` is what the action plugin has found out about the secret, or
+    None.
     """
 
-    def __init__(self, argument_spec: dict[str, dict[str, Any]], *, shared: bool = True, **kwargs: Any) -> None:
-        self._specification = {**(SHARED_OPTIONS if shared else {}), **argument_spec}
+    def __init__(
+        self,
+        params: dict[str, Any],
+        warn: Callable[[str], None],
+        *,
+        check_mode: bool,
+        diff_mode: bool,
+        known: dict[str, Any] | None = None,
+    ) -> None:
+        self.params = params
+        self.warn = warn
+        self.check_mode = check_mode
+        self.diff_mode = diff_mode
+        self.known = known
         self._settings: Settings | None = None
-        super().__init__(argument_spec=self._specification, supports_check_mode=True, **kwargs)
-
-    def _load_params(self) -> None:
-        super()._load_params()
-        self.known: dict[str, Any] | None = self.params.pop(KNOWN, None)
-
-    def run(self, work: Callable[[InfisicalModule], dict[str, Any]]) -> None:
-        """Exit with the result of `work`, or fail with its error. The result's `warnings` become warnings of the
-        task."""
-        failure: dict[str, Any] = {}
-        result: dict[str, Any] = {}
-        try:
-            result = work(self)
-        except InfisicalError as error:
-            failure = error.as_failure()
-        except Exception as error:  # its text may contain a secret
-            failure = InfisicalError(describe_unexpected(error)).as_failure()
-        for text in (failure or result).pop("warnings", ()):
-            self.warn(text)
-        # Fail outside of the handlers, because fail_json would add the traceback of the current exception.
-        if failure:
-            self.fail_json(**failure)
-        self.exit_json(**result)
-
-    def exit_json(self, **kwargs: Any) -> None:
-        """Exit with a result that is not censored."""
-        super().exit_json(**self._uncensor(kwargs))
-
-    def fail_json(self, msg: str, **kwargs: Any) -> None:
-        """Fail with a result that is not censored. AnsibleModule also calls this for invalid options."""
-        failure = {**WrongUse(msg).as_failure(), **kwargs}
-        super().fail_json(**self._uncensor(failure))
-
-    def _uncensor(self, result: dict[str, Any]) -> dict[str, Any]:
-        self.no_log_values: set[str] = set()
-        return {"invocation": invocation(self._specification, getattr(self, "params", None) or {}), **result}
 
     def settings(self) -> Settings:
         """Return the validated shared options. Raises ConfigurationError."""
@@ -90,6 +69,90 @@ class InfisicalModule(AnsibleModule):
     def api(self) -> Api:
         """Return the API. Each wait is reported as a warning of the task."""
         return connect(self.settings(), log=self.warn)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A module: the function that does its work, its own options, and its condition for required options.
+
+    If `shared` is false, the module has no connection options, because it does not connect to Infisical.
+    """
+
+    work: Callable[[InfisicalModule], dict[str, Any]]
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    required_if: Sequence[tuple[str, Any, tuple[str, ...]]] = ()
+    shared: bool = True
+
+    @property
+    def specification(self) -> dict[str, dict[str, Any]]:
+        """The module's options, as AnsibleModule takes them."""
+        return {**(SHARED_OPTIONS if self.shared else {}), **self.arguments}
+
+    def perform(self, module: InfisicalModule) -> dict[str, Any]:
+        """Return the result of the work, or its error as the result of a failed task. The `warnings` of both are
+        passed to `module.warn`."""
+        try:
+            result = self.work(module)
+        except InfisicalError as error:
+            result = fail(error)
+        except Exception as error:  # its text may contain a secret
+            result = fail(InfisicalError(describe_unexpected(error)))
+        for text in result.pop("warnings", ()):
+            module.warn(text)
+        return result
+
+
+def fail(error: InfisicalError) -> dict[str, Any]:
+    """Return the result of a task that has failed with this error."""
+    return {**error.as_failure(), "failed": True}
+
+
+def run_module(definition: Definition) -> None:
+    """Run a module on the task's host: read its arguments, print its result, and exit."""
+    host = _ModuleOnHost(definition)
+    module = InfisicalModule(
+        host.params, host.warn, check_mode=host.check_mode, diff_mode=host._diff, known=host.known
+    )  # fmt: skip
+    result = definition.perform(module)
+    # Fail outside of the handlers, because fail_json would add the traceback of the current exception.
+    if result.pop("failed", False):
+        host.fail_json(**result)
+    host.exit_json(**result)
+
+
+class _ModuleOnHost(AnsibleModule):
+    """An AnsibleModule that returns uncensored results without secret values.
+
+    AnsibleModule would censor every occurrence of a secret's text in a result. So a secret `1` would change counts, and
+    a secret `prod` would change names. Therefore, results are built without values, and censoring is off.
+    """
+
+    def __init__(self, definition: Definition) -> None:
+        self._specification = definition.specification
+        super().__init__(
+            argument_spec=self._specification, supports_check_mode=True, required_if=definition.required_if
+        )
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.known: dict[str, Any] | None = self.params.pop(KNOWN, None)
+
+    def add_path_info(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Add nothing: `path` in a result is a folder in Infisical, but AnsibleModule would look for it on the host."""
+        return kwargs
+
+    def exit_json(self, **kwargs: Any) -> None:
+        """Exit with a result that is not censored."""
+        super().exit_json(**self._uncensor(kwargs))
+
+    def fail_json(self, msg: str, **kwargs: Any) -> None:
+        """Fail with a result that is not censored. AnsibleModule also calls this for invalid options."""
+        failure = {**WrongUse(msg).as_failure(), **kwargs}
+        super().fail_json(**self._uncensor(failure))
+
+    def _uncensor(self, result: dict[str, Any]) -> dict[str, Any]:
+        self.no_log_values: set[str] = set()
+        return {"invocation": invocation(self._specification, getattr(self, "params", None) or {}), **result}
 
 
 def invocation(specification: dict[str, dict[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -305,7 +305,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import argument_spec
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
 FILE_OPTIONS: dict[str, dict[str, Any]] = {
     **argument_spec("file"),
@@ -415,7 +415,7 @@ def describe(changes: Changes, module: InfisicalModule) -> dict[str, Any]:
     """Return the changes as the module's result."""
     result: dict[str, Any] = {"changed": bool(changes.lines), "changes": changes.lines, "due": [],
                               "msg": f"{pluralize(len(changes.lines), 'change')}."}  # fmt: skip
-    if module._diff:
+    if module.diff_mode:
         result["diff"] = [
             {"before_header": path, "after_header": path, "before": before, "after": after}
             for path, before, after in changes.diffs
@@ -423,9 +423,12 @@ def describe(changes: Changes, module: InfisicalModule) -> dict[str, Any]:
     return result
 
 
+DEFINITION = Definition(work, OPTIONS)
+
+
 def main() -> None:
     """Run the module."""
-    InfisicalModule(argument_spec=OPTIONS).run(work)
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.host_metadata import of_host
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -181,13 +181,19 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the module."""
-    spec: dict[str, dict[str, Any]] = {
+DEFINITION = Definition(
+    work,
+    {
         "python": {"type": "path", "default": "/usr/bin/python3"},
         "metadata": {"type": "bool", "default": False},
-    }
-    InfisicalModule(argument_spec=spec, shared=False).run(work)
+    },
+    shared=False,
+)
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

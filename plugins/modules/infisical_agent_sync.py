@@ -86,7 +86,7 @@ from typing import Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import jobs as agent_jobs
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
 NO_JOB_YET = "The agent has no jobs on this host. Without check mode, this task fails unless an earlier task adds jobs."
 
@@ -103,14 +103,20 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     return {**agent_jobs.sync_all(jobs), "msg": f"{pluralize(len(jobs), 'job')} synced."}
 
 
-def main() -> None:
-    """Run the module."""
-    spec: dict[str, dict[str, Any]] = {
+DEFINITION = Definition(
+    work,
+    {
         "jobs": {"type": "list", "elements": "str"},
         "rate_limit": {"type": "int", "default": 0},
         "requests": {"type": "int", "default": 1},
-    }
-    InfisicalModule(argument_spec=spec, shared=False).run(work)
+    },
+    shared=False,
+)
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

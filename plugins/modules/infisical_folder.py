@@ -72,7 +72,12 @@ http_status: {description: The HTTP status of the response or V(null)., returned
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.remote import Remote
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, summary
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
+    Definition,
+    InfisicalModule,
+    run_module,
+    summary,
+)
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -97,15 +102,18 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     }
 
 
+DEFINITION = Definition(
+    work,
+    {
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "force": {"type": "bool", "default": False},
+    },
+)
+
+
 def main() -> None:
     """Run the module."""
-    module = InfisicalModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "force": {"type": "bool", "default": False},
-        },
-    )
-    module.run(work)
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

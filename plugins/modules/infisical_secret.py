@@ -219,9 +219,11 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
+    Definition,
     InfisicalModule,
     describe,
     difference,
+    run_module,
     summary,
 )
 
@@ -298,9 +300,12 @@ def build_result(report: WriteResult, scope: model.Location, name: str, *, check
     }
 
 
+DEFINITION = Definition(work, ARGUMENTS, REQUIRED_IF)
+
+
 def main() -> None:
     """Run the module."""
-    InfisicalModule(argument_spec=ARGUMENTS, required_if=REQUIRED_IF).run(work)
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,12 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import Store
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_name, pluralize
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, describe
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
+    Definition,
+    InfisicalModule,
+    describe,
+    run_module,
+)
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -163,18 +168,21 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     return {"changed": False, "secrets": secrets, "msg": f"{pluralize(len(secrets), 'secret')} in {scope}."}
 
 
+DEFINITION = Definition(
+    work,
+    {
+        "name": {"type": "raw"},
+        "recursive": {"type": "bool", "default": False},
+        "include_imports": {"type": "bool", "default": False},
+        "expand_references": {"type": "bool", "default": False},
+        "read_values": {"type": "bool", "default": False},
+    },
+)
+
+
 def main() -> None:
     """Run the module."""
-    module = InfisicalModule(
-        argument_spec={
-            "name": {"type": "raw"},
-            "recursive": {"type": "bool", "default": False},
-            "include_imports": {"type": "bool", "default": False},
-            "expand_references": {"type": "bool", "default": False},
-            "read_values": {"type": "bool", "default": False},
-        },
-    )
-    module.run(work)
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ message:
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import probe
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -111,9 +111,12 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     }
 
 
+DEFINITION = Definition(work)
+
+
 def main() -> None:
     """Run the module."""
-    InfisicalModule(argument_spec={}).run(work)
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

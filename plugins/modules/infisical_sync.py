@@ -355,7 +355,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.
     read_source,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
 _SHARED = ("project_id", "environment", "secret_path", "state_file")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -453,10 +453,12 @@ def push_secrets(module: InfisicalModule) -> dict[str, Any]:
     return {**outcome.as_result(), "key_created": False, "msg": f"Push: {outcome.summary()}."}
 
 
+DEFINITION = Definition(work, {**OPTIONS, **local_vault.VAULT_OPTIONS, **local_vault.WRITE_OPTIONS})
+
+
 def main() -> None:
     """Run the module."""
-    module = InfisicalModule(argument_spec={**OPTIONS, **local_vault.VAULT_OPTIONS, **local_vault.WRITE_OPTIONS})
-    module.run(work)
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,12 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import StateFile
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.store import Vault
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule, summary
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
+    Definition,
+    InfisicalModule,
+    run_module,
+    summary,
+)
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -267,22 +272,25 @@ def describe_state(secret: model.Secret | None, name: str) -> dict[str, Any]:
     return {} if secret is None else {"name": name, "version": secret.version, "synced_at": secret.synced_at}
 
 
+DEFINITION = Definition(
+    work,
+    {
+        "name": {"type": "raw", "required": True},
+        "value": {"type": "raw", "no_log": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "push": {"type": "bool", "default": False},
+        "create_path": {"type": "bool", "default": False},
+        "overwrite_rotated": {"type": "bool", "default": False},
+        **local_vault.VAULT_OPTIONS,
+        **local_vault.WRITE_OPTIONS,
+    },
+    required_if=[("state", "present", ("value",))],
+)
+
+
 def main() -> None:
     """Run the module."""
-    module = InfisicalModule(
-        argument_spec={
-            "name": {"type": "raw", "required": True},
-            "value": {"type": "raw", "no_log": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "push": {"type": "bool", "default": False},
-            "create_path": {"type": "bool", "default": False},
-            "overwrite_rotated": {"type": "bool", "default": False},
-            **local_vault.VAULT_OPTIONS,
-            **local_vault.WRITE_OPTIONS,
-        },
-        required_if=[("state", "present", ("value",))],
-    )
-    module.run(work)
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils import local_vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_name, pluralize
-from ansible_collections.keyfleet.infisical.plugins.module_utils.module import InfisicalModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -149,10 +149,16 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     }
 
 
+DEFINITION = Definition(
+    work,
+    {"name": {"type": "raw"}, "read_values": {"type": "bool", "default": False}, **local_vault.VAULT_OPTIONS},
+    shared=False,
+)
+
+
 def main() -> None:
     """Run the module."""
-    spec: dict[str, dict[str, Any]] = {"name": {"type": "raw"}, "read_values": {"type": "bool", "default": False}}
-    InfisicalModule(argument_spec={**spec, **local_vault.VAULT_OPTIONS}, shared=False).run(work)
+    run_module(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache, worker
 
 _GROUP = "group/keyfleet.infisical.infisical"
 """The name of our action group in `module_defaults`."""
@@ -202,14 +202,19 @@ class InfisicalAction(ActionBase):
             # At -vvv, the ssh connection prints a module's result unless its play context has no_log. The play context
             # is a copy for this task.
             self._connection._play_context.no_log = True
-        result: dict[str, Any] = self._execute_module(
-            module_name=self._task.resolved_action or self._task.action,
-            module_args=dict(arguments),
-            task_vars=task_vars,
-            wrap_async=wrap_async,
-        )
-        if not wrap_async:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+        result: dict[str, Any]
+        if worker.is_possible(self, task_vars, wrap_async):
+            self._display.vvv("The module runs in Ansible's worker process.", host=task_vars.get("inventory_hostname"))
+            result = worker.run(self, arguments)
+        else:
+            result = self._execute_module(
+                module_name=self._task.resolved_action or self._task.action,
+                module_args=dict(arguments),
+                task_vars=task_vars,
+                wrap_async=wrap_async,
+            )
+            if not wrap_async:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
         if not returns_values:
             return result
         if result.get("failed"):

@@ -57,13 +57,19 @@ _FRAGMENTS: dict[str, Definitions] = {
 }
 """The options in documentation fragments, except the shared options."""
 
-_ENVIRONMENT = {option.argument: option.environment for option in OPTIONS if option.section in ("infisical", "vault")}
+WORKER: Definitions = {"import_modules": {"type": "bool"}}
+"""The option of the action plugins that no module has."""
+
+_ENVIRONMENT = {
+    "import_modules": ("INFISICAL_IMPORT_MODULES",),
+    **{option.argument: option.environment for option in OPTIONS if option.section in ("infisical", "vault")},
+}
 """The environment variables of each option, the preferred variable first."""
 
 # Do not pass `type` and `choices`, because the manager reads any unknown text as the boolean `false`, and its errors
 # quote invalid values.
 C.config.initialize_plugin_configuration_definitions(
-    *_CONFIG, {name: {"ini": [{"section": "infisical", "key": name}]} for name in (*SHARED, *VAULT)}
+    *_CONFIG, {name: {"ini": [{"section": "infisical", "key": name}]} for name in (*SHARED, *VAULT, *WORKER)}
 )
 
 

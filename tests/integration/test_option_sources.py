@@ -240,7 +240,7 @@ def test_every_module_in_the_group_has_all_shared_options() -> None:
         text = path.read_text("utf-8")
         made = next(
             (call for call in ast.walk(ast.parse(text))
-             if isinstance(call, ast.Call) and ast.unparse(call.func) == "InfisicalModule"),
+             if isinstance(call, ast.Call) and ast.unparse(call.func) == "Definition"),
             None,
         )  # fmt: skip
         if made is None:  # no module runs, and the action plugin accepts the documented options

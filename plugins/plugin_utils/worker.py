@@ -1,0 +1,101 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a module in Ansible's worker process, with the same result as on a host, if that host is the controller."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from ansible import constants as C
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
+from ansible.plugins.action import ActionBase
+from ansible_collections.keyfleet.infisical.plugins.module_utils import module as modules
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import WrongUse
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
+
+_PACKAGE = "ansible_collections.keyfleet.infisical.plugins.modules"
+
+
+def is_possible(action: ActionBase, task_vars: Mapping[str, Any], wrap_async: bool) -> bool:
+    """Return whether the task's module would run on the controller anyway, as the same user, with the same Python and
+    the same environment variables. Raises ConfigurationError if the option `import_modules` is invalid."""
+    task, connection = action._task, action._connection
+    if (
+        wrap_async
+        or connection.ansible_name != "ansible.builtin.local"
+        or connection.become is not None
+        or any(task.environment or ())
+        or multiprocessing.parent_process() is None  # the main process runs several tasks
+    ):
+        return False
+    variables = task_vars
+    if task.delegate_to:
+        variables = task_vars.get("ansible_delegated_vars", {}).get(task.delegate_to, {})
+    if not _runs_this_python(_find_interpreter(action, variables)):
+        return False
+    resolved = options.resolve({}, task_vars, action._templar.template, options.WORKER)
+    return bool(resolved.get("import_modules", True))
+
+
+def _find_interpreter(action: ActionBase, variables: Mapping[str, Any]) -> str:
+    """Return the interpreter of modules as in `ansible_python_interpreter`, or an unusable path if it is undefined."""
+    try:
+        return str(action._templar.template(C.config.get_config_value("INTERPRETER_PYTHON", variables=variables)) or "")
+    except AnsibleError:  # Ansible reports it better when it runs the module
+        return "undefined"
+
+
+def _runs_this_python(interpreter: str) -> bool:
+    """Return whether the interpreter is the one that is running, or Ansible would have to search for one.
+
+    Do not resolve a link in the last part of the path: the link in a virtual environment leads to the same file as the
+    link in another one, but Python finds its libraries from the directory of the link.
+    """
+    interpreter = interpreter.strip()
+    if not interpreter or interpreter.startswith("auto"):
+        return True
+    same_directory = os.path.realpath(os.path.dirname(interpreter)) == os.path.realpath(os.path.dirname(sys.executable))
+    return same_directory and os.path.realpath(interpreter) == os.path.realpath(sys.executable)
+
+
+def run(action: ActionBase, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the module of the task in this process, and return its result.
+
+    Relative paths are relative to the directory of the playbook, as they are for a module on the controller.
+    """
+    name = action._task.resolved_action or action._task.action
+    definition: modules.Definition = import_module(f"{_PACKAGE}.{name.rpartition('.')[2]}").DEFINITION
+    # Modules get their arguments as JSON. It has no types of Ansible, and no tuples or keys that are not text.
+    given = json.loads(json.dumps(dict(arguments), default=str))
+    known = given.pop(modules.KNOWN, None)
+    specification = definition.specification
+    checked = ArgumentSpecValidator(specification, required_if=definition.required_if).validate(given)
+    params = checked.validated_parameters
+    warnings: dict[str, None] = {}
+    module = modules.InfisicalModule(
+        params, lambda text: warnings.update({text: None}), check_mode=action._task.check_mode,
+        diff_mode=action._task.diff, known=known,
+    )  # fmt: skip
+    if checked.error_messages:
+        problem = checked.errors.msg
+        if isinstance(checked.errors[0], UnsupportedError):
+            problem = f"Unsupported parameters for ({name}) module: {problem}"
+        result = modules.fail(WrongUse(problem))
+    else:
+        with contextlib.chdir(action._loader.get_basedir()):
+            result = definition.perform(module)
+    if warnings:
+        result["warnings"] = list(warnings)
+    result = {"invocation": modules.invocation(specification, params), **result}
+    plain: dict[str, Any] = json.loads(json.dumps(result))
+    return plain
