@@ -249,7 +249,7 @@ def test_every_module_in_the_group_has_all_shared_options() -> None:
             takes = not any(word.arg == "shared" and ast.unparse(word.value) == "False" for word in made.keywords)
         if takes:
             taking.add(path.stem)
-        assert (room / "action" / path.name).exists() or "infisical_agent" in path.stem
+        assert (room / "action" / path.name).exists()
     assert group == taking
 
 

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A module has the same result in Ansible's worker process and as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.options import MODULES
+from dev_server.client import DevServer
+from integration.controller import Controller, Run
+from integration.shop import PROJECT, SEED, login_of
+
+PREFIX = "keyfleet.infisical.infisical_"
+ON_CONTROLLER = ("fleet_info", "fleet_report")
+"""These have no module, so there is only one way to run them."""
+NOTICE = "The module runs in Ansible's worker process."
+OF_A_MOMENT = ("id", "vault_id", "created_at", "updated_at", "synced_at", "token", "time")
+"""Keys whose values differ between any two runs."""
+
+VAULT = {"vault_path": "{{ room }}/vault", "key_file": "{{ room }}/key"}
+CHECK = {"check_mode": True}
+TASKS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    # module, arguments, and keywords of the task
+    ("secret", {"name": "NEW", "value": "x", "tags": ["web"], "comment": "é"}, CHECK),
+    ("secret", {"name": "NEW", "value": "x", "tags": ["web"], "comment": "é"}, {}),
+    ("secret", {"name": "NEW", "value": "x"}, {}),
+    ("secret", {"name": "NEW", "value": "{{ 'template' }}", "metadata": {"a": "b"}, "tags": "web,database"}, {}),
+    ("secret", {"name": "NEW", "value": "y", "state_file": "{{ room }}/state.json"}, {"no_log": True}),
+    ("secret", {"name": "IN_LOOP_{{ item }}", "value": "{{ item }}"}, {"loop": [1, 2]}),
+    ("secret", {"name": "NEW", "state": "absent"}, CHECK),
+    ("secret", {"name": "NEW", "state": "absent", "update_value": "on_create"}, {}),
+    ("secret", {"name": "X"}, {}),
+    ("secret", {"value": "x"}, {}),
+    ("secret", {"name": "X", "value": "x", "state": "gone"}, {}),
+    ("secret", {"name": "X", "value": "x", "create_path": "perhaps"}, {}),
+    ("secret", {"name": "X", "value": "x", "metadata": "not a mapping"}, {}),
+    ("secret", {"name": "X", "value": "x", "vlaue": "x", "other": {"1": 2}}, {}),
+    ("secret", {"name": "X", "value": "x", "tags": ["nope"]}, {}),
+    ("secret", {"name": "X", "value": "x", "environment": "devv"}, {}),
+    ("secret", {"name": "X", "value": "x", "state_file": "state.json"}, {}),
+    ("secret", {"name": "BROKEN", "value": "x"}, {}),
+    ("secret", {"name": "X", "value": "x"}, {"vars": login_of("viewer")}),
+    ("secret", {"name": "X", "value": "x", "client_secret": "wrong", "client_id": "writer-id"}, {}),
+    ("secret", {"name": "X", "value": "x", "url": "http://127.0.0.1:9"}, {}),
+    ("secret_info", {}, {}),
+    ("secret_info", {"name": "SECRET_1", "read_values": True}, {}),
+    ("secret_info", {"name": ""}, {}),
+    ("secret_info", {"read_values": True, "environment": "devv"}, {}),
+    ("secret_info", {"recursive": "no", "unknown": 1}, {}),
+    ("secret_info", {"auth_method": "token", "token": "wrong"}, {}),
+    ("folder", {"secret_path": "/tmp/new"}, CHECK),  # noqa: S108 - in Infisical
+    ("folder", {"secret_path": "/tmp"}, {}),  # noqa: S108 - also exists on the host
+    ("folder", {"secret_path": "/tmp", "state": "absent"}, {}),  # noqa: S108
+    ("folder", {"secret_path": "/app", "state": "absent", "force": "maybe"}, {}),
+    ("folder", {"secret_path": "/app", "state": "absent"}, {}),
+    ("project_info", {}, {}),
+    ("project_info", {"project_id": "nowhere"}, {}),
+    ("status_info", {}, {}),
+    ("status_info", {"url": "http://127.0.0.1:9"}, {}),
+    ("sync", {**VAULT, "create_key": True}, CHECK),
+    ("sync", {**VAULT, "create_key": True, "precedence": "a,b"}, {}),
+    ("sync", {**VAULT, "prune": True}, {}),
+    ("sync", {"vault_path": "relative/../vault", "key_file": "{{ room }}/key"}, {}),
+    ("sync", {**VAULT, "project_ids": []}, {}),
+    ("sync", {**VAULT, "prune_scope": "everything"}, {}),
+    ("sync", {"direction": "push", "secrets": {"PUSHED": "x"}, "secret_path": "/app"}, CHECK),
+    ("sync", {"direction": "push", "secrets": {"PUSHED": "x"}, "secret_path": "/app"}, {}),
+    ("sync", {"direction": "push", "source_file": "{{ room }}/missing.env"}, {}),
+    ("sync", {"direction": "push", "source_file": "~/{{ playbook_dir | basename }}.env", "secret_path": "/app"}, {}),
+    ("vault", {**VAULT, "name": "OWN", "value": "x"}, CHECK),
+    ("vault", {**VAULT, "name": "OWN", "value": "x"}, {}),
+    ("vault", {**VAULT, "name": "OWN", "value": "x", "push": True, "lock_wait": "7"}, {}),
+    ("vault", {**VAULT, "name": "OWN", "state": "absent", "push": True}, {}),
+    ("vault", {**VAULT, "name": "OWN"}, {}),
+    ("vault", {"name": "OWN", "value": "x", "vault_path": "{{ room }}/none", "key_file": "{{ room }}/none"}, {}),
+    ("vault", {**VAULT, "name": "OWN", "value": "x", "lock_wait": -1}, {}),
+    ("vault_info", VAULT, {}),
+    ("vault_info", {**VAULT, "read_values": True, "name": "SECRET_1"}, {}),
+    ("vault_info", {**VAULT, "key_file": "{{ room }}/missing", "read_values": True}, {}),
+    ("vault_info", {"vault_path": ""}, {}),
+    ("agent", {"jobs": [{"name": "shop", "interval": "7m"}]}, CHECK),
+    ("agent", {"jobs": [{"interval": "15m", "extra": 1}]}, CHECK),
+    ("agent", {"jobs": [{"name": "shop", "files": [{"format": "xml"}]}]}, CHECK),
+    ("agent", {"state": "absent"}, CHECK),
+    ("agent_info", {"python": "/nowhere/python"}, {}),
+    ("agent_info", {"metadata": "maybe"}, {}),
+    ("agent_sync", {"jobs": ["missing"]}, CHECK),
+    ("agent_sync", {"jobs": ["missing"], "requests": "many"}, {}),
+)
+
+
+def _run(ansible: Controller, server: DevServer, room: Path, way: str) -> Run:
+    """Run all tasks from the same start."""
+    server.seed(SEED)
+    server.arm("status", status=400, path="BROKEN", method="POST", message="refused: x", times=1)
+    shutil.rmtree(room, ignore_errors=True)
+    room.mkdir()
+    (ansible.folder / "home" / f"{ansible.folder.name}.env").write_text("IN_HOME=1\n", "utf-8")
+    tasks = [
+        {"name": f"task {number}", PREFIX + module: arguments, "ignore_errors": True, "diff": True, **keywords}
+        for number, (module, arguments, keywords) in enumerate(TASKS)
+    ]
+    play = [{"hosts": "all", "gather_facts": False, "tasks": tasks, "vars": {"room": str(room)}}]
+    # Some of Ansible's messages list a set, whose order depends on the hash seed.
+    environment = {"ANSIBLE_INJECT_INVOCATION": "true", "INFISICAL_IMPORT_MODULES": way, "PYTHONHASHSEED": "0"}
+    return ansible.play(json.dumps(play), arguments=["-vvv"], environment=environment).succeeded()
+
+
+def _comparable(value: Any, key: str = "") -> Any:
+    """Return a result without what differs between any two runs, and without the keys that Ansible adds and removes."""
+    if isinstance(value, Mapping):
+        return {
+            name: _comparable(inner, name) for name, inner in value.items() if not name.startswith(("_ansible", "ansi"))
+        }
+    if isinstance(value, list):
+        return [_comparable(inner) for inner in value]
+    if key in OF_A_MOMENT and value is not None:
+        return type(value).__name__
+    return value
+
+
+def _is_secret_free(text: str) -> bool:
+    return re.search(r"client-secret|eyJ", text) is None
+
+
+@pytest.mark.core
+def test_results_are_the_same_both_ways(ansible: Controller, server: DevServer) -> None:
+    assert {module for module, _arguments, _keywords in TASKS} == {
+        path.stem.removeprefix("infisical_") for path in MODULES.glob("infisical_*.py")
+    } - set(ON_CONTROLLER)
+    room = ansible.folder / "room"
+    apart = _run(ansible, server, room, "false")
+    left_apart = server.values(PROJECT, "dev"), server.values(PROJECT, "dev", "/app")
+    here = _run(ansible, server, room, "true")
+
+    assert NOTICE in here.text and NOTICE not in apart.text
+    assert "Using module file" in apart.text and "Using module file" not in here.text
+    assert (server.values(PROJECT, "dev"), server.values(PROJECT, "dev", "/app")) == left_apart
+    assert len(here.events) == len(apart.events) >= len(TASKS)
+    for ours, theirs in zip(here.events, apart.events, strict=True):
+        task = TASKS[int(theirs.task.split()[1])]
+        assert (theirs.task, theirs.status, task, _comparable(theirs.result)) == (
+            ours.task, ours.status, task, _comparable(ours.result),
+        )  # fmt: skip
+    assert _is_secret_free(here.text)
+    assert sum(event.status == "failed" for event in here.events) > len(TASKS) / 3
+    assert sum(event.result.get("changed", False) for event in here.events) > 10
