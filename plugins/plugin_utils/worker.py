@@ -75,8 +75,7 @@ def run(action: ActionBase, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = action._task.resolved_action or action._task.action
     definition: modules.Definition = import_module(f"{_PACKAGE}.{name.rpartition('.')[2]}").DEFINITION
-    # Modules get their arguments as JSON. It has no types of Ansible, and no tuples or keys that are not text.
-    given = json.loads(json.dumps(dict(arguments), default=str))
+    given = as_plain(arguments)
     known = given.pop(modules.KNOWN, None)
     specification = definition.specification
     checked = ArgumentSpecValidator(specification, required_if=definition.required_if).validate(given)
@@ -98,4 +97,11 @@ def run(action: ActionBase, arguments: Mapping[str, Any]) -> dict[str, Any]:
         result["warnings"] = list(warnings)
     result = {"invocation": modules.invocation(specification, params), **result}
     plain: dict[str, Any] = json.loads(json.dumps(result))
+    return plain
+
+
+def as_plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a task's arguments as a module gets them, which is as JSON: without the types of Ansible, tuples,
+    and keys that are not text."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(arguments), default=str))
     return plain

@@ -22,6 +22,11 @@ from ansible.release import __version__ as ansible_version
 
 CORE = tuple(int(part) for part in ansible_version.split(".")[:2])
 LOOKUP = "keyfleet.infisical.infisical_secret"
+MODULE_PYTHON = os.environ.get("KEYFLEET_MODULE_PYTHON", sys.executable)
+IMPORT_MODULES = os.environ.get("KEYFLEET_IMPORT_MODULES", "")
+"""The option import_modules in all runs. `make cores` turns it off on one version of ansible-core."""
+WORKER = IMPORT_MODULES != "false" and MODULE_PYTHON == sys.executable
+"""Whether modules run in Ansible's worker process, unless a test turns this off."""
 SECONDS_FOR_A_RUN = 240
 SECONDS_BETWEEN_LOOKS = 0.01
 
@@ -93,7 +98,7 @@ class Controller:
     def __init__(self, folder: Path, variables: Mapping[str, Any]) -> None:
         self.folder = folder
         self.variables = dict(variables)
-        self.python = os.environ.get("KEYFLEET_MODULE_PYTHON", sys.executable)
+        self.python = MODULE_PYTHON
         for name in ("home", "tmp", "local", "remote"):
             (folder / name).mkdir()
 
@@ -179,6 +184,7 @@ class Controller:
             "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
             "ANSIBLE_PIPELINING": "true",  # saves time
             "ANSIBLE_NOCOLOR": "true",
+            "INFISICAL_IMPORT_MODULES": IMPORT_MODULES,
             "KEYFLEET_RECORD": str(record),
         }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.options import MODULES
 from dev_server.client import DevServer
-from integration.controller import Controller, Run
+from integration.controller import MODULE_PYTHON, Controller, Run
 from integration.shop import PROJECT, SEED, login_of
 
 PREFIX = "keyfleet.infisical.infisical_"
@@ -131,6 +132,12 @@ def _is_secret_free(text: str) -> bool:
     return re.search(r"client-secret|eyJ", text) is None
 
 
+same_python = pytest.mark.skipif(
+    MODULE_PYTHON != sys.executable, reason="modules run with another Python than Ansible"
+)
+
+
+@same_python
 @pytest.mark.core
 def test_results_are_the_same_both_ways(ansible: Controller, server: DevServer) -> None:
     assert {module for module, _arguments, _keywords in TASKS} == {
@@ -153,3 +160,115 @@ def test_results_are_the_same_both_ways(ansible: Controller, server: DevServer) 
     assert _is_secret_free(here.text)
     assert sum(event.status == "failed" for event in here.events) > len(TASKS) / 3
     assert sum(event.result.get("changed", False) for event in here.events) > 10
+
+
+def _tasks_in_worker(run: Run) -> set[str]:
+    """Return the names of the tasks whose module ran in the worker process."""
+    parts = re.split(r"^TASK \[(.*?)\] \*+$", run.text, flags=re.MULTILINE)
+    return {name for name, output in zip(parts[1::2], parts[2::2], strict=True) if NOTICE in output}
+
+
+@same_python
+@pytest.mark.core
+def test_worker_runs_only_modules_that_would_run_the_same(ansible: Controller, server: DevServer) -> None:
+    python, links = Path(sys.executable), ansible.folder / "links"
+    links.mkdir()
+    (links / "python").symlink_to(python)
+    (ansible.folder / "linked").symlink_to(python.parent)
+    run = ansible.tasks(
+        f"""
+        - name: delegated
+          keyfleet.infisical.infisical_status_info:
+          delegate_to: localhost
+        - name: automatic Python
+          keyfleet.infisical.infisical_status_info:
+          vars: {{ansible_connection: local, ansible_python_interpreter: auto_silent}}
+        - name: same Python
+          keyfleet.infisical.infisical_status_info:
+          vars:
+            ansible_connection: local
+            ansible_python_interpreter: "{{{{ '{ansible.folder}' }}}}/linked/{python.name}"
+        - name: loop
+          keyfleet.infisical.infisical_secret: {{name: "A_{{{{ item }}}}", value: x}}
+          delegate_to: localhost
+          loop: [1, 2]
+        - name: link to the same Python in another directory
+          keyfleet.infisical.infisical_status_info:
+          vars: {{ansible_connection: local, ansible_python_interpreter: {links}/python}}
+        - name: environment
+          keyfleet.infisical.infisical_status_info:
+          delegate_to: localhost
+          environment: {{LANG: C}}
+        - name: async
+          keyfleet.infisical.infisical_status_info:
+          delegate_to: localhost
+          async: 60
+          poll: 1
+        - name: become
+          keyfleet.infisical.infisical_status_info:
+          delegate_to: localhost
+          become: true
+          become_method: ansible.builtin.su
+          vars: {{ansible_su_exe: /bin/false}}
+        - name: connection
+          keyfleet.infisical.infisical_status_info:
+        - name: turned off
+          keyfleet.infisical.infisical_status_info:
+          delegate_to: localhost
+          vars: {{infisical_import_modules: false}}
+        - name: invalid
+          keyfleet.infisical.infisical_status_info:
+          delegate_to: localhost
+          vars: {{infisical_import_modules: perhaps}}
+    """.replace("        - name:", "        - ignore_errors: true\n          ignore_unreachable: true\n          name:"),
+        hosts={"remote": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}},
+        arguments=["-vvv"],
+        environment={"INFISICAL_IMPORT_MODULES": "true"},
+    )
+
+    assert _tasks_in_worker(run) == {"delegated", "automatic Python", "same Python", "loop"}
+    assert set(server.values(PROJECT, "dev")) >= {"A_1", "A_2"}
+    for name in ("delegated", "automatic Python", "same Python", "environment", "async", "turned off"):
+        assert run.result(name)["login_accepted"], name
+    assert "must be true or false (set by var: infisical_import_modules)" in run.result("invalid")["msg"]
+
+
+@same_python
+def test_relative_paths_start_at_the_playbook(ansible: Controller, server: DevServer) -> None:
+    (ansible.folder / "below").mkdir()
+    (ansible.folder / "below" / "own.env").write_text("FROM_FILE=1\n", "utf-8")
+    tasks = [{PREFIX + "sync": {"direction": "push", "source_file": "own.env", "secret_path": "/app"}}]
+    play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+    (ansible.folder / "below" / "play.yml").write_text(json.dumps(play), "utf-8")
+    for setting, worker in (("", True), ("[infisical]\nimport_modules = no\n", False)):
+        server.seed(SEED)
+        run = ansible.run(
+            "ansible-playbook", ["below/play.yml", "-vvv"], config=setting, environment={"INFISICAL_IMPORT_MODULES": ""}
+        ).succeeded()
+
+        assert (NOTICE in run.text) == worker
+        assert server.values(PROJECT, "dev", "/app")["FROM_FILE"] == ["1"]
+
+
+@same_python
+@pytest.mark.core
+def test_timeout_ends_a_write_and_nothing_else(ansible: Controller, server: DevServer) -> None:
+    server.arm("delay", seconds=5, path="SLOW", method="POST", times=1)
+    run = ansible.tasks(
+        """
+        - name: slow
+          keyfleet.infisical.infisical_secret: {name: "{{ item }}", value: x}
+          loop: [FIRST, SLOW, LAST]
+          timeout: 2
+          ignore_errors: true
+        - name: again
+          keyfleet.infisical.infisical_secret: {name: "{{ item }}", value: x}
+          loop: [FIRST, SLOW, LAST]
+    """,
+        environment={"INFISICAL_IMPORT_MODULES": "true"},
+    ).succeeded()
+
+    slow, again = run.items("slow"), run.items("again")
+    assert ["timedout" in item for item in slow] == [False, True, False]
+    assert [item["changed"] for item in again][::2] == [False, False]
+    assert {"FIRST", "SLOW", "LAST"} <= set(server.values(PROJECT, "dev"))

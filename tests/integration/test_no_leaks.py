@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from dev_server.client import DevServer
-from integration.controller import LOOKUP, Controller, Run
+from integration.controller import LOOKUP, WORKER, Controller, Run
 from integration.leaks import Canary, leaks, places
 from integration.shop import PROJECT, SEED
 
@@ -304,6 +304,8 @@ WITH_STANDIN = """
       keyfleet.infisical.infisical_secret_info: {read_values: true}
     - name: status
       keyfleet.infisical.infisical_status_info:
+    - name: by token
+      keyfleet.infisical.infisical_secret_info: {auth_method: token, token: "{{ given_token }}", read_values: true}
 """
 LOOKUP_WITH_STANDIN = f"""
     - name: lookup
@@ -331,7 +333,9 @@ def test_unexpected_exception_leaks_nothing(
     run = _loud(ansible, tasks + silent.replace("name: silent NEW", "name: NEW"), planted, environment=environment)
 
     assert leaks(CANARIES, places(ansible, run)) == {}
-    for name in ("module", "values") if where == "host" else ("module", "values", "lookup"):
+    # Only the library of the module uses a given token.
+    assert ("The module runs in Ansible's worker process." in run.text) == (where == "controller" and WORKER)
+    for name in ("module", "values", "by token", *(() if where == "host" else ("lookup",))):
         assert "Unexpected RuntimeError at" in run.failure(name)["msg"]
         assert "censored" in run.failure(f"silent {name}")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import re
 import time
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     import requests
 
 _MEBIBYTE = 1 << 20
+
+_SESSIONS: dict[tuple[object, ...], tuple[requests.Session, wire.Trust]] = {}
+"""The sessions of this process keyed by the settings that they depend on, so that later transports use the same
+connections. The process id is part of the key, because a fork must not use the connections of its parent."""
 
 
 class Clock:
@@ -129,6 +134,7 @@ class Transport:
         if self._session is not None:
             self._session.close()
             self._session = None
+            _SESSIONS.pop(self._session_key(), None)
 
     def send(self, call: Call) -> Answer:
         """Send the request, wait and retry as described above, and return the successful response.
@@ -261,14 +267,20 @@ class Transport:
 
     def _open(self) -> requests.Session:
         if self._session is None:
-            settings = self.settings
-            if settings.validate_certs:
-                self._trust = wire.find_trust(settings.ca_path)
-            else:
+            settings, key = self.settings, self._session_key()
+            if key not in _SESSIONS:
+                trust = wire.find_trust(settings.ca_path) if settings.validate_certs else self._trust
+                _SESSIONS[key] = wire.new_session(settings.proxy, self._most, trust), trust
+            if not settings.validate_certs:
                 # The warning would be printed with every request.
                 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
-            self._session = wire.new_session(settings.proxy, self._most, self._trust)
+            self._session, self._trust = _SESSIONS[key]
         return self._session
+
+    def _session_key(self) -> tuple[object, ...]:
+        settings = self.settings
+        identity = (settings.url, settings.client_id, settings.client_secret, settings.token)
+        return os.getpid(), *identity, settings.proxy, settings.ca_path, settings.validate_certs, self._most
 
     def _judge(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
         """Return the error that a response means, or None for a success."""
