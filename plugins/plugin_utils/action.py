@@ -18,7 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, run_cache, worker
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, options, run_cache, worker
 
 _GROUP = "group/keyfleet.infisical.infisical"
 """The name of our action group in `module_defaults`."""
@@ -53,8 +53,15 @@ class InfisicalAction(ActionBase):
     """The documented options of the module, without the shared options."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Read the documentation of the module with the same name, once in each run."""
+        """Read the documentation of the module with the same name, and import what its tasks need, once in each run.
+
+        Ansible creates the class before it forks. Otherwise, each fork would import the client and the HTTP library
+        again.
+        """
         super().__init_subclass__(**kwargs)
+        if cls.shared:
+            with contextlib.suppress(Exception):  # the task that needs it reports the error
+                connection.load()
         cls.own = options.load_definitions(cls.__module__.rpartition(".")[2])
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

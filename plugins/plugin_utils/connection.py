@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Callable
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import wire
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Login, Token, method_for
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import Store, merge
@@ -17,6 +18,11 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 if TYPE_CHECKING:
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport as http
     from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import SealedFiles
+
+
+def load() -> None:
+    """Import the HTTP library, in addition to the client that this file imports. Raises MissingLibrary."""
+    wire.library()
 
 
 def connect_shared(settings: Settings, shared: SealedFiles, log: Callable[[str], None] | None) -> Api:

@@ -253,13 +253,13 @@ def test_relative_paths_start_at_the_playbook(ansible: Controller, server: DevSe
 @same_python
 @pytest.mark.core
 def test_timeout_ends_a_write_and_nothing_else(ansible: Controller, server: DevServer) -> None:
-    server.arm("delay", seconds=5, path="SLOW", method="POST", times=1)
+    server.arm("delay", seconds=20, path="SLOW", method="POST", times=1)
     run = ansible.tasks(
         """
         - name: slow
           keyfleet.infisical.infisical_secret: {name: "{{ item }}", value: x}
           loop: [FIRST, SLOW, LAST]
-          timeout: 2
+          timeout: 6
           ignore_errors: true
         - name: again
           keyfleet.infisical.infisical_secret: {name: "{{ item }}", value: x}
