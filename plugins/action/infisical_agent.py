@@ -12,6 +12,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import I
 
 class ActionModule(InfisicalAction):
     hands_over = True
+    ships_library = True
     texts = ("notify_webhook_url",)
 
     def connects(self, arguments: dict[str, Any]) -> bool:

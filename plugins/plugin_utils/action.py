@@ -39,6 +39,9 @@ class InfisicalAction(ActionBase):
     """True if the module has the shared options."""
     hands_over = False
     """True if the module gets the client ID and secret, because the host must log in without the controller."""
+    ships_library = False
+    """True if the module installs the library from the archive in which Ansible sends it, so that the module must not
+    run in the worker process."""
     vault = False
     """True if the module has the options for a vault."""
     values_option = ""
@@ -210,7 +213,7 @@ class InfisicalAction(ActionBase):
             # is a copy for this task.
             self._connection._play_context.no_log = True
         result: dict[str, Any]
-        if worker.is_possible(self, task_vars, wrap_async):
+        if not self.ships_library and worker.is_possible(self, task_vars, wrap_async):
             self._display.vvv("The module runs in Ansible's worker process.", host=task_vars.get("inventory_hostname"))
             result = worker.run(self, arguments)
         else:
