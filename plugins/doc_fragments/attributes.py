@@ -17,6 +17,7 @@ attributes:
     support: full
     details:
       - The action plugin looks up the values of options that the task does not set. The module runs on the task's host.
+        If that host is the controller, the module runs in Ansible's worker process.
   action_group:
     description:
       - Use C(group/keyfleet.infisical.infisical) in C(module_defaults) to set options for all modules. Each module

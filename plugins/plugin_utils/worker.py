@@ -101,7 +101,7 @@ def run(action: ActionBase, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a task's arguments as a module gets them, which is as JSON: without the types of Ansible, tuples,
-    and keys that are not text."""
+    """Return a copy of a task's arguments as a module gets them. Ansible sends them as JSON, so they have no types of
+    Ansible, no tuples, and no keys that are not text."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(arguments), default=str))
     return plain

@@ -25,7 +25,7 @@ LOOKUP = "keyfleet.infisical.infisical_secret"
 MODULE_PYTHON = os.environ.get("KEYFLEET_MODULE_PYTHON", sys.executable)
 IMPORT_MODULES = os.environ.get("KEYFLEET_IMPORT_MODULES", "")
 """The option import_modules in all runs. `make cores` turns it off on one version of ansible-core."""
-WORKER = IMPORT_MODULES != "false" and MODULE_PYTHON == sys.executable
+WORKER = IMPORT_MODULES != "false" and sys.executable == MODULE_PYTHON
 """Whether modules run in Ansible's worker process, unless a test turns this off."""
 SECONDS_FOR_A_RUN = 240
 SECONDS_BETWEEN_LOOKS = 0.01
