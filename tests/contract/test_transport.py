@@ -684,6 +684,24 @@ def test_many_requests_use_one_connection_even_after_errors(controlled: Controll
         counting.listener.close()
 
 
+def test_same_settings_share_a_connection_but_forks_do_not(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting(int(controlled.server.url.rpartition(":")[2]))
+    try:
+        for _again in range(3):
+            controlled.remote(url=counting.url).listing()
+        assert counting.connections == 1
+        controlled.remote(url=counting.url, max_response_size=1).listing()
+        assert counting.connections == 2
+        process = os.getpid()
+        monkeypatch.setattr(transport.os, "getpid", lambda: process + 1)
+        controlled.remote(url=counting.url).listing()
+        assert counting.connections == 3
+    finally:
+        counting.listener.close()
+
+
 def test_connection_closed_by_the_server_is_reopened(controlled: Controlled) -> None:
     # A closed connection may cause a wait, but never an error.
     store = controlled.remote()
