@@ -130,7 +130,7 @@ class _ModuleOnHost(AnsibleModule):
     def __init__(self, definition: Definition) -> None:
         self._specification = definition.specification
         super().__init__(
-            argument_spec=self._specification, supports_check_mode=True, required_if=definition.required_if
+            argument_spec=self._specification, supports_check_mode=True, required_if=definition.required_if or None
         )
 
     def _load_params(self) -> None:
