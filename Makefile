@@ -28,7 +28,7 @@ integration: ## run real playbooks against the test server
 molecule: ## test the role on real systemd hosts, as root on Debian; ARGS="-s NAME" for one scenario
 cores: ## tests that depend on ansible-core or a host's Python, on the versions that integration leaves out
 matrix: ## all integration tests on every supported ansible-core; REQUIRE_ALL=1 fails if one is missing
-bench: ## count requests and measure times
+bench: ## count requests and measure times; ARGS="--only lookups" for one topic, "--publish" updates the manual
 lint: ## style and types
 style: ## ruff
 repair: ## fix the style with ruff; ARGS="path" for one file

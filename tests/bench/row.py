@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table; `floor` and `measured` are in seconds, or in MB if `what` says so.
+    """One row of the table; `floor` and `measured` are in seconds, or in MB or ms if `what` says so.
 
-    `at_most` is the limit of the ratio or, without a floor, of the requests, MB or seconds.
+    `at_most` is the limit of the ratio or, without a floor, of the requests, MB, ms or seconds. `size` is the number of
+    secrets in the folder and `count` the number of lookups, if the row is a point of the curve.
     """
 
     what: str
@@ -20,6 +21,8 @@ class Row:
     measured: float | None
     requests: int | None = None
     at_most: float | None = None
+    size: int | None = None
+    count: int | None = None
 
     @property
     def ratio(self) -> float | None:

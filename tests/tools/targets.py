@@ -132,9 +132,9 @@ def _pytest(used: Environment, folder: str, arguments: Arguments, **more: str) -
         _run(command, staged, _variables(used, staged, **more))
 
 
-def _script(path: str, arguments: Arguments) -> None:
-    """Run a program of the collection with the Python of the controller."""
-    used, staged = _controller(), stage()
+def _script(path: str, arguments: Arguments, used: Environment | None = None) -> None:
+    """Run a program of the collection with the Python of the controller, or of another environment."""
+    used, staged = used or _controller(), stage()
     if not (staged / path).exists():
         raise Failure(f"{path} does not exist")
     _run([used.python, path, *arguments], staged, _variables(used, staged))
@@ -149,7 +149,10 @@ def server(arguments: Arguments) -> None:
 
 
 def bench(arguments: Arguments) -> None:
-    _script("tests/bench/bench.py", ["--json", str(BUILD / "bench.json"), *arguments])
+    """Measure; compare with another collection only if `--rival` names its checkout, because its library is large."""
+    used = _on("bench-rival.txt", CORES["2.19"]) if "--rival" in arguments else _controller()
+    output = ["--json", str(BUILD / "bench.json"), "--docs", str(CHECKOUT / "docs")]
+    _script("tests/bench/bench.py", [*output, *arguments], used)
 
 
 def molecule(arguments: Arguments) -> None:
@@ -259,6 +262,9 @@ def docs(arguments: Arguments) -> None:
     sources.mkdir(parents=True)
     collection = ["--use-current", "--squash-hierarchy", "--dest-dir", sources, "keyfleet.infisical"]
     _run([used.tool("antsibull-docs"), "collection", "--fail-on-error", *collection], staged, variables)
+    # antsibull-docs copies the guides without their images.
+    for image in (staged / "docs" / "docsite" / "rst").glob("*.svg"):
+        shutil.copy(image, sources / "docsite")
     configuration = ["-c", staged / "docs" / "docsite"]
     options = ["-n", "-W", "--keep-going", "-q", "-b", "html", *arguments]
     _run([used.tool("sphinx-build"), *options, *configuration, sources, pages], staged, variables)
