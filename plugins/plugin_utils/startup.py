@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Shortens the start of plugins. Ansible starts a process for each task and host, and loads plugins again in it.
 
-Plugins import this module before the other files of the collection, so that Python caches the bytecode of these files.
+Lookups import this module before the other files of the collection, so that Python caches the bytecode of these files.
 Ansible's own importer of collections compiles them in every process. Python writes the cache next to the files, as it
 does for plugins, or does without a cache if it cannot write there.
 """
