@@ -14,7 +14,6 @@ This module is imported in every process that reads a secret. So it imports litt
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import struct
@@ -35,6 +34,8 @@ _OFFSET = 8
 """Length of an offset in bytes. There is one more offset than values, for the end of the last value."""
 _KEY = 32
 _NONCE_OF_NAMES = b"\xff" * 12
+_BETWEEN_NAMES = b"\0"
+"""The database of the server cannot store this character."""
 
 
 class Damaged(Exception):
@@ -51,15 +52,15 @@ def build(rows: Mapping[str, bytes], key: bytes, place: bytes) -> bytes:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     encrypt, salt = AESGCM(key[:_KEY]).encrypt, key[_KEY:]
-    names = list(map(_encode, rows))
-    # Sort by hash. Equal hashes of two names do not occur.
-    order = sorted(zip([_hash(salt, name) for name in names], rows, names, strict=True))
-    sealed = [encrypt(n.to_bytes(12, "big"), rows[name], place + raw) for n, (_tag, name, raw) in enumerate(order)]
-    sealed_names = encrypt(_NONCE_OF_NAMES, json.dumps([name for _tag, name, _raw in order]).encode(), place)
+    names, values = list(map(_encode, rows)), list(rows.values())
+    hashes = [_hash(salt, name) for name in names]
+    order = sorted(range(len(names)), key=hashes.__getitem__)  # equal hashes of two names do not occur
+    sealed = [encrypt(n.to_bytes(12, "big"), values[k], place + names[k]) for n, k in enumerate(order)]
+    sealed_names = encrypt(_NONCE_OF_NAMES, _BETWEEN_NAMES.join([names[k] for k in order]), place)
     header = _HEADER.pack(len(order), len(sealed_names))
     first = _names_at(len(order)) + len(sealed_names)
     offsets = array("Q", accumulate(map(len, sealed), initial=first)).tobytes()
-    return b"".join((header, b"".join([tag for tag, _name, _raw in order]), offsets, sealed_names, b"".join(sealed)))
+    return b"".join((header, b"".join([hashes[k] for k in order]), offsets, sealed_names, b"".join(sealed)))
 
 
 class Table:
@@ -106,9 +107,10 @@ class Table:
     def _ordered(self) -> list[str]:
         sealed = self._read(_names_at(self._count), self._names_length)
         try:
-            names: list[str] = json.loads(self._decrypt(_NONCE_OF_NAMES, sealed, self._place))
+            text = self._decrypt(_NONCE_OF_NAMES, sealed, self._place)
         except self._invalid:
             raise Damaged from None
+        names = text.decode("utf-8", "surrogatepass").split("\0") if text else []
         if len(names) != self._count:
             raise Damaged
         return names
