@@ -4,9 +4,9 @@
 """A file of values keyed by name. Each value is encrypted by itself, so reading one takes the same time in a file of
 any size.
 
-The file consists of a header, the sorted keyed hashes of the names, the offsets of the values in the same order, the
-encrypted list of names, and the encrypted values. Every file has a new key, so the position of a value is its nonce.
-The folder and the name are associated data (AES-GCM), so a value that was moved to another place cannot be decrypted.
+The file consists of a header, the encrypted values sorted by the keyed hashes of their names, these hashes, the offsets
+of the values, and the encrypted list of names. Every file has a new key, so the position of a value is its nonce. The
+folder and the name are associated data (AES-GCM), so a value that was moved to another place cannot be decrypted.
 
 This module is imported in every process that reads a secret. So it imports little.
 """
@@ -20,14 +20,13 @@ import struct
 from array import array
 from bisect import bisect_left
 from functools import cached_property
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HEADER = struct.Struct(">QQ")
-"""The number of names, and the length of the encrypted list of names in bytes."""
+_HEADER = struct.Struct(">QQQ")
+"""The number of names, the offset of the first hash, and the length of the encrypted list of names in bytes."""
 _TAG = 16
 """Length of a keyed hash in bytes."""
 _OFFSET = 8
@@ -47,7 +46,7 @@ def make_key() -> bytes:
     return secrets.token_bytes(2 * _KEY)
 
 
-def build(rows: Mapping[str, bytes], key: bytes, place: bytes) -> bytes:
+def build(rows: Mapping[str, bytes], key: bytes, place: bytes) -> bytearray:
     """Return a table's content. `place` identifies the folder. The key must not be used for another table."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -55,12 +54,15 @@ def build(rows: Mapping[str, bytes], key: bytes, place: bytes) -> bytes:
     names, values = list(map(_encode, rows)), list(rows.values())
     hashes = [_hash(salt, name) for name in names]
     order = sorted(range(len(names)), key=hashes.__getitem__)  # equal hashes of two names do not occur
-    sealed = [encrypt(n.to_bytes(12, "big"), values[k], place + names[k]) for n, k in enumerate(order)]
+    content = bytearray(_HEADER.size)  # one buffer, because the values of a folder can be many megabytes
+    offsets = array("Q", [len(content)])
+    for position, k in enumerate(order):
+        content += encrypt(position.to_bytes(12, "big"), values[k], place + names[k])
+        offsets.append(len(content))
     sealed_names = encrypt(_NONCE_OF_NAMES, _BETWEEN_NAMES.join([names[k] for k in order]), place)
-    header = _HEADER.pack(len(order), len(sealed_names))
-    first = _names_at(len(order)) + len(sealed_names)
-    offsets = array("Q", accumulate(map(len, sealed), initial=first)).tobytes()
-    return b"".join((header, b"".join([hashes[k] for k in order]), offsets, sealed_names, b"".join(sealed)))
+    _HEADER.pack_into(content, 0, len(order), len(content), len(sealed_names))
+    content += b"".join([hashes[k] for k in order]) + offsets.tobytes() + sealed_names
+    return content
 
 
 class Table:
@@ -77,8 +79,10 @@ class Table:
             self._size = os.fstat(self._file.fileno()).st_size
         except OSError:
             raise Damaged from None
-        self._count, self._names_length = _HEADER.unpack(self._read(0, _HEADER.size))
-        if _names_at(self._count) + self._names_length > self._size:
+        self._count, self._hashes, names_length = _HEADER.unpack(self._read(0, _HEADER.size))
+        self._offsets = self._hashes + self._count * _TAG
+        self._names = self._offsets + (self._count + 1) * _OFFSET
+        if self._names + names_length != self._size:
             raise Damaged
 
     def get(self, name: str) -> bytes | None:
@@ -86,7 +90,7 @@ class Table:
         tag = _hash(self._salt, _encode(name))
         position = bisect_left(range(self._count), tag, key=self._tag_at)
         if position < self._count and self._tag_at(position) == tag:
-            return self._open(position, name, self._read(_offset_at(self._count, position), 2 * _OFFSET))
+            return self._open(position, name, self._read(self._offsets + position * _OFFSET, 2 * _OFFSET))
         if name in self.names:  # the index has been changed
             raise Damaged
         return None
@@ -98,14 +102,14 @@ class Table:
 
     def read_all(self) -> dict[str, bytes]:
         """Return all values keyed by name."""
-        offsets = self._read(_offset_at(self._count, 0), (self._count + 1) * _OFFSET)
+        offsets = self._read(self._offsets, (self._count + 1) * _OFFSET)
         return {
             name: self._open(position, name, offsets[position * _OFFSET : (position + 2) * _OFFSET])
             for position, name in enumerate(self._ordered())
         }
 
     def _ordered(self) -> list[str]:
-        sealed = self._read(_names_at(self._count), self._names_length)
+        sealed = self._read(self._names, self._size - self._names)
         try:
             text = self._decrypt(_NONCE_OF_NAMES, sealed, self._place)
         except self._invalid:
@@ -116,7 +120,7 @@ class Table:
         return names
 
     def _tag_at(self, position: int) -> bytes:
-        return self._read(_HEADER.size + position * _TAG, _TAG)
+        return self._read(self._hashes + position * _TAG, _TAG)
 
     def _open(self, position: int, name: str, offsets: bytes) -> bytes:
         begin, end = array("Q", offsets)
@@ -133,14 +137,6 @@ class Table:
         if len(content) != length:
             raise Damaged
         return content
-
-
-def _offset_at(count: int, position: int) -> int:
-    return _HEADER.size + count * _TAG + position * _OFFSET
-
-
-def _names_at(count: int) -> int:
-    return _offset_at(count, count + 1)
 
 
 def _encode(name: str) -> bytes:

@@ -129,7 +129,7 @@ class Answer:
 
 def _is_unicode(text: str, data: Any) -> bool:
     """Return whether all text in `data` is valid Unicode. JSON can contain lone surrogates, which cannot be stored."""
-    escaped = "\\u" in text
+    escaped = "\\" in text and "\\u" in text  # a search for one character is ten times as fast
     if text.isascii() and not escaped:  # almost always
         return True
     try:

@@ -38,7 +38,7 @@ _LEFT_BEHIND = re.compile(r"\.(.+)\.[0-9a-f]{16}")
 
 def write_atomic(
     path: str,
-    data: bytes,
+    data: bytes | bytearray,
     mode: int = 0o600,
     *,
     durable: bool = True,
