@@ -139,7 +139,10 @@ def render_services(context: UnitContext) -> dict[str, str]:
     services: dict[str, tuple[str, list[str], list[str]]] = {
         "sync": (
             "Sync of secrets from Infisical: %i",
-            [*here, often, "Wants=network-online.target", "After=network-online.target", *after_sync],
+            # A running delivery may already have read the vault. If the sync ended before this delivery, systemd would
+            # not start another delivery.
+            [*here, often, "Wants=network-online.target", "After=network-online.target infisical-deliver@%i.service",
+             *after_sync],
             [*client, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}", finish,
              *_load_credentials(context, "infisical_client_id", "infisical_client_secret", "infisical_vault_key")],
         ),
