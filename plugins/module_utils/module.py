@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .infisical.client.api import Api, connect
 from .infisical.core.errors import InfisicalError, WrongUse
 from .infisical.core.model import Location, Secret, Settings
 from .infisical.core.options import argument_spec
@@ -22,6 +21,8 @@ from .infisical.core.redact import describe_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from .infisical.client.api import Api
 
 SHARED_OPTIONS = argument_spec("infisical", without=("client_id_file", "client_secret_file", "token_file"))
 """Every module accepts all of these options. Otherwise, `module_defaults` for the action group would fail for some
@@ -68,6 +69,8 @@ class InfisicalModule:
 
     def api(self) -> Api:
         """Return the API. Each wait is reported as a warning of the task."""
+        from .infisical.client.api import connect
+
         return connect(self.settings(), log=self.warn)
 
 

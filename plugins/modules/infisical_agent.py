@@ -12,7 +12,7 @@ description:
   - Installs the command C(infisical-sync) on the host. For each job, it also sets up a timer, an encrypted vault and
     the files that the job delivers to applications. One task does everything, with a single round trip to the host.
   - Normally, the role P(keyfleet.infisical.scheduled_sync#role) runs this module. The role also checks the
-    requirements, installs the Python libraries that the agent needs, and runs the first sync.
+    requirements, and installs the Python libraries that the agent needs.
   - With systemd 250 or later, the client id, the client secret, the vault key and the webhook URL are stored as systemd
     credentials, which are encrypted with a key of the machine. The module decrypts them on the host to compare them, so
     a second run changes nothing.
@@ -225,7 +225,24 @@ options:
     description: The maximum random delay in seconds that the agent adds each time it waits because of a rate limit.
     type: float
     default: 120.0
+  sync:
+    description:
+      - Sync the jobs in RV(due) after the installation, one after another. The module waits until each sync has ended
+        and its files are delivered. If a sync fails, the task fails, but the agent stays installed.
+    type: bool
+    default: false
+    version_added: 0.4.0
+  rate_limit:
+    description:
+      - The number of requests per minute that Infisical allows from one IP address. With O(sync=true), the hosts start
+        their syncs one after another, so that together they use only half of this limit.
+      - With V(0), no host waits.
+    type: int
+    default: 0
+    version_added: 0.4.0
 attributes:
+  action:
+    details: If O(rate_limit) is set, the action plugin makes the hosts start their syncs one after another.
   platform:
     platforms: linux
 requirements:
@@ -278,6 +295,15 @@ requests:
   returned: when O(state=present)
   type: int
   sample: 1
+reports:
+  description:
+    - The report of each sync, keyed by job name. The content of a report is described in
+      RV(keyfleet.infisical.infisical_agent_info#module:jobs[].last_cycle).
+  returned: if a sync was started
+  type: dict
+  sample:
+    shop: {conclusion: ok, counts: {created: 12, updated: 0, deleted: 0, unchanged: 0}, generation: 1}
+  version_added: 0.4.0
 version:
   description: The version of the agent.
   returned: when O(state=present)
@@ -290,22 +316,26 @@ http_status: {description: Always V(null)., returned: failure, type: int}
 """
 
 import os
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import deliver, install
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import deliver, install, jobs
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, HostFacts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import parse_interval
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job, name_job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
-
-# Ansible sends only imported files to the host. This import is for the command, which the agent installs there.
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as _command  # noqa: F401
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    ConfigurationError,
+    InfisicalError,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import argument_spec
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
+
+if TYPE_CHECKING:
+    # Ansible also sends files that are imported only here. The agent's command needs the whole library.
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as _command  # noqa: F401
 
 FILE_OPTIONS: dict[str, dict[str, Any]] = {
     **argument_spec("file"),
@@ -339,6 +369,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "notify_reminder": {"type": "float", "default": 24.0},
     "metrics_directory": {"type": "path"},
     "rate_limit_jitter": {"type": "float", "default": 120.0},
+    "sync": {"type": "bool", "default": False},
+    "rate_limit": {"type": "int", "default": 0},
 }
 
 _DEFAULT_NAMES = {"dotenv": "secrets.env", "env_file": "secrets.list", "json": "secrets.json", "files": "secrets"}
@@ -365,15 +397,32 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         metrics_directory=options["metrics_directory"] or "",
         rate_limit_jitter=options["rate_limit_jitter"],
     )
-    facts = HostFacts(systemd.version(), systemd.machine_id())
-    result = install.apply(agent, facts, check=module.check_mode)
-    return {
-        **describe(result, module),
-        "due": result.due,
-        "requests": result.requests,
-        "version": result.version,
-        "warnings": result.warnings,
+    installed = install.apply(agent, HostFacts.read(), check=module.check_mode)
+    result = {
+        **describe(installed, module),
+        "due": installed.due,
+        "requests": installed.requests,
+        "version": installed.version,
+        "warnings": installed.warnings,
     }
+    return sync_due(result, module) if options["sync"] and installed.due else result
+
+
+def sync_due(installed: dict[str, Any], module: InfisicalModule) -> dict[str, Any]:
+    """Sync the jobs that need it, and add their reports to the result of the installation. In check mode, only report
+    a change."""
+    due = installed["due"]
+    if module.check_mode:
+        return {**installed, "changed": True, "msg": f"{installed['msg']} {pluralize(len(due), 'job')} would sync."}
+    time.sleep((module.known or {}).get("sync_delay", 0.0))
+    try:
+        synced = jobs.sync_all(due)
+    except InfisicalError as error:
+        changed = installed["changed"] or error.details.get("changed", False)
+        error.details = {"reports": {}, **installed, **error.details, "changed": changed}
+        raise
+    msg = f"{installed['msg']} {pluralize(len(due), 'job')} synced."
+    return {**installed, **synced, "changed": installed["changed"] or synced["changed"], "msg": msg}
 
 
 def make_job(given: dict[str, Any], settings: Settings) -> Job:

@@ -248,6 +248,7 @@ EVERY_MODULE = {
     'infisical_fleet_report: {graph_file: graph.json, hosts: {web1: ""}}': "host",
     "infisical_fleet_info: {graph_file: graph.json, question: behind}": "0 rows.",
     "infisical_agent: {jobs: [{name: shop}]}": "",
+    "infisical_agent_preflight": "",
     "infisical_agent_sync: {jobs: [shop]}": "1 job would sync.",
     "infisical_agent_info": "on this host.",
 }

@@ -93,6 +93,8 @@ TASKS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("agent", {"state": "absent"}, CHECK),
     ("agent_info", {"python": "/nowhere/python"}, {}),
     ("agent_info", {"metadata": "maybe"}, {}),
+    ("agent_preflight", {}, {}),
+    ("agent_preflight", {"require_reachable": "maybe"}, {}),
     ("agent_sync", {"jobs": ["missing"]}, CHECK),
     ("agent_sync", {"jobs": ["missing"], "requests": "many"}, {}),
 )

@@ -852,9 +852,19 @@ def test_existing_file_is_not_reported_as_removed(host: Host, monkeypatch: pytes
 def test_timer_is_restarted_if_its_interval_changes(host: Host) -> None:
     host.apply()
     host.programs.calls()
+    (host.programs.folder / "systemd" / "changed since").touch()
     host.apply(replace(AGENT, jobs=(SHOP._replace(minutes=60),)))
     called = host.programs.calls()
     assert called.index("systemctl daemon-reload") < called.index("systemctl restart infisical-sync@shop.timer")
+
+
+def test_new_units_are_enabled_together_without_a_reload(host: Host) -> None:
+    """systemd reads the files of units that it has not loaded."""
+    host.apply()
+    called = host.programs.calls()
+    names = "infisical-sync@shop.timer infisical-deliver@shop.service infisical-moved@shop.service"
+    assert [call for call in called if "enable " in call] == [f"systemctl enable --quiet --no-reload {names}"]
+    assert "systemctl daemon-reload" not in called
 
 
 def test_units_from_an_interrupted_run_are_reloaded(host: Host) -> None:

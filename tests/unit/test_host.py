@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, Host
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, Host, HostFacts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError, WrongUse
 from unit.programs import Programs
 
 OWNER = (os.geteuid(), os.getegid())
@@ -225,3 +225,20 @@ def test_link_placed_during_a_change_is_not_followed(
     with pytest.raises(InfisicalError):
         Host(check=False).directory(f"{furnished}/{place}", 0o700, OWNER)
     assert stat.S_IMODE(target.stat().st_mode) == 0o711
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (HostFacts(248, "a" * 32), "systemd 249 or later, and this host runs 248"),
+        (HostFacts(0, "a" * 32), "systemd 249 or later, and systemd does not run this host"),
+        (HostFacts(249, ""), "no machine id .* Run: systemd-machine-id-setup"),
+    ],
+)
+def test_unsuitable_host_is_refused(facts: HostFacts, words: str) -> None:
+    with pytest.raises(WrongUse, match=words):
+        facts.check()
+
+
+def test_suitable_host_is_accepted() -> None:
+    HostFacts(249, "a" * 32).check()

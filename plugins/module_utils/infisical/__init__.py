@@ -12,7 +12,7 @@ import sys
 if sys.version_info < (3, 9):  # noqa: UP036
     _PROBLEM = f"keyfleet.infisical needs Python 3.9 or later, and this is Python {sys.version.split()[0]}."
     if __name__ != "infisical":  # the package's name in the installed command; otherwise an Ansible module runs
-        _HINT = "Set ansible_python_interpreter to a later version."
+        _HINT = "Set ansible_python_interpreter or, for the role, scheduled_sync_python to a later version."
         sys.stdout.write(
             f'{{"failed": true, "msg": "{_PROBLEM} {_HINT}", "problem": "{_PROBLEM}", "hint": "{_HINT}", '
             '"conclusion": "configuration", "http_status": null}\n'

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..core import files, systemd
-from ..core.errors import StorageFailed, UnsafeFile
+from ..core.errors import StorageFailed, UnsafeFile, WrongUse
+from .units import OLDEST_SYSTEMD
 
 _COMMAND_SECONDS = 120.0
 
@@ -27,6 +28,23 @@ class HostFacts(NamedTuple):
 
     systemd: int
     machine_id: str
+
+    @classmethod
+    def read(cls) -> HostFacts:
+        """Return the facts of this host."""
+        return cls(systemd.version(), systemd.machine_id())
+
+    def check(self) -> None:
+        """Raise WrongUse if the agent cannot run on the host."""
+        if self.systemd < OLDEST_SYSTEMD:
+            found = f"this host runs {self.systemd}" if self.systemd else "systemd does not run this host"
+            raise WrongUse(
+                f"The agent requires systemd {OLDEST_SYSTEMD} or later, and {found}.",
+                hint="Without the agent, run infisical-sync sync with cron.",
+            )
+        if not self.machine_id:
+            hint = "Run: systemd-machine-id-setup"
+            raise WrongUse(f"This host has no machine id ({systemd.MACHINE_ID}).", hint=hint)
 
 
 @dataclass
@@ -168,14 +186,27 @@ class Host:
                 else:
                     os.unlink(path)
 
+    def enable_units(self, names: Sequence[str]) -> None:
+        """Enable units at boot. This needs no reload, because systemd reads all units at boot."""
+        for name in names:
+            self.note(f"{name} is enabled")
+        if names and not self.check:
+            self.run("systemctl", "enable", "--quiet", "--no-reload", *names)
+
     def reload_units(self, names: Sequence[str] = ()) -> None:
-        """Reload systemd's units if this run changed any, or if an interrupted run changed one of `names`."""
-        if names and not self._units_changed:
+        """Reload systemd's units if this run changed any, or if an interrupted run did.
+
+        If `names` are given, ask systemd whether it has loaded an old version of one of these. systemd itself reads the
+        files of units that it has not loaded, and a reload takes longer than the rest of an installation's changes.
+        """
+        needed = self._units_changed
+        if names:
             with contextlib.suppress(systemd.CannotRun):
-                if b"yes" in systemd.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", *names]).out:
-                    self._units_changed = True
-                    self.note("systemd reloads its units")
-        if self._units_changed and not self.check:
+                shown = systemd.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", *names])
+                needed = b"yes" in shown.out
+        if needed and not self._units_changed:
+            self.note("systemd reloads its units")
+        if needed and not self.check:
             self.run("systemctl", "daemon-reload")
         self._units_changed = False
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from ..core import files, systemd
-from ..core.errors import ConfigurationError, InfisicalError, WrongUse, after_writing
+from ..core.errors import ConfigurationError, InfisicalError, after_writing
 from ..core.plan import join_names
 from . import config, credentials, library, metrics, report, units
 from .deliver import LOCK, Record, check_all_delivered, open_record, withdraw
@@ -42,12 +42,7 @@ def apply(agent: Agent, facts: HostFacts, *, check: bool = False) -> InstallResu
     Their vaults are kept. Raises InfisicalError, with the changes made before the error in `details`.
     """
     check_agent(agent)
-    if facts.systemd < units.OLDEST_SYSTEMD:
-        found = f"this host runs {facts.systemd}" if facts.systemd else "systemd does not run this host"
-        raise WrongUse(
-            f"The agent requires systemd {units.OLDEST_SYSTEMD} or later, and {found}.",
-            hint="Without the agent, run infisical-sync sync with cron.",
-        )
+    facts.check()
     result = InstallResult()
     host = Host(check, result)
     with _change_host(host):
@@ -181,17 +176,15 @@ def _install_units(host: Host, agent: Agent, context: units.UnitContext) -> None
         else:
             host.absent(f"{folder}/paths.conf", unit=True)
     timers = [units.name_timer(job.name) for job in agent.jobs]
-    host.reload_units([*timers, *(name for job in agent.jobs for name in units.list_services(job.name))])
     enabled = [*timers, *(name for job in agent.jobs for name in units.list_boot_services(job.name))]
-    for name in _find_units_not("is-enabled", "enabled", enabled):
-        if host.note(f"{name} is enabled"):
-            host.run("systemctl", "enable", "--quiet", name)
+    host.enable_units(_find_units_not("is-enabled", "enabled", enabled))
+    host.reload_units([*timers, *(name for job in agent.jobs for name in units.list_services(job.name))])
     stopped = _find_units_not("is-active", "active", timers)
-    for name in timers:
-        if name in stopped and host.note(f"{name} is started"):
-            host.run("systemctl", "start", name)
-        elif name in changed and not host.check:
-            host.run("systemctl", "restart", name)
+    for name in stopped:
+        host.note(f"{name} is started")
+    restarted = [name for name in timers if name in stopped or name in changed]
+    if restarted and not host.check:
+        host.run("systemctl", "restart", *restarted)
 
 
 def _find_units_not(query: str, state: str, names: Sequence[str]) -> list[str]:

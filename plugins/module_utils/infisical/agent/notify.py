@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..client.transport import post_json
 from ..core import files, systemd
 from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, Unreachable, after_writing, join_hints
 from ..core.model import parse_json
@@ -165,4 +164,6 @@ def _run_command(channel: Channel, content: Mapping[str, Any]) -> None:
 
 
 def _post(channel: Channel, content: Mapping[str, Any]) -> None:
+    from ..client.transport import post_json
+
     post_json(channel.webhook_url, content, ca_path=channel.ca_path, proxy=channel.proxy, allow_http=channel.allow_http)

@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: infisical_agent_preflight
+author: keyfleet.infisical contributors (@keyfleet)
+version_added: 0.4.0
+short_description: Check that the sync agent can run on a host
+description:
+  - Checks the host's systemd, Python and machine id, and that the host can reach Infisical and log in. The task fails
+    if a requirement is not met. It changes nothing.
+  - Normally, the role P(keyfleet.infisical.scheduled_sync#role) runs this module before
+    M(keyfleet.infisical.infisical_agent).
+  - Run the module with the Python interpreter of the agent, by setting C(ansible_python_interpreter).
+extends_documentation_fragment:
+  - keyfleet.infisical.auth
+  - keyfleet.infisical.scope
+  - keyfleet.infisical.attributes
+  - keyfleet.infisical.attributes.info
+options:
+  require_reachable:
+    description:
+      - Check that the host can reach Infisical, and that Infisical accepts the login.
+      - This check needs the libraries of the agent. If RV(missing_libraries) is not empty, it is skipped.
+    type: bool
+    default: true
+  project_id:
+    description:
+      - If O(auth_method=token), the id of a project that is used to check the token.
+      - Otherwise not used, but accepted so that C(module_defaults) for the action group work.
+  environment:
+    description: Not used. Accepted so that C(module_defaults) for the action group work.
+  secret_path:
+    description: Not used. Accepted so that C(module_defaults) for the action group work.
+attributes:
+  platform:
+    platforms: linux
+seealso:
+  - module: keyfleet.infisical.infisical_agent
+  - module: keyfleet.infisical.infisical_status_info
+"""
+
+EXAMPLES = r"""
+- name: Check that the sync agent can run on the host
+  keyfleet.infisical.infisical_agent_preflight:
+  vars:
+    ansible_python_interpreter: /usr/bin/python3
+"""
+
+RETURN = r"""
+machine_id:
+  description: The host's machine id.
+  returned: success
+  type: str
+  sample: 3f1b0c9a8d7e4f6a9b8c7d6e5f4a3b2c
+systemd_version:
+  description: The version of systemd on the host.
+  returned: success
+  type: int
+  sample: 257
+missing_libraries:
+  description: Names of the libraries that the agent needs and that the Python interpreter of the task does not have.
+  returned: success
+  type: list
+  elements: str
+  sample: [cryptography]
+conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
+problem: {description: The error message without the hint., returned: failure, type: str}
+hint: {description: How to fix the error. Can be empty., returned: failure, type: str}
+http_status: {description: The HTTP status of the response or V(null)., returned: failure, type: int}
+"""
+
+import sys
+from typing import Any
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import HostFacts
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.library import inspect_python
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
+
+
+def work(module: InfisicalModule) -> dict[str, Any]:
+    """Check the host, and then the connection and the login."""
+    facts = HostFacts.read()
+    facts.check()
+    _version, missing = inspect_python(sys.executable)
+    if module.params["require_reachable"] and not missing:
+        check_login(module)
+    return {
+        "changed": False,
+        "machine_id": facts.machine_id,
+        "systemd_version": facts.systemd,
+        "missing_libraries": missing,
+        "msg": "The sync agent can run on this host.",
+    }
+
+
+def check_login(module: InfisicalModule) -> None:
+    """Raise InfisicalError if the host cannot reach Infisical or log in."""
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import probe
+
+    found = probe(module.params, log=module.warn)
+    if found.error is not None:
+        raise found.error
+
+
+DEFINITION = Definition(work, {"require_reachable": {"type": "bool", "default": True}})
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(DEFINITION)
+
+
+if __name__ == "__main__":
+    main()

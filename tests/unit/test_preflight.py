@@ -1,0 +1,57 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module that checks a host before the agent is installed, and the connection only if that is possible."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ansible")
+
+from ansible_collections.keyfleet.infisical.plugins.action.infisical_agent_preflight import ActionModule
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import HostFacts
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Unreachable, WrongUse
+from ansible_collections.keyfleet.infisical.plugins.modules import infisical_agent_preflight as preflight
+
+GOOD = HostFacts(252, "a" * 32)
+
+
+def check(
+    monkeypatch: pytest.MonkeyPatch, *, facts: HostFacts = GOOD, missing: list[str] | None = None, reach: bool = True
+) -> dict[str, Any]:
+    """Run the module on a host with these facts, with a server that refuses connections."""
+    monkeypatch.setattr(HostFacts, "read", classmethod(lambda cls: facts))
+    monkeypatch.setattr(preflight, "inspect_python", lambda path: ((3, 11), missing or []))
+    params = {"url": "http://127.0.0.1:9", "allow_http": True, "client_id": "id", "client_secret": "canary-secret",
+              "connection_wait": 0, "require_reachable": reach}  # fmt: skip
+    return preflight.work(SimpleNamespace(params=params, warn=lambda text: None))
+
+
+def test_host_that_cannot_reach_infisical_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unreachable, match="connection was refused") as caught:
+        check(monkeypatch)
+    assert "canary" not in str(caught.value.as_failure())
+
+
+@pytest.mark.parametrize("options", [{"missing": ["requests"]}, {"reach": False}])
+def test_connection_is_checked_only_if_possible_and_required(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    found = check(monkeypatch, **options)
+    assert (found["changed"], found["machine_id"], found["systemd_version"]) == (False, "a" * 32, 252)
+    assert found["missing_libraries"] == options.get("missing", [])
+
+
+def test_unsuitable_host_is_refused_before_any_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WrongUse, match="requires systemd 249"):
+        check(monkeypatch, facts=HostFacts(248, "a" * 32))
+
+
+@pytest.mark.parametrize(("given", "connects"), [({}, True), ({"require_reachable": "no"}, False)])
+def test_credentials_are_sent_only_for_the_connection_check(given: dict[str, Any], connects: bool) -> None:
+    plugin = ActionModule.__new__(ActionModule)
+    assert plugin.connects(given) == connects
