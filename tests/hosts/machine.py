@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -209,6 +210,15 @@ class Cgroup:
                 except OSError:
                     continue
         return found
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the processes of the host have used."""
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                found = re.search(r"^usage_usec (\d+)$", Path(folder, "cpu.stat").read_text("ascii"), re.MULTILINE)
+                if found:
+                    return int(found[1]) / 1e6
+        return 0.0
 
     def leader(self) -> int | None:
         """Return the pid of the host's init on this machine; None before it runs."""
