@@ -141,7 +141,11 @@ from ansible.utils.display import Display
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import startup
 
 # isort: split
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import shortcut
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fast_path import (
+    FastPath,
+    protect_from_jinja,
+    run_directory,
+)
 
 startup.skip_documentation(__name__)
 
@@ -150,19 +154,19 @@ class LookupModule(LookupBase):
     """Returns values in the order of the names, or a mapping of all secrets."""
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
-        short = found = None
+        fast = found = None
         try:
-            directory = shortcut.run_directory()
-            short = shortcut.Shortcut(kwargs, variables or {}, self._templar.template, directory)
+            fast = FastPath(kwargs, variables or {}, self._templar.template, run_directory())
             names = self._flatten(terms)
-            found = short.find(names) if names else None
-        except Exception:  # noqa: S110 - the long way reports it
+            found = fast.find(names) if names else None
+        except Exception:  # noqa: S110 - the slow path reports it
             pass
         if found is None:
             from ansible_collections.keyfleet.infisical.plugins.plugin_utils import secret_lookup
 
-            return secret_lookup.SecretLookup(self._loader, self._templar, short).run(terms, variables, **kwargs)
+            lookup = secret_lookup.SecretLookup(self._loader, self._templar, fast)
+            return lookup.run(terms, variables if fast is None else fast.variables, **kwargs)
         values, warnings = found
         for warning in warnings:
             Display().warning(warning)
-        return [shortcut.exact(value) for value in values]
+        return [protect_from_jinja(value) for value in values]

@@ -15,7 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import IN_MODULE_DEFAULTS
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.shortcut import exact
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fast_path import protect_from_jinja
 from jinja2.exceptions import UndefinedError
 
 
@@ -39,12 +39,12 @@ class InfisicalLookup(LookupBase):
             kwargs.pop("wantlist", None)  # passed by ansible-core 2.18 for `with_…`
             documented = _load_definitions(self.name)
             self._check_names(kwargs, {*documented, *self.definitions})
-            self.shared = options.resolve(kwargs, variables or {}, self._templar.template, self.definitions)
+            self.shared = options.resolve(kwargs, variables or {}, self.evaluate, self.definitions)
             self.own = {name: _convert(name, definition, kwargs.get(name)) for name, definition in documented.items()}
             names = [options.as_text("_terms", term) for term in self._flatten(terms)]
             # An empty list of names, for example from a variable, returns nothing. If no terms are given at all,
             # everything is returned.
-            found = [exact(value) for value in self.find(names)] if names or not terms else []
+            found = [protect_from_jinja(value) for value in self.find(names)] if names or not terms else []
         except errors.InfisicalError as error:
             problem = str(error).replace(IN_MODULE_DEFAULTS, "")
         except (AnsibleError, UndefinedError):  # UndefinedError on ansible-core 2.18, for an undefined variable
@@ -59,6 +59,10 @@ class InfisicalLookup(LookupBase):
     def find(self, terms: list[Any]) -> list[Any]:
         """Return the result for the terms. Can raise InfisicalError."""
         raise NotImplementedError
+
+    def evaluate(self, value: Any) -> Any:
+        """Return the value of a variable, which can be a template."""
+        return self._templar.template(value)
 
     def missing(self, problem: str, hint: str) -> list[Any]:
         """Handle a missing name as `default` and `on_missing` specify: return the result, or raise SecretMissing."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, files, garbage, model
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import sealed_table, shortcut
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fast_path, sealed_table
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import (
     FINAL,
     LOCK_TIMEOUT,
@@ -93,7 +93,7 @@ class RunCache:
         self.settings = settings
         self._mode = mode
         self._log = log
-        self._directory = directory or Path(shortcut.run_directory())
+        self._directory = directory or Path(fast_path.run_directory())
         self._files = SealedFiles(settings, self._directory)
         self._api: Api | None = None
 
@@ -140,20 +140,18 @@ class RunCache:
             choose=lambda merged: _choose(merged, ()),
         )
 
-    def keep_shortcut(self, short: shortcut.Shortcut, scope: model.Location, **reading: bool) -> None:
+    def keep(self, fast: fast_path.FastPath, scope: model.Location, **reading: bool) -> None:
         """Let later lookups with the same options read this listing without checking the options again."""
         if self._mode != "run":
             return
         name, path = _listing_name(scope, reading), _generation_file(self._directory, scope.project_id)
         raw = _read_raw(path)
         generation = _parse_generation(raw)
-        if generation is None or generation.volatile_until > time.time():
-            return
-        entry = self._read_entry(name, generation.everyone)
+        entry = None if generation is None else self._read_entry(name, generation.everyone)
         if entry is not None and "key" in entry:
             table = self._files.path(name, "table")
-            listing = shortcut.Listing(str(path), raw, str(table), entry["key"], name, entry["warnings"])
-            short.keep(listing, self.settings.client_secret or self.settings.token)
+            listing = fast_path.CachedListing(str(path), raw, str(table), entry["key"], name, entry["warnings"])
+            fast.keep(listing, self.settings.client_secret or self.settings.token)
 
     # Data that writing tasks share
 
@@ -366,7 +364,7 @@ class RunCache:
         rows = self._read_rows(name, entry, names)
         if rows is None:
             return None
-        values = {each: row[1:].decode() if row[:1] == shortcut.VALUE else None for each, row in rows.items()}
+        values = {each: fast_path.unpack_value(row) for each, row in rows.items()}
         return Values(values, tuple(entry["warnings"]), entry["ambiguous"])
 
     def _read_entry(self, name: str, generation: str | None) -> dict[str, Any] | None:
@@ -417,7 +415,7 @@ def forget(project_id: str, directory: Path | None = None, *, volatile_for: floa
     identities cannot read the record.
     """
     _TASK.clear()
-    path = _generation_file(directory or Path(shortcut.run_directory()), project_id)
+    path = _generation_file(directory or Path(fast_path.run_directory()), project_id)
     make_private(path.parent)
     with files.lock_file(f"{path}.lock", LOCK_TIMEOUT):
         before = _parse_generation(_read_raw(path)) or _Generation()
@@ -469,7 +467,7 @@ def _choose(merged: model.Merged, names: Collection[str]) -> Values:
 
 
 def _pack_value(secret: model.Secret) -> bytes:
-    return shortcut.HIDDEN if secret.value is None else shortcut.VALUE + secret.value.encode()
+    return fast_path.pack_value(secret.value)
 
 
 def _pack_secret(secret: model.Secret) -> bytes:

@@ -6,7 +6,7 @@ any size.
 
 The file consists of a header, the encrypted values sorted by the keyed hashes of their names, these hashes, the offsets
 of the values, and the encrypted list of names. Every file has a new key, so the position of a value is its nonce. The
-folder and the name are associated data (AES-GCM), so a value that was moved to another place cannot be decrypted.
+folder and the name are associated data (AES-GCM), so a value that was moved elsewhere cannot be decrypted.
 
 This module is imported in every process that reads a secret. So it imports little.
 """
@@ -46,8 +46,8 @@ def make_key() -> bytes:
     return secrets.token_bytes(2 * _KEY)
 
 
-def build(rows: Mapping[str, bytes], key: bytes, place: bytes) -> bytearray:
-    """Return a table's content. `place` identifies the folder. The key must not be used for another table."""
+def build(rows: Mapping[str, bytes], key: bytes, folder: bytes) -> bytearray:
+    """Return a table's content. `folder` identifies the folder. The key must not be used for another table."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     encrypt, salt = AESGCM(key[:_KEY]).encrypt, key[_KEY:]
@@ -57,9 +57,9 @@ def build(rows: Mapping[str, bytes], key: bytes, place: bytes) -> bytearray:
     content = bytearray(_HEADER.size)  # one buffer, because the values of a folder can be many megabytes
     offsets = array("Q", [len(content)])
     for position, k in enumerate(order):
-        content += encrypt(position.to_bytes(12, "big"), values[k], place + names[k])
+        content += encrypt(position.to_bytes(12, "big"), values[k], folder + names[k])
         offsets.append(len(content))
-    sealed_names = encrypt(_NONCE_OF_NAMES, _BETWEEN_NAMES.join([names[k] for k in order]), place)
+    sealed_names = encrypt(_NONCE_OF_NAMES, _BETWEEN_NAMES.join([b"", *[names[k] for k in order], b""]), folder)
     _HEADER.pack_into(content, 0, len(order), len(content), len(sealed_names))
     content += b"".join([hashes[k] for k in order]) + offsets.tobytes() + sealed_names
     return content
@@ -68,12 +68,12 @@ def build(rows: Mapping[str, bytes], key: bytes, place: bytes) -> bytearray:
 class Table:
     """Reads a file with the content from `build`. Methods raise Damaged."""
 
-    def __init__(self, path: str, key: bytes, place: bytes) -> None:
+    def __init__(self, path: str, key: bytes, folder: bytes) -> None:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         self._decrypt, self._invalid = AESGCM(key[:_KEY]).decrypt, InvalidTag
-        self._salt, self._place = key[_KEY:], place
+        self._salt, self._folder = key[_KEY:], folder
         try:
             self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - stays open for later reads
             self._size = os.fstat(self._file.fileno()).st_size
@@ -81,8 +81,8 @@ class Table:
             raise Damaged from None
         self._count, self._hashes, names_length = _HEADER.unpack(self._read(0, _HEADER.size))
         self._offsets = self._hashes + self._count * _TAG
-        self._names = self._offsets + (self._count + 1) * _OFFSET
-        if self._names + names_length != self._size:
+        self._names_at = self._offsets + (self._count + 1) * _OFFSET
+        if self._names_at + names_length != self._size:
             raise Damaged
 
     def get(self, name: str) -> bytes | None:
@@ -91,31 +91,28 @@ class Table:
         position = bisect_left(range(self._count), tag, key=self._tag_at)
         if position < self._count and self._tag_at(position) == tag:
             return self._open(position, name, self._read(self._offsets + position * _OFFSET, 2 * _OFFSET))
-        if name in self.names:  # the index has been changed
+        # A changed index must not hide a name.
+        if _BETWEEN_NAMES + _encode(name) + _BETWEEN_NAMES in self._names:
             raise Damaged
         return None
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """All names."""
-        return frozenset(self._ordered())
 
     def read_all(self) -> dict[str, bytes]:
         """Return all values keyed by name."""
         offsets = self._read(self._offsets, (self._count + 1) * _OFFSET)
         return {
             name: self._open(position, name, offsets[position * _OFFSET : (position + 2) * _OFFSET])
-            for position, name in enumerate(self._ordered())
+            for position, name in enumerate(self._names.decode("utf-8", "surrogatepass").split("\0")[1:-1])
         }
 
-    def _ordered(self) -> list[str]:
-        sealed = self._read(self._names, self._size - self._names)
+    @cached_property
+    def _names(self) -> bytes:
+        """All names in the order of the index, with `_BETWEEN_NAMES` around each."""
+        sealed = self._read(self._names_at, self._size - self._names_at)
         try:
-            text = self._decrypt(_NONCE_OF_NAMES, sealed, self._place)
+            names = self._decrypt(_NONCE_OF_NAMES, sealed, self._folder)
         except self._invalid:
             raise Damaged from None
-        names = text.decode("utf-8", "surrogatepass").split("\0") if text else []
-        if len(names) != self._count:
+        if names.count(_BETWEEN_NAMES) != self._count + 1:
             raise Damaged
         return names
 
@@ -126,7 +123,7 @@ class Table:
         begin, end = array("Q", offsets)
         sealed = self._read(begin, end - begin)
         try:
-            return self._decrypt(position.to_bytes(12, "big"), sealed, self._place + _encode(name))
+            return self._decrypt(position.to_bytes(12, "big"), sealed, self._folder + _encode(name))
         except self._invalid:
             raise Damaged from None
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The long way of the lookup infisical_secret: checks all options, and fetches the secrets if necessary."""
+"""The slow path of the lookup infisical_secret: checks all options, and fetches the secrets if necessary."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation, hint_for
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fast_path import FastPath
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.lookup import InfisicalLookup
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, Values
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.shortcut import Shortcut
 
 
 class SecretLookup(InfisicalLookup):
-    """Returns values in the order of the names, or a mapping of all secrets. `short` is the short way for the same
+    """Returns values in the order of the names, or a mapping of all secrets. `fast` is the fast path for the same
     options."""
 
     name = "infisical_secret"
 
-    def __init__(self, loader: Any, templar: Any, short: Shortcut | None) -> None:
+    def __init__(self, loader: Any, templar: Any, fast: FastPath | None) -> None:
         super().__init__(loader, templar)
-        self._short = short
+        self._fast = fast
+
+    def evaluate(self, value: Any) -> Any:
+        """Return the value of a variable. The fast path has evaluated the variables."""
+        return value if self._fast is not None else super().evaluate(value)
 
     def find(self, terms: list[Any]) -> list[Any]:
         names = [model.check_name(term, "_terms") for term in terms]
@@ -43,8 +47,8 @@ class SecretLookup(InfisicalLookup):
     def _all(self, cache: RunCache, scope: model.Location, names: list[str]) -> Values:
         reading = {"recursive": self.own["recursive"], **self._reading()}
         found = cache.values(scope, names, **reading)
-        if self._short is not None:
-            cache.keep_shortcut(self._short, scope, **reading)
+        if self._fast is not None:
+            cache.keep(self._fast, scope, **reading)
         return found
 
     def _each(self, cache: RunCache, scope: model.Location, names: list[str]) -> Values:

@@ -10,6 +10,7 @@ does for plugins, or does without a cache if it cannot write there.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -26,7 +27,10 @@ _PLUGINS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class _Finder:
-    """Finds the files below `plugins`. Directories without `__init__.py` are left to Ansible."""
+    """Finds the files below `plugins`. Directories without `__init__.py` are left to Ansible.
+
+    Ansible's `import_redirection` in meta/runtime.yml has no effect on these files.
+    """
 
     @staticmethod
     def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
@@ -56,4 +60,5 @@ def skip_documentation(plugin: str) -> None:
     Ansible does so to find the options of the lookup, but our lookups resolve their options themselves.
     """
     if multiprocessing.parent_process() is not None:
-        C.config.initialize_plugin_configuration_definitions("lookup", plugin, {})
+        with contextlib.suppress(Exception):  # a later version of Ansible may have another way
+            C.config.initialize_plugin_configuration_definitions("lookup", plugin, {})

@@ -525,7 +525,7 @@ def asked_again(status: int, known: Validator | None, body: bytes = BODY) -> Ans
 def test_not_modified_response_is_a_success_and_not_parsed(answer: Answer) -> None:
     assert answer.unchanged
     assert answers.conclude(answer) is None
-    assert "data" not in vars(answer)
+    assert "_parsed" not in vars(answer)
 
 
 @pytest.mark.parametrize(

@@ -488,7 +488,7 @@ def test_own_write_that_cannot_be_recorded_is_unknown(settings: Settings, disk: 
 
 
 def test_interrupted_fetch_leaves_nothing_behind(server: DevServer, settings: Settings, tmp_path: Path) -> None:
-    server.arm("delay", seconds=1.0, path=LIST)
+    server.arm("delay", seconds=20.0, path=LIST)
     context = multiprocessing.get_context("fork")
     reader = context.Process(target=_password, args=(settings, tmp_path))
     reader.start()

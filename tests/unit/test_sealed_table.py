@@ -51,7 +51,6 @@ def test_table_returns_each_value(tmp_path: Path) -> None:
     key = make_key()
     table = _table(tmp_path / "t", build(ROWS, key, PLACE), key)
     assert {name: table.get(name) for name in ROWS} == ROWS == table.read_all()
-    assert table.names == set(ROWS)
     for name in ("", "AA", "ABCD", "C", "é ", "e\u0301", "\ud800"):
         assert table.get(name) is None
 

@@ -73,7 +73,7 @@ class Answer:
 
     `sent` is the size of the request body. `known` identifies the response to an earlier, equal request. An `unchanged`
     response is a success, and its body is not parsed. `validator` identifies this response. It is empty if `known` is
-    None. `is_unicode` is true if all text in the body is valid Unicode.
+    None.
     """
 
     status: int
@@ -83,7 +83,6 @@ class Answer:
     sent: int = 0
     known: Validator | None = None
     validator: Validator = field(init=False, default_factory=Validator)
-    is_unicode: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         if self.known is not None:
@@ -102,20 +101,27 @@ class Answer:
             return bool(self.known.etag)
         return self.status == 200 and bool(self.known.digest) and self.known.digest == self.validator.digest
 
-    @cached_property
+    @property
     def data(self) -> dict[str, Any] | None:
-        """The body as a JSON object, or None if it is not one.
+        """The body as a JSON object, or None if it is not one."""
+        return self._parsed[0]
 
-        It is parsed only once, and the body is dropped before, because a listing can be long.
-        """
+    @property
+    def is_unicode(self) -> bool:
+        """True if all text in the body is valid Unicode, or if it is not JSON."""
+        return self._parsed[1]
+
+    @cached_property
+    def _parsed(self) -> tuple[dict[str, Any] | None, bool]:
+        # A listing can be long. So it is parsed only once, and not kept in memory as bytes, text and objects together.
+        body, self.body = self.body, b""
         try:
-            text = self.body.decode(json.detect_encoding(self.body), "surrogatepass")
-            self.body = b""
+            text = body.decode("utf-8-sig", "surrogatepass")
+            del body
             data = json.loads(text)
-            self.is_unicode = _is_unicode(text, data)
         except (ValueError, RecursionError):
-            return None
-        return data if isinstance(data, dict) else None
+            return None, True
+        return data if isinstance(data, dict) else None, _is_unicode(text, data)
 
     def text(self) -> str:
         """Return the server's message: `error` and `message` in one line. Empty if the body is not a JSON object."""

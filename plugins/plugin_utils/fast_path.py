@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The short way of a lookup: read values from the run cache if an earlier lookup of the run had the same options.
+"""The fast path of a lookup: read values from the run cache if an earlier lookup of the run had the same options.
 
 The options of the earlier lookup have been checked, so the library, the HTTP client and most of Ansible's configuration
 are not needed. That matters because Ansible starts a new process for each task and host. This module imports little.
@@ -33,28 +33,28 @@ NAMES = (
     "server_error_wait", "timeout", "token", "url", "validate_certs",
 )  # fmt: skip
 """The shared options, without their definitions."""
-_VARIABLES = tuple(f"infisical_{name}" for name in NAMES)
 
 _NONCE = 12
 
-_OPEN: dict[bytes, _Place] = {}
+_HAS_VALUE, _HIDDEN = b"v", b"h"
+"""The first byte of a row in a table of values."""
+
+_OPENED: dict[bytes, tuple[CachedListing, Table]] = {}
 """The listings that this process has opened, keyed by the digest of the options."""
 
 
-class Listing(NamedTuple):
-    """The location of a listing in the run cache. It is valid while `generation_file` contains `generation`."""
+class CachedListing(NamedTuple):
+    """The location of a listing in the run cache. It is valid while `generation_file` contains `generation`.
+
+    `key` (in hex) and `folder` are the arguments of `Table`.
+    """
 
     generation_file: str
     generation: str
     table: str
     key: str
-    place: str
+    folder: str
     warnings: list[str]
-
-
-class _Place(NamedTuple):
-    listing: Listing
-    table: Table
 
 
 def run_directory() -> str:
@@ -62,85 +62,102 @@ def run_directory() -> str:
     return os.path.join(C.DEFAULT_LOCAL_TMP, "keyfleet.infisical")
 
 
-class Shortcut:
-    """The short way for one lookup's options.
+def pack_value(value: str | None) -> bytes:
+    """Return the row of a value, which is None if the server hides it, in a table of values."""
+    return _HIDDEN if value is None else _HAS_VALUE + value.encode()
 
-    `given` are the lookup's arguments, `variables` the variables of the task, and `template` evaluates a variable. The
-    values come from the same sources as in `options.resolve`, but are not checked.
+
+def unpack_value(row: bytes) -> str | None:
+    """Return the value in a row."""
+    return row[1:].decode() if row[:1] == _HAS_VALUE else None
+
+
+class FastPath:
+    """The fast path for the options of one lookup.
+
+    `given` are the arguments of the lookup, `variables` the variables of the task, and `template` evaluates a variable.
+    The values come from the same sources as in `options.resolve`, but are not checked. `variables` contains the
+    evaluated variables afterwards.
     """
 
     def __init__(
         self, given: Mapping[str, Any], variables: Mapping[str, Any], template: Callable[[Any], Any], directory: str
     ) -> None:
         self._directory = directory
-        sources = [
-            # A default does not change which values are read, and it can be anything.
-            sorted(item for item in given.items() if item[0] != "default"),
-            [(name, _evaluate(variables[name], template)) for name in _VARIABLES if name in variables],
-            sorted(item for item in os.environ.items() if item[0].startswith("INFISICAL_")),
-        ]
+        self.variables = {
+            f"infisical_{name}": _evaluate(variables[f"infisical_{name}"], template)
+            for name in NAMES
+            if f"infisical_{name}" in variables and given.get(name) is None
+        }
+        environment = {name: value for name, value in os.environ.items() if name.startswith("INFISICAL_")}
+        # A default does not change which values are read, and it can be anything.
+        arguments = {name: value for name, value in given.items() if name != "default"}
+        self._sources = (arguments, self.variables, environment)
         try:
-            self._text = json.dumps([directory, sources], default=_decrypt)
-        except (TypeError, ValueError):  # not from JSON or YAML; the long way refuses it
-            self._text = ""
-        self._digest = hashlib.sha512(self._text.encode()).digest()
+            text = json.dumps([directory, self._sources], default=_decrypt, sort_keys=True)
+        except (TypeError, ValueError):  # not from JSON or YAML; the slow path refuses it
+            text = ""
+        self._digest = hashlib.sha512(text.encode()).digest() if text else b""
 
     def find(self, names: Iterable[Any]) -> tuple[list[str], list[str]] | None:
-        """Return the values of the names, and the listing's warnings. Return None if the long way is needed."""
-        place = self._open() if self._text else None
-        if place is None:
+        """Return the values of the names, and the listing's warnings. Return None if the slow path is needed."""
+        opened = self._open() if self._digest else None
+        if opened is None:
             return None
+        listing, table = opened
         values = []
         try:
             for name in names:
-                row = place.table.get(name) if isinstance(name, str) else None
-                if not row or row[:1] != VALUE:
+                row = table.get(name) if isinstance(name, str) else None
+                value = None if row is None else unpack_value(row)
+                if value is None:
                     return None
-                values.append(row[1:].decode())
+                values.append(value)
         except Damaged:
+            del _OPENED[self._digest]
             return None
-        return values, place.listing.warnings
+        return values, listing.warnings
 
-    def keep(self, listing: Listing, credential: str) -> None:
-        """Record where the values are for these options.
+    def keep(self, listing: CachedListing, credential: str) -> None:
+        """Let later lookups with these options use the listing. This does nothing if the disk is full.
 
-        The record is encrypted with a key that is derived from the options. So it is not written if `credential`, a
-        client secret or token, is not among them, because it is in ansible.cfg. A full disk does not matter, because
-        the record can be missing.
+        `credential` is the client secret or token. The location is stored in a file whose key is derived from the
+        options. If the credential is not among them, because it comes from ansible.cfg, the file is not written.
         """
         from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        if not credential or json.dumps(credential)[1:-1] not in self._text:
+        texts = (str(value).strip() for source in self._sources for value in source.values())
+        if not self._digest or credential not in texts:
             return
-        place = self._open()
-        if place is None or place.listing != listing:
+        opened = self._open()
+        if opened is None or opened[0] != listing:
             nonce = secrets.token_bytes(_NONCE)
             content = json.dumps(listing).encode()
             with contextlib.suppress(OSError):
                 files.write_atomic(self._path, nonce + AESGCM(self._key).encrypt(nonce, content, None), durable=False)
 
-    def _open(self) -> _Place | None:
-        place = _OPEN.get(self._digest)
-        if place is None or not _is_current(place.listing):
+    def _open(self) -> tuple[CachedListing, Table] | None:
+        opened = _OPENED.get(self._digest)
+        if opened is None or not _is_current(opened[0]):
             listing = self._read()
             if listing is None or not _is_current(listing):
                 return None
             try:
-                place = _Place(listing, Table(listing.table, bytes.fromhex(listing.key), listing.place.encode()))
+                opened = listing, Table(listing.table, bytes.fromhex(listing.key), listing.folder.encode())
             except Damaged:
                 return None
-            _OPEN[self._digest] = place
-        return place
+            _OPENED[self._digest] = opened
+        return opened
 
-    def _read(self) -> Listing | None:
+    def _read(self) -> CachedListing | None:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         try:
             with open(self._path, "rb") as stream:
                 sealed = stream.read()
-            return Listing(*json.loads(AESGCM(self._key).decrypt(sealed[:_NONCE], sealed[_NONCE:], None)))
+            return CachedListing(*json.loads(AESGCM(self._key).decrypt(sealed[:_NONCE], sealed[_NONCE:], None)))
         except (OSError, InvalidTag, ValueError):
             return None
 
@@ -150,7 +167,7 @@ class Shortcut:
 
     @property
     def _path(self) -> str:
-        return os.path.join(self._directory, f"{self._digest[32:48].hex()}.shortcut")
+        return os.path.join(self._directory, f"{self._digest[32:48].hex()}.fast")
 
 
 def _evaluate(value: Any, template: Callable[[Any], Any]) -> Any:
@@ -164,11 +181,7 @@ def _decrypt(value: Any) -> str:
     raise TypeError
 
 
-VALUE, HIDDEN = b"v", b"h"
-"""The first byte of a row in a table of values: a value follows, or the server hides the value."""
-
-
-def _is_current(listing: Listing) -> bool:
+def _is_current(listing: CachedListing) -> bool:
     try:
         with open(listing.generation_file, encoding="ascii") as stream:
             return stream.read() == listing.generation
@@ -176,8 +189,8 @@ def _is_current(listing: Listing) -> bool:
         return False
 
 
-def exact(value: Any) -> Any:
+def protect_from_jinja(value: Any) -> Any:
     """Return a value that Jinja does not convert."""
     if isinstance(value, dict):
-        return {key: exact(inner) for key, inner in value.items()}
+        return {key: protect_from_jinja(inner) for key, inner in value.items()}
     return _Exact(value) if isinstance(value, str) else value

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The short way of a lookup returns what the long way would return, or nothing."""
+"""The fast path of a lookup returns what the slow path would return, or nothing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ pytest.importorskip("ansible")
 pytest.importorskip("aiohttp")
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options, shortcut
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fast_path, options
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fast_path import FastPath
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, forget
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_table import build, make_key
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.shortcut import Shortcut
 from dev_server.client import DevServer
 from dev_server.seed import DEFAULT_SEED
 
@@ -49,15 +49,15 @@ def server(_process: DevServer, monkeypatch: pytest.MonkeyPatch) -> DevServer:
     """A test server with the default seed, in an environment without options."""
     for name in [name for name in os.environ if name.startswith("INFISICAL_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(shortcut, "_OPEN", {})
+    monkeypatch.setattr(fast_path, "_OPENED", {})
     _process.seed(DEFAULT_SEED)
     _process.clear_requests()
     return _process
 
 
-def _short(server: DevServer, directory: Path, given: dict[str, Any] | None = None, **more: Any) -> Shortcut:
+def _fast(server: DevServer, directory: Path, given: dict[str, Any] | None = None, **more: Any) -> FastPath:
     variables = {**VARIABLES, "infisical_url": server.url, **more}
-    return Shortcut(given or {}, variables, lambda value: value, str(directory))
+    return FastPath(given or {}, variables, lambda value: value, str(directory))
 
 
 def _cache(server: DevServer, directory: Path) -> RunCache:
@@ -66,25 +66,25 @@ def _cache(server: DevServer, directory: Path) -> RunCache:
 
 
 def _fill(server: DevServer, directory: Path, **more: Any) -> None:
-    """Read the folder the long way."""
+    """Read the folder the slow path."""
     cache = _cache(server, directory)
     cache.values(SCOPE, ())
-    cache.keep_shortcut(_short(server, directory, **more), SCOPE)
+    cache.keep(_fast(server, directory, **more), SCOPE)
 
 
 def _find(server: DevServer, directory: Path, *names: Any, fresh: bool = True, **more: Any) -> list[str] | None:
-    """Return the values by the short way, in a process that has opened nothing yet if `fresh` is true."""
+    """Return the values by the fast path, in a process that has opened nothing yet if `fresh` is true."""
     if fresh:
-        shortcut._OPEN.clear()
-    found = _short(server, directory, **more).find(names)
+        fast_path._OPENED.clear()
+    found = _fast(server, directory, **more).find(names)
     return None if found is None else found[0]
 
 
 def test_names_are_complete() -> None:
-    assert sorted(options.NAMES) == list(shortcut.NAMES)
+    assert sorted(options.NAMES) == list(fast_path.NAMES)
 
 
-def test_short_way_sends_no_request(server: DevServer, tmp_path: Path) -> None:
+def test_fast_path_sends_no_request(server: DevServer, tmp_path: Path) -> None:
     assert _find(server, tmp_path, "DB_PASSWORD") is None
     _fill(server, tmp_path)
     number = len(server.requests())
@@ -94,19 +94,40 @@ def test_short_way_sends_no_request(server: DevServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [["NONE"], ["DB_PASSWORD", "NONE"], [1], [None], [" DB_PASSWORD"], ["\ud800"]])
-def test_other_names_take_the_long_way(server: DevServer, tmp_path: Path, names: list[Any]) -> None:
+def test_other_names_take_the_slow_path(server: DevServer, tmp_path: Path, names: list[Any]) -> None:
     _fill(server, tmp_path)
     assert _find(server, tmp_path, *names) is None
 
 
-def test_hidden_value_takes_the_long_way(server: DevServer, tmp_path: Path) -> None:
+def test_hidden_value_takes_the_slow_path(server: DevServer, tmp_path: Path) -> None:
     key, (table, generation) = make_key(), (tmp_path / "table", tmp_path / "generation")
-    table.write_bytes(build({"HIDDEN": shortcut.HIDDEN, "EMPTY": shortcut.VALUE}, key, b"place"))
+    table.write_bytes(build({"HIDDEN": fast_path.pack_value(None), "EMPTY": fast_path.pack_value("")}, key, b"folder"))
     generation.write_text("1")
-    listing = shortcut.Listing(str(generation), "1", str(table), key.hex(), "place", [])
-    _short(server, tmp_path).keep(listing, "demo-client-secret")
+    listing = fast_path.CachedListing(str(generation), "1", str(table), key.hex(), "folder", [])
+    _fast(server, tmp_path).keep(listing, "demo-client-secret")
     assert _find(server, tmp_path, "EMPTY") == [""]
     assert _find(server, tmp_path, "HIDDEN") is None
+
+
+def test_warnings_of_the_listing_are_repeated(server: DevServer, tmp_path: Path) -> None:
+    key, (table, generation) = make_key(), (tmp_path / "table", tmp_path / "generation")
+    table.write_bytes(build({"A": fast_path.pack_value("a")}, key, b"folder"))
+    generation.write_text("1")
+    listing = fast_path.CachedListing(str(generation), "1", str(table), key.hex(), "folder", ["Listed twice."])
+    _fast(server, tmp_path).keep(listing, "demo-client-secret")
+    assert _fast(server, tmp_path).find(["A"]) == (["a"], ["Listed twice."])
+
+
+def test_variables_are_evaluated_once_unless_arguments_replace_them(server: DevServer, tmp_path: Path) -> None:
+    evaluated: list[str] = []
+
+    def template(value: str) -> str:
+        evaluated.append(value)
+        return value.strip("{} ")
+
+    variables = {"infisical_url": "{{ url }}", "infisical_environment": "{{ prod }}", "infisical_unknown": "{{ x }}"}
+    fast = FastPath({"environment": "dev"}, variables, template, str(tmp_path))
+    assert (evaluated, fast.variables) == (["{{ url }}"], {"infisical_url": "url"})
 
 
 @pytest.mark.parametrize(
@@ -123,7 +144,7 @@ def test_hidden_value_takes_the_long_way(server: DevServer, tmp_path: Path) -> N
     ],
     ids=str,
 )
-def test_other_options_take_the_long_way(server: DevServer, tmp_path: Path, changed: dict[str, Any]) -> None:
+def test_other_options_take_the_slow_path(server: DevServer, tmp_path: Path, changed: dict[str, Any]) -> None:
     _fill(server, tmp_path)
     assert _find(server, tmp_path, "DB_PASSWORD", **changed) is None
 
@@ -139,16 +160,16 @@ def test_default_does_not_matter(server: DevServer, tmp_path: Path) -> None:
     assert _find(server, tmp_path, "DB_PASSWORD", given={"default": object()}) == [CANARY]
 
 
-def test_credential_in_ansible_cfg_takes_the_long_way(server: DevServer, tmp_path: Path) -> None:
+def test_credential_in_ansible_cfg_takes_the_slow_path(server: DevServer, tmp_path: Path) -> None:
     cache = _cache(server, tmp_path)
     cache.values(SCOPE, ())
     variables = {name: value for name, value in VARIABLES.items() if name != "infisical_client_secret"}
-    short = Shortcut({}, {**variables, "infisical_url": server.url}, lambda value: value, str(tmp_path))
-    cache.keep_shortcut(short, SCOPE)
-    assert not list(tmp_path.glob("*.shortcut"))
+    fast = FastPath({}, {**variables, "infisical_url": server.url}, lambda value: value, str(tmp_path))
+    cache.keep(fast, SCOPE)
+    assert not list(tmp_path.glob("*.fast"))
 
 
-def test_write_ends_the_short_way(server: DevServer, tmp_path: Path) -> None:
+def test_write_ends_the_fast_path(server: DevServer, tmp_path: Path) -> None:
     _fill(server, tmp_path)
     assert _find(server, tmp_path, "DB_PASSWORD") == [CANARY]
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", "new")
@@ -165,14 +186,14 @@ def test_listing_of_another_run_is_not_used(server: DevServer, tmp_path: Path) -
     server.put_secret(PROJECT, "dev", "/app", "DB_PASSWORD", "new")
     _fill(server, second)
     # Replay all files of the first run, under the names of the second.
-    for kind in ("shortcut", "table"):
+    for kind in ("fast", "table"):
         [old], [new] = first.glob(f"*.{kind}"), second.glob(f"*.{kind}")
         new.write_bytes(old.read_bytes())
     assert _find(server, second, "DB_PASSWORD") is None
     assert _cache(server, second).values(SCOPE, ["DB_PASSWORD"]).values == {"DB_PASSWORD": "new"}
 
 
-@pytest.mark.parametrize("kind", ["shortcut", "table", "sealed", "generation"])
+@pytest.mark.parametrize("kind", ["fast", "table", "sealed", "generation"])
 @pytest.mark.parametrize("content", [b"", b"x", b"x" * 200, None], ids=["empty", "short", "long", "cut"])
 def test_damaged_file_counts_as_missing(server: DevServer, tmp_path: Path, kind: str, content: bytes | None) -> None:
     _fill(server, tmp_path)
@@ -189,7 +210,7 @@ def test_damaged_file_counts_as_missing(server: DevServer, tmp_path: Path, kind:
 def test_cache_files_contain_no_secret(server: DevServer, tmp_path: Path) -> None:
     _fill(server, tmp_path)
     paths = list(tmp_path.iterdir())
-    assert {path.suffix for path in paths} >= {".shortcut", ".table", ".sealed", ".generation"}
+    assert {path.suffix for path in paths} >= {".fast", ".table", ".sealed", ".generation"}
     for path in paths:
         content = path.read_bytes() + path.name.encode()
         assert path.stat().st_mode & 0o777 == 0o600
@@ -204,13 +225,14 @@ def test_hit_imports_neither_the_library_nor_a_client(server: DevServer, tmp_pat
         "multiprocessing.parent_process = lambda: 'as in a worker process'\n"
         "from ansible.plugins.loader import init_plugin_loader, lookup_loader\n"
         "init_plugin_loader([])\n"
-        "from ansible_collections.keyfleet.infisical.plugins.plugin_utils import shortcut\n"
-        "shortcut.run_directory = lambda: sys.argv[1]\n"
+        "from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fast_path\n"
+        "fast_path.run_directory = lambda: sys.argv[1]\n"
         "class Templar:\n    template = staticmethod(lambda value: value)\n"
         "lookup = lookup_loader.get('keyfleet.infisical.infisical_secret', templar=Templar())\n"
         "before = set(sys.modules)\n"
         "assert lookup.run(['DB_PASSWORD'], json.loads(sys.stdin.read())) == [sys.argv[2]]\n"
         "ours = 'ansible_collections.keyfleet.infisical.plugins.'\n"
+        "print(type(fast_path.__spec__.loader).__name__)\n"
         "loaded = [name for name in sys.modules if name.startswith((ours, 'requests', 'urllib3'))]\n"
         "print(*loaded, *(set(sys.modules) - before), sep='\\n')\n"
     )
@@ -224,6 +246,7 @@ def test_hit_imports_neither_the_library_nor_a_client(server: DevServer, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
+    assert "SourceFileLoader" in loaded, "Ansible's own loader does not use bytecode"
     assert "ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_table" in loaded
     library = {name for name in loaded if ".module_utils" in name or ".run_cache" in name}
     assert not library
