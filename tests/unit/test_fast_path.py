@@ -118,7 +118,7 @@ def test_warnings_of_the_listing_are_repeated(server: DevServer, tmp_path: Path)
     assert _fast(server, tmp_path).find(["A"]) == (["a"], ["Listed twice."])
 
 
-def test_variables_are_evaluated_once_unless_arguments_replace_them(server: DevServer, tmp_path: Path) -> None:
+def test_variables_that_are_needed_are_evaluated_once(server: DevServer, tmp_path: Path) -> None:
     evaluated: list[str] = []
 
     def template(value: str) -> str:
@@ -219,19 +219,20 @@ def test_cache_files_contain_no_secret(server: DevServer, tmp_path: Path) -> Non
 
 
 def test_hit_imports_neither_the_library_nor_a_client(server: DevServer, tmp_path: Path) -> None:
-    _fill(server, tmp_path)
+    _fill(server, tmp_path / "keyfleet.infisical")
     program = (
         "import json, multiprocessing, sys\n"
         "multiprocessing.parent_process = lambda: 'as in a worker process'\n"
         "from ansible.plugins.loader import init_plugin_loader, lookup_loader\n"
         "init_plugin_loader([])\n"
-        "from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fast_path\n"
-        "fast_path.run_directory = lambda: sys.argv[1]\n"
+        "from ansible import constants\n"
+        "constants.DEFAULT_LOCAL_TMP = sys.argv[1]\n"
         "class Templar:\n    template = staticmethod(lambda value: value)\n"
         "lookup = lookup_loader.get('keyfleet.infisical.infisical_secret', templar=Templar())\n"
         "before = set(sys.modules)\n"
         "assert lookup.run(['DB_PASSWORD'], json.loads(sys.stdin.read())) == [sys.argv[2]]\n"
         "ours = 'ansible_collections.keyfleet.infisical.plugins.'\n"
+        "from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fast_path\n"
         "print(type(fast_path.__spec__.loader).__name__)\n"
         "loaded = [name for name in sys.modules if name.startswith((ours, 'requests', 'urllib3'))]\n"
         "print(*loaded, *(set(sys.modules) - before), sep='\\n')\n"
