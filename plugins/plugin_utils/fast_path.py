@@ -41,6 +41,8 @@ _HAS_VALUE, _HIDDEN = b"v", b"h"
 
 _OPENED: dict[bytes, tuple[CachedListing, Table]] = {}
 """The listings that this process has opened, keyed by the digest of the options."""
+_MOST_OPENED = 20
+"""Each listing is an open file. A process can open about a thousand files."""
 
 
 class CachedListing(NamedTuple):
@@ -147,6 +149,8 @@ class FastPath:
                 opened = listing, Table(listing.table, bytes.fromhex(listing.key), listing.folder.encode())
             except Damaged:
                 return None
+            if len(_OPENED) >= _MOST_OPENED:
+                _OPENED.clear()
             _OPENED[self._digest] = opened
         return opened
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from dev_server.client import DevServer
 from integration.controller import CORE, LOOKUP, Controller
-from integration.shop import PROFILES, PROJECT
+from integration.shop import PROFILES, PROJECT, login_of
 
 EXACT = (
     "{{ 1 + 1 }}", "{% raw %}{{ x }}{% endraw %}", "{# comment #}", "{{ unfinished", '{"a": [1, 2]}', "[1, 2]",
@@ -48,6 +48,25 @@ def test_names_return_a_list_and_no_names_return_a_mapping(ansible: Controller, 
     assert run.result("mapping")["msg"] == {"DB_PASSWORD": "seeded password", "DB_USER": "shop"}
     assert run.result("each by itself")["msg"] == ["value 1", "value 2"]
     assert [item["msg"] for item in run.items("loop")] == ["DB_PASSWORD is seeded password", "DB_USER is shop"]
+
+
+def test_login_can_be_read_with_another_login(ansible: Controller, seeded: Callable[..., None]) -> None:
+    login = login_of("admin")
+    secrets = {"ID": login["infisical_client_id"], "SECRET": login["infisical_client_secret"]}
+    seeded(secrets=[{"environment": "dev", "path": "/login", "key": key, "value": secrets[key]} for key in secrets])
+    read = "lookup('{}', '{}', secret_path='/login', client_id='{}', client_secret='{}')"
+    each = {
+        f"infisical_client_{key.lower()}": "{{ " + read.format(LOOKUP, key, secrets["ID"], secrets["SECRET"]) + " }}"
+        for key in secrets
+    }
+    run = ansible.tasks(
+        f"""
+        - name: read
+          ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'DB_PASSWORD', secret_path='/app') }}}}"}}
+        """,
+        variables={**ansible.variables, **each},
+    ).succeeded()
+    assert run.result("read")["msg"] == "seeded password"
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("ansible")
 pytest.importorskip("aiohttp")
 
+from ansible_collections.keyfleet.infisical.plugins.lookup.infisical_secret import LookupModule
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fast_path, options
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fast_path import FastPath
@@ -128,6 +129,40 @@ def test_variables_that_are_needed_are_evaluated_once(server: DevServer, tmp_pat
     variables = {"infisical_url": "{{ url }}", "infisical_environment": "{{ prod }}", "infisical_unknown": "{{ x }}"}
     fast = FastPath({"environment": "dev"}, variables, template, str(tmp_path))
     assert (evaluated, fast.variables) == (["{{ url }}"], {"infisical_url": "url"})
+
+
+def test_few_listings_are_open_at_once(server: DevServer, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(3 * fast_path._MOST_OPENED):
+        _fill(server, tmp_path, infisical_timeout=10 + number)
+        assert _find(server, tmp_path, "DB_PASSWORD", fresh=False, infisical_timeout=10 + number) == [CANARY]
+    assert len(os.listdir("/proc/self/fd")) - before <= fast_path._MOST_OPENED + 2
+
+
+def test_values_and_hash_come_from_the_same_evaluation(
+    server: DevServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.put_secret(PROJECT, "prod", "/app", "DB_PASSWORD", "of prod")
+    environments = iter(["prod", "dev", "dev", "prod", "prod", "dev"] * 4)
+
+    class Templar:
+        """Evaluates the variable of the environment to another value each time."""
+
+        used = ""
+
+        def template(self, value: Any) -> Any:
+            if value != "{{ random }}":
+                return value
+            self.used = next(environments)
+            return self.used
+
+    monkeypatch.setattr(fast_path.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    templar = Templar()
+    lookup = LookupModule(None, templar)
+    variables = {**VARIABLES, "infisical_url": server.url, "infisical_environment": "{{ random }}"}
+    for _time in range(6):
+        found = lookup.run(["DB_PASSWORD"], variables)
+        assert found == [CANARY if templar.used == "dev" else "of prod"]
 
 
 @pytest.mark.parametrize(
