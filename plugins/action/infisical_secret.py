@@ -17,7 +17,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN, invocation
 from ansible_collections.keyfleet.infisical.plugins.modules import infisical_secret as module
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache, worker
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction, may_write_later
 
 SPECIFICATION = module.DEFINITION.specification
 
@@ -111,7 +111,7 @@ class ActionModule(InfisicalAction):
         finally:  # even after a timeout or a lost connection, the module may have written
             cache.note_secret(scope, key, _stored_after(result, desired, known), generation)
             if result.get("failed") or result.get("changed", True):
-                run_cache.forget(scope.project_id, writer=cache.writer)
+                run_cache.forget(scope.project_id, volatile_for=may_write_later(result), writer=cache.writer)
         return result
 
 

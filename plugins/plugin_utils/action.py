@@ -115,11 +115,14 @@ class InfisicalAction(ActionBase):
         self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
     ) -> dict[str, Any]:
         """Run the module with the run's login. If the module writes, mark the cached listings as stale."""
+        result: dict[str, Any] = {}
         try:
-            return self._execute_with_token(arguments, settings, task_vars, wrap_async)
+            result = self._execute_with_token(arguments, settings, task_vars, wrap_async)
         finally:  # even after a timeout or a lost connection, the module may have written
             if self.is_writing(arguments) and not self._task.check_mode:
-                run_cache.forget(settings.project_id, volatile_for=float(self._task.async_val) if wrap_async else 0.0)
+                seconds = float(self._task.async_val) if wrap_async else may_write_later(result)
+                run_cache.forget(settings.project_id, volatile_for=seconds)
+        return result
 
     def _arguments(self) -> dict[str, Any]:
         """Return the task's arguments, without those from `module_defaults` that are for other modules in the group."""
@@ -233,6 +236,18 @@ class InfisicalAction(ActionBase):
         result["_ansible_no_log"] = True
         return result
 
+
+def may_write_later(result: Mapping[str, Any]) -> float:
+    """Return the seconds for which a write may still take effect after the task has ended with this result.
+
+    The result is empty if the task was interrupted, for example by `timeout`.
+    """
+    lost = errors.error_class(str(result.get("conclusion"))) in (errors.Unreachable, errors.ServerFailed)
+    return 0.0 if result and not (result.get("failed") and lost) else _UNCERTAIN_SECONDS
+
+
+_UNCERTAIN_SECONDS = 60.0
+"""Servers and their gateways usually end a request within this time."""
 
 _OF_FAILURES = (*errors.InfisicalError("").as_failure(), "failed", "changed", "warnings", "deprecations")
 

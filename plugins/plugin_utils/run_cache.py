@@ -375,8 +375,8 @@ class RunCache:
         return None if entry.get("until", math.inf) <= time.time() else entry
 
     def _generation(self, scope: model.Location, *, written: bool = True) -> str | None:
-        """Return the generation of a project's listings. Return None if nothing may be cached, because an asynchronous
-        task may be writing to the project, or because the disk is full.
+        """Return the generation of a project's listings. Return None if nothing may be cached, because a write to
+        the project may not have ended, or because the disk is full.
 
         Each write starts a new generation. If `written` is false, writes that this identity has recorded are ignored.
         """
@@ -410,7 +410,7 @@ class _Generation(NamedTuple):
 def forget(project_id: str, directory: Path | None = None, *, volatile_for: float = 0.0, writer: str = "") -> None:
     """Mark all listings of a project as stale after a write, for all identities and server addresses.
 
-    For `volatile_for` seconds, no listing is cached, because an asynchronous task may still be writing. If `writer`
+    For `volatile_for` seconds, no listing is cached, because a task or the server may still be writing. If `writer`
     (see `RunCache.writer`) is given, that identity has recorded its write, so its own listings stay valid. Other
     identities cannot read the record.
     """

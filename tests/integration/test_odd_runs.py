@@ -122,13 +122,14 @@ def test_failed_push_reports_that_tokens_allow_a_single_use(ansible: Controller,
 
 def test_lookup_is_up_to_date_after_an_uncertain_write(ansible: Controller, server: DevServer) -> None:
     look = f"{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"
-    server.arm("delay", method="PATCH", seconds=3, times=2)
+    server.arm("delay", method="PATCH", seconds=5, times=2)
     run = ansible.tasks(f"""
         - {{name: before, ansible.builtin.debug: {{msg: "{look}"}}}}
         - keyfleet.infisical.infisical_secret: {{name: SECRET_1, value: late}}
           timeout: 2
           ignore_errors: true
-        - ansible.builtin.wait_for: {{timeout: 4}}
+        - {{name: too early, ansible.builtin.debug: {{msg: "{look}"}}}}
+        - ansible.builtin.wait_for: {{timeout: 5}}
         - {{name: late, ansible.builtin.debug: {{msg: "{look}"}}}}
         - keyfleet.infisical.infisical_secret: {{name: SECRET_1, value: async}}
           async: 30
