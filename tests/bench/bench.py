@@ -4,7 +4,8 @@
 """Measures the costs of the collection: numbers of requests, and times as a ratio to a floor from the same run.
 
 Each time is the best of several rounds that alternate between the floor and the measured code. The table is printed,
-and written as JSON to the file in `--json`. `--publish` also updates the page about speed in the manual.
+and written as JSON to the file in `--json`. `--publish` also updates the page about speed in the manual. The exit
+status is 1 if a row exceeds its limit.
 """
 
 from __future__ import annotations
@@ -71,6 +72,9 @@ def main() -> None:
         if not all(topic["rows"] for topic in results["topics"]):
             sys.exit("bench: cannot publish, because this machine cannot measure all topics")
         speed_page.publish(results, options.docs)
+    over = [row["what"] for topic in results["topics"] for row in topic["rows"] if speed_page.exceeds(row)]
+    if over:
+        sys.exit("\n  ".join(["bench: these rows exceed their limits:", *over]))
 
 
 def measure(title: str, rows: Callable[[], list[Row]]) -> dict[str, Any]:
@@ -82,7 +86,8 @@ def measure(title: str, rows: Callable[[], list[Row]]) -> dict[str, Any]:
     shown = [{**asdict(row), "ratio": row.ratio} for row in found]
     for row in shown:
         floor, measured, ratio, at_most, number = speed_page.figures(row)
-        print(f"{row['what']:98} {floor:>8} {measured:>8} {ratio:>6} {at_most:>8} {number:>9}", flush=True)
+        mark = " over the limit" if speed_page.exceeds(row) else ""
+        print(f"{row['what']:98} {floor:>8} {measured:>8} {ratio:>6} {at_most:>8} {number:>9}{mark}", flush=True)
     return {"title": title, "rows": shown}
 
 

@@ -30,6 +30,13 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 WIDTH, HEIGHT, LEFT, BELOW, ABOVE, RIGHT = 460, 300, 56, 44, 40, 118
 
 
+def exceeds(row: Mapping[str, Any]) -> bool:
+    """Return whether a row exceeds its limit, which is for the first figure that the row has: ratio, measured figure,
+    or requests."""
+    figure = next((row[name] for name in ("ratio", "measured", "requests") if row[name] is not None), None)
+    return row["at_most"] is not None and figure is not None and figure > row["at_most"]
+
+
 def figures(row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     """Return the figures of a row as text: floor, measured, ratio, limit, requests."""
     floor, measured = ("" if row[name] is None else _number(row[name]) for name in ("floor", "measured"))
@@ -51,7 +58,7 @@ def render_tables(results: Results) -> str:
     ]
     for topic in results["topics"]:
         lines += ["", f".. list-table:: {topic['title']}", "   :header-rows: 1", "   :widths: 50 10 10 10 10 10", ""]
-        for cells in (HEADER, *((row["what"], *figures(row)) for row in topic["rows"])):
+        for cells in (HEADER, *map(_cells, topic["rows"])):
             lines += [f"   {'  -' if place else '* -'} {cell}".rstrip() for place, cell in enumerate(cells)]
     return "\n".join(lines) + "\n\n"
 
@@ -145,6 +152,10 @@ class _Chart:
 
     def _y(self, seconds: float) -> float:
         return HEIGHT - BELOW - seconds / self._top * (HEIGHT - BELOW - ABOVE)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["what"] + (" (**over the limit**)" if exceeds(row) else ""), *figures(row)
 
 
 def _number(value: float) -> str:

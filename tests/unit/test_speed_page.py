@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,64 @@ def test_table_shows_every_row() -> None:
     assert "   * - 500 of 50000\n     - 0.500\n     - 1.000\n     - 2.00\n     - 2\n     - 2\n" in text
     assert "   * - peak in MB\n     -\n     - 61.2\n     -\n     - 150\n     -\n" in text
     assert text.count(".. list-table::") == 2
+
+
+OVER = [
+    _row("ratio", 1.0, 2.1, requests=1, at_most=2),
+    _row("peak", None, 150.1, at_most=150),
+    _row("many requests", requests=13, at_most=12),
+]
+WITHIN = [
+    _row("slow, but not for its floor", 9.0, 18.0, requests=9, at_most=2),
+    _row("light", None, 150.0, requests=151, at_most=150),
+    _row("few requests", requests=12, at_most=12),
+    _row("no limit", 1.0, 99.0, requests=99),
+]
+
+
+def test_table_marks_rows_over_their_limit() -> None:
+    text = speed_page.render_tables({**RESULTS, "topics": [{"title": "Both", "rows": [*OVER, *WITHIN]}]})
+    marked = re.findall(r"\* - (.+) \(\*\*over the limit\*\*\)\n", text)
+    assert marked == [row["what"] for row in OVER]
+
+
+BENCH = """\
+import sys
+sys.path.insert(0, {folder!r})
+import bench, row
+points = [(10, 1, 2.0), (10, 50, 9.0), (20, 1, 9.0), (20, 50, None)]
+bench.TOPICS = {{
+    "one": ("Lookups", lambda: [row.Row(f"{{y}} of {{x}}", 1.0, {measured}, 1, limit, x, y) for x, y, limit in points]),
+    "two": ("Memory", lambda: [row.Row("peak in MB", None, 61.2, None, 60)]),
+}}
+bench.main()
+"""
+
+OVER_LIMIT = "bench: these rows exceed their limits:\n  1 of 10\n  peak in MB\n"
+
+
+def _run_bench(docs: Path, measured: float, *arguments: str) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("ansible", reason="the bench runs playbooks")
+    program = BENCH.format(folder=str(DOCS.parent / "tests" / "bench"), measured=measured)
+    command = [sys.executable, "-c", program, "--json", str(docs / "run.json"), "--docs", str(docs), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_bench_fails_if_a_row_exceeds_its_limit(docs: Path) -> None:
+    done = _run_bench(docs, 2.5)
+    assert (done.returncode, done.stderr) == (1, OVER_LIMIT)
+    assert done.stdout.count(" over the limit\n") == 2
+    done = _run_bench(docs, 2.0, "--only", "one")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "over the limit" not in done.stdout
+
+
+def test_bench_publishes_rows_over_their_limit(docs: Path) -> None:
+    done = _run_bench(docs, 2.5, "--publish")
+    assert (done.returncode, done.stderr) == (1, OVER_LIMIT)
+    page = (docs / speed_page.PAGE).read_text("utf-8")
+    assert page.count("**over the limit**") == 2
+    assert (docs / speed_page.CURVES).exists()
 
 
 def test_page_without_marks_is_rejected() -> None:
