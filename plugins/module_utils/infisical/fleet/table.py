@@ -12,10 +12,7 @@ from typing import Any
 from .rows import row_of
 from .snapshot import Snapshot
 
-COLUMNS = (
-    "host", "job", "vault_state", "project", "project_name", "environment", "path", "name", "version",
-    "current_version", "state", "behind_seconds", "synced_at", "last_sync",
-)  # fmt: skip
+_SECRET = ("project", "project_name", "environment", "path", "name")
 
 _SIGN = "[=+@\uff1d\uff0b\uff20\uff0d-]"
 """The characters that can start a formula, including their full-width forms."""
@@ -45,7 +42,8 @@ def render_table(snapshot: Snapshot) -> bytes:
     # The csv module would quote the texts of a secret again in the row of each vault, which takes three times as long.
     secrets = {id_: _render_secret(snapshot, id_) for id_ in snapshot.graph.secrets}
     table = io.BytesIO()
-    table.write((_join(*COLUMNS) + _END).encode("ascii"))
+    names = ("version", "current_version", "state", "behind_seconds", "synced_at", "last_sync")
+    table.write(_render_row("host,job,vault_state", _join(*_SECRET), *names).encode("ascii"))
     for vault in snapshot.graph.vaults.values():
         head, last_sync = _join(vault.host, vault.job, snapshot.state_of_vault(vault)), _render(vault.last_sync)
         rows = []
@@ -54,21 +52,27 @@ def render_table(snapshot: Snapshot) -> bytes:
             state = snapshot.state_of_hold(hold)
             behind = age if state == "behind" else ""
             synced = _render(hold.synced_at)
-            rows.append(f"{head},{secret},{hold.version},{current},{state},{behind},{synced},{last_sync}{_END}")
+            rows.append(_render_row(head, secret, hold.version, current, state, behind, synced, last_sync))
         for id_ in snapshot.missing(vault):
             secret, current, age = secrets[id_]
-            rows.append(f"{head},{secret},,{current},missing,{age},,{last_sync}{_END}")
+            rows.append(_render_row(head, secret, "", current, "missing", age, "", last_sync))
         if not rows:
-            rows = [f"{head},,,,,,,,,,,{last_sync}{_END}"]
+            rows = [_render_row(head, "," * (len(_SECRET) - 1), "", "", "", "", "", last_sync)]
         table.write("".join(rows).encode("utf-8", "replace"))
     return table.getvalue()
 
 
+def _render_row(
+    vault: str, secret: str, version: int | str, current: str, state: str, behind: str, synced: str, last_sync: str
+) -> str:
+    """Return a line of the table. `vault` contains three cells, and `secret` the cells of _SECRET."""
+    return f"{vault},{secret},{version},{current},{state},{behind},{synced},{last_sync}{_END}"
+
+
 def _render_secret(snapshot: Snapshot, id_: str) -> tuple[str, str, str]:
-    """Return the cells of a secret that are the same for all vaults: project to name, current version, and age."""
+    """Return the cells of a secret that are the same for all vaults: _SECRET, current version, and age."""
     row = row_of(snapshot, None, id_, None, "missing")
-    names = _join(*(row[name] for name in ("project", "project_name", "environment", "path", "name")))
-    return names, _render(row["current_version"]), _render(row["behind_seconds"])
+    return _join(*(row[name] for name in _SECRET)), _render(row["current_version"]), _render(row["behind_seconds"])
 
 
 def _join(*cells: Any) -> str:
