@@ -45,7 +45,8 @@ TOPICS: dict[str, tuple[str, Callable[[], list[Row]]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    # tests/tools must recognize --rival, so it has no abbreviations.
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--only", nargs="+", choices=[*TOPICS, "rival"], help="measure only these topics")
     parser.add_argument("--rival", type=Path, help="absolute path of a checkout of the collection infisical.vault")
     parser.add_argument("--processor-time", action="store_true", help="measure processor time instead of wall time")

@@ -150,7 +150,8 @@ def server(arguments: Arguments) -> None:
 
 def bench(arguments: Arguments) -> None:
     """Measure; compare with another collection only if `--rival` names its checkout, because its library is large."""
-    used = _on("bench-rival.txt", CORES["2.19"]) if "--rival" in arguments else _controller()
+    has_rival = any(word.partition("=")[0] == "--rival" for word in arguments)
+    used = _on("bench-rival.txt", CORES["2.19"]) if has_rival else _controller()
     output = ["--json", str(BUILD / "bench.json"), "--docs", str(CHECKOUT / "docs")]
     _script("tests/bench/bench.py", [*output, *arguments], used)
 
