@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def pause_garbage_collection() -> Iterator[None]:
-    """Context manager: pause garbage collection, which would search all objects again and again for none to free."""
+    """Context manager: pause garbage collection, which would search all objects repeatedly and find none to free."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
