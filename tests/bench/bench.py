@@ -82,13 +82,14 @@ def measure(title: str, rows: Callable[[], list[Row]]) -> dict[str, Any]:
     """Measure a topic, print its table, and return it as JSON."""
     started = time.monotonic()
     found = rows()
-    print(f"\n{title + f' ({time.monotonic() - started:.0f} s)':98} {'floor':>8} {'measured':>8}", end="")
+    width = max([98, *(len(row.what) for row in found)])
+    print(f"\n{title + f' ({time.monotonic() - started:.0f} s)':{width}} {'floor':>8} {'measured':>8}", end="")
     print(f" {'ratio':>6} {'at most':>8} {'requests':>9}")
     shown = [{**asdict(row), "ratio": row.ratio} for row in found]
     for row in shown:
         floor, measured, ratio, at_most, number = speed_page.figures(row)
         mark = " over the limit" if speed_page.exceeds(row) else ""
-        print(f"{row['what']:98} {floor:>8} {measured:>8} {ratio:>6} {at_most:>8} {number:>9}{mark}", flush=True)
+        print(f"{row['what']:{width}} {floor:>8} {measured:>8} {ratio:>6} {at_most:>8} {number:>9}{mark}", flush=True)
     return {"title": title, "rows": shown}
 
 
