@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.json_utils import _filter_non_json_lines  # no public API in ansible-core 2.18 to 2.21
@@ -80,6 +81,8 @@ class InfisicalAction(ActionBase):
             problem = errors.InfisicalError(describe_unexpected(error)).as_failure()
         if problem:
             result.update(self.build_failure(problem))
+        if not _returns_invocation(task_vars or {}):
+            result.pop("invocation", None)
         return result
 
     def build_failure(self, problem: dict[str, Any]) -> dict[str, Any]:
@@ -235,6 +238,14 @@ class InfisicalAction(ActionBase):
         self._task.no_log = True
         result["_ansible_no_log"] = True
         return result
+
+
+def _returns_invocation(task_vars: Mapping[str, Any]) -> bool:
+    """Return whether a task's result contains its arguments. Before ansible-core 2.21, it always does."""
+    try:
+        return bool(C.config.get_config_value("INJECT_INVOCATION", variables=dict(task_vars)))
+    except Exception:  # the setting does not exist
+        return True
 
 
 def may_write_later(result: Mapping[str, Any]) -> float:

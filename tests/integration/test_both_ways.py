@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.options import MODULES
 from dev_server.client import DevServer
-from integration.controller import MODULE_PYTHON, Controller, Run
+from integration.controller import CORE, MODULE_PYTHON, Controller, Run
 from integration.shop import PROJECT, SEED, login_of
 
 PREFIX = "keyfleet.infisical.infisical_"
@@ -255,6 +255,23 @@ def test_relative_paths_start_at_the_playbook(ansible: Controller, server: DevSe
 
         assert (NOTICE in run.text) == worker
         assert server.values(PROJECT, "dev", "/app")["FROM_FILE"] == ["1"]
+
+
+@pytest.mark.core
+def test_both_ways_return_the_invocation_only_if_ansible_does(ansible: Controller) -> None:
+    found = set()
+    for way in ("true", "false"):
+        run = ansible.tasks(
+            """
+            - {name: ping, ansible.builtin.ping: {}}
+            - {name: read, keyfleet.infisical.infisical_secret_info: {name: SECRET_1}}
+            - {name: write, keyfleet.infisical.infisical_secret: {name: SECRET_1, value: value 1}, loop: [1]}
+            """,
+            environment={"INFISICAL_IMPORT_MODULES": way},
+        ).succeeded()
+        results = [run.result("ping"), run.result("read"), *run.items("write")]
+        found |= {"invocation" in result for result in results}
+    assert found == {CORE < (2, 21)}
 
 
 @same_python
