@@ -219,7 +219,7 @@ class InfisicalAction(ActionBase):
             # is a copy for this task.
             self._connection._play_context.no_log = True
         result: dict[str, Any]
-        if not self.ships_library and worker.is_possible(self, task_vars, wrap_async):
+        if worker.is_possible(self, task_vars, wrap_async):
             self._display.vvv("The module runs in Ansible's worker process.", host=task_vars.get("inventory_hostname"))
             result = worker.run(self, arguments)
         else:

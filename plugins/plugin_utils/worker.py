@@ -12,58 +12,77 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils import module as modules
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import WrongUse
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import options
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, options
+
+if TYPE_CHECKING:
+    from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
 _PACKAGE = "ansible_collections.keyfleet.infisical.plugins.modules"
 
 
-def is_possible(action: ActionBase, task_vars: Mapping[str, Any], wrap_async: bool) -> bool:
-    """Return whether the task's module would run on the controller anyway, as the same user, with the same Python and
-    the same environment variables. Raises ConfigurationError if the option `import_modules` is invalid."""
-    task, connection = action._task, action._connection
+def is_possible(action: InfisicalAction, task_vars: Mapping[str, Any], wrap_async: bool) -> bool:
+    """Return whether the task's module would run on the controller anyway, as the same user, with the same environment
+    variables, and with this Python or any Python that Ansible finds.
+
+    Raises ConfigurationError if the option `import_modules` is invalid. After any other error, for example because a
+    new ansible-core has changed a private API, the module runs as a process, and Ansible reports the error if the
+    process has it too.
+    """
+    resolved = options.resolve({}, task_vars, action._templar.template, options.WORKER)
+    if action.ships_library or not resolved.get("import_modules", True):
+        return False
+    try:
+        return _would_run_here(action, task_vars, wrap_async)
+    except Exception:  # see above
+        return False
+
+
+def _would_run_here(action: InfisicalAction, task_vars: Mapping[str, Any], wrap_async: bool) -> bool:
+    """Decide as `is_possible` describes. Raises any exception if an API of Ansible has changed or a library is
+    missing."""
+    task, via = action._task, action._connection
     if (
         wrap_async
-        or connection.ansible_name != "ansible.builtin.local"
-        or connection.become is not None
+        or via.ansible_name != "ansible.builtin.local"
+        or via.become is not None
         or any(task.environment or ())
         or multiprocessing.parent_process() is None  # the main process runs several tasks
     ):
         return False
-    variables = task_vars
-    if task.delegate_to:
-        variables = task_vars.get("ansible_delegated_vars", {}).get(task.delegate_to, {})
-    if not _runs_this_python(_find_interpreter(action, variables)):
-        return False
-    resolved = options.resolve({}, task_vars, action._templar.template, options.WORKER)
-    return bool(resolved.get("import_modules", True))
+    variables = task_vars["ansible_delegated_vars"][task.delegate_to] if task.delegate_to else task_vars
+    setting = action._templar.template(C.config.get_config_value("INTERPRETER_PYTHON", variables=variables))
+    interpreter = str(setting or "").strip()
+    if interpreter and not interpreter.startswith("auto"):
+        return _is_this_python(interpreter)
+    _import_libraries(action)
+    return True
 
 
-def _find_interpreter(action: ActionBase, variables: Mapping[str, Any]) -> str:
-    """Return the interpreter of modules as in `ansible_python_interpreter`, or an unusable path if it is undefined."""
-    try:
-        return str(action._templar.template(C.config.get_config_value("INTERPRETER_PYTHON", variables=variables)) or "")
-    except AnsibleError:  # Ansible reports it better when it runs the module
-        return "undefined"
+def _import_libraries(action: InfisicalAction) -> None:
+    """Import the third-party libraries that the module needs. Raises MissingLibrary or ImportError.
+
+    If no interpreter is set, Ansible would search for one, which may have a library that this Python does not have.
+    """
+    if action.shared:
+        connection.load()
+    if action.vault:
+        import cryptography  # noqa: F401
 
 
-def _runs_this_python(interpreter: str) -> bool:
-    """Return whether the interpreter is the one that is running, or Ansible would have to search for one.
+def _is_this_python(interpreter: str) -> bool:
+    """Return whether the path leads to the Python of this process, in the same directory.
 
     Do not resolve a link in the last part of the path: the link in a virtual environment leads to the same file as the
     link in another one, but Python finds its libraries from the directory of the link.
     """
-    interpreter = interpreter.strip()
-    if not interpreter or interpreter.startswith("auto"):
-        return True
     same_directory = os.path.realpath(os.path.dirname(interpreter)) == os.path.realpath(os.path.dirname(sys.executable))
     return same_directory and os.path.realpath(interpreter) == os.path.realpath(sys.executable)
 
