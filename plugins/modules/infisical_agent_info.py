@@ -36,9 +36,6 @@ options:
     default: false
     version_added: 0.3.0
 attributes:
-  action:
-    support: none
-    details: []
   action_group:
     support: none
     details: The module does not connect to Infisical and does not accept the shared options.

@@ -16,6 +16,10 @@ pytest.importorskip("ansible")
 
 from ansible import constants as C
 from ansible.module_utils.common.yaml import yaml_load
+from ansible.parsing.plugin_docs import read_docstring
+from ansible_collections.keyfleet.infisical.plugins.doc_fragments.attributes import (
+    ModuleDocFragment as AttributesFragment,
+)
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.auth import ModuleDocFragment as AuthFragment
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.scope import ModuleDocFragment as ScopeFragment
 from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import ModuleDocFragment as VaultFragment
@@ -299,3 +303,15 @@ def test_error_about_a_list_of_mappings_names_the_option(given: Any) -> None:
 def test_error_about_a_null_value_says_null() -> None:
     with pytest.raises(ConfigurationError, match=r"secrets: A: must be a string \(got null\)\.\Z"):
         options.as_texts("secrets", {"A": None})
+
+
+def test_documented_action_plugins_exist() -> None:
+    shared = yaml_load(AttributesFragment.DOCUMENTATION)["attributes"]["action"]
+    documented = {}
+    for path in options.MODULES.glob("*.py"):
+        documentation = read_docstring(str(path))["doc"]
+        assert "keyfleet.infisical.attributes" in documentation["extends_documentation_fragment"]
+        own = documentation.get("attributes", {}).get("action", {})
+        documented[path.stem] = {**shared, **own}["support"]
+    plugins = (options.MODULES.parent / "action").glob("*.py")
+    assert documented == {path.stem: "full" for path in plugins}
