@@ -684,19 +684,27 @@ def test_many_requests_use_one_connection_even_after_errors(controlled: Controll
         counting.listener.close()
 
 
-def test_same_settings_share_a_connection_but_forks_do_not(
-    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Ansible forks too
+def test_transports_share_a_connection_but_forks_do_not(controlled: Controlled) -> None:
     counting = Counting(int(controlled.server.url.rpartition(":")[2]))
     try:
         for _again in range(3):
-            controlled.remote(url=counting.url).listing()
+            store = controlled.remote(url=counting.url)
+            store.listing()
         assert counting.connections == 1
         controlled.remote(url=counting.url, max_response_size=1).listing()
         assert counting.connections == 2
-        process = os.getpid()
-        monkeypatch.setattr(transport.os, "getpid", lambda: process + 1)
-        controlled.remote(url=counting.url).listing()
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                controlled.remote(url=counting.url).listing()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert counting.connections == 3
+        store.listing()
         assert counting.connections == 3
     finally:
         counting.listener.close()
