@@ -64,6 +64,7 @@ class Recorder(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Set-Cookie", "session=of-another-identity; Path=/")
         self.end_headers()
         self.wfile.write(body)
 
@@ -684,6 +685,14 @@ def test_many_requests_use_one_connection_even_after_errors(controlled: Controll
         counting.listener.close()
 
 
+def test_cookies_are_never_sent(controlled: Controlled, recorder: Recording) -> None:
+    store = controlled.remote(proxy=recorder.url)
+    store.listing()
+    store.listing()
+    assert len(recorder.seen) > 2
+    assert not [headers for _method, _path, headers in recorder.seen if "Cookie" in headers]
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Ansible forks too
 def test_transports_share_a_connection_but_forks_do_not(controlled: Controlled) -> None:
     counting = Counting(int(controlled.server.url.rpartition(":")[2]))
@@ -691,6 +700,8 @@ def test_transports_share_a_connection_but_forks_do_not(controlled: Controlled) 
         for _again in range(3):
             store = controlled.remote(url=counting.url)
             store.listing()
+        token = store.api.transport.tokens.current()
+        controlled.remote(url=counting.url, auth_method="token", token=token).listing()
         assert counting.connections == 1
         controlled.remote(url=counting.url, max_response_size=1).listing()
         assert counting.connections == 2

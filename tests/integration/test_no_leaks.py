@@ -288,6 +288,8 @@ class Request:
     def __init__(self, *arguments, **options): pass
 class Session:
     proxies = None
+    class cookies:
+        def set_policy(policy): pass
     def mount(self, scheme, adapter): pass
     def prepare_request(self, request): return request
     def send(self, *arguments, **options):

@@ -44,7 +44,8 @@ _MEBIBYTE = 1 << 20
 
 _SESSIONS: dict[tuple[object, ...], tuple[requests.Session, wire.Trust]] = {}
 """The sessions of this process keyed by the settings that they depend on, so that later transports use the same
-connections. The process id is part of the key, because a fork must not use the connections of its parent."""
+connections. The process id is part of the key, because a fork must not use the connections of its parent. The identity
+is not, because a session keeps nothing of a request: the token is in the header of each request."""
 
 
 class Clock:
@@ -279,8 +280,7 @@ class Transport:
 
     def _session_key(self) -> tuple[object, ...]:
         settings = self.settings
-        identity = (settings.url, settings.client_id, settings.client_secret, settings.token)
-        return os.getpid(), *identity, settings.proxy, settings.ca_path, settings.validate_certs, self._most
+        return os.getpid(), settings.proxy, settings.ca_path, settings.validate_certs, self._most
 
     def _judge(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
         """Return the error that a response means, or None for a success."""

@@ -73,9 +73,12 @@ def library() -> Any:
 
 def new_session(proxy: str, most: int, trust: Trust) -> requests.Session:
     """Return a session that limits each response to `most` bytes, and the time for the whole response to its timeout.
+    The session stores no cookies.
 
     A response over a limit raises TooLong, or a timeout exception of the HTTP library.
     """
+
+    from http.cookiejar import DefaultCookiePolicy
 
     class OneHop(library().Session):  # type: ignore[misc]
         """Follows no redirects. Otherwise, the library reads and unpacks their bodies even with
@@ -87,6 +90,7 @@ def new_session(proxy: str, most: int, trust: Trust) -> requests.Session:
     session: requests.Session = OneHop()
     # Otherwise, .netrc would replace the token, and http_proxy and REQUESTS_CA_BUNDLE from the environment would apply.
     session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # none, because identities share a session
     if proxy:
         session.proxies = {"http": proxy, "https": proxy}
     adapter = _limited_adapter(most, trust.context)
