@@ -9,15 +9,15 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import remote
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.apply import expect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import model
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN, invocation
 from ansible_collections.keyfleet.infisical.plugins.modules import infisical_secret as module
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache, worker
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction, may_write_later
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.options import as_plain
 
 SPECIFICATION = module.DEFINITION.specification
 
@@ -117,7 +117,7 @@ class ActionModule(InfisicalAction):
 
 def _build_desired(arguments: dict[str, Any], settings: model.Settings) -> tuple[dict[str, Any], Desired | None]:
     """Return the module's options and the desired state. The state is None if the module will reject the options."""
-    result = ArgumentSpecValidator(SPECIFICATION, required_if=module.REQUIRED_IF).validate(worker.as_plain(arguments))
+    result = module.DEFINITION.validate(as_plain(arguments))
     options: dict[str, Any] = result.validated_parameters
     if result.error_messages:
         return options, None

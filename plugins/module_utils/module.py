@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .infisical.core.errors import InfisicalError, WrongUse
 from .infisical.core.model import Location, Secret, Settings
@@ -21,6 +22,8 @@ from .infisical.core.redact import describe_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from ansible.module_utils.common.arg_spec import ValidationResult
 
     from .infisical.client.api import Api
 
@@ -90,6 +93,10 @@ class Definition:
     def specification(self) -> dict[str, dict[str, Any]]:
         """The module's options, as AnsibleModule takes them."""
         return {**(SHARED_OPTIONS if self.shared else {}), **self.arguments}
+
+    def validate(self, arguments: Mapping[str, Any]) -> ValidationResult:
+        """Check and convert plain arguments like AnsibleModule. The result has the parameters and the errors."""
+        return ArgumentSpecValidator(self.specification, required_if=self.required_if).validate(arguments)
 
     def perform(self, module: InfisicalModule) -> dict[str, Any]:
         """Return the result of the work, or its error as the result of a failed task. The `warnings` of both are

@@ -245,7 +245,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "normalize_name": {"type": "bool", "default": False},
     "state_file": {"type": "path"},
 }
-REQUIRED_IF = [("state", "present", ("value",))]
 
 
 def build_desired(options: Mapping[str, Any]) -> model.Secret:
@@ -300,7 +299,7 @@ def build_result(report: WriteResult, scope: model.Location, name: str, *, check
     }
 
 
-DEFINITION = Definition(work, ARGUMENTS, REQUIRED_IF)
+DEFINITION = Definition(work, ARGUMENTS, [("state", "present", ("value",))])
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.table import render_table
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import View, view
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.options import as_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,20 +106,9 @@ def parse_graph(data: Any, option: str) -> Graph:
 
 def _data(given: Any, option: str) -> Any:
     try:
-        return json.loads(given) if isinstance(given, (str, bytes)) else _plain(given)
+        return json.loads(given) if isinstance(given, (str, bytes)) else as_plain(given)
     except (ValueError, RecursionError):
         raise ConfigurationError(option, "must be valid JSON.") from None
-
-
-def _plain(given: Any) -> Any:
-    """Return data as plain Python types, without the types that Ansible uses for values from JSON or YAML."""
-    if isinstance(given, Mapping):
-        return {str(key): _plain(value) for key, value in given.items()}
-    if isinstance(given, (list, tuple)):
-        return [_plain(value) for value in given]
-    if isinstance(given, bool) or given is None:
-        return given
-    return next((kind(given) for kind in (str, int, float) if isinstance(given, kind)), given)
 
 
 def read(path: str, *, missing_is_empty: bool = False) -> Graph:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -235,3 +236,22 @@ def as_texts(name: str, value: Any) -> dict[str, str]:
     return {
         as_text(f"{name} (the name of a secret)", key): as_text(f"{name}: {key}", inner) for key, inner in value.items()
     }
+
+
+def as_plain(given: Any) -> Any:
+    """Return a copy of data without the types of Ansible, as a module gets it from Ansible in JSON: without tuples, and
+    with text as the keys of mappings."""
+    if isinstance(given, Mapping):
+        # In JSON, the key `true` becomes "true".
+        return {
+            str(key) if isinstance(key, str) else json.dumps(key, default=str).strip('"'): as_plain(value)
+            for key, value in given.items()
+        }
+    if isinstance(given, (list, tuple)):
+        return [as_plain(value) for value in given]
+    if isinstance(given, bool) or given is None:
+        return given
+    for kind in (str, int, float):
+        if isinstance(given, kind):
+            return kind(given)
+    return str(given)

@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils import module as modules
@@ -94,10 +93,9 @@ def run(action: ActionBase, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = action._task.resolved_action or action._task.action
     definition: modules.Definition = import_module(f"{_PACKAGE}.{name.rpartition('.')[2]}").DEFINITION
-    given = as_plain(arguments)
+    given = options.as_plain(arguments)
     known = given.pop(modules.KNOWN, None)
-    specification = definition.specification
-    checked = ArgumentSpecValidator(specification, required_if=definition.required_if).validate(given)
+    checked = definition.validate(given)
     params = checked.validated_parameters
     warnings: dict[str, None] = {}
     module = modules.InfisicalModule(
@@ -114,13 +112,6 @@ def run(action: ActionBase, arguments: Mapping[str, Any]) -> dict[str, Any]:
             result = definition.perform(module)
     if warnings:
         result["warnings"] = list(warnings)
-    result = {"invocation": modules.invocation(specification, params), **result}
+    result = {"invocation": modules.invocation(definition.specification, params), **result}
     plain: dict[str, Any] = json.loads(json.dumps(result))
-    return plain
-
-
-def as_plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a task's arguments as a module gets them. Ansible sends them as JSON, so they have no types of
-    Ansible, no tuples, and no keys that are not text."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(arguments), default=str))
     return plain

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -315,3 +316,19 @@ def test_documented_action_plugins_exist() -> None:
         documented[path.stem] = {**shared, **own}["support"]
     plugins = (options.MODULES.parent / "action").glob("*.py")
     assert documented == {path.stem: "full" for path in plugins}
+
+
+def test_plain_data_is_like_data_from_json() -> None:
+    class Text(str):
+        """Stands for the types of Ansible."""
+
+    class Items(dict):  # type: ignore[type-arg]
+        """Stands for the mappings of Ansible."""
+
+    keys = Items({2: True, True: Text("c"), None: [Items()]})
+    given = {Text("a"): Text("b"), "list": (1, None, 0.5), "keys": keys}
+    plain = options.as_plain(given)
+    assert plain == json.loads(json.dumps(given))
+    assert {each.__class__ for each in (*plain, plain["a"], plain["keys"]["true"])} == {str}
+    assert plain["keys"].__class__ is dict
+    assert options.as_plain({date(2026, 1, 2): date(2026, 1, 2)}) == {"2026-01-02": "2026-01-02"}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The decision whether a module can run in the worker process, and the arguments that it gets there."""
+"""The decision whether a module can run in the worker process."""
 
 from __future__ import annotations
 
@@ -84,12 +84,3 @@ def test_invalid_option_is_reported_in_any_case(action: Parts) -> None:
     assert not is_possible(action)
     with pytest.raises(ConfigurationError, match="must be true or false"):
         is_possible(action, infisical_import_modules="perhaps")
-
-
-def test_arguments_become_plain_data() -> None:
-    class Text(str):
-        """Stands for the types of Ansible."""
-
-    plain = worker.as_plain({Text("a"): Text("b"), "list": (1, None), "keys": {1: True}})
-    assert plain == {"a": "b", "list": [1, None], "keys": {"1": True}}
-    assert {each.__class__ for each in (*plain, plain["a"])} == {str}
