@@ -17,7 +17,8 @@ attributes:
     support: full
     details:
       - The action plugin looks up the values of options that the task does not set. The module runs on the task's host.
-        If that host is the controller, the module runs in Ansible's worker process.
+        If that host is the controller, the module can run in Ansible's worker process;
+        R(the guide,ansible_collections.keyfleet.infisical.docsite.guide_secrets.worker) lists the conditions.
   action_group:
     description:
       - Use C(group/keyfleet.infisical.infisical) in C(module_defaults) to set options for all modules. Each module

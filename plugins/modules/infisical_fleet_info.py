@@ -13,7 +13,7 @@ short_description: Find out which hosts have which secrets
 description:
   - Answers questions about a fleet of hosts from the graph file that M(keyfleet.infisical.infisical_fleet_report)
     writes. The module does not connect to Infisical or to the hosts.
-  - "L(The guide to the fleet report,ansible_collections.keyfleet.infisical.docsite.guide_fleet) describes the rows."
+  - "R(The guide to the fleet report,ansible_collections.keyfleet.infisical.docsite.guide_fleet) describes the rows."
   - The task always runs on the controller.
 extends_documentation_fragment:
   - keyfleet.infisical.attributes
