@@ -28,12 +28,11 @@ _PACKAGE = "ansible_collections.keyfleet.infisical.plugins.modules"
 
 
 def is_possible(action: InfisicalAction, task_vars: Mapping[str, Any], wrap_async: bool) -> bool:
-    """Return whether the task's module would run on the controller anyway, as the same user, with the same environment
-    variables, and with this Python or any Python that Ansible finds.
+    """Return whether the task's module would run on the controller anyway, as the same user and with the same
+    environment variables, and the task does not set another Python.
 
     Raises ConfigurationError if the option `import_modules` is invalid. After any other error, for example because a
-    new ansible-core has changed a private API, the module runs as a process, and Ansible reports the error if the
-    process has it too.
+    new ansible-core has changed a private API, the module runs in a separate process.
     """
     resolved = options.resolve({}, task_vars, action._templar.template, options.WORKER)
     if action.ships_library or not resolved.get("import_modules", True):
@@ -45,8 +44,8 @@ def is_possible(action: InfisicalAction, task_vars: Mapping[str, Any], wrap_asyn
 
 
 def _would_run_here(action: InfisicalAction, task_vars: Mapping[str, Any], wrap_async: bool) -> bool:
-    """Decide as `is_possible` describes. Raises any exception if an API of Ansible has changed or a library is
-    missing."""
+    """Decide for `is_possible`. Raises MissingLibrary, the errors of templates, and any exception if a private API of
+    Ansible has changed."""
     task, via = action._task, action._connection
     if (
         wrap_async

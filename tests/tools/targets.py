@@ -35,7 +35,7 @@ CORES = {
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.13", "3.12", "3.14"),
 }
-# On this ansible-core, modules run as processes of their own, and on the others in Ansible's worker process.
+# On this ansible-core, `make cores` runs modules in separate processes, as on other hosts.
 CORE_OF_PROCESSES = "2.20"
 # All targets except matrix and cores use the first of these versions with a Python on this machine.
 MAIN_CORES = ("2.19", "2.21")
