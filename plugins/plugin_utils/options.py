@@ -244,14 +244,15 @@ def as_plain(given: Any) -> Any:
     if isinstance(given, Mapping):
         # In JSON, the key `true` becomes "true".
         return {
-            str(key) if isinstance(key, str) else json.dumps(key, default=str).strip('"'): as_plain(value)
+            as_plain(key) if isinstance(key, str) else json.dumps(key, default=str).strip('"'): as_plain(value)
             for key, value in given.items()
         }
     if isinstance(given, (list, tuple)):
         return [as_plain(value) for value in given]
     if isinstance(given, bool) or given is None:
         return given
-    for kind in (str, int, float):
+    for kind in (int, float):
         if isinstance(given, kind):
             return kind(given)
-    return str(given)
+    # `str` alone returns the unsafe text of ansible-core 2.18 unchanged.
+    return str.__str__(given if isinstance(given, str) else str(given))
