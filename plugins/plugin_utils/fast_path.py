@@ -39,7 +39,7 @@ _NONCE = 12
 _HAS_VALUE, _HIDDEN = b"v", b"h"
 """The first byte of a row in a table of values."""
 
-_OPENED: dict[bytes, tuple[CachedListing, Table]] = {}
+_OPENED: dict[bytes, _Opened] = {}
 """The listings that this process has opened, keyed by the digest of the options."""
 _MOST_OPENED = 20
 """Each listing is an open file. A process can open about a thousand files."""
@@ -57,6 +57,11 @@ class CachedListing(NamedTuple):
     key: str
     folder: str
     warnings: list[str]
+
+
+class _Opened(NamedTuple):
+    listing: CachedListing
+    table: Table
 
 
 def run_directory() -> str:
@@ -106,11 +111,10 @@ class FastPath:
         opened = self._open() if self._digest else None
         if opened is None:
             return None
-        listing, table = opened
         values = []
         try:
             for name in names:
-                row = table.get(name) if isinstance(name, str) else None
+                row = opened.table.get(name) if isinstance(name, str) else None
                 value = None if row is None else unpack_value(row)
                 if value is None:
                     return None
@@ -118,7 +122,7 @@ class FastPath:
         except Damaged:
             del _OPENED[self._digest]
             return None
-        return values, listing.warnings
+        return values, opened.listing.warnings
 
     def keep(self, listing: CachedListing, credential: str) -> None:
         """Let later lookups with these options use the listing. This does nothing if the disk is full.
@@ -133,22 +137,23 @@ class FastPath:
         if not self._digest or credential not in texts:
             return
         opened = self._open()
-        if opened is None or opened[0] != listing:
+        if opened is None or opened.listing != listing:
             nonce = secrets.token_bytes(_NONCE)
             content = json.dumps(listing).encode()
             with contextlib.suppress(OSError):
                 files.write_atomic(self._path, nonce + AESGCM(self._key).encrypt(nonce, content, None), durable=False)
 
-    def _open(self) -> tuple[CachedListing, Table] | None:
+    def _open(self) -> _Opened | None:
         opened = _OPENED.get(self._digest)
-        if opened is None or not _is_current(opened[0]):
+        if opened is None or not _is_current(opened.listing):
             listing = self._read()
             if listing is None or not _is_current(listing):
                 return None
             try:
-                opened = listing, Table(listing.table, bytes.fromhex(listing.key), listing.folder.encode())
+                table = Table(listing.table, bytes.fromhex(listing.key), listing.folder.encode())
             except Damaged:
                 return None
+            opened = _Opened(listing, table)
             if len(_OPENED) >= _MOST_OPENED:
                 _OPENED.clear()
             _OPENED[self._digest] = opened

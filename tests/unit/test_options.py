@@ -322,7 +322,7 @@ def test_plain_data_is_like_data_from_json() -> None:
     class Text(str):
         """Stands for the types of Ansible, such as unsafe text in ansible-core 2.18."""
 
-        def __str__(self) -> str:
+        def __str__(self) -> str:  # pylint: disable=invalid-str-returned
             return self
 
     class Items(dict):  # type: ignore[type-arg]
