@@ -263,5 +263,7 @@ def test_role_refuses_fleet_that_uses_over_half_of_rate_limit(ansible: Controlle
             f"The syncs of {hosts} hosts would use more than half of scheduled_sync_rate_limit ({limit} requests/min). "
             f"Use at most {most} hosts"
         )
-        assert (words if most else "/no/such/python") in run.result(name)["msg"], name
+        # ansible-core 2.18 does not name the interpreter.
+        wanted = [words] if most else ["/no/such/python", "you probably need to set the interpreter"]
+        assert any(text in run.result(name)["msg"] for text in wanted), name
     assert untouched()
