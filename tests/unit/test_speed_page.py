@@ -55,13 +55,10 @@ def docs(tmp_path: Path) -> Path:
 
 
 def test_manual_shows_the_published_run() -> None:
-    results, page = DOCS / speed_page.RESULTS, (DOCS / speed_page.PAGE).read_text("utf-8")
-    published = json.loads(results.read_text("utf-8")) if results.exists() else None
-    assert page == speed_page.insert(page, speed_page.render_tables(published) if published else "")
-    curves = DOCS / speed_page.CURVES
-    assert (curves.read_text("utf-8") if curves.exists() else None) == (
-        speed_page.render_curves(published) if published else None
-    )
+    published = json.loads((DOCS / speed_page.RESULTS).read_text("utf-8"))
+    page = (DOCS / speed_page.PAGE).read_text("utf-8")
+    assert page == speed_page.insert(page, speed_page.render_tables(published))
+    assert (DOCS / speed_page.CURVES).read_text("utf-8") == speed_page.render_curves(published)
 
 
 def test_publish_replaces_figures_only(docs: Path) -> None:
