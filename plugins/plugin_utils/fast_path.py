@@ -14,15 +14,11 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible import constants as C
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_table import Damaged, Table
-
-try:  # ansible-core 2.18: text that native Jinja does not convert
-    from ansible.utils.native_jinja import NativeJinjaText as _Exact
-except ImportError:
-    _Exact = str
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +29,10 @@ NAMES = (
     "server_error_wait", "timeout", "token", "url", "validate_certs",
 )  # fmt: skip
 """The shared options, without their definitions."""
+
+_Exact: Any = getattr(sys.modules.get("ansible.utils.native_jinja"), "NativeJinjaText", str)
+"""Text that Jinja does not convert. In ansible-core 2.18, this is a class that templating has imported. Importing it
+here would take most of the time of this file in later versions, which do not have it."""
 
 _NONCE = 12
 
