@@ -350,7 +350,7 @@ class RunCache:
         return {"key": key.hex(), "warnings": merged.warnings, "ambiguous": merged.ambiguous, "empty": not rows}
 
     def _read_rows(self, name: str, entry: Mapping[str, Any], names: Collection[str]) -> dict[str, bytes] | None:
-        """Return the rows with these names, or all rows if there are no names. Return None if the table is damaged."""
+        """Return the rows with the given names. Without names, return all rows. A damaged table returns None."""
         try:
             table = sealed_table.Table(str(self._files.path(name, "table")), bytes.fromhex(entry["key"]), name.encode())
             if not names:

@@ -37,9 +37,7 @@ class SecretLookup(InfisicalLookup):
         found = read(cache, scope, names)
         for warning in found.warnings:
             self.warn(warning)
-        for name in names or found.ambiguous:
-            if name in found.ambiguous:
-                raise errors.Ambiguous(found.ambiguous[name])
+        model.refuse_ambiguous(found.ambiguous, names or found.ambiguous)
         if not names:
             return [{key: _visible(key, value, scope) for key, value in sorted(found.values.items())}]
         return [value for name in names for value in self._value_or_missing(found.values, name, scope)]

@@ -20,7 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     TokenRejected,
     Unreachable,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, refuse_ambiguous
 from contract.targets import ENVIRONMENT, PROJECT, SEED, Controlled, Target, error_of
 
 # Listing
@@ -63,8 +63,8 @@ def test_name_in_several_folders_is_ambiguous_if_values_differ(controlled: Contr
     controlled.put("OTHER", "y", "/app/db")
     found = merge(controlled.remote().listing(recursive=True))
     assert set(found.secrets) == {"OTHER"}
-    found.check(["OTHER", "NOT_THERE"])
-    error = error_of(found.check, ["OTHER", "SAME"])
+    refuse_ambiguous(found.ambiguous, ["OTHER", "NOT_THERE"])
+    error = error_of(refuse_ambiguous, found.ambiguous, ["OTHER", "SAME"])
     assert error.conclusion == "ambiguous"
     assert "'SAME'" in str(error)
     assert "secret_path" in str(error)

@@ -112,10 +112,8 @@ def notify(path: str, host: str, report: CycleReport, channel: Channel, last_suc
             send(channel, content)
         except InfisicalError as error:
             errors.append(error)
-    problems, hint = (
-        "; ".join(error.problem.rstrip(".") for error in errors),
-        join_hints(error.hint for error in errors),
-    )
+    problems = "; ".join(error.problem.rstrip(".") for error in errors)
+    hint = join_hints(error.hint for error in errors)
     if errors and len(errors) == len(senders):
         raise errors[0].reworded(f"Could not send the notification ({event}): {problems}.", hint)
     partly = f"Sent the notification ({event}) by only one of two channels: {problems}." if errors else ""

@@ -83,8 +83,8 @@ class Reading(NamedTuple):
 class Api:
     """The endpoints of one Infisical server. Methods raise InfisicalError.
 
-    Each method logs in if there is no token. It usually sends one request. It sends more if it does not know yet which
-    routes the server has. `has_batches` is true if the server has batch routes, and None until a response shows
+    Each method logs in if there is no token, and usually sends one request. Until the routes of the server are known, a
+    method may send more requests. `has_batches` is true if the server has batch routes, and None until a response shows
     it. `**reading` are keyword arguments with the names of the fields of Reading.
     """
 

@@ -43,8 +43,10 @@ class CutShort(Exception):
 
 
 class Trouble(NamedTuple):
-    """The reason why there is no response, with its error class and a hint. `arrived` is true if the server may have
-    received the request."""
+    """The reason for a missing response, its error class, and a hint.
+
+    `arrived` is true if the server may have received the request.
+    """
 
     error: type[InfisicalError]
     reason: str

@@ -140,11 +140,12 @@ class Merged:
     warnings: tuple[str, ...] = ()
     ambiguous: dict[str, str] = field(default_factory=dict)
 
-    def check(self, names: Iterable[str]) -> None:
-        """Raise Ambiguous if one of the names has different values in several folders."""
-        for name in names:
-            if name in self.ambiguous:
-                raise Ambiguous(self.ambiguous[name])
+
+def refuse_ambiguous(ambiguous: Mapping[str, str], names: Iterable[str]) -> None:
+    """Raise Ambiguous if one of the names has different values in several folders (see `Merged.ambiguous`)."""
+    for name in names:
+        if name in ambiguous:
+            raise Ambiguous(ambiguous[name])
 
 
 @dataclass(frozen=True)
