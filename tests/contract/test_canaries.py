@@ -19,7 +19,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     InfisicalError,
     RequestInvalid,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
+    Secret,
+    refuse_ambiguous,
+)
 from contract.targets import PROJECT, SEED, Controlled, error_of
 
 CANARY = 'cAnAry/"qUiNcE"+\u00fc'
@@ -247,4 +250,4 @@ def test_ambiguous_name_error_omits_the_values(controlled: Controlled) -> None:
     controlled.put("A", CANARY, "/app")
     controlled.put("A", CANARY + "x", "/app/db")
     listing = controlled.remote().listing(recursive=True)
-    assert traces(error_of(merge(listing).check, ["A"]), listing) == []
+    assert traces(error_of(refuse_ambiguous, merge(listing).ambiguous, ["A"]), listing) == []
