@@ -42,8 +42,21 @@ options:
       - The login method.
       - V(universal_auth) uses O(client_id) and O(client_secret) of a machine identity.
       - V(token) uses an existing access token.
+      - The other methods use O(identity_id) and a proof of the identity that is not stored in Infisical.
+        R(The guide,ansible_collections.keyfleet.infisical.docsite.guide_logins) helps to choose a method.
     type: str
-    choices: [universal_auth, token]
+    choices:
+      - universal_auth
+      - token
+      - oidc_auth
+      - jwt_auth
+      - kubernetes_auth
+      - aws_auth
+      - azure_auth
+      - gcp_auth
+      - tls_cert_auth
+      - ldap_auth
+      - spiffe_auth
     default: universal_auth
   client_id:
     description: The client id from the machine identity's universal auth. Required if O(auth_method=universal_auth).
@@ -56,6 +69,44 @@ options:
   token:
     description: A machine identity's access token. Required if O(auth_method=token).
     type: str
+  identity_id:
+    description: The id of the machine identity. Required for all login methods except V(universal_auth) and V(token).
+    type: str
+    version_added: 0.4.0
+  jwt:
+    description: The JSON web token that proves the identity, for O(auth_method=oidc_auth), V(jwt_auth) or V(spiffe_auth).
+    type: str
+    version_added: 0.4.0
+  jwt_path:
+    description:
+      - The absolute path of a file that contains the JSON web token, on the host that connects to Infisical. The file is
+        read for each login.
+      - By default, V(kubernetes_auth) reads the token of the pod's service account.
+    type: path
+    version_added: 0.4.0
+  username:
+    description: The user name for O(auth_method=ldap_auth).
+    type: str
+    version_added: 0.4.0
+  password:
+    description: The password for O(auth_method=ldap_auth).
+    type: str
+    version_added: 0.4.0
+  client_cert:
+    description:
+      - The absolute path of a PEM file with a TLS client certificate, on the host that connects to Infisical. Required
+        for O(auth_method=tls_cert_auth).
+      - With any login method, the certificate is presented if the server requests one.
+    type: path
+    version_added: 0.4.0
+  client_key:
+    description: The absolute path of a PEM file with the private key of O(client_cert). By default, O(client_cert).
+    type: path
+    version_added: 0.4.0
+  organization_slug:
+    description: The slug of the organization to log in to, if the identity belongs to several organizations.
+    type: str
+    version_added: 0.4.0
   ca_path:
     description:
       - The absolute path of a PEM file with trusted certificate authorities, or of a directory with such files. The

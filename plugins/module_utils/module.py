@@ -17,7 +17,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .infisical.core.errors import InfisicalError, WrongUse
 from .infisical.core.model import Location, Secret, Settings
-from .infisical.core.options import argument_spec
+from .infisical.core.options import FILE_ONLY, argument_spec
 from .infisical.core.redact import describe_unexpected
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .infisical.client.api import Api
 
-SHARED_OPTIONS = argument_spec("infisical", without=("client_id_file", "client_secret_file", "token_file"))
+SHARED_OPTIONS = argument_spec("infisical", without=FILE_ONLY)
 """Every module accepts all of these options. Otherwise, `module_defaults` for the action group would fail for some
 modules."""
 

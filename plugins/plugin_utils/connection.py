@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import wire
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import Api, connect
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Login, Token, method_for
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import (
+    Login,
+    Token,
+    authenticate,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.listing import Store, merge
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ScopeMissing
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Merged, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login.methods import method_for
 
 if TYPE_CHECKING:
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport as http
@@ -74,6 +79,9 @@ class _SharedLogin:
         self._token = self._share(rejected)
         return self._token.value
 
+    def revoke(self) -> None:
+        """Do nothing: the token belongs to the run."""
+
     def _share(self, rejected: str = "") -> Token:
         def find() -> Token | None:
             entry = self._shared.recall("token")
@@ -82,7 +90,7 @@ class _SharedLogin:
             return token if usable else None
 
         def log_in() -> Token:
-            token = self._method.authenticate(self._transport)
+            token = authenticate(self._method, self._transport)
             self._shared.note("token", asdict(token))
             return token
 

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 NAMES = (
-    "allow_http", "api_version", "auth_method", "ca_path", "client_id", "client_secret", "connection_wait",
-    "environment", "max_response_size", "max_wait", "project_id", "proxy", "rate_limit_wait", "secret_path",
-    "server_error_wait", "timeout", "token", "url", "validate_certs",
+    "allow_http", "api_version", "auth_method", "ca_path", "client_cert", "client_id", "client_key", "client_secret",
+    "connection_wait", "environment", "identity_id", "jwt", "jwt_path", "max_response_size", "max_wait",
+    "organization_slug", "password", "project_id", "proxy", "rate_limit_wait", "secret_path", "server_error_wait",
+    "timeout", "token", "url", "username", "validate_certs",
 )  # fmt: skip
 """The shared options, without their definitions."""
 

@@ -16,7 +16,7 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_d
 from ansible.parsing.plugin_docs import read_docstring
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NULL
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import OPTIONS, argument_spec
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import FILE_ONLY, OPTIONS, argument_spec
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KEY_OPTIONS
 
 try:  # since ansible-core 2.19, values from YAML have Ansible's own types
@@ -45,7 +45,7 @@ MODULES = _PLUGINS / "modules"
 Definitions = dict[str, dict[str, Any]]
 """Options keyed by name, each with the keys `type`, `choices` and `default`, as in documentation."""
 
-SHARED: Definitions = argument_spec("infisical", without=("client_id_file", "client_secret_file", "token_file"))
+SHARED: Definitions = argument_spec("infisical", without=FILE_ONLY)
 """The options for the connection, the login, and the location of secrets."""
 VAULT: Definitions = argument_spec("vault", without=("state_file", "lock_wait"))
 """The options for the vault and its key."""

@@ -101,6 +101,10 @@ class Api:
         self.has_batches: bool | None = None
         self._lacking: set[str] = set()
 
+    def close(self) -> InfisicalError | None:
+        """Revoke the token if this process logged in. Return the error if that failed: the token then expires later."""
+        return self.tokens.revoke()
+
     # Secrets
 
     def list_secrets(self, location: Location, **reading: bool) -> Listing:

@@ -68,6 +68,9 @@ class TokenSource(Protocol):
     def renew(self, rejected: str) -> str | None:
         """Return another token after the server rejected this one, or None if there is no way to get one."""
 
+    def revoke(self) -> InfisicalError | None:
+        """Revoke the token if this process logged in. Return the error if that failed."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -126,7 +129,7 @@ class Transport:
         self._log = log or (lambda text: None)
         self._session: requests.Session | None = None
         self._trust = wire.Trust(False)
-        self._sent = Sent((settings.client_secret, settings.token, *_passwords(settings.proxy)))
+        self._sent = Sent((settings.client_secret, settings.token, settings.jwt, settings.password, *_passwords(settings.proxy)))
         self._uses: dict[str, int] = {}
         self._most = int(settings.max_response_size * _MEBIBYTE)
 
@@ -164,6 +167,10 @@ class Transport:
             if error.uncertain:
                 raise error
             self.pause(error)
+
+    def send_once(self, call: Call) -> InfisicalError | None:
+        """Send a request that needs no token, without a retry. Return the error, or None if it was successful."""
+        return self._attempt(call, "")[1]
 
     def keep_out(self, read: Iterable[str | None]) -> None:
         """Keep values that were read from the server out of all messages."""
@@ -271,7 +278,10 @@ class Transport:
             settings, key = self.settings, self._session_key()
             if key not in _SESSIONS:
                 trust = wire.find_trust(settings.ca_path) if settings.validate_certs else self._trust
-                _SESSIONS[key] = wire.new_session(settings.proxy, self._most, trust), trust
+                session = wire.new_session(settings.proxy, self._most, trust)
+                if settings.client_cert:
+                    session.cert = (settings.client_cert, settings.client_key or settings.client_cert)
+                _SESSIONS[key] = session, trust
             if not settings.validate_certs:
                 # The warning would be printed with every request.
                 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
@@ -280,7 +290,8 @@ class Transport:
 
     def _session_key(self) -> tuple[object, ...]:
         settings = self.settings
-        return os.getpid(), settings.proxy, settings.ca_path, settings.validate_certs, self._most
+        certificate = settings.client_cert, settings.client_key
+        return os.getpid(), settings.proxy, settings.ca_path, settings.validate_certs, *certificate, self._most
 
     def _judge(self, call: Call, token: str, answer: Answer) -> InfisicalError | None:
         """Return the error that a response means, or None for a success."""

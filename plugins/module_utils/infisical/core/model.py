@@ -157,6 +157,16 @@ class Settings:
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    identity_id: str = ""
+    jwt: str = field(default="", repr=False)
+    jwt_path: str = ""
+    jwt_key_file: str = ""
+    jwt_subject: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    client_cert: str = ""
+    client_key: str = ""
+    organization_slug: str = ""
     project_id: str = ""
     environment: str = ""
     secret_path: str = "/"

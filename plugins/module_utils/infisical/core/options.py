@@ -31,8 +31,8 @@ class Option(NamedTuple):
     arguments."""
     flag: bool = True
     """True if it is a command-line option, unless it is a secret."""
-    vendor: str = ""
-    """The environment variable of Infisical's own tools, which is read if our variable is not set."""
+    vendor: tuple[str, ...] = ()
+    """The environment variables of Infisical's own tools, which are read if our variable is not set."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -56,7 +56,7 @@ class Option(NamedTuple):
         if self.section in _JOB_SECTIONS:
             return ()
         prefix = "" if self.section in ("infisical", "vault") else self.section.upper() + "_"
-        return tuple(filter(None, (f"INFISICAL_{prefix}{self.argument.upper()}", self.vendor)))
+        return (f"INFISICAL_{prefix}{self.argument.upper()}", *self.vendor)
 
     @property
     def description(self) -> str:
@@ -70,6 +70,11 @@ class Option(NamedTuple):
 _JOB_SECTIONS = ("agent", "deliver", "notify", "file")
 """Sections in the configuration files of the agent's jobs. Their options can be set only in a file."""
 
+LOGIN_METHODS = (
+    "universal_auth", "token", "oidc_auth", "jwt_auth", "kubernetes_auth", "aws_auth", "azure_auth", "gcp_auth",
+    "tls_cert_auth", "ldap_auth", "spiffe_auth",
+)  # fmt: skip
+
 _PRUNE = "delete entries that are no longer in the source"
 _PERCENT = "fail if prune would delete more than this percentage of ten or more entries"
 _EMPTY = "allow prune to delete entries even if the source is empty; max_delete_percent still applies"
@@ -79,15 +84,32 @@ _OVERRIDE = "overrides the same key in the section [infisical]"
 
 OPTIONS: tuple[Option, ...] = (
     Option("infisical", "url", "str", "URL of the server, such as https://infisical.example.com"),
-    Option("infisical", "auth_method", "str", "login method", "universal_auth", ("universal_auth", "token")),
+    Option("infisical", "auth_method", "str", "login method", "universal_auth", LOGIN_METHODS),
     Option("infisical", "client_id", "str", "client id of the machine identity",
-           vendor="INFISICAL_UNIVERSAL_AUTH_CLIENT_ID"),
+           vendor=("INFISICAL_UNIVERSAL_AUTH_CLIENT_ID",)),
     Option("infisical", "client_id_file", "file", "file that contains the client id"),
     Option("infisical", "client_secret", "str", "client secret of the machine identity", secret=True,
-           vendor="INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET"),
+           vendor=("INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET",)),
     Option("infisical", "client_secret_file", "file", "file that contains the client secret"),
     Option("infisical", "token", "str", "access token, if auth_method is token", secret=True),
     Option("infisical", "token_file", "file", "file that contains the access token"),
+    Option("infisical", "identity_id", "str", "id of the machine identity, for all login methods except universal_auth "
+           "and token", vendor=("INFISICAL_MACHINE_IDENTITY_ID",)),
+    Option("infisical", "jwt", "str", "JSON web token that proves the identity", secret=True,
+           vendor=("INFISICAL_OIDC_AUTH_JWT",)),
+    Option("infisical", "jwt_path", "file", "file that contains the JSON web token, which is read at each login",
+           vendor=("INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH",)),
+    Option("infisical", "jwt_key_file", "file", "file with a private key that signs a JSON web token at each login, for "
+           "jwt_auth"),
+    Option("infisical", "jwt_subject", "str", "subject of the JSON web tokens that jwt_key_file signs", flag=False),
+    Option("infisical", "username", "str", "user name, if auth_method is ldap_auth",
+           vendor=("INFISICAL_LDAP_USERNAME",)),
+    Option("infisical", "password", "str", "password, if auth_method is ldap_auth", secret=True,
+           vendor=("INFISICAL_LDAP_PASSWORD",)),
+    Option("infisical", "client_cert", "file", "PEM file with the TLS client certificate"),
+    Option("infisical", "client_key", "file", "PEM file with the private key of client_cert; default client_cert"),
+    Option("infisical", "organization_slug", "str", "slug of the organization, if the identity is in several",
+           vendor=("INFISICAL_AUTH_ORGANIZATION_SLUG",)),
     Option("infisical", "project_id", "str", "id of the project"),
     Option("infisical", "environment", "str", "slug of the environment, such as prod"),
     Option("infisical", "secret_path", "str", "path of the folder in Infisical", "/"),
@@ -168,6 +190,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("file", "restart", "list", "systemd units to restart after a change", ()),
 )  # fmt: skip
 """All options, in the order in which the manual page lists them."""
+
+FILE_ONLY = ("client_id_file", "client_secret_file", "token_file", "jwt_key_file", "jwt_subject")
+"""The options for the login that modules and plugins do not have."""
 
 BY_PLACE = {option.place: option for option in OPTIONS}
 
