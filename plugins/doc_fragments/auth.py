@@ -74,13 +74,13 @@ options:
     type: str
     version_added: 0.4.0
   jwt:
-    description: The JSON web token that proves the identity, for O(auth_method=oidc_auth), V(jwt_auth) or V(spiffe_auth).
+    description: The JSON web token that proves the identity, for V(oidc_auth), V(jwt_auth) or V(spiffe_auth).
     type: str
     version_added: 0.4.0
   jwt_path:
     description:
-      - The absolute path of a file that contains the JSON web token, on the host that connects to Infisical. The file is
-        read for each login.
+      - The absolute path of a file that contains the JSON web token, on the host that connects to Infisical. The file
+        is read for each login.
       - By default, V(kubernetes_auth) reads the token of the pod's service account.
     type: path
     version_added: 0.4.0

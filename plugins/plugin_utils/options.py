@@ -16,7 +16,11 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_d
 from ansible.parsing.plugin_docs import read_docstring
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import NULL
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import FILE_ONLY, OPTIONS, argument_spec
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import (
+    FILE_ONLY,
+    OPTIONS,
+    argument_spec,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KEY_OPTIONS
 
 try:  # since ansible-core 2.19, values from YAML have Ansible's own types

@@ -129,7 +129,8 @@ class Transport:
         self._log = log or (lambda text: None)
         self._session: requests.Session | None = None
         self._trust = wire.Trust(False)
-        self._sent = Sent((settings.client_secret, settings.token, settings.jwt, settings.password, *_passwords(settings.proxy)))
+        hidden = settings.client_secret, settings.token, settings.jwt, settings.password
+        self._sent = Sent((*hidden, *_passwords(settings.proxy)))
         self._uses: dict[str, int] = {}
         self._most = int(settings.max_response_size * _MEBIBYTE)
 

@@ -99,8 +99,8 @@ OPTIONS: tuple[Option, ...] = (
            vendor=("INFISICAL_OIDC_AUTH_JWT",)),
     Option("infisical", "jwt_path", "file", "file that contains the JSON web token, which is read at each login",
            vendor=("INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH",)),
-    Option("infisical", "jwt_key_file", "file", "file with a private key that signs a JSON web token at each login, for "
-           "jwt_auth"),
+    Option("infisical", "jwt_key_file", "file", "file with a private key that signs a JSON web token at each login, "
+           "for jwt_auth"),
     Option("infisical", "jwt_subject", "str", "subject of the JSON web tokens that jwt_key_file signs", flag=False),
     Option("infisical", "username", "str", "user name, if auth_method is ldap_auth",
            vendor=("INFISICAL_LDAP_USERNAME",)),
