@@ -700,7 +700,7 @@ def test_transports_share_a_connection_but_forks_do_not(controlled: Controlled) 
         for _again in range(3):
             store = controlled.remote(url=counting.url)
             store.listing()
-        token = store.api.transport.tokens.current()
+        token = store.api.tokens.current()
         controlled.remote(url=counting.url, auth_method="token", token=token).listing()
         assert counting.connections == 1
         controlled.remote(url=counting.url, max_response_size=1).listing()

@@ -208,10 +208,12 @@ def types(arguments: Arguments) -> None:
     used, staged = _tools("lint"), stage()
     variables = _variables(used, staged, MYPY_CACHE_DIR=str(BUILD / "mypy"))
     # Each of these trees has another root for its imports.
+    names_of_tests = ["--follow-imports=silent", "--implicit-reexport"]
     plugins = ["--package", "ansible_collections.keyfleet.infisical.plugins"]
     for path, files in (
         (f"{staged.parents[2]}", plugins),
         ("tests", ["tests/dev_server"]),
+        (f"{staged.parents[2]}:tests:{TOOLS}", [*names_of_tests, "tests/unit", "tests/contract"]),
         # tests/hosts imports modules of tests/tools.
         (f"{TOOLS}:tests", ["tests/tools", "tests/hosts"]),
     ):

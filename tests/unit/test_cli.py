@@ -218,8 +218,9 @@ def hints() -> Iterator[str]:
     """Yield the texts of every hint in the library."""
     for path in sorted(Path(infisical.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            is_argument = isinstance(node, ast.keyword) and node.arg == "hint"
-            if is_argument or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "hint"):
+            if (isinstance(node, ast.keyword) and node.arg == "hint") or (
+                isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "hint"
+            ):
                 found = ast.walk(node.value)
                 yield from (part.value for part in found if isinstance(part, ast.Constant) and " " in str(part.value))
 
