@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import logins
+from . import logins, management
 from .calls import Answer, Call, Route
-from .profiles import Profile, ecmascript_trim
+from .profiles import ALL, CURRENT, REAL, Profile, ecmascript_trim
 from .reading import Reader
 from .refusals import Conclusion, Refusal
 from .shapes import (
@@ -33,10 +33,6 @@ from .shapes import (
 from .store import Approval, Draft, Folder, Import, Metadata, Project, Secret, Tag, new_id, normal_path, shuffle
 
 LONGEST_NAME = 500
-
-CURRENT = frozenset({"2026-07", "2026-10"})
-REAL = CURRENT | {"2024"}
-ALL = REAL | {"reference"}
 
 
 def status(call: Call) -> Answer:
@@ -130,7 +126,7 @@ def create_folder(call: Call) -> Answer:
         rule = "Only alphanumeric characters, dashes, and underscores are allowed."
         reader.issue("custom", f"Invalid folder name. {rule}", "name")
     reader.check()
-    project = call.enter(project_id, "create", subject="secret-folders", path=path)
+    project = call.enter(project_id, "create", subject="secret-folders", path=path, environment=environment)
     if environment not in project.environments:
         facts = {"path": path, "environment": environment, "project": project_id}
         raise Refusal(Conclusion.ENVIRONMENT_OF_NEW_FOLDER_MISSING, **facts)
@@ -166,7 +162,7 @@ def delete_folder(call: Call) -> Answer:
     path = normal_path(reader.text("path", "/"))
     force = call.route.template.startswith("/api/v1/") or reader.boolean("forceDelete")
     reader.check()
-    project = call.enter(project_id, "delete", subject="secret-folders", path=path)
+    project = call.enter(project_id, "delete", subject="secret-folders", path=path, environment=environment)
     project.folder(environment, path)
     known, wanted = project.environments[environment], call.segments["folder"]
     for folder in known.children(path):
@@ -188,7 +184,7 @@ def create_import(call: Call) -> Answer:
     part = reader.part("import")
     source, source_path = part.text("environment"), normal_path(part.text("path"))
     reader.check()
-    project = call.enter(project_id, "create", subject="secret-imports", path=path)
+    project = call.enter(project_id, "create", subject="secret-imports", path=path, environment=environment)
     folder = project.folder(environment, path)
     project.folder(source, source_path)
     link = Import(source, source_path, call.store.clock())
@@ -248,7 +244,7 @@ def read_scope(call: Call, reader: Reader) -> Scope:
 def open_place(call: Call, scope: Scope, operation: str, *actions: str) -> Place:
     """Return the folder of a scope, or refuse if the identity may not do all these actions there."""
     path = normal_path(scope.path)
-    project = call.enter(scope.project, *actions, path=path)
+    project = call.enter(scope.project, *actions, path=path, environment=scope.environment)
     folder = project.find_folder(scope.environment, path)
     if folder is None:
         whole = operation == "UpdateManySecret"
@@ -286,8 +282,9 @@ def list_secrets(call: Call) -> Answer:
     check_read(reader)
     path = normal_path(scope.path)
     # On servers of 2026 a permission for any path is enough. The list silently omits what the identity may not see.
-    where = None if call.profile.hides_values else path
-    project = call.enter(scope.project, read_action(call), *(["read"] if view.values else []), path=where)
+    where, slug = (None, None) if call.profile.hides_values else (path, scope.environment)
+    actions = (read_action(call), *(["read"] if view.values else []))
+    project = call.enter(scope.project, *actions, path=where, environment=slug)
     require_environment(call, project, scope.environment)
     environment = project.listed_environment(scope.environment)
     folder = environment.folders.get(path) if environment else None
@@ -335,7 +332,7 @@ def get_secret(call: Call) -> Answer:
         for secret in candidate.folder.named(key):
             value = secret.value if version is None else secret.value_of(version)
             if value is not None:
-                if view.values and not call.may("read", candidate.project, candidate.folder.path):
+                if view.values and not candidate.may(call, "read"):
                     raise Refusal(Conclusion.VALUE_FORBIDDEN, name=key)
                 return Answer({"secret": show_secret(call, candidate, secret, view, value, version)})
     raise Refusal(Conclusion.SECRET_MISSING, name=key)
@@ -597,23 +594,12 @@ def import_routes(root: str, project: str) -> tuple[Route, ...]:
     )
 
 
-METHOD = "/api/v1/auth/universal-auth/identities/{identity}"
-TOKEN_METHOD = "/api/v1/auth/token-auth/identities/{identity}"
-
 # The first matching route is used, so batch routes come before routes with a name.
 ROUTES = (
     Route("GET", "/api/status", status, ALL, needs_token=False),
     Route("POST", "/api/v1/auth/universal-auth/login", logins.log_in, ALL, limit="login", needs_token=False),
     Route("POST", "/api/v1/auth/token/renew", logins.renew_token, REAL, needs_token=False),
     Route("POST", "/api/v1/auth/token/revoke", logins.revoke_token, REAL, needs_token=False),
-    Route("GET", METHOD, logins.show_method, CURRENT),
-    Route("POST", f"{METHOD}/clear-lockouts", logins.clear_lockouts, CURRENT),
-    Route("POST", f"{METHOD}/client-secrets", logins.create_client_secret, CURRENT),
-    Route("GET", f"{METHOD}/client-secrets", logins.list_client_secrets, CURRENT),
-    Route("POST", f"{METHOD}/client-secrets/{{secret}}/revoke", logins.revoke_client_secret, CURRENT),
-    Route("POST", TOKEN_METHOD, logins.attach_token_method, CURRENT),
-    Route("POST", f"{TOKEN_METHOD}/tokens", logins.create_token, CURRENT),
-    Route("GET", "/api/v1/identities/details", logins.who_am_i, CURRENT),
     Route("GET", "/api/v1/workspace", list_workspaces, CURRENT | {"reference"}),
     Route("GET", "/api/v1/workspace", refuse_workspaces, frozenset({"2024"})),
     Route("GET", "/api/v1/workspace/{project}", get_workspace, REAL),
@@ -637,6 +623,7 @@ ROUTES = (
     *batch_routes("/api/v3/secrets/batch/raw", "workspaceId", REAL),
     *batch_routes("/api/v3/secrets/raw/batch", "workspaceId", REAL),
     *secret_routes("/api/v3/secrets/raw", "workspaceId", REAL),
+    *management.ROUTES,
 )
 
 

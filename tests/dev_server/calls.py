@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NoReturn
 from urllib.parse import unquote
 
+from .grants import Grant, allows
 from .identities import Directory, Identity
 from .profiles import Profile
 from .refusals import Conclusion, Refusal
@@ -42,11 +44,15 @@ class Route:
     limit: Literal["secrets", "login"] | None = None
     needs_token: bool = True
 
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.template) + "/?")
+
     def match(self, method: str, raw_path: str) -> dict[str, str] | None:
         """Return the decoded segments of a raw path; None if it does not match or a segment is too long."""
         if method != self.method:
             return None
-        found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.template) + "/?", raw_path)
+        found = self.pattern.fullmatch(raw_path)
         if found is None:
             return None
         segments = {name: unquote(text) for name, text in found.groupdict().items()}
@@ -68,9 +74,28 @@ class Call:
     # True if the response contains a value, for the request log.
     returned_values: bool = field(default=False)
 
-    def may(self, action: str, project: Project, path: str | None = None) -> bool:
-        """Return whether the identity may do this at the path, or at any path if it is None."""
-        return self.identity is not None and self.identity.may(action, project.id, path)
+    # Project id to the grants of the identity, which do not change during a request.
+    known_grants: dict[str, tuple[Grant, ...]] = field(default_factory=dict)
+
+    def grants(self, project_id: str) -> tuple[Grant, ...]:
+        if self.identity is None:
+            return ()
+        if project_id not in self.known_grants:
+            self.known_grants[project_id] = self.identity.grants(
+                project_id, self.store.clock(), self.directory.cache_seconds
+            )
+        return self.known_grants[project_id]
+
+    def may(
+        self,
+        action: str,
+        project: Project,
+        path: str | None = None,
+        environment: str | None = None,
+        subject: str = "secrets",
+    ) -> bool:
+        """Return whether the identity may do this at the place. None stands for any path or environment."""
+        return allows(self.grants(project.id), action, subject, path, environment)
 
     def member(self, project_id: str) -> Project:
         """Return the project if it exists and the identity is a member of it."""
@@ -79,29 +104,34 @@ class Call:
             raise Refusal(Conclusion.NOT_A_MEMBER, project=project_id)
         return project
 
-    def enter(self, project_id: str, *actions: str, subject: str = "secrets", path: str | None = None) -> Project:
-        """Return the project if it holds secrets and the identity may do all these actions at the path."""
+    def enter(
+        self,
+        project_id: str,
+        *actions: str,
+        subject: str = "secrets",
+        path: str | None = None,
+        environment: str | None = None,
+    ) -> Project:
+        """Return the project if it holds secrets and the identity may do all these actions at the place."""
         project = self.member(project_id)
         if project.type != "secret-manager" and self.profile.has_project_types:
             raise Refusal(Conclusion.OTHER_TYPE, type=project.type)
         for action in actions:
-            if not self.may(action, project, path):
+            if not self.may(action, project, path, environment, subject):
                 self.forbid(action, subject, project.id)
         return project
 
     def forbid(self, action: str, subject: str = "secrets", project_id: str = "") -> NoReturn:
-        """Refuse an action; the details list the rules that allow it at other paths."""
-        word = self.profile.action_words.get(action, action)
-        rules = self.identity.permissions.get(project_id, ()) if self.identity else ()
+        """Refuse an action; the details list the rules that allow it at other places, the last rule first."""
+        word = self.profile.action_words.get(action, action) if subject == "secrets" else action
         details = [
             {
                 "action": [self.profile.action_words.get(one, one) for one in sorted(rule.actions)],
-                "inverted": False,
+                "inverted": rule.inverted,
                 "subject": [subject],
-                "conditions": {"secretPath": {"$glob" if "*" in path else "$eq": path}},
+                "conditions": rule.conditions,
             }
-            for rule in rules
-            if action in rule.actions
-            for path in reversed(rule.paths)
+            for rule in reversed(self.grants(project_id))
+            if action in rule.actions and subject in rule.subjects and rule.conditions
         ]
         raise Refusal(Conclusion.FORBIDDEN, action=word, subject=subject, details=details)

@@ -186,6 +186,10 @@ class DevServer:
         """Advance the server's clock."""
         self.control("POST", "/clock", {"advance": seconds})
 
+    def living_tokens(self) -> list[dict[str, Any]]:
+        """Return the tokens that the server still accepts, each with `identity`, the name of its identity."""
+        return list(self.control("GET", "/tokens")["tokens"])
+
     def revoke_tokens(self) -> None:
         self.control("POST", "/tokens/revoke")
 

@@ -65,8 +65,9 @@ def show_state(server: Server, node: Node) -> dict[str, Any]:
                 "name": identity.name,
                 "client_id": identity.client_id,
                 "logins": identity.logins,
-                "bad_secrets": identity.bad_secrets,
-                "locked": identity.locked_until > server.clock(),
+                "project": identity.project,
+                "bad_secrets": sum(method.bad_secrets for method in identity.methods.values()),
+                "locked": any(method.locked_until > server.clock() for method in identity.methods.values()),
             }
             for identity in directory.identities.values()
         ],
@@ -172,6 +173,22 @@ def move_clock(server: Server, node: Node) -> dict[str, Any]:
     return {"now": server.clock()}
 
 
+def list_living_tokens(server: Server, node: Node) -> dict[str, Any]:
+    """List the tokens that the server still accepts."""
+    return {
+        "tokens": [
+            {
+                "identity": token.identity.name,
+                "method": token.method.name,
+                "created": token.created,
+                "uses": token.uses,
+                "client_secret": token.client_secret.id if token.client_secret else None,
+            }
+            for token in server.world.directory.living()
+        ]
+    }
+
+
 def revoke_tokens(server: Server, node: Node) -> dict[str, Any]:
     return {"revoked": server.world.directory.revoke_all()}
 
@@ -198,6 +215,7 @@ ROUTES: Mapping[tuple[str, str], Callable[[Server, Node], dict[str, Any]]] = {
     ("GET", "/faults"): list_faults,
     ("DELETE", "/faults"): disarm_faults,
     ("POST", "/clock"): move_clock,
+    ("GET", "/tokens"): list_living_tokens,
     ("POST", "/tokens/revoke"): revoke_tokens,
     ("GET", "/profile"): show_profile,
     ("POST", "/profile"): use_profile,

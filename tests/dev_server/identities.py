@@ -10,41 +10,17 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from .grants import Grant, Privilege
 from .refusals import Conclusion, Refusal
 from .store import new_id
 
-ACTIONS = frozenset({"describe", "read", "create", "edit", "delete"})
-
-
-@dataclass(frozen=True)
-class Grant:
-    """Actions allowed at paths or globs such as `/app/**`, or everywhere if there are no paths."""
-
-    actions: frozenset[str]
-    paths: tuple[str, ...] = ()
-
-    def allows(self, action: str, path: str | None) -> bool:
-        """Return whether the action is allowed at the path, or at any path if it is None."""
-        return action in self.actions and (path is None or not self.paths or any(self.covers(path)))
-
-    def covers(self, path: str) -> Iterator[bool]:
-        for own in self.paths:
-            # On a real server `/app/**` does not cover `/app` itself.
-            yield path.startswith(own.removesuffix("**")) if own.endswith("/**") else path == own
-
-
-ROLES: Mapping[str, tuple[Grant, ...]] = {
-    "admin": (Grant(ACTIONS),),
-    "viewer": (Grant(frozenset({"describe", "read"})),),
-    "writer": (Grant(frozenset({"create", "edit"})),),
-    "names-only": (Grant(frozenset({"describe"})),),
-    # May read values only at a path that does not exist. Lists hide the values, while names-only is refused.
-    "hidden": (Grant(frozenset({"describe"})), Grant(frozenset({"read"}), ("/readable",))),
-    "no-access": (),
-}
+UNIVERSAL_AUTH = "universal-auth"
+# The lifetime of a token in seconds, if neither a method nor a seed sets it.
+DAYS_30 = 2_592_000
 
 
 @dataclass(frozen=True)
@@ -69,37 +45,90 @@ class ClientSecret:
 
 
 @dataclass
-class Identity:
+class Method:
+    """A login method that is attached to an identity, with the limits of its tokens (seconds; 0 is unlimited)."""
+
     name: str
-    client_id: str
-    client_secrets: list[ClientSecret]
-    # Project id to grants. The identity is a member of exactly these projects.
-    permissions: dict[str, tuple[Grant, ...]]
-    token_ttl: int
-    token_max_ttl: int
-    token_uses: int
-    # Whether the identity may manage the identities of the organisation.
-    manages_identities: bool = False
+    created: float
+    token_ttl: int = DAYS_30
+    token_max_ttl: int = DAYS_30
+    token_uses: int = 0
+    # The settings of the method itself, as the API names them.
+    settings: dict[str, Any] = field(default_factory=dict)
+    updated: float = 0.0
     id: str = field(default_factory=new_id)
-    method_id: str = field(default_factory=new_id)
-    created: float = 0.0
-    logins: int = 0
     bad_secrets: int = 0
     locked_until: float = 0.0
 
-    def may(self, action: str, project: str, path: str | None = None) -> bool:
-        """Return whether the identity may do this at a path of a project, or at any path if it is None."""
-        return any(grant.allows(action, path) for grant in self.permissions.get(project, ()))
+
+@dataclass
+class Identity:
+    name: str
+    # Project id to grants of the identity's roles. The identity is a member of exactly these projects.
+    permissions: dict[str, tuple[Grant, ...]]
+    created: float
+    # The project that the identity belongs to; empty for an identity of the organisation.
+    project: str = ""
+    roles: tuple[str, ...] = ()
+    # Items with `key`, `value` and `id`.
+    metadata: list[dict[str, str]] = field(default_factory=list)
+    # Whether the identity may manage all identities of the organisation and their privileges in all projects.
+    manages_identities: bool = False
+    client_id: str = field(default_factory=new_id)
+    client_secrets: list[ClientSecret] = field(default_factory=list)
+    methods: dict[str, Method] = field(default_factory=dict)
+    privileges: list[Privilege] = field(default_factory=list)
+    id: str = field(default_factory=new_id)
+    # The id of its membership and of its roles in its project.
+    membership: str = field(default_factory=new_id)
+    updated: float = 0.0
+    logins: int = 0
+    last_login: tuple[str, float] | None = None
+    # Project id to the end of the cache and the cached grants.
+    cached: dict[str, tuple[float, tuple[Grant, ...]]] = field(default_factory=dict)
+
+    def grants(self, project: str, now: float, cache_seconds: float) -> tuple[Grant, ...]:
+        """Return the grants in a project, from the cache if the last look-up is younger than `cache_seconds`."""
+        end, grants = self.cached.get(project, (0.0, ()))
+        if now >= end:
+            own = (privilege for privilege in self.privileges if privilege.project == project)
+            grants = self.permissions.get(project, ()) + tuple(grant for one in own for grant in one.grants())
+            self.cached[project] = now + cache_seconds, grants
+        return grants
 
 
 @dataclass
 class Token:
+    """A token with the limits of its method at the time of its issue (seconds; 0 is unlimited)."""
+
     text: str
     identity: Identity
+    method: Method
     created: float
+    client_secret: ClientSecret | None = None
     id: str = field(default_factory=new_id)
     uses: int = 0
     revoked: bool = False
+
+    def __post_init__(self) -> None:
+        self.ttl, self.max_ttl = self.method.token_ttl, self.method.token_max_ttl
+        self.most_uses = self.method.token_uses
+
+    def refusal(self, now: float) -> Conclusion | None:
+        """Return why a server refuses the token, or None if it is valid."""
+        age = now - self.created
+        if self.max_ttl and age >= self.max_ttl:
+            return Conclusion.TOKEN_EXPIRED
+        if self.client_secret and self.client_secret.revoked:
+            return Conclusion.TOKEN_OF_REVOKED_CLIENT_SECRET
+        # Assumed for a detached method, and for a deleted identity without a client secret.
+        if self.revoked or self.identity.methods.get(self.method.name) is not self.method:
+            return Conclusion.TOKEN_REVOKED
+        if self.most_uses and self.uses >= self.most_uses:
+            return Conclusion.TOKEN_USED_UP
+        if self.ttl and age >= self.ttl:
+            return Conclusion.TOKEN_OUTLIVED
+        return None
 
 
 def encode(data: bytes) -> str:
@@ -116,42 +145,76 @@ class Directory:
 
     clock: Callable[[], float]
     lockout: Lockout | None = None
+    # The seconds that a server uses the permissions of an identity without looking for changes. Recorded: a new
+    # grant was not visible at once, but 15 seconds later. Assumed: the cache begins with the identity's first request,
+    # so an identity that sent none sees a new grant at once.
+    cache_seconds: float = 15.0
     identities: dict[str, Identity] = field(default_factory=dict)
+    by_client_id: dict[str, Identity] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     # The id of the organisation of all identities.
     organisation: str = field(default_factory=new_id)
 
     def add(self, identity: Identity) -> None:
-        self.identities[identity.client_id] = identity
+        self.identities[identity.id] = self.by_client_id[identity.client_id] = identity
+
+    def find(self, identity_id: str) -> Identity:
+        if identity_id not in self.identities:
+            raise Refusal(Conclusion.IDENTITY_MISSING, identity=identity_id)
+        return self.identities[identity_id]
+
+    def delete(self, identity: Identity) -> None:
+        """Delete an identity; its tokens die at once."""
+        del self.identities[identity.id], self.by_client_id[identity.client_id]
+        self.detach(identity, *identity.methods)
+
+    def detach(self, identity: Identity, *methods: str) -> None:
+        """Take login methods from an identity; the tokens of these methods die at once."""
+        for name in methods:
+            del identity.methods[name]
+            if name == UNIVERSAL_AUTH:
+                for one in identity.client_secrets:
+                    one.revoked = True
 
     def log_in(self, client_id: str, client_secret: str, locks_out: bool) -> Token:
         """Return a new token. A locked identity is refused before its client secret is checked."""
-        identity = self.identities.get(client_id)
-        if identity is None:
+        identity = self.by_client_id.get(client_id)
+        method = identity.methods.get(UNIVERSAL_AUTH) if identity else None
+        if identity is None or method is None:
             raise Refusal(Conclusion.BAD_CREDENTIALS)
         lockout = self.lockout if locks_out else None
-        if lockout and identity.locked_until > self.clock():
+        if lockout and method.locked_until > self.clock():
             raise Refusal(Conclusion.LOCKED_OUT)
         given = [one for one in identity.client_secrets if one.text == client_secret and not one.revoked]
         if not given:
-            identity.bad_secrets += 1
-            if lockout and identity.bad_secrets >= lockout.after:
-                identity.locked_until = self.clock() + lockout.seconds
-                identity.bad_secrets = 0
+            self.count_bad_secret(method, lockout)
             raise Refusal(Conclusion.BAD_CREDENTIALS)
         if given[0].ttl and self.clock() >= given[0].created + given[0].ttl:
             raise Refusal(Conclusion.CLIENT_SECRET_EXPIRED)
         if given[0].most_uses and given[0].uses >= given[0].most_uses:
             raise Refusal(Conclusion.CLIENT_SECRET_USED_UP)
-        identity.bad_secrets = 0
-        identity.logins += 1
         given[0].uses += 1
-        return self.issue(identity)
+        return self.accept(identity, method, given[0])
 
-    def issue(self, identity: Identity, text: str | None = None) -> Token:
+    def count_bad_secret(self, method: Method, lockout: Lockout | None) -> None:
+        method.bad_secrets += 1
+        if lockout and method.bad_secrets >= lockout.after:
+            method.locked_until = self.clock() + lockout.seconds
+            method.bad_secrets = 0
+
+    def accept(self, identity: Identity, method: Method, client_secret: ClientSecret | None = None) -> Token:
+        """Count a successful login and return its token."""
+        method.bad_secrets = 0
+        identity.logins += 1
+        identity.last_login = method.name, self.clock()
+        return self.issue(identity, method, client_secret)
+
+    def issue(
+        self, identity: Identity, method: Method, client_secret: ClientSecret | None = None, text: str | None = None
+    ) -> Token:
         """Issue a token for the identity: the given text, or a signed JWT."""
-        token = Token(text or "", identity, self.clock())
+        token = Token(text or "", identity, method, self.clock(), client_secret)
         if text is None:
             token.text = self.sign(token)
         self.tokens[token.text] = token
@@ -164,8 +227,8 @@ class Directory:
             "authTokenType": "identityAccessToken",
             "iat": int(token.created),
         }
-        if token.identity.token_max_ttl:
-            claims["exp"] = int(token.created) + token.identity.token_max_ttl
+        if token.max_ttl:
+            claims["exp"] = int(token.created) + token.max_ttl
         parts = ({"alg": "HS256", "typ": "JWT"}, claims)
         signed = ".".join(encode(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
         return f"{signed}.{self.signature(signed)}"
@@ -189,17 +252,16 @@ class Directory:
     def authenticate(self, text: str) -> Identity:
         """Return the identity of a token and count one use. Raises Refusal."""
         token = self.known(text)
-        identity, age = token.identity, self.clock() - token.created
-        if identity.token_max_ttl and age >= identity.token_max_ttl:
-            raise Refusal(Conclusion.TOKEN_EXPIRED)
-        if token.revoked:
-            raise Refusal(Conclusion.TOKEN_REVOKED)
-        if identity.token_uses and token.uses >= identity.token_uses:
-            raise Refusal(Conclusion.TOKEN_USED_UP)
-        if identity.token_ttl and age >= identity.token_ttl:
-            raise Refusal(Conclusion.TOKEN_OUTLIVED)
+        conclusion = token.refusal(self.clock())
+        if conclusion is not None:
+            raise Refusal(conclusion)
         token.uses += 1
-        return identity
+        return token.identity
+
+    def living(self) -> list[Token]:
+        """Return the tokens that the server still accepts."""
+        now = self.clock()
+        return [token for token in self.tokens.values() if token.refusal(now) is None]
 
     def known(self, text: str) -> Token:
         """Return a token even if it is no longer valid. Raises Refusal if it was never issued."""

@@ -15,6 +15,10 @@ from .refusals import Conclusion
 
 C = Conclusion
 
+CURRENT = frozenset({"2026-07", "2026-10"})
+REAL = CURRENT | {"2024"}
+ALL = REAL | {"reference"}
+
 # The white space that ECMAScript's String.prototype.trim removes; Python's str.strip removes another set.
 ECMASCRIPT_SPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -105,6 +109,7 @@ MORE_GENERAL: Mapping[Conclusion, Conclusion] = {
     C.ENVIRONMENT_OF_NEW_FOLDER_MISSING: C.FOLDER_MISSING,
     C.FOLDER_TO_DELETE_MISSING: C.FOLDER_MISSING,
     C.CLIENT_SECRET_EXPIRED: C.BAD_CREDENTIALS,
+    C.TOKEN_OF_REVOKED_CLIENT_SECRET: C.TOKEN_REVOKED,
     C.INVALID_READ: C.INVALID,
 }
 
@@ -259,6 +264,33 @@ Y2026_07 = Profile(
         C.TAG_MISSING: Wording(404, "NotFound", "Tag not found. Found "),
         C.TAG_SLUG_MISSING: Wording(404, "NotFound", "Tag with slug '{slug}' not found"),
         C.IDENTITY_MISSING: Wording(404, "NotFound", "Identity with id {identity} not found"),
+        C.UNIVERSAL_AUTH_MISSING: Wording(
+            404, "NotFound", "Failed to find universal auth for identity with ID {identity}"
+        ),
+        # Recorded for logins; assumed for a token of token auth.
+        C.METHOD_MISSING: Wording(
+            404, "NotFound", "{method} auth method not found for identity, did you configure {settings}?"
+        ),
+        # Recorded for universal auth; assumed for the other methods.
+        C.METHOD_ATTACHED: Wording(400, "BadRequest", "Failed to add {method} to already configured identity"),
+        C.CLIENT_SECRET_MISSING: Wording(404, "NotFound", "Client secret with ID '{secret}' not found"),  # assumed
+        C.TTL_OVER_MAXIMUM: Wording(400, "BadRequest", "Access token TTL cannot be greater than max TTL"),  # assumed
+        C.ADDRESS_PLAN: Wording(
+            400,
+            "BadRequest",
+            "Failed to add IP access range to service token due to plan restriction. "
+            "Upgrade plan to add IP access range.",
+        ),
+        C.ROLE_MISSING: Wording(404, "NotFound", "Role with slug '{role}' not found"),  # assumed
+        C.ROLE_PLAN: Wording(
+            400,
+            "BadRequest",
+            "Failed to create custom role due to plan RBAC restriction. "
+            "Upgrade to Infisical Enterprise plan to create custom roles.",
+        ),
+        C.PRIVILEGE_EXISTS: Wording(400, "BadRequest", "Additional privilege with name {slug} exists"),
+        # Assumed.
+        C.PRIVILEGE_MISSING: Wording(404, "NotFound", "Identity privilege with {key} '{privilege}' not found"),
         C.PLAN: Wording(400, "BadRequest", "Failed to {action} due to plan restriction. Upgrade plan to {wanted}."),
         C.ROUTE_MISSING: plain(404, "Route {route} not found"),
         C.NOT_FOR_IDENTITIES: Wording(403, "Forbidden access to {url}", "You are not allowed to access this resource"),
@@ -267,6 +299,9 @@ Y2026_07 = Profile(
         C.TOKEN_OUTLIVED: Wording(403, "TokenError", "Your token has expired. Please re-authenticate."),
         C.TOKEN_EXPIRED: Wording(403, "TokenError", "Your token has expired. Please re-authenticate."),
         C.TOKEN_REVOKED: Wording(401, "UnauthorizedError", "Failed to authorize: token has been revoked"),
+        C.TOKEN_OF_REVOKED_CLIENT_SECRET: Wording(
+            401, "UnauthorizedError", "Failed to authorize: client secret has been revoked"
+        ),
         C.TOKEN_USED_UP: Wording(401, "UnauthorizedError", "Failed to authorize: token usage limit reached"),
         C.TOKEN_MALFORMED: Wording(
             403,
@@ -348,7 +383,7 @@ Y2026_10 = replace(
         C.TWICE_IN_BATCH: Wording(400, "BadRequest", "Each secret can only be deleted once per request: {names}"),
         C.ENVIRONMENT_MISSING: Wording(404, "NotFound", "Environment not found"),
         **dict.fromkeys(
-            (C.TOKEN_MISSING, C.TOKEN_REVOKED, C.TOKEN_USED_UP),
+            (C.TOKEN_MISSING, C.TOKEN_REVOKED, C.TOKEN_OF_REVOKED_CLIENT_SECRET, C.TOKEN_USED_UP),
             Wording(401, "UnauthorizedError", "You are not allowed to access this resource"),
         ),
         C.INVALID_READ: Wording(400, "ValidationError", "{summary}"),

@@ -92,10 +92,10 @@ class Reader:
             return None
         return None if word is None else int(word)
 
-    def whole(self, name: str) -> int:
-        """Read a number of a JSON body, 0 by default."""
+    def whole(self, name: str, default: int = 0) -> int:
+        """Read a number of a JSON body."""
         value = self._take(name, "number", False)
-        return 0 if value is _ABSENT else int(value)
+        return default if value is _ABSENT else int(value)
 
     def one_of(self, name: str, words: tuple[str, ...]) -> str:
         """Read one of the words; the first word is the default."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .identities import ACTIONS, ROLES, ClientSecret, Directory, Grant, Identity, Lockout
+from .grants import ACTIONS, ROLES, Grant
+from .identities import UNIVERSAL_AUTH, ClientSecret, Directory, Identity, Lockout, Method
 from .store import Draft, Environment, Import, Metadata, Project, Store, Tag, new_id, normal_path
 
 DEFAULT_SEED: dict[str, Any] = {
@@ -170,16 +171,16 @@ def build(document: Any, clock: Callable[[], float]) -> World:
         world.store.projects[project.id] = project
     for node in seed.each("identities"):
         identity = build_identity(node, world.store, clock())
-        if identity.client_id in world.directory.identities:
+        if identity.client_id in world.directory.by_client_id:
             raise node.get("client_id").fail(f"{identity.client_id!r} is used twice")
         world.directory.add(identity)
     named = {identity.name: identity for identity in world.directory.identities.values()}
     for node in seed.each("tokens"):
         node.fields("identity token")
         owner = named[node.known("identity", named, "identity")]
-        world.directory.issue(owner, node.filled("token"))
+        world.directory.issue(owner, owner.methods[UNIVERSAL_AUTH], text=node.filled("token"))
     if seed.has("settings"):
-        apply_settings(seed.get("settings").fields("rate_limit lockout"), world)
+        apply_settings(seed.get("settings").fields("rate_limit lockout permission_cache"), world)
     return world
 
 
@@ -190,6 +191,7 @@ def apply_settings(settings: Node, world: World) -> None:
         world.limits = RateLimits(
             limits.number("secrets", 40, 1), limits.number("login", 200, 1), limits.number("window", 60, 1)
         )
+    world.directory.cache_seconds = settings.number("permission_cache", 15)
     if settings.has("lockout"):
         world.directory.lockout = None
         if lockout.value is not None:
@@ -258,7 +260,7 @@ def read_metadata(node: Node) -> Metadata:
 def build_identity(node: Node, store: Store, now: float) -> Identity:
     node.fields(
         "name client_id client_secret client_secret_uses client_secret_ttl permissions token_ttl token_max_ttl "
-        "token_uses manages_identities"
+        "token_uses manages_identities project metadata"
     )
     permissions = node.get("permissions")
     if not isinstance(permissions.value, dict):
@@ -267,17 +269,36 @@ def build_identity(node: Node, store: Store, now: float) -> Identity:
     client_secret = ClientSecret(
         node.filled("client_secret"), now, node.number("client_secret_uses", 0), node.number("client_secret_ttl", 0)
     )
-    return Identity(
-        node.text("name", client_id),
-        client_id,
-        [client_secret],
-        {project: read_grants(permissions, project, store) for project in permissions.value},
+    method = Method(
+        UNIVERSAL_AUTH,
+        now,
         node.number("token_ttl", 7200),
         node.number("token_max_ttl", 7200),
         node.number("token_uses", 0),
-        node.flag("manages_identities"),
-        created=now,
+        updated=now,
     )
+    metadata = node.get("metadata")
+    if node.has("metadata") and not isinstance(metadata.value, dict):
+        raise metadata.fail("must be an object of keys and values")
+    return Identity(
+        node.text("name", client_id),
+        {project: read_grants(permissions, project, store) for project in permissions.value},
+        now,
+        node.known("project", permissions.value, "project") if node.has("project") else "",
+        roles=read_roles(node, permissions),
+        metadata=[{"key": key, "value": metadata.text(key), "id": new_id()} for key in metadata.value or ()],
+        manages_identities=node.flag("manages_identities"),
+        client_id=client_id,
+        client_secrets=[client_secret],
+        methods={UNIVERSAL_AUTH: method},
+        updated=now,
+    )
+
+
+def read_roles(node: Node, permissions: Node) -> tuple[str, ...]:
+    """Return the roles of an identity of a project; a list of actions counts as no role."""
+    role = permissions.value[node.text("project")] if node.has("project") else None
+    return (role if isinstance(role, str) else "no-access",)
 
 
 def read_grants(permissions: Node, project: str, store: Store) -> tuple[Grant, ...]:
@@ -288,13 +309,16 @@ def read_grants(permissions: Node, project: str, store: Store) -> tuple[Grant, .
         return ROLES[node.value]
     items = permissions.each(project) if isinstance(node.value, list) else []
     if items and all(isinstance(item.value, dict) for item in items):
-        return tuple(read_grant(item) for item in items)
+        return tuple(grant for item in items for grant in read_grant(item))
     return (Grant(read_actions(node)),)
 
 
-def read_grant(node: Node) -> Grant:
-    node.fields("actions paths")
-    return Grant(read_actions(node.get("actions")), tuple(str(item.value) for item in node.each("paths")))
+def read_grant(node: Node) -> list[Grant]:
+    """Return a grant for each path of the node, or one for all paths if it has none."""
+    actions = read_actions(node.fields("actions paths").get("actions"))
+    paths = [str(item.value) for item in node.each("paths")]
+    conditions = [{"secretPath": {"$glob" if "*" in path else "$eq": path}} for path in paths]
+    return [Grant(actions, condition) for condition in conditions or [{}]]
 
 
 def read_actions(node: Node) -> frozenset[str]:

@@ -31,6 +31,10 @@ class Place:
     def path(self) -> str:
         return self.asked or self.folder.path
 
+    def may(self, call: Call, action: str) -> bool:
+        """Return whether the identity of a call may do this with the secrets of the folder."""
+        return call.may(action, self.project, self.folder.path, self.environment.slug)
+
     def linked(self, link: Import, folder: Folder) -> Place:
         return Place(self.project, self.project.environments[link.environment], folder)
 
@@ -74,7 +78,7 @@ def expand(call: Call, place: Place, secret: Secret, text: str) -> str:
     """
 
     def check(environment: str, path: str, key: str) -> None:
-        if call.profile.hides_values and not call.may("read", place.project, path):
+        if call.profile.hides_values and not call.may("read", place.project, path, environment):
             raise Refusal(Conclusion.REFERENCE_FORBIDDEN, reference=key, name=secret.key)
 
     unknown = call.profile.keeps_unknown_references
@@ -87,9 +91,9 @@ def expand(call: Call, place: Place, secret: Secret, text: str) -> str:
 def show_secret(
     call: Call, place: Place, secret: Secret, view: View, value: str | None = None, version: int | None = None
 ) -> dict[str, Any]:
-    project, environment, folder = place.project, place.environment, place.folder
+    project, environment = place.project, place.environment
     text = secret.value if value is None else value
-    readable = call.may("read", project, folder.path)
+    readable = place.may(call, "read")
     # As recorded, the response to the creation of a secret shows the sent value even without permission to read.
     hidden = call.profile.hides_values and not (view.values and (readable or view.kind == "create"))
     if view.expanded and not hidden:
@@ -142,7 +146,7 @@ def show_import(call: Call, place: Place, view: View) -> dict[str, Any]:
 
 def may_see(call: Call, place: Place) -> bool:
     """Return whether the identity sees the secrets of a folder; lists silently omit other folders."""
-    return call.may(read_action(call), place.project, place.folder.path)
+    return place.may(call, read_action(call))
 
 
 def read_action(call: Call) -> str:
