@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The routes that manage identities: those of a project, their privileges and their login methods."""
+"""The routes that manage identities: identities of a project, their privileges and their login methods."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ def read_grants(permissions: Node, project: str, store: Store) -> tuple[Grant, .
 
 
 def read_grant(node: Node) -> list[Grant]:
-    """Return a grant for each path of the node, or one for all paths if it has none."""
+    """Return a grant for each path of the node, or one grant for all paths if it names no path."""
     actions = read_actions(node.fields("actions paths").get("actions"))
     paths = [str(item.value) for item in node.each("paths")]
     conditions = [{"secretPath": {"$glob" if "*" in path else "$eq": path}} for path in paths]
