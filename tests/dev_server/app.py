@@ -9,11 +9,12 @@ import hashlib
 import json
 import math
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
 
@@ -27,7 +28,10 @@ from .seed import Node, World, build
 from .store import new_id
 
 BODY_LIMIT = 1024 * 1024
-MASKED = frozenset({"secretValue", "clientSecret", "accessToken"})
+CREDENTIALS = {"clientSecret", "accessToken", "jwt", "password", "bindPass", "iamRequestHeaders", "tokenReviewerJwt"}
+MASKED = frozenset({"secretValue", *CREDENTIALS})
+# The header in which a proxy hands the client's certificate on.
+CERTIFICATE_HEADER = "x-identity-tls-cert-auth-client-cert"
 
 
 @dataclass
@@ -78,6 +82,8 @@ class Server:
 
     def __init__(self, profile: Profile, seed: Any) -> None:
         self.profile = profile
+        # Whether the TLS of this server asks for client certificates and hands them on.
+        self.asks_for_certificates = False
         self.faults = Faults()
         self.log: list[Entry] = []
         self.clock = Clock()
@@ -176,6 +182,7 @@ class Exchange:
             self.entry.query,
             self.parse_body(),
             identity,
+            self.certificate(),
         )
         answer = route.handler(call)
         self.entry.identity = call.identity.name if call.identity else None
@@ -187,6 +194,17 @@ class Exchange:
         if scheme.lower() != "bearer" or not token.strip():
             raise Refusal(Conclusion.TOKEN_MISSING)
         return token.strip()
+
+    def certificate(self) -> str:
+        """Return the certificate that the client showed to this server's own TLS, or else a certificate in the header.
+
+        A server that asks for client certificates is its own proxy, so it ignores a header that the client sent.
+        """
+        if not self.server.asks_for_certificates:
+            return self.request.headers.get(CERTIFICATE_HEADER, "")
+        connection = self.request.get_extra_info("ssl_object")
+        shown = connection.getpeercert(binary_form=True) if connection else None
+        return quote(ssl.DER_cert_to_PEM_cert(shown), safe="") if shown else ""
 
     def count(self, route: Route, headers: dict[str, str]) -> None:
         limits = self.server.world.limits

@@ -71,6 +71,8 @@ class Call:
     query: dict[str, str]
     body: Any
     identity: Identity | None = None
+    # The client's certificate as URL-encoded PEM, as the proxy in front hands it on.
+    certificate: str = ""
     # True if the response contains a value, for the request log.
     returned_values: bool = field(default=False)
 

@@ -54,9 +54,11 @@ def switch(send: Callable[[int], None], url: str, listen: bool) -> None:
 class DevServer:
     """A running test server; as a context manager it stops at the end of the block.
 
-    `profile` is 2026-07, 2026-10, 2024 or reference. `seed` is a mapping; None means the default seed. `tls` turns on
-    HTTPS, with a certificate that `ca_path` verifies. `python` is an interpreter with aiohttp; the default is
-    `KEYFLEET_SERVER_PYTHON` or else the running interpreter. `arguments` are appended to the server's command line.
+    `profile` is 2026-07, 2026-07-paid, 2026-10, 2024 or reference. `seed` is a mapping; None means the default seed.
+    `tls` turns on HTTPS, with a certificate that `ca_path` verifies. `client_ca` is a file with CAs, and implies `tls`:
+    the server demands a client certificate from one of these CAs, and hands it on for tls-cert-auth as a proxy does.
+    `python` is an interpreter with aiohttp; the default is `KEYFLEET_SERVER_PYTHON` or else the running interpreter.
+    `arguments` are appended to the server's command line.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class DevServer:
         seed: Mapping[str, Any] | None = None,
         *,
         tls: bool = False,
+        client_ca: str | Path | None = None,
         python: str | None = None,
         arguments: Sequence[str] = (),
     ) -> None:
         self.profile = profile
         self._directory = tempfile.TemporaryDirectory(prefix="dev_server_")
         room = Path(self._directory.name)
+        tls = tls or client_ca is not None
         self.ca_path = str(room / "ca.pem") if tls else None
         python = python or os.environ.get("KEYFLEET_SERVER_PYTHON") or sys.executable
         command = [python, str(Path(__file__).resolve().parent), "--port", "0", "--profile", profile]
@@ -79,6 +83,8 @@ class DevServer:
             command += ["--seed", str(room / "seed.json")]
         if tls:
             command += ["--self-signed", str(room)]
+        if client_ca is not None:
+            command += ["--client-ca", str(client_ca)]
         command += ["--ready-file", str(room / "ready.json"), *arguments]
         self._errors = room / "errors.txt"
         with self._errors.open("wb") as errors:
@@ -89,6 +95,8 @@ class DevServer:
             self.stop()
             raise
         context = ssl.create_default_context(cafile=self.ca_path) if tls else None
+        if context is not None:
+            context.load_cert_chain(room / "client.pem")
         # Control requests stay on this machine, even if the environment sets a proxy.
         handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)]
         self._opener = urllib.request.build_opener(*handlers)
@@ -185,6 +193,10 @@ class DevServer:
     def advance(self, seconds: float) -> None:
         """Advance the server's clock."""
         self.control("POST", "/clock", {"advance": seconds})
+
+    def trust(self, **facts: Any) -> None:
+        """Add to what logins are verified against: `issuer_keys`, `aws` and `ldap_users` as in a seed's settings."""
+        self.control("POST", "/trust", facts)
 
     def living_tokens(self) -> list[dict[str, Any]]:
         """Return the tokens that the server still accepts, each with `identity`, the name of its identity."""

@@ -41,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--self-signed", type=Path, metavar="DIR", help="serve HTTPS; create a CA and a certificate in DIR"
     )
+    made.add_argument(
+        "--client-ca", type=Path, metavar="FILE", help="CAs of clients; demand a client certificate from one of them"
+    )
+    made.add_argument(
+        "--optional-client-cert", action="store_true", help="with --client-ca: accept clients without a certificate"
+    )
     made.add_argument("--ready-file", type=Path, metavar="FILE", help="JSON file to write when the server listens")
     return made
 
@@ -72,13 +78,27 @@ def load_tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
         except OSError as error:
             raise BadInput(f"--self-signed {options.self_signed}: {error.strerror}") from None
     if not certificate:
+        if options.client_ca:
+            raise BadInput("--client-ca needs HTTPS: use it with --self-signed or --tls-cert")
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise BadInput(f"--tls-cert {certificate}, --tls-key {key}: {error}") from None
+    if options.client_ca:
+        demand_certificates(context, options)
     return context
+
+
+def demand_certificates(context: ssl.SSLContext, options: argparse.Namespace) -> None:
+    context.verify_mode = ssl.CERT_OPTIONAL if options.optional_client_cert else ssl.CERT_REQUIRED
+    try:
+        context.load_verify_locations(options.client_ca)
+        if options.self_signed:
+            context.load_verify_locations(options.self_signed / "ca.pem")
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(f"--client-ca {options.client_ca}: {error}") from None
 
 
 def write_ready_file(path: Path, url: str, profile: str) -> None:
@@ -144,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seed = read_seed(options.seed)
         try:
             server = Server(PROFILES[options.profile], seed)
+            server.asks_for_certificates = options.client_ca is not None
         except SeedError as error:
             raise BadInput(f"--seed {options.seed}: {error}") from None
         asyncio.run(run(server, options, load_tls_context(options)))

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from .faults import FAULT_FIELDS
 from .profiles import PROFILES
-from .seed import Node, SeedError
+from .seed import Node, SeedError, add_trust
 from .seed import put_secret as seed_secret
 from .store import Folder, Project
 
@@ -173,6 +173,11 @@ def move_clock(server: Server, node: Node) -> dict[str, Any]:
     return {"now": server.clock()}
 
 
+def trust(server: Server, node: Node) -> dict[str, Any]:
+    add_trust(node.fields("issuer_keys aws ldap_users"), server.world.directory.trust)
+    return {}
+
+
 def list_living_tokens(server: Server, node: Node) -> dict[str, Any]:
     """List the tokens that the server still accepts."""
     return {
@@ -215,6 +220,7 @@ ROUTES: Mapping[tuple[str, str], Callable[[Server, Node], dict[str, Any]]] = {
     ("GET", "/faults"): list_faults,
     ("DELETE", "/faults"): disarm_faults,
     ("POST", "/clock"): move_clock,
+    ("POST", "/trust"): trust,
     ("GET", "/tokens"): list_living_tokens,
     ("POST", "/tokens/revoke"): revoke_tokens,
     ("GET", "/profile"): show_profile,

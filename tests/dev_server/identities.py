@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .grants import Grant, Privilege
+from .proofs import Trust
 from .refusals import Conclusion, Refusal
 from .store import new_id
 
@@ -153,6 +154,7 @@ class Directory:
     by_client_id: dict[str, Identity] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    trust: Trust = field(default_factory=Trust)
     # The id of the organisation of all identities.
     organisation: str = field(default_factory=new_id)
 

@@ -23,6 +23,7 @@ ANY_ADDRESS = [{"type": "ipv4", "prefix": 0, "ipAddress": "0.0.0.0"}, {"type": "
 def log_in(call: Call) -> Answer:
     reader = Reader(call.body)
     client_id, client_secret = reader.text("clientId"), reader.text("clientSecret")
+    reader.optional_text("organizationSlug")
     reader.check()
     token = call.directory.log_in(
         ecmascript_trim(client_id), ecmascript_trim(client_secret), locks_out=call.profile.locks_out
@@ -88,9 +89,9 @@ def find_with_universal_auth(call: Call, action: str) -> tuple[Identity, Method]
     return identity, identity.methods[UNIVERSAL_AUTH]
 
 
-def read_method(call: Call, method: Method) -> Reader:
-    """Read the limits of tokens into a method and return the reader for more settings."""
-    reader = Reader({} if call.body is None else call.body)
+def read_method(call: Call, method: Method, reader: Reader | None = None) -> None:
+    """Read the limits of tokens into a method, and check all that the reader has read."""
+    reader = reader or Reader({} if call.body is None else call.body)
     method.token_ttl = reader.whole("accessTokenTTL", method.token_ttl)
     method.token_max_ttl = reader.whole("accessTokenMaxTTL", method.token_max_ttl)
     method.token_uses = reader.whole("accessTokenNumUsesLimit", method.token_uses)
@@ -101,7 +102,6 @@ def read_method(call: Call, method: Method) -> Reader:
         raise Refusal(Conclusion.ADDRESS_PLAN)
     if method.token_ttl > method.token_max_ttl > 0:
         raise Refusal(Conclusion.TTL_OVER_MAXIMUM)
-    return reader
 
 
 def show_limits(identity: Identity, method: Method) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import logins, privileges
+from . import logins, methods, privileges
 from .calls import Answer, Call, Route
 from .grants import BUILT_IN_ROLES, ROLES
 from .identities import Identity
@@ -238,5 +238,6 @@ ROUTES = (
     Route("POST", f"{CLIENT_SECRET}/revoke", logins.revoke_client_secret, CURRENT),
     Route("POST", TOKEN_METHOD, logins.attach_token_auth, CURRENT),
     Route("POST", f"{TOKEN_METHOD}/tokens", logins.create_token, CURRENT),
+    *methods.ROUTES,
     Route("GET", "/api/v1/identities/details", logins.who_am_i, CURRENT),
 )

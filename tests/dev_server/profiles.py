@@ -15,7 +15,9 @@ from .refusals import Conclusion
 
 C = Conclusion
 
-CURRENT = frozenset({"2026-07", "2026-10"})
+# Assumed: the recorded server on a paid plan.
+PAID = frozenset({"2026-07-paid"})
+CURRENT = PAID | {"2026-07", "2026-10"}
 REAL = CURRENT | {"2024"}
 ALL = REAL | {"reference"}
 
@@ -271,6 +273,19 @@ Y2026_07 = Profile(
         C.METHOD_MISSING: Wording(
             404, "NotFound", "{method} auth method not found for identity, did you configure {settings}?"
         ),
+        # Assumed, in the words of universal auth.
+        C.METHOD_NOT_ATTACHED: Wording(404, "NotFound", "Failed to find {method} for identity with ID {identity}"),
+        C.JWT_MALFORMED: Wording(401, "UnauthorizedError", "Access denied: Invalid JWT"),  # assumed
+        # Recorded for jwt-auth; assumed for the other methods with a JWT.
+        C.JWT_UNVERIFIED: Wording(
+            401, "UnauthorizedError", "Access denied: JWT verification failed with all keys. Errors - {errors}"
+        ),
+        # Recorded for the audience and the subject of jwt-auth; assumed for everything else.
+        C.PROOF_REFUSED: Wording(401, "UnauthorizedError", "Access denied: {what}"),
+        C.PROOF_FORBIDDEN: Wording(403, "ForbiddenError", "Access denied: {what}"),
+        C.CERTIFICATE_MISSING: Wording(400, "BadRequest", "Missing TLS certificate in header"),
+        C.CERTIFICATE_REFUSED: Wording(401, "UnauthorizedError", "Access denied: {reason}."),  # assumed
+        C.AWS_REFUSED: Wording(401, "UnauthorizedError", "Access denied: AWS STS: {reason}"),  # assumed
         # Recorded for universal auth; assumed for the other methods.
         C.METHOD_ATTACHED: Wording(400, "BadRequest", "Failed to add {method} to already configured identity"),
         C.CLIENT_SECRET_MISSING: Wording(404, "NotFound", "Client secret with ID '{secret}' not found"),  # assumed
@@ -393,4 +408,8 @@ Y2026_10 = replace(
     names_missing_environments=True,
 )
 
-PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (REFERENCE, Y2024, Y2026_07, Y2026_10)}
+Y2026_07_PAID = replace(Y2026_07, name="2026-07-paid")
+
+PROFILES: Mapping[str, Profile] = {
+    profile.name: profile for profile in (REFERENCE, Y2024, Y2026_07, Y2026_07_PAID, Y2026_10)
+}

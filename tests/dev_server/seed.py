@@ -11,6 +11,10 @@ from typing import Any
 
 from .grants import ACTIONS, ROLES, Grant
 from .identities import UNIVERSAL_AUTH, ClientSecret, Directory, Identity, Lockout, Method
+from .methods import KINDS, read_own_settings
+from .proofs import AwsCredential, Trust
+from .reading import Reader
+from .refusals import Issues
 from .store import Draft, Environment, Import, Metadata, Project, Store, Tag, new_id, normal_path
 
 DEFAULT_SEED: dict[str, Any] = {
@@ -58,6 +62,9 @@ DEFAULT_SEED: dict[str, Any] = {
 
 SECRET_FIELDS = "environment path key value comment tags metadata skip_multiline_encoding rotated"
 """The fields of a secret in a seed."""
+
+
+SETTINGS = "rate_limit lockout permission_cache issuer_keys aws ldap_users"
 
 
 class SeedError(ValueError):
@@ -133,6 +140,13 @@ class Node:
             raise self.get(key).fail(f"{what} {text!r} does not exist")
         return text
 
+    def names(self, key: str) -> list[str]:
+        """Return the keys of an object, which may be missing."""
+        node = self.get(key)
+        if self.has(key) and not isinstance(node.value, dict):
+            raise node.fail("must be an object")
+        return list(node.value) if self.has(key) else []
+
     def each(self, key: str) -> list[Node]:
         node = self.get(key)
         if not self.has(key):
@@ -178,9 +192,9 @@ def build(document: Any, clock: Callable[[], float]) -> World:
     for node in seed.each("tokens"):
         node.fields("identity token")
         owner = named[node.known("identity", named, "identity")]
-        world.directory.issue(owner, owner.methods[UNIVERSAL_AUTH], text=node.filled("token"))
+        world.directory.issue(owner, next(iter(owner.methods.values())), text=node.filled("token"))
     if seed.has("settings"):
-        apply_settings(seed.get("settings").fields("rate_limit lockout permission_cache"), world)
+        apply_settings(seed.get("settings").fields(SETTINGS), world)
     return world
 
 
@@ -191,12 +205,27 @@ def apply_settings(settings: Node, world: World) -> None:
         world.limits = RateLimits(
             limits.number("secrets", 40, 1), limits.number("login", 200, 1), limits.number("window", 60, 1)
         )
+    add_trust(settings, world.directory.trust)
     world.directory.cache_seconds = settings.number("permission_cache", 15)
     if settings.has("lockout"):
         world.directory.lockout = None
         if lockout.value is not None:
             lockout.fields("after seconds")
             world.directory.lockout = Lockout(lockout.number("after", 3, 1), lockout.number("seconds", 300, 1))
+
+
+def add_trust(node: Node, trust: Trust) -> None:
+    """Add the public keys, access keys and users of a node that has the keys of a seed's settings."""
+    for issuer in node.names("issuer_keys"):
+        trust.issuer_keys[issuer] = [str(item.value) for item in node.get("issuer_keys").each(issuer)]
+    for item in node.each("aws"):
+        item.fields("access_key_id secret_access_key session_token arn account")
+        key_id, arn = item.filled("access_key_id"), item.filled("arn")
+        trust.aws[key_id] = AwsCredential(
+            key_id, item.filled("secret_access_key"), arn, item.filled("account"), item.text("session_token", "")
+        )
+    for user in node.names("ldap_users"):
+        trust.ldap_users[user] = node.get("ldap_users").filled(user)
 
 
 def build_project(node: Node, now: float) -> Project:
@@ -259,40 +288,55 @@ def read_metadata(node: Node) -> Metadata:
 
 def build_identity(node: Node, store: Store, now: float) -> Identity:
     node.fields(
-        "name client_id client_secret client_secret_uses client_secret_ttl permissions token_ttl token_max_ttl "
-        "token_uses manages_identities project metadata"
+        "id name client_id client_secret client_secret_uses client_secret_ttl permissions token_ttl token_max_ttl "
+        "token_uses manages_identities project metadata methods"
     )
     permissions = node.get("permissions")
     if not isinstance(permissions.value, dict):
         raise permissions.fail("must be an object of project ids")
-    client_id = node.filled("client_id")
-    client_secret = ClientSecret(
-        node.filled("client_secret"), now, node.number("client_secret_uses", 0), node.number("client_secret_ttl", 0)
-    )
-    method = Method(
-        UNIVERSAL_AUTH,
-        now,
-        node.number("token_ttl", 7200),
-        node.number("token_max_ttl", 7200),
-        node.number("token_uses", 0),
-        updated=now,
-    )
-    metadata = node.get("metadata")
-    if node.has("metadata") and not isinstance(metadata.value, dict):
-        raise metadata.fail("must be an object of keys and values")
-    return Identity(
+    # An identity with other login methods needs no universal auth.
+    universal = node.has("client_id") or not node.has("methods")
+    client_id = node.filled("client_id") if universal else new_id()
+    identity = Identity(
         node.text("name", client_id),
         {project: read_grants(permissions, project, store) for project in permissions.value},
         now,
         node.known("project", permissions.value, "project") if node.has("project") else "",
         roles=read_roles(node, permissions),
-        metadata=[{"key": key, "value": metadata.text(key), "id": new_id()} for key in metadata.value or ()],
+        metadata=[
+            {"key": key, "value": node.get("metadata").text(key), "id": new_id()} for key in node.names("metadata")
+        ],
         manages_identities=node.flag("manages_identities"),
         client_id=client_id,
-        client_secrets=[client_secret],
-        methods={UNIVERSAL_AUTH: method},
+        id=node.filled("id") if node.has("id") else new_id(),
         updated=now,
     )
+    if universal:
+        uses, ttl = node.number("client_secret_uses", 0), node.number("client_secret_ttl", 0)
+        identity.client_secrets.append(ClientSecret(node.filled("client_secret"), now, uses, ttl))
+        identity.methods[UNIVERSAL_AUTH] = build_method(node, UNIVERSAL_AUTH, now)
+    for name in node.names("methods"):
+        identity.methods[name] = build_method(node, name, now)
+    return identity
+
+
+def build_method(node: Node, name: str, now: float) -> Method:
+    """Return a login method with the settings in `methods` and the limits of the identity in a seed."""
+    limits = node.number("token_ttl", 7200), node.number("token_max_ttl", 7200), node.number("token_uses", 0)
+    method = Method(name, now, *limits, updated=now)
+    if name == UNIVERSAL_AUTH:
+        return method
+    settings = node.get("methods").get(name)
+    kinds = {kind.slug: kind for kind in KINDS}
+    if name not in kinds:
+        raise settings.fail(f"unknown method (known: {', '.join(kinds)})")
+    reader = Reader(settings.fields(" ".join(kinds[name].settings)).value)
+    read_own_settings(reader, kinds[name], method, attach=True)
+    try:
+        reader.check()
+    except Issues as issues:
+        raise settings.fail(issues.facts["summary"]) from None
+    return method
 
 
 def read_roles(node: Node, permissions: Node) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import sys
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -29,6 +30,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
 from dev_server.client import DevServer  # noqa: E402
+from dev_server.tls import Authority  # noqa: E402
 
 RECORDING: dict[str, Any] = json.loads((TESTS / "recordings" / "server-2026-07.json").read_text("utf-8"))
 
@@ -36,11 +38,11 @@ RECORDING: dict[str, Any] = json.loads((TESTS / "recordings" / "server-2026-07.j
 NOT_COVERED = (
     "life of a secret",
     "webhooks",
-    "other logins",
 )
 
-# Values that differ from the recorded server: the name of its organisation and the beginning of a secret.
-CHOSEN = frozenset({"clientSecretPrefix", "organization"})
+# Values that differ from the recorded server: the name of its organisation, the beginning of a secret, and an
+# encrypted certificate.
+CHOSEN = frozenset({"clientSecretPrefix", "organization", "encryptedCaCertificate"})
 
 DAYS_30 = 2_592_000
 PROJECT, OTHER_PROJECT = "<id-1>", "<id-43>"
@@ -113,6 +115,49 @@ def seed() -> dict[str, Any]:
     }
 
 
+class Proofs:
+    """A private key and a CA of our own, because the recording has no private keys."""
+
+    def __init__(self) -> None:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        self.key, self.other_key = (rsa.generate_private_key(65537, 2048) for _each in range(2))
+        self.public = self.key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        self.authority = Authority.make("Lab CA")
+        self.certificate = quote(self.authority.issue("web1")[0])
+
+    def replace(self, part: Any) -> Any:
+        """Replace the recorder's key and CA in a part of an exchange."""
+        text = json.dumps(part)
+        for name, own in (("PUBLIC KEY", self.public), ("CERTIFICATE", self.authority.pem)):
+            pattern = rf"-----BEGIN {name}-----.*?-----END {name}-----\\n"
+            text = re.sub(pattern, json.dumps(own.decode())[1:-1].replace("\\", "\\\\"), text)
+        return json.loads(text)
+
+    def jwt(self, name: str) -> str:
+        """Return the JWT of a recorded login with jwt-auth."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import padding
+
+        claims = {"iss": "https://issuer.example", "aud": "infisical", "sub": "host:web1", "exp": time.time() + 3600}
+        claims |= {
+            "jwt-auth, another subject": {"sub": "host:web2"},
+            "jwt-auth, another audience": {"aud": "other"},
+            "jwt-auth, expired": {"exp": time.time() - 3600},
+        }.get(name, {})
+        key = self.other_key if name == "jwt-auth, bad signature" else self.key
+        parts = ({"alg": "RS256", "typ": "JWT"}, claims)
+        signed = ".".join(encode(json.dumps(part).encode()) for part in parts)
+        return f"{signed}.{encode(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
+def encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
 class Difference(AssertionError):
     """An answer that differs from the recorded answer."""
 
@@ -128,6 +173,7 @@ class Replay:
     etags: dict[str, str] = field(default_factory=dict)
     client_secrets: dict[str, str] = field(default_factory=dict)
     made_secret: str = ""
+    proofs: Proofs = field(default_factory=Proofs)
 
     def prepare(self) -> None:
         """Prepare the server's state at the start of the recording: identities, tokens and earlier requests."""
@@ -163,6 +209,7 @@ class Replay:
 
     def run(self, exchange: Mapping[str, Any]) -> None:
         """Send a recorded request. Raises Difference if the answer differs from the recorded answer."""
+        exchange = self.proofs.replace(exchange)
         request, expected = exchange["request"], exchange["response"]
         if exchange["name"] == "with the ETag of before a write":
             # The recorder wrote this secret without recording the request.
@@ -199,6 +246,8 @@ class Replay:
         body = self.real(body)
         if "accessToken" in body:
             body["accessToken"] = self.tokens["revoked" if "revoke" in exchange["name"] else "admin"]
+        if body.get("jwt") == "<token>":
+            body["jwt"] = self.proofs.jwt(exchange["name"])
         if body.get("clientSecret") == "<hidden>":
             revoked = exchange["name"] == "login with a revoked client secret"
             known = self.made_secret if revoked else self.client_secrets.get(body["clientId"])
@@ -214,6 +263,8 @@ class Replay:
         headers = dict(request.get("headers", {}))
         if "If-None-Match" in headers:
             headers["If-None-Match"] = self.etags[self.question(exchange)]
+        if headers.get("x-identity-tls-cert-auth-client-cert") == "<URL-encoded PEM>":
+            headers["x-identity-tls-cert-auth-client-cert"] = self.proofs.certificate
         if exchange["name"] != "no token":
             token = TOKENS.get(exchange["name"], self.tokens[exchange["as"] or "organisation"])
             headers["Authorization"] = f"Bearer {token}"
@@ -279,7 +330,7 @@ PLACEHOLDERS = {
 TOKENS = {
     "malformed token": "malformed",
     "token of a well-formed JWT with another signature": ".".join(
-        base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (b'{"alg":"HS256"}', b'{"iat":1}', b"signature")
+        encode(part) for part in (b'{"alg":"HS256"}', b'{"iat":1}', b"signature")
     ),
 }
 
@@ -316,7 +367,7 @@ def test_test_server_profiles_respond_like_the_recorded_server(
     compared = replay(server, RECORDING["exchanges"])
     with capsys.disabled():
         print(f"\n{compared} of {len(RECORDING['exchanges'])} recorded exchanges compared; not covered: {NOT_COVERED}")
-    assert compared == 301
+    assert compared == 321
 
 
 def test_groups_that_are_not_covered_exist_in_the_recording() -> None:
