@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-_YEAR_10000 = 253_402_300_800
+YEAR_10000 = 253_402_300_800
 """The beginning of the year 10000, in seconds since the epoch."""
 
 
@@ -30,7 +30,7 @@ def parse_time(time: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     # After the offset is applied, the year may be out of range.
-    return seconds if 0 <= seconds < _YEAR_10000 else None
+    return seconds if 0 <= seconds < YEAR_10000 else None
 
 
 def age_of(time: Any, now: float) -> int | None:
