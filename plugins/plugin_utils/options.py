@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     FILE_ONLY,
     OPTIONS,
     argument_spec,
+    read_variable,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KEY_OPTIONS
 
@@ -93,20 +94,18 @@ def resolve(
     """
     resolved = {}
     chosen = any(direct.get(name) is not None for name in KEY_OPTIONS)
-    # If the arguments contain an identity, log in with it even if another source sets `auth_method`. An identity in
-    # variables takes precedence over `auth_method` in the environment and ansible.cfg.
-    by_identity = any(direct.get(name) is not None for name in _IDENTITY)
-    by_variables = any(not _is_empty(variables.get(f"infisical_{name}")) for name in _IDENTITY)
+    overridden = _find_overridden(name for name in definitions if direct.get(name) is not None)
+    by_variables = _find_overridden(name for name in definitions if not _is_empty(variables.get(f"infisical_{name}")))
     for name, definition in definitions.items():
         value, origin = direct.get(name), ""
         if value is None:
-            if (chosen and name in KEY_OPTIONS) or (by_identity and name == "auth_method"):
+            if (chosen and name in KEY_OPTIONS) or name in overridden:
                 continue
             variable = f"infisical_{name}"
             value = template(variables[variable]) if variable in variables else None
             origin = f"var: {variable}"
             if _is_empty(value):
-                if by_variables and name == "auth_method":
+                if name in by_variables:
                     continue
                 value, origin = _look_up(name)
         if value is not None:
@@ -114,14 +113,27 @@ def resolve(
     return resolved
 
 
-_IDENTITY = ("client_id", "client_secret")
+_OVERRIDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    # Log in with this identity even if a later source sets another login method.
+    (("client_id", "client_secret"), ("auth_method",)),
+    # Do not log in with another identity from a later source if no source sets a login method for this identity.
+    (("identity_id",), ("client_id", "client_secret", "token")),
+    (("jwt", "jwt_path"), ("jwt", "jwt_path")),
+)
+"""Pairs of options. If a source sets one of the first, the second are not read from the sources after it."""
+
+
+def _find_overridden(names: Iterable[str]) -> set[str]:
+    """Return the options that are not read from the sources after a source that sets the options `names`."""
+    given = set(names)
+    return {name for chosen, later in _OVERRIDES if given.intersection(chosen) for name in later}
 
 
 def _look_up(name: str) -> tuple[Any, str]:
     """Return an option's value from the environment or ansible.cfg, and its source."""
     for variable in _ENVIRONMENT[name]:
         if not _is_empty(os.environ.get(variable)):
-            return os.environ[variable], f"env: {variable}"
+            return read_variable(name, os.environ[variable]), f"env: {variable}"
     value, origin = C.config.get_config_value_and_origin(name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1])
     return None if _is_empty(value) else value, str(origin)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError, InfisicalError
-from ..core.options import BY_PLACE, OPTIONS, convert
+from ..core.options import BY_PLACE, OPTIONS, convert, read_variable
 
 if TYPE_CHECKING:
     from .deliver import File
@@ -22,6 +22,7 @@ CREDENTIALS = {
     "infisical_client_id": ("infisical", "client_id_file"),
     "infisical_client_secret": ("infisical", "client_secret_file"),
     "infisical_token": ("infisical", "token_file"),
+    "infisical_password": ("infisical", "password_file"),
     "infisical_vault_key": ("vault", "key_credential"),
     "infisical_webhook_url": ("notify", "webhook_url_file"),
 }
@@ -98,7 +99,8 @@ class SyncConfig:
     def _convert(self, place: tuple[str, str], layer: Layer) -> Any:
         is_variable = layer is self._environment
         origin = f" (set by the environment variable {self._variables[place]})" if is_variable else ""
-        return convert(BY_PLACE[place], layer[place], origin)
+        text = read_variable(place[1], layer[place]) if is_variable else layer[place]
+        return convert(BY_PLACE[place], text, origin)
 
     def get_section(self, section: str) -> dict[str, Any]:
         """Return all options in a section that are set."""
@@ -112,13 +114,24 @@ class SyncConfig:
         for name in ("project_id", "environment", "secret_path"):
             places = [place for place in ((section, name), ("infisical", name)) if place in BY_PLACE]
             options[name] = self.get(*places)
-        for name in ("client_id", "client_secret", "token"):
+        proofs = ("jwt", "jwt_path", "jwt_key_file")
+        options.update({**dict.fromkeys(proofs), **self.get_group("infisical", proofs)})
+        for name in ("client_id", "client_secret", "token", "password"):
             group = self.get_group("infisical", (name, name + "_file"))
             options.pop(name + "_file", None)
             if group and name not in group:
                 group[name] = read_credential(group[name + "_file"], name + "_file", self.credentials)
             options[name] = group.get(name)
+        if self._is_explicit("identity_id") and not self._is_explicit("client_id", "client_secret", "token"):
+            # Otherwise, a login with another identity from the environment would succeed.
+            options.update(dict.fromkeys(("client_id", "client_secret", "token")))
         return options
+
+    def _is_explicit(self, *names: str) -> bool:
+        """Return whether the command line or the `config` file sets one of the options, or the file that contains
+        it."""
+        places = [("infisical", name + suffix) for name in names for suffix in ("", "_file")]
+        return any(layer.get(place) for layer in self._explicit for place in places)
 
     def _get_auth_method(self) -> str | None:
         """Return the option `auth_method`, or None if the command line or the `config` file sets a machine identity.
@@ -289,8 +302,8 @@ def _check_access(path: str, info: os.stat_result, found: Layer) -> None:
     if secrets and info.st_mode & 0o077:
         raise ConfigurationError(
             "config", f"'{path}' contains {', '.join(secrets)}, and others can read it.",
-            hint=f"Run: chmod 600 '{path}', or use client_secret_file, token_file, passphrase_file or "
-            "webhook_url_file.",
+            hint=f"Run: chmod 600 '{path}', or use client_secret_file, token_file, jwt_path, password_file, "
+            "passphrase_file or webhook_url_file.",
         )  # fmt: skip
 
 

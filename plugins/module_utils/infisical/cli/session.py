@@ -63,9 +63,15 @@ class Session:
     def get_server_options(self, section: str, *required: str) -> dict[str, Any]:
         """Return the fields of Settings. Raises ConfigurationError if the login or an option in `required` is not
         set."""
+        from ..core.model import NotGiven, Settings
+        from ..login.methods import method_for
+
         options = self.config.get_server_options(section)
-        login = ("token",) if options["auth_method"] == "token" else ("client_id", "client_secret")
-        for name in ("url", *login, *required):
+        try:
+            method_for(Settings.from_options(options))
+        except NotGiven as error:
+            raise self.explain_missing("infisical", error.option) from None
+        for name in required:
             if not options.get(name):
                 raise self.explain_missing("infisical", name)
         return options

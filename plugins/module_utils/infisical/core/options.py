@@ -106,6 +106,7 @@ OPTIONS: tuple[Option, ...] = (
            vendor=("INFISICAL_LDAP_USERNAME",)),
     Option("infisical", "password", "str", "password, if auth_method is ldap_auth", secret=True,
            vendor=("INFISICAL_LDAP_PASSWORD",)),
+    Option("infisical", "password_file", "file", "file that contains the password"),
     Option("infisical", "client_cert", "file", "PEM file with the TLS client certificate"),
     Option("infisical", "client_key", "file", "PEM file with the private key of client_cert; default client_cert"),
     Option("infisical", "organization_slug", "str", "slug of the organization, if the identity is in several",
@@ -191,8 +192,14 @@ OPTIONS: tuple[Option, ...] = (
 )  # fmt: skip
 """All options, in the order in which the manual page lists them."""
 
-FILE_ONLY = ("client_id_file", "client_secret_file", "token_file", "jwt_key_file", "jwt_subject")
+FILE_ONLY = ("client_id_file", "client_secret_file", "token_file", "password_file", "jwt_key_file", "jwt_subject")
 """The options for the login that modules and plugins do not have."""
+
+_VENDOR_METHODS = {
+    "kubernetes": "kubernetes_auth", "azure": "azure_auth", "gcp-id-token": "gcp_auth", "aws-iam": "aws_auth",
+    "token-auth": "token", "token_auth": "token",
+}  # fmt: skip
+"""The login methods for which Infisical's own tools have names that differ from ours by more than hyphens."""
 
 BY_PLACE = {option.place: option for option in OPTIONS}
 
@@ -245,6 +252,13 @@ def convert(option: Option, text: str, origin: str = "") -> Any:
     if option.choices and stripped not in option.choices:
         raise ConfigurationError(option.name, f"must be one of {', '.join(option.choices)}{origin}.")
     return stripped if option.choices else text
+
+
+def read_variable(name: str, text: str) -> str:
+    """Return the text of an option's environment variable, with the login methods of Infisical's own tools renamed."""
+    if name != "auth_method":
+        return text
+    return _VENDOR_METHODS.get(text.strip(), text.strip().replace("-", "_"))
 
 
 def check_file_path(name: str, text: str) -> str:

@@ -6,54 +6,214 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Union
 
 from ..core.errors import ConfigurationError
 from ..core.model import Settings, require
 
+SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+"""The file in which Kubernetes mounts the token of a pod's service account."""
+
+
+class Proof(NamedTuple):
+    """The fields that prove an identity in the body of a login.
+
+    No message may quote `secrets`. `facts` is a sentence about the proof, for the hint if the server rejects it.
+    """
+
+    fields: Mapping[str, Any]
+    secrets: tuple[str, ...] = ()
+    facts: str = ""
+
 
 class LoginRequest(NamedTuple):
-    """The body of a login at `path`. `what` completes the sentence "Could not …". No message may quote `secrets`."""
+    """The body of a login at `path`. `what` completes the sentence "Could not …". No message may quote `secrets`.
+
+    `facts` are sentences about the identity and its proof, for the hint if the server rejects the login.
+    """
 
     path: str
     what: str
     body: Mapping[str, Any]
     secrets: tuple[str, ...]
+    facts: str = ""
 
 
-class UniversalAuth:
-    """Login with a machine identity's client id and client secret.
+_IDENTITY_ID = ("identity_id", "the id of the machine identity")
 
-    Raises ConfigurationError if an option is missing, like the other methods.
+
+class LoginMethod:
+    """A login with a request to the server.
+
+    Raises ConfigurationError if an option is missing or contradicts another one.
     """
 
     renewable = True
+    name: str
+    """The method's name in the path of its route."""
+    title: str
+    """The method's name in messages, as in Infisical's web interface."""
+    required: tuple[tuple[str, str], ...] = (_IDENTITY_ID,)
+    """The required options, each with the meaning of its value."""
+    locks_out = False
+    """True if the server locks the identity after several rejected logins."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.token and not (settings.client_id or settings.client_secret):
-            raise ConfigurationError("auth_method", "a token is given, but not used.", hint="Set auth_method: token.")
-        self.client_id = require(settings, "client_id", "the client id of the machine identity's universal auth")
-        self.client_secret = require(settings, "client_secret", "a client secret of the same machine identity")
+        self.settings = settings
+        for option, meaning in self.required:
+            require(settings, option, meaning)
 
     def prepare(self, now: float) -> LoginRequest:
-        """Return the login at `now`, in seconds since the epoch."""
-        body, secrets = {"clientId": self.client_id, "clientSecret": self.client_secret}, (self.client_secret,)
-        return LoginRequest("/api/v1/auth/universal-auth/login", "log in with universal auth", body, secrets)
+        """Return the login at `now`, in seconds since the epoch. Raises InfisicalError if there is no proof."""
+        proof, settings = self.prove(now), self.settings
+        body, facts = dict(proof.fields), proof.facts
+        if _IDENTITY_ID in self.required:
+            body["identityId"] = settings.identity_id
+            facts = f"The identity is {settings.identity_id}. {facts}".rstrip()
+        if settings.organization_slug:
+            body["organizationSlug"] = settings.organization_slug
+        return LoginRequest(f"/api/v1/auth/{self.name}/login", f"log in with {self.title}", body, proof.secrets, facts)
+
+    def prove(self, now: float) -> Proof:
+        """Return the proof for a login at `now`. Raises InfisicalError."""
+        raise NotImplementedError
+
+
+class UniversalAuth(LoginMethod):
+    """Login with a machine identity's client id and client secret."""
+
+    name, title = "universal-auth", "universal auth"
+    required = (
+        ("client_id", "the client id of the machine identity's universal auth"),
+        ("client_secret", "a client secret of the same machine identity"),
+    )
+    locks_out = True
+
+    def __init__(self, settings: Settings) -> None:
+        if not (settings.client_id or settings.client_secret):
+            if settings.token:
+                raise ConfigurationError(
+                    "auth_method", "a token is given, but not used.", hint="Set auth_method: token."
+                )
+            if settings.identity_id:
+                raise ConfigurationError(
+                    "auth_method", "identity_id is given, but universal_auth does not use it.",
+                    hint="Set auth_method to the login method of this identity, such as oidc_auth.",
+                )  # fmt: skip
+        super().__init__(settings)
+
+    def prove(self, now: float) -> Proof:
+        secret = self.settings.client_secret
+        return Proof({"clientId": self.settings.client_id, "clientSecret": secret}, (secret,))
+
+
+class OidcAuth(LoginMethod):
+    """Login with a JSON web token from the options or from a file, which is read for each login."""
+
+    name, title = "oidc-auth", "OIDC auth"
+    sources: tuple[str, ...] = ("jwt", "jwt_path")
+    """The options that can be the source of the token. Exactly one of them must be set."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        given = [option for option in self.sources if getattr(settings, option)]
+        if len(given) > 1:
+            raise ConfigurationError(
+                given[0], f"must not be set together with {' and '.join(given[1:])}.", hint="Set only one of them."
+            )
+        if not given:
+            others = " or ".join(option for option in self.sources if option != "jwt_path")
+            require(settings, "jwt_path", f"the path of a file that contains the token; or set {others}")
+
+    def prove(self, now: float) -> Proof:
+        from . import jwt
+
+        token = self._read_token(now)
+        claims = jwt.check(token, next(option for option in self.sources if getattr(self.settings, option)), now)
+        return Proof({"jwt": token}, (token,), jwt.describe(claims))
+
+    def _read_token(self, now: float) -> str:
+        from .proof_files import read_proof
+
+        settings = self.settings
+        return settings.jwt or read_proof(settings.jwt_path, "jwt_path").decode("utf-8-sig", "replace").strip()
+
+
+class JwtAuth(OidcAuth):
+    """Login with a JSON web token, also with one that this process signs for each login."""
+
+    name, title = "jwt-auth", "JWT auth"
+    sources = ("jwt", "jwt_path", "jwt_key_file")
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if settings.jwt_key_file:
+            require(settings, "jwt_subject", "the subject of the signed tokens")
+
+    def _read_token(self, now: float) -> str:
+        settings = self.settings
+        if not settings.jwt_key_file:
+            return super()._read_token(now)
+        from . import jwt
+        from .proof_files import read_proof
+
+        return jwt.sign(read_proof(settings.jwt_key_file, "jwt_key_file"), settings.jwt_subject, now)
+
+
+class SpiffeAuth(OidcAuth):
+    """Login with a JWT-SVID, which a SPIFFE helper usually writes to a file."""
+
+    name, title = "spiffe-auth", "SPIFFE auth"
+
+
+class KubernetesAuth(OidcAuth):
+    """Login with the token of a service account in Kubernetes, by default the token of this pod."""
+
+    name, title = "kubernetes-auth", "Kubernetes auth"
+
+    def __init__(self, settings: Settings) -> None:
+        if not (settings.jwt or settings.jwt_path):
+            settings = replace(settings, jwt_path=SERVICE_ACCOUNT_TOKEN)
+        super().__init__(settings)
+
+
+class LdapAuth(LoginMethod):
+    """Login with a user name and a password of a directory service."""
+
+    name, title = "ldap-auth", "LDAP auth"
+    required = (_IDENTITY_ID, ("username", "the user's name in the directory"), ("password", "the user's password"))
+    locks_out = True
+
+    def prove(self, now: float) -> Proof:
+        settings = self.settings
+        return Proof({"username": settings.username, "password": settings.password}, (settings.password,))
 
 
 class GivenToken:
     """An access token from the options. There is no login."""
 
     renewable = False
+    required = (("token", "an access token, for auth_method: token"),)
+    locks_out = False
 
     def __init__(self, settings: Settings) -> None:
-        self.token = require(settings, "token", "an access token, for auth_method: token")
+        for option, meaning in self.required:
+            self.token = require(settings, option, meaning)
         if not can_be_sent(self.token):
             raise ConfigurationError("token", "contains white space or other characters that are not allowed.")
 
 
-Method = Union[UniversalAuth, GivenToken]
-METHODS: dict[str, type[Method]] = {"universal_auth": UniversalAuth, "token": GivenToken}
+Method = Union[LoginMethod, GivenToken]
+METHODS: dict[str, type[Method]] = {
+    "universal_auth": UniversalAuth,
+    "token": GivenToken,
+    "oidc_auth": OidcAuth,
+    "jwt_auth": JwtAuth,
+    "kubernetes_auth": KubernetesAuth,
+    "ldap_auth": LdapAuth,
+    "spiffe_auth": SpiffeAuth,
+}
 
 
 def method_for(settings: Settings) -> Method:
