@@ -20,7 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils import infisica
 
 LIBRARY = Path(str(infisical.__file__)).parent
 # A package imports only from itself and from packages on its left.
-PACKAGES = ("core", "vault", "login", "client", "sync", "agent", "fleet", "cli")
+PACKAGES = ("core", "vault", "login", "client", "identities", "sync", "agent", "fleet", "cli")
 MODULES = sorted(str(path.relative_to(LIBRARY)) for path in LIBRARY.rglob("*.py"))
 LIBRARIES = {"client": {"requests"}, "vault": {"cryptography"}, "login": {"cryptography"}}
 LONGEST_FILE = 500

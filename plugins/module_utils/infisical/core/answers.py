@@ -18,6 +18,7 @@ from .errors import (
     Conflict,
     CredentialsRejected,
     Forbidden,
+    IdentityMissing,
     InfisicalError,
     LockedOut,
     NotJson,
@@ -52,6 +53,7 @@ class Operation(str, Enum):
     BATCH = "batch"
     FOLDER = "folder"
     PROJECT = "project"
+    IDENTITY = "identity"
     OTHER = "other"
 
 
@@ -215,6 +217,8 @@ _JSON_ROWS = (
     _Row((403,), "", Forbidden),
     _Row((409,), "", Conflict),
     _Row((400,), rf"{_AT}(secret|folder) (with .* )?already exist", Conflict),
+    _Row((400,), rf"{_AT}(failed to add .* auth to already configured|additional privilege with name .* exists)",
+         Conflict, (Operation.IDENTITY,)),
     _Row((404,), rf"{_AT}route \S+ not found", RouteMissing),
     _Row((400, 404), _TAG, RequestInvalid),
     _Row((400, 404), rf"{_AT}(project|folder|environment) (not found|with .* not found)", ScopeMissing),
@@ -222,6 +226,7 @@ _JSON_ROWS = (
          r"|one or more secrets does not exist)", SecretMissing),
     _Row((404,), "", SecretMissing, _NAMED),
     _Row((404,), "", ScopeMissing, _LOCATED),
+    _Row((404,), r"^NotFound: ", IdentityMissing, (Operation.IDENTITY,)),
     # Servers from 2026 write `Not Found` for a missing route, and `NotFound` for everything else.
     _Row((404,), r"^NotFound: ", ScopeMissing),
     _Row((404,), "", RouteMissing),
@@ -326,6 +331,11 @@ def hint_for(error: type[InfisicalError], operation: Operation, said: str = "") 
     for pattern, hint in _HINTS:
         if _says(pattern, said):
             return hint
+    if error is Forbidden and operation is Operation.IDENTITY:
+        return (
+            "Give the role 'admin' to the machine identity that is logged in: in the project, under Access Control > "
+            "Machine Identities."
+        )
     if error is Forbidden:
         permission = _permission(operation, said)
         return (

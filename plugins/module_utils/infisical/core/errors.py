@@ -6,7 +6,7 @@
 InfisicalError                            exit code 1
 ├── Conflict, SecretMissing, RouteMissing, RequestInvalid, TooLarge
 ├── WrongUse ── ConfigurationError                  2
-├── MissingLibrary, ScopeMissing                    2
+├── MissingLibrary, ScopeMissing, IdentityMissing   2
 ├── AccessError                                     3
 │   └── CredentialsRejected, LockedOut, TokenRejected, Forbidden
 ├── NetworkError                                    4
@@ -140,6 +140,14 @@ class ScopeMissing(InfisicalError):
     conclusion = "scope_missing"
     exit_code = 2
     hint = "Check project_id, environment and secret_path."
+
+
+class IdentityMissing(InfisicalError):
+    """A machine identity, or one of its login methods, client secrets or privileges, does not exist."""
+
+    conclusion = "identity_missing"
+    exit_code = 2
+    hint = "Check the name or the id of the machine identity, and project_id."
 
 
 class AccessError(InfisicalError):
