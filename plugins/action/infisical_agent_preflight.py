@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host_login
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
 
@@ -15,3 +17,20 @@ class ActionModule(InfisicalAction):
     def connects(self, arguments: dict[str, Any]) -> bool:
         """Return whether the task logs in."""
         return bool(boolean(arguments.get("require_reachable", True), strict=False))
+
+    def _execute_shared(
+        self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
+    ) -> dict[str, Any]:
+        """Run the module with the run's login, or let the host log in if only the host can prove its identity."""
+        method = host_login.get_method(arguments)
+        if arguments.get("identity") != host_login.PER_HOST and method == settings.auth_method in _OF_THE_CONTROLLER:
+            arguments.pop("host_auth_method", None)
+            return super()._execute_shared(arguments, settings, task_vars, wrap_async)
+        if arguments.get("identity") == host_login.PER_HOST:
+            arguments.pop("client_id", None)
+            arguments.pop("client_secret", None)
+        return self._execute(host_login.select_options(arguments), task_vars, wrap_async)
+
+
+_OF_THE_CONTROLLER = ("universal_auth", "token")
+"""The methods whose login does not depend on the machine."""

@@ -22,6 +22,7 @@ author: keyfleet.infisical contributors (@keyfleet)
 extends_documentation_fragment:
   - keyfleet.infisical.auth
   - keyfleet.infisical.scope
+  - keyfleet.infisical.host_login
   - keyfleet.infisical.attributes
   - keyfleet.infisical.attributes.change
 options:
@@ -180,22 +181,6 @@ options:
         requests and cryptography.
     type: path
     default: /usr/bin/python3
-  credentials:
-    description:
-      - How to store the agent's own secrets on the host.
-      - V(encrypted) uses encrypted credentials, which need systemd 250 or later. V(file) uses files with mode 0600.
-      - V(auto) uses encrypted credentials if systemd supports them, and files otherwise.
-    type: str
-    choices: [auto, encrypted, file]
-    default: auto
-  credential_key:
-    description:
-      - The key that encrypts the credentials. V(host) is a key on the host's disk, V(tpm2) is a key in the host's TPM,
-        and V(host+tpm2) combines both.
-      - A key in the TPM is not bound to PCR values.
-    type: str
-    choices: [host, tpm2, host+tpm2]
-    default: host
   rotate_key:
     description:
       - Replace the vault key with a new one on this run. Pass this option with C(--extra-vars); do not set it
@@ -240,6 +225,40 @@ options:
     type: int
     default: 0
     version_added: 0.4.0
+  client_secret_ttl:
+    description: With O(identity=per_host), the number of days for which a new client secret is valid.
+    type: int
+    default: 90
+    version_added: 0.4.0
+  held_identity:
+    description:
+      - With O(identity=per_host), the identity that the host has, from
+        RV(keyfleet.infisical.infisical_agent_preflight#module:identity).
+    type: dict
+    version_added: 0.4.0
+  host_identity:
+    description: For internal use. The action plugin sets it.
+    type: dict
+    version_added: 0.4.0
+    suboptions:
+      identity_id: {description: The id of the host's machine identity., type: str, default: ""}
+      client_id: {description: The client id of the host's machine identity., type: str, default: ""}
+      client_secret_id:
+        description: The id of the client secret. Without O(client_secret), the host keeps its stored client secret.
+        type: str
+        default: ""
+      expires_at:
+        description: The time in seconds since the epoch at which the client secret expires. V(0) if it does not expire.
+        type: int
+        default: 0
+      grant_wait:
+        description: The number of seconds until the server applies the grants that this run has made.
+        type: float
+        default: 0
+      changed_grants:
+        description: Whether this run has changed grants of an existing identity, so that a sync must wait for them.
+        type: bool
+        default: false
 attributes:
   action:
     details: If O(rate_limit) is set, the action plugin makes the hosts start their syncs one after another.
@@ -319,16 +338,19 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import deliver, install, jobs
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import (
+    deliver,
+    host_login,
+    install,
+    jobs,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, HostFacts
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.schedule import parse_interval
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, Job, name_job
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.units import RUNTIME
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, make_job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     ConfigurationError,
     InfisicalError,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings, pluralize
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import argument_spec
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.state import HMAC, SHA256
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
@@ -356,13 +378,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "remove_vault": {"type": "bool", "default": False},
     "jobs": {"type": "list", "elements": "dict", "default": [], "options": JOB_OPTIONS},
     "python": {"type": "path", "default": "/usr/bin/python3"},
-    "credentials": {"type": "str", "choices": ["auto", "encrypted", "file"], "default": "auto", "no_log": False},
-    "credential_key": {
-        "type": "str",
-        "choices": ["host", "tpm2", "host+tpm2"],
-        "default": "host",
-        "no_log": False,
-    },
     "rotate_key": {"type": "bool", "default": False, "no_log": False},
     "notify_command": {"type": "str", "default": ""},
     "notify_webhook_url": {"type": "str", "no_log": True},
@@ -371,9 +386,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "rate_limit_jitter": {"type": "float", "default": 120.0},
     "sync": {"type": "bool", "default": False},
     "rate_limit": {"type": "int", "default": 0},
+    **host_login.ARGUMENTS,
+    "client_secret_ttl": {"type": "int", "default": 90, "no_log": False},
+    "held_identity": {"type": "dict"},
+    "host_identity": {"type": "dict", "options": host_login.HOST_IDENTITY},
 }
-
-_DEFAULT_NAMES = {"dotenv": "secrets.env", "env_file": "secrets.list", "json": "secrets.json", "files": "secrets"}
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
@@ -383,7 +400,8 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         raise ConfigurationError("become", "must be true, because only root can install the agent.")
     if options["state"] == "absent":
         return describe(install.remove(remove_vault=options["remove_vault"], check=module.check_mode), module)
-    settings = module.settings()
+    settings, identity = host_login.make_settings(options), options["host_identity"] or {}
+    granted_at = time.monotonic() + identity.get("grant_wait", 0.0)
     agent = Agent(
         settings,
         tuple(make_job(given, settings) for given in options["jobs"]),
@@ -396,6 +414,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         notify_reminder=options["notify_reminder"] * 3600,
         metrics_directory=options["metrics_directory"] or "",
         rate_limit_jitter=options["rate_limit_jitter"],
+        identity=host_login.describe_identity(settings, identity),
     )
     installed = install.apply(agent, HostFacts.read(), check=module.check_mode)
     result = {
@@ -405,10 +424,12 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "version": installed.version,
         "warnings": installed.warnings,
     }
-    return sync_due(result, module) if options["sync"] and installed.due else result
+    if not (options["sync"] and installed.due):
+        return result
+    return sync_due(result, module, jobs.Grants(granted_at, is_change=identity.get("changed_grants", False)))
 
 
-def sync_due(installed: dict[str, Any], module: InfisicalModule) -> dict[str, Any]:
+def sync_due(installed: dict[str, Any], module: InfisicalModule, grants: jobs.Grants) -> dict[str, Any]:
     """Sync the jobs that need it, and add their reports to the result of the installation. In check mode, only report
     a change."""
     due = installed["due"]
@@ -416,48 +437,13 @@ def sync_due(installed: dict[str, Any], module: InfisicalModule) -> dict[str, An
         return {**installed, "changed": True, "msg": f"{installed['msg']} {pluralize(len(due), 'job')} would sync."}
     time.sleep((module.known or {}).get("sync_delay", 0.0))
     try:
-        synced = jobs.sync_all(due)
+        synced = jobs.sync_all(due, grants)
     except InfisicalError as error:
         changed = installed["changed"] or error.details.get("changed", False)
         error.details = {"reports": {}, **installed, **error.details, "changed": changed}
         raise
-    msg = f"{installed['msg']} {pluralize(len(due), 'job')} synced."
+    msg = f"{installed['msg']} {pluralize(len(due), 'job')} synced{grants.describe()}."
     return {**installed, **synced, "changed": installed["changed"] or synced["changed"], "msg": msg}
-
-
-def make_job(given: dict[str, Any], settings: Settings) -> Job:
-    """Return the job for an entry of the option `jobs`."""
-    own = ("name", "interval", "files")
-    options: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
-    options["project_ids"] = options["project_ids"] or ((settings.project_id,) if settings.project_id else ())
-    options["environment"] = options["environment"] or settings.environment
-    options["secret_path"] = options["secret_path"] or settings.secret_path
-    with name_job(given["name"]):
-        if not options["project_ids"]:
-            hint = "Set it for the job, or set project_id for all jobs."
-            raise ConfigurationError("project_ids", "is required.", hint=hint)
-        return Job(
-            given["name"],
-            parse_interval(given["interval"]),
-            {name: value for name, value in options.items() if name not in own},
-            tuple(make_file(each, given["name"]) for each in given["files"]),
-        )
-
-
-def make_file(given: dict[str, Any], name: str) -> deliver.File:
-    """Return the file for an entry of the suboption `files` of the job `name`."""
-    options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    options["path"] = options["path"] or f"{RUNTIME}/{name}/{_DEFAULT_NAMES[options['format']]}"
-    options["group"] = options["group"] or ""
-    try:
-        options["mode"] = int(options["mode"], 8)
-    except ValueError:
-        raise ConfigurationError(
-            "files", f"{options['path']}: mode must be an octal number (got '{options['mode']}').",
-        ) from None  # fmt: skip
-    return deliver.check_file(deliver.File(**options))
 
 
 def describe(changes: Changes, module: InfisicalModule) -> dict[str, Any]:

@@ -77,6 +77,24 @@ missing_libraries:
   type: list
   elements: str
   sample: [cryptography]
+identity:
+  description: The machine identity that the agent uses. Texts are empty if they are unknown.
+  returned: success
+  type: dict
+  version_added: 0.4.0
+  contains:
+    identity_id: {description: The id of the machine identity., type: str}
+    client_id: {description: The client id., type: str}
+    client_secret_id: {description: The id of the client secret., type: str}
+    expires_at:
+      description:
+        - The time in seconds since the epoch at which the client secret expires. V(0) if it does not expire, or if the
+          time is unknown.
+      type: int
+    auth_method: {description: The login method., type: str}
+  sample:
+    {identity_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, client_id: "", client_secret_id: "", expires_at: 0,
+    auth_method: jwt_auth}
 jobs:
   description:
     - The status of each job, sorted by name. Values of secrets are not included.
@@ -151,6 +169,7 @@ http_status: {description: Always V(null)., returned: failure, type: int}
 import os
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import read_note
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.jobs import list_jobs, read_status
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.library import inspect_python
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
@@ -172,6 +191,7 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         "systemd_version": systemd.version(),
         "python_version": ".".join(map(str, version)),
         "missing_libraries": missing,
+        "identity": read_note().as_data(),
         "jobs": read_status() if root and not wants_metadata else [],
         **({"metadata": of_host()} if wants_metadata else {}),
         "msg": f"The agent has {pluralize(len(list_jobs()), 'job')} on this host.",

@@ -12,19 +12,24 @@ version_added: 0.4.0
 short_description: Check that the sync agent can run on a host
 description:
   - Checks the host's systemd, Python and machine id, and that the host can reach Infisical and log in. The task fails
-    if a requirement is not met. It changes nothing.
+    if a requirement is not met.
+  - Changes nothing, with one exception. If the agent signs its own JSON web tokens (see O(host_auth_method)), the
+    module creates the host's key pair if it is missing or the host cannot use it.
   - Normally, the role P(keyfleet.infisical.scheduled_sync#role) runs this module before
     M(keyfleet.infisical.infisical_agent).
   - Run the module with the Python interpreter of the agent, by setting C(ansible_python_interpreter).
 extends_documentation_fragment:
   - keyfleet.infisical.auth
   - keyfleet.infisical.scope
+  - keyfleet.infisical.host_login
   - keyfleet.infisical.attributes
-  - keyfleet.infisical.attributes.info
+  - keyfleet.infisical.attributes.change
 options:
   require_reachable:
     description:
       - Check that the host can reach Infisical, and that Infisical accepts the login.
+      - If O(identity=per_host), or if the agent signs its own JSON web tokens, the module does not log in, because the
+        identity may not exist yet.
       - This check needs the libraries of the agent. If RV(missing_libraries) is not empty, it is skipped.
     type: bool
     default: true
@@ -68,6 +73,32 @@ missing_libraries:
   type: list
   elements: str
   sample: [cryptography]
+identity:
+  description:
+    - The machine identity that the agent of the host uses, from a file that the installation has written. All texts
+      are empty if the agent is not installed, or if the host is a clone and cannot use the other host's credentials.
+    - Data from a host is not trustworthy if the host is compromised.
+  returned: success
+  type: dict
+  version_added: 0.4.0
+  contains:
+    identity_id: {description: The id of the machine identity., type: str}
+    client_id: {description: The client id., type: str}
+    client_secret_id: {description: The id of the client secret. Empty if it is unknown., type: str}
+    expires_at:
+      description:
+        - The time in seconds since the epoch at which the client secret expires. V(0) if it does not expire, or if the
+          time is unknown.
+      type: int
+    auth_method: {description: The login method., type: str}
+    public_key:
+      description:
+        - The public key of the host's key pair in PEM format. Empty if the agent does not sign its own JSON web tokens,
+          if C(cryptography) is missing, or in check mode if the key pair does not exist yet.
+      type: str
+  sample:
+    {identity_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, client_id: "", client_secret_id: "", expires_at: 0,
+    auth_method: jwt_auth, public_key: "-----BEGIN PUBLIC KEY-----\n...\n-----END PUBLIC KEY-----\n"}
 conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
 problem: {description: The error message without the hint., returned: failure, type: str}
 hint: {description: How to fix the error. Can be empty., returned: failure, type: str}
@@ -77,37 +108,44 @@ http_status: {description: The HTTP status of the response or V(null)., returned
 import sys
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host_login
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import read_note
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import HostFacts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.library import inspect_python
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:
-    """Check the host, and then the connection and the login."""
+    """Check the host, the connection and the login, and make sure that the host has its own key if it needs one."""
     facts = HostFacts.read()
     facts.check()
     _version, missing = inspect_python(sys.executable)
     if module.params["require_reachable"] and not missing:
-        check_login(module)
+        check_connection(module)
     return {
         "changed": False,
         "machine_id": facts.machine_id,
         "systemd_version": facts.systemd,
         "missing_libraries": missing,
+        "identity": read_note()._asdict(),
         "msg": "The sync agent can run on this host.",
     }
 
 
-def check_login(module: InfisicalModule) -> None:
+def check_connection(module: InfisicalModule) -> None:
     """Raise InfisicalError if the host cannot reach Infisical or log in."""
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import probe
 
-    found = probe(module.params, log=module.warn)
+    options = module.params
+    logs_in = not (options.get("identity") == host_login.PER_HOST or host_login.has_own_key(options))
+    # The action plugin sets the method `token` if the run's token is enough to check the login.
+    is_ready = options.get("auth_method") == "token"
+    found = probe(options if is_ready else host_login.select_options(options), logs_in=logs_in, log=module.warn)
     if found.error is not None:
         raise found.error
 
 
-DEFINITION = Definition(work, {"require_reachable": {"type": "bool", "default": True}})
+DEFINITION = Definition(work, {"require_reachable": {"type": "bool", "default": True}, **host_login.ARGUMENTS})
 
 
 def main() -> None:

@@ -60,6 +60,9 @@ NAMES = frozenset(SHARED)
 _FRAGMENTS: dict[str, Definitions] = {
     "keyfleet.infisical.vault": VAULT,
     "keyfleet.infisical.vault.write": {"create_key": {"type": "bool"}, "lock_wait": {"type": "float"}},
+    "keyfleet.infisical.host_login": {
+        name: {"type": "str"} for name in ("identity", "host_auth_method", "credentials", "credential_key")
+    },
 }
 """The options in documentation fragments, except the shared options."""
 

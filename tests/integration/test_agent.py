@@ -69,7 +69,7 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         job(files=[{"path": "/srv/a"}, {"path": "/srv/a"}]), ("jobs: /srv/a is used by both",)
     ),
     "line in an option": (job(secret_path="/a\nb"), ("jobs: shop: secret_path: must be a single line",)),
-    "token": ({**job(), "auth_method": "token", "token": "x"}, ("auth_method: must be universal_auth",)),
+    "token": ({**job(), "auth_method": "token", "token": "x"}, ("auth_method: must not be token",)),
     "client secret": ({**job(), "client_secret": ""}, ("client_secret: is required",)),
     "lines in the client secret": ({**job(), "client_secret": "a\nb"}, ("client_secret: must be a single line",)),
     "url": ({**job(), "url": "infisical.example.com"}, ("url: ", "scheme is not http")),

@@ -1033,7 +1033,7 @@ def refusal(wanted: Agent) -> ConfigurationError:
         ("client_id", {"settings": {"client_id": ""}}, "is required"),
         ("client_secret", {"settings": {"client_secret": ""}}, "is required"),
         ("client_secret", {"settings": {"client_secret": "CANARY\nCANARY"}}, "must be a single line"),
-        ("auth_method", {"settings": {"auth_method": "token"}}, "must be universal_auth"),
+        ("auth_method", {"settings": {"auth_method": "token"}}, "must not be token"),
         ("proxy", {"settings": {"proxy": "http://CANARY:CANARY@proxy:3128"}}, "user or password"),
         ("ca_path", {"settings": {"ca_path": "/etc/a\n[agent]"}}, "must be a single line"),
         ("proxy", {"settings": {"proxy": "http://p\nx"}}, "must be a single line"),

@@ -6,14 +6,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import config, report, spec, units
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import (
+    config,
+    held_identity,
+    report,
+    spec,
+    units,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import (
+    NOTHING,
+    HeldIdentity,
+    parse_held,
+    read_note,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files, systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Secret, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.plan import build
@@ -71,6 +84,22 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     made = Jobs(tmp_path)
     make_key_file(str(made.key))
     return made
+
+
+@pytest.fixture
+def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that writes the note about the identity on this machine."""
+    for name in ("MACHINE_ID", "INSTALLED_MACHINE_ID"):
+        path = tmp_path / name.partition("_")[0].lower()
+        path.write_text("a" * 32)
+        monkeypatch.setattr(systemd, name, str(path))
+    path = tmp_path / "identity.json"
+    monkeypatch.setattr(held_identity, "NOTE", str(path))
+
+    def write(text: str) -> None:
+        path.write_text(text)
+
+    return write
 
 
 def document_of(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
@@ -222,3 +251,59 @@ def test_metadata_command_ignores_the_environment(
 
 def test_host_without_jobs_has_an_empty_document(jobs: Jobs) -> None:
     assert json.loads(metadata.of_host())["jobs"] == []
+
+
+def test_metadata_contains_the_identity_of_the_agent(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str], note: Callable[[str], None]
+) -> None:
+    jobs.add("shop")
+    note(HeldIdentity("identity", "client", "secret-id", 1_776_249_000, "universal_auth").as_note())
+    found = document_of(capsys)
+    assert found["identity"] == {
+        "identity_id": "identity", "client_id": "client", "auth_method": "universal_auth",
+        "expires_at": "2026-04-15T10:30:00Z",
+    }  # fmt: skip
+    assert parse_host(found, SYNCED).identity == HeldIdentity(
+        "identity", "client", expires_at=1_776_249_000, auth_method="universal_auth"
+    )
+
+
+def test_document_of_an_older_agent_has_no_identity(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document_of(capsys)
+    del found["identity"]
+    assert parse_host(found, SYNCED).identity == NOTHING
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"identity_id": "a b"},
+        {"identity_id": "a" * 129},
+        {"client_id": None},
+        {"client_secret_id": ["x"]},
+        {"auth_method": "magic"},
+        {"expires_at": -1},
+        {"expires_at": True},
+        {"expires_at": 1e12},
+        {"public_key": "-----BEGIN PUBLIC KEY-----\n" + "A" * 5000},
+        {"public_key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"},
+    ],
+)
+def test_invalid_field_of_a_hosts_identity_discards_the_identity(change: dict[str, Any]) -> None:
+    pem = "-----BEGIN PUBLIC KEY-----\n" + "MIIB" * 16 + "\nAQ==\n-----END PUBLIC KEY-----\n"
+    good = HeldIdentity("identity", "client", "secret-id", 1_776_249_000, "jwt_auth", pem)
+    assert parse_held(good._asdict()) == good
+    assert parse_held({**good._asdict(), **change}) == NOTHING
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{" * 5000])
+def test_damaged_note_about_the_identity_is_ignored(note: Callable[[str], None], text: str) -> None:
+    note(text)
+    assert read_note() == NOTHING
+
+
+def test_note_from_another_machine_is_ignored(note: Callable[[str], None], tmp_path: Path) -> None:
+    note(HeldIdentity("identity").as_note())
+    assert read_note() == HeldIdentity("identity")
+    (tmp_path / "installed").write_text("b" * 32)
+    assert read_note() == NOTHING

@@ -8,11 +8,22 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import systemd
-from ..core.errors import ConfigurationError, InfisicalError, PartialFailure, StorageFailed, join_hints, rebuild_error
+from ..core.errors import (
+    ConfigurationError,
+    Forbidden,
+    GuardStopped,
+    InfisicalError,
+    PartialFailure,
+    StorageFailed,
+    join_hints,
+    rebuild_error,
+)
 from ..core.model import parse_json
 from . import config, report, units
 
@@ -48,8 +59,35 @@ def choose_jobs(names: Sequence[str] | None, *, check: bool = False) -> Sequence
     raise ConfigurationError("jobs", "must name at least one job (got none).", hint=hint)
 
 
-def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
+@dataclass
+class Grants:
+    """The grants of the host's identity that this run has made. The server applies them at `visible_at` at the latest,
+    in seconds of `time.monotonic()`. `is_change` is true if the identity had other grants before.
+
+    `repeated` lists the jobs that were synced again.
+    """
+
+    visible_at: float = 0.0
+    is_change: bool = False
+    repeated: list[str] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """Return a part of a message about the repeated syncs, or an empty text."""
+        return f" ({', '.join(self.repeated)}: twice, because the grants were new)" if self.repeated else ""
+
+    def wait(self) -> None:
+        """Wait until the server has applied the grants."""
+        time.sleep(min(max(0.0, self.visible_at - time.monotonic()), _LONGEST_GRANT_WAIT))
+
+
+_LONGEST_GRANT_WAIT = 60.0
+
+
+def sync_all(jobs: Sequence[str], grants: Grants | None = None) -> dict[str, Any]:
     """Run a cycle of each job, and return the result as plain data.
+
+    If the server may not have applied new `grants` yet, a sync that was refused or found nothing is repeated once when
+    it has. If grants were changed, all syncs wait: an old permission could hide secrets, and prune would delete them.
 
     If a job fails, the other jobs still run. Then InfisicalError is raised, with the result in `details`. If a job does
     not exist, ConfigurationError is raised before any job runs.
@@ -60,7 +98,16 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
             raise ConfigurationError(
                 "jobs", f"this host has no job '{job}'.", hint=f"Its jobs are: {', '.join(known) or 'none'}."
             )
+    grants = grants or Grants()
+    if grants.is_change:
+        grants.wait()
+    is_early = time.monotonic() < grants.visible_at
     reports = {job: _try_sync(job) for job in jobs}
+    if is_early:
+        grants.repeated = [job for job, found in reports.items() if _may_lack_grants(found)]
+    if grants.repeated:
+        grants.wait()
+        reports.update((job, _try_sync(job)) for job in grants.repeated)
     result = {
         "changed": any(
             number for report in reports.values() for kind, number in report.counts.items() if kind != "unchanged"
@@ -73,7 +120,8 @@ def sync_all(jobs: Sequence[str]) -> dict[str, Any]:
         reasons = " ".join(f"{report.job}: {report.problem}" for report in failed)
         hint = join_hints(report.hint for report in failed)
         conclusion = failed[0].conclusion if len(failed) == len(reports) else PartialFailure.conclusion
-        error = rebuild_error(conclusion, f"These jobs failed to sync: {names}. {reasons}", hint=hint)
+        problem = f"These jobs failed to sync{grants.describe()}: {names}. {reasons}"
+        error = rebuild_error(conclusion, problem, hint=hint)
         error.details = result
         raise error
     return result
@@ -100,6 +148,13 @@ def sync_now(job: str) -> report.CycleReport:
             hint=f"Run: journalctl -u infisical-sync@{job}",
         )
     return after
+
+
+def _may_lack_grants(found: report.CycleReport) -> bool:
+    """Return whether a sync was refused or found no secrets, so that missing grants may be the cause."""
+    if found.failed:
+        return found.conclusion in (Forbidden.conclusion, GuardStopped.conclusion)
+    return not any(found.counts.values())
 
 
 def _try_sync(job: str) -> report.CycleReport:

@@ -16,12 +16,16 @@ from typing import Any, NamedTuple
 from ..core.errors import ConfigurationError
 from ..core.model import Settings
 from . import schedule, units
-from .deliver import File
+from .deliver import File, check_file
+from .held_identity import NOTHING, HeldIdentity
+from .host_login import check_login
 from .notify import command_words
 
 VAULT_FILE = "secrets.vault"
 VAULT_KEY = "infisical_vault_key"
 """The name of the credential that contains the vaults' key."""
+
+_DEFAULT_NAMES = {"dotenv": "secrets.env", "env_file": "secrets.list", "json": "secrets.json", "files": "secrets"}
 
 _JOB_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\Z")
 
@@ -40,7 +44,8 @@ class Agent:
     """The desired agent on a host. `notify_reminder` and `rate_limit_jitter` are in seconds.
 
     `credentials` is how the agent's own secrets are stored: `auto`, `encrypted` (with the machine's key
-    `credential_key`), or `file`. If `rotate_key` is true, the vaults are sealed with a new key.
+    `credential_key`), or `file`. If `rotate_key` is true, the vaults are sealed with a new key. `identity` is the
+    content of the host's note. If the settings contain no client secret for it, the host keeps its stored one.
     """
 
     settings: Settings
@@ -54,6 +59,42 @@ class Agent:
     metrics_directory: str = ""
     rate_limit_jitter: float = 120.0
     rotate_key: bool = False
+    identity: HeldIdentity = NOTHING
+
+
+def make_job(given: dict[str, Any], settings: Settings) -> Job:
+    """Return the job for an entry of the option `jobs`."""
+    own = ("name", "interval", "files")
+    options: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    options["project_ids"] = options["project_ids"] or ((settings.project_id,) if settings.project_id else ())
+    options["environment"] = options["environment"] or settings.environment
+    options["secret_path"] = options["secret_path"] or settings.secret_path
+    with name_job(given["name"]):
+        if not options["project_ids"]:
+            hint = "Set it for the job, or set project_id for all jobs."
+            raise ConfigurationError("project_ids", "is required.", hint=hint)
+        return Job(
+            given["name"],
+            schedule.parse_interval(given["interval"]),
+            {name: value for name, value in options.items() if name not in own},
+            tuple(_make_file(each, given["name"]) for each in given["files"]),
+        )
+
+
+def _make_file(given: dict[str, Any], name: str) -> File:
+    """Return the file for an entry of the suboption `files` of the job `name`."""
+    options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    options["path"] = options["path"] or f"{units.RUNTIME}/{name}/{_DEFAULT_NAMES[options['format']]}"
+    options["group"] = options["group"] or ""
+    try:
+        options["mode"] = int(options["mode"], 8)
+    except ValueError:
+        raise ConfigurationError(
+            "files", f"{options['path']}: mode must be an octal number (got '{options['mode']}').",
+        ) from None  # fmt: skip
+    return check_file(File(**options))
 
 
 def check_agent(agent: Agent) -> None:
@@ -80,11 +121,7 @@ def check_agent(agent: Agent) -> None:
 
 def _check_options(agent: Agent) -> None:
     settings = agent.settings
-    for name in ("client_id", "client_secret"):
-        if not getattr(settings, name):
-            raise ConfigurationError(name, "is required.", hint=f"Set it to the {name} of the hosts' machine identity.")
-    if settings.auth_method != "universal_auth":
-        raise ConfigurationError("auth_method", "must be universal_auth: a token would expire on the host.")
+    check_login(settings, keeps_secret=bool(agent.identity.client_secret_id))
     if "@" in settings.proxy:
         raise ConfigurationError(
             "proxy", "must not contain a user or password, because all users of the host can read it."
@@ -93,7 +130,8 @@ def _check_options(agent: Agent) -> None:
         raise ConfigurationError("python", f"must be an absolute path without spaces (got '{agent.python}').")
     if agent.metrics_directory and not agent.metrics_directory.startswith("/"):
         raise ConfigurationError("metrics_directory", f"must be an absolute path (got '{agent.metrics_directory}').")
-    for name in ("client_id", "client_secret", "url", "ca_path", "proxy"):
+    for name in ("client_id", "client_secret", "url", "ca_path", "proxy", "identity_id", "jwt_path", "username",
+                 "password", "client_cert", "client_key", "organization_slug"):  # fmt: skip
         _check_line(name, getattr(settings, name))
     for name in ("notify_command", "notify_webhook_url", "metrics_directory"):
         _check_line(name, getattr(agent, name))

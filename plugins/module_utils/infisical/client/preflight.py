@@ -59,8 +59,14 @@ def check_token(api: Api) -> None:
         api.project(api.transport.settings.project_id or "none")
 
 
-def probe(options: Mapping[str, Any], *, clock: Clock | None = None, log: Callable[[str], None] | None = None) -> Probe:
-    """Check that the Infisical server in `options` (see Settings) responds and accepts the login.
+def probe(
+    options: Mapping[str, Any],
+    *,
+    logs_in: bool = True,
+    clock: Clock | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Probe:
+    """Check that the Infisical server in `options` (see Settings) responds and, if `logs_in`, accepts the login.
 
     Does not raise InfisicalError.
     """
@@ -71,6 +77,8 @@ def probe(options: Mapping[str, Any], *, clock: Clock | None = None, log: Callab
         transport = Transport(settings, clock=clock, log=log)
         # Before the login, to distinguish a wrong url from wrong credentials.
         found = replace(found, status_message=read_status(transport), reachable=True)
+        if not logs_in:
+            return found
         login = Login(transport)
         login.current()
         if not login.method.renewable:

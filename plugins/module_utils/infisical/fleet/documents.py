@@ -17,6 +17,7 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
+from ..agent.held_identity import NOTHING, HeldIdentity, parse_held
 from ..core.errors import ConfigurationError
 from ..core.model import LONGEST_NAME, Location, escape, is_text, is_whole
 from ..core.times import format_time, parse_time
@@ -188,10 +189,17 @@ def parse_host(data: Any, time: str) -> HostAnswer:
                     holds=tuple(holds),
                 )
             )
-        return HostAnswer(tuple(vaults), secrets)
+        return HostAnswer(tuple(vaults), secrets, _parse_identity(data.get("identity")))
     except _INVALID as error:
         problem = f"is invalid: {_explain(error)}."
         raise ConfigurationError("metadata", problem, hint="Run the role scheduled_sync on the host again.") from None
+
+
+def _parse_identity(data: Any) -> HeldIdentity:
+    """Return the identity in a host's document. Agents before 0.4.0 do not report it."""
+    if not isinstance(data, Mapping):
+        return NOTHING
+    return parse_held({**data, "expires_at": int(parse_time(data.get("expires_at")) or 0)})
 
 
 def _parse_job(row: Mapping[str, Any], scope: Mapping[str, Any]) -> AgentVault:

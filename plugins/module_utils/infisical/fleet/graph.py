@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Optional
 from urllib.parse import quote
 
+from ..agent.held_identity import NOTHING, HeldIdentity
 from ..core.model import Location
 
 
@@ -144,10 +145,11 @@ class Graph:
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """The data from a host: its vaults (with an empty `host`), and the secrets in them."""
+    """The data from a host: its vaults (with an empty `host`), the secrets in them, and the identity that it uses."""
 
     vaults: tuple[AgentVault, ...] = ()
     secrets: Mapping[str, KnownSecret] = field(default_factory=dict)
+    identity: HeldIdentity = NOTHING
 
 
 @dataclass(frozen=True)

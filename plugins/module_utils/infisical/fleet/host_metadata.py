@@ -15,6 +15,7 @@ from typing import Any
 
 from ..agent import config, report, units
 from ..agent.config import SyncConfig
+from ..agent.held_identity import read_note
 from ..agent.schedule import parse_interval
 from ..core import systemd
 from ..core.errors import InfisicalError, StorageFailed
@@ -36,7 +37,19 @@ def document(jobs: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "host": socket.gethostname(),
         "time": format_time(time.time()),
         "agent": VERSION,
+        "identity": _describe_identity(),
         "jobs": list(jobs),
+    }
+
+
+def _describe_identity() -> dict[str, Any]:
+    """Return the identity that the agent uses. `expires_at` is the time at which its client secret expires, or None."""
+    held = read_note()
+    return {
+        "identity_id": held.identity_id,
+        "client_id": held.client_id,
+        "auth_method": held.auth_method,
+        "expires_at": format_time(held.expires_at) if held.expires_at else None,
     }
 
 
