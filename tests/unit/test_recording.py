@@ -143,11 +143,12 @@ class Proofs:
         from cryptography.hazmat.primitives.asymmetric import padding
 
         claims = {"iss": "https://issuer.example", "aud": "infisical", "sub": "host:web1", "exp": time.time() + 3600}
-        claims |= {
+        more: dict[str, dict[str, object]] = {
             "jwt-auth, another subject": {"sub": "host:web2"},
             "jwt-auth, another audience": {"aud": "other"},
             "jwt-auth, expired": {"exp": time.time() - 3600},
-        }.get(name, {})
+        }
+        claims.update(more.get(name, {}))
         key = self.other_key if name == "jwt-auth, bad signature" else self.key
         parts = ({"alg": "RS256", "typ": "JWT"}, claims)
         signed = ".".join(encode(json.dumps(part).encode()) for part in parts)
