@@ -48,10 +48,8 @@ class Route:
     def pattern(self) -> re.Pattern[str]:
         return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.template) + "/?")
 
-    def match(self, method: str, raw_path: str) -> dict[str, str] | None:
+    def match(self, raw_path: str) -> dict[str, str] | None:
         """Return the decoded segments of a raw path; None if it does not match or a segment is too long."""
-        if method != self.method:
-            return None
         found = self.pattern.fullmatch(raw_path)
         if found is None:
             return None
@@ -76,8 +74,9 @@ class Call:
     # True if the response contains a value, for the request log.
     returned_values: bool = field(default=False)
 
-    # Project id to the grants of the identity, which do not change during a request.
+    # What the identity may do does not change during a request: project id to grants, and place to permission.
     known_grants: dict[str, tuple[Grant, ...]] = field(default_factory=dict)
+    permissions: dict[tuple[str | None, ...], bool] = field(default_factory=dict)
 
     def grants(self, project_id: str) -> tuple[Grant, ...]:
         if self.identity is None:
@@ -97,7 +96,10 @@ class Call:
         subject: str = "secrets",
     ) -> bool:
         """Return whether the identity may do this at the place. None stands for any path or environment."""
-        return allows(self.grants(project.id), action, subject, path, environment)
+        key = (action, project.id, path, environment, subject)
+        if key not in self.permissions:
+            self.permissions[key] = allows(self.grants(project.id), action, subject, path, environment)
+        return self.permissions[key]
 
     def member(self, project_id: str) -> Project:
         """Return the project if it exists and the identity is a member of it."""
