@@ -73,6 +73,8 @@ class Identity:
     roles: tuple[str, ...] = ()
     # Items with `key`, `value` and `id`.
     metadata: list[dict[str, str]] = field(default_factory=list)
+    # Whether the identity is protected from deletion.
+    protected: bool = False
     # Whether the identity may manage all identities of the organisation and their privileges in all projects.
     manages_identities: bool = False
     client_id: str = field(default_factory=new_id)

@@ -73,9 +73,10 @@ def create_identity(call: Call) -> Answer:
     project = open_project(call, "create")
     reader = Reader(call.body)
     name, metadata, roles = reader.text("name"), read_metadata(reader), read_roles(reader)
+    protected = reader.boolean("hasDeleteProtection")
     reader.check()
     now = call.store.clock()
-    identity = Identity(name, {}, now, project, metadata=metadata or [], updated=now)
+    identity = Identity(name, {}, now, project, metadata=metadata or [], protected=protected, updated=now)
     # As recorded, an identity without roles has the role no-access.
     give_roles(identity, project, roles or ("no-access",))
     call.directory.add(identity)
@@ -111,12 +112,14 @@ def get_identity(call: Call) -> Answer:
 
 
 def change_identity(call: Call) -> Answer:
-    """Change the name or replace the metadata of an identity. This route was never recorded: it is assumed."""
+    """Change name or protection, or replace the metadata of an identity. Never recorded: this route is assumed."""
     identity = find_identity(call, "edit")
     reader = Reader(call.body)
     name, metadata = reader.optional_text("name"), read_metadata(reader)
+    protected = reader.optional_boolean("hasDeleteProtection")
     reader.check()
     identity.name = name or identity.name
+    identity.protected = identity.protected if protected is None else protected
     identity.metadata = identity.metadata if metadata is None else metadata
     identity.updated = call.store.clock()
     return Answer({"identity": show_with_methods(call, identity)})
@@ -125,6 +128,8 @@ def change_identity(call: Call) -> Answer:
 def delete_identity(call: Call) -> Answer:
     """Delete an identity; its tokens die at once."""
     identity = find_identity(call, "delete")
+    if identity.protected:
+        raise Refusal(Conclusion.IDENTITY_PROTECTED)
     call.directory.delete(identity)
     return Answer({"identity": show_identity(call, identity)})
 
@@ -137,7 +142,7 @@ def show_identity(call: Call, identity: Identity) -> dict[str, Any]:
         "projectId": identity.project,
         "createdAt": timestamp(identity.created),
         "updatedAt": timestamp(identity.updated),
-        "hasDeleteProtection": False,
+        "hasDeleteProtection": identity.protected,
     }
 
 

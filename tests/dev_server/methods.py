@@ -54,10 +54,10 @@ def words(listed: str | None) -> list[str]:
     return [word.strip() for word in (listed or "").split(",") if word.strip()]
 
 
-def matches(value: Any, wanted: Any) -> bool:
+def matches(value: Any, *wanted: str) -> bool:
     """Return whether a claim has one of the wanted values, which may be globs."""
     values = value if isinstance(value, list) else [value]
-    return any(str(one) == word or glob(word).fullmatch(str(one)) for one in values for word in words(str(wanted)))
+    return any(str(one) == word or glob(word).fullmatch(str(one)) for one in values for word in wanted)
 
 
 def check_claims(claims: Settings, settings: Settings) -> None:
@@ -66,10 +66,10 @@ def check_claims(claims: Settings, settings: Settings) -> None:
         raise refuse("issuer mismatch", forbidden=True)
     if settings["boundSubject"] and not matches(claims.get("sub", ""), settings["boundSubject"]):
         raise refuse("subject not allowed", forbidden=True)
-    if settings["boundAudiences"] and not any(matches(one, settings["boundAudiences"]) for one in audiences(claims)):
+    if settings["boundAudiences"] and not matches(audiences(claims), *words(settings["boundAudiences"])):
         raise refuse("token audience not allowed")
     for name, wanted in settings["boundClaims"].items():
-        if name not in claims or not matches(claims[name], wanted):
+        if name not in claims or not matches(claims[name], *words(str(wanted))):
             raise refuse(f"claim mismatch for field {name}")
 
 
@@ -142,9 +142,9 @@ def verify_spiffe(call: Call, text: str, settings: Settings, identity: Identity)
     if not str(claims.get("sub", "")).startswith(f"spiffe://{domain}/"):
         raise refuse("SPIFFE trust domain not allowed", forbidden=True)
     claims = verify_jwt(text, keys_of(call, domain), call.store.clock())
-    if not matches(claims["sub"], settings["allowedSpiffeIds"]):
+    if not matches(claims["sub"], *words(settings["allowedSpiffeIds"])):
         raise refuse("SPIFFE ID not allowed", forbidden=True)
-    if not any(matches(one, settings["allowedAudiences"]) for one in audiences(claims)):
+    if not matches(audiences(claims), *words(settings["allowedAudiences"])):
         raise refuse("token audience not allowed")
 
 
@@ -207,6 +207,17 @@ def hide(*names: str) -> Callable[[Settings], Settings]:
     return lambda settings: {name: value for name, value in settings.items() if name not in names}
 
 
+LISTS = frozenset(
+    {
+        "boundAudiences",
+        "allowedPrincipalArns",
+        "allowedAccountIds",
+        "allowedServicePrincipalIds",
+        "allowedServiceAccounts",
+        "allowedProjects",
+        "allowedZones",
+    }
+)
 BOUND = {"boundIssuer": "", "boundAudiences": "", "boundClaims": {}, "boundSubject": ""}
 
 KINDS = (
@@ -317,10 +328,15 @@ def read_own_settings(reader: Reader, kind: Kind, method: Method, attach: bool) 
         elif isinstance(default, list):
             settings[name] = list(reader.texts(name) or ())
         elif isinstance(default, dict):
-            settings[name] = dict(reader.part(name).source)
+            settings[name] = {key: respace(str(value)) for key, value in reader.part(name).source.items()}
         elif default is not None or reader.source[name] is not None:
-            settings[name] = reader.text(name)
+            settings[name] = respace(reader.text(name)) if name in LISTS else reader.text(name)
     method.settings = settings
+
+
+def respace(listed: str) -> str:
+    """Return a list such as `a,b` as `a, b`. Assumed: real servers store lists and claims like this."""
+    return ", ".join(word.strip() for word in listed.split(","))
 
 
 def attach(kind: Kind, call: Call) -> Answer:

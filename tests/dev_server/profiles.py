@@ -266,6 +266,7 @@ Y2026_07 = Profile(
         C.TAG_MISSING: Wording(404, "NotFound", "Tag not found. Found "),
         C.TAG_SLUG_MISSING: Wording(404, "NotFound", "Tag with slug '{slug}' not found"),
         C.IDENTITY_MISSING: Wording(404, "NotFound", "Identity with id {identity} not found"),
+        C.IDENTITY_PROTECTED: Wording(400, "BadRequest", "Identity has delete protection"),  # assumed
         C.UNIVERSAL_AUTH_MISSING: Wording(
             404, "NotFound", "Failed to find universal auth for identity with ID {identity}"
         ),

@@ -35,6 +35,7 @@ class Conclusion(enum.Enum):
     PROJECT_SLUG_MISSING = "no project of that slug"
     TAG_SLUG_MISSING = "no tag of that slug"
     IDENTITY_MISSING = "no identity of that id"
+    IDENTITY_PROTECTED = "identity with delete protection"
     UNIVERSAL_AUTH_MISSING = "identity without universal auth"
     METHOD_MISSING = "identity without the method of the login"
     METHOD_NOT_ATTACHED = "settings of a method that is not attached"

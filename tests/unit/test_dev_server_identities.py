@@ -192,6 +192,13 @@ def test_metadata_is_replaced(admin: Person) -> None:
     assert admin.refused("PATCH", f"{IDENTITIES}/{identity}", {"metadata": [{"key": "a", "value": ""}]})[0] == 422
 
 
+def test_protected_identity_is_not_deleted(admin: Person) -> None:
+    path = f"{IDENTITIES}/{make(admin, hasDeleteProtection=True)}"
+    assert admin.refused("DELETE", path)[0] == 400
+    admin.ok("PATCH", path, {"hasDeleteProtection": False})
+    admin.ok("DELETE", path)
+
+
 @pytest.mark.parametrize(
     ("name", "action"),
     [("viewer", "You are not allowed to create on identity"), ("banker", "You are not a member of this project")],

@@ -72,8 +72,8 @@ METHODS: dict[str, Any] = {
         "configurationType": "static",
         "publicKeys": [pem(OTHER_KEY), pem(RSA_KEY), pem(EC_KEY)],
         "boundIssuer": "keyfleet.infisical",
-        "boundAudiences": "infisical, other",
-        "boundClaims": {"team": "web, data", "ref": "refs/heads/*"},
+        "boundAudiences": "infisical,other",
+        "boundClaims": {"team": "web,data", "ref": "refs/heads/*"},
         "boundSubject": "host:web*",
     },
     "oidc-auth": {"oidcDiscoveryUrl": "https://ci.example", "boundIssuer": "https://ci.example", "boundSubject": "job"},
@@ -431,6 +431,8 @@ def test_settings_are_attached_read_changed_and_detached(method: str, server: De
     [settings] = send(server, "GET", path)[1].values()
     hidden = {"caCertificate"}
     shown = {name: value for name, value in METHODS[method].items() if name not in hidden}
+    if method == "jwt-auth":
+        shown |= {"boundAudiences": "infisical, other", "boundClaims": {"team": "web, data", "ref": "refs/heads/*"}}
     assert {**settings, **shown, "accessTokenTTL": 100, "identityId": made} == settings
     [changed] = send(server, "PATCH", path, {"accessTokenTTL": 50})[1].values()
     assert {**changed, "updatedAt": settings["updatedAt"]} == {**settings, "accessTokenTTL": 50}
