@@ -17,7 +17,7 @@ from ansible.module_utils.json_utils import _filter_non_json_lines  # no public 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import LOGIN_OPTIONS, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, options, run_cache, worker
 
@@ -180,7 +180,9 @@ class InfisicalAction(ActionBase):
         cache = run_cache.RunCache(settings)
         token = cache.token()
         if token is not None:
-            without = {name: value for name, value in arguments.items() if name not in ("client_id", "client_secret")}
+            # The host may need a client certificate for TLS, but not one that only proves the identity.
+            login = set(LOGIN_OPTIONS) - (set() if settings.auth_method == "tls_cert_auth" else {*_CERTIFICATE})
+            without = {name: value for name, value in arguments.items() if name not in login}
             with_token = {**without, "auth_method": "token", "token": token}
             result = self._execute(with_token, task_vars, wrap_async)
             if result.get("conclusion") != errors.TokenRejected.conclusion:
@@ -259,6 +261,8 @@ def may_write_later(result: Mapping[str, Any]) -> float:
 
 _UNCERTAIN_SECONDS = 60.0
 """Servers and their gateways usually end a request within this time."""
+
+_CERTIFICATE = ("client_cert", "client_key")
 
 _OF_FAILURES = (*errors.InfisicalError("").as_failure(), "failed", "changed", "warnings", "deprecations")
 

@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible import constants as C
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_table import Damaged, Table
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_table import Damaged, Table, get_run_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -102,7 +102,7 @@ class FastPath:
         arguments = {name: value for name, value in given.items() if name != "default"}
         self._sources = (arguments, self.variables, environment)
         try:
-            text = json.dumps([directory, self._sources], default=_decrypt, sort_keys=True)
+            text = json.dumps([directory, self._sources, get_run_secret()], default=_decrypt, sort_keys=True)
         except (TypeError, ValueError):  # not from JSON or YAML; the slow path refuses it
             text = ""
         self._digest = hashlib.sha512(text.encode()).digest() if text else b""
@@ -128,14 +128,15 @@ class FastPath:
     def keep(self, listing: CachedListing, credential: str) -> None:
         """Let later lookups with these options use the listing. This does nothing if the disk is full.
 
-        `credential` is the client secret or token. The location is stored in a file whose key is derived from the
-        options. If the credential is not among them, because it comes from ansible.cfg, the file is not written.
+        The location is stored in a file whose key is derived from the options and from the secret of the run.
+        `credential` is the secret in the options, or empty. If it is not among the hashed options, because it comes
+        from ansible.cfg, the file is not written.
         """
         from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         texts = (str(value).strip() for source in self._sources for value in source.values())
-        if not self._digest or credential not in texts:
+        if not self._digest or (credential and credential not in texts):
             return
         opened = self._open()
         if opened is None or opened.listing != listing:

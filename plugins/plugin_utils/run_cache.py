@@ -5,9 +5,9 @@
 run's writes.
 
 Ansible starts a fork for each task and host, so they do not share memory. Therefore, the cache is stored in encrypted
-files in Ansible's temporary directory, which exists for one run. Their key is derived from the credentials. A listing
-is a document with a table, from which a task reads only the secrets that it needs. Files that cannot be decrypted or
-written count as missing.
+files in Ansible's temporary directory, which exists for one run. Their key is derived from the credentials or, if these
+contain no secret, from random bytes that all processes of the run inherit. A listing is a document with a table, from
+which a task reads only the secrets that it needs. Files that cannot be decrypted or written count as missing.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class RunCache:
         if entry is not None and "key" in entry:
             table = self._files.path(name, "table")
             listing = fast_path.CachedListing(str(path), raw, str(table), entry["key"], name, entry["warnings"])
-            fast.keep(listing, self.settings.client_secret or self.settings.token)
+            fast.keep(listing, self.settings.secret())
 
     # Data that writing tasks share
 

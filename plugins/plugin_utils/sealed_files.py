@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors, files
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_table import get_run_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,11 +45,10 @@ class SealedFiles:
     """JSON documents keyed by name, in files that only the credentials of one identity can decrypt."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
-        identity = json.dumps(
-            [settings.url, settings.auth_method, settings.client_id, settings.client_secret, settings.token]
-        )
+        identity = json.dumps(settings.identity())
         self._directory = directory
-        self._cipher = _make_cipher(identity, directory)
+        # If the options contain no secret, the processes of the run still share one.
+        self._cipher = _make_cipher(identity if settings.secret() else identity + get_run_secret(), directory)
         self.tag = make_tag(identity)
 
     def recall(self, name: str) -> Any:

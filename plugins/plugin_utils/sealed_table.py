@@ -41,6 +41,16 @@ class Damaged(Exception):
     """The file is not the one that was written with this key, or is not whole."""
 
 
+def get_run_secret() -> str:
+    """Return text that is the same in all processes of this run of Ansible, and that no file contains.
+
+    Python keys the hash of text with random bytes when it starts, and forks inherit them. A process that is not a fork
+    gets another text, so it cannot read the run's files. If PYTHONHASHSEED is set, only the mode of the run's directory
+    protects files whose key is derived from this text alone.
+    """
+    return ".".join(f"{hash(f'keyfleet.infisical {number}'):x}" for number in range(4))
+
+
 def make_key() -> bytes:
     """Return a key for one table: 32 bytes for AES-GCM, and 32 bytes for the index."""
     return secrets.token_bytes(2 * _KEY)

@@ -20,7 +20,7 @@ pytest.importorskip("aiohttp")
 
 from ansible_collections.keyfleet.infisical.plugins.lookup.infisical_secret import LookupModule
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fast_path, options
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fast_path, options, sealed_table
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fast_path import FastPath
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, forget
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_table import build, make_key
@@ -253,7 +253,14 @@ def test_cache_files_contain_no_secret(server: DevServer, tmp_path: Path) -> Non
             assert text.encode() not in content
 
 
-def test_hit_imports_neither_the_library_nor_a_client(server: DevServer, tmp_path: Path) -> None:
+def test_hit_imports_neither_the_library_nor_a_client(
+    server: DevServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")}
+    environment["PYTHONHASHSEED"] = "1"  # stands for the secret that a fork inherits
+    printing = f"from {sealed_table.__name__} import get_run_secret; print(get_run_secret())"
+    inherited = subprocess.check_output([sys.executable, "-c", printing], env=environment, text=True).strip()
+    monkeypatch.setattr(fast_path, "get_run_secret", lambda: inherited)
     _fill(server, tmp_path / "keyfleet.infisical")
     program = (
         "import json, multiprocessing, sys\n"
@@ -275,7 +282,7 @@ def test_hit_imports_neither_the_library_nor_a_client(server: DevServer, tmp_pat
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path), CANARY],
         input=json.dumps({**VARIABLES, "infisical_url": server.url}),
-        env={name: value for name, value in os.environ.items() if not name.startswith("INFISICAL_")},
+        env=environment,
         text=True,
         capture_output=True,
         check=False,

@@ -20,6 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import parse_time
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login import jwt
 from unit.web import Web
 
 pytest.importorskip("requests", reason="logins need requests")
@@ -309,3 +310,17 @@ def test_login_is_not_sent_if_the_record_directory_is_missing(fleet: Fleet) -> N
     assert fleet.cycle() == "storage"
     assert "The login record" in str(fleet.error)
     assert fleet.logins == 0
+
+
+def test_method_that_cannot_lock_out_is_not_delayed(fleet: Fleet) -> None:
+    token = jwt.sign(jwt.generate_key()[0], "host:web1", fleet.clock.now)
+    fleet.given = {"auth_method": "jwt_auth", "identity_id": "id", "jwt": token}
+    fleet.answer(REJECTED)
+    assert [fleet.cycle(), fleet.cycle()] == ["credentials_rejected"] * 2
+    assert fleet.logins == 2
+    fleet.given = {"auth_method": "ldap_auth", "identity_id": "id", "username": "u", "password": "CANARY"}
+    assert [fleet.cycle(), fleet.cycle()] == ["credentials_rejected"] * 2
+    assert fleet.logins == 1
+    fleet.given["password"] = "CANARY-2"
+    fleet.cycle()
+    assert fleet.logins == 1

@@ -50,7 +50,8 @@ class _Rejection:
 class BackoffLogin(Login):
     """The login that all jobs on a host share, with a delay after a rejection.
 
-    Three failed logins, from any hosts, lock the identity for everybody. So rejected credentials are sent again only
+    Three failed logins, from any hosts, lock the identity for everybody, if they contain a client secret or a password.
+    Other methods have no delay. Rejected credentials are sent again only
     after they have changed, or after 1, 2, 4 … 24 hours. After a lockout, the next login waits until it ends. The file
     `path` stores the rejection, with a salted hash of the credentials, for all jobs on the host.
     """
@@ -60,6 +61,9 @@ class BackoffLogin(Login):
         self._path = path
 
     def _authenticate(self) -> Token:
+        if not self.method.locks_out:
+            # The cause is usually fixed in Infisical, and the next cycle is to notice that.
+            return super()._authenticate()
         busy = f"Another job of this host did not finish its login within {_LOCK_WAIT:g} seconds."
         with files.hold_lock(self._path + ".lock", _LOCK_WAIT, busy, f"The login record {self._path} cannot be locked"):
             now, before = self._transport.clock.time(), self._read()
@@ -116,8 +120,7 @@ class BackoffLogin(Login):
             files.write_note(self._path, json.dumps(noted, indent=2).encode("utf-8"))
 
     def _hash(self, salt: str) -> str:
-        settings = self._transport.settings
-        text = "\0".join((salt, settings.url, settings.client_id, settings.client_secret))
+        text = "\0".join((salt, *self._transport.settings.identity()))
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -21,6 +21,12 @@ LONGEST_NAME = 500
 LONGEST_NAME_IN_PATH = 100
 """Maximum length of a name, in characters, in a request's path. Real servers respond to a longer one with 404."""
 
+LOGIN_OPTIONS = (
+    "auth_method", "client_id", "client_secret", "token", "identity_id", "jwt", "jwt_path", "jwt_key_file",
+    "jwt_subject", "username", "password", "client_cert", "client_key", "organization_slug",
+)  # fmt: skip
+"""The settings that select an identity and prove it."""
+
 LONGEST_WAIT = 86_400.0
 """Maximum timeout or wait in seconds: one day."""
 
@@ -204,6 +210,14 @@ class Settings:
             problem = f"must be more than 0 and at most {LARGEST_RESPONSE:g} MiB (got {size:g})."
             raise ConfigurationError("max_response_size", problem)
         return replace(settings, url=check_url(settings.url, settings.allow_http))
+
+    def identity(self) -> tuple[str, ...]:
+        """Return the server and all options for the login, which differ if the identities differ."""
+        return (self.url, *(str(getattr(self, name)) for name in LOGIN_OPTIONS))
+
+    def secret(self) -> str:
+        """Return the secret that proves the identity, or an empty text if the proof is not in the options."""
+        return self.client_secret or self.token or self.jwt or self.password
 
     def scope(self) -> Location:
         """Return the location that the options specify. Raises ConfigurationError if a part of it is missing."""
