@@ -41,12 +41,13 @@ def authenticate(method: Method, transport: Transport) -> Token:
     """Log in with one request. Raises InfisicalError, such as CredentialsRejected and LockedOut."""
     if isinstance(method, GivenToken):
         return Token(method.token)
-    path, what, body, secrets, facts = method.prepare(transport.clock.time())
+    path, what, body, secrets, other_hint, facts = method.prepare(transport.clock.time())
     call = Call("POST", path, Operation.LOGIN, what, body=body, secrets=secrets, authenticated=False)
     try:
         data = transport.send(call).data or {}
     except CredentialsRejected as error:
-        raise error.reworded(error.problem, f"{error.hint} {facts}".strip()) from None
+        hint = error.hint.replace(CredentialsRejected.hint, other_hint)
+        raise error.reworded(error.problem, f"{hint} {facts}".strip()) from None
     token: Any = data.get("accessToken")
     lifetime: Any = data.get("expiresIn")
     if not isinstance(token, str) or not can_be_sent(token):

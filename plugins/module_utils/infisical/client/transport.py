@@ -35,6 +35,8 @@ from ..core.errors import (
 )
 from ..core.model import Settings, is_loopback, pluralize
 from ..core.redact import Sent
+from ..core.times import format_duration
+from ..login.certificates import find_pair
 from . import wire
 
 if TYPE_CHECKING:
@@ -280,8 +282,7 @@ class Transport:
             if key not in _SESSIONS:
                 trust = wire.find_trust(settings.ca_path) if settings.validate_certs else self._trust
                 session = wire.new_session(settings.proxy, self._most, trust)
-                if settings.client_cert:
-                    session.cert = (settings.client_cert, settings.client_key or settings.client_cert)
+                session.cert = find_pair(settings)
                 _SESSIONS[key] = session, trust
             if not settings.validate_certs:
                 # The warning would be printed with every request.
@@ -310,9 +311,22 @@ class Transport:
         uncertain = kind in (ServerFailed, NotJson) and not call.repeatable
         problem = f"Could not {call.what}: {self.settings.url} responded with {came_back}."
         hint = hint_for(kind, call.operation, answer.text())
+        if call.operation is Operation.LOGIN:
+            hint = f"{hint} {self._compare_clocks(answer)}".strip()
         if kind is TokenRejected and not _ENDED.search(answer.text()):
             hint = self._explain_uses(token, is_used_up(answer), hint)
         return kind(problem, hint=hint, status=answer.status, uncertain=uncertain)
+
+    def _compare_clocks(self, answer: Answer) -> str:
+        """Return a sentence if this host's clock differs from the server's, which can be why a login is rejected."""
+        try:
+            ahead = self.clock.time() - parsedate_to_datetime(answer.header("date")).timestamp()
+        except (TypeError, ValueError, IndexError, OverflowError):
+            return ""
+        if abs(ahead) < _CLOCK_TOLERANCE:
+            return ""
+        direction = "ahead of" if ahead > 0 else "behind"
+        return f"This host's clock is {format_duration(abs(ahead))} {direction} the server's: correct the wrong clock."
 
     def _explain_uses(self, token: str, used_up: bool, hint: str) -> str:
         """Return the hint for a rejected token. It gives the number of uses if that may be the reason."""
@@ -329,6 +343,10 @@ class Transport:
             return f"{increase}, or set a new token. The {allowed}, and this needs more."
         return f"{hint} If it is neither expired nor revoked, the {allowed}. {increase}."
 
+
+_CLOCK_TOLERANCE = 60.0
+"""Seconds by which two clocks may differ. A response may take some seconds, and the shortest proofs are valid for
+minutes."""
 
 _ENDED = re.compile("revoked|expired", re.IGNORECASE)
 """Reasons for a rejected token other than its number of uses."""

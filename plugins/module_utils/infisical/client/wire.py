@@ -291,6 +291,9 @@ def explain(error: Exception, ca_path: str = "") -> Trouble:
     unverified = cause(ssl.SSLCertVerificationError, mismatch)
     if unverified is not None:
         return _explain_certificate(unverified, ca_path)
+    alert = next(filter(None, map(_find_alert, causes)), "")
+    if alert:
+        return _explain_alert(alert)
     if cause(ssl.SSLError, requests.SSLError) and not cause(ssl.SSLEOFError, ssl.SSLZeroReturnError):
         hint = "Check url, which must have the right scheme and port."
         return Trouble(CertificateInvalid, "the TLS connection failed", hint, True)
@@ -344,6 +347,31 @@ def _explain_connection(causes: list[BaseException]) -> str:
         if isinstance(one, OSError) and one.errno in _NO_WAY:
             return _NO_WAY[one.errno]
     return "the connection failed"
+
+
+def _find_alert(error: BaseException) -> str:
+    """Return the TLS alert with which the server ended the connection, such as `UNKNOWN_CA`, or an empty text."""
+    found = (
+        re.search(r"ALERT_(\w+)$", getattr(error, "reason", None) or "") if isinstance(error, ssl.SSLError) else None
+    )
+    return found[1] if found else ""
+
+
+def _explain_alert(alert: str) -> Trouble:
+    """Return the meaning of an alert (RFC 8446, 6.2)."""
+    if alert == "CERTIFICATE_REQUIRED":
+        reason, hint = "it requires a TLS client certificate", "Set client_cert and client_key."
+    elif alert == "UNKNOWN_CA":
+        reason = "it does not trust the CA of the client certificate"
+        hint = "Set client_cert to a certificate of a CA that the server or the proxy before it trusts."
+    elif "CERTIFICATE" in alert:
+        reason = f"it rejected the client certificate ({alert.lower().replace('_', ' ')})"
+        hint = "Check client_cert, which may have expired or been revoked, and this host's clock."
+    else:  # before TLS 1.3, also if a client certificate is missing
+        reason = f"it ended the TLS connection ({alert.lower().replace('_', ' ')})"
+        hint = "Check url, which must have the right scheme and port. If the server requires a TLS client certificate, "
+        hint += "set client_cert and client_key."
+    return Trouble(CertificateInvalid, reason, hint, True)
 
 
 def _explain_certificate(error: BaseException, ca_path: str) -> Trouble:

@@ -188,7 +188,21 @@ _USED_UP = (
 )
 _USERS_ONLY = r"^Forbidden access to "
 _NO_SCOPE = rf"{_AT}missing project id or environment"
-_NO_METHOD = rf"{_AT}\w+ auth method not found for identity"
+_NO_METHOD = rf"{_AT}[\w ]+ auth method not found for identity"
+_NO_LDAP = rf"{_AT}route \w+:/api/v1/auth/ldap-auth/login not found"
+_NO_LOGIN = rf"{_AT}route \w+:/api/v1/auth/[\w-]+/login not found"
+_DENIED = rf"{_AT}access denied: "
+_SUBJECT = f"{_DENIED}(subject not allowed|token has no subject)"
+_AUDIENCE = f"{_DENIED}token (audience not allowed|has no audience)"
+_ISSUER = f"{_DENIED}issuer mismatch"
+_CLAIM = f"{_DENIED}(claim mismatch|token has no )"
+_JWT_TIME = f"{_DENIED}.*jwt (expired|not active)"
+_SIGNATURE = f"{_DENIED}.*invalid signature"
+_NO_CERTIFICATE = rf"{_AT}missing tls certificate in header"
+_OTHER_CA = f"{_DENIED}certificate not issued by the provided ca"
+_CERTIFICATE_TIME = f"{_DENIED}certificate (has expired|not yet valid)"
+_COMMON_NAME = f"{_DENIED}.*common name not allowed"
+_AWS_PRINCIPAL = f"{_DENIED}aws (principal arn|account id) not allowed"
 
 # The first row that matches decides. Sources: the API reference, a server from September 2024, responses recorded in
 # July 2026, and the vendor's tests from October 2026. The sources disagree, so a row includes a text if the status
@@ -203,6 +217,7 @@ _JSON_ROWS = (
     _Row((400,), _PLAN, RequestInvalid),
     _Row((403,), rf"{_AT}invalid credentials", CredentialsRejected),
     _Row((404,), _NO_METHOD, CredentialsRejected),
+    _Row((404,), r"^NotFound: ", CredentialsRejected, (Operation.LOGIN,)),
     _Row((400, 401, 403), "", CredentialsRejected, (Operation.LOGIN,)),
     _Row((400,), _OTHER_TYPE, RequestInvalid),
     _Row((401, 403), r"^PermissionDenied", Forbidden),
@@ -322,7 +337,28 @@ _HINTS = (
     (_TAG, "Create the tag in the project, or correct the option tags."),
     (_USERS_ONLY, "Do this as a user: Infisical does not allow machine identities to do it."),
     (_NO_SCOPE, "Set project_id and environment."),
-    (_NO_METHOD, "Add this auth method to the machine identity in Infisical, or set another auth_method."),
+    (_NO_METHOD, "Add this auth method to the machine identity in Infisical, or set another auth_method or "
+     "identity_id."),
+    (_NO_LDAP, "Upgrade the plan of this Infisical, which does not include LDAP auth, or set another auth_method."),
+    (_NO_LOGIN, "Set another auth_method: this version of Infisical does not have this login."),
+    (_SUBJECT, "Set the subject in the identity's auth method in Infisical to the token's, or use another token."),
+    (_AUDIENCE, "Add the token's audience to the identity's auth method in Infisical, or get a token for an audience "
+     "that it allows."),
+    (_ISSUER, "Set the issuer in the identity's auth method in Infisical to the token's, or use another token."),
+    (_CLAIM, "Compare the required claims in the identity's auth method in Infisical with the token's claims."),
+    (_JWT_TIME, "Provide a new token. If the token is new, correct the clock of this host or of the server."),
+    (_SIGNATURE, "Add the public key of the token's issuer to the identity's auth method in Infisical, or use a token "
+     "that the key in this method has signed."),
+    (_NO_CERTIFICATE, "Let the proxy in front of Infisical request client certificates, and pass them on in the header "
+     "that Infisical reads (IDENTITY_TLS_CERT_AUTH_CLIENT_CERTIFICATE_HEADER_KEY). Check that url leads to this "
+     "proxy."),
+    (_OTHER_CA, "Set client_cert to a certificate of the CA in the identity's TLS certificate auth, or change the CA "
+     "there."),
+    (_CERTIFICATE_TIME, "Renew client_cert, or correct the clock of the server."),
+    (_COMMON_NAME, "Add the certificate's common name to the identity's TLS certificate auth in Infisical, or set "
+     "client_cert to another certificate."),
+    (_AWS_PRINCIPAL, "Add the AWS principal or its account to the identity's AWS auth in Infisical, or log in as "
+     "another principal."),
 )  # fmt: skip
 
 

@@ -165,8 +165,9 @@ class CredentialsRejected(AccessError):
 class LockedOut(AccessError):
     conclusion = "locked_out"
     hint = (
-        "Correct client_secret, then wait 5 minutes (the default) or remove the lockout in the identity's universal "
-        "auth in Infisical. Too many failed logins, from this or other hosts, have locked the identity."
+        "Correct client_secret (for LDAP auth: password), then wait 5 minutes (the default) or remove the lockout in "
+        "the identity's auth method in Infisical. Too many failed logins, from this or other hosts, have locked the "
+        "identity."
     )
 
 

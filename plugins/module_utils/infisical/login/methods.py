@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Union
 
-from ..core.errors import ConfigurationError
+from ..core.errors import ConfigurationError, CredentialsRejected
 from ..core.model import Settings, require
 
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
@@ -30,14 +30,16 @@ class Proof(NamedTuple):
 class LoginRequest(NamedTuple):
     """The body of a login at `path`. `what` completes the sentence "Could not …". No message may quote `secrets`.
 
-    `facts` are sentences about the identity and its proof, for the hint if the server rejects the login.
+    If the server rejects the login without a known reason, the hint is `hint`. In any case, `facts` are added to the
+    hint: sentences about the identity and its proof.
     """
 
     path: str
     what: str
     body: Mapping[str, Any]
     secrets: tuple[str, ...]
-    facts: str = ""
+    hint: str
+    facts: str
 
 
 _IDENTITY_ID = ("identity_id", "the id of the machine identity")
@@ -58,6 +60,8 @@ class LoginMethod:
     """The required options, each with the meaning of its value."""
     locks_out = False
     """True if the server locks the identity after several rejected logins."""
+    hint = "Compare the settings of the identity's auth method in Infisical with its proof."
+    """What to do if the server rejects the login."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -73,7 +77,8 @@ class LoginMethod:
             facts = f"The identity is {settings.identity_id}. {facts}".rstrip()
         if settings.organization_slug:
             body["organizationSlug"] = settings.organization_slug
-        return LoginRequest(f"/api/v1/auth/{self.name}/login", f"log in with {self.title}", body, proof.secrets, facts)
+        path, what = f"/api/v1/auth/{self.name}/login", f"log in with {self.title}"
+        return LoginRequest(path, what, body, proof.secrets, self.hint, facts)
 
     def prove(self, now: float) -> Proof:
         """Return the proof for a login at `now`. Raises InfisicalError."""
@@ -89,6 +94,7 @@ class UniversalAuth(LoginMethod):
         ("client_secret", "a client secret of the same machine identity"),
     )
     locks_out = True
+    hint = CredentialsRejected.hint
 
     def __init__(self, settings: Settings) -> None:
         if not (settings.client_id or settings.client_secret):
@@ -178,12 +184,68 @@ class KubernetesAuth(OidcAuth):
         super().__init__(settings)
 
 
+class AwsAuth(LoginMethod):
+    """Login with the credentials of an AWS principal, which sign a request to AWS."""
+
+    name, title = "aws-auth", "AWS auth"
+
+    def prove(self, now: float) -> Proof:
+        from .aws import sign_identity_request
+
+        return Proof(*sign_identity_request(now))
+
+
+class AzureAuth(LoginMethod):
+    """Login with a token of the machine's managed identity in Azure."""
+
+    name, title = "azure-auth", "Azure auth"
+
+    def prove(self, now: float) -> Proof:
+        from . import jwt
+        from .metadata import read_azure_token
+
+        token = read_azure_token()
+        return Proof({"jwt": token}, (token,), jwt.describe(jwt.read_claims(token) or {}))
+
+
+class GcpAuth(LoginMethod):
+    """Login with an identity token of the machine's service account in Google Cloud."""
+
+    name, title = "gcp-auth", "GCP auth"
+
+    def prove(self, now: float) -> Proof:
+        from . import jwt
+        from .metadata import read_gcp_token
+
+        token = read_gcp_token(self.settings.identity_id)
+        return Proof({"jwt": token}, (token,), jwt.describe(jwt.read_claims(token) or {}))
+
+
+class TlsCertAuth(LoginMethod):
+    """Login with a TLS client certificate, which a proxy in front of the server passes on."""
+
+    name, title = "tls-cert-auth", "TLS certificate auth"
+    required = (_IDENTITY_ID, ("client_cert", "the path of a PEM file with the client certificate"))
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if not settings.url.startswith("https://"):
+            raise ConfigurationError("url", "must start with https:// for tls_cert_auth.")
+
+    def prove(self, now: float) -> Proof:
+        from . import certificates
+
+        pair = certificates.find_pair(self.settings)
+        return Proof({}, (), certificates.describe(pair[0]) if pair else "")
+
+
 class LdapAuth(LoginMethod):
     """Login with a user name and a password of a directory service."""
 
     name, title = "ldap-auth", "LDAP auth"
     required = (_IDENTITY_ID, ("username", "the user's name in the directory"), ("password", "the user's password"))
     locks_out = True
+    hint = CredentialsRejected.hint.replace("client_id and client_secret", "username and password")
 
     def prove(self, now: float) -> Proof:
         settings = self.settings
@@ -211,6 +273,10 @@ METHODS: dict[str, type[Method]] = {
     "oidc_auth": OidcAuth,
     "jwt_auth": JwtAuth,
     "kubernetes_auth": KubernetesAuth,
+    "aws_auth": AwsAuth,
+    "azure_auth": AzureAuth,
+    "gcp_auth": GcpAuth,
+    "tls_cert_auth": TlsCertAuth,
     "ldap_auth": LdapAuth,
     "spiffe_auth": SpiffeAuth,
 }

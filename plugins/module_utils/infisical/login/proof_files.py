@@ -15,16 +15,18 @@ LARGEST = 65_536
 """Maximum size of such a file in bytes. A larger file is something else."""
 
 
-def read_proof(path: str, option: str) -> bytes:
+def read_proof(path: str, option: str, *, private: bool = True) -> bytes:
     """Return the content of a file that proves an identity. `option` is the option that contains the path.
 
     Links are followed, because Kubernetes mounts tokens as links. Raises ConfigurationError, which never quotes the
-    content, if the file is missing, empty, too large, or not a regular file, or if `refuse_shared` refuses it.
+    content, if the file is missing, empty, too large, or not a regular file, or if it is `private` and `refuse_shared`
+    refuses it.
     """
     path = os.path.expanduser(path)
     try:
         with open(path, "rb", opener=files.open_regular) as stream:
-            refuse_shared(path, option, os.fstat(stream.fileno()))
+            if private:
+                refuse_shared(path, option, os.fstat(stream.fileno()))
             content = stream.read(LARGEST + 1)
     except FileNotFoundError:
         raise ConfigurationError(
