@@ -98,6 +98,14 @@ class NewClientSecret:
     data: ClientSecret
 
 
+@dataclass(frozen=True)
+class LoginClaims:
+    """The ids of the identity and of the client secret in an access token. Empty if the token does not contain them."""
+
+    identity_id: str = ""
+    client_secret_id: str = ""
+
+
 class IdentityApi:
     """The endpoints for machine identities of one server. Methods raise InfisicalError.
 
@@ -304,10 +312,10 @@ class IdentityApi:
 
     # Requests
 
-    def login_identity(self) -> str:
-        """Return the id of the identity that is logged in, or empty text if its access token contains no id."""
+    def login(self) -> LoginClaims:
+        """Return what the access token says about its login."""
         tokens = self.api.transport.tokens
-        return "" if tokens is None else parse_identity_id(tokens.current())
+        return LoginClaims() if tokens is None else parse_claims(tokens.current())
 
     def _send(
         self,
@@ -338,24 +346,24 @@ class IdentityApi:
 
     def _name_login(self, hint: str) -> str:
         """Return the hint with the id of the identity that is logged in, if it is known."""
-        identity_id = self.login_identity()
+        identity_id = self.login().identity_id
         known = f"the machine identity {identity_id}, which is logged in here,"
         return hint.replace("the machine identity that is logged in", known) if identity_id else hint
 
 
-def parse_identity_id(token: str) -> str:
-    """Return the identity's id in an access token, or empty text.
+def parse_claims(token: str) -> LoginClaims:
+    """Return the ids in an access token.
 
-    Assumed: a token is a JSON web token with the claim `identityId`. Nothing depends on its signature, because the id
-    is only used in messages and to keep a task from deleting its own identity.
+    Assumed: a token is a JSON web token with the claims `identityId` and, for universal auth, `clientSecretId`. Nothing
+    depends on its signature, because the ids only occur in messages and keep a task from ending its own login.
     """
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        found = claims["identityId"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return ""
-    return found if isinstance(found, str) and found.isprintable() else ""
+        found = [claims.get(name, "") for name in ("identityId", "clientSecretId")]
+    except (ValueError, LookupError, AttributeError, RecursionError):
+        return LoginClaims()
+    return LoginClaims(*(one if isinstance(one, str) and one.isprintable() else "" for one in found))
 
 
 def parse_identity(row: Mapping[str, Any], project_id: str) -> Identity:

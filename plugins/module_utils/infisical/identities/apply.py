@@ -187,7 +187,7 @@ def check_removal(api: IdentityApi, identity: Identity) -> None:
             f"Nothing was changed: {described} is protected from deletion.",
             hint="Set delete_protection: false for this identity first.",
         )
-    if api.login_identity() == identity.id:
+    if api.login().identity_id == identity.id:
         raise GuardStopped(
             f"Nothing was changed: {described} is the identity that is logged in here, and everything after its "
             "deletion would fail.",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from ..client.identities import ClientSecret, IdentityApi, NewClientSecret
-from ..core.errors import IdentityMissing, InfisicalError
+from ..core.errors import GuardStopped, IdentityMissing, InfisicalError
 
 
 def find_valid(secrets: Iterable[ClientSecret], description: str, now: float, min_left: float) -> ClientSecret | None:
@@ -57,3 +57,17 @@ def revoke(api: IdentityApi, identity_id: str, secrets: Iterable[ClientSecret]) 
     for one in secrets:
         with suppress(IdentityMissing):
             api.revoke_client_secret(identity_id, one.id)
+
+
+def check_revocation(api: IdentityApi, identity_id: str, secrets: Iterable[ClientSecret]) -> None:
+    """Raise GuardStopped if the client secret of the login here is, or may be, among these client secrets."""
+    ids = sorted(one.id for one in secrets)
+    login = api.login()
+    if not ids or login.identity_id != identity_id or (login.client_secret_id and login.client_secret_id not in ids):
+        return
+    certain = "is" if login.client_secret_id else "may be"
+    raise GuardStopped(
+        f"Nothing was changed: the client secret that is logged in here {certain} among those to revoke "
+        f"({', '.join(ids)}), and everything after its revocation would fail.",
+        hint="Log in as another identity to revoke them.",
+    )

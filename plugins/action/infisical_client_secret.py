@@ -1,0 +1,26 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the module infisical_client_secret, which returns a new client secret only to a task with no_log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
+
+
+class ActionModule(InfisicalAction):
+    """See InfisicalAction. The module gets the keyword `no_log` of the task from here, because Ansible sends another
+    value to modules if the setting `no_target_syslog` is set."""
+
+    values_option = "no_log"
+    texts = ("description",)
+
+    def _returns_values(self, arguments: Mapping[str, Any]) -> bool:
+        return bool(self._task.no_log) and arguments.get("state") != "revoked"
+
+    def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
+        return super()._execute({**arguments, KNOWN: {"no_log": bool(self._task.no_log)}}, task_vars, wrap_async)
