@@ -231,6 +231,8 @@ class Directory:
             "authTokenType": "identityAccessToken",
             "iat": int(token.created),
         }
+        if token.client_secret:
+            claims["clientSecretId"] = token.client_secret.id
         if token.max_ttl:
             claims["exp"] = int(token.created) + token.max_ttl
         parts = ({"alg": "HS256", "typ": "JWT"}, claims)

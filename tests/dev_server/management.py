@@ -126,7 +126,7 @@ def change_identity(call: Call) -> Answer:
 
 
 def delete_identity(call: Call) -> Answer:
-    """Delete an identity; its tokens die at once."""
+    """Delete an identity; its tokens die at once. Assumed: the refusal of an identity with delete protection."""
     identity = find_identity(call, "delete")
     if identity.protected:
         raise Refusal(Conclusion.IDENTITY_PROTECTED)

@@ -241,6 +241,7 @@ _JSON_ROWS = (
          r"|one or more secrets does not exist)", SecretMissing),
     _Row((404,), "", SecretMissing, _NAMED),
     _Row((404,), "", ScopeMissing, _LOCATED),
+    _Row((404,), rf"{_AT}role (with .* )?not found", RequestInvalid, (Operation.IDENTITY,)),
     _Row((404,), r"^NotFound: ", IdentityMissing, (Operation.IDENTITY,)),
     # Servers from 2026 write `Not Found` for a missing route, and `NotFound` for everything else.
     _Row((404,), r"^NotFound: ", ScopeMissing),
