@@ -19,6 +19,7 @@ from .infisical.core.errors import InfisicalError, WrongUse
 from .infisical.core.model import Location, Secret, Settings
 from .infisical.core.options import FILE_ONLY, argument_spec
 from .infisical.core.redact import describe_unexpected
+from .infisical.core.termination import unwind_on_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,14 +41,15 @@ _MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 class InfisicalModule:
     """What the work of a module needs: its validated options in `params`, the modes of the task, and the API.
 
-    `warn` adds a warning to the task's result. `known` is what the action plugin has found out about the secret, or
-    None.
+    `warn` adds a warning to the task's result, and `debug` prints or logs a line for debugging. `known` is what the
+    action plugin has found out about the secret, or None.
     """
 
     def __init__(
         self,
         params: dict[str, Any],
         warn: Callable[[str], None],
+        debug: Callable[[str], None],
         *,
         check_mode: bool,
         diff_mode: bool,
@@ -55,10 +57,12 @@ class InfisicalModule:
     ) -> None:
         self.params = params
         self.warn = warn
+        self.debug = debug
         self.check_mode = check_mode
         self.diff_mode = diff_mode
         self.known = known
         self._settings: Settings | None = None
+        self._api: Api | None = None
 
     def settings(self) -> Settings:
         """Return the validated shared options. Raises ConfigurationError."""
@@ -74,7 +78,14 @@ class InfisicalModule:
         """Return the API. Each wait is reported as a warning of the task."""
         from .infisical.client.api import connect
 
-        return connect(self.settings(), log=self.warn)
+        if self._api is None:
+            self._api = connect(self.settings(), log=self.warn, debug=self.debug)
+        return self._api
+
+    def close(self) -> None:
+        """Revoke the token if the module logged in. A token that was given stays valid."""
+        if self._api is not None:
+            self._api.close()
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,8 @@ class Definition:
             result = fail(error)
         except Exception as error:  # its text may contain a secret
             result = fail(InfisicalError(describe_unexpected(error)))
+        finally:
+            module.close()
         for text in result.pop("warnings", ()):
             module.warn(text)
         return result
@@ -121,9 +134,10 @@ def run_module(definition: Definition) -> None:
     """Run a module on the task's host: read its arguments, print its result, and exit."""
     host = _ModuleOnHost(definition)
     module = InfisicalModule(
-        host.params, host.warn, check_mode=host.check_mode, diff_mode=host._diff, known=host.known
+        host.params, host.warn, host.debug, check_mode=host.check_mode, diff_mode=host._diff, known=host.known
     )  # fmt: skip
-    result = definition.perform(module)
+    with unwind_on_sigterm():
+        result = definition.perform(module)
     # Fail outside of the handlers, because fail_json would add the traceback of the current exception.
     if result.pop("failed", False):
         host.fail_json(**result)

@@ -140,7 +140,8 @@ def check_connection(module: InfisicalModule) -> None:
     logs_in = not (options.get("identity") == host_login.PER_HOST or host_login.has_own_key(options))
     # The action plugin sets the method `token` if the run's token is enough to check the login.
     is_ready = options.get("auth_method") == "token"
-    found = probe(options if is_ready else host_login.select_options(options), logs_in=logs_in, log=module.warn)
+    used = options if is_ready else host_login.select_options(options)
+    found = probe(used, logs_in=logs_in, log=module.warn, debug=module.debug)
     if found.error is not None:
         raise found.error
 

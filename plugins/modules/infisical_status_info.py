@@ -97,7 +97,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import D
 
 def work(module: InfisicalModule) -> dict[str, Any]:
     """Check the connection and the login."""
-    found = probe(module.params, log=module.warn)
+    found = probe(module.params, log=module.warn, debug=module.debug)
     success = f"{found.api_url} is available and accepted the login."
     none = {"msg": success, "problem": "", "conclusion": None, "hint": "", "http_status": None}
     return {

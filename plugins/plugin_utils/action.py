@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import LOGIN_OPTIONS, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, options, run_cache, worker
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, options, run_cache, run_end, worker
 
 _GROUP = "group/keyfleet.infisical.infisical"
 """The name of our action group in `module_defaults`."""
@@ -63,6 +63,7 @@ class InfisicalAction(ActionBase):
         again.
         """
         super().__init_subclass__(**kwargs)
+        run_end.exit_on_sigterm()
         if cls.shared:
             with contextlib.suppress(Exception):  # the task that needs it reports the error
                 connection.load()

@@ -19,6 +19,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ScopeMissing
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Merged, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login.methods import method_for
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_end
 
 if TYPE_CHECKING:
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import transport as http
@@ -80,7 +81,7 @@ class _SharedLogin:
         return self._token.value
 
     def revoke(self) -> None:
-        """Do nothing: the token belongs to the run."""
+        """Do nothing: the token belongs to the run, and is revoked at its end."""
 
     def _share(self, rejected: str = "") -> Token:
         def find() -> Token | None:
@@ -91,6 +92,7 @@ class _SharedLogin:
 
         def log_in() -> Token:
             token = authenticate(self._method, self._transport)
+            run_end.revoke_at_end(self._transport.settings, token.value)
             self._shared.note("token", asdict(token))
             return token
 

@@ -98,7 +98,7 @@ def run(action: ActionBase, arguments: Mapping[str, Any]) -> dict[str, Any]:
     params = checked.validated_parameters
     warnings: dict[str, None] = {}
     module = modules.InfisicalModule(
-        params, lambda text: warnings.update({text: None}), check_mode=action._task.check_mode,
+        params, lambda text: warnings.update({text: None}), action._display.vvv, check_mode=action._task.check_mode,
         diff_mode=action._task.diff, known=known,
     )  # fmt: skip
     if checked.error_messages:

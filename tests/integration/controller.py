@@ -13,7 +13,7 @@ import textwrap
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,11 +123,14 @@ class Controller:
         environment: Mapping[str, str] | None = None,
         config: str = "",
         watch: bool = False,
+        typed: str | None = None,
+        during: Callable[[subprocess.Popen[bytes]], None] | None = None,
     ) -> Run:
         """Run one of Ansible's programs.
 
         `hosts`: their number, names, or {name: variables}; `variables`: replace the controller's variables;
-        `extra`: for --extra-vars; `config`: added to ansible.cfg; `watch`: record arguments and environments.
+        `extra`: for --extra-vars; `config`: added to ansible.cfg; `watch`: record arguments and environments; `typed`:
+        the standard input; `during`: called while the program runs in a session of its own, as it does in a terminal.
         """
         (self.folder / "inventory.json").write_text(self._inventory(hosts, variables), "utf-8")
         (self.folder / "ansible.cfg").write_text(config, "utf-8")
@@ -141,11 +144,14 @@ class Controller:
         surroundings = {**self._environment(record), **(environment or {}), **dict([mark.split("=")])}
         watcher = Watcher(mark.encode()) if watch else None
         process = subprocess.Popen(
-            command, cwd=self.folder, env=surroundings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            command, cwd=self.folder, env=surroundings, stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=during is not None,
         )  # fmt: skip
         try:
-            output, _nothing = process.communicate(timeout=SECONDS_FOR_A_RUN)
+            if during is not None:
+                during(process)
+            given = None if typed is None else typed.encode()
+            output, _nothing = process.communicate(given, timeout=SECONDS_FOR_A_RUN)
         finally:
             process.kill()
             seen = watcher.end() if watcher else frozenset()

@@ -22,6 +22,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils import infisica
 from dev_server.client import DevServer
 from integration.leaks import Canary, leaks
 from integration.shop import PROJECT
+from integration.tokens import check_revoked, living
 
 pytestmark = pytest.mark.root
 
@@ -282,6 +283,14 @@ def test_wrong_credentials_cause_one_login_per_host(host: Host, server: DevServe
         host.cycle(job)
     assert len(server.requests(LOGIN)) == 3
     assert host.value("DB_USER") == "shop"
+
+
+def test_cycles_leave_no_token(host: Host, server: DevServer) -> None:
+    host.cycle()
+    check_revoked(server, 1)
+    host.private("client_secret", b"viewer-client-secret\n")
+    host.cycle(sync=3)
+    assert living(server) == []
 
 
 def test_failed_file_is_reported_together_with_written_files(host: Host) -> None:

@@ -41,6 +41,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.store import Vault
 from dev_server.client import DevServer
 from integration.shop import PROFILES, PROJECT, SEED
+from integration.tokens import REVOKE, check_revoked, living, log_in
 
 ROOM = Path(str(infisical.__file__)).parent
 CHECKOUT = ROOM.parents[2]
@@ -692,6 +693,56 @@ def test_interrupted_command_ends_soon_and_changes_no_vault(client: Host, server
     out, said = running.communicate(timeout=10)
     assert (running.returncode, out, said) == (130, b"", b"infisical-sync: interrupted\n")
     assert client.vault.read_bytes() == before
+
+
+@pytest.mark.parametrize(("words", "code"), [(["sync"], 0), (["sync", "--check"], 0), (["push", "--from", "-"], 0),
+                                             (["sync", "--secret-path", "/missing"], 2)])  # fmt: skip
+def test_command_leaves_no_token(client: Host, server: DevServer, words: list[str], code: int) -> None:
+    client.run(*words, given="{}", code=code)
+    check_revoked(server, 1)
+
+
+def test_command_does_not_revoke_a_given_token(client: Host, server: DevServer) -> None:
+    token = private(client.folder / "token", log_in(server))
+    client.environment.update(INFISICAL_AUTH_METHOD="token", INFISICAL_TOKEN_FILE=str(token))
+    client.run("sync")
+    assert server.requests(REVOKE) == []
+    assert living(server) == ["admin"]
+
+
+def test_program_of_exec_starts_without_a_token(client: Host, server: DevServer) -> None:
+    client.run("sync")
+    server.clear_requests()
+    server.revoke_tokens()
+    client.run("exec", "--", "true")
+    assert server.requests() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_command_leaves_no_token(client: Host, server: DevServer, number: signal.Signals) -> None:
+    server.arm("delay", seconds=30, path="/secrets")
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    running = client.start("sync", stdin=subprocess.DEVNULL, **heard)
+    deadline = time.monotonic() + SECONDS
+    while not server.requests("/secrets") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(number)
+    out, said = running.communicate(timeout=10)
+    silent = number == signal.SIGTERM
+    assert (running.returncode, out) == (-number if silent else 130, b"")
+    assert said == (b"" if silent else b"infisical-sync: interrupted\n")
+    check_revoked(server, 1)
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+def test_failed_revocation_is_printed_with_verbose(client: Host, server: DevServer, status: int) -> None:
+    client.environment["INFISICAL_RATE_LIMIT_WAIT"] = client.environment["INFISICAL_SERVER_ERROR_WAIT"] = str(SECONDS)
+    for words in ([], ["--verbose"]):
+        server.arm("status", status=status, path=REVOKE, times=1)
+        ended = client.raw("sync", *words)
+        assert ended.returncode == 0
+        assert (b"Could not revoke the access token" in ended.stderr) == bool(words)
+    assert len(server.requests(REVOKE)) == 2
 
 
 @pytest.mark.parametrize("command", [["set", "B"], ["delete", "A"]], ids=lambda words: words[0])

@@ -28,7 +28,7 @@ def check(
     monkeypatch.setattr(preflight, "inspect_python", lambda path: ((3, 11), missing or []))
     params = {"url": "http://127.0.0.1:9", "allow_http": True, "client_id": "id", "client_secret": "canary-secret",
               "connection_wait": 0, "require_reachable": reach}  # fmt: skip
-    return preflight.work(SimpleNamespace(params=params, warn=lambda text: None))
+    return preflight.work(SimpleNamespace(params=params, warn=lambda text: None, debug=lambda text: None))
 
 
 def test_host_that_cannot_reach_infisical_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

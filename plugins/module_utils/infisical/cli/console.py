@@ -49,6 +49,11 @@ class Console:
     def warn(self, text: str) -> None:
         self.print_error(f"warning: {text}")
 
+    def debug(self, text: str) -> None:
+        """With --verbose, print a message that is only of interest for debugging."""
+        if self.verbose:
+            self.print_error(text)
+
     def print_error(self, text: str) -> None:
         self.clear()
         if sys.stderr is not None:  # None if the caller has closed it

@@ -17,6 +17,8 @@ from ..core.options import BY_PLACE
 if TYPE_CHECKING:
     import argparse
 
+    from ..client.api import Api
+    from ..core.model import Settings
     from ..vault.keys import KeySource
     from ..vault.state import StateFile
     from ..vault.store import Vault
@@ -28,6 +30,7 @@ class Session:
         self.config = config
         self.arguments = arguments
         self.console = console
+        self._api: Api | None = None
 
     def get(self, section: str, name: str) -> Any:
         """Return the value of an option, or its default, or an empty text if it has neither."""
@@ -75,6 +78,18 @@ class Session:
             if not options.get(name):
                 raise self.explain_missing("infisical", name)
         return options
+
+    def connect(self, settings: Settings, **options: Any) -> Api:
+        """Return the API of the server in `settings`. `options` are arguments of `client.api.connect`."""
+        from ..client.api import connect
+
+        self._api = connect(settings, log=self.console.log, debug=self.console.debug, **options)
+        return self._api
+
+    def close(self) -> None:
+        """Revoke the token if the command logged in."""
+        if self._api is not None:
+            self._api.close()
 
     def get_key(self) -> KeySource:
         """Return the source of the vault's key. The key is not read yet."""

@@ -38,7 +38,6 @@ def sync(session: Session) -> None:
 
 def pull(session: Session) -> Outcome:
     from ..agent.login_backoff import BackoffLogin
-    from ..client.api import connect
     from ..client.auth import Login
     from ..core.model import Settings
     from ..sync.job import Pull
@@ -53,10 +52,9 @@ def pull(session: Session) -> Outcome:
         "project_ids": (project_ids,) if isinstance(project_ids, str) else project_ids,
     }
     login_file = session.get("agent", "login_file")
-    api = connect(
+    api = session.connect(
         settings,
         tokens=(lambda transport: BackoffLogin(transport, login_file)) if login_file else Login,
-        log=session.console.log,
         rate_limit_jitter=session.get("agent", "rate_limit_jitter"),
     )
     vault, state = session.open_vault()
@@ -67,7 +65,6 @@ def pull(session: Session) -> Outcome:
 
 
 def push(session: Session) -> None:
-    from ..client.api import connect
     from ..core.model import Settings
     from ..sync import push as library
     from ..sync.job import Push
@@ -78,7 +75,7 @@ def push(session: Session) -> None:
     options = session.config.get_section("push")
     for name in ("project_id", "environment", "secret_path", "state_file", "state_hash"):
         options.pop(name, None)
-    api = connect(settings, log=console.log)
+    api = session.connect(settings)
     from_vault = session.arguments.source == "vault"
     # As root, read the source before switching to the vault's owner, who may be unable to read it.
     source = {} if from_vault else read_source(session.arguments.source)

@@ -85,12 +85,16 @@ class Api:
 
     Each method logs in if there is no token, and usually sends one request. Until the routes of the server are known, a
     method may send more requests. `has_batches` is true if the server has batch routes, and None until a response shows
-    it. `**reading` are keyword arguments with the names of the fields of Reading.
+    it. `**reading` are keyword arguments with the names of the fields of Reading. An Api is a context manager, which
+    closes it. `debug` gets the error of a revocation that failed.
     """
 
-    def __init__(self, transport: Transport, tokens: TokenSource) -> None:
+    def __init__(
+        self, transport: Transport, tokens: TokenSource, *, debug: Callable[[str], None] | None = None
+    ) -> None:
         self.transport = transport
         self.tokens = tokens
+        self._debug = debug or (lambda text: None)
         transport.tokens = tokens
         pinned = transport.settings.api_version
         if pinned not in ("auto", *_SECRETS):
@@ -101,9 +105,17 @@ class Api:
         self.has_batches: bool | None = None
         self._lacking: set[str] = set()
 
-    def close(self) -> InfisicalError | None:
-        """Revoke the token if this process logged in. Return the error if that failed: the token then expires later."""
-        return self.tokens.revoke()
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Revoke the tokens from the logins of this process. If that fails, they expire later."""
+        error = self.tokens.revoke()
+        if error is not None:
+            self._debug(error.problem)
 
     # Secrets
 
@@ -295,11 +307,15 @@ def connect(
     tokens: Callable[[Transport], TokenSource] = Login,
     clock: Clock | None = None,
     log: Callable[[str], None] | None = None,
+    debug: Callable[[str], None] | None = None,
     rate_limit_jitter: float = 0.0,
 ) -> Api:
-    """Return the API of the Infisical server in `settings`, without sending a request. Raises ConfigurationError."""
+    """Return the API of the Infisical server in `settings`, without sending a request. Raises ConfigurationError.
+
+    `log` gets a sentence before each wait, and `debug` the error of a revocation that failed.
+    """
     transport = Transport(settings, clock=clock, log=log, rate_limit_jitter=rate_limit_jitter)
-    return Api(transport, tokens(transport))
+    return Api(transport, tokens(transport), debug=debug)
 
 
 def read_status(transport: Transport) -> str:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.answers import Operation
 from ..core.errors import CredentialsRejected, InfisicalError, LockedOut, NotJson
+from ..core.model import Settings
 from ..login.methods import GivenToken, Method, can_be_sent, method_for
 from .transport import Call, Transport
 
@@ -19,6 +20,9 @@ is at most half of the token's lifetime."""
 
 _LONGEST_LIFETIME = 1e10
 """Maximum lifetime in seconds that can be added to a time."""
+
+_REVOCATION_SECONDS = 5.0
+"""Maximum timeout of a revocation. A server that does not respond must not delay the end of a process."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,12 @@ def authenticate(method: Method, transport: Transport) -> Token:
     return Token(token, transport.clock.time() + lifetime - min(_EXPIRY_MARGIN, lifetime / 2))
 
 
-def revoke(token: str, transport: Transport) -> InfisicalError | None:
-    """Revoke an access token with one request and without a retry. Return the error if it failed."""
+def revoke(token: str, settings: Settings) -> InfisicalError | None:
+    """Revoke an access token with one request, without a retry. Return the error if that failed.
+
+    The login options in `settings` are not used.
+    """
+    transport = Transport(replace(settings, timeout=min(settings.timeout, _REVOCATION_SECONDS)))
     path, body = "/api/v1/auth/token/revoke", {"accessToken": token}
     call = Call("POST", path, Operation.OTHER, "revoke the access token", {}, body, (token,), authenticated=False)
     return transport.send_once(call)
@@ -70,13 +78,15 @@ class Login:
     """The token that a process uses.
 
     The process logs in when a token is first needed, and after a token has expired or was rejected. If the server has
-    rejected the credentials, it does not log in again, but raises the same error.
+    rejected the credentials, it does not log in again, but raises the same error. It keeps all tokens until they are
+    revoked, because a server may also reject a valid token.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.method = method_for(transport.settings)
         self._token: Token | None = None
+        self._made: list[str] = []
         self._failure: InfisicalError | None = None
 
     def current(self) -> str:
@@ -93,15 +103,19 @@ class Login:
         return self._token.value
 
     def revoke(self) -> InfisicalError | None:
-        """Revoke the token if this process logged in. Return the error if that failed."""
-        token, self._token = self._token, None
-        return revoke(token.value, self._transport) if token is not None and self.method.renewable else None
+        """Revoke the tokens from the logins of this process. Return the first error, or None."""
+        made, self._made, self._token = self._made, [], None
+        failures = [revoke(token, self._transport.settings) for token in made]
+        return next(filter(None, failures), None)
 
     def _authenticate(self) -> Token:
         if self._failure is not None:
             raise self._failure
         try:
-            return authenticate(self.method, self._transport)
+            token = authenticate(self.method, self._transport)
         except (CredentialsRejected, LockedOut) as error:
             self._failure = error
             raise
+        if self.method.renewable:
+            self._made.append(token.value)
+        return token

@@ -65,10 +65,11 @@ def probe(
     logs_in: bool = True,
     clock: Clock | None = None,
     log: Callable[[str], None] | None = None,
+    debug: Callable[[str], None] | None = None,
 ) -> Probe:
     """Check that the Infisical server in `options` (see Settings) responds and, if `logs_in`, accepts the login.
 
-    Does not raise InfisicalError.
+    The token is revoked afterwards; `debug` gets the error if that fails. Does not raise InfisicalError.
     """
     found = Probe()
     try:
@@ -79,10 +80,10 @@ def probe(
         found = replace(found, status_message=read_status(transport), reachable=True)
         if not logs_in:
             return found
-        login = Login(transport)
-        login.current()
-        if not login.method.renewable:
-            check_token(Api(transport, login))
+        with Api(transport, Login(transport), debug=debug) as api:
+            api.tokens.current()
+            if settings.auth_method == "token":
+                check_token(api)
     except InfisicalError as error:
         return replace(found, error=error)
     return found

@@ -71,7 +71,7 @@ class TokenSource(Protocol):
         """Return another token after the server rejected this one, or None if there is no way to get one."""
 
     def revoke(self) -> InfisicalError | None:
-        """Revoke the token if this process logged in. Return the error if that failed."""
+        """Revoke the tokens from the logins of this process. Return the first error, or None."""
 
 
 @dataclass(frozen=True)

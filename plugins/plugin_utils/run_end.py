@@ -1,0 +1,96 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Revokes the tokens of a run when the main process of Ansible ends.
+
+A worker process logs in and ends with its task, but the run needs the token until its end. If a run uses only lookups,
+the main process never loads our plugins. It also must not import our files in its results thread: the main thread may
+fork at that moment, and the fork would hang when it imports the same file. Therefore, the worker process pickles the
+revocation and passes the bytes to the main process, which unpickles them when it ends.
+
+This file imports little, because the main process may import it before a fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ansible.utils.display import Display
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of a function in the process that unpickles this object."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.function, self.arguments
+
+
+def revoke_at_end(settings: Settings, token: str) -> None:
+    """Let the main process of Ansible revoke a token when it ends, even after an error, Ctrl-C or SIGTERM.
+
+    If the login was in a worker process, SIGTERM is only handled from the next start of a worker process on, unless the
+    main process has loaded one of our action plugins.
+    """
+    without = replace(settings, client_secret="", token="", jwt="", password="")  # a revocation does not need them
+    main = multiprocessing.parent_process()
+    if main is None:
+        exit_on_sigterm()
+        atexit.register(_revoke, without, token, os.getpid())
+        return
+    revocation = pickle.dumps(_Call(_revoke, (without, token, main.pid)))
+    at_exit = _Call(atexit.register, (pickle.loads, revocation))
+    handler = pickle.dumps(_Call(exit_on_sigterm))
+    at_fork = _Call(partial(os.register_at_fork, before=partial(pickle.loads, handler)))
+    # In a worker process, Ansible pickles these arguments, and the main process calls this method. It prints nothing,
+    # because `log_only` and `screen_only` each turn off one of the two outputs: the result of `at_exit` is not false.
+    Display().display("", log_only=True, screen_only=at_exit, newline=at_fork)
+
+
+def _revoke(settings: Settings, token: str, pid: int) -> None:
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import revoke
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
+
+    if os.getpid() != pid:  # a fork of the main process
+        return
+    try:
+        error = revoke(token, settings)
+        problem = "" if error is None else error.problem
+    except (Exception, KeyboardInterrupt) as unexpected:  # its text may contain the token
+        problem = f"Could not revoke the access token: {describe_unexpected(unexpected)}"
+    if problem:
+        Display().vvv(problem)
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end the main process of Ansible like Ctrl-C, so that Ansible cleans up and revocations are sent.
+
+    A handler that does not belong to Ansible is kept. In a worker process, nothing changes.
+    """
+    if multiprocessing.parent_process() is None and threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is signal.SIG_DFL or str(getattr(handler, "__module__", "")).startswith("ansible."):
+            signal.signal(signal.SIGTERM, partial(_exit, os.getpid()))
+
+
+def _exit(pid: int, number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    if os.getpid() == pid:
+        raise SystemExit(128 + number)
+    os.kill(os.getpid(), number)  # a fork of the main process
