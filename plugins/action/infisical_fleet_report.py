@@ -50,7 +50,10 @@ class ActionModule(InfisicalAction):
         settings = Settings.from_options(shared)
         # Garbage collection takes a third of the CPU time of a report about 1,000 hosts (on Python 3.11).
         with self._alone(paths), pause_garbage_collection():
-            return self._report(settings, hosts, paths, mode, forget_absent=given["forget_absent_hosts"])
+            return self._report(
+                settings, hosts, paths, mode, forget_absent=given["forget_absent_hosts"],
+                most_identities=max(0, given["max_identities"]), inventory=given["identity_inventory"] or "",
+            )  # fmt: skip
 
     def _path(self, name: str, given: str) -> str:
         if not given:
@@ -71,7 +74,7 @@ class ActionModule(InfisicalAction):
             yield
 
     def _report(
-        self, settings: Settings, hosts: Mapping[str, Any], paths: Mapping[str, str], mode: int, *, forget_absent: bool
+        self, settings: Settings, hosts: Mapping[str, Any], paths: Mapping[str, str], mode: int, **collecting: Any
     ) -> dict[str, Any]:
         if not hosts:
             raise ConfigurationError("hosts", "must contain at least one host (got none).")
@@ -79,7 +82,7 @@ class ActionModule(InfisicalAction):
             fleet_graph.read(paths["graph_file"], missing_is_empty=True),
             hosts,
             run_cache.RunCache(settings, log=self._display.v).api,
-            forget_absent=forget_absent,
+            **collecting,
         )
         for problem in collected.problems:
             self._display.warning(problem)

@@ -27,7 +27,7 @@ options:
   question:
     description: The same as O(keyfleet.infisical.infisical_fleet_info#module:question).
     type: str
-    choices: [exposed, rotate, held_by, behind, missing, late]
+    choices: [exposed, rotate, held_by, behind, missing, late, identities]
   host:
     description: The same as O(keyfleet.infisical.infisical_fleet_info#module:host).
     type: str

@@ -33,8 +33,9 @@ options:
       - V(behind) returns the vaults that contain an older version of a secret than Infisical.
       - V(missing) returns the vaults that do not contain a secret that their job should have pulled.
       - V(late) returns the vaults that have never been synced successfully, or not for the last two sync intervals.
+      - V(identities) returns the machine identity of each host, and whether it may read more than the host's jobs need.
     type: str
-    choices: [exposed, rotate, held_by, behind, missing, late]
+    choices: [exposed, rotate, held_by, behind, missing, late, identities]
   host:
     description:
       - The name of a host in the inventory. Required if O(question=exposed).

@@ -42,6 +42,22 @@ options:
         report can be updated for some of the hosts.
     type: bool
     default: false
+  max_identities:
+    description:
+      - The maximum number of machine identities whose grants are read in one run. The identities that were read longest
+        ago are read first. For each identity, three requests are sent one after another. V(0) means that identities are
+        neither listed nor read.
+      - If the login is not allowed to see the identities of a project, or if Infisical does not have them, the report
+        shows whether least privilege is kept as C(unknown).
+    type: int
+    default: 1000
+    version_added: 0.4.0
+  identity_inventory:
+    description:
+      - The label of the inventory that the hosts belong to. Required if hosts of several inventories in a project have
+        the same name.
+    type: str
+    version_added: 0.4.0
   graph_file:
     description:
       - The path of the graph file on the controller, in JSON format. If the file exists, the graph is updated.
@@ -71,7 +87,8 @@ notes:
   - In a play with C(serial), hosts of later batches are treated as hosts that did not respond. Collect the metadata of
     all hosts before, in a play without C(serial).
   - The machine identity should have access to all projects that the fleet's jobs pull from. If the server has a
-    separate permission to read values, the identity does not need it.
+    separate permission to read values, the identity does not need it. To check least privilege, it needs a role that
+    can read the identities of the project.
 attributes:
   action:
     details:
@@ -124,11 +141,15 @@ summary:
       and C(unknown) have a version that Infisical has not listed.
     - C(missing) is the number of secrets that a job should have pulled, but that are not in its vault.
     - C(vaults_stale) is the number of vaults that have not been synced for two sync intervals.
+    - C(least_privilege_kept) is the number of hosts with an identity that may only read what the host's jobs pull. The
+      identities of C(least_privilege_exceeded) may do more, and C(least_privilege_shared) use the identity of other
+      hosts.
   returned: success
   type: dict
   sample: {services: 1, projects: 2, secrets: 40, secrets_unused: 1, secrets_gone: 0, hosts: 12, vaults: 14,
     vaults_ok: 12, vaults_failed: 0, vaults_stale: 1, vaults_never: 0, vaults_silent: 1, held: 260, behind: 2, gone: 0,
-    unknown: 0, missing: 1}
+    unknown: 0, missing: 1, least_privilege_kept: 11, least_privilege_exceeded: 0, least_privilege_shared: 1,
+    least_privilege_unknown: 0}
 time:
   description: The time of the graph's last update, in UTC.
   returned: success

@@ -10,7 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
     merge_hosts,
     merge_server,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.host_identities import ask_identities
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import Snapshot
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.table import render_table
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
@@ -69,9 +70,17 @@ class Collected:
         return fleet_page.page(self.view).encode("utf-8")
 
 
-def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, forget_absent: bool) -> Collected:
-    """Update the graph with the metadata of hosts ({name: metadata, or None if the host did not respond}) and with
-    listings from the server. Raises InfisicalError."""
+def collect(
+    before: Graph,
+    hosts: Mapping[str, Any],
+    api: Callable[[], Api],
+    *,
+    forget_absent: bool,
+    most_identities: int = 0,
+    inventory: str = "",
+) -> Collected:
+    """Update the graph with the metadata of hosts ({name: metadata, or None if the host did not respond}), with
+    listings from the server, and with the access of up to `most_identities` identities. Raises InfisicalError."""
     now = time.time()
     moment = format_time(now)
     problems: list[str] = []
@@ -82,6 +91,10 @@ def collect(before: Graph, hosts: Mapping[str, Any], api: Callable[[], Api], *, 
         found = ask_server(server, after)
         problems += found.warnings
         after = merge_server(after, server.transport.settings.url, found.projects, found.listings, moment)
+        if most_identities and not found.stopped:
+            asked = ask_identities(server, after, moment, most=most_identities, inventory=inventory)
+            problems += asked.warnings
+            after = replace(after, identities=asked.identities)
     return Collected(before, after, now, view(after, now), list(map(escape, problems)))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import escape
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import format_duration
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import LAGS, STATES, View, summary
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import LAGS, SOON, STATES, View, summary
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -57,6 +57,7 @@ def page(view: View) -> str:
         has_matrix=0 < len(view.hosts) * len(view.secrets) <= MOST_CELLS,
         most_cells=MOST_CELLS,
         states=STATES,
+        soon=SOON,
         lags={code: f"−{lag}" if lag else "↻" for lag, code in enumerate(LAGS)},
         style=Markup(style),  # noqa: S704 - ours
         script=Markup(script),  # noqa: S704 - ours

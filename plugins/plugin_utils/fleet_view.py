@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import pluralize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.times import format_duration, parse_time
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import AgentVault, Graph
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.rows import Row, identity_rows
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import (
     Snapshot,
     problems,
@@ -22,6 +23,9 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 
 NAMED = 3
 """The maximum number of secrets per state that are described in separate sentences, and of hosts in a sentence."""
+
+SOON = 14
+"""A client secret that expires in fewer days needs attention, because its host will no longer sync."""
 
 LAGS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The cell codes of outdated secrets: B for one version behind, up to Z for 25 or more; A if the secret was created
@@ -50,6 +54,16 @@ class Job:
     last_sync: float
 
 
+class Identity(NamedTuple):
+    """A host's machine identity: its name or id, whether it keeps least privilege (kept, exceeded, shared or unknown),
+    what it may do beyond that, and the days until its client secret expires, or None if it does not."""
+
+    name: str
+    least_privilege: str
+    excess: str
+    days_left: int | None
+
+
 @dataclass(frozen=True)
 class Host:
     """A host, and the state of each secret in its vaults. `cells` maps a secret's ID to the
@@ -59,6 +73,7 @@ class Host:
     jobs: Sequence[Job]
     cells: Mapping[str, str] = field(repr=False)
     counts: Counter[str]
+    identity: Identity
 
     @property
     def state(self) -> str:
@@ -120,10 +135,11 @@ def view(graph: Graph, now: float) -> View:
     """Return what the page shows of a graph at the time `now` (seconds since the epoch). Rows that need attention come
     first."""
     snapshot = Snapshot(graph, now)
+    identities = {row["host"]: _identity(row) for row in identity_rows(snapshot)}
     vaults: dict[str, list[AgentVault]] = defaultdict(list)
     for vault in graph.vaults.values():
         vaults[vault.host].append(vault)
-    hosts = [_host(snapshot, name, vaults[name]) for name in sorted(vaults, key=_natural)]
+    hosts = [_host(snapshot, name, vaults[name], identities[name]) for name in sorted(vaults, key=_natural)]
     secrets = sorted(_secrets(graph, hosts), key=lambda one: (_natural(one.name), one[2:5]))
     return View(
         now=now,
@@ -137,7 +153,12 @@ def view(graph: Graph, now: float) -> View:
     )
 
 
-def _host(snapshot: Snapshot, name: str, vaults: Sequence[AgentVault]) -> Host:
+def _identity(row: Row) -> Identity:
+    name, excess = row["identity"] or row["identity_id"], "; ".join(row["excess"])
+    return Identity(_plain(name), row["least_privilege"], _plain(excess), row["days_left"])
+
+
+def _host(snapshot: Snapshot, name: str, vaults: Sequence[AgentVault], identity: Identity) -> Host:
     urgency = {code: number for number, code in enumerate(STATES)}
     cells: dict[str, str] = {}
     for vault in vaults:
@@ -145,7 +166,7 @@ def _host(snapshot: Snapshot, name: str, vaults: Sequence[AgentVault]) -> Host:
             if id_ not in cells or urgency[code] < urgency[cells[id_]]:
                 cells[id_] = code
     jobs = sorted((_job(snapshot, vault) for vault in vaults), key=lambda job: (URGENCY.index(job.state), job.name))
-    return Host(_plain(name), jobs, cells, Counter(map(STATES.__getitem__, cells.values())))
+    return Host(_plain(name), jobs, cells, Counter(map(STATES.__getitem__, cells.values())), identity)
 
 
 def _cells(snapshot: Snapshot, vault: AgentVault) -> Iterable[tuple[str, str]]:
@@ -225,6 +246,7 @@ def summary(view: View) -> list[Sentence]:
         *_secrets_in(view, "missing", "warn", "are missing"),
         *_jobs_in(view),
         *_secrets_in(view, "gone", "note", "still have"),
+        *_identities_in(view),
     ]
     unlisted = sum("unknown" in secret.hosts for secret in view.secrets)
     if unlisted:
@@ -234,6 +256,7 @@ def summary(view: View) -> list[Sentence]:
         held = pluralize(sum(secret.held > 0 for secret in view.secrets), "secret")
         who = "The only host is" if len(view.hosts) == 1 else f"All {len(view.hosts):,} hosts are"
         sentences = [Sentence(f"{who} up to date: {held}", "good")]
+    sentences += _least_privilege(view)
     unused = sum(secret.state == "unused" for secret in view.secrets)
     if unused:
         but = f", except perhaps {pluralize(view.unknown, 'host')} with unknown content" if view.unknown else ""
@@ -273,6 +296,34 @@ def _jobs_in(view: View) -> Iterable[Sentence]:
             said = ", ".join([*notes[:NAMED], *["…"] * (len(notes) > NAMED)])
             hosts = list(dict.fromkeys(host for host, _note in jobs))
             yield _sentence(view, hosts, "bad", f"{verb} ({said})" if said else verb, state)
+
+
+def _identities_in(view: View) -> Iterable[Sentence]:
+    days = {host.name: host.identity.days_left for host in view.hosts if host.identity.days_left is not None}
+    for hosts, kind, what in (
+        ([name for name, left in days.items() if left < 0], "bad", "have an expired client secret"),
+        (
+            [name for name, left in days.items() if 0 <= left < SOON],
+            "warn",
+            f"have a client secret with less than {SOON} days left",
+        ),
+        (_hosts_with(view, "exceeded"), "warn", "are allowed to read more than their jobs need"),
+    ):
+        if hosts:
+            yield _sentence(view, hosts, kind, what, hosts[0] if len(hosts) == 1 else "")
+
+
+def _least_privilege(view: View) -> Iterable[Sentence]:
+    """Yield the line about least privilege, unless no host has an identity of its own."""
+    kept, exceeded = _hosts_with(view, "kept"), _hosts_with(view, "exceeded")
+    if kept and not exceeded:
+        rest = len(view.hosts) - len(kept)
+        but = f", {pluralize(rest, 'host')} not checked" if rest else ""
+        yield Sentence(f"Least privilege kept by {len(kept):,} of {pluralize(len(view.hosts), 'host')}{but}", "good")
+
+
+def _hosts_with(view: View, state: str) -> list[str]:
+    return [host.name for host in view.hosts if host.identity.least_privilege == state]
 
 
 def _sentence(view: View, hosts: Sequence[str], kind: str, what: str, find: str) -> Sentence:

@@ -115,6 +115,8 @@ def test_all_rows_of_a_question_have_the_same_keys(graph: Graph) -> None:
         "behind": usual, "missing": usual,
         "late": {"host", "job", "state", "conclusion", "message", "last_sync", "age_seconds", "intervals",
                  "environment_checked", "answered_at"},
+        "identities": {"host", "kind", "identity", "identity_id", "project", "auth_method", "expires_at", "days_left",
+                       "least_privilege", "excess", "checked_at"},
     }  # fmt: skip
 
 
@@ -280,7 +282,7 @@ def test_exposed_lists_other_hosts_with_the_same_secret(graph: Graph) -> None:
         ({"question": "late", "query": "type=secret"}, "question: must be set if query is not set, and only then."),
         (
             {"question": "lost"},
-            "question: must be one of exposed, rotate, held_by, behind, missing, late (got 'lost').",
+            "question: must be one of exposed, rotate, held_by, behind, missing, late, identities (got 'lost').",
         ),
         ({"question": "exposed"}, "host: is required for the question exposed."),
         ({"question": "rotate"}, "secret: is required for the question rotate."),
@@ -326,7 +328,8 @@ def test_vault_with_unknown_content_is_in_every_result(graph: Graph, unknown: Ag
 
 COLUMNS = [
     "host", "job", "vault_state", "project", "project_name", "environment", "path", "name", "version",
-    "current_version", "state", "behind_seconds", "synced_at", "last_sync",
+    "current_version", "state", "behind_seconds", "synced_at", "last_sync", "identity", "days_left",
+    "least_privilege",
 ]  # fmt: skip
 
 
@@ -359,6 +362,8 @@ def test_table_has_the_same_cells_as_the_rows_of_questions(graph: Graph) -> None
         missing = [row for row in ask(graph, "missing") if (row["host"], row["job"]) == (one.host, one.job)]
         for row in [*rows.held_rows(snapshot, one), *missing] or [{"host": one.host}]:
             full = {**row, "vault_state": snapshot.state_of_vault(one), "last_sync": one.last_sync}
+            own = next(each for each in ask(graph, "identities") if each["host"] == one.host)
+            full.update({name: own[name] for name in ("identity", "days_left", "least_privilege")})
             expected.append(["" if full.get(name) is None else str(full[name]) for name in COLUMNS])
     found = cells(graph)[1:]
     assert found == expected
@@ -378,7 +383,7 @@ def test_table_quotes_cells_like_the_csv_module() -> None:
         csv.writer(expected).writerow(["web1", name, "silent"])
         silent = AgentVault("web1", name, silent=True)
         text = table.render_table(Snapshot(Graph("", {}, {}, {silent.id: silent}), NOW)).decode("utf-8")
-        assert text.partition("\r\n")[2] == expected.getvalue().replace("\r\n", ",,,,,,,,,,,\r\n"), name
+        assert text.partition("\r\n")[2] == expected.getvalue().replace("\r\n", ",,,,,,,,,,,,,,unknown\r\n"), name
 
 
 def test_table_replaces_lone_surrogates() -> None:
@@ -434,7 +439,8 @@ def test_summary_counts_every_state(graph: Graph) -> None:
     assert counts == {
         "services": 1, "projects": 1, "secrets": 5, "secrets_unused": 1, "secrets_gone": 1, "hosts": 6, "vaults": 6,
         "vaults_ok": 1, "vaults_failed": 2, "vaults_stale": 1, "vaults_never": 1, "vaults_silent": 1, "held": 11,
-        "behind": 1, "gone": 1, "unknown": 0, "missing": 8,
+        "behind": 1, "gone": 1, "unknown": 0, "missing": 8, "least_privilege_kept": 0, "least_privilege_exceeded": 0,
+        "least_privilege_shared": 0, "least_privilege_unknown": 6,
     }  # fmt: skip
 
 

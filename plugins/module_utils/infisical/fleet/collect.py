@@ -59,11 +59,13 @@ _MISSING = "Correct the job that pulls from there, or give the machine identity 
 
 @dataclass
 class ServerAnswer:
-    """The server's projects and listings, for `graph.merge_server`, and warnings."""
+    """The server's projects and listings, for `graph.merge_server`, and warnings. `stopped` is true if the server is
+    unreachable or overloaded, so that it must get no further requests."""
 
     projects: list[KnownProject] = field(default_factory=list)
     listings: list[FolderListing] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    stopped: bool = False
 
 
 def ask_server(api: Api, graph: Graph) -> ServerAnswer:
@@ -164,7 +166,7 @@ class _Lister:
         """List an environment. If the identity has no access to its root folder, list only these folders."""
         try:
             listing = Store(self.api, root).listing(recursive=True, view_values=False)
-            self.listed.append((root, _without_values(root, listing.secrets)))
+            self.listed.append((root, without_values(root, listing.secrets)))
         except Forbidden:
             if folders == [root]:
                 raise
@@ -179,7 +181,7 @@ class _Lister:
             if self.stopped is not None:
                 raise self.stopped
             listing = self.api.list_secrets(folder, recursive=recursive, view_values=False)
-            secrets = _without_values(folder, listing.secrets)
+            secrets = without_values(folder, listing.secrets)
         except ScopeMissing:
             pass
         except InfisicalError as error:
@@ -219,12 +221,14 @@ class _Lister:
         overloaded = isinstance(error, RateLimited) or self.server_errors >= _MOST_SERVER_ERRORS
         if self.stopped is None and (overloaded or isinstance(error, Unreachable)):
             self.stopped = error
+            self.answer.stopped = True
             reason = "overloaded or fails" if overloaded else "unreachable"
             self.answer.warnings.insert(0, f"Infisical is {reason}, so some secrets were not listed: {error}")
         return error is not self.stopped
 
 
-def _without_values(listed: Location, secrets: Iterable[Secret]) -> _Secrets:
+def without_values(listed: Location, secrets: Iterable[Secret]) -> _Secrets:
+    """Return the names and versions of listed secrets."""
     project, environment = listed.project_id, listed.environment
     return [
         KnownSecret(

@@ -21,12 +21,15 @@ from ..agent.held_identity import NOTHING, HeldIdentity, parse_held
 from ..core.errors import ConfigurationError
 from ..core.model import LONGEST_NAME, Location, escape, is_text, is_whole
 from ..core.times import format_time, parse_time
+from ..identities.grants import Grant
+from .access import Access
 from .graph import (
     AgentVault,
     DeliveredFile,
     Graph,
     Hold,
     HostAnswer,
+    HostIdentity,
     JobScope,
     KnownProject,
     KnownSecret,
@@ -57,6 +60,11 @@ _JOB = {
     "job": str, "service": str, "interval_minutes": int, "last_sync": _OPTIONAL, "environment_checked": _OPTIONAL,
     "ended": _OPTIONAL, "conclusion": str, "message": str, "problem": _OPTIONAL, "generation": int,
 }  # fmt: skip
+_IDENTITY = {
+    "auth_method": str, "reported_id": str, "expires_at": _OPTIONAL, "id": str, "name": str, "project": str,
+    "checked_at": _OPTIONAL,
+}  # fmt: skip
+_GRANT = {"environment": str, "path": str, "recursive": bool, "access": str}
 _VAULT = {"host": str, "agent": str, "answered_at": _OPTIONAL, "silent": bool}
 
 # The types of columns.
@@ -99,7 +107,22 @@ def render_graph(graph: Graph) -> dict[str, Any]:
             {**_render_location(source.location), "listed_at": source.listed_at, "problem": source.problem}
             for source in graph.sources.values()
         ],
+        "identities": [_render_identity(host, identity) for host, identity in graph.identities.items()],
     }
+
+
+def _render_identity(host: str, identity: HostIdentity) -> dict[str, Any]:
+    access = identity.access
+    return {
+        "host": host,
+        **{name: getattr(identity, name) for name in _IDENTITY},
+        "imports": [_render_location(location) for location in identity.imports],
+        "access": None if access is None else {
+            "roles": list(access.roles),
+            "grants": [vars(grant) for grant in access.grants],
+            "foreign": list(access.foreign),
+        },
+    }  # fmt: skip
 
 
 def _render_location(location: Location) -> dict[str, str]:
@@ -129,16 +152,28 @@ def parse_graph(data: Any, option: str = "graph") -> Graph:
             for row in _objects(data, "vaults")
         ]  # fmt: skip
         sources = [Source(_location(row), **_fields(row, _SOURCE)) for row in _objects(data, "sources")]
+        # Older graphs have no identities.
+        identities = _objects({"identities": [], **data}, "identities")
         return Graph(
             _get(str, data, "time"),
             {project.id: project for project in projects},
             dict(zip(ids, secrets)),
             {vault.id: vault for vault in vaults},
             {source.location: source for source in sources},
+            {_get(str, row, "host"): _parse_host_identity(row) for row in identities},
         )
     except _INVALID as error:
         problem = f"is damaged: {_explain(error)}."
         raise ConfigurationError(option, problem, hint="Move it away to start with a new one.") from None
+
+
+def _parse_host_identity(row: Mapping[str, Any]) -> HostIdentity:
+    imports = tuple(_location(place) for place in _objects(row, "imports"))
+    access = row["access"]
+    if access is not None:
+        grants = tuple(Grant(**_fields(one, _GRANT)) for one in _objects(access, "grants"))
+        access = Access(_texts(access, "roles"), grants, _texts(access, "foreign"))
+    return HostIdentity(imports=imports, access=access, **_fields(row, _IDENTITY))
 
 
 def parse_host(data: Any, time: str) -> HostAnswer:

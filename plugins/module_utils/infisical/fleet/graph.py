@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from ..agent.held_identity import NOTHING, HeldIdentity
 from ..core.model import Location
+from ..core.times import format_time
+from .access import Access, Need
 
 
 class KnownProject(NamedTuple):
@@ -123,14 +125,43 @@ class Source:
 
 
 @dataclass(frozen=True)
+class HostIdentity:
+    """The machine identity with which a host logs in.
+
+    `auth_method`, `reported_id` and `expires_at` (the end of the client secret's lifetime, None if unknown or never)
+    come from the host. The other fields come from Infisical: `id` is empty if no identity belongs to the host.
+    `checked_at` is the time of Infisical's last answer, or None for never. `imports` are folders that the host's jobs
+    import. `access` is None if unknown.
+    """
+
+    auth_method: str = ""
+    reported_id: str = ""
+    expires_at: str | None = None
+    id: str = ""
+    name: str = ""
+    project: str = ""
+    checked_at: str | None = None
+    imports: tuple[Location, ...] = ()
+    access: Access | None = None
+
+    @property
+    def kind(self) -> str:
+        """Return `own` if the identity belongs to this host alone, `shared` if not, or `unknown`."""
+        if self.id and self.reported_id in ("", self.id):
+            return "own"
+        return "shared" if self.checked_at else "unknown"
+
+
+@dataclass(frozen=True)
 class Graph:
-    """Everything that is known about a fleet at `time`. Secrets and vaults are keyed by ID."""
+    """Everything that is known about a fleet at `time`. Secrets and vaults are keyed by ID, identities by host."""
 
     time: str = ""
     projects: Mapping[str, KnownProject] = field(default_factory=dict)
     secrets: Mapping[str, KnownSecret] = field(default_factory=dict)
     vaults: Mapping[str, AgentVault] = field(default_factory=dict)
     sources: Mapping[Location, Source] = field(default_factory=dict)
+    identities: Mapping[str, HostIdentity] = field(default_factory=dict)
 
     @property
     def services(self) -> list[str]:
@@ -190,6 +221,13 @@ def covers(folder: Location, other: Location, recursive: bool) -> bool:
     return path == below or (recursive and (path == "/" or below.startswith(path + "/")))
 
 
+def needs_of(vaults: Iterable[AgentVault], identity: HostIdentity) -> list[Need]:
+    """Return the folders that the jobs of a host pull from the project of its identity."""
+    pulled = [Need(place, vault.scope.recursive) for vault in vaults for place in vault.scope.locations]
+    needs = [*pulled, *map(Need, identity.imports)]
+    return [need for need in needs if need.location.project_id == identity.project]
+
+
 def merge_hosts(
     graph: Graph, answers: Mapping[str, HostAnswer | None], time: str, *, forget_absent: bool = False
 ) -> Graph:
@@ -208,6 +246,7 @@ def merge_hosts(
         elif not forget_absent:
             vaults[id_] = vault
     known = {vault.host for vault in vaults.values()}
+    identities = dict(graph.identities)
     for host, answer in answers.items():
         if answer is None:
             merged = [] if host in known else [AgentVault(host, "", silent=True)]
@@ -216,8 +255,15 @@ def merge_hosts(
             merged = merged or [AgentVault(host, "", message="The host has no job.", answered_at=time)]
             for id_, secret in answer.secrets.items():
                 secrets.setdefault(id_, secret)
+            held = answer.identity
+            identities[host] = replace(
+                identities.get(host, HostIdentity()),
+                auth_method=held.auth_method,
+                reported_id=held.identity_id,
+                expires_at=format_time(held.expires_at) if held.expires_at else None,
+            )
         vaults.update({vault.id: vault for vault in merged})
-    return _clean(replace(graph, time=time, vaults=vaults, secrets=secrets))
+    return _clean(replace(graph, time=time, vaults=vaults, secrets=secrets, identities=identities))
 
 
 def _with_known_holds(vault: AgentVault, graph: Graph) -> AgentVault:
@@ -289,6 +335,7 @@ def _clean(graph: Graph) -> Graph:
         if secret.updated_at is None and secret.version != highest[id_]:
             secret = secret._replace(version=highest[id_])
         secrets[id_] = secret
+    hosts = {vault.host for vault in graph.vaults.values()}
     used = {secret.location.project_id for secret in secrets.values()}
     used.update(project for vault in graph.vaults.values() for project in vault.scope.project_ids)
     return replace(
@@ -297,6 +344,7 @@ def _clean(graph: Graph) -> Graph:
         secrets=secrets,
         vaults={id_: graph.vaults[id_] for id_ in sorted(graph.vaults)},
         sources={location: graph.sources[location] for location in sorted(graph.sources) if root_of(location) in asked},
+        identities={host: graph.identities[host] for host in sorted(hosts & graph.identities.keys())},
     )
 
 
@@ -321,6 +369,7 @@ def is_same(one: Graph, other: Graph) -> bool:
             time="",
             vaults={id_: replace(vault, answered_at=None) for id_, vault in graph.vaults.items()},
             sources={location: replace(source, listed_at=None) for location, source in graph.sources.items()},
+            identities={host: replace(one, checked_at=one.checked_at and "") for host, one in graph.identities.items()},
         )
 
     return without_times(one) == without_times(other)

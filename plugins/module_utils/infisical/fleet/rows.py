@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import ConfigurationError
 from ..core.model import Location
-from .graph import AgentVault, Graph, Hold
+from .graph import AgentVault, Graph, Hold, HostIdentity
 from .snapshot import Snapshot
 
 Row = dict[str, Any]
@@ -116,6 +116,25 @@ def _exposed(snapshot: Snapshot, host: str) -> Iterator[Row]:
             yield {**row, "also_on": sorted(snapshot.hosts_of.get(row["id"], {host}) - {host})}
 
 
+def identity_rows(snapshot: Snapshot) -> Iterator[Row]:
+    """Yield a row for each host, with its identity."""
+    for host in sorted({vault.host for vault in snapshot.graph.vaults.values()}):
+        identity = snapshot.graph.identities.get(host, HostIdentity())
+        yield {
+            "host": host,
+            "kind": identity.kind,
+            "identity": identity.name,
+            "identity_id": identity.id or identity.reported_id,
+            "project": identity.project,
+            "auth_method": identity.auth_method,
+            "expires_at": identity.expires_at,
+            "days_left": snapshot.days_left(host),
+            "least_privilege": snapshot.least_privilege(host),
+            "excess": snapshot.excess.get(host) or [],
+            "checked_at": identity.checked_at,
+        }
+
+
 def _unknown(snapshot: Snapshot) -> Iterator[Row]:
     for vault in snapshot.unknown_vaults.values():
         yield row_of(snapshot, vault, "", None, "unknown")
@@ -141,6 +160,7 @@ QUESTIONS: dict[str, tuple[Callable[..., Iterator[Row]], str]] = {
     "behind": (_behind, ""),
     "missing": (_missing, ""),
     "late": (_late, ""),
+    "identities": (identity_rows, ""),
 }
 """For each question, the function that finds its rows, and the option that it needs."""
 

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from functools import cached_property
 
 from ..core.errors import ConfigurationError
 from ..core.model import Location, escape, normalize_name, pluralize
-from ..core.times import age_of
-from .graph import AgentVault, Graph, Hold, JobScope, KnownSecret, covers, root_of
+from ..core.times import age_of, parse_time
+from .graph import AgentVault, Graph, Hold, HostIdentity, JobScope, KnownSecret, covers, needs_of, root_of
 
 LATE_INTERVALS = 2.0
 """The number of intervals without a successful sync after which a vault is late."""
+LEAST_PRIVILEGE = ("kept", "exceeded", "shared", "unknown")
+"""The results of `Snapshot.least_privilege`."""
 _MOST_PROBLEMS = 3
 
 _NameInVault = tuple[str, str, str]
@@ -63,6 +66,33 @@ class Snapshot:
     def age(self, time: str | None) -> int | None:
         """Return the seconds since a time, 0 if it is in the future, or None if it is unknown."""
         return age_of(time, self.now)
+
+    def days_left(self, host: str) -> int | None:
+        """Return the full days until the client secret of a host expires, negative if it has expired, or None if it
+        does not expire or is unknown."""
+        identity = self.graph.identities.get(host)
+        expires_at = parse_time(identity.expires_at) if identity else None
+        return None if expires_at is None else math.floor((expires_at - self.now) / 86_400)
+
+    @cached_property
+    def excess(self) -> dict[str, list[str] | None]:
+        """What the own identity of each host may do beyond reading what the host's jobs pull, or None if unknown."""
+        vaults: dict[str, list[AgentVault]] = {}
+        for vault in self.graph.vaults.values():
+            vaults.setdefault(vault.host, []).append(vault)
+        return {
+            host: None if one.access is None else one.access.find_excess(needs_of(vaults.get(host, ()), one))
+            for host, one in self.graph.identities.items()
+            if one.kind == "own"
+        }
+
+    def least_privilege(self, host: str) -> str:
+        """Return whether a host may read only what its jobs pull: `kept`, `exceeded`, `shared` (it may read everything
+        that the hosts with the same identity may read) or `unknown`."""
+        excess = self.excess.get(host)
+        if excess is not None:
+            return "exceeded" if excess else "kept"
+        return "shared" if self.graph.identities.get(host, HostIdentity()).kind == "shared" else "unknown"
 
     def state_of_hold(self, hold: Hold) -> str:
         """Return the state of a secret in a vault: `gone` if it was deleted in Infisical; `behind` if Infisical has a
@@ -131,6 +161,7 @@ class Snapshot:
         of_secrets = Counter(map(self.state_of_secret, graph.secrets))
         of_vaults = Counter(map(self.state_of_vault, vaults))
         of_holds = Counter(self.state_of_hold(hold) for vault in vaults for hold in vault.holds)
+        of_access = Counter(map(self.least_privilege, {vault.host for vault in vaults}))
         return {
             "services": len(graph.services),
             "projects": len(graph.projects),
@@ -142,6 +173,7 @@ class Snapshot:
             "held": sum(of_holds.values()),
             **{state: of_holds[state] for state in ("behind", "gone", "unknown")},
             "missing": sum(len(self.missing(vault)) for vault in vaults),
+            **{f"least_privilege_{state}": of_access[state] for state in LEAST_PRIVILEGE},
         }
 
 

@@ -9,9 +9,10 @@ import io
 import re
 from typing import Any
 
-from .rows import row_of
+from .rows import identity_rows, row_of
 from .snapshot import Snapshot
 
+_IDENTITY = ("identity", "days_left", "least_privilege")
 _SECRET = ("project", "project_name", "environment", "path", "name")
 
 _SIGN = "[=+@\uff1d\uff0b\uff20\uff0d-]"
@@ -41,32 +42,35 @@ def render_table(snapshot: Snapshot) -> bytes:
     """
     # The csv module would quote the texts of a secret again in the row of each vault, which takes three times as long.
     secrets = {id_: _render_secret(snapshot, id_) for id_ in snapshot.graph.secrets}
+    identities = {row["host"]: _join(*(row[name] for name in _IDENTITY)) for row in identity_rows(snapshot)}
     table = io.BytesIO()
-    names = ("version", "current_version", "state", "behind_seconds", "synced_at", "last_sync")
+    names = ("version", "current_version", "state", "behind_seconds", "synced_at", _join("last_sync", *_IDENTITY))
     table.write(_render_row("host,job,vault_state", _join(*_SECRET), *names).encode("ascii"))
     for vault in snapshot.graph.vaults.values():
-        head, last_sync = _join(vault.host, vault.job, snapshot.state_of_vault(vault)), _render(vault.last_sync)
+        head = _join(vault.host, vault.job, snapshot.state_of_vault(vault))
+        tail = f"{_render(vault.last_sync)},{identities[vault.host]}"
         rows = []
         for hold in vault.holds:
             secret, current, age = secrets[hold.secret]
             state = snapshot.state_of_hold(hold)
             behind = age if state == "behind" else ""
             synced = _render(hold.synced_at)
-            rows.append(_render_row(head, secret, hold.version, current, state, behind, synced, last_sync))
+            rows.append(_render_row(head, secret, hold.version, current, state, behind, synced, tail))
         for id_ in snapshot.missing(vault):
             secret, current, age = secrets[id_]
-            rows.append(_render_row(head, secret, "", current, "missing", age, "", last_sync))
+            rows.append(_render_row(head, secret, "", current, "missing", age, "", tail))
         if not rows:
-            rows = [_render_row(head, "," * (len(_SECRET) - 1), "", "", "", "", "", last_sync)]
+            rows = [_render_row(head, "," * (len(_SECRET) - 1), "", "", "", "", "", tail)]
         table.write("".join(rows).encode("utf-8", "replace"))
     return table.getvalue()
 
 
 def _render_row(
-    vault: str, secret: str, version: int | str, current: str, state: str, behind: str, synced: str, last_sync: str
+    vault: str, secret: str, version: int | str, current: str, state: str, behind: str, synced: str, tail: str
 ) -> str:
-    """Return a line of the table. `vault` contains three cells, and `secret` the cells of _SECRET."""
-    return f"{vault},{secret},{version},{current},{state},{behind},{synced},{last_sync}{_END}"
+    """Return a line of the table. `vault` contains three cells, `secret` the cells of _SECRET, and `tail` the time of
+    the last sync and the cells of _IDENTITY."""
+    return f"{vault},{secret},{version},{current},{state},{behind},{synced},{tail}{_END}"
 
 
 def _render_secret(snapshot: Snapshot, id_: str) -> tuple[str, str, str]:
