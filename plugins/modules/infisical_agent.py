@@ -429,10 +429,10 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     return sync_due(result, module, jobs.Grants(granted_at, is_change=identity.get("changed_grants", False)))
 
 
-def sync_due(installed: dict[str, Any], module: InfisicalModule, grants: jobs.Grants) -> dict[str, Any]:
+def sync_due(installed: dict[str, Any], module: InfisicalModule, grants: jobs.Grants | None = None) -> dict[str, Any]:
     """Sync the jobs that need it, and add their reports to the result of the installation. In check mode, only report
     a change."""
-    due = installed["due"]
+    due, grants = installed["due"], grants or jobs.Grants()
     if module.check_mode:
         return {**installed, "changed": True, "msg": f"{installed['msg']} {pluralize(len(due), 'job')} would sync."}
     time.sleep((module.known or {}).get("sync_delay", 0.0))

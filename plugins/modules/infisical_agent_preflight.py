@@ -73,6 +73,13 @@ missing_libraries:
   type: list
   elements: str
   sample: [cryptography]
+changes:
+  description: One line for each change that the module made or, in check mode, would make.
+  returned: success
+  type: list
+  elements: str
+  sample: [the host's key pair is created]
+  version_added: 0.4.0
 identity:
   description:
     - The machine identity that the agent of the host uses, from a file that the installation has written. All texts
@@ -91,6 +98,7 @@ identity:
           time is unknown.
       type: int
     auth_method: {description: The login method., type: str}
+    rejected: {description: Whether Infisical has rejected the last login of the agent., type: bool}
     public_key:
       description:
         - The public key of the host's key pair in PEM format. Empty if the agent does not sign its own JSON web tokens,
@@ -98,20 +106,31 @@ identity:
       type: str
   sample:
     {identity_id: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d, client_id: "", client_secret_id: "", expires_at: 0,
-    auth_method: jwt_auth, public_key: "-----BEGIN PUBLIC KEY-----\n...\n-----END PUBLIC KEY-----\n"}
+    auth_method: jwt_auth, rejected: false, public_key: "-----BEGIN PUBLIC KEY-----\n...\n-----END PUBLIC KEY-----\n"}
 conclusion: {description: The category of the error (see the troubleshooting guide)., returned: failure, type: str}
 problem: {description: The error message without the hint., returned: failure, type: str}
 hint: {description: How to fix the error. Can be empty., returned: failure, type: str}
 http_status: {description: The HTTP status of the response or V(null)., returned: failure, type: int}
 """
 
+import os
 import sys
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host_login
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import read_note
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import HostFacts
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host_login, own_key
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.credential_files import can_encrypt
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import (
+    read_note,
+    read_usable,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import (
+    Host,
+    HostFacts,
+    change_host,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.library import inspect_python
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login.jwt import public_key_of
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
 
@@ -122,14 +141,36 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     _version, missing = inspect_python(sys.executable)
     if module.params["require_reachable"] and not missing:
         check_connection(module)
+    changes, public_key = prepare_key(module, facts, missing)
+    identity = read_usable() if os.geteuid() == 0 else read_note()
     return {
-        "changed": False,
+        "changed": bool(changes),
+        "changes": changes,
         "machine_id": facts.machine_id,
         "systemd_version": facts.systemd,
         "missing_libraries": missing,
-        "identity": read_note()._asdict(),
+        "identity": identity._replace(public_key=public_key)._asdict(),
         "msg": "The sync agent can run on this host.",
     }
+
+
+def prepare_key(module: InfisicalModule, facts: HostFacts, missing: list[str]) -> tuple[list[str], str]:
+    """Make sure that the host has a key pair if its agent needs one. Return the changes and the public key, which is
+    empty if there is no key pair."""
+    options = module.params
+    if not host_login.has_own_key(options):
+        return [], ""
+    if os.geteuid() != 0:
+        raise ConfigurationError("become", "must be true, because only root can read the host's key.")
+    if "cryptography" in missing:
+        return [], ""
+    encrypted = can_encrypt(facts.systemd, options["credentials"])
+    host = Host(module.check_mode)
+    with change_host(host):
+        key = own_key.ensure_key(
+            host, facts.machine_id, encrypted=encrypted, credential_key=options["credential_key"]
+        )  # fmt: skip
+    return host.changes.lines, public_key_of(key) if key else ""
 
 
 def check_connection(module: InfisicalModule) -> None:

@@ -32,6 +32,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
     report,
     units,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host as hosts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import jobs as agent_jobs
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.deliver import (
     File,
@@ -162,7 +163,7 @@ def host(room: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Ite
                 "STATE": "var/lib/infisical-sync", "DELIVERIES": "var/lib/infisical-deliver",
                 "RUNTIME": "run/infisical-sync", "REPORTS": "run/infisical-agent", "UNITS": "etc/systemd/system"},
         library: {"LIBRARY": "usr/local/lib/infisical-sync"},
-        install: {"_LOCK": "run/infisical-agent.lock"},
+        hosts: {"_LOCK": "run/infisical-agent.lock"},
         config: {"JOBS": "etc/infisical-sync/jobs", "SERVICES_CREDENTIALS": "run/credentials"},
         systemd: {"CREDSTORE": "etc/credstore.encrypted", "INSTALLED_MACHINE_ID": "etc/infisical-sync/machine-id",
                   "MACHINE_ID": "etc/machine-id"},
@@ -294,8 +295,8 @@ def test_host_with_systemd_older_than_249_is_refused(host: Host, version: int, w
 
 
 def test_two_runs_cannot_change_one_host_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "_LOCK_WAIT", 0.05)
-    with files.lock_file(install._LOCK, 1):
+    monkeypatch.setattr(hosts, "_LOCK_WAIT", 0.05)
+    with files.lock_file(hosts._LOCK, 1):
         for run in (host.apply, lambda: install.remove(remove_vault=False)):
             with pytest.raises(InfisicalError, match="Another run") as refused:
                 run()
@@ -315,9 +316,8 @@ def test_encrypted_credentials_are_never_stored_as_plain_text(host: Host) -> Non
         if LIBRARY.name not in path.parts:
             assert b"CANARY" not in content and key not in content and b"id-of-the-fleet" not in content, path
     assert "CANARY" not in "".join(host.programs.calls())
-    for name in config.CREDENTIALS:
-        if name != "infisical_token":
-            assert host.what(f"etc/credstore.encrypted/{name}") == (0, 0, 0o600)
+    for name in ("client_id", "client_secret", "webhook_url", "vault_key"):
+        assert host.what(f"etc/credstore.encrypted/infisical_{name}") == (0, 0, 0o600)
     assert systemd.decrypt("infisical_client_secret").decode() == SECRET
     assert not host.path("etc/infisical-sync/credentials").exists()
 

@@ -94,7 +94,7 @@ def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
         path.write_text("a" * 32)
         monkeypatch.setattr(systemd, name, str(path))
     path = tmp_path / "identity.json"
-    monkeypatch.setattr(held_identity, "NOTE", str(path))
+    monkeypatch.setattr(held_identity, "note_file", lambda: str(path))
 
     def write(text: str) -> None:
         path.write_text(text)

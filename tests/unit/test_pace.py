@@ -99,7 +99,7 @@ def test_agent_waits_for_its_turn_and_then_syncs(monkeypatch: pytest.MonkeyPatch
     events: list[Any] = []
     synced = {"changed": True, "reports": {"shop": {"conclusion": "ok"}}}
     monkeypatch.setattr(module.time, "sleep", events.append)
-    monkeypatch.setattr(module.jobs, "sync_all", lambda due: events.append(due) or synced)
+    monkeypatch.setattr(module.jobs, "sync_all", lambda due, grants: events.append(due) or synced)
     found = module.sync_due(INSTALLED, SimpleNamespace(check_mode=False, known={"sync_delay": 1.5}))
     assert events == [1.5, ["shop"]]
     assert found == {**INSTALLED, **synced, "msg": "0 changes. 1 job synced."}
@@ -112,7 +112,7 @@ def test_agent_in_check_mode_does_not_sync() -> None:
 
 @pytest.mark.parametrize("changed", [True, False])
 def test_failed_sync_keeps_the_result_of_the_installation(monkeypatch: pytest.MonkeyPatch, changed: bool) -> None:
-    def fail(due: list[str]) -> None:
+    def fail(due: list[str], grants: Any) -> None:
         error = StorageFailed("These jobs failed to sync: shop (storage).")
         error.details = {"changed": False, "reports": {"shop": {"conclusion": "storage"}}}
         raise error

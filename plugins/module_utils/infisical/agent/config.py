@@ -23,6 +23,10 @@ CREDENTIALS = {
     "infisical_client_secret": ("infisical", "client_secret_file"),
     "infisical_token": ("infisical", "token_file"),
     "infisical_password": ("infisical", "password_file"),
+    "infisical_jwt": ("infisical", "jwt_path"),
+    "infisical_jwt_key": ("infisical", "jwt_key_file"),
+    "infisical_client_cert": ("infisical", "client_cert"),
+    "infisical_client_key": ("infisical", "client_key"),
     "infisical_vault_key": ("vault", "key_credential"),
     "infisical_webhook_url": ("notify", "webhook_url_file"),
 }
@@ -147,6 +151,13 @@ class SyncConfig:
                 return None
         method: str | None = self.get(("infisical", "auth_method"))
         return method
+
+    def name_sources(self, text: str) -> str:
+        """Return a message with the paths of the configured files instead of the copies that systemd has made."""
+        for name, place in CREDENTIALS.items():
+            if self.credentials and self._file.get(place):
+                text = text.replace(os.path.join(self.credentials, name), self._file[place])
+        return text
 
     def get_files(self) -> list[File]:
         """Return the files that a job delivers. Raises ConfigurationError."""

@@ -20,7 +20,10 @@ from ..vault.keys import KEY_BYTES, join_keys, split_keys
 from ..vault.session import open_vault, rekey
 from ..vault.store import Vault
 from . import config, units
+from .credential_files import decrypt, directory_for, find, plain_directory, read_text
+from .held_identity import HeldIdentity, note_file
 from .host import Host
+from .own_key import JWT_KEY, ensure_key, machine_file
 from .spec import VAULT_FILE, VAULT_KEY, Agent
 
 _KEY_KIND = "credential-key"
@@ -55,63 +58,95 @@ def open_job_vault(job: str, key: bytes = b"") -> Vault:
     return Vault(f"{units.STATE}/{job}/{VAULT_FILE}", HeldKey(key))
 
 
-def can_encrypt(version: int, storage: str) -> bool:
-    """Return whether credentials are encrypted, given systemd's major version and the option `storage`: `auto`,
-    `encrypted` or `file`. Raises ConfigurationError."""
-    if storage == "encrypted" and version < units.DECRYPTS_CREDENTIALS:
-        raise ConfigurationError(
-            "credentials",
-            f"'encrypted' requires systemd {units.DECRYPTS_CREDENTIALS} or later, and this host runs {version}.",
-            hint="Set credentials: file.",
-        )
-    return storage == "encrypted" or (
-        storage == "auto" and version >= units.DECRYPTS_CREDENTIALS and bool(shutil.which("systemd-creds"))
-    )
-
-
 def store(host: Host, agent: Agent, machine_id: str, *, encrypted: bool) -> StoredCredentials:
     """Store the agent's own secrets where its units load them, `encrypted` or as plain files. Raises InfisicalError.
 
     Copies in other places are kept for the current units. Remove them after the units have been changed.
     """
-    directory = systemd.CREDSTORE if encrypted else _plain()
+    directory = directory_for(encrypted=encrypted)
     moved = systemd.machine_id(systemd.INSTALLED_MACHINE_ID) not in ("", machine_id)
     found = _find_key(moved)
     host.directory(directory, 0o700)
     key = os.urandom(KEY_BYTES) if found is None else _rotate_key(host, found, agent)
-    values = {
-        "infisical_client_id": agent.settings.client_id.encode("utf-8"),
-        "infisical_client_secret": agent.settings.client_secret.encode("utf-8"),
+    login = _list_login_secrets(host, agent, machine_id, moved=moved, encrypted=encrypted)
+    values: dict[str, bytes | None] = {
+        **login,
         **({"infisical_webhook_url": agent.notify_webhook_url.encode("utf-8")} if agent.notify_webhook_url else {}),
         VAULT_KEY: key,
     }
     changed = False
     key_kind = f"{units.CONFIGURATION}/{_KEY_KIND}"
-    by_other_key = encrypted and _read_text(key_kind) not in ("", agent.credential_key)
-    for name, value in values.items():
-        path = f"{directory}/{name}"
-        # Encrypting the same value again gives a different text, so compare the decrypted values.
-        if not encrypted or moved or by_other_key or _decrypt(name, path) != value:
-            encrypts_now = encrypted and not host.check
-            data = systemd.encrypt(name, value, with_key=agent.credential_key) if encrypts_now else value
-            changed |= host.file(path, data, 0o600)
+    by_other_key = encrypted and read_text(key_kind) not in ("", agent.credential_key)
+    with _rewrite_note(host, agent.identity):
+        for name, value in values.items():
+            path = f"{directory}/{name}"
+            own = name == JWT_KEY
+            if value is None:
+                continue
+            # Encrypting the same value again gives a different text, so compare the decrypted values.
+            if not encrypted or (moved and not own) or by_other_key or decrypt(name, path, own=own) != value:
+                encrypts_now = encrypted and not host.check
+                data = systemd.encrypt(name, value, with_key=agent.credential_key) if encrypts_now else value
+                changed |= host.file(path, data, 0o600)
     if encrypted:
         host.file(key_kind, f"{agent.credential_key}\n", 0o644)
     return StoredCredentials({name: f"{directory}/{name}" for name in values}, key, found is None, changed)
 
 
+def _list_login_secrets(
+    host: Host, agent: Agent, machine_id: str, *, moved: bool, encrypted: bool
+) -> dict[str, bytes | None]:
+    """Return the secrets of the agent's login method: {credential: value}. Raises InfisicalError.
+
+    In check mode, the host's own key is None if it does not exist yet.
+    """
+    settings = agent.settings
+    if settings.auth_method == "ldap_auth":
+        return {"infisical_password": settings.password.encode("utf-8")}
+    if settings.auth_method == "jwt_auth" and not settings.jwt_path:
+        key = ensure_key(host, machine_id, encrypted=encrypted, credential_key=agent.credential_key)
+        return {JWT_KEY: key}
+    if settings.auth_method != "universal_auth":
+        return {}
+    secret: bytes | None = settings.client_secret.encode("utf-8")
+    if not secret:
+        secret = find("infisical_client_secret", moved=moved)
+        if secret is None and not host.check:
+            raise ConfigurationError(
+                "client_secret", "this host no longer has the client secret of its identity.",
+                hint="Run the role scheduled_sync again, which replaces the client secret.",
+            )  # fmt: skip
+    return {"infisical_client_id": settings.client_id.encode("utf-8"), "infisical_client_secret": secret or b""}
+
+
+@contextlib.contextmanager
+def _rewrite_note(host: Host, identity: HeldIdentity) -> Iterator[None]:
+    """Context manager: store credentials. If the note about the identity changes, it does not exist meanwhile, so that
+    it never names a credential that the host does not have."""
+    path, text, before = note_file(), identity.as_note(), ""
+    with contextlib.suppress(OSError):
+        before = files.read_regular(path).decode("utf-8", "replace")
+    if before == text:
+        yield
+        return
+    if before and not host.check:
+        Host(check=False).absent(path)
+    yield
+    host.changes.diffs.append((path, before, text))
+    if host.note(f"{path} is {'changed' if before else 'created'}"):
+        with host.explain_errors(path):
+            files.write_atomic(path, text.encode("ascii"), 0o644, owner=(0, 0))
+
+
 def remove(host: Host, *, keep: Collection[str] = (), keep_key: bool = False) -> None:
     """Remove the credentials, except at the paths `keep` and, if `keep_key` is true, the vaults' key."""
-    for directory in (systemd.CREDSTORE, _plain()):
+    if not any(os.path.basename(path) == JWT_KEY for path in keep):
+        host.absent(machine_file())
+    for directory in (systemd.CREDSTORE, plain_directory()):
         for name in config.CREDENTIALS:
             path = f"{directory}/{name}"
             if path not in keep and not (keep_key and name == VAULT_KEY):
                 host.absent(path)
-
-
-def _plain() -> str:
-    """Return the directory of unencrypted credentials."""
-    return f"{units.CONFIGURATION}/credentials"
 
 
 def _rotate_key(host: Host, found: bytes, agent: Agent) -> bytes:
@@ -184,7 +219,7 @@ def _seal(host: Host, path: str, descriptor_path: str, new: bytes, both: bytes) 
 
 def _write_key(host: Host, key: bytes, credential_key: str) -> None:
     """Replace all files from which units can load the vaults' key."""
-    for directory in (_plain(), systemd.CREDSTORE):
+    for directory in (plain_directory(), systemd.CREDSTORE):
         path = f"{directory}/{VAULT_KEY}"
         is_encrypted = directory == systemd.CREDSTORE
         if not os.path.exists(path) or (is_encrypted and not shutil.which("systemd-creds")):
@@ -197,35 +232,11 @@ def _write_key(host: Host, key: bytes, credential_key: str) -> None:
 def _find_key(moved: bool) -> bytes | None:
     """Return the vaults' key, or both keys during a rotation, or None if this machine cannot read a key."""
     with contextlib.suppress(OSError):
-        key = files.read_regular(f"{_plain()}/{VAULT_KEY}")
+        key = files.read_regular(f"{plain_directory()}/{VAULT_KEY}")
         if split_keys(key):
             return key
-    encrypted = None if moved else _decrypt(VAULT_KEY, f"{systemd.CREDSTORE}/{VAULT_KEY}")
+    encrypted = None if moved else decrypt(VAULT_KEY, f"{systemd.CREDSTORE}/{VAULT_KEY}")
     return encrypted if encrypted is not None and split_keys(encrypted) else None
-
-
-def _read_text(path: str) -> str:
-    try:
-        return files.read_regular(path).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _decrypt(name: str, path: str) -> bytes | None:
-    """Return the value of a credential, or None if it does not exist or this machine cannot decrypt it.
-
-    Raises InfisicalError if systemd-creds cannot be run: a key is replaced only if it is known to be lost.
-    """
-    if not os.path.exists(path):
-        return None
-    try:
-        return systemd.decrypt(name, path)
-    except systemd.CannotRun:
-        if shutil.which("systemd-creds"):
-            raise
-        return None
-    except InfisicalError:
-        return None
 
 
 def move_lost_vault(host: Host, job: str, stored: StoredCredentials) -> list[str]:

@@ -11,16 +11,22 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..core import files, systemd
-from ..core.errors import StorageFailed, UnsafeFile, WrongUse
+from ..core.errors import InfisicalError, StorageFailed, UnsafeFile, WrongUse, after_writing
+from ..core.plan import join_names
 from .units import OLDEST_SYSTEMD
 
 _COMMAND_SECONDS = 120.0
+
+
+_LOCK = "/run/infisical-agent.lock"
+_LOCK_WAIT = 300.0
+"""Seconds to wait for another run that is changing the agent on this host."""
 
 
 class HostFacts(NamedTuple):
@@ -213,6 +219,29 @@ class Host:
     @staticmethod
     def explain_errors(path: str) -> AbstractContextManager[None]:
         return files.explain_errors(f"{path} cannot be changed", path)
+
+
+@contextlib.contextmanager
+def change_host(host: Host) -> Iterator[None]:
+    """Context manager: exclude other runs, which would write the same files, and add the changes made so far to an
+    InfisicalError. Check mode writes nothing and takes no lock."""
+    busy = f"Another run is changing the agent on this host, and did not end within {_LOCK_WAIT:g} seconds."
+    lock = files.hold_lock(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked")
+    try:
+        with contextlib.nullcontext() if host.check else lock:
+            yield
+    except InfisicalError as error:
+        changes, warnings = host.changes.lines, host.changes.warnings
+        error.details = {"changed": False, **error.details, "changes": changes, "warnings": warnings}
+        before = ""
+        if changes and host.check:
+            before = f"Changes that a run would make before this error: {len(changes)}."
+        elif changes:
+            before = f"Changes made before this error: {len(changes)} (the last one may be incomplete)."
+            if host.withdrawn:
+                before += f" Delivered files removed: {join_names(host.withdrawn)}."
+        with after_writing(before, changed=True):
+            raise
 
 
 def _make_parents(path: str) -> None:

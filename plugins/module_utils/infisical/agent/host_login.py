@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import ConfigurationError
 from ..core.model import Settings
 from ..core.options import LOGIN_METHODS
+from ..login.methods import SERVICE_ACCOUNT_TOKEN
 from .held_identity import HeldIdentity
 
 HOST_METHODS = tuple(method for method in LOGIN_METHODS if method != "token")
@@ -66,8 +67,6 @@ expire on the host."""
 _LOGIN_OPTIONS = ("token", "jwt", "client_id", "client_secret", "username", "password", *_WITH_JWT)
 """The options that are removed for a method that does not use them. Any method can use a client certificate."""
 
-_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-
 
 def get_method(arguments: Mapping[str, Any]) -> str:
     """Return the login method of the host's agent."""
@@ -96,14 +95,17 @@ def make_settings(arguments: Mapping[str, Any]) -> Settings:
     own = {name: given[name] for name in ("identity_id", "client_id") if given.get(name)}
     settings = Settings.from_options(select_options({**arguments, **own}))
     if settings.auth_method == "kubernetes_auth" and not settings.jwt_path:
-        return replace(settings, jwt_path=_SERVICE_ACCOUNT)
+        return replace(settings, jwt_path=SERVICE_ACCOUNT_TOKEN)
     return settings
 
 
 def describe_identity(settings: Settings, given: Mapping[str, Any]) -> HeldIdentity:
-    """Return the identity for the host's note: `given` by the option `host_identity`, or else from the settings."""
-    known = {name: given[name] for name in ("client_secret_id", "expires_at") if given.get(name)}
-    return HeldIdentity(settings.identity_id, settings.client_id, auth_method=settings.auth_method, **known)
+    """Return the identity for the host's note: `given` by the option `host_identity`, or else from the settings.
+
+    The note does not contain the client id of a shared identity, which is stored like a secret.
+    """
+    known = {name: given[name] for name in ("client_id", "client_secret_id", "expires_at") if given.get(name)}
+    return HeldIdentity(settings.identity_id, auth_method=settings.auth_method, **known)
 
 
 def check_login(settings: Settings, *, keeps_secret: bool = False) -> None:

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from ..core import files, systemd
-from ..core.errors import ConfigurationError, InfisicalError, after_writing
-from ..core.plan import join_names
+from ..core import systemd
+from ..core.errors import ConfigurationError, after_writing
 from . import config, credentials, library, metrics, report, units
+from .credential_files import can_encrypt
 from .deliver import LOCK, Record, check_all_delivered, open_record, withdraw
-from .host import Changes, Host, HostFacts
+from .held_identity import note_file
+from .host import Changes, Host, HostFacts, change_host
+from .host_login import list_files
 from .jobs import list_jobs
 from .spec import Agent, Job, check_agent, render_job
-
-_LOCK = "/run/infisical-agent.lock"
-_LOCK_WAIT = 300.0
-"""Seconds to wait for another run that is changing the agent on this host."""
 
 
 @dataclass
@@ -45,13 +43,13 @@ def apply(agent: Agent, facts: HostFacts, *, check: bool = False) -> InstallResu
     facts.check()
     result = InstallResult()
     host = Host(check, result)
-    with _change_host(host):
+    with change_host(host):
         _apply(host, result, agent, facts)
     return result
 
 
 def _apply(host: Host, result: InstallResult, agent: Agent, facts: HostFacts) -> None:
-    encrypts = credentials.can_encrypt(facts.systemd, agent.credentials)
+    encrypts = can_encrypt(facts.systemd, agent.credentials)
     if not host.check:  # in check mode, the libraries may not be installed yet
         library.check_python(agent.python)
     user = host.user(units.USER, units.STATE)
@@ -71,7 +69,7 @@ def _apply(host: Host, result: InstallResult, agent: Agent, facts: HostFacts) ->
     for directory in sorted(directories):
         if not directory.startswith("/run/"):  # in memory
             host.directory_of_root(directory)
-    context = units.UnitContext(facts.machine_id, stored.paths, encrypts)
+    context = units.UnitContext(facts.machine_id, stored.paths, encrypts, list_files(agent.settings))
     if host.file(systemd.INSTALLED_MACHINE_ID, facts.machine_id + "\n", 0o644) and not host.check:
         # At boot, these units failed, because the disk had been moved to this machine. The installation has fixed that.
         host.run("systemctl", "reset-failed", units.MOVED.format("*"))
@@ -120,11 +118,12 @@ def remove(*, remove_vault: bool, check: bool = False) -> Changes:
     Raises InfisicalError, with the changes made before the error in `details`.
     """
     host = Host(check)
-    with _change_host(host):
+    with change_host(host):
         _remove_jobs(host, list_jobs())
         for name in units.NAMES:
             host.absent(f"{units.UNITS}/{name}", unit=True)
         host.reload_units()
+        host.absent(note_file())
         credentials.remove(host, keep_key=not remove_vault)
         host.absent(units.COMMAND)
         for path in (library.LIBRARY, units.RUNTIME, units.REPORTS, units.DELIVERIES, config.JOBS):
@@ -134,29 +133,6 @@ def remove(*, remove_vault: bool, check: bool = False) -> Changes:
                 host.absent(path, tree=True)
             host.user_absent(units.USER)
     return host.changes
-
-
-@contextlib.contextmanager
-def _change_host(host: Host) -> Iterator[None]:
-    """Context manager: exclude other runs, which would write the same files, and add the changes made so far to an
-    InfisicalError. Check mode writes nothing and takes no lock."""
-    busy = f"Another run is changing the agent on this host, and did not end within {_LOCK_WAIT:g} seconds."
-    lock = files.hold_lock(_LOCK, _LOCK_WAIT, busy, f"{_LOCK} cannot be locked")
-    try:
-        with contextlib.nullcontext() if host.check else lock:
-            yield
-    except InfisicalError as error:
-        changes, warnings = host.changes.lines, host.changes.warnings
-        error.details = {"changed": False, **error.details, "changes": changes, "warnings": warnings}
-        before = ""
-        if changes and host.check:
-            before = f"Changes that a run would make before this error: {len(changes)}."
-        elif changes:
-            before = f"Changes made before this error: {len(changes)} (the last one may be incomplete)."
-            if host.withdrawn:
-                before += f" Delivered files removed: {join_names(host.withdrawn)}."
-        with after_writing(before, changed=True):
-            raise
 
 
 def _install_units(host: Host, agent: Agent, context: units.UnitContext) -> None:

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 from ..core.errors import ConfigurationError
 from ..core.model import Settings
 from . import schedule, units
+from .config import CREDENTIALS
 from .deliver import File, check_file
 from .held_identity import NOTHING, HeldIdentity
 from .host_login import check_login
 from .notify import command_words
+from .own_key import JWT_KEY
 
 VAULT_FILE = "secrets.vault"
 VAULT_KEY = "infisical_vault_key"
@@ -174,11 +176,12 @@ def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
     """Return the text of a job's configuration file."""
     settings = agent.settings
     state = f"{units.STATE}/{job.name}"
-    server = {
+    server: dict[str, Any] = {
         name: getattr(settings, name)
         for name in ("url", "ca_path", "validate_certs", "proxy", "allow_http", "timeout", "api_version",
                      "rate_limit_wait", "server_error_wait", "connection_wait", "max_wait",
-                     "max_response_size")
+                     "max_response_size", "auth_method", "identity_id", "username", "organization_slug", "jwt_path",
+                     "client_cert", "client_key")
         if getattr(settings, name) != getattr(Settings(), name)
     }  # fmt: skip
     vault: dict[str, Any] = {"path": f"{state}/{VAULT_FILE}"}
@@ -188,9 +191,12 @@ def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
     else:
         # For commands that a user runs. A service gets its own copies from systemd, which take precedence.
         vault["key_file"] = context.credentials[VAULT_KEY]
-        server["client_id_file"] = context.credentials["infisical_client_id"]
-        server["client_secret_file"] = context.credentials["infisical_client_secret"]
         notify["webhook_url_file"] = context.credentials.get("infisical_webhook_url", "")
+        for name, (section, option) in CREDENTIALS.items():
+            if section == "infisical" and name in context.credentials:
+                server[option] = context.credentials[name]
+    if JWT_KEY in context.credentials:
+        server["jwt_subject"] = settings.identity_id
     # Empty options are left out.
     sections: dict[str, Mapping[str, Any]] = {
         "infisical": server,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .schedule import compute_delay, format_interval, render_calendar
@@ -32,12 +33,13 @@ SECONDS_OF_A_CYCLE = 1800
 
 
 class UnitContext(NamedTuple):
-    """The facts that the units depend on: the machine ID, the paths of the agent's credentials, and whether these are
-    encrypted."""
+    """The facts that the units depend on: the machine ID, the paths of the agent's credentials, whether these are
+    encrypted, and the paths of plain files that a login needs. Both are keyed by the name of the credential."""
 
     machine_id: str
     credentials: Mapping[str, str]
     encrypted: bool
+    files: Mapping[str, str] = MappingProxyType({})
 
 
 def report_file(job: str) -> str:
@@ -83,6 +85,8 @@ _SANDBOX = (
 _OF_A_USER = ("CapabilityBoundingSet=", "AmbientCapabilities=", "SystemCallFilter=~@privileged @resources")
 _WITH_NETWORK = ("RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",)
 _WITHOUT_NETWORK = ("PrivateNetwork=yes", "IPAddressDeny=any", "RestrictAddressFamilies=AF_UNIX")
+_LOGIN = ("infisical_client_id", "infisical_client_secret", "infisical_password", "infisical_jwt_key")
+"""The credentials that contain the agent's own secrets for the login."""
 _DIRECTORIES = (
     "StateDirectory=infisical-sync infisical-sync/%i",
     "StateDirectoryMode=0700",
@@ -144,7 +148,7 @@ def render_services(context: UnitContext) -> dict[str, str]:
             [*here, often, "Wants=network-online.target", "After=network-online.target infisical-deliver@%i.service",
              *after_sync],
             [*client, f"TimeoutStartSec={SECONDS_OF_A_CYCLE}", finish,
-             *_load_credentials(context, "infisical_client_id", "infisical_client_secret", "infisical_vault_key")],
+             *_load_credentials(context, *_LOGIN, "infisical_vault_key"), *_load_files(context.files)],
         ),
         "deliver": (
             "Delivery of secrets from the vault to applications: %i",
@@ -205,6 +209,17 @@ def render_write_paths(job: str, directories: Iterable[str]) -> str:
 def _load_credentials(context: UnitContext, *names: str) -> list[str]:
     verb = "LoadCredentialEncrypted" if context.encrypted else "LoadCredential"
     return [f"{verb}={name}:{context.credentials[name]}" for name in names if name in context.credentials]
+
+
+def _load_files(paths: Mapping[str, str]) -> list[str]:
+    """Return the settings that copy files for each start of a service, also files that only root can read.
+
+    If a file is missing, the service gets an empty copy (SetCredential=), so that the sync can report the problem.
+    """
+    found = []
+    for name, path in paths.items():
+        found += [f"LoadCredential={name}:{path.replace('%', '%%')}", f"SetCredential={name}:"]
+    return found
 
 
 def _render(*sections: tuple[str, Sequence[str]]) -> str:

@@ -25,14 +25,17 @@ def sync(session: Session) -> None:
     from ..agent.cycle import report_cycle
 
     job, result_file, check = session.get("sync", "job"), session.get("agent", "result_file"), session.arguments.check
-    if result_file and not session.config.get_group("infisical", ("client_id", "client_id_file")):
+    if result_file and session.get("vault", "key_credential") and not session.config.credentials:
         # Do not write this error to the job's report, because the agent works.
         raise ConfigurationError(
-            "client_id", f"only the service of the agent's job '{job}' can read the job's credentials.",
+            "credentials", f"only the service of the agent's job '{job}' can read the job's credentials.",
             hint=f"Run as root: systemctl start infisical-sync@{job}.service",
         )  # fmt: skip
     with report_cycle("" if check else result_file, job, os.environ) as reporter:
-        reporter.outcome = pull(session)
+        try:
+            reporter.outcome = pull(session)
+        except ConfigurationError as error:
+            raise error.reworded(*map(session.config.name_sources, (error.problem, error.hint))) from None
     report_outcome(session.console, reporter.outcome)
 
 

@@ -113,12 +113,14 @@ def encrypt(name: str, data: bytes, *, with_key: str = "host") -> bytes:
     return _creds(command, data, f"The credential '{name}' cannot be encrypted").out
 
 
-def decrypt(name: str, path: str = "") -> bytes:
+def decrypt(name: str, path: str = "", *, own: bool = False) -> bytes:
     """Decrypt the credential `name` from `path`, by default from /etc/credstore.encrypted. Only root can do this.
 
     Raises KeyLost if the agent was installed on another machine, and StorageFailed with the message from systemd-creds.
+    If `own`, this machine is known to have encrypted the credential.
     """
-    refuse_other_machine()
+    if not own:
+        refuse_other_machine()
     source = path or f"{CREDSTORE}/{name}"
     command = ["systemd-creds", "decrypt", f"--name={name}", source, "-"]
     return _creds(command, b"", f"The credential '{name}' cannot be decrypted from {source}").out

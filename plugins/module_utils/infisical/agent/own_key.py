@@ -1,0 +1,58 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's own key pair, with which the agent signs its JSON web tokens. The private key never leaves the host."""
+
+from __future__ import annotations
+
+from ..core import files, systemd
+from ..core.errors import ConfigurationError
+from ..login import jwt
+from . import credential_files, units
+from .host import Host
+
+JWT_KEY = "infisical_jwt_key"
+"""The name of the credential that contains the private key (PEM)."""
+
+
+def machine_file() -> str:
+    """Return the path of the file with the id of the machine that created the key. A clone thus gets its own key."""
+    return f"{units.CONFIGURATION}/jwt-key-machine-id"
+
+
+def find_key(machine_id: str) -> bytes | None:
+    """Return the private key (PEM) that this machine created, or None if there is no key that it can read."""
+    if credential_files.read_text(machine_file()) != machine_id:
+        return None
+    key = credential_files.find(JWT_KEY, own=True)
+    try:
+        return key if key and jwt.public_key_of(key) else None
+    except ConfigurationError:
+        return None
+
+
+def ensure_key(host: Host, machine_id: str, *, encrypted: bool, credential_key: str) -> bytes | None:
+    """Return the private key, and create the key pair if it does not exist or this machine cannot read it.
+
+    The key is stored `encrypted` with the machine's key `credential_key`, or as a plain file. In check mode, return
+    None instead of creating a key. Raises InfisicalError.
+    """
+    key = find_key(machine_id)
+    if key is not None:
+        return key
+    if not host.note("the host's key pair is created"):
+        return None
+    key, _public = jwt.generate_key()
+    directories = {each: credential_files.directory_for(encrypted=each) for each in (True, False)}
+    silent = Host(check=False)
+    for path in (machine_file(), *(f"{directory}/{JWT_KEY}" for directory in directories.values())):
+        silent.absent(path)
+    silent.directory(units.CONFIGURATION, 0o755)
+    silent.directory(directories[encrypted], 0o700)
+    path = f"{directories[encrypted]}/{JWT_KEY}"
+    with host.explain_errors(path):
+        data = systemd.encrypt(JWT_KEY, key, with_key=credential_key) if encrypted else key
+        files.write_atomic(path, data, 0o600, owner=(0, 0))
+        # Write this file last: a key without it is replaced.
+        files.write_atomic(machine_file(), f"{machine_id}\n".encode("ascii"), 0o644, owner=(0, 0))
+    return key
