@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        _counts["login"] += 1
+        _counts["revoke" if self.path.endswith("/revoke") else "login"] += 1
         self._respond(200, json.dumps(LOGIN).encode())
 
     def _respond(self, status: int, body: bytes, etag: str = "") -> None:
@@ -134,7 +134,7 @@ class StaticServer:
         self._process.communicate()
 
     def take_counts(self) -> dict[str, int]:
-        """Return the number of requests of each kind (login, list, get, other), and count from zero again."""
+        """Return the number of requests of each kind (login, list, get, revoke, other), and count from zero again."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(self.url + COUNTS, timeout=30) as response:
             return dict(json.load(response))

@@ -103,7 +103,8 @@ class Target:
         Settings."""
         if who:
             options = {"client_id": f"{who}-id", "client_secret": f"{who}-secret", **options}
-        connected = api.connect(replace(self.settings, **options), clock=self.clock, log=self.log.append)
+        settings, log = replace(self.settings, **options), self.log.append
+        connected = api.connect(settings, clock=self.clock, log=log, debug=log)
         self.opened.append(connected)
         return connected
 

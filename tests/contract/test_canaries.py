@@ -157,6 +157,17 @@ def test_earlier_secret_in_a_later_response_is_not_in_the_error(controlled: Cont
         assert error.conclusion == "token_rejected" or "are known" in str(error)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500])
+def test_token_echoed_by_a_revocation_is_not_in_the_error(controlled: Controlled, status: int) -> None:
+    api = controlled.api()
+    token = api.tokens.current()
+    controlled.server.arm("status", status=status, message=f"what is {token}?", path="/revoke")
+    api.close()
+    assert controlled.log[-1].startswith("Could not revoke the access token")
+    assert token not in "".join(controlled.log)
+    assert redact.MASK in controlled.log[-1]
+
+
 def test_proxy_password_is_not_in_the_error(controlled: Controlled) -> None:
     options = {"proxy": f"http://me:{quote(CANARY, safe='')}@{controlled.server.url[7:]}"}
     controlled.server.arm("status", status=422, message=f"me, {CANARY} and {quote(CANARY, safe='')}", times=3)

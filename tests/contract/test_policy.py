@@ -250,6 +250,75 @@ def test_rejected_credentials_are_sent_only_once(controlled: Controlled) -> None
     assert controlled.clock.waits == []
 
 
+# Revocations
+
+
+REVOKE = "/api/v1/auth/token/revoke$"
+
+
+def revocations(controlled: Controlled) -> int:
+    return len(controlled.server.requests(REVOKE))
+
+
+def test_closed_api_has_revoked_its_token(controlled: Controlled) -> None:
+    others = len(controlled.server.living_tokens())
+    with controlled.api() as api:
+        api.list_secrets(controlled.scope)
+        assert len(controlled.server.living_tokens()) == others + 1
+    api.close()
+    assert len(controlled.server.living_tokens()) == others
+    assert revocations(controlled) == 1
+
+
+def test_token_is_revoked_after_an_error(controlled: Controlled) -> None:
+    others = len(controlled.server.living_tokens())
+    with pytest.raises(ZeroDivisionError), controlled.api() as api:
+        api.tokens.current()
+        raise ZeroDivisionError
+    assert len(controlled.server.living_tokens()) == others
+
+
+def test_api_that_has_not_logged_in_sends_no_revocation(controlled: Controlled) -> None:
+    controlled.api().close()
+    with controlled.api(client_secret="wrong") as api:
+        error_of(api.tokens.current)
+    assert revocations(controlled) == 0
+
+
+def test_given_token_is_not_revoked(controlled: Controlled) -> None:
+    with controlled.api(auth_method="token", token="fixed-token-of-admin") as api:
+        api.list_secrets(controlled.scope)
+    assert revocations(controlled) == 0
+
+
+def test_replaced_tokens_are_revoked_too(controlled: Controlled, version: str) -> None:
+    # A server may also reject a token that is still valid.
+    message = "jwt expired" if controlled.kind == "2024" else "Token expired"
+    controlled.server.arm("status", status=500 if controlled.kind == "2024" else 401, message=message, **LIST)
+    others = len(controlled.server.living_tokens())
+    with controlled.api(api_version=version) as api:
+        api.list_secrets(controlled.scope)
+        assert len(controlled.server.living_tokens()) == others + 2
+    assert (controlled.logins(), revocations(controlled)) == (2, 2)
+    assert len(controlled.server.living_tokens()) == others
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [*({"kind": "status", "status": status} for status in (401, 404, 429, 500, 503)),
+     {"kind": "cut_before"}, {"kind": "html"}, {"kind": "timeout", "seconds": 2}],
+    ids=lambda fault: str(fault.get("status", fault["kind"])),
+)  # fmt: skip
+def test_failed_revocation_is_logged_and_not_repeated(controlled: Controlled, fault: dict[str, Any]) -> None:
+    api = controlled.api(timeout=0.5)
+    api.tokens.current()
+    controlled.server.arm(**fault, path=REVOKE)
+    api.close()
+    assert len(controlled.log) == 1 and controlled.log[0].startswith("Could not revoke the access token")
+    assert revocations(controlled) == 1
+    assert controlled.clock.waits == []
+
+
 @pytest.mark.kinds("2026-07")
 def test_lockout_is_reported_after_one_login(controlled: Controlled) -> None:
     for _attempt in range(3):

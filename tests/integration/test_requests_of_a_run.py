@@ -13,6 +13,7 @@ from integration.controller import LOOKUP, Controller
 from integration.shop import PROFILES, PROJECT, login_of
 
 LOGIN = "/universal-auth/login$"
+REVOKE = "/auth/token/revoke$"
 LISTS = "/secrets(/raw)?$"
 SECRETS = "/secrets"
 
@@ -24,7 +25,7 @@ def count(server: DevServer, path: str) -> int:
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.core
-def test_50_lookups_in_one_template_send_two_requests(ansible: Controller, server: DevServer, profile: str) -> None:
+def test_50_lookups_in_one_template_send_three_requests(ansible: Controller, server: DevServer, profile: str) -> None:
     names = range(50)
     text = "\n".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}') }}}}" for number in names)
     (ansible.folder / "fifty.j2").write_text(text, "utf-8")
@@ -36,7 +37,8 @@ def test_50_lookups_in_one_template_send_two_requests(ansible: Controller, serve
     """).succeeded()
 
     assert (ansible.folder / "fifty").read_text("utf-8").splitlines() == [f"value {number}" for number in names]
-    assert [(entry["method"], entry["status"]) for entry in server.requests()] == [("POST", 200), ("GET", 200)]
+    sent = [(entry["method"], entry["status"]) for entry in server.requests()]
+    assert sent == [("POST", 200), ("GET", 200), ("POST", 200)]  # the last one revokes the token
 
 
 def test_200_lookups_on_20_hosts_send_one_login_and_one_listing(ansible: Controller, server: DevServer) -> None:
@@ -45,7 +47,7 @@ def test_200_lookups_on_20_hosts_send_one_login_and_one_listing(ansible: Control
     run = ansible.tasks("\n".join(one % (LOOKUP, number) for number in range(10)), hosts=20, arguments=["-f", "5"])
 
     assert run.succeeded().text.count("value 9 for host") == 20
-    assert (count(server, LOGIN), count(server, LISTS), count(server, "")) == (1, 1, 2)
+    assert (count(server, LOGIN), count(server, LISTS), count(server, REVOKE), count(server, "")) == (1, 1, 1, 3)
 
 
 def test_missing_routes_are_requested_once_in_a_run(ansible: Controller, server: DevServer) -> None:
@@ -155,12 +157,12 @@ def test_loop_sends_one_listing_and_one_write_per_item(ansible: Controller, serv
     if profile == "2024":  # otherwise, missing routes are requested once
         ansible.variables["infisical_api_version"] = "v3"
     first = ansible.tasks(WITHOUT_TAGS).succeeded()
-    assert methods(server, "") == ["POST", "GET", *["POST"] * ITEMS]
+    assert methods(server, "") == ["POST", "GET", *["POST"] * ITEMS, "POST"]  # the last one revokes the token
     assert [item["action"] for item in first.items("loop")] == ["create"] * ITEMS
 
     server.clear_requests()
     second = ansible.tasks(WITHOUT_TAGS).succeeded()
-    assert methods(server, "") == ["POST", "GET"]
+    assert methods(server, "") == ["POST", "GET", "POST"]
     assert [item["changed"] for item in second.items("loop")] == [False] * ITEMS
     stored = [
         [(item["secret"]["id"], item["secret"]["version"]) for item in run.items("loop")] for run in (first, second)
@@ -169,7 +171,7 @@ def test_loop_sends_one_listing_and_one_write_per_item(ansible: Controller, serv
 
     server.clear_requests()
     ansible.tasks(WITHOUT_TAGS.replace('"looped', '"again')).succeeded()
-    assert methods(server, "") == ["POST", "GET", *["PATCH"] * ITEMS]
+    assert methods(server, "") == ["POST", "GET", *["PATCH"] * ITEMS, "POST"]
     assert server.values(PROJECT, "dev")["LOOPED_7"] == ["again 7"]
 
 
@@ -346,14 +348,15 @@ def test_writes_of_async_tasks_are_not_cached(ansible: Controller, server: DevSe
     assert server.values(PROJECT, "dev")["SECRET_1"] == ["new"]
 
 
-def test_50_refused_lookups_in_one_template_send_two_requests(ansible: Controller, server: DevServer) -> None:
+def test_50_refused_lookups_in_one_template_send_one_listing(ansible: Controller, server: DevServer) -> None:
     ansible.variables |= login_of("no-access")
     names = " ".join(f"{{{{ lookup('{LOOKUP}', 'SECRET_{number}', errors='ignore') }}}}" for number in range(50))
     (ansible.folder / "fifty.j2").write_text(names, "utf-8")
     ansible.tasks("""
         - ansible.builtin.template: {src: fifty.j2, dest: "{{ playbook_dir }}/fifty", mode: "0600"}
     """).succeeded()
-    assert [(entry["method"], entry["status"]) for entry in server.requests()] == [("POST", 200), ("GET", 403)]
+    sent = [(entry["method"], entry["status"]) for entry in server.requests()]
+    assert sent == [("POST", 200), ("GET", 403), ("POST", 200)]  # the last one revokes the token
 
 
 def test_fetch_one_requests_each_name_once(ansible: Controller, server: DevServer) -> None:

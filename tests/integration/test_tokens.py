@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from dev_server.client import DevServer
-from integration.controller import LOOKUP, Controller
-from integration.shop import SEED, login_of
+from integration.controller import LOOKUP, WORKER, Controller
+from integration.leaks import Canary, leaks, places
+from integration.shop import PROJECT, SEED, login_of
 from integration.tokens import LOGIN, REVOKE, check_revoked, living, log_in
 
 LOOK_UP = f"ansible.builtin.debug: {{msg: \"{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}\"}}"
@@ -65,8 +68,8 @@ def test_ad_hoc_module_leaves_no_token(ansible: Controller, server: DevServer, m
 
 @pytest.mark.core
 def test_console_leaves_no_token(ansible: Controller, server: DevServer) -> None:
-    command = "keyfleet.infisical.infisical_secret name=A value=b\n"
-    ansible.run("ansible-console", ["all"], typed=command + f"debug msg={{{{ lookup('{LOOKUP}', 'A') }}}}\n").succeeded()
+    commands = f"keyfleet.infisical.infisical_secret name=A value=b\ndebug msg={{{{ lookup('{LOOKUP}', 'A') }}}}\n"
+    ansible.run("ansible-console", ["all"], typed=commands).succeeded()
     check_revoked(server, 1)
 
 
@@ -123,14 +126,64 @@ def test_failed_revocation_is_a_debug_line(ansible: Controller, server: DevServe
         assert "Traceback" not in run.text
 
 
+@pytest.mark.parametrize("task", [LOOK_UP, "keyfleet.infisical.infisical_secret: {name: A, value: b}"])
+def test_revocation_leaks_no_token(ansible: Controller, server: DevServer, task: str) -> None:
+    server.arm("status", status=500, path=REVOKE)
+    log = {"ANSIBLE_LOG_PATH": str(ansible.folder / "log"), "ANSIBLE_DEBUG": "true"}
+    run = ansible.tasks(f"- {task}", arguments=["-vvvv"], environment=log, watch=True).succeeded()
+    assert "Could not revoke the access token" in run.text
+    assert leaks([Canary("admin-client-secret")], places(ansible, run)) == {}
+
+
+@pytest.mark.parametrize("in_worker", [True, False])
+@pytest.mark.parametrize("project", [PROJECT, "missing"])
+def test_module_that_logs_in_itself_leaves_no_token(
+    ansible: Controller, server: DevServer, in_worker: bool, project: str
+) -> None:
+    server.arm("cut_before", path=LOGIN, times=2)  # the controller cannot log in
+    ansible.variables.update(infisical_import_modules=in_worker, infisical_project_id=project)
+    run = ansible.tasks("- {name: write, keyfleet.infisical.infisical_secret: {name: A, value: b}}")
+    assert (run.rc == 0) == (project == PROJECT), run.text
+    assert [entry["status"] for entry in server.requests(LOGIN)][2:] == [200]
+    assert len(server.requests(REVOKE)) == 1
+    assert living(server) == []
+
+
+@pytest.mark.skipif(not WORKER, reason="the module runs in a separate process anyway")
+def test_terminated_module_leaves_no_token(ansible: Controller, server: DevServer) -> None:
+    server.arm("cut_before", path=LOGIN, times=2)
+    server.arm("delay", seconds=30, path="/secrets", times=1)
+    ansible.variables["infisical_import_modules"] = False
+
+    def during(process: subprocess.Popen[bytes]) -> None:
+        wait_for(server, "/secrets", process)
+        start = f"{ansible.python}\0{ansible.folder}/remote/".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # another process has ended
+                found += [int(path.parent.name)] if path.read_bytes().startswith(start) else []
+        [module] = found
+        os.kill(module, signal.SIGTERM)
+
+    task, by_file = "- keyfleet.infisical.infisical_secret: {name: A, value: b}", {"ANSIBLE_PIPELINING": "false"}
+    run = ansible.tasks(task, during=during, environment=by_file)
+    assert run.rc != 0
+    assert living(server) == []
+
+
+def wait_for(server: DevServer, path: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server has received a request with a matching path."""
+    end = time.monotonic() + SECONDS
+    while not server.requests(path):
+        assert time.monotonic() < end and process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
 def interrupt(server: DevServer, number: signal.Signals, *, group: bool) -> Callable[[subprocess.Popen[bytes]], None]:
     """Return a function that sends a signal when the run has logged in and executes its next task."""
 
     def during(process: subprocess.Popen[bytes]) -> None:
-        end = time.monotonic() + SECONDS
-        while not server.requests("/started$"):
-            assert time.monotonic() < end and process.poll() is None, process.communicate()
-            time.sleep(0.05)
+        wait_for(server, "/started$", process)
         (os.killpg if group else os.kill)(process.pid, number)
 
     return during

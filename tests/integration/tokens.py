@@ -16,7 +16,7 @@ REVOKE = "/auth/token/revoke$"
 
 def living(server: DevServer) -> list[str]:
     """Return the identities of the tokens that the server still accepts."""
-    return [token["identity"] for token in server.state()["tokens"] if not token["revoked"]]
+    return [token["identity"] for token in server.living_tokens()]
 
 
 def check_revoked(server: DevServer, logins: int) -> None:

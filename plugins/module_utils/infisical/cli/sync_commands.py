@@ -197,7 +197,8 @@ def _format_status(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"counts:      {found['pull_count']} pulled, {found['push_count']} pushed, {found['error_count']} errors"
 
 
-_VERBOSE = argument("--verbose", "-v", action="store_true", help="list what was created, updated and deleted")
+_VERBOSE = argument("--verbose", "-v", action="store_true",
+                    help="list what was created, updated and deleted; print debug messages")  # fmt: skip
 _FROM = argument("--from", dest="source", required=True, metavar="FILE|-|vault",
                  help="a JSON object or dotenv file, - for standard input, or the word vault")  # fmt: skip
 
