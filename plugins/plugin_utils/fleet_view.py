@@ -245,8 +245,8 @@ def summary(view: View) -> list[Sentence]:
         *_secrets_in(view, "behind", "warn", "are behind on"),
         *_secrets_in(view, "missing", "warn", "are missing"),
         *_jobs_in(view),
-        *_secrets_in(view, "gone", "note", "still have"),
         *_identities_in(view),
+        *_secrets_in(view, "gone", "note", "still have"),
     ]
     unlisted = sum("unknown" in secret.hosts for secret in view.secrets)
     if unlisted:
@@ -300,26 +300,27 @@ def _jobs_in(view: View) -> Iterable[Sentence]:
 
 def _identities_in(view: View) -> Iterable[Sentence]:
     days = {host.name: host.identity.days_left for host in view.hosts if host.identity.days_left is not None}
-    for hosts, kind, what in (
-        ([name for name, left in days.items() if left < 0], "bad", "have an expired client secret"),
-        (
-            [name for name, left in days.items() if 0 <= left < SOON],
-            "warn",
-            f"have a client secret with less than {SOON} days left",
-        ),
-        (_hosts_with(view, "exceeded"), "warn", "are allowed to read more than their jobs need"),
+    expired = [host for host, left in days.items() if left < 0]
+    soon = [host for host, left in days.items() if 0 <= left < SOON]
+    for hosts, kind, what, find in (
+        (expired, "bad", "have an expired client secret", "expired"),
+        (soon, "warn", f"have a client secret that expires within {SOON} days", ""),
+        (_hosts_with(view, "exceeded"), "warn", "are allowed more than their jobs need", "exceeded"),
     ):
         if hosts:
-            yield _sentence(view, hosts, kind, what, hosts[0] if len(hosts) == 1 else "")
+            yield _sentence(view, hosts, kind, what, find)
 
 
 def _least_privilege(view: View) -> Iterable[Sentence]:
     """Yield the line about least privilege, unless no host has an identity of its own."""
-    kept, exceeded = _hosts_with(view, "kept"), _hosts_with(view, "exceeded")
-    if kept and not exceeded:
-        rest = len(view.hosts) - len(kept)
-        but = f", {pluralize(rest, 'host')} not checked" if rest else ""
-        yield Sentence(f"Least privilege kept by {len(kept):,} of {pluralize(len(view.hosts), 'host')}{but}", "good")
+    number = Counter(host.identity.least_privilege for host in view.hosts)
+    if number["kept"] and not number["exceeded"]:
+        text = f"Least privilege kept by {number['kept']:,} of {pluralize(len(view.hosts), 'host')}"
+        rest = [f"{number[state]:,} {what}" for state, what in _UNCHECKED.items() if number[state]]
+        yield Sentence(f"{text} ({', '.join(rest)})" if rest else text, "good")
+
+
+_UNCHECKED = {"shared": "with a shared identity", "unknown": "not checked"}
 
 
 def _hosts_with(view: View, state: str) -> list[str]:

@@ -122,6 +122,27 @@ def troubled(hosts: int = 10, secrets: int = 12) -> Graph:
     return graph
 
 
+def with_identities(graph: Graph) -> Graph:
+    """Give the hosts of a fleet identities: web1 to web6 keep least privilege, web7 and web8 do not, web9 shares an
+    identity, and web10 is unknown. The client secret of web2 expires soon, and that of web3 has expired."""
+    shop = {"environment": "prod", "path": "/", "recursive": True, "access": "read"}
+    days = {1: 10, 2: -1}
+    graph["identities"] = [
+        {
+            "host": one["host"], "auth_method": "universal_auth", "reported_id": "", "imports": [],
+            "expires_at": format_time(NOW + days.get(number, 60) * 86400 + 60) if number < 8 else None,
+            "id": f"id-{number}" if number < 8 else "", "name": f"host:{one['host']}" if number < 8 else "",
+            "project": "project-0", "checked_at": format_time(NOW) if number < 9 else None,
+            "access": {
+                "roles": ["viewer"] if number == 6 else ["no-access"], "foreign": [],
+                "grants": [shop, {**shop, "environment": "dev", "path": "/admin"}] if number == 7 else [shop],
+            } if number < 8 else None,
+        }
+        for number, one in enumerate(graph["vaults"])
+    ]  # fmt: skip
+    return graph
+
+
 HOSTILE = (
     "<script>alert(1)</script>",
     '"onload="alert(2)',
@@ -138,9 +159,11 @@ HOSTILE = (
 
 def hostile() -> Graph:
     """Return a fleet with problems whose names try to inject markup."""
-    graph = troubled()
-    for one, name in zip(graph["vaults"], HOSTILE):
+    graph = with_identities(troubled())
+    for one, identity, name in zip(graph["vaults"], graph["identities"], HOSTILE):
         one.update(host=name, job=f"{HOSTILE[0]} job", message=HOSTILE[2], id=name)
+        identity.update(host=name, name=name)
+        identity["access"] = {"roles": [HOSTILE[1]], "grants": [], "foreign": []}
     for one, name in zip(graph["secrets"], reversed(HOSTILE)):
         one.update(name=name, path=f"/{HOSTILE[0]}", environment=HOSTILE[1])
     graph["projects"][0].update(name=HOSTILE[2], slug=HOSTILE[2])

@@ -15,7 +15,7 @@ from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page impo
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import view
 from axe_playwright_python.sync_playwright import Axe
 from page.conftest import Open, Watched
-from page.graphs import HOSTILE, NOW, Graph, format_time, healthy, hostile, troubled
+from page.graphs import HOSTILE, NOW, Graph, format_time, healthy, hostile, troubled, with_identities
 from playwright.sync_api import Browser, Locator
 
 LARGEST_PAGE = 3 * 1000 * 1000
@@ -26,6 +26,7 @@ FLEETS: dict[str, Callable[[], Graph]] = {
     "healthy": healthy,
     "10-hosts": troubled,
     "hostile": hostile,
+    "identities": lambda: with_identities(troubled()),
     "empty": lambda: {**healthy(0, 0), "projects": [], "services": []},
     "1000-hosts": lambda: troubled(1000, 300),
 }
@@ -162,11 +163,27 @@ def test_rows_show_states_and_counts(show: Open) -> None:
     assert cells("secrets", "DB_PASSWORD") == [path, "behind", "4", "2 h ago", "10", "3", "0", "2", "0"]
     assert cells("secrets", "API_KEY")[1:] == ["missing", "4", "20 d ago", "9", "0", "1", "2", "0"]
     assert cells("secrets", "DB_USER")[1] == "ok"
-    assert cells("hosts", "web1") == ["shop", "behind", "2 min ago", "12", "1", "0", "1", "0", ""]
-    assert cells("hosts", "web8")[1:] == ["missing", "2 min ago", "10", "0", "1", "0", "0", ""]
+    assert cells("hosts", "web1") == ["shop", "behind", "2 min ago", "12", "1", "0", "1", "0", "", "", ""]
+    assert cells("hosts", "web8")[1:] == ["missing", "2 min ago", "10", "0", "1", "0", "0", "", "", ""]
     assert cells("hosts", "web7")[-1] == "forbidden: The machine identity lacks 'Read Value' on 'Secrets'."
     assert (cells("hosts", "web5")[1], cells("hosts", "web5")[-1]) == ("stale", "last sync 5 intervals ago")
     assert (cells("hosts", "web9")[1], cells("hosts", "web9")[-1]) == ("silent", "last response 3 d ago")
+
+
+def test_rows_show_identities_and_least_privilege(show: Open) -> None:
+    page = show(with_identities(troubled()))
+
+    def cells(name: str) -> list[str]:
+        return texts(page.row("hosts", name).locator("td"))[8:10]
+
+    assert cells("web1") == ["60 d left", "host:web1 kept"]
+    assert cells("web2")[0] == "10 d left"
+    assert cells("web3")[0] == "expired"
+    assert cells("web7") == ["60 d left", "host:web7 exceeded role viewer"]
+    assert cells("web8")[1] == "host:web8 exceeded read dev:/admin and below"
+    assert (cells("web9"), cells("web10")) == (["", "shared"], ["", ""])
+    page.filter("exceeded")
+    assert page.hosts() == ["web7", "web8"]
 
 
 def test_secret_row_expands_to_show_its_hosts(show: Open) -> None:
@@ -232,6 +249,8 @@ def test_host_with_two_jobs_has_one_row(show: Open) -> None:
         "0",
         "0",
         "0",
+        "",
+        "",
         "cron: locked_out: No login.",
     ]
 
@@ -399,7 +418,7 @@ def test_printed_page_has_all_rows_and_no_controls(show: Open) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("fleet", ["10-hosts", "healthy", "empty"])
+@pytest.mark.parametrize("fleet", ["10-hosts", "healthy", "empty", "identities"])
 def test_axe_finds_no_accessibility_problems(fleet: str, scheme: str, show: Open) -> None:
     page = show(FLEETS[fleet](), scheme)
     page.tab.set_viewport_size({"width": 1400, "height": 4000})  # so that all rows are rendered

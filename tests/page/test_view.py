@@ -13,7 +13,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.documents import parse_graph
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_page
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_view import View, view
-from page.graphs import INTERVAL, NOW, Graph, format_time, healthy, troubled
+from page.graphs import INTERVAL, NOW, Graph, format_time, healthy, troubled, with_identities
 
 
 def view_of(graph: Graph) -> View:
@@ -37,6 +37,24 @@ def test_fleet_without_problems_is_up_to_date() -> None:
     assert texts(healthy(1, 1)) == ["The only host is up to date: 1 secret"]
     shown = view_of(healthy())
     assert {one.state for one in [*shown.hosts, *shown.secrets]} == {"ok"}
+
+
+def test_summary_reports_expiring_client_secrets_and_excess() -> None:
+    found = texts(with_identities(healthy()))
+    assert found == [
+        "1 of 10 hosts has an expired client secret: web3",
+        "1 of 10 hosts has a client secret that expires within 14 days: web2",
+        "2 of 10 hosts are allowed more than their jobs need: web7, web8",
+    ]
+
+
+def test_summary_has_a_line_if_least_privilege_is_kept() -> None:
+    graph = with_identities(healthy(6))
+    for identity in graph["identities"]:
+        identity["expires_at"] = None
+    assert texts(graph) == ["All 6 hosts are up to date: 12 secrets", "Least privilege kept by 6 of 6 hosts"]
+    graph["identities"][0].update(access=None)
+    assert texts(graph)[-1] == "Least privilege kept by 5 of 6 hosts (1 not checked)"
 
 
 def test_secrets_on_hosts_have_the_expected_states() -> None:
