@@ -98,6 +98,14 @@ def test_credential_type_sets_known_variables() -> None:
     assert set(fields["auth_method"]["choices"]) <= set(LOGIN_METHODS)
 
 
+def test_empty_fields_of_a_credential_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    injectors = yaml.safe_load(find_example("guide_pipelines.rst", "yaml", "Injector configuration"))
+    given = {"url": "https://infisical.example.com", "auth_method": "oidc_auth", "identity_id": "id", "jwt": "token"}
+    for variable, template in injectors["env"].items():
+        monkeypatch.setenv(variable, given.get(template.strip("{ }"), ""))
+    assert options.resolve({}, {}, lambda value: value, options.SHARED) == given
+
+
 @pytest.mark.parametrize("comment", [".github/workflows/deploy.yml", ".gitlab-ci.yml"])
 def test_jobs_set_the_options_of_a_login(comment: str) -> None:
     job = yaml.safe_load(find_example("guide_pipelines.rst", "yaml", comment))
