@@ -147,7 +147,7 @@ class IdentityMissing(InfisicalError):
 
     conclusion = "identity_missing"
     exit_code = 2
-    hint = "Check the name or the id of the machine identity, and project_id."
+    hint = "Check project_id, and the name or the id of the machine identity."
 
 
 class AccessError(InfisicalError):

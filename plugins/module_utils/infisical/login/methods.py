@@ -245,7 +245,9 @@ class LdapAuth(LoginMethod):
     name, title = "ldap-auth", "LDAP auth"
     required = (_IDENTITY_ID, ("username", "the user's name in the directory"), ("password", "the user's password"))
     locks_out = True
-    hint = CredentialsRejected.hint.replace("client_id and client_secret", "username and password")
+    hint = (
+        "Check username and password. The login is not retried, because three failures lock the identity for everybody."
+    )
 
     def prove(self, now: float) -> Proof:
         settings = self.settings
