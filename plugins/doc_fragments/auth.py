@@ -44,6 +44,11 @@ options:
       - V(token) uses an existing access token.
       - The other methods use O(identity_id) and a proof of the identity that is not stored in Infisical.
         R(The guide,ansible_collections.keyfleet.infisical.docsite.guide_logins) helps to choose a method.
+      - Proofs from files, environment variables and the metadata services of clouds are read where the login happens.
+        Lookups and modules log in on the controller. If the controller cannot reach the server or does not have the
+        proof, a module logs in on its task's host. The agent of a host logs in on this host.
+      - In the environment variable E(INFISICAL_AUTH_METHOD), the names that Infisical's own tools use are accepted too,
+        such as V(oidc-auth), V(kubernetes) or V(aws-iam).
     type: str
     choices:
       - universal_auth
@@ -74,13 +79,15 @@ options:
     type: str
     version_added: 0.4.0
   jwt:
-    description: The JSON web token that proves the identity, for V(oidc_auth), V(jwt_auth) or V(spiffe_auth).
+    description: The JSON web token that proves the identity, for V(oidc_auth), V(jwt_auth), V(spiffe_auth) or
+      V(kubernetes_auth). Mutually exclusive with O(jwt_path).
     type: str
     version_added: 0.4.0
   jwt_path:
     description:
-      - The absolute path of a file that contains the JSON web token, on the host that connects to Infisical. The file
-        is read for each login.
+      - The absolute path of a file that contains the JSON web token, on the host that logs in. The file is read for
+        each login, because such files rotate.
+      - A file of the user who logs in must not be accessible to other users, unless its file system is read-only.
       - By default, V(kubernetes_auth) reads the token of the pod's service account.
     type: path
     version_added: 0.4.0
@@ -95,12 +102,13 @@ options:
   client_cert:
     description:
       - The absolute path of a PEM file with a TLS client certificate, on the host that connects to Infisical. Required
-        for O(auth_method=tls_cert_auth).
+        for O(auth_method=tls_cert_auth), and then on the host that logs in.
       - With any login method, the certificate is presented if the server requests one.
     type: path
     version_added: 0.4.0
   client_key:
-    description: The absolute path of a PEM file with the private key of O(client_cert). By default, O(client_cert).
+    description: The absolute path of a PEM file with the private key of O(client_cert). By default, O(client_cert). The
+      key must not be encrypted with a passphrase.
     type: path
     version_added: 0.4.0
   organization_slug:
@@ -177,7 +185,13 @@ notes:
     E(INFISICAL_PROJECT_ID), and keys such as C(project_id) in the section C([infisical]) of C(ansible.cfg).
   - All of these places are read on the controller, never on the task's host.
   - If E(INFISICAL_CLIENT_ID) is not set, E(INFISICAL_UNIVERSAL_AUTH_CLIENT_ID) is used. If E(INFISICAL_CLIENT_SECRET)
-    is not set, E(INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET) is used.
+    is not set, E(INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET) is used. In the same way, E(INFISICAL_MACHINE_IDENTITY_ID)
+    sets O(identity_id), E(INFISICAL_OIDC_AUTH_JWT) sets O(jwt), E(INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH) sets
+    O(jwt_path), E(INFISICAL_LDAP_USERNAME) sets O(username), E(INFISICAL_LDAP_PASSWORD) sets O(password), and
+    E(INFISICAL_AUTH_ORGANIZATION_SLUG) sets O(organization_slug).
+  - If the arguments or Ansible variables set O(client_id) or O(client_secret), O(auth_method) in later places is
+    ignored. If they set O(identity_id), then O(client_id), O(client_secret) and O(token) in later places are ignored, so
+    that no task logs in with another identity. If they set O(jwt) or O(jwt_path), both are ignored in later places.
   - The task's host connects to the server. If this host cannot reach the server, or does not have the Python library
     requests, set C(delegate_to) to V(localhost).
 requirements:

@@ -181,7 +181,7 @@ def test_rejected_token_error_shows_its_claims(
     assert hint in error.hint and f"The identity is {id_of(method)}. The token has the issuer 'http" in error.hint
 
 
-def test_token_that_expired_on_the_server_is_explained(proofs: Proofs, server: DevServer) -> None:
+def test_token_that_expires_on_the_server_is_explained(proofs: Proofs, server: DevServer) -> None:
     options = proofs.options("jwt_auth")
     server.advance(600)
     error = fail(proofs, server, **options)
@@ -268,7 +268,7 @@ def test_common_name_that_is_not_allowed_is_named(proofs: Proofs, demanding: Dev
     assert "The certificate has the subject 'CN=web2' and the issuer 'CN=Fleet CA', and expires at 2" in error.hint
 
 
-def test_certificate_of_another_ca_than_the_identitys_is_explained(proofs: Proofs, demanding: DevServer) -> None:
+def test_certificate_of_another_ca_is_explained(proofs: Proofs, demanding: DevServer) -> None:
     document = seed(proofs)
     [row] = [row for row in document["identities"] if row["name"] == "tls_cert_auth"]
     row["methods"]["tls-cert-auth"]["caCertificate"] = Authority.make("Other CA").pem.decode()
@@ -278,7 +278,7 @@ def test_certificate_of_another_ca_than_the_identitys_is_explained(proofs: Proof
     assert error.hint.startswith("Set client_cert to a certificate of the CA in the identity's TLS certificate auth")
 
 
-def test_proxy_that_does_not_pass_the_certificate_on_is_explained(proofs: Proofs) -> None:
+def test_proxy_that_hides_the_certificate_is_explained(proofs: Proofs) -> None:
     with DevServer("2026-07", seed(proofs), tls=True, python=SERVER_PYTHON) as server:
         error = fail(proofs, server, **proofs.options("tls_cert_auth"))
     assert (error.conclusion, error.status) == ("credentials_rejected", 400)

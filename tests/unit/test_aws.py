@@ -1,7 +1,7 @@
 # Copyright (c) 2026, keyfleet.infisical contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signatures of requests to AWS, compared with those of botocore."""
+"""Signatures of requests to AWS, compared with the signatures of botocore."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(generator: random.Random, characters: str, least: int, most: int) -> st
     return "".join(generator.choices(characters, k=generator.randint(least, most)))
 
 
-def test_signatures_equal_those_of_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signatures_equal_the_signatures_of_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
     seed = random.randrange(1 << 32)
     generator = random.Random(seed)
     for number in range(INPUTS):

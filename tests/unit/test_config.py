@@ -368,3 +368,43 @@ def test_specific_option_overrides_a_general_one(places: Places, specific: str, 
     )
     explicit = general == ARGUMENTS or (specific, general) == (ENVIRONMENT, NAMED)
     assert settled.get_server_options(section)["environment"] == ("prod" if explicit else "dev")
+
+
+@pytest.mark.parametrize("source", [ARGUMENTS, NAMED])
+def test_explicit_identity_excludes_another_identity(places: Places, source: str) -> None:
+    other = {("infisical", name): "other" for name in ("client_id", "client_secret", "token", "identity_id", "jwt")}
+    settled = places.settled(**{source: {("infisical", "identity_id"): "ours"}, ENVIRONMENT: other})
+    options = settled.get_server_options("sync")
+    login = {name: options[name] for name in ("client_id", "client_secret", "token", "identity_id", "jwt")}
+    assert login == {"client_id": None, "client_secret": None, "token": None, "identity_id": "ours", "jwt": "other"}
+    ambient = places.settled(**{ENVIRONMENT: other}).get_server_options("sync")
+    assert (ambient["client_id"], ambient["identity_id"]) == ("other", "other")
+
+
+def test_first_source_of_a_token_determines_it(places: Places) -> None:
+    path, key = ("infisical", "jwt_path"), ("infisical", "jwt_key_file")
+    for given, found in (
+        ({ARGUMENTS: {path: "/jwt"}, ENVIRONMENT: {("infisical", "jwt"): "other"}}, (None, "/jwt", None)),
+        ({ENVIRONMENT: {("infisical", "jwt"): "ours"}, USUAL: {path: "/jwt"}}, ("ours", None, None)),
+        ({ENVIRONMENT: {path: "/jwt", key: "/key"}, USUAL: {("infisical", "jwt"): "other"}}, (None, "/jwt", "/key")),
+    ):
+        options = places.settled(**given).get_server_options("sync")
+        assert tuple(options[name] for name in ("jwt", "jwt_path", "jwt_key_file")) == found
+
+
+def test_password_is_read_from_its_file(places: Places, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("CANARY\n")
+    (tmp_path / "password").chmod(0o600)
+    given = {("infisical", "password_file"): str(tmp_path / "password")}
+    options = places.settled(**{ARGUMENTS: given}).get_server_options("sync")
+    assert options["password"] == "CANARY" and "password_file" not in options
+    (tmp_path / "password").chmod(0o640)
+    with pytest.raises(ConfigurationError, match="password_file"):
+        places.settled(**{ARGUMENTS: given}).get_server_options("sync")
+
+
+def test_environment_accepts_the_names_of_infisicals_tools(places: Places) -> None:
+    method = ("infisical", "auth_method")
+    assert places.settled(**{ENVIRONMENT: {method: "aws-iam"}}).get(method) == "aws_auth"
+    with pytest.raises(ConfigurationError, match="auth_method: must be one of"):
+        places.settled(**{ARGUMENTS: {method: "aws-iam"}}).get(method)

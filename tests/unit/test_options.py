@@ -27,6 +27,7 @@ from ansible_collections.keyfleet.infisical.plugins.doc_fragments.vault import M
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.options import OPTIONS, argument_spec
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login.methods import method_for
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.sync.job import Pull, Push
 from ansible_collections.keyfleet.infisical.plugins.module_utils.local_vault import VAULT_OPTIONS, WRITE_OPTIONS
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
@@ -335,3 +336,77 @@ def test_plain_data_is_like_data_from_json() -> None:
     assert {each.__class__ for each in (*plain, plain["a"], plain["keys"]["true"])} == {str}
     assert plain["keys"].__class__ is dict
     assert options.as_plain({date(2026, 1, 2): date(2026, 1, 2)}) == {"2026-01-02": "2026-01-02"}
+
+
+OTHER = {"CLIENT_ID": "env", "CLIENT_SECRET": "env", "TOKEN": "env", "MACHINE_IDENTITY_ID": "env", "JWT": "env"}
+
+
+@pytest.fixture
+def _other_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that sets options of several login methods."""
+    for name, value in OTHER.items():
+        monkeypatch.setenv(f"INFISICAL_{name}", value)
+
+
+@pytest.mark.usefixtures("_other_identity")
+@pytest.mark.parametrize("source", ["arguments", "variables"])
+def test_identity_excludes_another_identity_from_the_environment(source: str) -> None:
+    def resolve_from(**given: str) -> dict[str, Any]:
+        if source == "arguments":
+            return resolve(given)
+        variables = {f"infisical_{name}": value for name, value in given.items()}
+        return options.resolve({}, variables, lambda value: value, options.SHARED)
+
+    assert resolve_from(identity_id="ours") == {"identity_id": "ours", "jwt": "env"}
+    assert resolve_from(identity_id="ours", jwt_path="/jwt") == {"identity_id": "ours", "jwt_path": "/jwt"}
+    assert resolve_from(client_id="ours") == {
+        "client_id": "ours", "client_secret": "env", "token": "env", "identity_id": "env", "jwt": "env",
+    }  # fmt: skip
+    assert set(resolve_from(project_id="p").values()) == {"p", "env"}
+
+
+@pytest.mark.usefixtures("_other_identity")
+def test_identity_without_a_method_is_refused() -> None:
+    given = {"url": "https://infisical.example.com", **resolve({"identity_id": "ours"})}
+    with pytest.raises(ConfigurationError, match="identity_id is given, but universal_auth does not use it"):
+        method_for(Settings.from_options(given))
+
+
+@pytest.mark.parametrize(
+    ("text", "method"),
+    [
+        ("universal-auth", "universal_auth"), ("universal_auth", "universal_auth"), ("oidc-auth", "oidc_auth"),
+        ("jwt-auth", "jwt_auth"), ("ldap-auth", "ldap_auth"), ("kubernetes", "kubernetes_auth"),
+        ("azure", "azure_auth"), ("gcp-id-token", "gcp_auth"), ("aws-iam", "aws_auth"), ("token-auth", "token"), (" aws_auth ", "aws_auth"),
+    ],
+)  # fmt: skip
+def test_environment_accepts_the_names_of_infisicals_tools(
+    monkeypatch: pytest.MonkeyPatch, text: str, method: str
+) -> None:
+    monkeypatch.setenv("INFISICAL_AUTH_METHOD", text)
+    assert resolve({}) == {"auth_method": method}
+    if text.strip() != method:
+        with pytest.raises(ConfigurationError, match="auth_method: must be one of"):
+            resolve({"auth_method": text})
+
+
+def test_unknown_method_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFISICAL_AUTH_METHOD", "gcp-iam")
+    with pytest.raises(ConfigurationError, match="auth_method: must be one of universal_auth, token, oidc_auth"):
+        resolve({})
+
+
+@pytest.mark.parametrize(
+    ("variable", "option"),
+    [
+        ("MACHINE_IDENTITY_ID", "identity_id"), ("OIDC_AUTH_JWT", "jwt"), ("JWT", "jwt"), ("TOKEN", "token"),
+        ("KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH", "jwt_path"), ("LDAP_USERNAME", "username"),
+        ("LDAP_PASSWORD", "password"), ("AUTH_ORGANIZATION_SLUG", "organization_slug"),
+        ("CLIENT_CERT", "client_cert"), ("CLIENT_KEY", "client_key"),
+    ],
+)  # fmt: skip
+def test_variable_of_infisicals_tools_sets_the_option(
+    monkeypatch: pytest.MonkeyPatch, variable: str, option: str
+) -> None:
+    monkeypatch.setenv(f"INFISICAL_{variable}", "x")
+    assert resolve({}) == {option: "x"}
