@@ -92,7 +92,7 @@ class _SharedLogin:
 
         def log_in() -> Token:
             token = authenticate(self._method, self._transport)
-            run_end.revoke_at_end(self._transport.settings, token.value)
+            run_end.revoke_at_end(self._transport.settings, token)
             self._shared.note("token", asdict(token))
             return token
 

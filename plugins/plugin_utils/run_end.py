@@ -19,6 +19,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from ansible.utils.display import Display
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Token
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 
 
@@ -42,7 +44,7 @@ class _Call:
         return self.function, self.arguments
 
 
-def revoke_at_end(settings: Settings, token: str) -> None:
+def revoke_at_end(settings: Settings, token: Token) -> None:
     """Let the main process of Ansible revoke a token when it ends, even after an error, Ctrl-C or SIGTERM.
 
     If the login was in a worker process, SIGTERM is only handled from the next start of a worker process on, unless the
@@ -63,14 +65,14 @@ def revoke_at_end(settings: Settings, token: str) -> None:
     Display().display("", log_only=True, screen_only=at_exit, newline=at_fork)
 
 
-def _revoke(settings: Settings, token: str, pid: int) -> None:
+def _revoke(settings: Settings, token: Token, pid: int) -> None:
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import revoke
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 
-    if os.getpid() != pid:  # a fork of the main process
+    if os.getpid() != pid or token.is_dead(time.time()):  # another process is a fork of the main process
         return
     try:
-        error = revoke(token, settings)
+        error = revoke(token.value, settings)
         problem = "" if error is None else error.problem
     except (Exception, KeyboardInterrupt) as unexpected:  # its text may contain the token
         problem = f"Could not revoke the access token: {describe_unexpected(unexpected)}"

@@ -303,6 +303,13 @@ def test_replaced_tokens_are_revoked_too(controlled: Controlled, version: str) -
     assert len(controlled.server.living_tokens()) == others
 
 
+def test_expired_token_is_not_revoked(controlled: Controlled) -> None:
+    with controlled.api("brief") as api:
+        api.list_secrets(controlled.scope)
+        controlled.clock.now += 61
+    assert revocations(controlled) == 0
+
+
 @pytest.mark.parametrize(
     "fault",
     [*({"kind": "status", "status": status} for status in (401, 404, 429, 500, 503)),

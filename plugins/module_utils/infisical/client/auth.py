@@ -40,6 +40,10 @@ class Token:
         """Return whether the token has not expired at `now` (seconds since the epoch)."""
         return self.expires_at is None or now < self.expires_at
 
+    def is_dead(self, now: float) -> bool:
+        """Return whether the server no longer accepts the token at `now`, so that it need not be revoked."""
+        return self.expires_at is not None and now >= self.expires_at + _EXPIRY_MARGIN
+
 
 def authenticate(method: Method, transport: Transport) -> Token:
     """Log in with one request. Raises InfisicalError, such as CredentialsRejected and LockedOut."""
@@ -86,7 +90,7 @@ class Login:
         self._transport = transport
         self.method = method_for(transport.settings)
         self._token: Token | None = None
-        self._made: list[str] = []
+        self._made: list[Token] = []
         self._failure: InfisicalError | None = None
 
     def current(self) -> str:
@@ -104,8 +108,8 @@ class Login:
 
     def revoke(self) -> InfisicalError | None:
         """Revoke the tokens from the logins of this process. Return the first error, or None."""
-        made, self._made, self._token = self._made, [], None
-        failures = [revoke(token, self._transport.settings) for token in made]
+        now, made, self._made, self._token = self._transport.clock.time(), self._made, [], None
+        failures = [revoke(token.value, self._transport.settings) for token in made if not token.is_dead(now)]
         return next(filter(None, failures), None)
 
     def _authenticate(self) -> Token:
@@ -117,5 +121,5 @@ class Login:
             self._failure = error
             raise
         if self.method.renewable:
-            self._made.append(token.value)
+            self._made.append(token)
         return token
