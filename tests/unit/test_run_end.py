@@ -1,0 +1,125 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The exit handlers and the signal handler that revoke the run's tokens."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import pickle
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible.utils.display import Display
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Token
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_end
+from unit.web import Web
+
+pytest.importorskip("requests", reason="revocations need requests")
+
+CANARY = "Canary7f3a9c21"
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web() as server:
+        yield server
+
+
+@pytest.fixture
+def handler() -> Iterator[None]:
+    """Restore the handler of SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """The exit handlers that are registered during the test, with their arguments. They are not run."""
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(atexit, "register", lambda *call: calls.append(call))
+    return calls
+
+
+def settings_of(web: Web) -> Settings:
+    return Settings(url=web.url, allow_http=True, client_id="id", client_secret=CANARY, jwt=CANARY, password=CANARY)
+
+
+def test_main_process_revokes_the_token_at_exit(web: Web, registered: list[tuple[Any, ...]], handler: None) -> None:
+    run_end.revoke_at_end(settings_of(web), Token("token"))
+    [(function, *arguments)] = registered
+    assert web.requests == []
+    function(*arguments)
+    assert len(web.requests) == 1
+
+
+def test_fork_of_the_main_process_revokes_nothing(web: Web, registered: list[tuple[Any, ...]], handler: None) -> None:
+    run_end.revoke_at_end(settings_of(web), Token("token"))
+    [(function, *arguments)] = registered
+    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert web.requests == []
+
+
+def test_expired_token_of_a_run_is_not_revoked(web: Web, registered: list[tuple[Any, ...]], handler: None) -> None:
+    run_end.revoke_at_end(settings_of(web), Token("token", time.time() - 60))
+    [(function, *arguments)] = registered
+    function(*arguments)
+    assert web.requests == []
+
+
+def test_worker_passes_no_login_secret_to_the_main_process(web: Web) -> None:
+    reader, writer = multiprocessing.Pipe(duplex=False)
+
+    def work() -> None:
+        setattr(Display(), "display", lambda text, **options: writer.send_bytes(pickle.dumps(options)))  # noqa: B010
+        run_end.revoke_at_end(settings_of(web), Token("token of the run"))
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    message = reader.recv_bytes()
+    process.join()
+    assert b"token of the run" in message
+    assert CANARY.encode() not in message
+
+
+@pytest.mark.parametrize("other", [signal.SIG_IGN, lambda number, frame: None], ids=["ignored", "handled"])
+def test_sigterm_handler_of_others_is_kept(other: Any, handler: None) -> None:
+    signal.signal(signal.SIGTERM, other)
+    run_end.exit_on_sigterm()
+    assert signal.getsignal(signal.SIGTERM) is other
+
+
+def test_sigterm_ends_the_main_process_like_an_error(handler: None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    run_end.exit_on_sigterm()
+    with pytest.raises(SystemExit) as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_ends_a_fork_as_before(handler: None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    run_end.exit_on_sigterm()
+    started = multiprocessing.get_context("fork").Event()
+
+    def work() -> None:
+        started.set()
+        time.sleep(60)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    assert started.wait(60)  # Python ignores signals at the beginning of a fork
+    process.terminate()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
