@@ -28,6 +28,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "whole": {"type": "int"},
     "text": {"type": "str"},
     "names": {"type": "list", "elements": "str"},
+    "nullable": {"type": "list", "elements": "str"},
     "texts": {"type": "list", "elements": "str"},
     "addresses": {"type": "list", "elements": "str"},
     "pairs": {"type": "dict"},

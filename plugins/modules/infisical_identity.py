@@ -328,7 +328,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import IdentityApi
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identity_methods import METHOD_ROUTES
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_metadata
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_metadata, trim
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.apply import (
     Applied,
     check_removal,
@@ -387,11 +387,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def build_desired(options: Mapping[str, Any], name: str) -> Desired:
     """Return the desired state, without our own metadata. Raises ConfigurationError."""
-    metadata = check_metadata(options["metadata"])
     grants = options["grants"]
     return Desired(
         name=name or None,
-        metadata=None if metadata is None else dict(metadata),
+        metadata=_build_metadata(options["metadata"]),
         role=options["role"],
         delete_protection=options["delete_protection"],
         methods={
@@ -399,6 +398,17 @@ def build_desired(options: Mapping[str, Any], name: str) -> Desired:
         },
         grants=None if grants is None else tuple(check_grant(**one) for one in grants),
     )
+
+
+def _build_metadata(given: Mapping[str, Any] | None) -> dict[str, str] | None:
+    checked = check_metadata(given)
+    if checked is None:
+        return None
+    metadata = {trim(key): trim(value) for key, value in checked}  # the server does the same
+    empty = sorted(key for key, value in metadata.items() if not key or not value)
+    if empty:
+        raise ConfigurationError("metadata", f"must not contain empty keys or values (got '{empty[0]}').")
+    return metadata
 
 
 def _build_settings(method: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_new_identity_takes_one_request_for_each_part(api: IdentityApi, controll
     applied = ensure(api, PROJECT, None, replace(WEB1, role="viewer"), check=False)
     identity = applied.current.identity
     assert identity is not None
-    assert [method for method, _path in managing(controlled)] == ["POST"] * 3
+    assert [method for method, _path in managing(controlled)] == ["POST", "PATCH", "POST", "POST"]
     assert api.get(PROJECT, identity.id).metadata == (("host", "web1"),)
     assert api.roles(PROJECT, identity.id) == ("viewer",)
     settings = api.method(identity.id, "universal_auth")

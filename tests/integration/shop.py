@@ -38,6 +38,7 @@ SEED: dict[str, Any] = {
     "identities": [
         {
             "name": role,
+            "id": f"{role}-identity",
             "client_id": f"{role}-id",
             "client_secret": f"{role}-client-secret",
             "permissions": {PROJECT: role},

@@ -23,7 +23,10 @@ PREFIX = "keyfleet.infisical.infisical_"
 ON_CONTROLLER = ("fleet_info", "fleet_report")
 """These have no module, so there is only one way to run them."""
 NOTICE = "The module runs in Ansible's worker process."
-OF_A_MOMENT = ("id", "vault_id", "created_at", "updated_at", "synced_at", "token", "time")
+OF_A_MOMENT = (
+    "id", "vault_id", "created_at", "updated_at", "synced_at", "token", "time", "client_id", "client_secret_id",
+    "expires_at", "revoked",
+)  # fmt: skip
 """Keys whose values differ between any two runs."""
 
 VAULT = {"vault_path": "{{ room }}/vault", "key_file": "{{ room }}/key"}
@@ -87,6 +90,21 @@ TASKS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("vault_info", {**VAULT, "read_values": True, "name": "SECRET_1"}, {}),
     ("vault_info", {**VAULT, "key_file": "{{ room }}/missing", "read_values": True}, {}),
     ("vault_info", {"vault_path": ""}, {}),
+    ("identity", {"name": "web1", "universal_auth": {}, "grants": [{"environment": "dev"}]}, CHECK),
+    ("identity", {"name": "web1", "universal_auth": {}, "grants": [{"environment": "dev"}]}, {}),
+    ("identity", {"name": "web1", "universal_auth": {"access_token_ttl": "60"}, "metadata": {"a": "b"}}, {}),
+    ("identity", {"name": "web1", "grants": [{"path": "/"}]}, {}),
+    ("identity", {"name": "web1", "universal_auth": {"ttl": 1}}, {}),
+    ("identity", {"id": "missing", "role": "viewer"}, {}),
+    ("identity", {"name": "web1", "role": "viewer"}, {"vars": login_of("no-access")}),
+    ("identity_info", {"details": True}, {}),
+    ("identity_info", {"name": "web9"}, {}),
+    ("client_secret", {"name": "web1", "description": "host"}, {}),
+    ("client_secret", {"name": "web1", "description": "host"}, {**CHECK, "no_log": True}),
+    ("client_secret", {"name": "web1", "description": "host"}, {"no_log": True}),
+    ("client_secret", {"name": "web1", "description": "host", "state": "revoked"}, {}),
+    ("client_secret", {"name": "web1", "ttl": "soon"}, {"no_log": True}),
+    ("identity", {"name": "web1", "state": "absent"}, {}),
     ("agent", {"jobs": [{"name": "shop", "interval": "7m"}]}, CHECK),
     ("agent", {"jobs": [{"interval": "15m", "extra": 1}]}, CHECK),
     ("agent", {"jobs": [{"name": "shop", "files": [{"format": "xml"}]}]}, CHECK),
@@ -124,7 +142,7 @@ def _comparable(value: Any, key: str = "") -> Any:
             name: _comparable(inner, name) for name, inner in value.items() if not name.startswith(("_ansible", "ansi"))
         }
     if isinstance(value, list):
-        return [_comparable(inner) for inner in value]
+        return [_comparable(inner, key) for inner in value]
     if key in OF_A_MOMENT and value is not None:
         return type(value).__name__
     return value

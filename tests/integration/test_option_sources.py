@@ -300,6 +300,10 @@ def test_group_module_defaults_accept_every_shared_option(
           failed_when: not status.login_accepted
         - keyfleet.infisical.infisical_project_info:
         - keyfleet.infisical.infisical_folder:
+        - keyfleet.infisical.infisical_identity: {{name: web1, universal_auth: {{}}}}
+        - keyfleet.infisical.infisical_identity_info:
+        - keyfleet.infisical.infisical_client_secret: {{name: web1, description: host}}
+          no_log: true
         - keyfleet.infisical.infisical_secret: {{name: BY_DEFAULTS, value: x}}
         - name: read
           keyfleet.infisical.infisical_secret_info:

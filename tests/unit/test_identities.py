@@ -244,7 +244,14 @@ def test_token_without_claims_is_ignored(text: str) -> None:
 def test_settings_are_equal_after_a_round_trip(method: str) -> None:
     values: dict[str, Any] = {}
     for one in METHOD_ROUTES[method].fields:
-        kinds = {"whole": 7, "text": " t ", "names": ["b", "a"], "texts": ["k2", "k1"], "pairs": {"a": "b"}}
+        kinds = {
+            "whole": 7,
+            "text": " t ",
+            "names": ["b", "a"],
+            "nullable": ["b"],
+            "texts": ["k2", "k1"],
+            "pairs": {"a": "b"},
+        }
         values[one.name] = {**kinds, "addresses": ["10.0.0.0/8", "::1"]}[one.kind]
     parsed = parse_settings(method, render_settings(method, values))
     assert changed_settings(method, parsed.values, values) == {}

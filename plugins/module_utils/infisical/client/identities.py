@@ -161,13 +161,9 @@ class IdentityApi:
         data = self._send("GET", project_id, _identities(project_id, identity_id), what)
         return parse_identity(parse_object(data, "identity"), project_id)
 
-    def create(
-        self, project_id: str, name: str, metadata: Iterable[tuple[str, str]] = (), roles: Iterable[str] = ()
-    ) -> Identity:
-        """Create an identity. Without roles, it gets the role no-access. Names need not be unique."""
-        body: dict[str, Any] = {"name": name, "metadata": _rows(metadata)}
-        if roles:
-            body["roles"] = [{"role": role} for role in roles]
+    def create(self, project_id: str, name: str, metadata: Iterable[tuple[str, str]] = ()) -> Identity:
+        """Create an identity with the role no-access. Names need not be unique."""
+        body = {"name": name, "metadata": _rows(metadata)}
         what = f"create the identity '{name}' in project {project_id}"
         data = self._send("POST", project_id, _identities(project_id), what, {}, body)
         return parse_identity(parse_object(data, "identity"), project_id)

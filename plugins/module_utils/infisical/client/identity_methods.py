@@ -18,8 +18,8 @@ class Field(NamedTuple):
     """A setting: its name in our options and in the API.
 
     `kind` is the type of its value: `whole` (an integer, 0 is unlimited), `text`, `names` (a list, which the API has as
-    text with commas), `texts` (a list of texts), `pairs` (a mapping of texts) or `addresses` (a list of IP addresses
-    and networks). The order of a list has no meaning.
+    text with commas), `nullable` (the same, but null for an empty list), `texts` (a list of texts), `pairs` (a mapping
+    of texts) or `addresses` (a list of IP addresses and networks). The order of a list has no meaning.
     """
 
     name: str
@@ -65,8 +65,8 @@ _BOUND = (
     Field("claims", "boundClaims", "pairs"),
 )
 
-# Recorded: universal_auth, and attaching jwt_auth and tls_cert_auth. Everything else is from the vendor's API
-# reference and assumed.
+# Recorded: universal_auth, and attaching jwt_auth and tls_cert_auth. Everything else is from the vendor's published
+# documentation and sources, and assumed.
 METHOD_ROUTES: dict[str, MethodRoute] = {
     "universal_auth": MethodRoute("universal-auth", "identityUniversalAuth", (
         *_LIMITS, Field("client_secret_trusted_ips", "clientSecretTrustedIps", "addresses"),
@@ -77,7 +77,7 @@ METHOD_ROUTES: dict[str, MethodRoute] = {
     "tls_cert_auth": MethodRoute("tls-cert-auth", "identityTlsCertAuth", (
         *_LIMITS,
         Field("ca_certificate", "caCertificate", "text"),
-        Field("allowed_common_names", "allowedCommonNames", "names"),
+        Field("allowed_common_names", "allowedCommonNames", "nullable"),
     )),
     "aws_auth": MethodRoute("aws-auth", "identityAwsAuth", (
         *_LIMITS,
@@ -114,6 +114,15 @@ def render_settings(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {one.key: _render(one, values[one.name]) for one in METHOD_ROUTES[method].fields if one.name in values}
 
 
+def complete_settings(method: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings to send for a change: the stored ones, with the `wanted` ones in their place.
+
+    Assumed: some methods reset a setting that is not sent. Stored addresses are not sent: they need a paid plan.
+    """
+    addresses = {one.name for one in METHOD_ROUTES[method].fields if one.kind == "addresses"}
+    return {**{name: value for name, value in stored.items() if name not in addresses}, **wanted}
+
+
 def changed_settings(method: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings in `wanted` that differ from the stored ones.
 
@@ -127,7 +136,9 @@ def changed_settings(method: str, stored: Mapping[str, Any], wanted: Mapping[str
     }
 
 
-_EMPTY: dict[str, Any] = {"whole": 0, "text": "", "names": (), "texts": (), "pairs": {}, "addresses": ()}
+_EMPTY: dict[str, Any] = {
+    "whole": 0, "text": "", "names": (), "nullable": (), "texts": (), "pairs": {}, "addresses": (),
+}  # fmt: skip
 
 
 def _parse(one: Field, value: Any) -> Any:
@@ -137,7 +148,7 @@ def _parse(one: Field, value: Any) -> Any:
         return value
     if one.kind == "text" and isinstance(value, str):
         return value
-    if one.kind == "names" and isinstance(value, str):
+    if one.kind in ("names", "nullable") and isinstance(value, str):
         return tuple(name for name in map(str.strip, value.split(",")) if name)
     if one.kind == "texts" and isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(value)
@@ -156,8 +167,8 @@ def _parse_address(row: Mapping[str, Any]) -> str:
 
 
 def _render(one: Field, value: Any) -> Any:
-    if one.kind == "names":
-        return ",".join(value)
+    if one.kind in ("names", "nullable"):
+        return ",".join(value) or (None if one.kind == "nullable" else "")
     if one.kind == "texts":
         return list(value)
     if one.kind == "addresses":
@@ -169,7 +180,7 @@ def _comparable(one: Field, value: Any) -> Any:
     """Return a value in a form that is equal for values with the same meaning."""
     if one.kind == "addresses":
         return sorted(map(_network, value))
-    if one.kind in ("names", "texts"):
+    if one.kind in ("names", "nullable", "texts"):
         return sorted(set(map(trim, value)))
     return trim(value) if one.kind == "text" else value
 

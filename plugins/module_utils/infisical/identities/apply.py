@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..client.identities import Identity, IdentityApi, Privilege
+from ..client.identity_methods import complete_settings
 from ..core.errors import Ambiguous, Conflict, GuardStopped, IdentityMissing, InfisicalError, after_writing
 from .grants import Grant, to_permissions
-from .plan import MANAGED_BY, OURS, SLUG, Change, Current, Desired, plan
+from .plan import MANAGED_BY, NO_ACCESS, OURS, SLUG, Change, Current, Desired, plan
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def read(api: IdentityApi, identity: Identity, desired: Desired) -> Current:
 def ensure(api: IdentityApi, project_id: str, identity: Identity | None, desired: Desired, *, check: bool) -> Applied:
     """Create the identity, or change it to its desired state; `identity` is None if it does not exist.
 
-    Creating an identity takes one request, and one more for each login method and for the grants. If a response is lost
-    or another process makes the same change, the state is read again, and the remaining changes are applied once more.
+    Creating an identity takes one request, and one more for each login method, for the role and for the grants. If a
+    response is lost or another process makes the same change, the state is read again, and the remaining changes are
+    applied once more.
     """
     current = Current() if identity is None else read(api, identity, desired)
     changes = plan(current, desired)
@@ -128,10 +130,8 @@ class _Work:
     def _apply_identity(self, change: Change, desired: Desired) -> None:
         after = change.after or {}
         if change.before is None:
-            roles = (desired.role,) if desired.role else ()
             metadata = sorted((desired.metadata or {}).items())
-            identity = self.api.create(self.project_id, desired.name or "", metadata, roles)
-            self.current = Current(identity, roles or None)
+            self.current = Current(self.api.create(self.project_id, desired.name or "", metadata), (NO_ACCESS,))
             after = {"delete_protection": True} if desired.delete_protection else {}
         if after:
             metadata_after = after.get("metadata")
@@ -149,13 +149,17 @@ class _Work:
             self.current = replace(self.current, identity=replace(self._identity, **stored))
 
     def _apply_role(self, role: str) -> None:
-        if self.current.roles != (role,):  # a new identity has it
+        if self.current.roles != (role,):
             self.api.change_roles(self.project_id, self._identity.id, (role,))
             self.current = replace(self.current, roles=(role,))
 
     def _apply_method(self, change: Change, wanted: Mapping[str, Any]) -> None:
-        send = self.api.attach_method if change.before is None else self.api.change_method
-        settings = send(self._identity.id, change.part, wanted)
+        stored = self.current.methods.get(change.part)
+        if stored is None:
+            settings = self.api.attach_method(self._identity.id, change.part, wanted)
+        else:
+            values = complete_settings(change.part, stored.values, wanted)
+            settings = self.api.change_method(self._identity.id, change.part, values)
         self.current = replace(self.current, methods={**self.current.methods, change.part: settings})
 
     def _apply_grants(self, grants: Iterable[Grant]) -> None:

@@ -17,6 +17,9 @@ from .grants import Grant, Permissions, fingerprint, from_permissions, normalize
 SLUG = "keyfleet"
 """The slug of the privilege that contains an identity's grants. Other privileges are never changed."""
 
+NO_ACCESS = "no-access"
+"""The slug of the role of a new identity."""
+
 MANAGED_BY = "managed_by"
 OURS = "keyfleet.infisical"
 """The metadata key, and its value, of identities that this collection has created."""
@@ -104,11 +107,10 @@ def _plan_identity(stored: Identity | None, desired: Desired) -> Change | None:
 
 
 def _plan_role(current: Current, desired: Desired) -> list[Change]:
-    # An identity is created together with its role.
-    wanted = None if desired.role is None else (desired.role,)
-    if wanted is None or current.roles == wanted:
+    roles = (NO_ACCESS,) if current.identity is None else current.roles or ()
+    if desired.role is None or roles == (desired.role,):
         return []
-    before = None if current.roles is None else {"role": ", ".join(current.roles)}
+    before = None if current.identity is None else {"role": ", ".join(roles)}
     return [Change("role", before, {"role": desired.role})]
 
 
