@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
     Identity,
     IdentityApi,
     Privilege,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identity_methods import (
+    METHOD_ROUTES,
+    render_settings,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     Ambiguous,
@@ -347,6 +352,30 @@ def test_missing_project_and_identity_are_named(api: IdentityApi) -> None:
         error = error_of(act)
         assert (error.conclusion, "gone" in error.problem) == ("identity_missing", True)
     assert api.method("gone", "universal_auth") is None
+
+
+@pytest.mark.parametrize("method", METHOD_ROUTES)
+def test_change_of_one_setting_sends_and_keeps_the_others(
+    api: IdentityApi, controlled: Controlled, method: str
+) -> None:
+    given: dict[str, dict[str, Any]] = {
+        "jwt_auth": {"public_keys": ["k"], "audiences": ["a"], "claims": {"x": "y"}},
+        "tls_cert_auth": {"ca_certificate": "ca", "allowed_common_names": ["web1"]},
+        "aws_auth": {"allowed_account_ids": ["1", "2"]},
+        "kubernetes_auth": {"kubernetes_host": "https://k.example", "allowed_namespaces": ["web"]},
+        "oidc_auth": {"discovery_url": "https://ci.example", "issuer": "https://ci.example", "subject": "s"},
+    }
+    identity = api.create(PROJECT, "web1")
+    api.attach_method(identity.id, method, given.get(method, {}))
+    before = api.method(identity.id, method)
+    api.change_method(identity.id, method, {"access_token_ttl": 60})
+    after = api.method(identity.id, method)
+    assert before is not None and after is not None
+    assert after.values == {**before.values, "access_token_ttl": 60}
+    [sent] = [one for one in controlled.server.requests("/identities/") if one["method"] == "PATCH"]
+    body = json.loads(sent["body"]) if isinstance(sent["body"], str) else sent["body"]
+    assert {key for key in body if "Trusted" in key} == set()
+    assert set(render_settings(method, given.get(method, {}))) <= set(body)
 
 
 def test_existing_privilege_and_method_are_conflicts(api: IdentityApi) -> None:

@@ -16,7 +16,7 @@ from ..core.errors import Busy, Forbidden, IdentityMissing, RouteMissing, ScopeM
 from ..core.model import Location, is_whole
 from ..core.times import parse_time
 from .api import Api
-from .identity_methods import METHOD_ROUTES, MethodSettings, parse_settings, render_settings
+from .identity_methods import METHOD_ROUTES, MethodSettings, complete_settings, parse_settings, render_settings
 from .parsing import parse_object, parse_rows, parse_text, unknown_shape
 from .transport import Call, encode_segment
 
@@ -220,9 +220,17 @@ class IdentityApi:
         body = {**route.defaults, **route.fixed, **render_settings(method, values)}
         return self._send_method("POST", identity_id, method, "add", body)
 
-    def change_method(self, identity_id: str, method: str, values: Mapping[str, Any]) -> MethodSettings:
-        """Change these settings of a login method. Existing access tokens keep their limits."""
-        body = {**METHOD_ROUTES[method].fixed, **render_settings(method, values)}
+    def change_method(
+        self, identity_id: str, method: str, values: Mapping[str, Any], stored: MethodSettings | None = None
+    ) -> MethodSettings:
+        """Change these settings of a login method. Existing access tokens keep their limits.
+
+        Some methods reset a setting that is not sent, so all settings are sent. `stored` are the current ones; without
+        them, they are read first.
+        """
+        known = stored or self._send_method("GET", identity_id, method, "read")
+        complete = complete_settings(method, known.values, values)
+        body = {**METHOD_ROUTES[method].fixed, **render_settings(method, complete)}
         return self._send_method("PATCH", identity_id, method, "change", body)
 
     def _send_method(self, verb: str, identity_id: str, method: str, doing: str, body: Any = None) -> MethodSettings:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..client.identities import Identity, IdentityApi, Privilege
-from ..client.identity_methods import complete_settings
 from ..core.errors import Ambiguous, Conflict, GuardStopped, IdentityMissing, InfisicalError, after_writing
 from .grants import Grant, to_permissions
 from .plan import MANAGED_BY, NO_ACCESS, OURS, SLUG, Change, Current, Desired, plan
@@ -158,8 +157,7 @@ class _Work:
         if stored is None:
             settings = self.api.attach_method(self._identity.id, change.part, wanted)
         else:
-            values = complete_settings(change.part, stored.values, wanted)
-            settings = self.api.change_method(self._identity.id, change.part, values)
+            settings = self.api.change_method(self._identity.id, change.part, wanted, stored)
         self.current = replace(self.current, methods={**self.current.methods, change.part: settings})
 
     def _apply_grants(self, grants: Iterable[Grant]) -> None:
