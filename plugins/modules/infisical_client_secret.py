@@ -300,6 +300,7 @@ class _Task:
             *(["created"] if creates else []),
             *([f"{len(revoked)} revoked"] if revoked else []),
         ]
+        which = options["name"] or self.identity_id
         would = "would be " if self.module.check_mode and changes else ""
         return {
             "changed": bool(changes),
@@ -308,7 +309,7 @@ class _Task:
             "expires_at": None if valid is None or valid.expires_at is None else format_time(valid.expires_at),
             "revoked": list(revoked),
             "not_revoked": list(not_revoked),
-            "msg": f"Client secrets of identity {options['name'] or self.identity_id}: {would}{', '.join(changes) or 'unchanged'}.",
+            "msg": f"Client secrets of identity {which}: {would}{', '.join(changes) or 'unchanged'}.",
             "diff": {
                 "before": {"client_secrets": [_describe(one) for one in before]},
                 "after": {"client_secrets": [*map(_describe, after), *planned]},
