@@ -178,7 +178,8 @@ def test_nothing_is_changed_if_an_identity_is_protected(hosts: Fleet) -> None:
     protected = replace(made, delete_protection=True)
     error = error_of(revoker._check, "web1", [protected], chosen=True)
     assert isinstance(error, errors.GuardStopped)
-    assert "delete protection" in error.problem
+    assert "Nothing was changed" in error.problem
+    assert "is protected from deletion" in error.problem
     client = hosts.log_in(made)
     assert reads(client)
 

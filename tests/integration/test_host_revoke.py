@@ -75,7 +75,7 @@ class HostToken:
 
 @dataclass
 class Fleet:
-    """Ten hosts with an identity each, and their living tokens; a host with a shared identity; the graph of the fleet."""
+    """Ten hosts with an identity each and their living tokens, a host with a shared identity, and the graph of all."""
 
     tokens: dict[str, HostToken]
     secrets: tuple[Canary, ...]
@@ -134,7 +134,7 @@ REVOKE = "Revoke the identities of the hosts"
 
 
 @pytest.mark.core
-def test_living_token_of_a_revoked_host_is_refused_within_a_second(
+def test_token_of_a_revoked_host_is_refused_within_a_second(
     ansible: Controller, hosts: Fleet, server: DevServer
 ) -> None:
     stop, token = threading.Event(), hosts.tokens["web1"]

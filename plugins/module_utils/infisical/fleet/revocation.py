@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +15,13 @@ from ..core.errors import (
     Ambiguous,
     ConfigurationError,
     Forbidden,
-    GuardStopped,
     IdentityMissing,
     InfisicalError,
     ScopeMissing,
     after_writing,
 )
 from ..core.model import Location, escape, pluralize
+from ..identities.apply import check_removal, remove
 from ..identities.grants import ANY
 from .access import Access
 from .collect import without_values
@@ -112,16 +111,7 @@ class Revoker:
                 hint="Set identity_inventory or project_ids to choose one of them.",
             )
         for one in identities:
-            if one.delete_protection:
-                raise GuardStopped(
-                    f"The identity {one.name} ({one.id}) of {host} has delete protection. Nothing was changed.",
-                    hint="Turn off the delete protection of this identity in Infisical, and run this again.",
-                )
-        if identities and self.identities.login_identity() in [one.id for one in identities]:
-            raise GuardStopped(
-                f"This login uses the identity of {host}, so it cannot revoke the identity. Nothing was changed.",
-                hint="Log in with an identity that has the role admin in the project.",
-            )
+            check_removal(self.identities, one)
 
     # Revoke
 
@@ -152,7 +142,7 @@ class Revoker:
         for identity in done.identities:
             self._read_access(identity, done)
             if not check:
-                self._delete(identity)
+                remove(self.identities, identity)
             done.deleted.append(identity)
 
     def _client_secrets(self, identity: Identity) -> list[str]:
@@ -169,10 +159,6 @@ class Revoker:
             self.warnings.append(f"Could not find out what {done.host} was allowed to read: {error}")
         else:
             done.access.setdefault(identity.project_id, []).append(access)
-
-    def _delete(self, identity: Identity) -> None:
-        with contextlib.suppress(IdentityMissing):  # another run has deleted it
-            self.identities.delete(identity.project_id, identity.id)
 
     # List
 
