@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host_login
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import host_identity
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
 
@@ -21,14 +22,17 @@ class ActionModule(InfisicalAction):
     def _execute_shared(
         self, arguments: dict[str, Any], settings: Settings, task_vars: dict[str, Any], wrap_async: bool
     ) -> dict[str, Any]:
-        """Run the module with the run's login, or let the host log in if only the host can prove its identity."""
+        """Run the module with the run's login, or let the host log in if only the host can prove its identity.
+
+        A host with its own identity does not log in. Instead, check that the controller can manage its identity.
+        """
         method = host_login.get_method(arguments)
         if arguments.get("identity") != host_login.PER_HOST and method == settings.auth_method in _OF_THE_CONTROLLER:
             arguments.pop("host_auth_method", None)
             return super()._execute_shared(arguments, settings, task_vars, wrap_async)
         if arguments.get("identity") == host_login.PER_HOST:
-            arguments.pop("client_id", None)
-            arguments.pop("client_secret", None)
+            host_identity.check_server(settings)
+            return self._execute(host_identity.strip_login(arguments), task_vars, wrap_async)
         return self._execute(host_login.select_options(arguments), task_vars, wrap_async)
 
 

@@ -236,6 +236,14 @@ options:
         RV(keyfleet.infisical.infisical_agent_preflight#module:identity).
     type: dict
     version_added: 0.4.0
+  identity_inventory:
+    description:
+      - With O(identity=per_host), a label of the inventory, which is stored with each identity. The names of the hosts
+        must be unique among all inventories with this label.
+      - Without a label, an identity is not given to a host with another machine id, because two inventories could have
+        a host of the same name.
+    type: str
+    version_added: 0.4.0
   host_identity:
     description: For internal use. The action plugin sets it.
     type: dict
@@ -389,6 +397,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **host_login.ARGUMENTS,
     "client_secret_ttl": {"type": "int", "default": 90, "no_log": False},
     "held_identity": {"type": "dict"},
+    "identity_inventory": {"type": "str"},
     "host_identity": {"type": "dict", "options": host_login.HOST_IDENTITY},
 }
 

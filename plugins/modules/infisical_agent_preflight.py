@@ -28,8 +28,9 @@ options:
   require_reachable:
     description:
       - Check that the host can reach Infisical, and that Infisical accepts the login.
-      - If O(identity=per_host), or if the agent signs its own JSON web tokens, the module does not log in, because the
-        identity may not exist yet.
+      - If O(identity=per_host), the module only opens a connection, because the identity of the host may not exist yet.
+        The controller checks that it can list the identities of the project.
+      - If all hosts share an identity, but sign their own JSON web tokens, the module does not log in.
       - This check needs the libraries of the agent. If RV(missing_libraries) is not empty, it is skipped.
     type: bool
     default: true
@@ -175,14 +176,17 @@ def prepare_key(module: InfisicalModule, facts: HostFacts, missing: list[str]) -
 
 def check_connection(module: InfisicalModule) -> None:
     """Raise InfisicalError if the host cannot reach Infisical or log in."""
-    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import probe
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import preflight
 
     options = module.params
-    logs_in = not (options.get("identity") == host_login.PER_HOST or host_login.has_own_key(options))
+    if options["identity"] == host_login.PER_HOST:
+        preflight.check_route(options)
+        return
+    logs_in = not host_login.has_own_key(options)
     # The action plugin sets the method `token` if the run's token is enough to check the login.
     is_ready = options.get("auth_method") == "token"
     used = options if is_ready else host_login.select_options(options)
-    found = probe(used, logs_in=logs_in, log=module.warn, debug=module.debug)
+    found = preflight.probe(used, logs_in=logs_in, log=module.warn, debug=module.debug)
     if found.error is not None:
         raise found.error
 

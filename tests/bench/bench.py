@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import fleet_graph
+import identities
 import library
 import lookups
 import rival
@@ -40,6 +41,7 @@ TOPICS: dict[str, tuple[str, Callable[[], list[Row]]]] = {
     "hosts": ("Lookups of many hosts", lookups.host_rows),
     "writes": ("Writes in a loop", writes.rows),
     "fleet": ("Fleet report", fleet_graph.rows),
+    "identities": ("An identity for each host", identities.rows),
     "rollout": ("Agent: rollout and sync", rollout.rows),
 }
 

@@ -182,7 +182,9 @@ class Project:
         """Return the folder. Raises Refusal if it or its environment does not exist."""
         found = self.find_folder(environment, path)
         if found is None:
-            raise Refusal(Conclusion.FOLDER_MISSING, path=normal_path(path), environment=environment)
+            # Assumed: the name of the error, for routes that are not about secrets.
+            facts = {"path": normal_path(path), "environment": environment, "operation": "NotFound"}
+            raise Refusal(Conclusion.FOLDER_MISSING, **facts)
         return found
 
     def listed_environment(self, slug: str) -> Environment | None:

@@ -251,6 +251,13 @@ class Api:
             for row in parse_rows(data, "folders")
         ]
 
+    def all_folders(self, location: Location) -> list[Folder]:
+        """Return all folders of the location's environment. Raises RouteMissing on servers from 2024."""
+        what = f"list the folders of environment {location.environment} in project {location.project_id}"
+        query = {**_ids(location), "path": "/", "recursive": "true"}
+        rows = parse_rows(self._request("GET", "/api/v2/folders", Operation.FOLDER, what, query), "folders")
+        return [Folder(*(parse_text(row, key) for key in ("id", "name", "relativePath"))) for row in rows]
+
     def create_folder(self, location: Location) -> None:
         """Create the folder at the location's path, including its parents."""
         parent, _slash, name = location.secret_path.rpartition("/")

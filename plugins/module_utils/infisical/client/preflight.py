@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable
+from urllib.parse import urlsplit
 
-from ..core.errors import Forbidden, InfisicalError, RequestInvalid, TokenRejected, no_project
+from ..core.errors import Forbidden, InfisicalError, RequestInvalid, TokenRejected, Unreachable, no_project
 from ..core.model import Settings
 from .api import Api, read_status
 from .auth import Login
@@ -57,6 +59,22 @@ def check_token(api: Api) -> None:
     """Raise InfisicalError if the token is not accepted. Uses a request that every server allows for any token."""
     with contextlib.suppress(Forbidden, RequestInvalid):
         api.project(api.transport.settings.project_id or "none")
+
+
+def check_route(options: Mapping[str, Any]) -> None:
+    """Raise Unreachable if no connection to the server in `options`, or to its proxy, can be opened. Sends no request,
+    so that a thousand hosts can be checked."""
+    settings = Settings.from_options(options)
+    url = settings.proxy or settings.url
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 1080)
+    try:
+        socket.create_connection((parts.hostname or "", port), settings.timeout).close()
+    except OSError as error:
+        raise Unreachable(
+            f"Could not connect to {parts.hostname}:{port}: {error.strerror or error}.",
+            hint="Check url, proxy and timeout, and that no firewall refuses the connection.",
+        ) from None
 
 
 def probe(

@@ -1,0 +1,228 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The identity of a host: the grants that its jobs need, its metadata, and what must change. Sends no requests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..core.errors import ConfigurationError
+from ..core.model import Location
+from .grants import Grant, check_grant, normalize
+from .plan import MANAGED_BY, OURS, Desired
+
+UNIVERSAL_AUTH, JWT_AUTH = "universal_auth", "jwt_auth"
+
+TOKEN_SECONDS = 3600
+"""Lifetime of a host's access tokens. A sync that takes longer logs in again."""
+
+_DAY = 86_400.0
+_ROTATE_BELOW = 1 / 3
+"""A client secret is replaced when less than this share of its lifetime is left."""
+
+
+class HeldNote(NamedTuple):
+    """What a host says about the identity that its agent uses. A compromised host may say anything.
+
+    `expires_at` is in seconds since the epoch, or 0 if it is unknown. If `rejected` is true, the server has rejected
+    the host's last login.
+    """
+
+    identity_id: str = ""
+    client_id: str = ""
+    client_secret_id: str = ""
+    auth_method: str = ""
+    expires_at: int = 0
+    rejected: bool = False
+
+
+class HostEntry(NamedTuple):
+    """An identity of a host on the server, as the list of the project's identities contains it.
+
+    `inventory` is the label of the host's inventory, or empty. `desired` describes the state that a run has completed
+    (see `describe_state`). `machine` is a digest of the host's machine id. `rotating` is true while a client secret is
+    being replaced.
+    """
+
+    id: str
+    host: str
+    inventory: str = ""
+    desired: str = ""
+    machine: str = ""
+    rotating: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the identity."""
+        return f"host:{self.host}"
+
+    def metadata(self) -> dict[str, str]:
+        """Return the metadata of the identity, without empty values, which servers refuse."""
+        given = {
+            MANAGED_BY: OURS,
+            "host": self.host,
+            "inventory": self.inventory,
+            "desired": self.desired,
+            "machine": self.machine,
+            "rotation": "started" if self.rotating else "",
+        }
+        return {name: value for name, value in given.items() if value}
+
+
+def read_entry(identity_id: str, metadata: Mapping[str, str]) -> HostEntry | None:
+    """Return the host's identity with this metadata, or None if this collection did not create it for a host."""
+    if metadata.get(MANAGED_BY) != OURS or not metadata.get("host"):
+        return None
+    texts = {name: metadata.get(name, "") for name in ("host", "inventory", "desired", "machine")}
+    return HostEntry(identity_id, **texts, rotating="rotation" in metadata)
+
+
+class HostPlan(NamedTuple):
+    """What must change so that a host has its identity.
+
+    `entry` is its identity on the server, or None if it must be created. If `adjusts` is true, its login method, grants
+    and metadata must be compared with the desired ones. If `mints` is true, the host needs a new client secret. `spare`
+    are other identities of this host, which must be deleted. `reasons` has a line for each change.
+    """
+
+    entry: HostEntry | None
+    adjusts: bool
+    mints: bool
+    spare: tuple[HostEntry, ...]
+    reasons: tuple[str, ...]
+
+
+def make_plan(entries: Sequence[HostEntry], held: HeldNote, desired: HostEntry, *, now: float, ttl: float) -> HostPlan:
+    """Compare the identities of a host on the server with the desired one, which has no id yet.
+
+    `now` is in seconds since the epoch, and `ttl` is the lifetime of a client secret in seconds. The login method is
+    part of `desired.desired`. Raises ConfigurationError if an identity belongs to another host of the same name.
+    """
+    for one in entries:
+        check_owner(one, desired)
+    method = method_of(desired)
+    has_secrets = method == UNIVERSAL_AUTH
+    usable = [entry for entry in entries if method_of(entry) == method]
+    entry = next((one for one in usable if one.id == held.identity_id), usable[0] if usable else None)
+    spare = tuple(one for one in entries if one != entry)
+    removals = tuple(f"the identity {one.name} ({one.id}) is removed, because it is not used" for one in spare)
+    if entry is None:
+        return HostPlan(None, False, has_secrets, spare, (f"the identity {desired.name} is created", *removals))
+    is_held = held.identity_id == entry.id and held.auth_method == method
+    is_same = desired == entry._replace(id="", rotating=False)
+    why = find_reason(entry, held if is_held else HeldNote(), now, ttl) if has_secrets else ""
+    reasons = []
+    if not is_same:
+        reasons.append(f"the identity {entry.name} is adjusted to the jobs of the host")
+    elif not is_held:
+        reasons.append(f"the identity {entry.name} is given to the host again")
+    if why:
+        reasons.append(f"the client secret of {entry.name} is replaced, because {why}")
+    return HostPlan(entry, not (is_same and is_held), bool(why), spare, (*reasons, *removals))
+
+
+def find_reason(entry: HostEntry, held: HeldNote, now: float, ttl: float) -> str:
+    """Return why a host that holds `held` needs a new client secret, or an empty text if it needs none."""
+    if not held.client_secret_id:
+        return "the host does not have it"
+    if held.rejected:
+        return "the server has rejected the login of the host"
+    if entry.rotating:
+        return "an earlier run was interrupted"
+    left = held.expires_at - now
+    if left < ttl * _ROTATE_BELOW:
+        return f"it is valid for only {max(0.0, left) / _DAY:.1f} more days"
+    return "its lifetime exceeds client_secret_ttl" if left > ttl + _DAY else ""
+
+
+def check_owner(entry: HostEntry, desired: HostEntry) -> None:
+    """Raise ConfigurationError if an identity belongs to a host of the same name in another inventory, or to another
+    machine."""
+    if entry.inventory not in ("", desired.inventory):
+        raise ConfigurationError(
+            "identity_inventory", f"the identity {entry.name} ({entry.id}) belongs to the inventory "
+            f"'{entry.inventory}' (got '{desired.inventory}').",
+            hint="Use the label of the inventory that has the host. If both inventories have such a host, rename one, "
+            "or use another project.",
+        )  # fmt: skip
+    if not entry.inventory and entry.machine and desired.machine and entry.machine != desired.machine:
+        raise ConfigurationError(
+            "identity", f"the identity {entry.name} ({entry.id}) belongs to another machine that is also called "
+            f"'{entry.host}'.",
+            hint="If the machine was reinstalled, delete the identity, and run the role again. If another inventory "
+            "has such a host, rename one. To replace machines without this check, set identity_inventory.",
+        )  # fmt: skip
+
+
+# The desired state
+
+
+def make_desired(host: str, method: str, grants: Iterable[Grant], public_key: str = "") -> Desired:
+    """Return the desired identity of a host without its metadata. `public_key` (PEM) is the host's key for jwt_auth."""
+    settings: dict[str, Any] = {"access_token_ttl": TOKEN_SECONDS, "access_token_max_ttl": TOKEN_SECONDS}
+    if method == JWT_AUTH:
+        # The subject is not bound: the key belongs to this identity alone, and a binding would need its id.
+        settings.update(public_keys=(public_key,), issuer="keyfleet.infisical", audiences=("infisical",))
+    return Desired(name=HostEntry("", host).name, methods={method: settings}, grants=tuple(grants))
+
+
+def describe_state(desired: Desired) -> str:
+    """Return the login method and a digest of a host's desired identity, for its metadata."""
+    return f"{next(iter(desired.methods))}:{desired.fingerprint()[:32]}"
+
+
+def method_of(entry: HostEntry) -> str:
+    """Return the login method of an identity, from its metadata."""
+    return entry.desired.partition(":")[0]
+
+
+def digest_machine(machine_id: str) -> str:
+    """Return a digest of a machine id, or an empty text. The id itself is confidential (see machine-id(5))."""
+    return hashlib.sha256(f"{OURS}:{machine_id}".encode()).hexdigest()[:32] if machine_id else ""
+
+
+def find_project(jobs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the id of the project of all jobs, which are options keyed by the job's name.
+
+    Raises ConfigurationError if there are several projects: an identity of a project cannot see another one.
+    """
+    users = {project_id: name for name, options in jobs.items() for project_id in options["project_ids"]}
+    if len(users) == 1 and "all" not in users:
+        return str(next(iter(users)))
+    named = ", ".join(f"{project_id} in '{name}'" for project_id, name in sorted(users.items()))
+    raise ConfigurationError(
+        "project_ids", f"must be one project, and the same for all jobs, if identity is per_host (got {named}).",
+        hint="Move the folders to one project, or set identity: shared.",
+    )  # fmt: skip
+
+
+def find_grants(
+    jobs: Mapping[str, Mapping[str, Any]], follow: Callable[[Location, bool], Iterable[Location]]
+) -> tuple[Grant, ...]:
+    """Return exactly the grants that jobs with these options need, keyed by name.
+
+    `follow` returns the folders that a folder imports, directly or through other imports. If its second argument is
+    true, it also returns the imports of all folders below. Raises ConfigurationError for an invalid path.
+    """
+    found: set[Grant] = set()
+    for name, options in jobs.items():
+        path, recursive = options["secret_path"], bool(options["recursive"])
+        if "*" in path or "?" in path:
+            raise ConfigurationError("jobs", f"{name}: secret_path must not contain * or ? (got '{path}').")
+        grant = check_grant(options["environment"], path, recursive)
+        found.add(grant)
+        imported = follow(Location(options["project_ids"][0], grant.environment, grant.path), recursive)
+        if options["include_imports"]:
+            found.update(Grant(one.environment, one.secret_path) for one in imported)
+    wide = [grant for grant in found if grant.recursive]
+    return normalize(one for one in found if not any(_includes(other, one) for other in wide))
+
+
+def _includes(wide: Grant, one: Grant) -> bool:
+    """Return whether a recursive grant includes another one, which it does not equal."""
+    below = f"{wide.path.rstrip('/')}/"
+    is_below = one.path.startswith(below) and one.path != wide.path
+    return wide.environment == one.environment and (is_below or (one.path == wide.path and not one.recursive))

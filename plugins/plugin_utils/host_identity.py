@@ -1,0 +1,354 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of a task for a host with its own identity: it changes the identity before and after the module
+runs on the host. All tasks and forks of a run share one list of the identities, and one reading of each folder's
+imports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host_login, spec
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import parse_held
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import missing
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import (
+    Identity,
+    IdentityApi,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    ConfigurationError,
+    Forbidden,
+    InfisicalError,
+    RequestInvalid,
+    RouteMissing,
+    ScopeMissing,
+)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities import provision
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.apply import remove
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.grants import normalize
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.host import (
+    JWT_AUTH,
+    UNIVERSAL_AUTH,
+    HeldNote,
+    HostEntry,
+    check_owner,
+    describe_state,
+    digest_machine,
+    find_grants,
+    find_project,
+    make_desired,
+    make_plan,
+    read_entry,
+)
+from ansible_collections.keyfleet.infisical.plugins.modules import infisical_agent
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, fast_path
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import (
+    SealedFiles,
+    error_from_result,
+    make_tag,
+)
+
+_DAY = 86_400
+_LONGEST_TTL = 3650
+
+_FOR_ALL = (Forbidden, ScopeMissing, RouteMissing, RequestInvalid)
+"""Errors that are the same for all tasks of a run, so that only one of them sends the request."""
+
+Execute = Callable[[dict[str, Any]], dict[str, Any]]
+"""Runs the module on the host with these arguments, and returns its result."""
+
+
+class ProjectIdentities:
+    """The hosts' identities of a project, and the imports of its folders, as all forks of a run share them."""
+
+    def __init__(self, settings: Settings, project_id: str) -> None:
+        self.project_id = project_id
+        self._files = SealedFiles(settings, Path(fast_path.run_directory()))
+        self.api = IdentityApi(connection.connect_shared(settings, self._files, None))
+
+    def find(self, host: str) -> list[HostEntry]:
+        """Return the identities of a host, from the run's list unless a task of this run has changed them."""
+        changed = self._files.recall(self._name(host))
+        if changed is None:
+            return [HostEntry(*row) for row in self.read_all().get(host, ())]
+        if changed["known"]:
+            return [HostEntry(*row) for row in changed["entries"]]
+        found = self.api.identities(self.project_id, HostEntry("", host).name)
+        return [HostEntry(*row) for row in _group(found).get(host, ())]
+
+    def note(self, host: str, entries: Iterable[HostEntry] | None) -> None:
+        """Record the identities of a host for later tasks of the run. None means that they are being changed."""
+        self._files.note(self._name(host), {"known": entries is not None, "entries": [list(e) for e in entries or ()]})
+
+    def read_all(self) -> dict[str, list[list[Any]]]:
+        """Return the fields of all hosts' identities in the project, keyed by the host's name."""
+        listed: dict[str, list[list[Any]]] = self._once(
+            make_tag("identities", self.project_id), lambda: _group(self.api.identities(self.project_id))
+        )
+        return listed
+
+    def follow(self, start: Location, recursive: bool, warn: Callable[[str], None]) -> Iterable[Location]:
+        """Return the folders that a folder (and, if `recursive`, each folder below it) imports, also indirectly.
+
+        If the folder does not exist, `warn` is called.
+        """
+        problem = self._read_imports(start).get("missing")
+        if problem:
+            warn(f"The grant of this host has no effect yet: {problem}")
+            return []
+        queue = [start, *(self._list_below(start) if recursive else ())]
+        found: dict[Location, None] = {}
+        while queue:
+            for environment, path in self._read_imports(queue.pop()).get("folders", ()):
+                imported = Location(start.project_id, environment, path)
+                if imported not in found:
+                    found[imported] = None
+                    queue.append(imported)
+        return found
+
+    def _read_imports(self, location: Location) -> dict[str, Any]:
+        def fetch() -> dict[str, Any]:
+            try:
+                found = self.api.imports(location)
+            except ScopeMissing as error:
+                return {"missing": missing.explain(self.api.api, location, error).problem}
+            return {"folders": [(one.environment, one.secret_path) for one in found]}
+
+        read: dict[str, Any] = self._once(make_tag("imports", *astuple(location)), fetch)
+        return read
+
+    def _list_below(self, location: Location) -> list[Location]:
+        """Return all folders below a folder. The folders of an environment are read with one request."""
+        root = replace(location, secret_path="/")
+        paths: list[str] = self._once(
+            make_tag("folders", *astuple(root)), lambda: [one.path for one in self.api.api.all_folders(root)]
+        )
+        below = f"{location.secret_path.rstrip('/')}/"
+        return [replace(location, secret_path=path) for path in paths if path.startswith(below)]
+
+    def _once(self, name: str, fetch: Callable[[], Any]) -> Any:
+        """Return what one process of the run has fetched, or raise its error."""
+
+        def look() -> Any:
+            found = self._files.recall(name)
+            if isinstance(found, dict) and "refused" in found:
+                raise error_from_result(found["refused"])
+            return found
+
+        def fetch_and_note() -> Any:
+            try:
+                found = fetch()
+            except _FOR_ALL as error:
+                self._files.note(name, {"refused": error.as_failure()})
+                raise
+            self._files.note(name, found)
+            return found
+
+        return self._files.once(name, look, fetch_and_note)
+
+    def _name(self, host: str) -> str:
+        return make_tag("identity", self.project_id, host)
+
+
+def _group(identities: Iterable[Identity]) -> dict[str, list[list[Any]]]:
+    found: dict[str, list[list[Any]]] = {}
+    for identity in identities:
+        entry = read_entry(identity.id, dict(identity.metadata))
+        if entry is not None:
+            found.setdefault(entry.host, []).append(list(entry))
+    return found
+
+
+def check_server(settings: Settings) -> None:
+    """Raise InfisicalError if the identities of the project cannot be listed, before anything is changed."""
+    if settings.project_id:
+        ProjectIdentities(settings, settings.project_id).read_all()
+
+
+def install(
+    arguments: Mapping[str, Any], host: str, execute: Execute, *, check: bool, diff: bool
+) -> dict[str, Any]:  # fmt: skip
+    """Install the agent with the identity of the host, and return the result of the task. In check mode, nothing is
+    changed. Raises InfisicalError."""
+    validated = infisical_agent.DEFINITION.validate(arguments)
+    if validated.error_messages:
+        return execute(strip_login(arguments))  # the module reports the error
+    return _Installation(arguments, validated.validated_parameters, host, check=check, diff=diff).run(execute)
+
+
+class _Installation:
+    """One task that installs the agent. `options` are its validated arguments."""
+
+    def __init__(
+        self, arguments: Mapping[str, Any], options: dict[str, Any], host: str, *, check: bool, diff: bool
+    ) -> None:
+        self.arguments = arguments
+        self.host = host
+        self.check, self.diff = check, diff
+        self.warnings: list[str] = []
+        self.method = host_login.get_method(arguments)
+        held = arguments.get("held_identity")
+        _check_options(arguments, options, self.method)
+        self.ttl = options["client_secret_ttl"] * _DAY
+        settings = Settings.from_options(arguments)
+        jobs = {job.name: job.options for job in (spec.make_job(given, settings) for given in options["jobs"])}
+        project_id = find_project(jobs)
+        self.identities = ProjectIdentities(settings, project_id)
+        found = parse_held(held)
+        self.held = HeldNote(found.identity_id, found.client_id, found.client_secret_id, found.auth_method,
+                             found.expires_at, found.rejected)  # fmt: skip
+        if self.method == JWT_AUTH and not (found.public_key or check):
+            raise ConfigurationError(
+                "held_identity", "has no public key of the host.",
+                hint="Run infisical_agent_preflight with host_auth_method: jwt_auth first.",
+            )  # fmt: skip
+        grants = find_grants(jobs, self._follow)
+        self.desired = make_desired(host, self.method, grants, found.public_key)
+        self.entry = HostEntry(
+            "", host, options["identity_inventory"] or "", describe_state(self.desired),
+            digest_machine(str((held or {}).get("machine_id") or "")),
+        )  # fmt: skip
+        self.entries = self.identities.find(host)
+        self.plan = make_plan(self.entries, self.held, self.entry, now=time.time(), ttl=self.ttl)
+        self.work = provision.Provisioner(self.identities.api, project_id, self.entry, self.desired, self.ttl)
+
+    def _follow(self, location: Location, recursive: bool) -> Iterable[Location]:
+        return self.identities.follow(location, recursive, self.warnings.append)
+
+    def run(self, execute: Execute) -> dict[str, Any]:
+        changes = bool(self.plan.reasons)
+        if self.check:
+            diff = self._describe_grants(self._read_grants()) if self.diff and changes else []
+            return self._describe(execute(self._hand_over(self._predict())), diff)
+        if changes:
+            self.identities.note(self.host, None)
+        delivery = self.work.prepare(self.plan, self.held)
+        result = execute(self._hand_over(provision.hand_over(delivery)))
+        reports = result.get("reports")
+        is_installed = not (result.get("failed") or result.get("unreachable")) or reports is not None
+        try:
+            done = self.work.finish(self.plan, delivery, installed=is_installed, worked=_has_worked(reports))
+        except InfisicalError as error:
+            text = "The agent is installed, but the identity of the host could not be completed: "
+            raise error.reworded(text + error.problem, error.hint or "Run the task again.") from error
+        if changes and is_installed:
+            self.identities.note(self.host, None if self.plan.spare else [done])
+        grants = delivery.before.permissions.grants if delivery.before.identity else ()
+        return self._describe(result, self._describe_grants(grants) if self.diff and changes else [])
+
+    def _predict(self) -> dict[str, Any]:
+        """Return what a run would hand over, for check mode. The new values are unknown."""
+        entry, held = self.plan.entry, self.held
+        known = {"identity_id": entry.id, "client_id": held.client_id} if entry else {}
+        new = {"client_secret_id": "new", "expires_at": int(time.time()) + self.ttl} if self.plan.mints else {
+            "client_secret_id": held.client_secret_id, "expires_at": held.expires_at
+        }  # fmt: skip
+        identity = {
+            **new,
+            "identity_id": known.get("identity_id") or "new",
+            "client_id": known.get("client_id") or "new",
+        }
+        given: dict[str, Any] = {"host_identity": identity}
+        return {**given, "client_secret": "new"} if self.plan.mints else given
+
+    def _hand_over(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments for the module: no login option of the controller, and the identity of the host."""
+        return {**strip_login(self.arguments), **given}
+
+    def _read_grants(self) -> Iterable[Any]:
+        return self.work.read(self.plan.entry).permissions.grants if self.plan.entry else ()
+
+    def _describe_grants(self, before: Iterable[Any]) -> list[dict[str, str]]:
+        texts = ["".join(f"{one}\n" for one in normalize(grants)) for grants in (before, self.desired.grants or ())]
+        if texts[0] == texts[1]:
+            return []
+        header = f"grants of {self.entry.name}"
+        return [{"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]}]
+
+    def _describe(self, result: dict[str, Any], diff: list[dict[str, str]]) -> dict[str, Any]:
+        """Add the changes of the identity to the module's result."""
+        return describe(result, self.plan.reasons, self.warnings, diff)
+
+
+def remove_identity(arguments: Mapping[str, Any], host: str, execute: Execute, *, check: bool) -> dict[str, Any]:
+    """Remove the agent from the host, and then its identity, and return the result of the task."""
+    settings = Settings.from_options(arguments)
+    if not settings.project_id:
+        raise ConfigurationError("project_id", "is required to remove the identity of a host.")
+    identities = ProjectIdentities(settings, settings.project_id)
+    entries = identities.find(host)
+    for entry in entries:
+        check_owner(entry, HostEntry("", host, str(arguments.get("identity_inventory") or "")))
+    result = execute({name: value for name, value in arguments.items() if name in ("state", "remove_vault")})
+    if result.get("failed") or result.get("unreachable"):
+        return result
+    for entry in () if check else entries:
+        identities.note(host, None)
+        remove(identities.api, Identity(entry.id, entry.name, settings.project_id))
+    return describe(result, [f"the identity {one.name} ({one.id}) is removed" for one in entries])
+
+
+def describe(
+    result: dict[str, Any],
+    reasons: Iterable[str],
+    warnings: Iterable[str] = (),
+    diff: Iterable[Mapping[str, str]] = (),
+) -> dict[str, Any]:
+    """Return a module's result with the changes of the host's identity."""
+    lines, texts, diffs = list(reasons), list(warnings), list(diff)
+    if lines:
+        result["changed"] = True
+        result["changes"] = [*lines, *result.get("changes", ())]
+        first = "; ".join(lines)
+        result["msg"] = f"{first[:1].upper()}{first[1:]}. {result.get('msg', '')}".strip()
+    if texts:
+        result["warnings"] = [*result.get("warnings", ()), *texts]
+    if diffs:
+        result["diff"] = [*diffs, *result.get("diff", ())]
+    return result
+
+
+def _has_worked(reports: Any) -> bool:
+    """Return whether a sync on the host has worked with the credential that it has now."""
+    return isinstance(reports, Mapping) and any(
+        isinstance(one, Mapping) and one.get("conclusion") == "ok" for one in reports.values()
+    )
+
+
+_LOGIN = (
+    "auth_method", "client_id", "client_secret", "token", "identity_id", "jwt", "jwt_path", "username", "password",
+    "client_cert", "client_key", "organization_slug",
+)  # fmt: skip
+
+
+def strip_login(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for the host without the login of the controller, which must not leave the controller."""
+    own = {name: value for name, value in arguments.items() if name not in (*_LOGIN, "held_identity")}
+    return host_login.select_options(own)
+
+
+def _check_options(arguments: Mapping[str, Any], options: Mapping[str, Any], method: str) -> None:
+    if method not in (UNIVERSAL_AUTH, JWT_AUTH):
+        raise ConfigurationError(
+            "host_auth_method", f"must be {UNIVERSAL_AUTH} or {JWT_AUTH} if identity is per_host (got {method})."
+        )
+    if not isinstance(arguments.get("held_identity"), Mapping):
+        raise ConfigurationError(
+            "held_identity", "is required if identity is per_host.",
+            hint="Set it to the key identity in the result of infisical_agent_preflight.",
+        )  # fmt: skip
+    if not options["sync"]:
+        raise ConfigurationError(
+            "sync", "must be true if identity is per_host, because older client secrets are revoked after a sync."
+        )
+    ttl = options["client_secret_ttl"]
+    if not 1 <= ttl <= _LONGEST_TTL:
+        raise ConfigurationError(
+            "client_secret_ttl", f"must be a number of days between 1 and {_LONGEST_TTL} (got {ttl})."
+        )

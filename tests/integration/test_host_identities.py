@@ -1,0 +1,265 @@
+# Copyright (c) 2026, keyfleet.infisical contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs that give each host its own identity. The hosts are simulated; Molecule's scenario `identities` boots hosts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dev_server.client import DevServer
+from integration.controller import Controller, Run
+
+TESTS = Path(__file__).resolve().parents[1]
+SECRET = "CanaryOfTheControllersClientSecret"
+DAY = 86_400
+SEED: dict[str, Any] = {
+    "projects": [
+        {
+            "id": "p",
+            "name": "P",
+            "slug": "p",
+            "environments": [{"slug": "prod", "name": "Prod"}],
+            "folders": [
+                {"environment": "prod", "path": f"/{name}"} for name in ("web1", "web2", "web3", "common", "app/x")
+            ],
+            "secrets": [
+                {"environment": "prod", "path": "/web1", "key": "ONE", "value": "1"},
+                {"environment": "prod", "path": "/web2", "key": "TWO", "value": "2"},
+                {"environment": "prod", "path": "/common", "key": "COMMON", "value": "3"},
+            ],
+        },
+        {"id": "q", "name": "Q", "slug": "q", "environments": [{"slug": "prod", "name": "Prod"}]},
+    ],
+    "identities": [
+        {"name": "fleet", "client_id": "fleet", "client_secret": SECRET, "permissions": {"p": "admin", "q": "admin"}},
+        {"name": "reader", "client_id": "reader", "client_secret": SECRET, "permissions": {"p": "viewer"}},
+    ],
+}
+WITH_IMPORTS = json.loads(json.dumps(SEED))
+WITH_IMPORTS["projects"][0]["imports"] = [
+    {"environment": "prod", "path": "/web1", "from_environment": "prod", "from_path": "/common"},
+    {"environment": "prod", "path": "/common", "from_environment": "prod", "from_path": "/web2"},
+    {"environment": "prod", "path": "/app/x", "from_environment": "prod", "from_path": "/web2"},
+]
+HOSTS = ("web1", "web2", "web3")
+TASKS = """
+- name: preflight
+  infisical_agent_preflight:
+    identity: per_host
+  register: checked
+  check_mode: false
+- name: agent
+  infisical_agent:
+    identity: per_host
+    held_identity: "{{ checked.identity }}"
+    identity_inventory: "{{ label | default(omit) }}"
+    client_secret_ttl: "{{ ttl | default(90) }}"
+    jobs: "{{ jobs }}"
+    sync: true
+"""
+ABSENT = """
+- name: agent
+  infisical_agent:
+    identity: per_host
+    state: absent
+"""
+
+
+class Fleet:
+    """Simulated hosts, and the runs of the controller."""
+
+    def __init__(self, ansible: Controller, server: DevServer, folder: Path) -> None:
+        self.ansible, self.server, self.folder = ansible, server, folder
+        folder.mkdir()
+
+    def run(self, hosts: Iterable[str] | Mapping[str, Mapping[str, Any]] = HOSTS, tasks: str = TASKS,
+            arguments: tuple[str, ...] = (), **variables: Any) -> Run:  # fmt: skip
+        self.server.clear_requests()
+        usual = {
+            "infisical_url": self.server.url, "infisical_client_id": "fleet", "infisical_client_secret": SECRET,
+            "infisical_project_id": "p", "infisical_environment": "prod", "ansible_connection": "local",
+            "infisical_connection_wait": 0, "infisical_server_error_wait": 0,
+            "jobs": [{"name": "own", "secret_path": "/{{ inventory_hostname }}"}],
+        }  # fmt: skip
+        return self.ansible.tasks(
+            tasks,
+            hosts=hosts if isinstance(hosts, Mapping) else list(hosts),
+            variables={**usual, **variables},
+            arguments=arguments,
+            environment={
+                "ANSIBLE_ACTION_PLUGINS": str(TESTS / "bench/simulated_agent"),
+                "KEYFLEET_SIMULATED_HOSTS": str(self.folder),
+                "KEYFLEET_CONTROLLERS_SECRET": SECRET,
+                "ANSIBLE_FORKS": "10",
+            },
+        )
+
+    def identities(self) -> dict[str, Any]:
+        """Return the ids of the hosts' identities by name."""
+        found = [one for one in self.server.state()["identities"] if one["project"]]
+        assert len({one["name"] for one in found}) == len(found)
+        return {one["name"]: one["id"] for one in found}
+
+    def asked(self) -> list[tuple[str, str]]:
+        return [(one["method"], one["path"]) for one in self.server.requests()]
+
+    def change_notes(self, **fields: Any) -> None:
+        """Change the notes of all hosts."""
+        for path in self.folder.iterdir():
+            state = json.loads(path.read_text("utf-8"))
+            state["note"].update(fields)
+            path.write_text(json.dumps(state), "utf-8")
+
+
+@pytest.fixture
+def fleet(ansible: Controller, server: DevServer, tmp_path: Path) -> Fleet:
+    server.seed(SEED)
+    return Fleet(ansible, server, tmp_path / "simulated")
+
+
+def test_each_host_sees_its_own_folder(fleet: Fleet) -> None:
+    run = fleet.run().succeeded()
+    found = {host: run.result("agent", host)["reports"]["own"]["secrets"] for host in HOSTS}
+    assert found == {"web1": ["ONE"], "web2": ["TWO"], "web3": []}
+    assert sorted(fleet.identities()) == ["host:web1", "host:web2", "host:web3"]
+    assert run.result("agent", "web1")["changes"][0] == "the identity host:web1 is created"
+    # A login and a list of identities for the run, a list of imports for each folder, and 7 requests for each host. The
+    # token of the run is revoked, or ends with the run.
+    assert len(fleet.asked()) <= 3 + 3 + 7 * 3
+
+
+def test_unchanged_hosts_change_nothing(fleet: Fleet) -> None:
+    fleet.run().succeeded()
+    run = fleet.run().succeeded()
+    assert run.changed == 0
+    assert {method for method, path in fleet.asked() if "/auth/" not in path} == {"GET"}
+    assert len(fleet.asked()) <= 3 + 3
+
+
+def test_check_mode_changes_nothing(fleet: Fleet) -> None:
+    run = fleet.run(arguments=("--check", "--diff")).succeeded()
+    assert fleet.identities() == {}
+    assert run.result("agent", "web1")["changed"]
+    assert run.result("agent", "web1")["diff"][0]["after"] == "read prod:/web1\n"
+    fleet.run().succeeded()
+    assert fleet.run(arguments=("--check",)).succeeded().changed == 0
+    run = fleet.run(arguments=("--check", "--diff"), jobs=[{"name": "own", "secret_path": "/common"}]).succeeded()
+    shown = run.result("agent", "web1")["diff"][0]
+    assert (shown["before"], shown["after"]) == ("read prod:/web1\n", "read prod:/common\n")
+    assert {method for method, path in fleet.asked() if "/auth/" not in path} == {"GET"}
+
+
+def test_client_secret_is_rotated_late(fleet: Fleet) -> None:
+    fleet.run().succeeded()
+    before = fleet.identities()
+    assert fleet.run(ttl=89).succeeded().changed == 0
+    fleet.change_notes(expires_at=int(time.time()) + 29 * DAY)
+    run = fleet.run().succeeded()
+    assert [run.result("agent", host)["changed"] for host in HOSTS] == [True] * 3
+    assert "client secret of host:web1 is replaced" in run.result("agent", "web1")["msg"]
+    assert fleet.identities() == before
+    revoked = [path for _method, path in fleet.asked() if path.endswith("/revoke") and "client-secrets" in path]
+    assert len(revoked) == 3
+    assert fleet.run().succeeded().changed == 0
+
+
+def test_unreachable_host_gets_its_identity_later(fleet: Fleet) -> None:
+    run = fleet.run({"web1": {"simulated_unreachable": True}, "web2": {}})
+    assert run.recap["web1"]["unreachable"] == 1
+    assert run.recap["web2"]["changed"] == 1
+    run = fleet.run(["web1", "web2"]).succeeded()
+    assert (run.recap["web1"]["changed"], run.recap["web2"]["changed"]) == (1, 0)
+    assert fleet.run(["web1", "web2"]).succeeded().changed == 0
+
+
+def test_failed_sync_does_not_revoke(fleet: Fleet) -> None:
+    fleet.run(["web1"]).succeeded()
+    fleet.change_notes(expires_at=0)
+    fleet.run({"web1": {"simulated_sync_failure": True}})
+    assert not [path for _method, path in fleet.asked() if path.endswith("/revoke") and "client-secrets" in path]
+    run = fleet.run(["web1"]).succeeded()
+    assert "an earlier run was interrupted" in run.result("agent")["msg"]
+
+
+def test_absent_host_loses_its_identity(fleet: Fleet) -> None:
+    fleet.run().succeeded()
+    fleet.run(["web2"], ABSENT, arguments=("--check",)).succeeded()
+    assert len(fleet.identities()) == 3
+    run = fleet.run(["web2"], ABSENT).succeeded()
+    assert "the identity host:web2" in run.result("agent")["changes"][0]
+    assert sorted(fleet.identities()) == ["host:web1", "host:web3"]
+
+
+@pytest.mark.parametrize("host", ["wéb", "a b", "x/y", "{'web'}", "h" * 200, "$HOME", "..", "%2e"])
+def test_odd_host_name_works(fleet: Fleet, host: str) -> None:
+    hosts = {host: {"jobs": [{"name": "own", "secret_path": "/common"}]}}
+    fleet.run(hosts).succeeded()
+    assert list(fleet.identities()) == [f"host:{host}"]
+    assert fleet.run(hosts).succeeded().changed == 0
+
+
+def test_client_secrets_are_only_on_the_hosts(fleet: Fleet) -> None:
+    run = fleet.run(arguments=("-vvvv", "--diff")).succeeded()
+    fleet.change_notes(expires_at=0)
+    again = fleet.run(arguments=("-vvvv", "--diff")).succeeded()
+    minted = [json.loads(path.read_text("utf-8"))["secret"] for path in fleet.folder.iterdir()]
+    assert len(set(minted)) == len(HOSTS)
+    printed = "".join((run.text, run.record, again.text, again.record))
+    assert not [secret for secret in (*minted, SECRET) if secret in printed]
+
+
+def test_imports_are_granted(fleet: Fleet) -> None:
+    fleet.server.seed(WITH_IMPORTS)
+    run = fleet.run(["web1"], arguments=("--diff",)).succeeded()
+    result = run.result("agent")
+    assert result["diff"][0]["after"] == "read prod:/common\nread prod:/web1\nread prod:/web2\n"
+    jobs = [{"name": "own", "secret_path": "/app", "recursive": True}]
+    result = fleet.run(["web1"], arguments=("--diff",), jobs=jobs).succeeded().result("agent")
+    assert result["diff"][0]["after"] == "read prod:/app and below\nread prod:/web2\n"
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "two projects": (
+        {"jobs": [{"name": "a"}, {"name": "b", "project_ids": ["q"]}]}, "must be one project, and the same for all jobs"
+    ),
+    "all projects": ({"jobs": [{"name": "a", "project_ids": ["all"]}]}, "must be one project"),
+    "pattern": ({"jobs": [{"name": "a", "secret_path": "/a*"}]}, "must not contain * or ?"),
+    "lifetime": ({"ttl": 0}, "client_secret_ttl: must be a number of days between 1"),
+    "viewer": ({"infisical_client_id": "reader"}, "not allowed to create"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_input_is_refused(fleet: Fleet, name: str) -> None:
+    variables, text = REFUSED[name]
+    run = fleet.run(["web1"], **variables)
+    assert text in run.failure("agent")["msg"]
+    assert run.failure("agent")["hint"] or name in ("pattern", "lifetime")
+    assert fleet.identities() == {}
+
+
+def test_old_server_is_refused_before_any_change(fleet: Fleet) -> None:
+    fleet.server.use_profile("2024")
+    run = fleet.run()
+    failures = [run.failure("preflight", host) for host in HOSTS]
+    assert all("cannot manage the identities of a project" in one["msg"] for one in failures)
+    assert len([path for _method, path in fleet.asked() if "identities" in path]) == 1
+
+
+def test_missing_folder_is_reported(fleet: Fleet) -> None:
+    run = fleet.run(["web1"], jobs=[{"name": "own", "secret_path": "/nope"}])
+    [warning] = run.result("agent")["warnings"]
+    assert "The grant of this host has no effect yet: Folder '/nope' does not exist" in warning
+
+
+def test_host_of_another_inventory_is_refused(fleet: Fleet) -> None:
+    fleet.run(["web1"], label="east").succeeded()
+    run = fleet.run(["web1"], label="west")
+    assert "belongs to the inventory 'east' (got 'west')" in run.failure("agent")["msg"]
+    assert len(fleet.identities()) == 1
