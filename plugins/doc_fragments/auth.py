@@ -190,8 +190,8 @@ notes:
     O(jwt_path), E(INFISICAL_LDAP_USERNAME) sets O(username), E(INFISICAL_LDAP_PASSWORD) sets O(password), and
     E(INFISICAL_AUTH_ORGANIZATION_SLUG) sets O(organization_slug).
   - If the arguments or Ansible variables set O(client_id) or O(client_secret), O(auth_method) in later places is
-    ignored. If they set O(identity_id), then O(client_id), O(client_secret) and O(token) in later places are ignored, so
-    that no task logs in with another identity. If they set O(jwt) or O(jwt_path), both are ignored in later places.
+    ignored. If they set O(identity_id), then O(client_id), O(client_secret) and O(token) in later places are ignored,
+    so that no task logs in with another identity. If they set O(jwt) or O(jwt_path), both are ignored in later places.
   - The task's host connects to the server. If this host cannot reach the server, or does not have the Python library
     requests, set C(delegate_to) to V(localhost).
 requirements:

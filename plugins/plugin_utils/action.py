@@ -181,8 +181,10 @@ class InfisicalAction(ActionBase):
         cache = run_cache.RunCache(settings)
         token = cache.token()
         if token is not None:
-            # The host may need a client certificate for TLS, but not one that only proves the identity.
-            login = set(LOGIN_OPTIONS) - (set() if settings.auth_method == "tls_cert_auth" else {*_CERTIFICATE})
+            login = set(LOGIN_OPTIONS)
+            if settings.auth_method != "tls_cert_auth" or self._connection.ansible_name == "ansible.builtin.local":
+                # The server may demand the certificate for TLS. With tls_cert_auth, only the controller has it.
+                login -= {"client_cert", "client_key"}
             without = {name: value for name, value in arguments.items() if name not in login}
             with_token = {**without, "auth_method": "token", "token": token}
             result = self._execute(with_token, task_vars, wrap_async)
@@ -262,8 +264,6 @@ def may_write_later(result: Mapping[str, Any]) -> float:
 
 _UNCERTAIN_SECONDS = 60.0
 """Servers and their gateways usually end a request within this time."""
-
-_CERTIFICATE = ("client_cert", "client_key")
 
 _OF_FAILURES = (*errors.InfisicalError("").as_failure(), "failed", "changed", "warnings", "deprecations")
 

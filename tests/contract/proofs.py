@@ -26,7 +26,7 @@ METHODS = (
 ISSUER = "https://ci.example.com"
 CLUSTER = "https://kubernetes.example.com"
 TENANT = "00000000-0000-4000-8000-000000000001"
-PASSWORD = "cAnAry-of-directory"
+PASSWORD = "cAnAryOfDirectory7f3a"
 LOCAL = ("127.0.0.1", "localhost")
 
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-ROLE = {"AccessKeyId": "ASIAOFROLE", "SecretAccessKey": "cAnAry-secret-of-role", "Token": "cAnAry-token-of-role"}
+ROLE = {"AccessKeyId": "ASIAOFROLE", "SecretAccessKey": "cAnAryKeyOfRole5f1c", "Token": "cAnArySessionOfRole9e7b"}
 
 
 @dataclass

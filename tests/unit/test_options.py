@@ -377,7 +377,8 @@ def test_identity_without_a_method_is_refused() -> None:
     [
         ("universal-auth", "universal_auth"), ("universal_auth", "universal_auth"), ("oidc-auth", "oidc_auth"),
         ("jwt-auth", "jwt_auth"), ("ldap-auth", "ldap_auth"), ("kubernetes", "kubernetes_auth"),
-        ("azure", "azure_auth"), ("gcp-id-token", "gcp_auth"), ("aws-iam", "aws_auth"), ("token-auth", "token"), (" aws_auth ", "aws_auth"),
+        ("azure", "azure_auth"), ("gcp-id-token", "gcp_auth"), ("aws-iam", "aws_auth"), ("token-auth", "token"),
+        (" aws_auth ", "aws_auth"),
     ],
 )  # fmt: skip
 def test_environment_accepts_the_names_of_infisicals_tools(
