@@ -23,14 +23,18 @@ from unit.metadata_server import ROLE
 
 LOGINS = "/auth/[a-z-]+/login$"
 LOUD = ("-vvvv", "--diff", "-f", "4")
-BOTH = """
+ONE = f"""
     - name: lookup
-      ansible.builtin.debug: {msg: "{{ lookup('%s', 'SECRET_1') == 'value 1' }}"}
+      ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'SECRET_1') }}}}"}}
+"""
+BOTH = f"""
+    - name: lookup
+      ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'SECRET_1') == 'value 1' }}}}"}}
     - name: module
-      keyfleet.infisical.infisical_secret: {name: "OF_{{ inventory_hostname | upper }}", value: x}
+      keyfleet.infisical.infisical_secret: {{name: "OF_{{{{ inventory_hostname | upper }}}}", value: x}}
     - name: again
-      ansible.builtin.debug: {msg: "{{ lookup('%s', 'SECRET_2', cache='run') == 'value 2' }}"}
-""" % (LOOKUP, LOOKUP)
+      ansible.builtin.debug: {{msg: "{{{{ lookup('{LOOKUP}', 'SECRET_2', cache='run') == 'value 2' }}}}"}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -100,18 +104,12 @@ def test_rejected_login_is_sent_once_in_a_run(
 ) -> None:
     fleet.variables.update({**variables_of(proofs, method), "infisical_identity_id": "bare"})
     environment = {**proofs.environment(), "ANSIBLE_LOG_PATH": str(fleet.folder / "ansible.log")}
-    tasks = (
-        """
-        - name: module
-          keyfleet.infisical.infisical_secret: {name: NEW, value: x}
-          ignore_errors: true
-        - name: lookup
-          ansible.builtin.debug: {msg: "{{ lookup('%s', 'SECRET_1') }}"}
-    """
-        % LOOKUP
-    )
+    module = """
+    - name: module
+      keyfleet.infisical.infisical_secret: {name: NEW, value: x}
+      ignore_errors: true"""
 
-    run = fleet.tasks(tasks, hosts=2, arguments=LOUD, environment=environment, watch=True)
+    run = fleet.tasks(module + ONE, hosts=2, arguments=LOUD, environment=environment, watch=True)
 
     failed = run.failure("module", "host1")
     assert (failed["conclusion"], failed["http_status"]) == ("credentials_rejected", 404)
@@ -126,8 +124,7 @@ def test_two_identities_in_a_run_do_not_share_values(fleet: Controller, demandin
         "reader": variables_of(proofs, "aws_auth"),
         "stranger": {**variables_of(proofs, "aws_auth"), "infisical_identity_id": "bare"},
     }
-    tasks = "- name: lookup\n  ansible.builtin.debug: {msg: \"{{ lookup('%s', 'SECRET_1') }}\"}" % LOOKUP
-    run = fleet.tasks(tasks, hosts=hosts, environment=proofs.environment(), arguments=["-f", "1"])
+    run = fleet.tasks(ONE, hosts=hosts, environment=proofs.environment(), arguments=["-f", "1"])
     assert run.result("lookup", "reader")["msg"] == "value 1"
     assert "auth method not found" in run.failure("lookup", "stranger")["msg"]
 
@@ -148,8 +145,7 @@ def test_given_token_of_a_ci_job_leaks_nowhere(fleet: Controller, demanding: Dev
 
 def test_missing_proof_on_the_controller_is_reported(fleet: Controller, demanding: DevServer, proofs: Proofs) -> None:
     fleet.variables.update({**variables_of(proofs, "oidc_auth"), "infisical_jwt_path": "/missing/token"})
-    tasks = "- name: lookup\n  ansible.builtin.debug: {msg: \"{{ lookup('%s', 'SECRET_1') }}\"}" % LOOKUP
-    run = fleet.tasks(tasks)
+    run = fleet.tasks(ONE)
     assert "jwt_path: '/missing/token' does not exist on the host that logs in." in run.failure("lookup")["msg"]
     assert demanding.requests(LOGINS) == []
 
