@@ -242,6 +242,7 @@ EVERY_MODULE = {
     "infisical_secret_info": "50 secrets in project",
     "infisical_secret: {name: A, value: x}": "Secret A: created.",
     "infisical_folder: {secret_path: /new}": "Folder /new: created.",
+    "infisical_host_revoke: {hosts: [nobody]}": "(got 'nobody')",
     "infisical_identity: {name: web1, universal_auth: {}}": "Identity web1: created.",
     "infisical_identity_info": "Found 1 machine identity.",
     "infisical_client_secret: {name: web1, description: a, state: revoked}": ": unchanged.",

@@ -20,7 +20,7 @@ from integration.controller import CORE, MODULE_PYTHON, Controller, Run
 from integration.shop import PROJECT, SEED, login_of
 
 PREFIX = "keyfleet.infisical.infisical_"
-ON_CONTROLLER = ("fleet_info", "fleet_report")
+ON_CONTROLLER = ("fleet_info", "fleet_report", "host_revoke")
 """These have no module, so there is only one way to run them."""
 NOTICE = "The module runs in Ansible's worker process."
 OF_A_MOMENT = (
