@@ -23,6 +23,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     Conflict,
     CredentialsRejected,
     Forbidden,
+    IdentityMissing,
     InfisicalError,
     LockedOut,
     NotJson,
@@ -40,7 +41,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 Op = Operation
 ALL = tuple(Operation)
 SECRET_ROUTES = (Op.LIST, Op.GET, Op.CREATE, Op.UPDATE, Op.DELETE, Op.BATCH)
-WITH_TOKEN = (*SECRET_ROUTES, Op.FOLDER, Op.PROJECT)
+WITH_TOKEN = (*SECRET_ROUTES, Op.FOLDER, Op.PROJECT, Op.IDENTITY)
 
 # (conclusion, kind of server, operations, status, error, message): one entry for each known response.
 ROWS: list[tuple[type[InfisicalError], str, tuple[Operation, ...], int, str, Any]] = [
@@ -53,6 +54,10 @@ ROWS: list[tuple[type[InfisicalError], str, tuple[Operation, ...], int, str, Any
     (Conflict, "2026-10", (Op.CREATE, Op.BATCH), 400, "BadRequest",
      "Secret already exists: 'B' in path '/' of environment 'dev'"),
     (Conflict, "2026-07", (Op.FOLDER,), 400, "BadRequest", "Folder with name 'app' already exists in path '/'"),
+    # identities
+    (RequestInvalid, "2026-07", (Op.IDENTITY,), 404, "NotFound", "Role with slug 'nope' not found"),
+    (ScopeMissing, "2026-07", (Op.IDENTITY,), 404, "NotFound", "Project with ID 'nope' not found"),
+    (IdentityMissing, "2026-07", (Op.IDENTITY,), 404, "NotFound", "Identity with id role not found"),
     # rename onto an existing name
     (Conflict, "2026-07", (Op.UPDATE,), 400, "BadRequest", "Secret with the new name already exists"),
     # secret missing
@@ -195,8 +200,10 @@ def test_empty_listing_from_a_2024_server_is_a_success() -> None:
 # (status, beginning of error and message): the meaning of recorded errors. A 500 has two possible conclusions, because
 # only the size of the request distinguishes them.
 RECORDED: dict[tuple[int, str], type[InfisicalError] | tuple[type[InfisicalError], type[InfisicalError]]] = {
-    (400, "BadRequest: Additional privilege"): RequestInvalid,
-    (400, "BadRequest: Failed to"): RequestInvalid,
+    (400, "BadRequest: Additional privilege"): Conflict,
+    (400, "BadRequest: Failed to add IP access range"): RequestInvalid,
+    (400, "BadRequest: Failed to add universal auth"): Conflict,
+    (400, "BadRequest: Failed to create"): RequestInvalid,
     (400, "BadRequest: Folder with name"): Conflict,
     (400, "BadRequest: Missing TLS certificate"): CredentialsRejected,
     (400, "BadRequest: Missing project id"): RequestInvalid,
@@ -223,10 +230,10 @@ RECORDED: dict[tuple[int, str], type[InfisicalError] | tuple[type[InfisicalError
     (404, "NotFound: AWS auth method"): CredentialsRejected,
     (404, "NotFound: Azure auth method"): CredentialsRejected,
     (404, "NotFound: Environment with slug"): ScopeMissing,
-    (404, "NotFound: Failed to find universal auth"): ScopeMissing,
+    (404, "NotFound: Failed to find universal auth"): IdentityMissing,
     (404, "NotFound: Folder with "): ScopeMissing,
     (404, "NotFound: GCP auth method"): CredentialsRejected,
-    (404, "NotFound: Identity with id"): ScopeMissing,
+    (404, "NotFound: Identity with id"): IdentityMissing,
     (404, "NotFound: JWT auth method"): CredentialsRejected,
     (404, "NotFound: Kubernetes auth method"): CredentialsRejected,
     (404, "NotFound: OIDC auth method"): CredentialsRejected,
@@ -257,6 +264,8 @@ def operation_of(request: dict[str, Any]) -> Operation:
         return Op.BATCH
     if path.startswith(("/api/v4/secrets/", "/api/v3/secrets/raw/")):
         return BY_METHOD[request["method"]]
+    if "/identities" in path or "privilege" in path:
+        return Op.IDENTITY
     for root, operation in (("/folders", Op.FOLDER), ("/projects", Op.PROJECT), ("/workspace", Op.PROJECT)):
         if root in path:
             return operation
@@ -462,8 +471,13 @@ def test_error_names_the_permission_from_the_response(said: str, permission: str
     assert f"Grant {permission} of this" in answers.hint_for(Forbidden, Operation.GET, said)
 
 
+def test_error_names_the_role_that_manages_identities() -> None:
+    said = "PermissionDenied: You are not allowed to create on identity"
+    assert "role 'admin'" in answers.hint_for(Forbidden, Operation.IDENTITY, said)
+
+
 ANSWERED = [
-    NotJson, Redirected, Conflict, SecretMissing, ScopeMissing, RouteMissing, TokenRejected,
+    NotJson, Redirected, Conflict, SecretMissing, ScopeMissing, IdentityMissing, RouteMissing, TokenRejected,
     CredentialsRejected, LockedOut, Forbidden, RequestInvalid, TooLarge, RateLimited, ServerFailed,
 ]  # fmt: skip
 
