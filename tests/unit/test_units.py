@@ -113,6 +113,14 @@ def test_files_are_loaded_if_credentials_are_not_encrypted() -> None:
     assert len(lines(text, "LoadCredential")) == 3
 
 
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_only_syncs_get_the_files_of_a_login(encrypted: bool) -> None:
+    found = units.render_services(context(encrypted)._replace(files={"infisical_jwt": "/run/100% token"}))
+    assert "infisical_jwt:/run/100%% token" in lines(found[SYNC], "LoadCredential")
+    assert lines(found[SYNC], "SetCredential") == ["infisical_jwt:\\n"]
+    assert not any("infisical_jwt" in text for name, text in found.items() if name != SYNC)
+
+
 def test_webhook_credential_is_not_loaded_without_a_webhook() -> None:
     assert "webhook" not in "".join(units.render_services(context(webhook=False)).values())
 
@@ -218,8 +226,9 @@ def this_version() -> int:
 def test_systemd_accepts_every_unit(tmp_path: Path, encrypted: bool) -> None:
     if this_version() < units.OLDEST_SYSTEMD + encrypted:
         pytest.skip(f"this is systemd {this_version()}")
+    proofs = {"infisical_jwt": "/run/my token/100%:i", "infisical_client_cert": "/etc/host.pem"}
     texts = {
-        **units.render_services(context(encrypted)),
+        **units.render_services(context(encrypted)._replace(files=proofs)),
         units.name_timer("shop"): units.render_timer("shop", 15),
         "infisical-deliver@.service.d/paths.conf": units.render_write_paths(
             "shop", ("/srv/app", "/run/app", "/srv/my app", "/srv/it's", '/srv/a"b\\c', "/srv/100%i")

@@ -214,11 +214,12 @@ def _load_credentials(context: UnitContext, *names: str) -> list[str]:
 def _load_files(paths: Mapping[str, str]) -> list[str]:
     """Return the settings that copy files for each start of a service, also files that only root can read.
 
-    If a file is missing, the service gets an empty copy (SetCredential=), so that the sync can report the problem.
+    If a file is missing, the service gets a copy that contains only a newline (SetCredential=, whose value must not be
+    empty), so that the sync can report the problem.
     """
     found = []
     for name, path in paths.items():
-        found += [f"LoadCredential={name}:{path.replace('%', '%%')}", f"SetCredential={name}:"]
+        found += [f"LoadCredential={name}:{path.replace('%', '%%')}", f"SetCredential={name}:\\n"]
     return found
 
 
