@@ -179,7 +179,7 @@ def check_connection(module: InfisicalModule) -> None:
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import preflight
 
     options = module.params
-    if options["identity"] == host_login.PER_HOST:
+    if options.get("identity") == host_login.PER_HOST:
         preflight.check_route(options)
         return
     logs_in = not host_login.has_own_key(options)

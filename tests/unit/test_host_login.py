@@ -484,3 +484,14 @@ def test_wait_for_grants_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     cycles = Cycles(monkeypatch, a=[OK])
     agent_jobs.sync_all(["a"], agent_jobs.Grants(1e9, is_change=True))
     assert cycles.ran == [("a", 1060.0)]
+
+
+def test_note_of_an_own_identity_has_its_id() -> None:
+    options = {
+        "url": "https://infisical.example.com", "identity": "per_host", "client_secret": "s",
+        "host_identity": {"identity_id": IDENTITY, "client_id": "own", "client_secret_id": "c", "expires_at": 9},
+    }  # fmt: skip
+    for method, client_id in (("universal_auth", "own"), ("jwt_auth", "")):
+        settings = host_login.make_settings({**options, "host_auth_method": method})
+        found = host_login.describe_identity(settings, {**options["host_identity"], "client_id": client_id})
+        assert (found.identity_id, found.client_id, found.auth_method) == (IDENTITY, client_id, method)

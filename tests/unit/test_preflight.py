@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ pytest.importorskip("ansible")
 
 from ansible_collections.keyfleet.infisical.plugins.action.infisical_agent_preflight import ActionModule
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import HostFacts
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import check_route
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Unreachable, WrongUse
 from ansible_collections.keyfleet.infisical.plugins.modules import infisical_agent_preflight as preflight
 
@@ -21,13 +23,14 @@ GOOD = HostFacts(252, "a" * 32)
 
 
 def check(
-    monkeypatch: pytest.MonkeyPatch, *, facts: HostFacts = GOOD, missing: list[str] | None = None, reach: bool = True
-) -> dict[str, Any]:
+    monkeypatch: pytest.MonkeyPatch, *, facts: HostFacts = GOOD, missing: list[str] | None = None, reach: bool = True,
+    **options: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Run the module on a host with these facts, with a server that refuses connections."""
     monkeypatch.setattr(HostFacts, "read", classmethod(lambda cls: facts))
     monkeypatch.setattr(preflight, "inspect_python", lambda path: ((3, 11), missing or []))
     params = {"url": "http://127.0.0.1:9", "allow_http": True, "client_id": "id", "client_secret": "canary-secret",
-              "connection_wait": 0, "require_reachable": reach}  # fmt: skip
+              "connection_wait": 0, "require_reachable": reach, **options}  # fmt: skip
     return preflight.work(SimpleNamespace(params=params, warn=lambda text: None, debug=lambda text: None))
 
 
@@ -55,3 +58,27 @@ def test_unsuitable_host_is_refused_before_any_connection(monkeypatch: pytest.Mo
 def test_credentials_are_sent_only_for_the_connection_check(given: dict[str, Any], connects: bool) -> None:
     plugin = ActionModule.__new__(ActionModule)
     assert plugin.connects(given) == connects
+
+
+def test_host_with_its_own_identity_sends_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        check(monkeypatch, url=url, identity="per_host")
+        connection, _address = server.accept()
+        with connection:
+            assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"url": "http://127.0.0.1:9"}, "127.0.0.1:9"),
+        ({"url": "https://infisical.example.com", "proxy": "http://user:canary@127.0.0.1:9"}, "127.0.0.1:9"),
+        ({"url": "https://infisical.example.com", "proxy": "127.0.0.1:9"}, "127.0.0.1:9"),
+    ],
+)
+def test_unreachable_server_or_proxy_is_named(options: dict[str, Any], place: str) -> None:
+    with pytest.raises(Unreachable, match=f"Could not connect to {place}: Connection refused") as caught:
+        check_route(options)
+    assert "canary" not in str(caught.value.as_failure())

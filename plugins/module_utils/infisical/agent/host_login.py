@@ -104,8 +104,9 @@ def describe_identity(settings: Settings, given: Mapping[str, Any]) -> HeldIdent
 
     The note does not contain the client id of a shared identity, which is stored like a secret.
     """
-    known = {name: given[name] for name in ("client_id", "client_secret_id", "expires_at") if given.get(name)}
-    return HeldIdentity(settings.identity_id, auth_method=settings.auth_method, **known)
+    names = ("identity_id", "client_id", "client_secret_id", "expires_at")
+    known = {name: given[name] for name in names if given.get(name)}
+    return HeldIdentity(**{"identity_id": settings.identity_id, "auth_method": settings.auth_method, **known})
 
 
 def check_login(settings: Settings, *, keeps_secret: bool = False) -> None:
