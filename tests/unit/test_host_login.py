@@ -487,7 +487,7 @@ def test_wait_for_grants_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_note_of_an_own_identity_has_its_id() -> None:
-    options = {
+    options: dict[str, Any] = {
         "url": "https://infisical.example.com", "identity": "per_host", "client_secret": "s",
         "host_identity": {"identity_id": IDENTITY, "client_id": "own", "client_secret_id": "c", "expires_at": 9},
     }  # fmt: skip
