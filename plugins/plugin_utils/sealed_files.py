@@ -46,9 +46,10 @@ class SealedFiles:
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         identity = json.dumps(settings.identity())
+        if not settings.secret():  # the options can be guessed, also if they contain a password
+            identity += get_run_secret()
         self._directory = directory
-        # If the options contain no secret, the processes of the run still share one.
-        self._cipher = _make_cipher(identity if settings.secret() else identity + get_run_secret(), directory)
+        self._cipher = _make_cipher(identity, directory)
         self.tag = make_tag(identity)
 
     def recall(self, name: str) -> Any:

@@ -70,7 +70,7 @@ def test_every_method_has_a_class() -> None:
 
 def test_universal_auth_sends_the_client_id_and_secret() -> None:
     request = method("universal_auth", client_id="id", client_secret="CANARY").prepare(NOW)
-    assert request == (
+    assert request == LoginRequest(
         "/api/v1/auth/universal-auth/login", "log in with universal auth",
         {"clientId": "id", "clientSecret": "CANARY"}, ("CANARY",), CredentialsRejected.hint, "",
     )  # fmt: skip

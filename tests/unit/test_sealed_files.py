@@ -59,13 +59,19 @@ def test_another_run_has_another_secret() -> None:
     assert all(len(text) > 40 for text in others)
 
 
-@pytest.mark.parametrize("given", [{}, {"auth_method": "tls_cert_auth", "client_cert": "/c.pem"}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"auth_method": "tls_cert_auth", "client_cert": "/c.pem"}, {"auth_method": "ldap_auth", "password": "1234"}],
+    ids=str,
+)
 def test_options_alone_do_not_open_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
 ) -> None:
     settings = replace(AWS, **given)
     SealedFiles(settings, tmp_path).note("token", {"value": "CANARY"})
+    [path] = tmp_path.iterdir()
     monkeypatch.setattr(sealed_files, "get_run_secret", lambda: "of another process")
+    path.rename(SealedFiles(settings, tmp_path).path("token"))
     assert recall(settings, tmp_path) is None
 
 

@@ -49,13 +49,14 @@ def authenticate(method: Method, transport: Transport) -> Token:
     """Log in with one request. Raises InfisicalError, such as CredentialsRejected and LockedOut."""
     if isinstance(method, GivenToken):
         return Token(method.token)
-    path, what, body, secrets, other_hint, facts = method.prepare(transport.clock.time())
-    call = Call("POST", path, Operation.LOGIN, what, body=body, secrets=secrets, authenticated=False)
+    login = method.prepare(transport.clock.time())
+    what, secrets = login.what, login.secrets
+    call = Call("POST", login.path, Operation.LOGIN, what, body=login.body, secrets=secrets, authenticated=False)
     try:
         data = transport.send(call).data or {}
     except CredentialsRejected as error:
-        hint = error.hint.replace(CredentialsRejected.hint, other_hint)
-        raise error.reworded(error.problem, f"{hint} {facts}".strip()) from None
+        hint = error.hint.replace(CredentialsRejected.hint, login.hint)
+        raise error.reworded(error.problem, f"{hint} {login.facts}".strip()) from None
     token: Any = data.get("accessToken")
     lifetime: Any = data.get("expiresIn")
     if not isinstance(token, str) or not can_be_sent(token):

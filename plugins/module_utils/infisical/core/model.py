@@ -216,8 +216,8 @@ class Settings:
         return (self.url, *(str(getattr(self, name)) for name in LOGIN_OPTIONS))
 
     def secret(self) -> str:
-        """Return the secret that proves the identity, or an empty text if the proof is not in the options."""
-        return self.client_secret or self.token or self.jwt or self.password
+        """Return the secret in the options that nobody can guess, or an empty text if there is none."""
+        return self.client_secret or self.token or self.jwt
 
     def scope(self) -> Location:
         """Return the location that the options specify. Raises ConfigurationError if a part of it is missing."""

@@ -13,13 +13,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from time import gmtime, strftime
-from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ..core.errors import ConfigurationError
 from .metadata import Service, fetch, parse_json, read_text
+from .proof import Proof
 from .proof_files import read_proof
 
 BODY = "Action=GetCallerIdentity&Version=2011-06-15"
@@ -36,26 +37,19 @@ _CONTAINER_HOSTS = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23")
 """The hosts, besides this machine, that the AWS SDKs accept in AWS_CONTAINER_CREDENTIALS_FULL_URI without TLS."""
 
 
-class Credentials(NamedTuple):
+@dataclass(frozen=True)
+class Credentials:
     """`session_token` is empty for permanent credentials. `source` completes the sentence "The AWS credentials are
     from …"."""
 
     key_id: str
-    secret: str
-    session_token: str
+    secret: str = field(repr=False)
+    session_token: str = field(repr=False)
     source: str
 
 
-class SignedRequest(NamedTuple):
-    """The fields of a login, and the texts that no message may quote."""
-
-    fields: dict[str, str]
-    secrets: tuple[str, ...]
-    facts: str
-
-
-def sign_identity_request(now: float) -> SignedRequest:
-    """Return the request at `now`, in seconds since the epoch.
+def sign_identity_request(now: float) -> Proof:
+    """Return a signed request as the proof of a login at `now`, in seconds since the epoch.
 
     The credentials are from the environment, the container, or the instance, in this order. Raises InfisicalError.
     """
@@ -67,7 +61,7 @@ def sign_identity_request(now: float) -> SignedRequest:
     headers = encode(json.dumps(sign(credentials, region, now)))
     fields = {"iamHttpRequestMethod": "POST", "iamRequestBody": encode(BODY), "iamRequestHeaders": headers}
     secrets = filter(None, (credentials.secret, credentials.session_token, headers))
-    return SignedRequest(fields, tuple(secrets), f"The AWS credentials are from {credentials.source}.")
+    return Proof(fields, tuple(secrets), f"The AWS credentials are from {credentials.source}.")
 
 
 def encode(text: str) -> str:

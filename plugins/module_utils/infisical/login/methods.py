@@ -6,28 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple, Union
+from dataclasses import dataclass, field, replace
+from typing import Any, Union
 
 from ..core.errors import ConfigurationError, CredentialsRejected
 from ..core.model import Settings, require
+from .proof import Proof
 
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 """The file in which Kubernetes mounts the token of a pod's service account."""
 
 
-class Proof(NamedTuple):
-    """The fields that prove an identity in the body of a login.
-
-    No message may quote `secrets`. `facts` is a sentence about the proof, for the hint if the server rejects it.
-    """
-
-    fields: Mapping[str, Any]
-    secrets: tuple[str, ...] = ()
-    facts: str = ""
-
-
-class LoginRequest(NamedTuple):
+@dataclass(frozen=True)
+class LoginRequest:
     """The body of a login at `path`. `what` completes the sentence "Could not …". No message may quote `secrets`.
 
     If the server rejects the login without a known reason, the hint is `hint`. In any case, `facts` are added to the
@@ -36,8 +27,8 @@ class LoginRequest(NamedTuple):
 
     path: str
     what: str
-    body: Mapping[str, Any]
-    secrets: tuple[str, ...]
+    body: Mapping[str, Any] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
     hint: str
     facts: str
 
@@ -192,7 +183,7 @@ class AwsAuth(LoginMethod):
     def prove(self, now: float) -> Proof:
         from .aws import sign_identity_request
 
-        return Proof(*sign_identity_request(now))
+        return sign_identity_request(now)
 
 
 class AzureAuth(LoginMethod):
