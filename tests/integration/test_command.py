@@ -682,7 +682,7 @@ def test_interrupted_command_ends_soon_and_changes_no_vault(client: Host, server
     client.run("sync")
     before = client.vault.read_bytes()
     server.clear_requests()
-    server.arm("delay", seconds=30)
+    server.arm("timeout", seconds=30)  # a delayed login would create a token during a later test
     # A shell that runs the tests in the background has made its children ignore the signal.
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     running = client.start("sync", stdin=subprocess.DEVNULL, **heard)
