@@ -152,7 +152,7 @@ def test_lost_response_leads_to_one_complete_identity(
     assert run(api, WEB1, check=True).changes == ()
 
 
-def test_method_added_by_another_process_is_no_error(api: IdentityApi, controlled: Controlled) -> None:
+def test_method_added_by_another_process_is_not_an_error(api: IdentityApi, controlled: Controlled) -> None:
     identity = make(api, replace(WEB1, methods={}, grants=None))
     attach = api.attach_method
 
