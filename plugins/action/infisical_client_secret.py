@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
@@ -21,6 +22,14 @@ class ActionModule(InfisicalAction):
 
     def _returns_values(self, arguments: Mapping[str, Any]) -> bool:
         return bool(self._task.no_log) and arguments.get("state") != "revoked"
+
+    def _refuse_shown_values(self, arguments: dict[str, Any], wrap_async: bool) -> None:
+        if wrap_async and self._returns_values(arguments):
+            raise ConfigurationError(
+                "async",
+                "must not be set for this task, because Ansible would store the new client secret in a file.",
+                hint="Run the task without async.",
+            )
 
     def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
         return super()._execute({**arguments, KNOWN: {"no_log": bool(self._task.no_log)}}, task_vars, wrap_async)

@@ -103,7 +103,7 @@ def describe_method(settings: MethodSettings) -> dict[str, Any]:
 
 def describe_grants(permissions: Permissions) -> list[dict[str, Any]]:
     """Return grants as result data, in the form of the option `grants`."""
-    return [vars(one) for one in permissions.grants]
+    return [dict(vars(one)) for one in permissions.grants]
 
 
 def describe_client_secret(one: ClientSecret, now: float) -> dict[str, Any]:

@@ -230,7 +230,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         "client_secret", {"name": "web1", "description": "new", "state": "rotated"}, {}, "no_log: must be true",
     ),
     "async": (
-        "client_secret", {"name": "web1", "description": "new"}, {"no_log": True, "async": 9, "poll": 1}, "async",
+        "client_secret", {"name": "web1", "description": "new"}, {"no_log": True, "async": 9, "poll": 1},
+        "async: must not be set",
     ),
     "no description": ("client_secret", {"name": "web1"}, {"no_log": True}, "description: must be set"),
     "negative ttl": ("client_secret", {"name": "web1", "description": "a", "ttl": -1}, {"no_log": True}, "(got -1)"),

@@ -263,6 +263,12 @@ def test_group_module_defaults_accept_every_shared_option(
         "client_id": "admin-id",
         "client_secret": "admin-client-secret",
         "token": "unused",
+        "identity_id": "unused",
+        "jwt": "unused",
+        "jwt_path": "/unused",
+        "username": "unused",
+        "password": "unused",
+        "organization_slug": "unused",
         "project_id": PROJECT,
         "environment": "dev",
         "secret_path": "/app/new",
@@ -277,7 +283,7 @@ def test_group_module_defaults_accept_every_shared_option(
         "max_wait": 10,
         "max_response_size": 8,
     }
-    assert set(defaults) == set(SHARED_OPTIONS) - {"proxy"}
+    assert set(defaults) == set(SHARED_OPTIONS) - {"proxy", "client_cert", "client_key"}
     of_some = {
         "create_path": True,
         "lock_wait": 20,
