@@ -28,7 +28,7 @@ class ActionModule(InfisicalAction):
     def _execute(self, arguments: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool) -> dict[str, Any]:
         """Run the module. If the host has its own identity, change the identity before and after that."""
         if not _is_per_host(arguments):
-            return self._execute_in_turn(arguments, task_vars, wrap_async)
+            return self._execute_in_turn(host_login.strip_unused(arguments), task_vars, wrap_async)
         if wrap_async:
             raise ConfigurationError("async", "must be 0 if identity is per_host, because the result must be known.")
 

@@ -92,6 +92,22 @@ def test_agent_without_a_sync_takes_no_turn(
     assert pace.take_turn(1.0) == 0
 
 
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [({}, {"client_id", "client_secret"}), ({"host_auth_method": "jwt_auth"}, {"identity_id", "jwt_path"}),
+     ({"auth_method": "token"}, set())],
+)  # fmt: skip
+def test_host_gets_no_login_that_only_the_controller_uses(
+    monkeypatch: pytest.MonkeyPatch, method: dict[str, str], kept: set[str]
+) -> None:
+    monkeypatch.setattr(InfisicalAction, "_execute", lambda self, arguments, *rest: arguments)
+    plugin = action.ActionModule.__new__(action.ActionModule)
+    plugin._task = SimpleNamespace(check_mode=False)
+    names = ("client_id", "client_secret", "token", "jwt", "jwt_path", "identity_id", "username", "password")
+    sent = plugin._execute({**dict.fromkeys(names, "canary"), **method, "url": "u"}, {}, False)
+    assert set(sent) - {"url", "auth_method", "host_auth_method"} == kept
+
+
 INSTALLED = {"changed": False, "changes": [], "due": ["shop"], "requests": 1, "msg": "0 changes."}
 
 

@@ -80,13 +80,17 @@ def has_own_key(arguments: Mapping[str, Any]) -> bool:
 
 
 def select_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments for the host, without the login options that its method does not use.
+    """Return the arguments for a login of the host, whose `auth_method` is the host's method."""
+    return {**strip_unused(arguments), "auth_method": get_method(arguments)}
+
+
+def strip_unused(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments without the login options that the host's method does not use.
 
     Thus the controller's own credentials stay on the controller.
     """
-    method = get_method(arguments)
-    unused = set(_LOGIN_OPTIONS) - set(_OPTIONS.get(method, ()))
-    return {**{name: value for name, value in arguments.items() if name not in unused}, "auth_method": method}
+    unused = set(_LOGIN_OPTIONS) - set(_OPTIONS.get(get_method(arguments), ()))
+    return {name: value for name, value in arguments.items() if name not in unused}
 
 
 def make_settings(arguments: Mapping[str, Any]) -> Settings:
