@@ -70,6 +70,18 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "line in an option": (job(secret_path="/a\nb"), ("jobs: shop: secret_path: must be a single line",)),
     "token": ({**job(), "auth_method": "token", "token": "x"}, ("auth_method: must not be token",)),
+    "identity of a method": ({**job(), "host_auth_method": "aws_auth"}, ("identity_id: is required for aws_auth",)),
+    "token without a file": (
+        {**job(), "auth_method": "oidc_auth", "identity_id": "x", "jwt": "y"}, ("jwt_path: is required for oidc_auth",)
+    ),
+    "relative token": (
+        {**job(), "auth_method": "spiffe_auth", "identity_id": "x", "jwt_path": "svid"},
+        ("jwt_path: must be an absolute path (got 'svid')",),
+    ),
+    "password": (
+        {**job(), "auth_method": "ldap_auth", "identity_id": "x", "username": "y"}, ("password: is required for",)
+    ),
+    "method of the hosts": ({**job(), "host_auth_method": "token"}, ("host_auth_method", "universal_auth, oidc_auth")),
     "client secret": ({**job(), "client_secret": ""}, ("client_secret: is required",)),
     "lines in the client secret": ({**job(), "client_secret": "a\nb"}, ("client_secret: must be a single line",)),
     "url": ({**job(), "url": "infisical.example.com"}, ("url: ", "scheme is not http")),

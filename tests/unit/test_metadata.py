@@ -307,3 +307,16 @@ def test_note_from_another_machine_is_ignored(note: Callable[[str], None], tmp_p
     assert read_note() == HeldIdentity("identity")
     (tmp_path / "installed").write_text("b" * 32)
     assert read_note() == NOTHING
+
+
+def test_status_shows_the_login_of_the_agent(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str], note: Callable[[str], None]
+) -> None:
+    jobs.add("shop")
+    note(HeldIdentity("identity", "client", "secret-id", 1_776_249_000, "universal_auth").as_note())
+    assert cli.main(["status"]) == cli.OK
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines == [
+        "login:       universal_auth, identity identity",
+        "             the client secret expires at 2026-04-15T10:30:00Z",
+    ]

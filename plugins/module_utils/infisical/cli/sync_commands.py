@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError
 from ..core.model import escape
-from ..core.times import format_duration
+from ..core.times import format_duration, format_time
 from .parser import CHECK, JSON, Command, argument
 
 if TYPE_CHECKING:
+    from ..agent.held_identity import HeldIdentity
     from ..sync.outcome import Outcome
     from .console import Console
     from .session import Session
@@ -172,6 +173,19 @@ def status(session: Session) -> None:
         return
     for line in _format_status(found):
         session.console.print(line)
+    if result_file:
+        from ..agent.held_identity import read_note
+
+        for line in _format_identity(read_note()):
+            session.console.print(line)
+
+
+def _format_identity(held: HeldIdentity) -> Iterator[str]:
+    """Yield lines about the identity that the agent of this host uses."""
+    if held.auth_method:
+        yield f"login:       {held.auth_method}" + (f", identity {held.identity_id}" if held.identity_id else "")
+    if held.expires_at:
+        yield f"             the client secret expires at {format_time(held.expires_at)}"
 
 
 def _format_status(found: Mapping[str, Any]) -> Iterator[str]:
