@@ -86,6 +86,7 @@ class ActionModule(InfisicalAction):
         )
         for problem in collected.problems:
             self._display.warning(problem)
+        summary = collected.summarize(collected.after)  # before the contents of the files, because it needs memory too
         changed = collected.changed or any(fleet_graph.mode_of(path) != mode for path in paths.values())
         if not self._task.check_mode:
             # Render all files before writing any of them. The next run starts from the graph, so write the graph last.
@@ -101,7 +102,7 @@ class ActionModule(InfisicalAction):
             "changed": changed,
             "headline": headline,
             "msg": headline,
-            "summary": collected.summarize(collected.after),
+            "summary": summary,
             "time": collected.after.time,
             "problems": collected.problems,
         }

@@ -64,7 +64,7 @@ class Collected:
     def content(self, option: str) -> bytes:
         """Return the content of the output file in this option, such as `csv_file`."""
         if option == "graph_file":
-            return json.dumps(documents.render_graph(self.after), separators=(",", ":")).encode("ascii") + b"\n"
+            return documents.dump_graph(self.after)
         if option == "csv_file":
             return render_table(Snapshot(self.after, self.now))
         return fleet_page.page(self.view).encode("utf-8")

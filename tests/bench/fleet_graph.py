@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.parsing import Listing, Project
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Call
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Validator
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.garbage import pause_garbage_collection
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Secret
@@ -28,6 +30,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import graph as fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import Snapshot
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.table import render_table
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.grants import (
+    Grant,
+    to_permissions,
+)
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph as plugin
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.fleet_page import headline
 from row import Row
@@ -37,12 +43,52 @@ HOSTS, SECRETS = 1000, 300
 MOST_SECONDS, MOST_MEGABYTES = 5, 300
 
 
+class StaticTransport:
+    """Answers the requests for identities. Each host has one in the first project of its jobs, and may read what the
+    jobs need.
+
+    `folders` are the environment, path and recursion of these jobs, keyed by host and project.
+    """
+
+    def __init__(self, folders: Mapping[str, Mapping[str, list[Any]]]) -> None:
+        self.settings = SimpleNamespace(url=SERVICE)
+        self.folders = folders
+        self.requests = 0
+
+    def send(self, call: Call) -> SimpleNamespace:
+        """Return the answer of a server as of July 2026."""
+        self.requests += 1
+        parts = call.path.strip("/").split("/")
+        if parts[-1] == "identities":
+            hosts = [host for host, projects in self.folders.items() if parts[3] in projects]
+            offset = int(call.query["offset"])
+            rows = [self._identity(parts[3], host) for host in hosts[offset : offset + int(call.query["limit"])]]
+            return SimpleNamespace(data={"identities": rows, "totalCount": len(hosts)})
+        if "memberships" in parts:
+            return SimpleNamespace(data={"identityMembership": {"roles": [{"role": "no-access"}]}})
+        if call.query:
+            return SimpleNamespace(data={"privileges": [{"id": call.query["identityId"], "slug": "keyfleet"}]})
+        project, host = parts[-1].split("_")
+        permissions = to_permissions(Grant(*folder) for folder in self.folders[host][project])
+        return SimpleNamespace(data={"privilege": {"id": parts[-1], "slug": "keyfleet", "permissions": permissions}})
+
+    def _identity(self, project: str, host: str) -> dict[str, Any]:
+        metadata = [{"key": "managed_by", "value": "keyfleet.infisical"}, {"key": "host", "value": host}]
+        return {"id": f"{project}_{host}", "name": f"host:{host}", "metadata": metadata}
+
+
 class StaticApi:
     """The part of `client.api.Api` that a report uses. The bench does not measure a server, so it responds at once."""
 
-    def __init__(self, listings: Iterable[fleet.FolderListing]) -> None:
+    def __init__(self, listings: Iterable[fleet.FolderListing], told: Mapping[str, str]) -> None:
         self.listings = {listing.location: listing.secrets for listing in listings}
-        self.transport = SimpleNamespace(settings=SimpleNamespace(url=SERVICE))
+        folders: dict[str, dict[str, list[Any]]] = {}
+        for host, text in told.items():
+            for job in json.loads(text)["jobs"] if text else ():
+                own = folders.setdefault(host, {job["project_ids"][0]: []})
+                if set(own) & set(job["project_ids"]):
+                    next(iter(own.values())).append((job["environment"], job["secret_path"], job["recursive"]))
+        self.transport = StaticTransport(folders)
 
     def projects(self) -> list[Project]:
         ids = dict.fromkeys(root.project_id for root in self.listings)
@@ -71,22 +117,23 @@ def read_inputs(folder: Path) -> tuple[dict[str, str], list[fleet.FolderListing]
 
 
 def report(folder: Path) -> None:
-    """Do what a task with `infisical_fleet_report` does, without Ansible; print the processor time in seconds and the
-    peak memory in MB."""
+    """Do what a task with `infisical_fleet_report` does, without Ansible; print the processor time in seconds, the peak
+    memory in MB, and the number of requests about identities."""
     told, listings = read_inputs(folder)
+    server = StaticApi(listings, told)
     started = time.process_time()
     with mock.patch("time.time", lambda: NOW), pause_garbage_collection():
         before = plugin.read(str(folder / "graph.json"), missing_is_empty=True)
-        collected = plugin.collect(before, told, lambda: StaticApi(listings), forget_absent=False)
+        collected = plugin.collect(before, told, lambda: server, forget_absent=False, most_identities=HOSTS)
         if collected.problems:
             raise SystemExit(f"the simulated fleet has problems: {collected.problems}")
+        collected.summarize(collected.after)
         names = {"html_file": "report.html", "csv_file": "report.csv", "graph_file": "graph.json"}
         contents = {option: collected.content(option) for option in names}
         for option, name in names.items():
             plugin.write(str(folder / name), contents[option], 0o600)
         headline(collected.view)
-        collected.summarize(collected.after)
-    print(time.process_time() - started, peak_megabytes())
+    print(time.process_time() - started, peak_megabytes(), server.transport.requests)
 
 
 def build(folder: Path) -> None:
@@ -106,7 +153,7 @@ def build(folder: Path) -> None:
         }
         graph = fleet.merge_hosts(before, answers, "2027-01-15T08:00:00Z")
         graph = fleet.merge_server(graph, SERVICE, [], listings, "2027-01-15T08:00:00Z")
-        graph_file.write_text(json.dumps(documents.render_graph(graph), separators=(",", ":")), "utf-8")
+        graph_file.write_bytes(documents.dump_graph(graph))
         built = time.process_time() - started
         (folder / "report.csv").write_bytes(render_table(Snapshot(graph, NOW)))
         Snapshot(graph, NOW).summary()
@@ -139,11 +186,12 @@ def rows() -> list[Row]:
                 Row("the same with table and counts, in seconds", None, written),
                 Row("peak memory of that process in MB", None, megabytes, None, MOST_MEGABYTES),
             ]
-        seconds, megabytes = measure("report", folder)
+        seconds, megabytes, requests = measure("report", folder)
         what = "a report brought up to date: graph, table and page of this fleet, in seconds"
         found += [
             Row(what, None, seconds, None, MOST_SECONDS),
             Row("peak memory of that process in MB", None, megabytes, None, MOST_MEGABYTES),
+            Row("requests of that report about identities and their grants", None, requests),
         ]
     return found
 
@@ -151,7 +199,9 @@ def rows() -> list[Row]:
 def measure(what: str, folder: Path) -> list[float]:
     """Return the figures that a process with `build` or `report` prints."""
     command = [sys.executable, str(Path(__file__)), what, str(folder)]
-    return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
+    return [
+        float(word) for word in subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    ]
 
 
 if __name__ == "__main__":

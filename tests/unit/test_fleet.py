@@ -84,6 +84,7 @@ def test_graph_is_unchanged_after_writing_and_reading(graph: Graph) -> None:
     document = json.loads(json.dumps(documents.render_graph(graph)))
     assert documents.parse_graph(document) == graph
     assert documents.render_graph(documents.parse_graph(document)) == document
+    assert json.loads(documents.dump_graph(graph)) == document
 
 
 def test_graph_document_matches_the_manual(graph: Graph) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from sys import intern
@@ -77,7 +77,35 @@ _INVALID = (KeyError, TypeError, ValueError, IndexError, AttributeError, Recursi
 
 def render_graph(graph: Graph) -> dict[str, Any]:
     """Return the graph as plain data, for JSON."""
+    render = _vault_renderer(graph)
+    return {**_render_all_but_vaults(graph), "vaults": [render(vault) for vault in graph.vaults.values()]}
+
+
+def dump_graph(graph: Graph) -> bytes:
+    """Return the graph as JSON. Vaults are rendered one after another, because all of them together need much
+    memory."""
+    document = {**_render_all_but_vaults(graph), "vaults": list(graph.vaults.values())}
+    text = json.dumps(document, separators=(",", ":"), default=_vault_renderer(graph))
+    text += "\n"  # in place, while adding it to the bytes would copy them
+    return text.encode("ascii")
+
+
+def _vault_renderer(graph: Graph) -> Callable[[AgentVault], dict[str, Any]]:
     numbers = {id_: number for number, id_ in enumerate(graph.secrets)}
+
+    def render(vault: AgentVault) -> dict[str, Any]:
+        return {
+            "id": vault.id,
+            **{name: value for name, value in vars(vault).items() if name not in ("scope", "files", "holds")},
+            "scope": {**vars(vault.scope), "project_ids": list(vault.scope.project_ids)},
+            "files": [{**file._asdict(), "names": list(file.names)} for file in vault.files],
+            "holds": [_render_hold(hold, numbers[hold.secret], graph.secrets[hold.secret]) for hold in vault.holds],
+        }
+
+    return render
+
+
+def _render_all_but_vaults(graph: Graph) -> dict[str, Any]:
     return {
         "schema": GRAPH_SCHEMA,
         "version": VERSION,
@@ -92,16 +120,6 @@ def render_graph(graph: Graph) -> dict[str, Any]:
                 "infisical_id": secret.id,
             }
             for id_, secret in graph.secrets.items()
-        ],
-        "vaults": [
-            {
-                "id": id_,
-                **{name: value for name, value in vars(vault).items() if name not in ("scope", "files", "holds")},
-                "scope": {**vars(vault.scope), "project_ids": list(vault.scope.project_ids)},
-                "files": [{**file._asdict(), "names": list(file.names)} for file in vault.files],
-                "holds": [_render_hold(hold, numbers[hold.secret], graph.secrets[hold.secret]) for hold in vault.holds],
-            }
-            for id_, vault in graph.vaults.items()
         ],
         "sources": [
             {**_render_location(source.location), "listed_at": source.listed_at, "problem": source.problem}
