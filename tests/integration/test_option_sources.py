@@ -21,6 +21,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.keyfleet.infisical.plugins.module_utils import module
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
 from dev_server.client import DevServer
+from dev_server.tls import Authority, write_private
 from integration.controller import LOOKUP, Controller
 from integration.shop import PROJECT, SEED
 
@@ -257,18 +258,17 @@ def test_every_module_in_the_group_has_all_shared_options() -> None:
 def test_group_module_defaults_accept_every_shared_option(
     ansible: Controller, server: DevServer, shop: dict[str, Any]
 ) -> None:
+    certificate = ansible.folder / "client.pem"
+    write_private(certificate, b"".join(Authority.make("Fleet CA").issue("web1")))
     defaults = {
         "url": server.url,
         "auth_method": "universal_auth",
         "client_id": "admin-id",
         "client_secret": "admin-client-secret",
-        "token": "unused",
-        "identity_id": "unused",
-        "jwt": "unused",
-        "jwt_path": "/unused",
-        "username": "unused",
-        "password": "unused",
-        "organization_slug": "unused",
+        **dict.fromkeys(("token", "identity_id", "jwt", "jwt_path", "username", "password"), "unused"),
+        "client_cert": str(certificate),
+        "client_key": str(certificate),
+        "organization_slug": "lab",
         "project_id": PROJECT,
         "environment": "dev",
         "secret_path": "/app/new",
