@@ -132,3 +132,4 @@ def test_description_has_the_claims_that_the_server_checks() -> None:
     )
     assert jwt.describe({}) == "The token has the issuer (none), the subject (none) and the audience (none)."
     assert len(jwt.describe({"sub": "x" * 10_000})) < 400
+    assert jwt.describe(jwt.read_claims("opaque")) == ""

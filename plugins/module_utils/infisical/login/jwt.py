@@ -150,8 +150,13 @@ def check(token: str, option: str, now: float) -> dict[str, Any]:
     return claims
 
 
-def describe(claims: Mapping[str, Any]) -> str:
-    """Return a sentence with the claims that the server compares with the identity's settings."""
+def describe(claims: Mapping[str, Any] | None) -> str:
+    """Return a sentence with the claims that the server compares with the identity's settings.
+
+    It is empty for None, the result of `read_claims` for text that is not a token.
+    """
+    if claims is None:
+        return ""
     named = {"issuer": claims.get("iss"), "subject": claims.get("sub"), "audience": claims.get("aud")}
     parts = [f"{name} {_show(value)}" for name, value in named.items()]
     expires = _find_expiry(claims)

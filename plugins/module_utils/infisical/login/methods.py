@@ -196,7 +196,7 @@ class AzureAuth(LoginMethod):
         from .metadata import read_azure_token
 
         token = read_azure_token()
-        return Proof({"jwt": token}, (token,), jwt.describe(jwt.read_claims(token) or {}))
+        return Proof({"jwt": token}, (token,), jwt.describe(jwt.read_claims(token)))
 
 
 class GcpAuth(LoginMethod):
@@ -209,7 +209,7 @@ class GcpAuth(LoginMethod):
         from .metadata import read_gcp_token
 
         token = read_gcp_token(self.settings.identity_id)
-        return Proof({"jwt": token}, (token,), jwt.describe(jwt.read_claims(token) or {}))
+        return Proof({"jwt": token}, (token,), jwt.describe(jwt.read_claims(token)))
 
 
 class TlsCertAuth(LoginMethod):
