@@ -289,6 +289,13 @@ def test_certificate_is_presented_with_other_methods_too(proofs: Proofs, demandi
     assert login(demanding, **{**proofs.options("oidc_auth"), "client_cert": proofs.certificate}).current()
 
 
+def test_html_of_a_proxy_may_be_about_the_certificate(proofs: Proofs, demanding: DevServer) -> None:
+    # Assumed: nginx responds with HTML if a client certificate is missing or not valid.
+    demanding.arm("html", status=400, path="/login$")
+    error = fail(proofs, demanding, **proofs.options("tls_cert_auth"))
+    assert error.conclusion == "not_json" and "check client_cert and client_key" in error.hint
+
+
 class TlsServer:
     """A TLS server that demands a client certificate of the fleet's CA, and sends OpenSSL's alerts."""
 

@@ -313,6 +313,8 @@ class Transport:
         hint = hint_for(kind, call.operation, answer.text())
         if call.operation is Operation.LOGIN:
             hint = f"{hint} {self._compare_clocks(answer)}".strip()
+        if kind is NotJson and answer.status == 400 and self.settings.url.startswith("https://"):
+            hint += " If a proxy such as nginx requires a TLS client certificate, check client_cert and client_key."
         if kind is TokenRejected and not _ENDED.search(answer.text()):
             hint = self._explain_uses(token, is_used_up(answer), hint)
         return kind(problem, hint=hint, status=answer.status, uncertain=uncertain)
