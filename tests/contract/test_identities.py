@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -317,6 +318,29 @@ def test_client_secret_of_a_lost_response_is_revoked(api: IdentityApi, controlle
     living = [one.id for one in api.client_secrets(identity.id) if not one.revoked]
     assert living == [other.data.id, new.data.id]
     assert len(api.client_secrets(identity.id)) == 3
+
+
+@pytest.mark.parametrize("missing", ["clientSecret", "clientSecretData"])
+def test_unreadable_client_secret_is_revoked_and_not_quoted(
+    api: IdentityApi, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    identity = make(api)
+    send, secrets = api.api.transport.send, []
+
+    def send_and_damage(call: Any) -> Any:
+        answer = send(call)
+        if call.method == "POST" and call.path.endswith("/client-secrets"):
+            secrets.append((answer.data or {})["clientSecret"])
+            (answer.data or {})[missing] = None
+        return answer
+
+    monkeypatch.setattr(api.api.transport, "send", send_and_damage)
+    with pytest.raises(InfisicalError) as caught:
+        client_secrets.create(api, identity.id, "web1", ttl=60, uses_limit=0, known=())
+    shown = "".join(traceback.format_exception(None, caught.value, caught.tb))
+    assert caught.value.conclusion == "not_json"
+    assert len(secrets) == 2 and not any(secret in shown for secret in secrets)
+    assert [one.revoked for one in api.client_secrets(identity.id)] == [True, False]
 
 
 REFUSED: dict[str, tuple[Callable[[IdentityApi, str], Any], str]] = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.answers import Operation
-from ..core.errors import Busy, Forbidden, IdentityMissing, RouteMissing, ScopeMissing, no_project
+from ..core.errors import Busy, Forbidden, IdentityMissing, InfisicalError, RouteMissing, ScopeMissing, no_project
 from ..core.model import Location, is_whole
 from ..core.times import parse_time
 from .api import Api
@@ -253,13 +253,15 @@ class IdentityApi:
         what = f"create a client secret of identity {identity_id}"
         body = {"description": description, "ttl": ttl, "numUsesLimit": uses_limit}
         data = self._send("POST", "", _client_secrets(identity_id), what, {}, body)
-        secret = data.get("clientSecret")
-        if not isinstance(secret, str) or not secret:
-            error = unknown_shape("read 'clientSecret' in a response")
-            error.uncertain = True
-            raise error
-        self.api.transport.keep_out((secret,))
-        return NewClientSecret(secret, parse_client_secret(parse_object(data, "clientSecretData")))
+        try:
+            new = NewClientSecret(
+                _required(data, "clientSecret"), parse_client_secret(parse_object(data, "clientSecretData"))
+            )
+        except InfisicalError as error:
+            error.uncertain = True  # it was created, but is unknown
+            raise
+        self.api.transport.keep_out((new.secret,))
+        return new
 
     def revoke_client_secret(self, identity_id: str, client_secret_id: str) -> None:
         """Revoke a client secret. The access tokens of its logins are refused from then on."""
