@@ -124,8 +124,12 @@ class Provisioner:
         current = delivery.before = self.read(delivery.entry)
         settings = current.methods[self.method]
         for change in compare(current, Desired(methods=self.desired.methods)):
-            send = self.api.attach_method if settings is None else self.api.change_method
-            settings = send(delivery.entry.id, self.method, change.after or {})
+            values = change.after or {}
+            settings = (
+                self.api.attach_method(delivery.entry.id, self.method, values)
+                if settings is None
+                else self.api.change_method(delivery.entry.id, self.method, values, settings)
+            )
         delivery.client_id = "" if settings is None else settings.client_id
         self._widen(delivery, current)
 
