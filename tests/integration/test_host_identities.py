@@ -5,19 +5,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import random
+import signal
+import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import connect
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import IdentityApi
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
 from dev_server.client import DevServer
 from integration.controller import Controller, Run
 
 TESTS = Path(__file__).resolve().parents[1]
 SECRET = "CanaryOfTheControllersClientSecret"
 DAY = 86_400
+INTERRUPTIONS = 20
 SEED: dict[str, Any] = {
     "projects": [
         {
@@ -79,7 +88,8 @@ class Fleet:
         folder.mkdir()
 
     def run(self, hosts: Iterable[str] | Mapping[str, Mapping[str, Any]] = HOSTS, tasks: str = TASKS,
-            arguments: tuple[str, ...] = (), **variables: Any) -> Run:  # fmt: skip
+            arguments: tuple[str, ...] = (), during: Callable[[subprocess.Popen[bytes]], None] | None = None,
+            **variables: Any) -> Run:  # fmt: skip
         self.server.clear_requests()
         usual = {
             "infisical_url": self.server.url, "infisical_client_id": "fleet", "infisical_client_secret": SECRET,
@@ -92,6 +102,7 @@ class Fleet:
             hosts=hosts if isinstance(hosts, Mapping) else list(hosts),
             variables={**usual, **variables},
             arguments=arguments,
+            during=during,
             environment={
                 "ANSIBLE_ACTION_PLUGINS": str(TESTS / "bench/simulated_agent"),
                 "KEYFLEET_SIMULATED_HOSTS": str(self.folder),
@@ -109,9 +120,26 @@ class Fleet:
     def asked(self) -> list[tuple[str, str]]:
         return [(one["method"], one["path"]) for one in self.server.requests()]
 
+    def sync(self) -> int:
+        """Let each host log in and read a folder, and return the number of hosts. Raises InfisicalError."""
+        count = 0
+        for count, path in enumerate(self.folder.glob("*.json"), 1):
+            state = json.loads(path.read_text("utf-8"))
+            own = {"client_id": state["note"]["client_id"], "client_secret": state["secret"]}
+            with contextlib.closing(connect(Settings(url=self.server.url, **own))) as api:
+                api.list_secrets(Location("p", "prod", "/common"))
+        return count
+
+    def count_valid_secrets(self) -> dict[str, int]:
+        """Return the number of valid client secrets of each host's identity."""
+        api = connect(Settings(url=self.server.url, client_id="fleet", client_secret=SECRET))
+        with contextlib.closing(api):
+            found = {name: IdentityApi(api).client_secrets(id_) for name, id_ in self.identities().items()}
+        return {name: sum(one.seconds_left(time.time()) > 0 for one in secrets) for name, secrets in found.items()}
+
     def change_notes(self, **fields: Any) -> None:
         """Change the notes of all hosts."""
-        for path in self.folder.iterdir():
+        for path in self.folder.glob("*.json"):
             state = json.loads(path.read_text("utf-8"))
             state["note"].update(fields)
             path.write_text(json.dumps(state), "utf-8")
@@ -178,6 +206,37 @@ def test_unreachable_host_gets_its_identity_later(fleet: Fleet) -> None:
     assert fleet.run(["web1", "web2"]).succeeded().changed == 0
 
 
+def test_interruptions_leave_working_hosts(fleet: Fleet) -> None:
+    hosts = {f"host{number}": {} for number in range(10)}
+    jobs = [{"name": "own", "secret_path": "/common"}]
+    chance = random.Random(4711)
+    fleet.run(hosts, jobs=jobs).succeeded()
+    number, completed = len(fleet.asked()), 0
+    for turn in range(INTERRUPTIONS):
+        fleet.change_notes(expires_at=0)
+
+        def during(process: subprocess.Popen[bytes], kills: bool = turn % 2 == 0) -> None:
+            moment = chance.randrange(number)
+            while process.poll() is None and len(fleet.asked()) < moment:
+                time.sleep(0.01)
+            if kills:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            else:
+                fleet.server.refuse()
+
+        completed += fleet.run(hosts, jobs=jobs, during=during).rc == 0
+        fleet.server.listen()
+        assert fleet.sync() == 10
+    # Most runs were interrupted, or the test would prove nothing.
+    assert completed < INTERRUPTIONS / 2
+    fleet.run(hosts, jobs=jobs).succeeded()
+    assert fleet.sync() == 10
+    assert set(fleet.count_valid_secrets().values()) == {1}
+    assert len(fleet.identities()) == 10
+    assert fleet.run(hosts, jobs=jobs).succeeded().changed == 0
+
+
 def test_failed_sync_does_not_revoke(fleet: Fleet) -> None:
     fleet.run(["web1"]).succeeded()
     fleet.change_notes(expires_at=0)
@@ -208,7 +267,7 @@ def test_client_secrets_are_only_on_the_hosts(fleet: Fleet) -> None:
     run = fleet.run(arguments=("-vvvv", "--diff")).succeeded()
     fleet.change_notes(expires_at=0)
     again = fleet.run(arguments=("-vvvv", "--diff")).succeeded()
-    minted = [json.loads(path.read_text("utf-8"))["secret"] for path in fleet.folder.iterdir()]
+    minted = [json.loads(path.read_text("utf-8"))["secret"] for path in fleet.folder.glob("*.json")]
     assert len(set(minted)) == len(HOSTS)
     printed = "".join((run.text, run.record, again.text, again.record))
     assert not [secret for secret in (*minted, SECRET) if secret in printed]

@@ -33,7 +33,9 @@ class SimulatedHost:
             self.state = json.loads(self.path.read_text("utf-8"))
 
     def save(self) -> None:
-        self.path.write_text(json.dumps(self.state), "utf-8")
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.state), "utf-8")
+        part.replace(self.path)  # a killed run leaves the old or the new state
 
     def install(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do what the module infisical_agent does. Raises InfisicalError if the login is not accepted."""
