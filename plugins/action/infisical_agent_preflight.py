@@ -27,10 +27,11 @@ class ActionModule(InfisicalAction):
         A host with its own identity does not log in. Instead, check that the controller can manage its identity.
         """
         method = host_login.get_method(arguments)
-        if arguments.get("identity") != host_login.PER_HOST and method == settings.auth_method in _OF_THE_CONTROLLER:
+        is_shared = arguments.get("identity") != host_login.PER_HOST
+        if is_shared and method == settings.auth_method and method in _OF_THE_CONTROLLER:
             arguments.pop("host_auth_method", None)
             return super()._execute_shared(arguments, settings, task_vars, wrap_async)
-        if arguments.get("identity") == host_login.PER_HOST:
+        if not is_shared:
             host_identity.check_server(settings)
             return self._execute(host_identity.strip_login(arguments), task_vars, wrap_async)
         return self._execute(host_login.select_options(arguments), task_vars, wrap_async)

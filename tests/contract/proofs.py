@@ -137,7 +137,7 @@ class Proofs:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return texts that no message, log or result may contain."""
-        token = "".join(self.sign("jwt_auth").split(".")[0])
+        token = self.sign("jwt_auth").partition(".")[0]
         lines = self.private.decode().splitlines()
         return ("cAnAry", token, lines[1], lines[-2])
 

@@ -122,13 +122,13 @@ class Fleet:
 
     def sync(self) -> int:
         """Let each host log in and read a folder, and return the number of hosts. Raises InfisicalError."""
-        count = 0
-        for count, path in enumerate(self.folder.glob("*.json"), 1):
+        paths = list(self.folder.glob("*.json"))
+        for path in paths:
             state = json.loads(path.read_text("utf-8"))
             own = {"client_id": state["note"]["client_id"], "client_secret": state["secret"]}
             with contextlib.closing(connect(Settings(url=self.server.url, **own))) as api:
                 api.list_secrets(Location("p", "prod", "/common"))
-        return count
+        return len(paths)
 
     def count_valid_secrets(self) -> dict[str, int]:
         """Return the number of valid client secrets of each host's identity."""

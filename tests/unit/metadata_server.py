@@ -90,7 +90,7 @@ def as_json(document: Any) -> Reply:
     return Reply(body=json.dumps(document).encode(), headers={"Content-Type": "application/json"})
 
 
-def aws(received: Received, role: Mapping[str, str] = ROLE) -> Reply:
+def aws(received: Received, role: Mapping[str, str] | None = None) -> Reply:
     """Answer like the metadata service of an EC2 instance, version 2 only."""
     if received.path == "/latest/api/token":
         seconds = received.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")

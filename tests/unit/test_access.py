@@ -33,7 +33,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.snapshot import Snapshot
 
 NOW, TIME = 1_768_471_200.0, "2026-01-15T10:00:00Z"
-READ = ["describeSecret", "readValue"]
+READ = ("describeSecret", "readValue")
 
 
 def may(path: Any, environment: Any = "prod", *, action: Any = READ, **more: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def may(path: Any, environment: Any = "prod", *, action: Any = READ, **more: Any
     conditions = {
         name: one if isinstance(one, dict) else {"$eq": one} for name, one in where.items() if one is not None
     }
-    return {"subject": "secrets", "action": action, "conditions": conditions, "inverted": False, **more}
+    return {"subject": "secrets", "action": list(action) if isinstance(action, tuple) else action, "conditions": conditions, "inverted": False, **more}
 
 
 def access(*permissions: dict[str, Any], roles: tuple[str, ...] = ("no-access",)) -> Access:
