@@ -100,7 +100,7 @@ def aws(received: Received, role: Mapping[str, str] | None = None) -> Reply:
         return Reply(401)
     found = {
         "/latest/meta-data/iam/security-credentials/": Reply(body=b"web-role"),
-        "/latest/meta-data/iam/security-credentials/web-role": as_json({"Code": "Success", **role}),
+        "/latest/meta-data/iam/security-credentials/web-role": as_json({"Code": "Success", **(role or ROLE)}),
         "/latest/dynamic/instance-identity/document": as_json({"region": "eu-west-3", "accountId": "1"}),
     }
     return found.get(received.path, Reply(404))

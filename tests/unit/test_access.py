@@ -42,7 +42,8 @@ def may(path: Any, environment: Any = "prod", *, action: Any = READ, **more: Any
     conditions = {
         name: one if isinstance(one, dict) else {"$eq": one} for name, one in where.items() if one is not None
     }
-    return {"subject": "secrets", "action": list(action) if isinstance(action, tuple) else action, "conditions": conditions, "inverted": False, **more}
+    actions = list(action) if isinstance(action, tuple) else action
+    return {"subject": "secrets", "action": actions, "conditions": conditions, "inverted": False, **more}
 
 
 def access(*permissions: dict[str, Any], roles: tuple[str, ...] = ("no-access",)) -> Access:
