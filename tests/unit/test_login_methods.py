@@ -83,6 +83,8 @@ def test_universal_auth_sends_the_client_id_and_secret() -> None:
         ("universal_auth", {"client_id": "id"}, "client_secret"),
         ("universal_auth", {"token": "CANARY"}, "auth_method"),
         ("universal_auth", {"identity_id": ID}, "auth_method"),
+        ("universal_auth", {"jwt": TOKEN}, "auth_method"),
+        ("universal_auth", {"client_id": "id", "jwt": TOKEN}, "client_secret"),
         ("token", {}, "token"),
         ("token", {"token": "CANARY two"}, "token"),
         *((name, {"jwt": TOKEN}, "identity_id") for name in WITH_JWT),

@@ -93,10 +93,11 @@ class UniversalAuth(LoginMethod):
                 raise ConfigurationError(
                     "auth_method", "a token is given, but not used.", hint="Set auth_method: token."
                 )
-            if settings.identity_id:
+            unused = [name for name in ("identity_id", "jwt", "jwt_path", "username") if getattr(settings, name)]
+            if unused:
                 raise ConfigurationError(
-                    "auth_method", "identity_id is given, but universal_auth does not use it.",
-                    hint="Set auth_method to the login method of this identity, such as oidc_auth.",
+                    "auth_method", f"{unused[0]} is given, but universal_auth does not use it.",
+                    hint="Set auth_method to the login method of the identity, such as oidc_auth.",
                 )  # fmt: skip
         super().__init__(settings)
 
