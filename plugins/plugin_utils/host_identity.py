@@ -38,6 +38,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     HeldNote,
     HostEntry,
     check_owner,
+    describe_removal,
     describe_state,
     digest_machine,
     find_grants,
@@ -222,10 +223,10 @@ class _Installation:
         return self.identities.follow(location, recursive, self.warnings.append)
 
     def run(self, execute: Execute) -> dict[str, Any]:
-        changes = bool(self.plan.reasons)
+        changes = bool(self.plan.reasons or self.plan.spare)
         if self.check:
             diff = self._describe_grants(self._read_grants()) if self.diff and changes else []
-            return self._describe(execute(self._hand_over(self._predict())), diff)
+            return self._describe(execute(self._hand_over(self._predict())), self.plan.spare, diff)
         if changes:
             self.identities.note(self.host, None)
         delivery = self.work.prepare(self.plan, self.held)
@@ -240,7 +241,7 @@ class _Installation:
         if changes and is_installed:
             self.identities.note(self.host, None if self.plan.spare else [done])
         grants = delivery.before.permissions.grants if delivery.before.identity else ()
-        return self._describe(result, self._describe_grants(grants) if self.diff and changes else [])
+        return self._describe(result, delivery.removed, self._describe_grants(grants) if self.diff and changes else [])
 
     def _predict(self) -> dict[str, Any]:
         """Return what a run would hand over, for check mode. The new values are unknown."""
@@ -271,9 +272,11 @@ class _Installation:
         header = f"grants of {self.entry.name}"
         return [{"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]}]
 
-    def _describe(self, result: dict[str, Any], diff: list[dict[str, str]]) -> dict[str, Any]:
+    def _describe(
+        self, result: dict[str, Any], removed: Iterable[HostEntry], diff: list[dict[str, str]]
+    ) -> dict[str, Any]:
         """Add the changes of the identity to the module's result."""
-        return describe(result, self.plan.reasons, self.warnings, diff)
+        return describe(result, [*self.plan.reasons, *describe_removal(removed)], self.warnings, diff)
 
 
 def remove_identity(arguments: Mapping[str, Any], host: str, execute: Execute, *, check: bool) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     UNIVERSAL_AUTH,
     HeldNote,
     HostEntry,
+    describe_removal,
     describe_state,
     make_desired,
     make_plan,
@@ -141,7 +142,7 @@ def run(
     deliver: bool = True,
     now: float | None = None,
 ) -> tuple[str, ...]:
-    """Do what a task on the controller and the module on the host do, and return the reasons for the changes."""
+    """Do what a task on the controller and the module on the host do, and return the changes."""
     api = connect(settings(server))
     api.tokens.current()
     prepare(api)
@@ -164,7 +165,7 @@ def run(
                 worked = True
     work.finish(plan, delivery, installed=deliver, worked=worked)
     api.transport.close()
-    return plan.reasons
+    return (*plan.reasons, *describe_removal(delivery.removed))
 
 
 def check_end(server: DevServer, admin: IdentityApi, host: Host, grants: tuple[Grant, ...]) -> None:

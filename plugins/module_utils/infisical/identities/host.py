@@ -85,7 +85,7 @@ class HostPlan(NamedTuple):
 
     `entry` is its identity on the server, or None if it must be created. If `adjusts` is true, its login method, grants
     and metadata must be compared with the desired ones. If `mints` is true, the host needs a new client secret. `spare`
-    are other identities of this host, which must be deleted. `reasons` has a line for each change.
+    are other identities of this host, which must be deleted. `reasons` has a line for each other change.
     """
 
     entry: HostEntry | None
@@ -93,6 +93,11 @@ class HostPlan(NamedTuple):
     mints: bool
     spare: tuple[HostEntry, ...]
     reasons: tuple[str, ...]
+
+
+def describe_removal(spare: Iterable[HostEntry]) -> list[str]:
+    """Return a line for each deleted identity of a host."""
+    return [f"the identity {one.name} ({one.id}) is removed, because it is not used" for one in spare]
 
 
 def make_plan(entries: Sequence[HostEntry], held: HeldNote, desired: HostEntry, *, now: float, ttl: float) -> HostPlan:
@@ -108,9 +113,8 @@ def make_plan(entries: Sequence[HostEntry], held: HeldNote, desired: HostEntry, 
     usable = [entry for entry in entries if method_of(entry) == method]
     entry = next((one for one in usable if one.id == held.identity_id), usable[0] if usable else None)
     spare = tuple(one for one in entries if one != entry)
-    removals = tuple(f"the identity {one.name} ({one.id}) is removed, because it is not used" for one in spare)
     if entry is None:
-        return HostPlan(None, False, has_secrets, spare, (f"the identity {desired.name} is created", *removals))
+        return HostPlan(None, False, has_secrets, spare, (f"the identity {desired.name} is created",))
     is_held = held.identity_id == entry.id and held.auth_method == method
     is_same = desired == entry._replace(id="", rotating=False)
     why = find_reason(entry, held if is_held else HeldNote(), now, ttl) if has_secrets else ""
@@ -121,7 +125,7 @@ def make_plan(entries: Sequence[HostEntry], held: HeldNote, desired: HostEntry, 
         reasons.append(f"the identity {entry.name} is given to the host again")
     if why:
         reasons.append(f"the client secret of {entry.name} is replaced, because {why}")
-    return HostPlan(entry, not (is_same and is_held), bool(why), spare, (*reasons, *removals))
+    return HostPlan(entry, not (is_same and is_held), bool(why), spare, tuple(reasons))
 
 
 def find_reason(entry: HostEntry, held: HeldNote, now: float, ttl: float) -> str:

@@ -42,7 +42,7 @@ class Delivery:
     `secret` is a new client secret with its id and expiry (seconds since the epoch), or empty if the host keeps its
     own. `granted` is the time by `time.monotonic()` at which a grant was added, or None. If `widened` is true, the
     identity had other grants before. `surplus` is the privilege if it contains permissions that must be removed.
-    `before` is the identity's state before the change.
+    `before` is the identity's state before the change, and `removed` are the deleted spare identities.
     """
 
     entry: HostEntry
@@ -54,6 +54,7 @@ class Delivery:
     widened: bool = False
     surplus: Privilege | None = None
     before: Current = field(default_factory=Current)
+    removed: list[HostEntry] = field(default_factory=list)
 
 
 class Provisioner:
@@ -104,6 +105,7 @@ class Provisioner:
             self._revoke(entry, keep=(delivery.client_secret_id,))
         for spare in plan.spare if is_proven else ():
             remove(self.api, self._identity(spare))
+            delivery.removed.append(spare)
         done = self.entry._replace(id=entry.id, rotating=entry.rotating and not worked)
         if done != entry:
             self.api.change(self.project_id, entry.id, metadata=sorted(done.metadata().items()))
