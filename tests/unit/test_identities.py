@@ -225,7 +225,7 @@ def test_client_secret_that_lives_longest_is_chosen() -> None:
 
 
 def token(claims: Any) -> str:
-    return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b'=').decode()}.x"
+    return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b'=').decode()}.eA"
 
 
 def test_claims_of_a_token_are_read() -> None:

@@ -19,9 +19,6 @@ HOST_METHODS = tuple(method for method in LOGIN_METHODS if method != "token")
 
 SHARED, PER_HOST = "shared", "per_host"
 
-GRANT_SECONDS = 15.0
-"""The maximum number of seconds until the server applies a changed grant to an identity that has sent requests."""
-
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "identity": {"type": "str", "choices": [SHARED, PER_HOST], "default": SHARED},
     "host_auth_method": {"type": "str", "choices": list(HOST_METHODS)},

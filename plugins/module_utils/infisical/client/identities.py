@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +13,7 @@ from ..core.answers import Operation
 from ..core.errors import Busy, Forbidden, IdentityMissing, InfisicalError, RouteMissing, ScopeMissing, no_project
 from ..core.model import Location, is_whole
 from ..core.times import parse_time
+from ..login.jwt import read_claims
 from .api import Api
 from .identity_methods import METHOD_ROUTES, MethodSettings, complete_settings, parse_settings, render_settings
 from .parsing import parse_object, parse_rows, parse_text, unknown_shape
@@ -363,12 +362,8 @@ def parse_claims(token: str) -> LoginClaims:
     Assumed: a token is a JSON web token with the claims `identityId` and, for universal auth, `clientSecretId`. Nothing
     depends on its signature, because the ids only occur in messages and keep a task from ending its own login.
     """
-    try:
-        payload = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        found = [claims.get(name, "") for name in ("identityId", "clientSecretId")]
-    except (ValueError, LookupError, AttributeError, RecursionError):
-        return LoginClaims()
+    claims = read_claims(token) or {}
+    found = [claims.get(name, "") for name in ("identityId", "clientSecretId")]
     return LoginClaims(*(one if isinstance(one, str) and one.isprintable() else "" for one in found))
 
 
