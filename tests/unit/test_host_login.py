@@ -186,13 +186,29 @@ def ensure(machine: str, *, encrypted: bool = True, check: bool = False) -> byte
 
 
 @pytest.mark.parametrize("damage", [b"", b"other 1 QUJD", b"infisical_jwt_key 1 QUJD"])
-def test_key_that_cannot_be_read_is_replaced(host: Host, damage: bytes) -> None:
+def test_key_that_cannot_be_read_is_not_replaced(host: Host, damage: bytes) -> None:
     before = ensure(MACHINE)
     path = host.path("etc/credstore.encrypted/infisical_jwt_key")
+    whole = path.read_bytes()
     path.write_bytes(damage)
-    after = ensure(MACHINE)
-    assert after not in (None, before)
-    assert own_key.find_key(MACHINE) == after
+    with pytest.raises(StorageFailed, match="own key cannot be read: ") as caught:
+        ensure(MACHINE)
+    assert caught.value.hint.startswith(f"Run the task again. If the key is lost, delete {path} first")
+    assert path.read_bytes() == damage
+    path.write_bytes(whole)
+    assert ensure(MACHINE) == before
+    path.unlink()
+    assert ensure(MACHINE) not in (None, before)
+
+
+def test_plain_key_that_cannot_be_read_is_not_replaced(host: Host) -> None:
+    ensure(MACHINE, encrypted=False)
+    path = host.path("etc/infisical-sync/credentials/infisical_jwt_key")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StorageFailed, match="own key cannot be read: "):
+        ensure(MACHINE, encrypted=False)
+    assert path.is_dir()
 
 
 def test_key_is_not_replaced_if_systemd_creds_cannot_run(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +355,16 @@ def test_rejected_login_of_the_agent_is_reported(host: Host) -> None:
     ):  # fmt: skip
         record.write_text(json.dumps(content))
         assert read_usable().rejected is expected
+
+
+def test_rejection_of_an_earlier_client_secret_is_forgotten(host: Host) -> None:
+    host.apply(per_host("CANARY-first", "secret-1"))
+    record = host.path("var/lib/infisical-sync/login.json")
+    record.write_text(json.dumps({"conclusion": "credentials_rejected"}))
+    host.apply(per_host("", "secret-1"))
+    assert read_usable().rejected
+    host.apply(per_host("CANARY-second", "secret-2"))
+    assert not read_usable().rejected
 
 
 def test_removing_the_agent_removes_its_key_and_its_note(host: Host) -> None:

@@ -38,18 +38,30 @@ def can_encrypt(version: int, storage: str) -> bool:
     )
 
 
-def find(name: str, *, moved: bool = False, own: bool = False) -> bytes | None:
-    """Return the value of a credential, or None if it does not exist or this machine cannot decrypt it.
-
-    If `moved`, the agent was installed on another machine, so that nothing is decrypted. With `own`, the credential was
-    encrypted on this machine even if the agent was installed on another one. Raises InfisicalError like `decrypt`.
-    """
+def locate(name: str) -> tuple[str, bool]:
+    """Return the path of a credential, and whether it is encrypted. The path is empty if the credential does not
+    exist."""
     plain, sealed = (f"{directory_for(encrypted=each)}/{name}" for each in (False, True))
     # Both exist only if a run was interrupted that changed the kind of storage. The newer one is current.
-    if not os.path.exists(sealed) or (os.path.exists(plain) and os.path.getmtime(plain) > os.path.getmtime(sealed)):
-        with contextlib.suppress(OSError):
-            return files.read_regular(plain)
-    return None if moved else decrypt(name, sealed, own=own)
+    if os.path.exists(sealed) and not (
+        os.path.exists(plain) and os.path.getmtime(plain) > os.path.getmtime(sealed)
+    ):  # fmt: skip
+        return sealed, True
+    return (plain, False) if os.path.exists(plain) else ("", False)
+
+
+def find(name: str, *, moved: bool = False) -> bytes | None:
+    """Return the value of a credential, or None if it does not exist or this machine cannot decrypt it.
+
+    If `moved`, the agent was installed on another machine, so that nothing is decrypted. Raises InfisicalError like
+    `decrypt`.
+    """
+    path, is_encrypted = locate(name)
+    if is_encrypted:
+        return None if moved else decrypt(name, path)
+    with contextlib.suppress(OSError):
+        return files.read_regular(path)
+    return None
 
 
 def decrypt(name: str, path: str, *, own: bool = False) -> bytes | None:

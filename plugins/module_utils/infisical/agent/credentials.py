@@ -21,7 +21,7 @@ from ..vault.session import open_vault, rekey
 from ..vault.store import Vault
 from . import config, units
 from .credential_files import decrypt, directory_for, find, plain_directory, read_text
-from .held_identity import HeldIdentity, note_file
+from .held_identity import HeldIdentity, login_file, note_file
 from .host import Host
 from .own_key import JWT_KEY, ensure_key, machine_file
 from .spec import VAULT_FILE, VAULT_KEY, Agent
@@ -122,15 +122,19 @@ def _list_login_secrets(
 @contextlib.contextmanager
 def _rewrite_note(host: Host, identity: HeldIdentity) -> Iterator[None]:
     """Context manager: store credentials. If the note about the identity changes, it does not exist meanwhile, so that
-    it never names a credential that the host does not have."""
+    it never names a credential that the host does not have. The record of a rejected login is removed if the host has
+    its own client secret, because the login was with an earlier one."""
     path, text, before = note_file(), identity.as_note(), ""
     with contextlib.suppress(OSError):
         before = files.read_regular(path).decode("utf-8", "replace")
     if before == text:
         yield
         return
-    if before and not host.check:
+    if not host.check:
         Host(check=False).absent(path)
+        if identity.client_secret_id:
+            with contextlib.suppress(OSError):
+                os.unlink(login_file())
     yield
     host.changes.diffs.append((path, before, text))
     if host.note(f"{path} is {'changed' if before else 'created'}"):

@@ -94,10 +94,15 @@ def read_usable() -> HeldIdentity:
     return held._replace(rejected=held.auth_method == "universal_auth" and _is_rejected())
 
 
+def login_file() -> str:
+    """Return the path of the record of a rejected login (see login_backoff). The agent's user owns the record."""
+    return f"{units.STATE}/login.json"
+
+
 def _is_rejected() -> bool:
-    """Return whether the agent has recorded a rejected login (see login_backoff). The agent's user owns the record."""
+    """Return whether the agent has recorded a rejected login since the identity in the note was stored."""
     try:
-        found = parse_json(files.read_regular(f"{units.STATE}/login.json", most=_LARGEST_RECORD))
+        found = parse_json(files.read_regular(login_file(), most=_LARGEST_RECORD))
     except (OSError, ValueError):
         return False
     return isinstance(found, dict) and found.get("conclusion") == CredentialsRejected.conclusion

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..core import files, systemd
-from ..core.errors import ConfigurationError
+from ..core.errors import ConfigurationError, StorageFailed
 from ..login import jwt
 from . import credential_files, units
 from .host import Host
@@ -21,18 +21,29 @@ def machine_file() -> str:
 
 
 def find_key(machine_id: str) -> bytes | None:
-    """Return the private key (PEM) that this machine created, or None if there is no key that it can read."""
+    """Return the private key (PEM) that this machine created, or None if it has not created a key.
+
+    Raises StorageFailed if the key cannot be read. The cause may be temporary, and the server knows only this key.
+    """
     if credential_files.read_text(machine_file()) != machine_id:
         return None
-    key = credential_files.find(JWT_KEY, own=True)
-    try:
-        return key if key and jwt.public_key_of(key) else None
-    except ConfigurationError:
+    path, is_encrypted = credential_files.locate(JWT_KEY)
+    if not path:
         return None
+    try:
+        with files.explain_errors("The key cannot be read", path):
+            key = systemd.decrypt(JWT_KEY, path, own=True) if is_encrypted else files.read_regular(path)
+        jwt.public_key_of(key)
+    except (StorageFailed, ConfigurationError) as error:
+        raise StorageFailed(
+            f"The host's own key cannot be read: {error.problem}",
+            hint=f"Run the task again. If the key is lost, delete {path} first, so that a new key pair is created.",
+        ) from None
+    return key
 
 
 def ensure_key(host: Host, machine_id: str, *, encrypted: bool, credential_key: str) -> bytes | None:
-    """Return the private key, and create the key pair if it does not exist or this machine cannot read it.
+    """Return the private key, and create the key pair if this machine has not created one.
 
     The key is stored `encrypted` with the machine's key `credential_key`, or as a plain file. In check mode, return
     None instead of creating a key. Raises InfisicalError.

@@ -18,7 +18,7 @@ from ..core.model import Settings
 from . import schedule, units
 from .config import CREDENTIALS
 from .deliver import File, check_file
-from .held_identity import NOTHING, HeldIdentity
+from .held_identity import NOTHING, HeldIdentity, login_file
 from .host_login import check_login
 from .notify import command_words
 from .own_key import JWT_KEY
@@ -202,7 +202,7 @@ def render_job(job: Job, agent: Agent, context: units.UnitContext) -> str:
         "infisical": server,
         "vault": vault,
         "sync": {"job": job.name, **job.options},
-        "agent": {"result_file": units.report_file(job.name), "login_file": f"{units.STATE}/login.json",
+        "agent": {"result_file": units.report_file(job.name), "login_file": login_file(),
                   "interval": schedule.format_interval(job.minutes), "rate_limit_jitter": agent.rate_limit_jitter},
         "deliver": {"record_file": units.record_file(job.name), "runtime_directory": f"{units.RUNTIME}/{job.name}",
                     "metrics_directory": agent.metrics_directory},
