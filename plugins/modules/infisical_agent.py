@@ -331,6 +331,12 @@ reports:
   sample:
     shop: {conclusion: ok, counts: {created: 12, updated: 0, deleted: 0, unchanged: 0}, generation: 1}
   version_added: 0.4.0
+machine_id:
+  description: The host's machine id. Empty if it is unknown.
+  returned: when O(state=absent)
+  type: str
+  sample: 3f1b0c9a8d7e4f6a9b8c7d6e5f4a3b2c
+  version_added: 0.4.0
 version:
   description: The version of the agent.
   returned: when O(state=present)
@@ -354,6 +360,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Changes, HostFacts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import Agent, make_job
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     ConfigurationError,
     InfisicalError,
@@ -408,7 +415,9 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     if os.geteuid() != 0:
         raise ConfigurationError("become", "must be true, because only root can install the agent.")
     if options["state"] == "absent":
-        return describe(install.remove(remove_vault=options["remove_vault"], check=module.check_mode), module)
+        machine_id = systemd.machine_id()
+        removed = install.remove(remove_vault=options["remove_vault"], check=module.check_mode)
+        return {**describe(removed, module), "machine_id": machine_id}
     settings, identity = host_login.make_settings(options), options["host_identity"] or {}
     granted_at = time.monotonic() + identity.get("grant_wait", 0.0)
     agent = Agent(

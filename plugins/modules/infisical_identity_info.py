@@ -48,7 +48,7 @@ EXAMPLES = r"""
 
 - name: Print the names of the identities of hosts
   ansible.builtin.debug:
-    msg: "{{ all.identities | map(attribute='name') | select('match', 'host:') | sort }}"
+    msg: "{{ all.identities | selectattr('host') | map(attribute='name') | sort }}"
 
 - name: Get the grants and client secrets of one identity
   keyfleet.infisical.infisical_identity_info:
@@ -70,6 +70,7 @@ identities:
       metadata: {managed_by: keyfleet.infisical}
       delete_protection: false
       created_at: "2026-01-15T10:30:00.000Z"
+      host: ""
   contains:
     id: {description: The id of the identity., type: str}
     name: {description: The name of the identity., type: str}
@@ -77,6 +78,11 @@ identities:
     metadata: {description: The metadata., type: dict}
     delete_protection: {description: Whether Infisical refuses to delete the identity., type: bool}
     created_at: {description: The time of its creation., type: str}
+    host:
+      description:
+        - The name of the host for which the role P(keyfleet.infisical.scheduled_sync#role) has created the identity.
+          Empty for all other identities.
+      type: str
     roles:
       description: The slugs of its roles in the project.
       returned: if O(details=true)
@@ -130,6 +136,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identity_methods import METHOD_ROUTES
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.apply import find
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.grants import from_permissions
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.host import read_entry
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.plan import SLUG
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 from ansible_collections.keyfleet.infisical.plugins.module_utils.project_identity import (
@@ -156,9 +163,14 @@ def work(module: InfisicalModule) -> dict[str, Any]:
     found.sort(key=lambda one: (one.name, one.id))
     return {
         "changed": False,
-        "identities": [{**(describe_identity(one) or {}), **_read(module, api, one)} for one in found],
+        "identities": [{**_describe(one), **_read(module, api, one)} for one in found],
         "msg": f"Found {len(found):,} machine {'identity' if len(found) == 1 else 'identities'}.",
     }
+
+
+def _describe(identity: Identity) -> dict[str, Any]:
+    entry = read_entry(identity)
+    return {**(describe_identity(identity) or {}), "host": "" if entry is None else entry.host}
 
 
 def _read(module: InfisicalModule, api: IdentityApi, identity: Identity) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host_login, spec
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import parse_held
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import missing
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import (
     Identity,
@@ -30,12 +29,15 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities import provision
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.apply import remove
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.apply import (
+    check_removal,
+    remove,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.grants import normalize
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import parse_held
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.host import (
     JWT_AUTH,
     UNIVERSAL_AUTH,
-    HeldNote,
     HostEntry,
     check_owner,
     describe_removal,
@@ -43,6 +45,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     digest_machine,
     find_grants,
     find_project,
+    is_owned,
     make_desired,
     make_plan,
     read_entry,
@@ -160,7 +163,7 @@ class ProjectIdentities:
 def _group(identities: Iterable[Identity]) -> dict[str, list[list[Any]]]:
     found: dict[str, list[list[Any]]] = {}
     for identity in identities:
-        entry = read_entry(identity.id, dict(identity.metadata))
+        entry = read_entry(identity)
         if entry is not None:
             found.setdefault(entry.host, []).append(list(entry))
     return found
@@ -201,16 +204,14 @@ class _Installation:
         jobs = {job.name: job.options for job in (spec.make_job(given, settings) for given in options["jobs"])}
         project_id = find_project(jobs)
         self.identities = ProjectIdentities(settings, project_id)
-        found = parse_held(held)
-        self.held = HeldNote(found.identity_id, found.client_id, found.client_secret_id, found.auth_method,
-                             found.expires_at, found.rejected)  # fmt: skip
-        if self.method == JWT_AUTH and not (found.public_key or check):
+        self.held = parse_held(held)
+        if self.method == JWT_AUTH and not (self.held.public_key or check):
             raise ConfigurationError(
                 "held_identity", "has no public key of the host.",
                 hint="Run infisical_agent_preflight with host_auth_method: jwt_auth first.",
             )  # fmt: skip
         grants = find_grants(jobs, self._follow)
-        self.desired = make_desired(host, self.method, grants, found.public_key)
+        self.desired = make_desired(host, self.method, grants, self.held.public_key)
         self.entry = HostEntry(
             "", host, options["identity_inventory"] or "", describe_state(self.desired),
             digest_machine(str((held or {}).get("machine_id") or "")),
@@ -225,6 +226,7 @@ class _Installation:
     def run(self, execute: Execute) -> dict[str, Any]:
         changes = bool(self.plan.reasons or self.plan.spare)
         if self.check:
+            self.work.check(self.plan)
             diff = self._describe_grants(self._read_grants()) if self.diff and changes else []
             return self._describe(execute(self._hand_over(self._predict())), self.plan.spare, diff)
         if changes:
@@ -238,8 +240,12 @@ class _Installation:
         except InfisicalError as error:
             text = "The agent is installed, but the identity of the host could not be completed: "
             raise error.reworded(text + error.problem, error.hint or "Run the task again.") from error
+        if done is None:
+            self.warnings.append(
+                f"Another run is changing the identity {self.entry.name}. The next run completes this."
+            )
         if changes and is_installed:
-            self.identities.note(self.host, None if self.plan.spare else [done])
+            self.identities.note(self.host, None if done is None or self.plan.spare else [done])
         grants = delivery.before.permissions.grants if delivery.before.identity else ()
         return self._describe(result, delivery.removed, self._describe_grants(grants) if self.diff and changes else [])
 
@@ -280,21 +286,39 @@ class _Installation:
 
 
 def remove_identity(arguments: Mapping[str, Any], host: str, execute: Execute, *, check: bool) -> dict[str, Any]:
-    """Remove the agent from the host, and then its identity, and return the result of the task."""
+    """Remove the agent from the host, and then its identity, and return the result of the task.
+
+    An identity that may belong to another machine of the same name is kept, with a warning.
+    """
     settings = Settings.from_options(arguments)
     if not settings.project_id:
         raise ConfigurationError("project_id", "is required to remove the identity of a host.")
     identities = ProjectIdentities(settings, settings.project_id)
-    entries = identities.find(host)
-    for entry in entries:
-        check_owner(entry, HostEntry("", host, str(arguments.get("identity_inventory") or "")))
+    label = str(arguments.get("identity_inventory") or "")
+    found = [
+        (entry, Identity(entry.id, entry.name, settings.project_id, delete_protection=entry.delete_protection))
+        for entry in identities.find(host)
+    ]
+    for entry, identity in found:
+        check_owner(entry, HostEntry("", host, label))
+        check_removal(identities.api, identity)
     result = execute({name: value for name, value in arguments.items() if name in ("state", "remove_vault")})
     if result.get("failed") or result.get("unreachable"):
         return result
-    for entry in () if check else entries:
-        identities.note(host, None)
-        remove(identities.api, Identity(entry.id, entry.name, settings.project_id))
-    return describe(result, [f"the identity {one.name} ({one.id}) is removed" for one in entries])
+    machine = digest_machine(str(result.get("machine_id") or ""))
+    lines, warnings = [], []
+    for entry, identity in found:
+        if not is_owned(entry, HostEntry("", host, label, machine=machine)):
+            warnings.append(
+                f"The identity {entry.name} ({entry.id}) is kept, because it may belong to another machine that is "
+                f"also called '{host}'. If it belongs to this machine, delete it in Infisical."
+            )
+            continue
+        lines.append(f"the identity {entry.name} ({entry.id}) is removed")
+        if not check:
+            identities.note(host, None)
+            remove(identities.api, identity)
+    return describe(result, lines, warnings)
 
 
 def describe(

@@ -73,7 +73,7 @@ class StaticTransport:
         return SimpleNamespace(data={"privilege": {"id": parts[-1], "slug": "keyfleet", "permissions": permissions}})
 
     def _identity(self, project: str, host: str) -> dict[str, Any]:
-        metadata = [{"key": "managed_by", "value": "keyfleet.infisical"}, {"key": "host", "value": host}]
+        metadata = [{"key": "managed_by", "value": "keyfleet.infisical/host"}, {"key": "host", "value": host}]
         return {"id": f"{project}_{host}", "name": f"host:{host}", "metadata": metadata}
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     CredentialsRejected,
     Forbidden,
+    GuardStopped,
     InfisicalError,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
@@ -25,9 +27,9 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     from_permissions,
     normalize,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import NOTHING, HeldIdentity
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.host import (
     UNIVERSAL_AUTH,
-    HeldNote,
     HostEntry,
     describe_removal,
     describe_state,
@@ -79,15 +81,16 @@ class Host:
         self.name = name
         self.url = url
         self.secret = ""
-        self.note = HeldNote()
+        self.note = NOTHING
         self.grants: tuple[Grant, ...] = ()
 
     def install(self, arguments: dict[str, Any], grants: tuple[Grant, ...]) -> None:
         """Store what the module gets: first the credential, then the note."""
         given = arguments["host_identity"]
         self.secret = arguments.get("client_secret", self.secret)
-        self.note = HeldNote(given["identity_id"], given["client_id"], given["client_secret_id"], UNIVERSAL_AUTH,
-                             given["expires_at"])  # fmt: skip
+        self.note = HeldIdentity(
+            given["identity_id"], given["client_id"], given["client_secret_id"], given["expires_at"], UNIVERSAL_AUTH
+        )
         self.grants = grants
 
     def sync(self) -> None:
@@ -133,6 +136,43 @@ def kill_at(api: Api, number: int, when: Literal["before", "after"]) -> None:
     api.transport.send = send_or_die  # type: ignore[method-assign, assignment]
 
 
+class Turn:
+    """What a task on the controller and the module on the host do, in four steps."""
+
+    def __init__(self, server: DevServer, host: Host, grants: tuple[Grant, ...] = APP) -> None:
+        self.server, self.host, self.grants = server, host, grants
+        self.api = connect(settings(server))
+        self.api.tokens.current()
+        self.worked = self.delivered = False
+
+    def plan(self, now: float | None = None) -> None:
+        identities = IdentityApi(self.api)
+        entries = [read_entry(one) for one in identities.identities("p")]
+        mine = [one for one in entries if one is not None and one.host == self.host.name]
+        desired = make_desired(self.host.name, UNIVERSAL_AUTH, self.grants)
+        wanted = HostEntry("", self.host.name, desired=describe_state(desired))
+        self.held = self.host.note
+        self.planned = make_plan(mine, self.held, wanted, now=now or time.time(), ttl=TTL)
+        self.work = Provisioner(identities, "p", wanted, desired, TTL)
+
+    def prepare(self) -> None:
+        self.delivery = self.work.prepare(self.planned, self.held)
+
+    def deliver(self) -> None:
+        self.delivered = True
+        self.host.install(hand_over(self.delivery), self.grants)
+        if self.delivery.granted is not None:
+            self.server.advance(16)
+        if self.planned.entry is None or self.planned.adjusts or self.planned.mints:
+            with contextlib.suppress(InfisicalError):
+                self.host.sync()
+                self.worked = True
+
+    def finish(self) -> None:
+        self.work.finish(self.planned, self.delivery, installed=self.delivered, worked=self.worked)
+        self.api.transport.close()
+
+
 def run(
     server: DevServer,
     host: Host,
@@ -142,30 +182,15 @@ def run(
     deliver: bool = True,
     now: float | None = None,
 ) -> tuple[str, ...]:
-    """Do what a task on the controller and the module on the host do, and return the changes."""
-    api = connect(settings(server))
-    api.tokens.current()
-    prepare(api)
-    identities = IdentityApi(api)
-    entries = [read_entry(one.id, dict(one.metadata)) for one in identities.identities("p")]
-    mine = [one for one in entries if one is not None and one.host == host.name]
-    desired = make_desired(host.name, UNIVERSAL_AUTH, grants)
-    wanted = HostEntry("", host.name, desired=describe_state(desired))
-    plan = make_plan(mine, host.note, wanted, now=now or time.time(), ttl=TTL)
-    work = Provisioner(identities, "p", wanted, desired, TTL)
-    delivery = work.prepare(plan, host.note)
-    worked = False
+    """Run all steps, and return the changes."""
+    turn = Turn(server, host, grants)
+    prepare(turn.api)
+    turn.plan(now)
+    turn.prepare()
     if deliver:
-        host.install(hand_over(delivery), grants)
-        if delivery.granted is not None:
-            server.advance(16)
-        if plan.entry is None or plan.adjusts or plan.mints:
-            with contextlib.suppress(InfisicalError):
-                host.sync()
-                worked = True
-    work.finish(plan, delivery, installed=deliver, worked=worked)
-    api.transport.close()
-    return (*plan.reasons, *describe_removal(delivery.removed))
+        turn.deliver()
+    turn.finish()
+    return (*turn.planned.reasons, *describe_removal(turn.delivery.removed))
 
 
 def check_end(server: DevServer, admin: IdentityApi, host: Host, grants: tuple[Grant, ...]) -> None:
@@ -179,9 +204,9 @@ def check_end(server: DevServer, admin: IdentityApi, host: Host, grants: tuple[G
     assert (found.grants, found.foreign) == (normalize(grants), ())
     valid = [one.id for one in admin.client_secrets(identity.id) if one.seconds_left(time.time()) > 0]
     assert valid == [host.note.client_secret_id]
-    entry = read_entry(identity.id, dict(identity.metadata))
+    entry = read_entry(identity)
     assert entry is not None
-    assert not entry.rotating
+    assert not entry.rotation
     assert run(server, host, grants) == ()
 
 
@@ -241,7 +266,7 @@ def rotate_late(server: DevServer, host: Host) -> None:
 
 
 def lose_note(server: DevServer, host: Host) -> None:
-    host.note = HeldNote(client_id=host.note.client_id)
+    host.note = HeldIdentity(client_id=host.note.client_id)
 
 
 def change_nothing(server: DevServer, host: Host) -> None:
@@ -334,4 +359,126 @@ def test_spare_identity_is_deleted_after_a_sync(server: DevServer, admin: Identi
     stored = HostEntry("", "web1", desired="universal_auth:x")
     admin.create("p", "host:web1", sorted(stored.metadata().items()))
     assert run(server, host)[-1].endswith("is removed, because it is not used")
+    check_end(server, admin, host, APP)
+
+
+def test_protected_identity_is_refused_before_any_change(server: DevServer, admin: IdentityApi) -> None:
+    host = Host(server.url)
+    run(server, host)
+    stored = HostEntry("", "web1", desired="universal_auth:x")
+    spare = admin.create("p", "host:web1", sorted(stored.metadata().items()))
+    admin.change("p", spare.id, delete_protection=True)
+    server.clear_requests()
+    with pytest.raises(GuardStopped, match="protected from deletion"):
+        run(server, host, DB)
+    assert {one["method"] for one in server.requests() if "login" not in one["path"]} == {"GET"}
+
+
+def test_interruptions_without_a_note_keep_the_working_client_secret(server: DevServer, admin: IdentityApi) -> None:
+    host = Host(server.url)
+    run(server, host)
+    lose_note(server, host)
+    for _turn in range(6):
+        run(server, host, deliver=False)
+        host.sync()
+    run(server, host)
+    check_end(server, admin, host, APP)
+
+
+STEPS = ("plan", "prepare", "deliver", "finish")
+
+
+def test_overlapping_runs_are_completed_by_the_next_run(server: DevServer, admin: IdentityApi) -> None:
+    for places in itertools.combinations(range(8), 4):
+        server.reset()
+        host = Host(server.url)
+        run(server, host)
+        rotate_late(server, host)
+        turns = [Turn(server, host), Turn(server, host)]
+        left = [list(STEPS), list(STEPS)]
+        for number in range(8):
+            which = int(number in places)
+            getattr(turns[which], left[which].pop(0))()
+        reasons = run(server, host)
+        try:
+            check_end(server, admin, host, APP)
+        except (InfisicalError, AssertionError) as error:
+            raise AssertionError(f"the second run had the steps {places}; the next run changed {reasons}") from error
+
+
+def test_client_secrets_of_running_runs_are_kept(server: DevServer) -> None:
+    host = Host(server.url)
+    run(server, host)
+    rotate_late(server, host)
+    turns = [Turn(server, host) for _number in range(3)]
+    for turn in turns:
+        turn.plan()
+        turn.prepare()
+    for turn in turns:
+        turn.deliver()
+        assert turn.worked
+
+
+def test_client_secret_that_is_created_during_the_revocation_is_kept(server: DevServer) -> None:
+    host = Host(server.url)
+    run(server, host)
+    rotate_late(server, host)
+    first, second = Turn(server, host), Turn(server, host)
+    second.plan()
+    first.plan()
+    first.prepare()
+    first.deliver()
+    send = first.api.transport.send
+
+    def send_late(call: Any, *arguments: Any) -> Any:
+        if call.method == "GET" and call.path.endswith("/client-secrets"):
+            first.api.transport.send = send  # type: ignore[method-assign]
+            second.prepare()
+        return send(call, *arguments)
+
+    first.api.transport.send = send_late  # type: ignore[method-assign]
+    first.finish()
+    second.deliver()
+    assert second.worked
+
+
+def test_lost_response_does_not_revoke_the_client_secret_of_another_run(server: DevServer) -> None:
+    host = Host(server.url)
+    run(server, host)
+    rotate_late(server, host)
+    first, second = Turn(server, host), Turn(server, host)
+    for turn in (first, second):
+        turn.plan()
+    first.prepare()
+    server.arm("cut_before", after_handling=True, method="POST", path="client-secrets$")
+    second.prepare()
+    first.deliver()
+    assert first.worked
+
+
+@pytest.mark.parametrize("status", ["lost", "conflict"])
+def test_login_method_is_added_despite_an_error(server: DevServer, admin: IdentityApi, status: str) -> None:
+    host = Host(server.url)
+    desired = make_desired("web1", UNIVERSAL_AUTH, APP)
+    stored = HostEntry("", "web1", desired=describe_state(desired))
+    identity = admin.create("p", "host:web1", sorted(stored.metadata().items()))
+    path = "/universal-auth/identities/[^/]+$"
+    if status == "lost":
+        server.arm("cut_before", after_handling=True, method="POST", path=path)
+        run(server, host)
+    else:
+        turn = Turn(server, host)
+        turn.plan()
+        send = turn.api.transport.send
+
+        def send_late(call: Any, *arguments: Any) -> Any:
+            if call.method == "POST" and call.path.endswith(identity.id):
+                turn.api.transport.send = send  # type: ignore[method-assign]
+                admin.attach_method(identity.id, UNIVERSAL_AUTH, desired.methods[UNIVERSAL_AUTH])
+            return send(call, *arguments)
+
+        turn.api.transport.send = send_late  # type: ignore[method-assign]
+        turn.prepare()
+        turn.deliver()
+        turn.finish()
     check_end(server, admin, host, APP)

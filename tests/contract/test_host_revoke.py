@@ -52,7 +52,7 @@ class Fleet:
 
     def add(self, host: str, *grants: Grant, **metadata: str) -> Identity:
         """Create the identity of a host like the role, without a login method."""
-        given = {"managed_by": "keyfleet.infisical", "host": host, **metadata}
+        given = {"managed_by": "keyfleet.infisical/host", "host": host, **metadata}
         made = self.admin.create(PROJECT, f"host:{host}", given.items())
         self.admin.create_privilege(PROJECT, made.id, "keyfleet", to_permissions(grants or [Grant("dev", "/app")]))
         return made
@@ -151,15 +151,16 @@ def test_all_identities_of_a_host_are_revoked(hosts: Fleet) -> None:
     assert not any(map(reads, clients))
 
 
-def test_identity_is_found_by_metadata_or_by_name(hosts: Fleet) -> None:
+def test_identity_is_found_by_metadata_only(hosts: Fleet) -> None:
     hosts.admin.change(PROJECT, hosts.add("web1").id, name="renamed")
-    hosts.admin.create(PROJECT, "host:web2")
     # Its name refers to web1, but it belongs to another host.
-    other = hosts.add("web3")
-    hosts.admin.change(PROJECT, other.id, name="host:web1")
-    revoke(hosts, "web1", "web2")
-    assert [(one.id, one.name) for one in hosts.admin.identities(PROJECT) if one.metadata] == [(other.id, "host:web1")]
-    assert left(hosts) == ["host:web1"]
+    hosts.admin.change(PROJECT, hosts.add("web3").id, name="host:web1")
+    # These identities were not created by the role.
+    hosts.admin.create(PROJECT, "host:web2")
+    hosts.admin.create(PROJECT, "host:web4", [("managed_by", "keyfleet.infisical"), ("host", "web1")])
+    [done] = revoke(hosts, "web1")
+    assert [one.name for one in done.deleted] == ["renamed"]
+    assert left(hosts) == ["host:web1", "host:web2", "host:web4"]
 
 
 def test_host_of_two_inventories_needs_a_label(hosts: Fleet) -> None:

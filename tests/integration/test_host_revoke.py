@@ -91,7 +91,7 @@ def hosts(server: DevServer, ansible: Controller) -> Iterator[Fleet]:
     admin = IdentityApi(api)
     tokens, texts = {}, []
     for host in HOSTS:
-        made = admin.create(PROJECT, f"host:{host}", {"managed_by": "keyfleet.infisical", "host": host}.items())
+        made = admin.create(PROJECT, f"host:{host}", {"managed_by": "keyfleet.infisical/host", "host": host}.items())
         admin.create_privilege(PROJECT, made.id, "keyfleet", to_permissions([Grant("dev", "/app")]))
         client_id = admin.attach_method(made.id, "universal_auth", {}).client_id
         secret = admin.create_client_secret(made.id, "of the agent").secret

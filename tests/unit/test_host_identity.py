@@ -9,23 +9,28 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import Identity
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.grants import Grant
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import NOTHING, HeldIdentity
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.host import (
     JWT_AUTH,
+    OF_HOST,
     UNIVERSAL_AUTH,
-    HeldNote,
     HostEntry,
     HostPlan,
+    describe_removal,
     describe_state,
     digest_machine,
     find_grants,
     find_project,
+    is_owned,
     make_desired,
     make_plan,
     read_entry,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.plan import OURS
 
 DAY = 86_400
 NOW = 1_800_000_000.0
@@ -34,11 +39,11 @@ GRANTS = (Grant("prod", "/app"),)
 STATE = describe_state(make_desired("web1", UNIVERSAL_AUTH, GRANTS))
 DESIRED = HostEntry("", "web1", desired=STATE, machine="m1")
 STORED = DESIRED._replace(id="id-1")
-HELD = HeldNote("id-1", "client-1", "secret-1", UNIVERSAL_AUTH, int(NOW) + TTL)
+HELD = HeldIdentity("id-1", "client-1", "secret-1", int(NOW) + TTL, UNIVERSAL_AUTH)
 
 
 def decide(
-    *entries: HostEntry, held: HeldNote = HELD, desired: HostEntry = DESIRED, now: float = NOW, ttl: float = TTL
+    *entries: HostEntry, held: HeldIdentity = HELD, desired: HostEntry = DESIRED, now: float = NOW, ttl: float = TTL
 ) -> HostPlan:
     return make_plan(entries, held, desired, now=now, ttl=ttl)
 
@@ -50,6 +55,10 @@ def summarize(plan: HostPlan) -> tuple[str, bool, bool, int]:
 def job(path: str = "/app", *, project: str = "p", **options: Any) -> dict[str, Any]:
     usual = {"environment": "prod", "secret_path": path, "recursive": False, "include_imports": True}
     return {"project_ids": (project,), **usual, **options}
+
+
+def read(metadata: dict[str, str], name: str = "host:web1", protected: bool = False) -> HostEntry | None:
+    return read_entry(Identity("id", name, "p", tuple(metadata.items()), protected))
 
 
 def follow_nothing(location: Location, recursive: bool) -> Iterable[Location]:
@@ -66,7 +75,7 @@ def test_unchanged_host_needs_nothing() -> None:
 
 
 def test_host_without_identity_gets_one() -> None:
-    plan = decide(held=HeldNote())
+    plan = decide(held=NOTHING)
     assert summarize(plan) == ("", False, True, 0)
     assert plan.reasons == ("the identity host:web1 is created",)
 
@@ -100,7 +109,7 @@ def test_unknown_expiry_replaces_the_secret() -> None:
 
 
 def test_interrupted_rotation_is_completed() -> None:
-    plan = decide(STORED._replace(rotating=True))
+    plan = decide(STORED._replace(rotation="a1"))
     assert summarize(plan) == ("id-1", False, True, 0)
     assert "interrupted" in plan.reasons[0]
 
@@ -113,13 +122,13 @@ def test_rejected_host_gets_a_new_secret() -> None:
 @pytest.mark.parametrize(
     "held",
     [
-        HeldNote(),
+        NOTHING,
         HELD._replace(identity_id="another"),
         HELD._replace(auth_method=JWT_AUTH),
         HELD._replace(identity_id=""),
     ],
 )
-def test_host_without_credential_gets_a_new_one(held: HeldNote) -> None:
+def test_host_without_credential_gets_a_new_one(held: HeldIdentity) -> None:
     plan = decide(STORED, held=held)
     assert summarize(plan) == ("id-1", True, True, 0)
     assert "the host does not have it" in plan.reasons[-1]
@@ -135,7 +144,7 @@ def test_spare_identities_are_deleted() -> None:
     plan = decide(spare, STORED)
     assert summarize(plan) == ("id-1", False, False, 1)
     assert plan.spare == (spare,)
-    assert summarize(decide(spare, STORED, held=HeldNote())) == ("id-0", True, True, 1)
+    assert summarize(decide(spare, STORED, held=NOTHING)) == ("id-0", True, True, 1)
 
 
 def test_other_login_method_needs_another_identity() -> None:
@@ -146,10 +155,30 @@ def test_other_login_method_needs_another_identity() -> None:
 
 def test_own_key_needs_no_client_secret() -> None:
     by_key = DESIRED._replace(desired=describe_state(make_desired("web1", JWT_AUTH, GRANTS, "PEM")))
-    held = HeldNote("id-1", auth_method=JWT_AUTH)
+    held = HeldIdentity("id-1", auth_method=JWT_AUTH)
     assert summarize(decide(by_key._replace(id="id-1"), held=held, desired=by_key)) == ("id-1", False, False, 0)
     new_key = DESIRED._replace(desired=describe_state(make_desired("web1", JWT_AUTH, GRANTS, "PEM 2")))
     assert summarize(decide(by_key._replace(id="id-1"), held=held, desired=new_key)) == ("id-1", True, False, 0)
+
+
+def test_key_of_a_deleted_identity_is_refused() -> None:
+    by_key = DESIRED._replace(desired=describe_state(make_desired("web1", JWT_AUTH, GRANTS, "PEM")))
+    held = HeldIdentity("id-1", auth_method=JWT_AUTH, public_key="PEM")
+    for left in ((), (by_key._replace(id="id-2"),)):
+        with pytest.raises(ConfigurationError, match="the key pair of the identity id-1") as caught:
+            decide(*left, desired=by_key, held=held)
+        assert "-e scheduled_sync_rotate_key=true" in caught.value.hint
+    # A host with a new key pair has no note.
+    assert summarize(decide(desired=by_key, held=HeldIdentity(public_key="PEM 2"))) == ("", False, False, 0)
+    # A client secret of a deleted identity is useless.
+    assert summarize(decide(held=HELD)) == ("", False, True, 0)
+
+
+def test_host_without_the_client_secret_of_the_last_rotation_gets_another() -> None:
+    plan = decide(STORED._replace(client_secret="secret-2"))
+    assert summarize(plan) == ("id-1", False, True, 0)
+    assert "two runs" in plan.reasons[0]
+    assert not decide(STORED._replace(client_secret="secret-1")).reasons
 
 
 def test_identity_of_another_inventory_is_refused() -> None:
@@ -160,13 +189,35 @@ def test_identity_of_another_inventory_is_refused() -> None:
 
 
 def test_other_machine_of_the_same_name_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="another machine that is also called 'web1'"):
-        decide(STORED, desired=DESIRED._replace(machine="m2"), held=HeldNote())
+    for label in ("", "east"):  # an identity without a label may belong to an inventory without a label
+        with pytest.raises(ConfigurationError, match="another machine that is also called 'web1'") as caught:
+            decide(STORED, desired=DESIRED._replace(machine="m2", inventory=label), held=NOTHING)
+        assert "identity_inventory" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("inventory", "machine", "label", "owned"),
+    [
+        ("", "m1", "", True),
+        ("", "m1", "east", True),
+        ("", "m2", "", False),
+        ("", "m2", "east", False),
+        ("", "", "", False),
+        ("", "", "east", False),
+        ("east", "m2", "east", True),
+        ("east", "m1", "", False),
+        ("east", "m1", "west", False),
+    ],
+)
+def test_identity_of_another_machine_is_not_owned(inventory: str, machine: str, label: str, owned: bool) -> None:
+    entry = STORED._replace(inventory=inventory, machine=machine)
+    assert is_owned(entry, DESIRED._replace(inventory=label)) is owned
+    assert not is_owned(STORED, DESIRED._replace(machine=""))
 
 
 def test_labelled_inventory_allows_a_new_machine() -> None:
     stored, desired = STORED._replace(inventory="east"), DESIRED._replace(inventory="east", machine="m2")
-    assert summarize(decide(stored, desired=desired, held=HeldNote())) == ("id-1", True, True, 0)
+    assert summarize(decide(stored, desired=desired, held=NOTHING)) == ("id-1", True, True, 0)
 
 
 def test_label_is_added_to_an_identity_without_one() -> None:
@@ -178,14 +229,29 @@ def test_label_is_added_to_an_identity_without_one() -> None:
 
 @pytest.mark.parametrize("host", ["web1", "wéb 1", "a:b/c", "[::1]", "{{ x }}", "x" * 250, "'\"\\"])
 def test_metadata_are_read_as_written(host: str) -> None:
-    entry = HostEntry("id", host, "east", "universal_auth:abc", "m1", True)
-    assert read_entry("id", entry.metadata()) == entry
-    assert read_entry("id", HostEntry("id", host).metadata()) == HostEntry("id", host)
+    entry = HostEntry("id", host, "east", "universal_auth:abc", "m1", "a1", "secret-1", "renamed", True)
+    assert read(entry.metadata(), "renamed", True) == entry
+    assert read(HostEntry("id", host).metadata(), "") == HostEntry("id", host)
 
 
-@pytest.mark.parametrize("metadata", [{}, {"host": "web1"}, {"managed_by": "keyfleet.infisical"}, {"managed_by": "x"}])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"host": "web1"},
+        {"managed_by": OF_HOST},
+        {"managed_by": "x", "host": "web1"},
+        # Playbooks create identities with infisical_identity, and `host` is a likely key of their metadata.
+        {"managed_by": OURS, "host": "web1", "inventory": "east"},
+    ],
+)
 def test_foreign_identities_are_ignored(metadata: dict[str, str]) -> None:
-    assert read_entry("id", metadata) is None
+    assert read(metadata) is None
+
+
+def test_messages_have_the_real_name_of_an_identity() -> None:
+    spare = STORED._replace(id="id-0", stored_name="renamed")
+    assert describe_removal([spare]) == ["the identity renamed (id-0) is removed, because it is not used"]
 
 
 def test_machine_id_is_not_stored() -> None:

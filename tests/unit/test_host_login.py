@@ -26,8 +26,6 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host as hosts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import jobs as agent_jobs
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import (
-    NOTHING,
-    HeldIdentity,
     read_note,
     read_usable,
 )
@@ -39,6 +37,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     StorageFailed,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import NOTHING, HeldIdentity
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login import jwt
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login.methods import (
     GivenToken,

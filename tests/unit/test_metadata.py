@@ -19,12 +19,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
     spec,
     units,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import (
-    NOTHING,
-    HeldIdentity,
-    parse_held,
-    read_note,
-)
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.held_identity import read_note
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.cli import main as cli
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files, systemd
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
@@ -34,6 +29,11 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.version import VERSION
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import host_metadata as metadata
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.documents import parse_host
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import (
+    NOTHING,
+    HeldIdentity,
+    parse_held,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault import session as local
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KeyFile, make_key_file
 from unit.programs import Programs

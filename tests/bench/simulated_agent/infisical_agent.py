@@ -76,7 +76,8 @@ class ActionModule(infisical_agent.ActionModule):
             raise AssertionError(f"the host gets the login of the controller: {sorted(leaked)}")
         if arguments.get("state") == "absent":
             host.path.unlink(missing_ok=True)
-            return {"changed": True, "changes": ["the agent is removed"], "msg": "1 change."}
+            machine_id = task_vars.get("simulated_machine", host.path.stem[:32])
+            return {"changed": True, "changes": ["the agent is removed"], "machine_id": machine_id, "msg": "1 change."}
         if self._task.check_mode:
             return {"changed": False, "changes": [], "due": [], "requests": 0, "msg": "0 changes."}
         if task_vars.get("simulated_sync_failure"):

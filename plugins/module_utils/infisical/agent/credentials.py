@@ -16,12 +16,13 @@ from typing import Any
 
 from ..core import files, systemd
 from ..core.errors import ConfigurationError, InfisicalError, NotAVault, VaultDamaged, WrongKey
+from ..identities.held import HeldIdentity
 from ..vault.keys import KEY_BYTES, join_keys, split_keys
 from ..vault.session import open_vault, rekey
 from ..vault.store import Vault
 from . import config, units
 from .credential_files import decrypt, directory_for, find, plain_directory, read_text
-from .held_identity import HeldIdentity, login_file, note_file
+from .held_identity import login_file, note_file
 from .host import Host
 from .own_key import JWT_KEY, ensure_key, machine_file
 from .spec import VAULT_FILE, VAULT_KEY, Agent
@@ -35,7 +36,7 @@ _LOST = (WrongKey, VaultDamaged, NotAVault)
 @dataclass(frozen=True)
 class StoredCredentials:
     """The paths of the credentials keyed by name, the vaults' key (or both keys during a rotation), whether this run
-    created the key, and whether any credential changed."""
+    created the key, and whether any credential or the identity changed."""
 
     paths: Mapping[str, str]
     key: bytes = field(repr=False)
@@ -74,10 +75,10 @@ def store(host: Host, agent: Agent, machine_id: str, *, encrypted: bool) -> Stor
         **({"infisical_webhook_url": agent.notify_webhook_url.encode("utf-8")} if agent.notify_webhook_url else {}),
         VAULT_KEY: key,
     }
-    changed = False
     key_kind = f"{units.CONFIGURATION}/{_KEY_KIND}"
     by_other_key = encrypted and read_text(key_kind) not in ("", agent.credential_key)
-    with _rewrite_note(host, agent.identity):
+    # A host with a new identity or a new key must sync, to prove that it can log in.
+    with _rewrite_note(host, agent.identity) as changed:
         for name, value in values.items():
             path = f"{directory}/{name}"
             own = name == JWT_KEY
@@ -120,22 +121,22 @@ def _list_login_secrets(
 
 
 @contextlib.contextmanager
-def _rewrite_note(host: Host, identity: HeldIdentity) -> Iterator[None]:
+def _rewrite_note(host: Host, identity: HeldIdentity) -> Iterator[bool]:
     """Context manager: store credentials. If the note about the identity changes, it does not exist meanwhile, so that
     it never names a credential that the host does not have. The record of a rejected login is removed if the host has
-    its own client secret, because the login was with an earlier one."""
+    its own client secret, because the login was with an earlier one. Yields whether the note changes."""
     path, text, before = note_file(), identity.as_note(), ""
     with contextlib.suppress(OSError):
         before = files.read_regular(path).decode("utf-8", "replace")
     if before == text:
-        yield
+        yield False
         return
     if not host.check:
         Host(check=False).absent(path)
         if identity.client_secret_id:
             with contextlib.suppress(OSError):
                 os.unlink(login_file())
-    yield
+    yield True
     host.changes.diffs.append((path, before, text))
     if host.note(f"{path} is {'changed' if before else 'created'}"):
         with host.explain_errors(path):

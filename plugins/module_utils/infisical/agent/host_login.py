@@ -12,8 +12,8 @@ from typing import Any
 from ..core.errors import ConfigurationError
 from ..core.model import Settings
 from ..core.options import LOGIN_METHODS
+from ..identities.held import HeldIdentity
 from ..login.methods import SERVICE_ACCOUNT_TOKEN
-from .held_identity import HeldIdentity
 
 HOST_METHODS = tuple(method for method in LOGIN_METHODS if method != "token")
 

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from ..core.errors import ConfigurationError
 from ..core.model import Settings
+from ..identities.held import NOTHING, HeldIdentity
 from . import schedule, units
 from .config import CREDENTIALS
 from .deliver import File, check_file
-from .held_identity import NOTHING, HeldIdentity, login_file
+from .held_identity import login_file
 from .host_login import check_login
 from .notify import command_words
 from .own_key import JWT_KEY

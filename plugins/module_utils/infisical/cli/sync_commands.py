@@ -16,7 +16,7 @@ from ..core.times import format_duration, format_time
 from .parser import CHECK, JSON, Command, argument
 
 if TYPE_CHECKING:
-    from ..agent.held_identity import HeldIdentity
+    from ..identities.held import HeldIdentity
     from ..sync.outcome import Outcome
     from .console import Console
     from .session import Session

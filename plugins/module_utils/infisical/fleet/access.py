@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from ..core.model import Location
 from ..identities.grants import Grant, covers, from_permissions
+from ..identities.plan import NO_ACCESS
 
-_NO_ACCESS = "no-access"
 _WILDCARD = re.compile(r"[*?]")
 
 
@@ -36,7 +36,7 @@ class Access(NamedTuple):
         """True if a role, or a permission that is not a grant, may allow to read any secret of the project."""
         permissions = map(json.loads, self.foreign)
         reads = any(one.get("subject") == "secrets" and not one.get("inverted") for one in permissions)
-        return reads or any(role != _NO_ACCESS for role in self.roles)
+        return reads or any(role != NO_ACCESS for role in self.roles)
 
     def may_read(self, location: Location) -> bool:
         """Return whether the identity may read the secrets in a folder.
@@ -49,7 +49,7 @@ class Access(NamedTuple):
     def find_excess(self, needs: Iterable[Need]) -> list[str]:
         """Return what the identity may do besides reading these folders of its project, in a few words each."""
         wanted = tuple(needs)
-        found = [f"role {role}" for role in self.roles if role != _NO_ACCESS]
+        found = [f"role {role}" for role in self.roles if role != NO_ACCESS]
         found += [str(grant) for grant in self.grants if grant.access != "read" or not _is_needed(grant, wanted)]
         found += [_describe(one) for one in map(json.loads, self.foreign) if not one.get("inverted")]
         return list(dict.fromkeys(found))

@@ -17,11 +17,11 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from ..agent.held_identity import NOTHING, HeldIdentity, parse_held
 from ..core.errors import ConfigurationError
 from ..core.model import LONGEST_NAME, Location, escape, is_text, is_whole
 from ..core.times import format_time, parse_time
 from ..identities.grants import Grant
+from ..identities.held import NOTHING, HeldIdentity, parse_held
 from .access import Access
 from .graph import (
     AgentVault,

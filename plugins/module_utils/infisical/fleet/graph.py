@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Optional
 from urllib.parse import quote
 
-from ..agent.held_identity import NOTHING, HeldIdentity
 from ..core.model import Location
 from ..core.times import format_time
+from ..identities.held import NOTHING, HeldIdentity
 from .access import Access, Need
 
 

@@ -14,7 +14,7 @@ from ..client.api import Api
 from ..client.identities import Identity, IdentityApi
 from ..core.errors import Forbidden, IdentityMissing, InfisicalError, RouteMissing, ScopeMissing
 from ..core.model import Location
-from ..identities.plan import MANAGED_BY, OURS
+from ..identities.host import read_entry
 from .access import Access, Need, parse_access
 from .graph import AgentVault, Graph, HostIdentity, covers, needs_of
 
@@ -31,21 +31,14 @@ class IdentityAnswer:
 
 
 def group_by_host(listed: Iterable[Identity], inventory: str = "") -> dict[str, list[Identity]]:
-    """Return the identities of each host. If `inventory` is not empty, leave out identities of other inventories."""
+    """Return the identities that the role has created, keyed by host. If `inventory` is not empty, leave out identities
+    of other inventories."""
     found: dict[str, list[Identity]] = defaultdict(list)
     for identity in listed:
-        if inventory in ("", identity.metadata_value("inventory")):
-            found[_owner(identity)].append(identity)
-    found.pop("", None)
+        entry = read_entry(identity)
+        if entry is not None and inventory in ("", entry.inventory):
+            found[entry.host].append(identity)
     return found
-
-
-def _owner(identity: Identity) -> str:
-    """Return the host that the role has created an identity for, or that its name refers to, or empty text."""
-    if identity.metadata_value(MANAGED_BY) == OURS:
-        return identity.metadata_value("host")
-    prefix, _colon, host = identity.name.partition(":")
-    return host if prefix == "host" else ""
 
 
 def read_access(api: IdentityApi, identity: Identity) -> Access:

@@ -9,12 +9,27 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..client.identities import Identity
 from ..core.errors import ConfigurationError
 from ..core.model import Location
+from ..login import jwt
 from .grants import Grant, check_grant, normalize
+from .held import NOTHING, HeldIdentity
 from .plan import MANAGED_BY, OURS, Desired
 
 UNIVERSAL_AUTH, JWT_AUTH = "universal_auth", "jwt_auth"
+
+OF_HOST = f"{OURS}/host"
+"""The value of the metadata key `managed_by` of a host's identity. Identities that infisical_identity has created have
+another value, so that the role never mistakes them for a host's."""
+
+_METADATA = ("host", "inventory", "desired", "machine", "rotation", "client_secret")
+"""The other metadata keys, which are fields of HostEntry."""
+
+NEW_KEY_HINT = (
+    "Make sure that nobody else has access to the host, and then run the role once with "
+    "-e scheduled_sync_rotate_key=true, which gives the host a new key pair."
+)
 
 TOKEN_SECONDS = 3600
 """Lifetime of a host's access tokens. A sync that takes longer logs in again."""
@@ -24,27 +39,13 @@ _ROTATE_BELOW = 1 / 3
 """A client secret is replaced when less than this share of its lifetime is left."""
 
 
-class HeldNote(NamedTuple):
-    """What a host says about the identity that its agent uses. A compromised host may say anything.
-
-    `expires_at` is in seconds since the epoch, or 0 if it is unknown. If `rejected` is true, the server has rejected
-    the host's last login.
-    """
-
-    identity_id: str = ""
-    client_id: str = ""
-    client_secret_id: str = ""
-    auth_method: str = ""
-    expires_at: int = 0
-    rejected: bool = False
-
-
 class HostEntry(NamedTuple):
     """An identity of a host on the server, as the list of the project's identities contains it.
 
     `inventory` is the label of the host's inventory, or empty. `desired` describes the state that a run has completed
-    (see `describe_state`). `machine` is a digest of the host's machine id. `rotating` is true while a client secret is
-    being replaced.
+    (see `describe_state`). `machine` is a digest of the host's machine id. `rotation` is the random mark of the run
+    that is replacing the client secret, or empty. `client_secret` is the id of the client secret that the last complete
+    rotation has given to the host, or empty. `stored_name` is empty for an identity that does not exist yet.
     """
 
     id: str
@@ -52,32 +53,34 @@ class HostEntry(NamedTuple):
     inventory: str = ""
     desired: str = ""
     machine: str = ""
-    rotating: bool = False
+    rotation: str = ""
+    client_secret: str = ""
+    stored_name: str = ""
+    delete_protection: bool = False
 
     @property
     def name(self) -> str:
         """The name of the identity."""
-        return f"host:{self.host}"
+        return self.stored_name or f"host:{self.host}"
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata of the identity, without empty values, which servers refuse."""
-        given = {
-            MANAGED_BY: OURS,
-            "host": self.host,
-            "inventory": self.inventory,
-            "desired": self.desired,
-            "machine": self.machine,
-            "rotation": "started" if self.rotating else "",
-        }
-        return {name: value for name, value in given.items() if value}
+        return {MANAGED_BY: OF_HOST, **{name: getattr(self, name) for name in _METADATA if getattr(self, name)}}
+
+    def has_state_of(self, desired: HostEntry) -> bool:
+        """Return whether the metadata equal the desired ones, apart from a rotation."""
+        return self._replace(rotation="", client_secret="").metadata() == desired.metadata()
 
 
-def read_entry(identity_id: str, metadata: Mapping[str, str]) -> HostEntry | None:
-    """Return the host's identity with this metadata, or None if this collection did not create it for a host."""
-    if metadata.get(MANAGED_BY) != OURS or not metadata.get("host"):
+def read_entry(identity: Identity) -> HostEntry | None:
+    """Return the host's identity, or None if the role did not create this identity for a host."""
+    found = dict(identity.metadata)
+    if found.get(MANAGED_BY) != OF_HOST or not found.get("host"):
         return None
-    texts = {name: metadata.get(name, "") for name in ("host", "inventory", "desired", "machine")}
-    return HostEntry(identity_id, **texts, rotating="rotation" in metadata)
+    texts = {name: found.get(name, "") for name in _METADATA}
+    return HostEntry(
+        identity.id, **texts, stored_name=identity.name, delete_protection=identity.delete_protection
+    )  # fmt: skip
 
 
 class HostPlan(NamedTuple):
@@ -100,15 +103,24 @@ def describe_removal(spare: Iterable[HostEntry]) -> list[str]:
     return [f"the identity {one.name} ({one.id}) is removed, because it is not used" for one in spare]
 
 
-def make_plan(entries: Sequence[HostEntry], held: HeldNote, desired: HostEntry, *, now: float, ttl: float) -> HostPlan:
+def make_plan(
+    entries: Sequence[HostEntry], held: HeldIdentity, desired: HostEntry, *, now: float, ttl: float
+) -> HostPlan:
     """Compare the identities of a host on the server with the desired one, which has no id yet.
 
     `now` is in seconds since the epoch, and `ttl` is the lifetime of a client secret in seconds. The login method is
-    part of `desired.desired`. Raises ConfigurationError if an identity belongs to another host of the same name.
+    part of `desired.desired`. Raises ConfigurationError if an identity belongs to another host of the same name, or if
+    the host has the key pair of an identity that was deleted.
     """
     for one in entries:
         check_owner(one, desired)
     method = method_of(desired)
+    if method == held.auth_method == JWT_AUTH and held.identity_id not in ("", *(one.id for one in entries)):
+        raise ConfigurationError(
+            "identity", f"the host '{desired.host}' has the key pair of the identity {held.identity_id}, which is not "
+            "in the project any more. If the identity was revoked, the key may have leaked, so it is not used again.",
+            hint=NEW_KEY_HINT,
+        )  # fmt: skip
     has_secrets = method == UNIVERSAL_AUTH
     usable = [entry for entry in entries if method_of(entry) == method]
     entry = next((one for one in usable if one.id == held.identity_id), usable[0] if usable else None)
@@ -116,8 +128,8 @@ def make_plan(entries: Sequence[HostEntry], held: HeldNote, desired: HostEntry, 
     if entry is None:
         return HostPlan(None, False, has_secrets, spare, (f"the identity {desired.name} is created",))
     is_held = held.identity_id == entry.id and held.auth_method == method
-    is_same = desired == entry._replace(id="", rotating=False)
-    why = find_reason(entry, held if is_held else HeldNote(), now, ttl) if has_secrets else ""
+    is_same = entry.has_state_of(desired)
+    why = find_reason(entry, held if is_held else NOTHING, now, ttl) if has_secrets else ""
     reasons = []
     if not is_same:
         reasons.append(f"the identity {entry.name} is adjusted to the jobs of the host")
@@ -128,14 +140,16 @@ def make_plan(entries: Sequence[HostEntry], held: HeldNote, desired: HostEntry, 
     return HostPlan(entry, not (is_same and is_held), bool(why), spare, tuple(reasons))
 
 
-def find_reason(entry: HostEntry, held: HeldNote, now: float, ttl: float) -> str:
+def find_reason(entry: HostEntry, held: HeldIdentity, now: float, ttl: float) -> str:
     """Return why a host that holds `held` needs a new client secret, or an empty text if it needs none."""
     if not held.client_secret_id:
         return "the host does not have it"
     if held.rejected:
         return "the server has rejected the login of the host"
-    if entry.rotating:
+    if entry.rotation:
         return "an earlier run was interrupted"
+    if entry.client_secret not in ("", held.client_secret_id):
+        return "two runs have replaced it at the same time"
     left = held.expires_at - now
     if left < ttl * _ROTATE_BELOW:
         return f"it is valid for only {max(0.0, left) / _DAY:.1f} more days"
@@ -156,9 +170,17 @@ def check_owner(entry: HostEntry, desired: HostEntry) -> None:
         raise ConfigurationError(
             "identity", f"the identity {entry.name} ({entry.id}) belongs to another machine that is also called "
             f"'{entry.host}'.",
-            hint="If the machine was reinstalled, delete the identity, and run the role again. If another inventory "
-            "has such a host, rename one. To replace machines without this check, set identity_inventory.",
+            hint="If the machine was reinstalled or replaced, delete the identity, and run the role again. If another "
+            "inventory has such a host, rename one, or use another project.",
         )  # fmt: skip
+
+
+def is_owned(entry: HostEntry, desired: HostEntry) -> bool:
+    """Return whether an identity certainly belongs to a host: it has the label of the host's inventory or, without a
+    label, the host's machine id."""
+    return bool(entry.inventory or entry.machine) and (
+        entry.inventory == desired.inventory if entry.inventory else entry.machine == desired.machine
+    )
 
 
 # The desired state
@@ -169,7 +191,7 @@ def make_desired(host: str, method: str, grants: Iterable[Grant], public_key: st
     settings: dict[str, Any] = {"access_token_ttl": TOKEN_SECONDS, "access_token_max_ttl": TOKEN_SECONDS}
     if method == JWT_AUTH:
         # The subject is not bound: the key belongs to this identity alone, and a binding would need its id.
-        settings.update(public_keys=(public_key,), issuer="keyfleet.infisical", audiences=("infisical",))
+        settings.update(public_keys=(public_key,), issuer=jwt.ISSUER, audiences=(jwt.AUDIENCE,))
     return Desired(name=HostEntry("", host).name, methods={method: settings}, grants=tuple(grants))
 
 

@@ -6,14 +6,16 @@
 After an interruption at any point, the host can still log in, and the next run completes the change. Therefore:
 
 - Grants are first added. Grants that are no longer needed are removed after the host has its new jobs.
-- While a client secret is replaced, the metadata has the key `rotation`. Older client secrets are revoked after a sync
-  with the new one has worked.
+- While a client secret is replaced, the metadata key `rotation` has the mark of the run. Older client secrets are
+  revoked after a sync with the new one has worked, unless another run has set its own mark meanwhile. Then the next run
+  completes the change.
 - The metadata describe the desired state only after it has been reached. A new identity is an exception, but its host
   does not hold it until the first step is complete.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,18 +23,18 @@ from typing import Any
 from ..client.identities import ClientSecret, Identity, IdentityApi, Privilege
 from ..core.times import format_time
 from . import client_secrets
-from .apply import ensure, read, remove
+from .apply import check_removal, ensure, read, remove
 from .grants import normalize, to_permissions
-from .host import HeldNote, HostEntry, HostPlan, method_of
+from .held import HeldIdentity
+from .host import HostEntry, HostPlan, method_of, read_entry
 from .plan import SLUG, Current, Desired
-from .plan import plan as compare
 
 GRANT_SECONDS = 15.0
 """Seconds after which a server has applied a changed grant (recorded)."""
 
 _NEWEST = 3
-"""Number of the newest client secrets that are kept until a sync works. If runs were interrupted after the delivery
-and before the host wrote its note, the host may use one of them."""
+"""Number of the newest client secrets that are kept until a sync works, beside the one in the host's note. Another run
+may be giving one of them to the host."""
 
 
 @dataclass
@@ -40,9 +42,10 @@ class Delivery:
     """What the host gets, and what is left to do after that.
 
     `secret` is a new client secret with its id and expiry (seconds since the epoch), or empty if the host keeps its
-    own. `granted` is the time by `time.monotonic()` at which a grant was added, or None. If `widened` is true, the
-    identity had other grants before. `surplus` is the privilege if it contains permissions that must be removed.
-    `before` is the identity's state before the change, and `removed` are the deleted spare identities.
+    own. `created_at` is the time of its creation, as the server's text. `granted` is the time by `time.monotonic()` at
+    which a grant was added, or None. If `widened` is true, the identity had other grants before. `surplus` is the
+    privilege if it contains permissions that must be removed. `before` is the identity's state before the change, and
+    `removed` are the deleted spare identities.
     """
 
     entry: HostEntry
@@ -50,6 +53,7 @@ class Delivery:
     secret: str = field(default="", repr=False)
     client_secret_id: str = ""
     expires_at: int = 0
+    created_at: str = ""
     granted: float | None = None
     widened: bool = False
     surplus: Privilege | None = None
@@ -74,10 +78,16 @@ class Provisioner:
 
     def read(self, entry: HostEntry) -> Current:
         """Return the state of the host's identity on the server."""
-        return read(self.api, self._identity(entry), self.desired)
+        return read(self.api, self.identity_of(entry), self.desired)
 
-    def prepare(self, plan: HostPlan, held: HeldNote) -> Delivery:
-        """Create or change the identity, before the delivery to the host."""
+    def check(self, plan: HostPlan) -> None:
+        """Raise GuardStopped if an identity that must be deleted is protected."""
+        for spare in plan.spare:
+            check_removal(self.api, self.identity_of(spare))
+
+    def prepare(self, plan: HostPlan, held: HeldIdentity) -> Delivery:
+        """Create or change the identity, before the delivery to the host. Raises GuardStopped before any change."""
+        self.check(plan)
         if plan.entry is None:
             delivery = self._create()
         else:
@@ -91,28 +101,35 @@ class Provisioner:
             self._mint(delivery)
         return delivery
 
-    def finish(self, plan: HostPlan, delivery: Delivery, *, installed: bool, worked: bool) -> HostEntry:
+    def finish(self, plan: HostPlan, delivery: Delivery, *, installed: bool, worked: bool) -> HostEntry | None:
         """Complete the change after the delivery, and return the entry that the server has then.
 
         `installed` is true if the host has its jobs and its credential, and `worked` if a sync with them has worked.
+        Returns None if another run is changing the identity too. Then the next run completes the change.
         """
         entry, is_proven = delivery.entry, worked or not (plan.mints or plan.entry is None)
         if not installed:
             return entry
         if delivery.surplus is not None:
             self.api.change_privilege(delivery.surplus.id, SLUG, to_permissions(self.desired.grants or ()))
-        if entry.rotating and worked:
-            self._revoke(entry, keep=(delivery.client_secret_id,))
+        done = entry._replace(**{name: getattr(self.entry, name) for name in ("inventory", "desired", "machine")})
+        if entry.rotation and worked:
+            if not self._revoke_older(delivery):
+                return None
+            done = done._replace(rotation="", client_secret=delivery.client_secret_id)
         for spare in plan.spare if is_proven else ():
-            remove(self.api, self._identity(spare))
+            remove(self.api, self.identity_of(spare))
             delivery.removed.append(spare)
-        done = self.entry._replace(id=entry.id, rotating=entry.rotating and not worked)
         if done != entry:
-            self.api.change(self.project_id, entry.id, metadata=sorted(done.metadata().items()))
+            self._note(done)
         return done
 
-    def _identity(self, entry: HostEntry) -> Identity:
-        return Identity(entry.id, entry.name, self.project_id)
+    def identity_of(self, entry: HostEntry) -> Identity:
+        """Return the identity of an entry."""
+        return Identity(entry.id, entry.name, self.project_id, delete_protection=entry.delete_protection)
+
+    def _note(self, entry: HostEntry) -> None:
+        self.api.change(self.project_id, entry.id, metadata=sorted(entry.metadata().items()))
 
     def _create(self) -> Delivery:
         desired = replace(self.desired, metadata=self.entry.metadata())
@@ -123,17 +140,11 @@ class Provisioner:
         return Delivery(self.entry._replace(id=identity.id), settings.client_id, granted=time.monotonic())
 
     def _adjust(self, delivery: Delivery) -> None:
-        current = delivery.before = self.read(delivery.entry)
-        settings = current.methods[self.method]
-        for change in compare(current, Desired(methods=self.desired.methods)):
-            values = change.after or {}
-            settings = (
-                self.api.attach_method(delivery.entry.id, self.method, values)
-                if settings is None
-                else self.api.change_method(delivery.entry.id, self.method, values, settings)
-            )
+        identity, method = self.identity_of(delivery.entry), Desired(methods=self.desired.methods)
+        settings = ensure(self.api, self.project_id, identity, method, check=False).current.methods[self.method]
         delivery.client_id = "" if settings is None else settings.client_id
-        self._widen(delivery, current)
+        delivery.before = read(self.api, identity, Desired(grants=self.desired.grants))
+        self._widen(delivery, delivery.before)
 
     def _widen(self, delivery: Delivery, current: Current) -> None:
         """Add the missing grants, and note whether there are grants to remove later.
@@ -153,35 +164,46 @@ class Provisioner:
         if wide != desired or stored.foreign:
             delivery.surplus = privilege
 
-    def _start_rotation(self, delivery: Delivery, held: HeldNote) -> None:
+    def _start_rotation(self, delivery: Delivery, held: HeldIdentity) -> None:
         entry = delivery.entry
-        if entry.rotating:
-            self._revoke(entry, keep=(held.client_secret_id,), newest=_NEWEST)
-            return
-        delivery.entry = entry._replace(rotating=True)
-        self.api.change(self.project_id, entry.id, metadata=sorted(delivery.entry.metadata().items()))
+        if entry.rotation:
+            self._revoke_unused(entry, held.client_secret_id)
+        delivery.entry = entry._replace(rotation=secrets.token_hex(8))
+        self._note(delivery.entry)
 
     def _mint(self, delivery: Delivery) -> None:
         identity_id, now = delivery.entry.id, time.time()
-        # The description is unique, so that a client secret can be found if the response with its text is lost.
-        description = f"{self.entry.name} {format_time(now)}"
+        # The random mark makes the description unique, so that a client secret can be found if the response with its
+        # text is lost.
+        mark = delivery.entry.rotation or secrets.token_hex(8)
+        description = f"{self.entry.name} {format_time(now)} {mark}"
         new = client_secrets.create(self.api, identity_id, description, ttl=self.ttl, uses_limit=0, known=())
         delivery.secret, delivery.client_secret_id = new.secret, new.data.id
-        delivery.expires_at = int(now) + self.ttl
+        delivery.created_at, delivery.expires_at = new.data.created_at, int(now) + self.ttl
 
-    def _revoke(self, entry: HostEntry, *, keep: tuple[str, ...], newest: int = 0) -> None:
-        """Revoke the client secrets of an identity, except those with the ids `keep`, and the `newest` ones."""
-        found: list[ClientSecret] = sorted(self.api.client_secrets(entry.id), key=_created_at)
-        others = client_secrets.select(found, _is_any, keep)
-        client_secrets.revoke(self.api, entry.id, others[: len(others) - newest])
+    def _revoke_unused(self, entry: HostEntry, held_id: str) -> None:
+        """Revoke the client secrets of earlier interrupted runs, but neither the newest ones nor the one that the host
+        has noted. A host without a valid note may use any client secret, so none is revoked."""
+        found = sorted(self.api.client_secrets(entry.id), key=_created_at)
+        valid = client_secrets.select(found, lambda one: True)
+        if any(one.id == held_id for one in valid):
+            others = [one for one in valid if one.id != held_id]
+            client_secrets.revoke(self.api, entry.id, others[: max(0, len(others) - _NEWEST)])
+
+    def _revoke_older(self, delivery: Delivery) -> bool:
+        """Revoke the client secrets that are older than the new one. If another run has set its mark, return False and
+        revoke nothing, because the host may have the client secret of that run."""
+        stored = read_entry(self.api.get(self.project_id, delivery.entry.id))
+        if stored is None or stored.rotation != delivery.entry.rotation:
+            return False
+        found = self.api.client_secrets(delivery.entry.id)
+        older = client_secrets.select(found, lambda one: one.created_at < delivery.created_at)
+        client_secrets.revoke(self.api, delivery.entry.id, older)
+        return True
 
 
 def _created_at(secret: ClientSecret) -> str:
     return secret.created_at
-
-
-def _is_any(secret: ClientSecret) -> bool:
-    return True
 
 
 def hand_over(delivery: Delivery) -> dict[str, Any]:
