@@ -92,8 +92,10 @@ class _SharedLogin:
 
         def log_in() -> Token:
             token = authenticate(self._method, self._transport)
-            run_end.revoke_at_end(self._transport.settings, token)
-            self._shared.note("token", asdict(token))
+            try:
+                self._shared.note("token", asdict(token))
+            finally:
+                run_end.revoke_at_end(self._transport.settings, token)
             return token
 
         return self._shared.once("token", find, log_in)

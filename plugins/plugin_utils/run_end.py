@@ -48,8 +48,15 @@ def revoke_at_end(settings: Settings, token: Token) -> None:
     """Let the main process of Ansible revoke a token when it ends, even after an error, Ctrl-C or SIGTERM.
 
     If the login was in a worker process, SIGTERM is only handled from the next start of a worker process on, unless the
-    main process has loaded one of our action plugins.
+    main process has loaded one of our action plugins. An error here is only a debug message, because the token is valid.
     """
+    try:
+        _register(settings, token)
+    except Exception as unexpected:  # such as from another version of Ansible; its text may contain the token
+        Display().vvv(f"The access token of this run will not be revoked: {_describe(unexpected)}")
+
+
+def _register(settings: Settings, token: Token) -> None:
     without = replace(settings, client_secret="", token="", jwt="", password="")  # a revocation does not need them
     main = multiprocessing.parent_process()
     if main is None:
@@ -67,7 +74,6 @@ def revoke_at_end(settings: Settings, token: Token) -> None:
 
 def _revoke(settings: Settings, token: Token, pid: int) -> None:
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import revoke
-    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 
     if os.getpid() != pid or token.is_dead(time.time()):  # another process is a fork of the main process
         return
@@ -75,9 +81,15 @@ def _revoke(settings: Settings, token: Token, pid: int) -> None:
         error = revoke(token.value, settings)
         problem = "" if error is None else error.problem
     except (Exception, KeyboardInterrupt) as unexpected:  # its text may contain the token
-        problem = f"Could not revoke the access token: {describe_unexpected(unexpected)}"
+        problem = f"Could not revoke the access token: {_describe(unexpected)}"
     if problem:
         Display().vvv(problem)
+
+
+def _describe(unexpected: BaseException) -> str:
+    from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
+
+    return describe_unexpected(unexpected)
 
 
 def exit_on_sigterm() -> None:

@@ -12,13 +12,15 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.utils.display import Display
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Token
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
-from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_end
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, run_end
+from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import SealedFiles
 from unit.web import Web
 
 pytest.importorskip("requests", reason="revocations need requests")
@@ -90,6 +92,32 @@ def test_worker_passes_no_login_secret_to_the_main_process(web: Web) -> None:
     process.join()
     assert b"token of the run" in message
     assert CANARY.encode() not in message
+
+
+def test_failed_registration_is_only_a_debug_message(web: Web, tmp_path: Path) -> None:
+    """The login works even if another version of Ansible rejects the arguments with which a worker process registers
+    the revocation."""
+    web.document = {"accessToken": "token-of-the-run", "expiresIn": 60}
+    reader, writer = multiprocessing.Pipe(duplex=False)
+
+    def reject(text: str, **options: Any) -> None:
+        raise TypeError(f"newline must be a bool (got {options['newline']} and {CANARY})")
+
+    def work() -> None:
+        setattr(Display(), "display", reject)  # noqa: B010
+        setattr(Display(), "vvv", writer.send)  # noqa: B010
+        shared = SealedFiles(settings_of(web), tmp_path)
+        writer.send(connection.connect_shared(settings_of(web), shared, None).tokens.current())
+        writer.send(shared.recall("token")["value"])
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    debug, used, noted = (reader.recv() for _message in range(3))
+    assert debug.startswith("The access token of this run will not be revoked: Unexpected TypeError at")
+    assert CANARY not in debug
+    assert used == noted == "token-of-the-run"
 
 
 @pytest.mark.parametrize("other", [signal.SIG_IGN, lambda number, frame: None], ids=["ignored", "handled"])
