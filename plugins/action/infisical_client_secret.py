@@ -17,7 +17,10 @@ class ActionModule(InfisicalAction):
     """See InfisicalAction. The module gets the keyword `no_log` of the task from here, because Ansible sends another
     value to modules if the setting `no_target_syslog` is set."""
 
-    values_option = "no_log"
+    hidden_output_hint = (
+        "A new client secret may have been created, and its text is lost. Run the task with state: rotated, which revokes "
+        "all client secrets with this description and creates another one."
+    )
     texts = ("description",)
 
     def _returns_values(self, arguments: Mapping[str, Any]) -> bool:

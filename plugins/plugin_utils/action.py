@@ -47,6 +47,8 @@ class InfisicalAction(ActionBase):
     """True if the module has the options for a vault."""
     values_option = ""
     """The option with which the module returns values. If it is set, the task's output is hidden."""
+    hidden_output_hint = "Run the task with {option}: false to see the output."
+    """The hint if the output of such a task is not a valid result. `{option}` is the name in `values_option`."""
     texts: tuple[str, ...] = ()
     """The module's own options that must be strings. Other types, such as an unquoted date in YAML, are
     refused. Otherwise, JSON would turn them into strings."""
@@ -239,7 +241,7 @@ class InfisicalAction(ActionBase):
         if not returns_values:
             return result
         if result.get("failed"):
-            return _without_values(result, self.values_option)
+            return _without_values(result, self.hidden_output_hint.format(option=self.values_option))
         self._task.no_log = True
         result["_ansible_no_log"] = True
         return result
@@ -268,10 +270,11 @@ _UNCERTAIN_SECONDS = 60.0
 _OF_FAILURES = (*errors.InfisicalError("").as_failure(), "failed", "changed", "warnings", "deprecations")
 
 
-def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
+def _without_values(result: Mapping[str, Any], hint: str) -> dict[str, Any]:
     """Remove the values from the failure of a module that returns values.
 
     If the failure was not reported by the module itself, it contains the module's output, which may include values.
+    Then it is replaced by an error with `hint`.
     """
     conclusion = str(result.get("conclusion"))
     if errors.error_class(conclusion).conclusion == conclusion and not {"module_stdout", "module_stderr"} & set(result):
@@ -280,6 +283,6 @@ def _without_values(result: Mapping[str, Any], option: str) -> dict[str, Any]:
     ended = f" (exit code {code})" if isinstance(code, int) else ""
     error = errors.InfisicalError(
         f"The output of the module is not a valid result{ended}. The output is hidden, because it may contain values.",
-        hint=f"Run the task with {option}: false to see the output.",
+        hint=hint,
     )
     return {"failed": True, **error.as_failure()}

@@ -284,6 +284,28 @@ def test_bad_input_is_refused_with_a_message(ansible: Controller, server: DevSer
     assert [one for one in server.requests("/client-secrets$") if one["method"] == "POST"] == []
 
 
+def test_unreadable_result_hint_rotates_the_client_secret(ansible: Controller, server: DevServer) -> None:
+    python = ansible.folder / "python"
+    python.write_text(f'#!/bin/sh\nout=$({ansible.python} "$@"); printf "%s" "${{out%?}}"\n', "utf-8")
+    python.chmod(0o755)
+    new = {"name": "web1", "description": "a"}
+    broken = {"ansible_python_interpreter": str(python)}
+    run = _play(
+        ansible,
+        [
+            _task("identity", "identity", {"name": "web1", "universal_auth": {}}),
+            _task("new", "client_secret", new, no_log=True, vars=broken, register="r", ignore_errors=True),
+            {"name": "why", "ansible.builtin.debug": {"msg": "{{ r.hint }}"}},
+            _task("rotated", "client_secret", {**new, "state": "rotated"}, no_log=True, register="rotated"),
+            {"name": "revoked", "ansible.builtin.debug": {"msg": "{{ rotated.revoked }}"}},
+        ],
+        environment={"INFISICAL_IMPORT_MODULES": "false"},
+    ).succeeded()
+    assert "Run the task with state: rotated, which revokes" in run.result("why")["msg"]
+    assert "no_log" not in run.result("why")["msg"]
+    assert len(run.result("revoked")["msg"]) == 1
+
+
 def test_setting_no_target_syslog_is_not_no_log(ansible: Controller, server: DevServer) -> None:
     run = _play(
         ansible,
