@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .infisical.client.identities import IdentityApi
 from .infisical.client.identity_methods import METHOD_ROUTES
 from .infisical.core.errors import ConfigurationError, IdentityMissing
-from .infisical.core.model import check_name, require
+from .infisical.core.model import check_metadata, check_name, require
 from .infisical.core.times import format_time
 from .infisical.identities.apply import find
 
@@ -51,6 +53,57 @@ def method_arguments() -> dict[str, dict[str, Any]]:
         }
         arguments[method] = {"type": "dict", "options": parts}
     return arguments
+
+
+_PEM_KINDS = {"public_keys": "PUBLIC KEY", "ca_certificate": "CERTIFICATE"}
+_HIDDEN = "The text is not shown, because it may be a secret."
+
+
+def build_settings(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a login method that are set. Raises ConfigurationError."""
+    settings = {name: value for name, value in given.items() if value is not None}
+    for name in ("access_token_ttl", "access_token_max_ttl", "access_token_num_uses_limit"):
+        if settings.get(name, 0) < 0:
+            raise ConfigurationError(f"{method}.{name}", f"must not be negative (got {settings[name]}).")
+    ttl, most = settings.get("access_token_ttl", 0), settings.get("access_token_max_ttl", 0)
+    if most and ttl > most:
+        raise ConfigurationError(
+            f"{method}.access_token_ttl", f"must be at most access_token_max_ttl, which is {most} (got {ttl})."
+        )
+    for name, kind in _PEM_KINDS.items():
+        if name in settings:
+            _check_pem(f"{method}.{name}", settings[name], kind, required=name in _REQUIRED.get(method, ()))
+    if "claims" in settings:
+        settings["claims"] = dict(check_metadata(settings["claims"]) or ())
+    return settings
+
+
+def _check_pem(option: str, given: str | list[str], kind: str, *, required: bool) -> None:
+    """Raise ConfigurationError, which never quotes the text, unless all texts consist of PEM blocks of this kind."""
+    texts = [given] if isinstance(given, str) else given
+    if not required and not any(texts):
+        return
+    refuse_private_keys(option, texts)
+    block = rf"-----BEGIN {kind}-----\s[A-Za-z0-9+/=\s]+-----END {kind}-----\s*"
+    if not texts or not all(re.fullmatch(f"({block})+", text.strip()) for text in texts):
+        what = f"PEM text that begins with -----BEGIN {kind}-----"
+        rule = f"must be {what}" if isinstance(given, str) else f"must be a non-empty list, and each element {what}"
+        raise ConfigurationError(option, f"{rule}.", hint=f"Remove everything else from the text. {_HIDDEN}")
+
+
+def refuse_private_keys(option: str, given: Any) -> None:
+    """Raise ConfigurationError, which never quotes a text, if there is a private key anywhere in the value."""
+    if isinstance(given, str):
+        if "PRIVATE KEY" in given:
+            hint = f"Set the public part instead, and do not send the private key to anyone. {_HIDDEN}"
+            raise ConfigurationError(option, "must not contain a private key.", hint=hint)
+    elif isinstance(given, Mapping):
+        for name, value in given.items():
+            refuse_private_keys(option, name)
+            refuse_private_keys(f"{option}.{name}", value)
+    elif isinstance(given, Iterable):
+        for value in given:
+            refuse_private_keys(option, value)
 
 
 def project_of(module: InfisicalModule) -> str:

@@ -119,7 +119,7 @@ options:
       access_token_num_uses_limit: *uses
       access_token_trusted_ips: *ips
       public_keys:
-        description: The public keys in PEM format.
+        description: The public keys in PEM format, at least one. Never set a private key.
         type: list
         elements: str
         required: true
@@ -145,7 +145,8 @@ options:
       access_token_num_uses_limit: *uses
       access_token_trusted_ips: *ips
       ca_certificate:
-        description: The certificate in PEM format of the authority that issues the client certificates.
+        description:
+          - The certificate in PEM format of the authority that issues the client certificates, without its private key.
         type: str
         required: true
       allowed_common_names:
@@ -352,6 +353,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.module import (
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.project_identity import (
     SELECTION,
+    build_settings,
     describe_grants,
     describe_identity,
     method_arguments,
@@ -394,7 +396,7 @@ def build_desired(options: Mapping[str, Any], name: str) -> Desired:
         role=options["role"],
         delete_protection=options["delete_protection"],
         methods={
-            method: _build_settings(method, options[method]) for method in METHOD_ROUTES if options[method] is not None
+            method: build_settings(method, options[method]) for method in METHOD_ROUTES if options[method] is not None
         },
         grants=None if grants is None else tuple(check_grant(**one) for one in grants),
     )
@@ -409,21 +411,6 @@ def _build_metadata(given: Mapping[str, Any] | None) -> dict[str, str] | None:
     if empty:
         raise ConfigurationError("metadata", f"must not contain empty keys or values (got '{empty[0]}').")
     return metadata
-
-
-def _build_settings(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {name: value for name, value in given.items() if value is not None}
-    for name in ("access_token_ttl", "access_token_max_ttl", "access_token_num_uses_limit"):
-        if settings.get(name, 0) < 0:
-            raise ConfigurationError(f"{method}.{name}", f"must not be negative (got {settings[name]}).")
-    ttl, most = settings.get("access_token_ttl", 0), settings.get("access_token_max_ttl", 0)
-    if most and ttl > most:
-        raise ConfigurationError(
-            f"{method}.access_token_ttl", f"must be at most access_token_max_ttl, which is {most} (got {ttl})."
-        )
-    if "claims" in settings:
-        settings["claims"] = dict(check_metadata(settings["claims"]) or ())
-    return settings
 
 
 def add_ours(desired: Desired, stored: Identity | None) -> Desired:

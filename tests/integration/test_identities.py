@@ -443,3 +443,32 @@ def test_new_client_secret_leaks_nowhere(
     assert leaks([Canary(secret) for secret in secrets], places(ansible, run)) == {}
     assert run.result("again")["client_secret"] is None
     assert "changed" in run.result("first")
+
+
+@pytest.mark.parametrize("way", ["true", "false"])
+def test_private_key_is_refused_and_leaks_nowhere(ansible: Controller, server: DevServer, way: str) -> None:
+    canary = Canary("CanaryKey8e31d7")
+    (ansible.folder / "vars.json").write_text(json.dumps({"key": PEM.replace("MIIB", canary.core)}), "utf-8")
+    private = "{{ (lookup('file', playbook_dir ~ '/vars.json') | from_json).key | replace('PUBLIC', 'PRIVATE') }}"
+    settings = {
+        "public": {"jwt_auth": {"public_keys": [private]}},
+        "text": {"jwt_auth": "{{ {'public_keys': [" + private.strip("{} ") + "]} | to_json }}"},
+        "ca": {"tls_cert_auth": {"ca_certificate": private}},
+        "other ca": {"kubernetes_auth": {"kubernetes_host": "https://k.example", "ca_certificate": private}},
+    }
+    run = _play(
+        ansible,
+        [_task(name, "identity", {"name": "web1", **one}, ignore_errors=True) for name, one in settings.items()],
+        arguments=["-vvvv", "--diff"],
+        watch=True,
+        environment={
+            "ANSIBLE_INJECT_INVOCATION": "true",
+            "ANSIBLE_LOG_PATH": str(ansible.folder / "log"),
+            "INFISICAL_IMPORT_MODULES": way,
+        },
+    ).succeeded()
+    (ansible.folder / "vars.json").unlink()
+    for name in settings:
+        assert "must not contain a private key" in run.failure(name)["problem"]
+    assert _writes(server) == []
+    assert leaks([canary], places(ansible, run)) == {}

@@ -41,6 +41,10 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     Desired,
     plan,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.project_identity import (
+    build_settings,
+    refuse_private_keys,
+)
 from dev_server import grants as server
 
 READ = {"subject": "secrets", "action": ["describeSecret", "readValue"]}
@@ -266,3 +270,43 @@ def test_setting_of_another_type_is_refused(value: Any) -> None:
     with pytest.raises(InfisicalError) as caught:
         parse_settings("universal_auth", {"accessTokenTTL": value})
     assert caught.value.conclusion == "not_json"
+
+
+CANARY = "Canary2f6c01"
+PUBLIC_KEY = f"-----BEGIN PUBLIC KEY-----\n{CANARY}==\n-----END PUBLIC KEY-----\n"
+PRIVATE_KEY = PUBLIC_KEY.replace("PUBLIC", "PRIVATE")
+CERTIFICATE = PUBLIC_KEY.replace("PUBLIC KEY", "CERTIFICATE")
+REQUIRED_PEM = {"jwt_auth": "public_keys", "tls_cert_auth": "ca_certificate"}
+NOT_PEM = ["", CANARY, PRIVATE_KEY, PRIVATE_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE"), f"{CANARY}\n{PUBLIC_KEY}"]
+
+
+@pytest.mark.parametrize("method", REQUIRED_PEM)
+@pytest.mark.parametrize("text", [*NOT_PEM, PUBLIC_KEY + PRIVATE_KEY, CERTIFICATE + PRIVATE_KEY])
+def test_text_other_than_the_public_part_is_refused(method: str, text: str) -> None:
+    option = REQUIRED_PEM[method]
+    valid = PUBLIC_KEY if method == "jwt_auth" else CERTIFICATE
+    for given in (text, text + valid, valid + text) if text else (text,):
+        with pytest.raises(ConfigurationError, match=f"{method}.{option}: must ") as caught:
+            build_settings(method, {option: [valid, given] if method == "jwt_auth" else given})
+        assert CANARY not in str(caught.value)
+
+
+def test_public_parts_are_accepted() -> None:
+    for method, given in {
+        "jwt_auth": {"public_keys": [PUBLIC_KEY, PUBLIC_KEY.strip()]},
+        "tls_cert_auth": {"ca_certificate": CERTIFICATE * 2},
+        "oidc_auth": {"ca_certificate": ""},
+    }.items():
+        assert build_settings(method, {**given, "subject": None}) == given
+
+
+def test_list_of_public_keys_must_not_be_empty() -> None:
+    with pytest.raises(ConfigurationError, match="jwt_auth.public_keys: must be a non-empty list"):
+        build_settings("jwt_auth", {"public_keys": []})
+
+
+@pytest.mark.parametrize("given", [f'{{"public_keys": ["{PRIVATE_KEY}"]}}', {"a": [{PRIVATE_KEY: 1}]}, [PRIVATE_KEY]])
+def test_private_key_is_found_at_any_depth(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must not contain a private key") as caught:
+        refuse_private_keys("jwt_auth", given)
+    assert CANARY not in str(caught.value)
