@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent import host_login, spec
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client import missing
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import (
     Identity,
     IdentityApi,
@@ -33,23 +32,28 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     check_removal,
     remove,
 )
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.grants import normalize
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.grants import Grant, normalize
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import parse_held
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.host import (
     JWT_AUTH,
     UNIVERSAL_AUTH,
     HostEntry,
+    HostPlan,
     check_owner,
+    describe_inputs,
     describe_removal,
     describe_state,
     digest_machine,
+    find_folders,
     find_grants,
+    find_known,
     find_project,
     is_owned,
     make_desired,
     make_plan,
     read_entry,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.imports import FolderImports
 from ansible_collections.keyfleet.infisical.plugins.modules import infisical_agent
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, fast_path
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import (
@@ -75,6 +79,9 @@ class ProjectIdentities:
         self.project_id = project_id
         self._files = SealedFiles(settings, Path(fast_path.run_directory()))
         self.api = IdentityApi(connection.connect_shared(settings, self._files, None))
+        self.imports = FolderImports(
+            self.api, project_id, lambda name, fetch: self._once(make_tag(name[0], *name[1:]), fetch)
+        )
 
     def find(self, host: str) -> list[HostEntry]:
         """Return the identities of a host, from the run's list unless a task of this run has changed them."""
@@ -96,45 +103,6 @@ class ProjectIdentities:
             make_tag("identities", self.project_id), lambda: _group(self.api.identities(self.project_id))
         )
         return listed
-
-    def follow(self, start: Location, recursive: bool, warn: Callable[[str], None]) -> Iterable[Location]:
-        """Return the folders that a folder (and, if `recursive`, each folder below it) imports, also indirectly.
-
-        If the folder does not exist, `warn` is called.
-        """
-        problem = self._read_imports(start).get("missing")
-        if problem:
-            warn(f"The grant of this host has no effect yet: {problem}")
-            return []
-        queue = [start, *(self._list_below(start) if recursive else ())]
-        found: dict[Location, None] = {}
-        while queue:
-            for environment, path in self._read_imports(queue.pop()).get("folders", ()):
-                imported = Location(start.project_id, environment, path)
-                if imported not in found:
-                    found[imported] = None
-                    queue.append(imported)
-        return found
-
-    def _read_imports(self, location: Location) -> dict[str, Any]:
-        def fetch() -> dict[str, Any]:
-            try:
-                found = self.api.imports(location)
-            except ScopeMissing as error:
-                return {"missing": missing.explain(self.api.api, location, error).problem}
-            return {"folders": [(one.environment, one.secret_path) for one in found]}
-
-        read: dict[str, Any] = self._once(make_tag("imports", *astuple(location)), fetch)
-        return read
-
-    def _list_below(self, location: Location) -> list[Location]:
-        """Return all folders below a folder. The folders of an environment are read with one request."""
-        root = replace(location, secret_path="/")
-        paths: list[str] = self._once(
-            make_tag("folders", *astuple(root)), lambda: [one.path for one in self.api.api.all_folders(root)]
-        )
-        below = f"{location.secret_path.rstrip('/')}/"
-        return [replace(location, secret_path=path) for path in paths if path.startswith(below)]
 
     def _once(self, name: str, fetch: Callable[[], Any]) -> Any:
         """Return what one process of the run has fetched, or raise its error."""
@@ -210,24 +178,52 @@ class _Installation:
                 "held_identity", "has no public key of the host.",
                 hint="Run infisical_agent_preflight with host_auth_method: jwt_auth first.",
             )  # fmt: skip
-        grants = find_grants(jobs, self._follow)
-        self.desired = make_desired(host, self.method, grants, self.held.public_key)
         self.entry = HostEntry(
-            "", host, options["identity_inventory"] or "", describe_state(self.desired),
-            digest_machine(str((held or {}).get("machine_id") or "")),
+            "", host, options["identity_inventory"] or "",
+            machine=digest_machine(str((held or {}).get("machine_id") or "")),
         )  # fmt: skip
         self.entries = self.identities.find(host)
-        self.plan = make_plan(self.entries, self.held, self.entry, now=time.time(), ttl=self.ttl)
+        self._decide(find_folders(jobs))
         self.work = provision.Provisioner(self.identities.api, project_id, self.entry, self.desired, self.ttl)
 
-    def _follow(self, location: Location, recursive: bool) -> Iterable[Location]:
-        return self.identities.follow(location, recursive, self.warnings.append)
+    def _decide(self, folders: Mapping[Grant, bool]) -> None:
+        """Find the desired identity and what must change.
+
+        The imports of the folders are read only if the identity must be created or adjusted, or if its inputs differ.
+        """
+        imports = self.identities.imports
+        problems = [imports.find_problem(one.environment, one.path) for one in folders]
+        self.warnings += [f"The grant of this host has no effect yet: {one}" for one in problems if one]
+        self.desired = make_desired(self.host, self.method, folders, self.held.public_key)
+        followed = sorted([*astuple(one)] for one, needed in folders.items() if needed)
+        read = imports.summarize(environment for environment, *_rest in followed)
+        inputs = describe_inputs(self.desired, [followed, read])
+        self.entry = self.entry._replace(inputs=inputs, desired=find_known(self.entries, inputs))
+        if self.entry.desired:
+            self.plan = self._compare()
+        if not self.entry.desired or self.adjusts:
+            self.desired = replace(self.desired, grants=find_grants(folders, self._follow))
+            self.entry = self.entry._replace(desired=describe_state(self.desired))
+            self.plan = self._compare()
+
+    def _compare(self) -> HostPlan:
+        return make_plan(self.entries, self.held, self.entry, now=time.time(), ttl=self.ttl)
+
+    def _follow(self, grant: Grant) -> Iterable[Grant]:
+        location = Location(self.identities.project_id, grant.environment, grant.path)
+        followed = self.identities.imports.follow(location, grant.recursive)
+        return [Grant(one.environment, one.secret_path) for one in followed]
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether the grants of the identity may change. Otherwise, `desired` lacks the imported folders."""
+        return self.plan.entry is None or self.plan.adjusts
 
     def run(self, execute: Execute) -> dict[str, Any]:
         changes = bool(self.plan.reasons or self.plan.spare)
         if self.check:
             self.work.check(self.plan)
-            diff = self._describe_grants(self._read_grants()) if self.diff and changes else []
+            diff = self._describe_grants(self._read_grants()) if self.diff and self.adjusts else []
             return self._describe(execute(self._hand_over(self._predict())), self.plan.spare, diff)
         if changes:
             self.identities.note(self.host, None)
@@ -244,10 +240,11 @@ class _Installation:
             self.warnings.append(
                 f"Another run is changing the identity {self.entry.name}. The next run completes this."
             )
-        if changes and is_installed:
+        if is_installed and (changes or done != self.plan.entry):
             self.identities.note(self.host, None if done is None or self.plan.spare else [done])
         grants = delivery.before.permissions.grants if delivery.before.identity else ()
-        return self._describe(result, delivery.removed, self._describe_grants(grants) if self.diff and changes else [])
+        diff = self._describe_grants(grants) if self.diff and self.adjusts else []
+        return self._describe(result, delivery.removed, diff)
 
     def _predict(self) -> dict[str, Any]:
         """Return what a run would hand over, for check mode. The new values are unknown."""

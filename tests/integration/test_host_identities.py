@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import IdentityApi
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.transport import Call
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.answers import Operation
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location, Settings
 from dev_server.client import DevServer
 from integration.controller import Controller, Run
@@ -137,6 +139,13 @@ class Fleet:
             found = {name: IdentityApi(api).client_secrets(id_) for name, id_ in self.identities().items()}
         return {name: sum(one.seconds_left(time.time()) > 0 for one in secrets) for name, secrets in found.items()}
 
+    def add_import(self, path: str, imported: str) -> None:
+        """Let a folder import another one."""
+        place = {"projectId": "p", "environment": "prod", "path": path}
+        body = {**place, "import": {"environment": "prod", "path": imported}}
+        with contextlib.closing(connect(Settings(url=self.server.url, client_id="fleet", client_secret=SECRET))) as api:
+            api.transport.send(Call("POST", "/api/v2/secret-imports", Operation.OTHER, "import a folder", {}, body))
+
     def change_notes(self, **fields: Any) -> None:
         """Change the notes of all hosts."""
         for path in self.folder.glob("*.json"):
@@ -157,9 +166,9 @@ def test_each_host_sees_its_own_folder(fleet: Fleet) -> None:
     assert found == {"web1": ["ONE"], "web2": ["TWO"], "web3": []}
     assert sorted(fleet.identities()) == ["host:web1", "host:web2", "host:web3"]
     assert run.result("agent", "web1")["changes"][0] == "the identity host:web1 is created"
-    # A login and a list of identities for the run, a list of imports for each folder, and 7 requests for each host. The
-    # token of the run is revoked, or ends with the run.
-    assert len(fleet.asked()) <= 3 + 3 + 7 * 3
+    # For the run: a login, lists of identities, folders and imported folders, and the revocation of its token. The rest
+    # is for each host.
+    assert len(fleet.asked()) <= 5 + 7 * 3
 
 
 def test_unchanged_hosts_change_nothing(fleet: Fleet) -> None:
@@ -167,7 +176,7 @@ def test_unchanged_hosts_change_nothing(fleet: Fleet) -> None:
     run = fleet.run().succeeded()
     assert run.changed == 0
     assert {method for method, path in fleet.asked() if "/auth/" not in path} == {"GET"}
-    assert len(fleet.asked()) <= 3 + 3
+    assert len(fleet.asked()) <= 5
 
 
 def test_check_mode_changes_nothing(fleet: Fleet) -> None:
@@ -281,6 +290,31 @@ def test_imports_are_granted(fleet: Fleet) -> None:
     jobs = [{"name": "own", "secret_path": "/app", "recursive": True}]
     result = fleet.run(["web1"], arguments=("--diff",), jobs=jobs).succeeded().result("agent")
     assert result["diff"][0]["after"] == "read prod:/app and below\nread prod:/web2\n"
+
+
+def test_later_imports_are_granted(fleet: Fleet) -> None:
+    def read_changes() -> dict[str, bool]:
+        run = fleet.run().succeeded()
+        return {host: run.result("agent", host)["changed"] for host in HOSTS}
+
+    fleet.run().succeeded()
+    fleet.add_import("/web1", "/common")
+    assert read_changes() == {"web1": True, "web2": False, "web3": False}
+    run = fleet.run().succeeded()
+    assert run.changed == 0
+    assert len(fleet.asked()) <= 5
+    # The environment imports the same folder as before, but once more.
+    fleet.add_import("/web2", "/common")
+    assert read_changes() == {"web1": False, "web2": True, "web3": False}
+    assert fleet.run().succeeded().changed == 0
+    assert len(fleet.asked()) <= 5
+
+
+def test_imports_are_not_read_without_need(fleet: Fleet) -> None:
+    fleet.server.seed(WITH_IMPORTS)
+    fleet.run(["web1"], jobs=[{"name": "own", "secret_path": "/web1", "include_imports": False}]).succeeded()
+    queries = [one["query"] for one in fleet.server.requests("/secrets|/secret-imports")]
+    assert [query["includeImports"] for query in queries] == ["false"]
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

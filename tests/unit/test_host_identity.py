@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import Identity
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Location
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.grants import Grant
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import NOTHING, HeldIdentity
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.host import (
@@ -20,10 +19,13 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     UNIVERSAL_AUTH,
     HostEntry,
     HostPlan,
+    describe_inputs,
     describe_removal,
     describe_state,
     digest_machine,
+    find_folders,
     find_grants,
+    find_known,
     find_project,
     is_owned,
     make_desired,
@@ -61,8 +63,12 @@ def read(metadata: dict[str, str], name: str = "host:web1", protected: bool = Fa
     return read_entry(Identity("id", name, "p", tuple(metadata.items()), protected))
 
 
-def follow_nothing(location: Location, recursive: bool) -> Iterable[Location]:
+def follow_nothing(grant: Grant) -> Iterable[Grant]:
     return ()
+
+
+def describe(jobs: dict[str, dict[str, Any]], *imports: str) -> str:
+    return describe_inputs(make_desired("web1", UNIVERSAL_AUTH, find_folders(jobs)), imports)
 
 
 # Decisions
@@ -229,7 +235,7 @@ def test_label_is_added_to_an_identity_without_one() -> None:
 
 @pytest.mark.parametrize("host", ["web1", "wéb 1", "a:b/c", "[::1]", "{{ x }}", "x" * 250, "'\"\\"])
 def test_metadata_are_read_as_written(host: str) -> None:
-    entry = HostEntry("id", host, "east", "universal_auth:abc", "m1", "a1", "secret-1", "renamed", True)
+    entry = HostEntry("id", host, "east", "universal_auth:abc", "m1", "a1", "secret-1", "renamed", True, "i1")
     assert read(entry.metadata(), "renamed", True) == entry
     assert read(HostEntry("id", host).metadata(), "") == HostEntry("id", host)
 
@@ -265,7 +271,7 @@ def test_machine_id_is_not_stored() -> None:
 
 def test_each_job_gets_its_folder() -> None:
     jobs = {"a": job("/app"), "b": job("/db", recursive=True), "c": job("/app"), "d": job("/app", environment="dev")}
-    assert find_grants(jobs, follow_nothing) == (
+    assert find_grants(find_folders(jobs), follow_nothing) == (
         Grant("dev", "/app"), Grant("prod", "/app"), Grant("prod", "/db", True)
     )  # fmt: skip
 
@@ -283,27 +289,48 @@ def test_each_job_gets_its_folder() -> None:
 )
 def test_included_grants_are_left_out(paths: Any, left: Any) -> None:
     jobs = {str(number): job(path, recursive=recursive) for number, (path, recursive) in enumerate(paths)}
-    assert [(one.path, one.recursive) for one in find_grants(jobs, follow_nothing)] == left
+    assert [(one.path, one.recursive) for one in find_grants(find_folders(jobs), follow_nothing)] == left
 
 
 def test_imported_folders_are_granted() -> None:
-    asked: list[tuple[Location, bool]] = []
+    asked: list[Grant] = []
 
-    def follow(location: Location, recursive: bool) -> Iterable[Location]:
-        asked.append((location, recursive))
-        return (Location("p", "shared", "/common"),)
+    def follow(grant: Grant) -> Iterable[Grant]:
+        asked.append(grant)
+        return (Grant("shared", "/common"),)
 
-    assert find_grants({"a": job("/app", recursive=True)}, follow) == (
-        Grant("prod", "/app", True), Grant("shared", "/common")
-    )  # fmt: skip
-    assert asked == [(Location("p", "prod", "/app"), True)]
-    assert find_grants({"a": job("/app", include_imports=False)}, follow) == (Grant("prod", "/app"),)
+    app, common = Grant("prod", "/app", True), Grant("shared", "/common")
+    jobs = {"a": job("/app", recursive=True), "b": job("/db", include_imports=False)}
+    assert find_grants(find_folders(jobs), follow) == (app, Grant("prod", "/db"), common)
+    assert asked == [app]
+
+
+def test_one_job_with_imports_is_enough() -> None:
+    jobs = {"a": job("/app"), "b": job("/app", include_imports=False)}
+    assert find_folders(jobs) == {Grant("prod", "/app"): True}
+
+
+def test_inputs_depend_on_jobs_and_imports() -> None:
+    jobs = {"a": job("/app")}
+    assert len({describe(jobs), describe(jobs, "/common"), describe({"a": job("/db")}), describe({})}) == 4
+    assert describe(jobs, "/common") == describe({"b": job("/app")}, "/common")
+
+
+def test_known_inputs_give_the_desired_state() -> None:
+    stored = STORED._replace(inputs="i1")
+    assert find_known([DESIRED, stored], "i1") == STATE
+    assert find_known([DESIRED, stored], "i2") == ""
+    assert find_known([], "i1") == ""
+
+
+def test_other_inputs_alone_change_nothing() -> None:
+    assert decide(STORED._replace(inputs="i1"), desired=DESIRED._replace(inputs="i2")).reasons == ()
 
 
 @pytest.mark.parametrize("path", ["/a*", "/a?", "/a{b}", "/[a]", "/!(a)"])
 def test_patterns_in_a_path_are_refused(path: str) -> None:
     with pytest.raises(ConfigurationError, match="must not contain"):
-        find_grants({"a": job(path)}, follow_nothing)
+        find_folders({"a": job(path)})
 
 
 def test_projects_of_jobs_must_be_the_same() -> None:

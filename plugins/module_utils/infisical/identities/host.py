@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 from ..client.identities import Identity
 from ..core.errors import ConfigurationError
-from ..core.model import Location
 from ..login import jwt
-from .grants import Grant, check_grant, normalize
+from .grants import Grant, check_grant, fingerprint, normalize
 from .held import NOTHING, HeldIdentity
 from .plan import MANAGED_BY, OURS, Desired
 
@@ -23,7 +22,7 @@ OF_HOST = f"{OURS}/host"
 """The value of the metadata key `managed_by` of a host's identity. Identities that infisical_identity has created have
 another value, so that the role never mistakes them for a host's."""
 
-_METADATA = ("host", "inventory", "desired", "machine", "rotation", "client_secret")
+_METADATA = ("host", "inventory", "desired", "inputs", "machine", "rotation", "client_secret")
 """The other metadata keys, which are fields of HostEntry."""
 
 NEW_KEY_HINT = (
@@ -43,7 +42,7 @@ class HostEntry(NamedTuple):
     """An identity of a host on the server, as the list of the project's identities contains it.
 
     `inventory` is the label of the host's inventory, or empty. `desired` describes the state that a run has completed
-    (see `describe_state`). `machine` is a digest of the host's machine id. `rotation` is the random mark of the run
+    (see `describe_state`), and `inputs` what it was made from (see `describe_inputs`). `machine` is a digest of the host's machine id. `rotation` is the random mark of the run
     that is replacing the client secret, or empty. `client_secret` is the id of the client secret that the last complete
     rotation has given to the host, or empty. `stored_name` is empty for an identity that does not exist yet.
     """
@@ -57,6 +56,7 @@ class HostEntry(NamedTuple):
     client_secret: str = ""
     stored_name: str = ""
     delete_protection: bool = False
+    inputs: str = ""
 
     @property
     def name(self) -> str:
@@ -68,8 +68,9 @@ class HostEntry(NamedTuple):
         return {MANAGED_BY: OF_HOST, **{name: getattr(self, name) for name in _METADATA if getattr(self, name)}}
 
     def has_state_of(self, desired: HostEntry) -> bool:
-        """Return whether the metadata equal the desired ones, apart from a rotation."""
-        return self._replace(rotation="", client_secret="").metadata() == desired.metadata()
+        """Return whether the metadata equal the desired ones, apart from a rotation and the inputs."""
+        mine = self._replace(rotation="", client_secret="", inputs=desired.inputs)
+        return mine.metadata() == desired.metadata()
 
 
 def read_entry(identity: Identity) -> HostEntry | None:
@@ -200,6 +201,20 @@ def describe_state(desired: Desired) -> str:
     return f"{next(iter(desired.methods))}:{desired.fingerprint()[:32]}"
 
 
+def describe_inputs(jobs: Desired, imports: Any) -> str:
+    """Return a digest of everything that the desired state of a host depends on.
+
+    `jobs` is the desired identity without the grants for imported folders, and `imports` a JSON document with the
+    imports of the environments. While the digest stays the same, the imports of the host's folders need not be read.
+    """
+    return fingerprint([jobs.fingerprint(), imports])[:32]
+
+
+def find_known(entries: Iterable[HostEntry], inputs: str) -> str:
+    """Return the desired state of a host from an earlier run with these inputs, or an empty text."""
+    return next((one.desired for one in entries if one.inputs == inputs), "")
+
+
 def method_of(entry: HostEntry) -> str:
     """Return the login method of an identity, from its metadata."""
     return entry.desired.partition(":")[0]
@@ -225,24 +240,28 @@ def find_project(jobs: Mapping[str, Mapping[str, Any]]) -> str:
     )  # fmt: skip
 
 
-def find_grants(
-    jobs: Mapping[str, Mapping[str, Any]], follow: Callable[[Location, bool], Iterable[Location]]
-) -> tuple[Grant, ...]:
-    """Return exactly the grants that jobs with these options need, keyed by name.
+def find_folders(jobs: Mapping[str, Mapping[str, Any]]) -> dict[Grant, bool]:
+    """Return the grants for the folders of jobs with these options, and whether their imports are needed too.
 
-    `follow` returns the folders that a folder imports, directly or through other imports. If its second argument is
-    true, it also returns the imports of all folders below. Raises ConfigurationError for an invalid path.
+    Jobs are keyed by name. Raises ConfigurationError for an invalid path.
     """
-    found: set[Grant] = set()
+    found: dict[Grant, bool] = {}
     for name, options in jobs.items():
-        path, recursive = options["secret_path"], bool(options["recursive"])
+        path = options["secret_path"]
         if "*" in path or "?" in path:
             raise ConfigurationError("jobs", f"{name}: secret_path must not contain * or ? (got '{path}').")
-        grant = check_grant(options["environment"], path, recursive)
-        found.add(grant)
-        imported = follow(Location(options["project_ids"][0], grant.environment, grant.path), recursive)
-        if options["include_imports"]:
-            found.update(Grant(one.environment, one.secret_path) for one in imported)
+        grant = check_grant(options["environment"], path, bool(options["recursive"]))
+        found[grant] = found.get(grant, False) or bool(options["include_imports"])
+    return found
+
+
+def find_grants(folders: Mapping[Grant, bool], follow: Callable[[Grant], Iterable[Grant]]) -> tuple[Grant, ...]:
+    """Return exactly the grants that the jobs of a host need.
+
+    `folders` is what `find_folders` returns. `follow` returns the folders that a folder imports, directly or through
+    other imports. If the grant is recursive, it also returns the imports of all folders below.
+    """
+    found = {*folders, *(imported for one, needed in folders.items() if needed for imported in follow(one))}
     wide = [grant for grant in found if grant.recursive]
     return normalize(one for one in found if not any(_includes(other, one) for other in wide))
 
