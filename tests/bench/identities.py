@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures runs that give each of 1,000 hosts its own identity: the requests and the time of a first and a second run.
 
-The controller's part is real, including its forks. The hosts are simulated, but send the requests of a first sync. They
-read ten folders, so that a hundred hosts have the same jobs.
+The controller's part is real, including its forks. The hosts are simulated, but send the requests of a first sync. Each
+host has a folder of its own. In the second fleet, this folder imports one of ten shared folders.
 """
 
 from __future__ import annotations
@@ -26,8 +26,15 @@ FORKS = 20
 SECONDS = 600
 """Limit for a run. It would be exceeded if each host read the list of all identities from the server."""
 PER_HOST = 7
+"""Requests of a first run for each host: four of the controller, and three of the host."""
 UNCHANGED = 30
 SECRET = "demo-client-secret"
+FLEETS = {
+    "own folders": (False, PER_HOST),
+    # The controller reads the imports of each folder.
+    "own folders with imports": (True, PER_HOST + 1),
+}
+"""Fleets by name: whether the folder of each host imports a shared one, and the limit of requests for each host."""
 SEED: dict[str, Any] = {
     "projects": [
         {
@@ -36,8 +43,11 @@ SEED: dict[str, Any] = {
             "slug": "demo",
             "environments": [{"slug": "dev", "name": "Development"}],
             "secrets": [
-                {"environment": "dev", "path": f"/team{number}", "key": "PASSWORD", "value": "value"}
-                for number in range(FOLDERS)
+                {"environment": "dev", "path": path, "key": "PASSWORD", "value": "value"}
+                for path in (
+                    *(f"/team{number}" for number in range(FOLDERS)),
+                    *(f"/hosts/host{number:02}" for number in range(HOSTS)),
+                )
             ],
         }
     ],
@@ -50,24 +60,37 @@ SEED: dict[str, Any] = {
         }
     ],
 }
+IMPORTS = [
+    {"environment": "dev", "path": f"/hosts/host{number:02}", "from_environment": "dev",
+     "from_path": f"/team{number % FOLDERS}"}
+    for number in range(HOSTS)
+]  # fmt: skip
 # The tasks of the role scheduled_sync that concern the identity.
-TASKS = f"""\
+TASKS = """\
     - infisical_agent_preflight:
         identity: per_host
       register: checked
     - infisical_agent:
         identity: per_host
-        held_identity: "{{{{ checked.identity }}}}"
+        held_identity: "{{ checked.identity }}"
         jobs:
-          - name: team
-            secret_path: "/team{{{{ inventory_hostname[4:] | int % {FOLDERS} }}}}"
+          - name: own
+            secret_path: "/hosts/{{ inventory_hostname }}"
         sync: true
 """
 
 
 def rows() -> list[Row]:
     """Return the rows of the table."""
-    with tempfile.TemporaryDirectory(prefix="bench_") as folder, DevServer(seed=SEED) as server:
+    return [row for name in FLEETS for row in measure(name)]
+
+
+def measure(name: str) -> list[Row]:
+    """Return the rows of one fleet."""
+    has_imports, per_host = FLEETS[name]
+    [project] = SEED["projects"]
+    seed = {**SEED, "projects": [{**project, "imports": IMPORTS if has_imports else []}]}
+    with tempfile.TemporaryDirectory(prefix="bench_") as folder, DevServer(seed=seed) as server:
         hosts = Path(folder, "hosts")
         hosts.mkdir()
         plugins = Path(__file__).parent / "simulated_agent"
@@ -78,17 +101,17 @@ def rows() -> list[Row]:
         }
         plays = Path(folder, "plays")
         plays.mkdir()
-        play = Plays(plays, server.url).play(TASKS, hosts=HOSTS, forks=FORKS, environment=environment)
+        play = Plays(plays, server.url).play(TASKS, HOSTS, FORKS, environment=environment)
         found = []
-        for what, at_most in (("first run", PER_HOST * HOSTS + UNCHANGED), ("second run, nothing changed", UNCHANGED)):
+        for what, at_most in (("first run", per_host * HOSTS + UNCHANGED), ("second run, nothing changed", UNCHANGED)):
             server.clear_requests()
             started = time.monotonic()
             output = play()
             seconds, number = time.monotonic() - started, len(server.requests())
             changed = len(re.findall(r"changed=1 ", output))
             if changed != (HOSTS if not found else 0):
-                sys.exit(f"bench: {what}: {changed} hosts were changed")
-            found.append(Row(f"{what} on {HOSTS:,} hosts, {FORKS} forks: requests of controller and hosts", None, None,
-                             number, at_most))  # fmt: skip
-            found.append(Row(f"{what} on {HOSTS:,} hosts, {FORKS} forks: seconds", None, seconds, None, SECONDS))
+                sys.exit(f"bench: {name}, {what}: {changed} hosts were changed")
+            title = f"{HOSTS:,} hosts with {name}, {FORKS} forks, {what}"
+            found.append(Row(f"{title}: requests of controller and hosts", None, None, number, at_most))
+            found.append(Row(f"{title}: seconds", None, seconds, None, SECONDS))
     return found
