@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
+    ConfigurationError,
+    InfisicalError,
+    join_hints,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import revocation
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import Graph
@@ -24,50 +29,76 @@ class ActionModule(InfisicalAction):
     def _run_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         given = self.validate_options()
         hosts = _names("hosts", given["hosts"])
-        if not hosts:
-            raise ConfigurationError("hosts", "must contain at least one host (got none).")
-        graph = self._graph(given["graph_file"])
         shared = options.resolve(dict(self._task.args), task_vars, self._templar.template, options.SHARED)
         settings = Settings.from_options(shared)
-        project_ids = _names("project_ids", given["project_ids"] or [settings.project_id])
+        project_ids = _names("project_ids", given["project_ids"] or filter(None, [settings.project_id]))
         api = run_cache.RunCache(settings, log=self._display.v).api()
         revoker = revocation.Revoker(api, inventory=given["identity_inventory"] or "")
+        graph = self._graph(given["graph_file"], revoker.warnings)
         found = revoker.find(hosts, project_ids)
         before = {host: revocation.recall(graph, host) for host in hosts if not found[host]}
         missing = [host for host, revoked in before.items() if revoked is None]
-        if missing:
-            error = revocation.explain_missing(missing, graph, (task_vars.get("groups") or {}).get("all", ()))
-            error.details = _list_exposed(graph, [revocation.Revocation(host) for host in missing])
-            raise error
         check = bool(self._task.check_mode)
-        now = revoker.revoke({host: identities for host, identities in found.items() if identities}, check=check)
-        revoked = [*now, *filter(None, before.values())]
-        exposed = _list_exposed(revoker.list_readable(graph, revoked), revoked)
+        error: InfisicalError | None = None
+        try:
+            revoker.revoke({host: identities for host, identities in found.items() if identities}, check=check)
+        except InfisicalError as failure:
+            error = failure
+        revoked = [*revoker.revoked, *filter(None, before.values())]
+        result = self._build_result(graph, revoker, revoked, missing if error is None else [])
         for warning in revoker.warnings:
             self._display.warning(warning)
+        done = " ".join(one.describe(check=check) for one in revoked)
+        if error is None and missing:
+            inventory_hosts = (task_vars.get("groups") or {}).get("all", ())
+            error = revocation.explain_missing(missing, graph, inventory_hosts, revoker.elsewhere)
+            error = error.reworded(f"{done or 'Nothing was changed.'} {error.problem}")
+        if revoker.unlisted and not check:
+            unlisted = revocation.explain_unlisted(revoker.unlisted)
+            error = (
+                unlisted.reworded(f"{done} {unlisted.problem}")
+                if error is None
+                else error.reworded(f"{error.problem} {unlisted.problem}", join_hints([error.hint, unlisted.hint]))
+            )
+        if error is not None:
+            error.details = {**result, **error.details}
+            raise error
+        return {**result, "msg": f"{done} Secrets to rotate: {len(result['rotate']):,}."}
+
+    def _build_result(
+        self,
+        graph: Graph,
+        revoker: revocation.Revoker,
+        revoked: list[revocation.Revocation],
+        missing: list[str],
+    ) -> dict[str, Any]:
+        listed = revoker.list_readable(graph, revoked)
         return {
-            "changed": bool(now),
+            "changed": any(one.client_secrets or one.deleted for one in revoked),
             "hosts": [
                 {
                     "host": one.host,
                     "identities": [
-                        {"id": own.id, "name": own.name, "project_id": own.project_id} for own in one.identities
+                        {"id": own.id, "name": own.name, "project_id": own.project_id} for own in one.deleted
                     ],
                     "client_secrets": one.client_secrets,
                 }
                 for one in revoked
             ],
-            **exposed,
+            **_list_exposed(listed, [*revoked, *map(revocation.Revocation, missing)]),
             "graph_time": graph.time,
             "problems": revoker.warnings,
-            "msg": " ".join(
-                [*(one.describe(check=check) for one in revoked), f"Secrets to rotate: {len(exposed['rotate']):,}."]
-            ),
         }
 
-    def _graph(self, given: str | None) -> Graph:
-        """Return the graph, or an empty one if there is no report yet."""
-        return Graph() if given is None else fleet_graph.read(self.controller_path(given), missing_is_empty=True)
+    def _graph(self, given: str | None, warnings: list[str]) -> Graph:
+        """Return the graph, or an empty one if there is no report yet, or if it cannot be read: revoking is urgent."""
+        if given is None:
+            return Graph()
+        try:
+            return fleet_graph.read(self.controller_path(given), missing_is_empty=True)
+        except InfisicalError as error:
+            warnings.append(f"The content of the hosts' vaults is unknown. {error}")
+            return Graph()
 
 
 def _list_exposed(graph: Graph, revoked: list[revocation.Revocation]) -> dict[str, Any]:
@@ -76,6 +107,18 @@ def _list_exposed(graph: Graph, revoked: list[revocation.Revocation]) -> dict[st
     return {"exposed": exposed, "rotate": revocation.find_rotation(exposed, {one.host for one in revoked})}
 
 
-def _names(option: str, given: list[Any]) -> list[str]:
-    """Return names without duplicates, empty ones and white space around them."""
-    return list(dict.fromkeys(filter(None, (options.as_text(option, name).strip() for name in given))))
+def _names(option: str, given: Iterable[Any]) -> list[str]:
+    """Return names without duplicates and white space around them. Raises ConfigurationError."""
+    names = list(dict.fromkeys(options.as_text(option, name).strip() for name in given))
+    if option == "hosts" and not any(names):
+        raise ConfigurationError(
+            option, "must contain at least one host (got none).",
+            hint="Set it to the names of the compromised hosts, such as web1,web2.",
+        )  # fmt: skip
+    if "" in names:
+        raise ConfigurationError(
+            option, f"must not contain an empty name (got '{','.join(names)}').",
+            hint="On the command line, write the names without spaces, such as web1,web2: Ansible ignores what follows "
+            "a space.",
+        )  # fmt: skip
+    return names

@@ -21,8 +21,10 @@ description:
   - Nothing runs on the hosts, so they can be unreachable or compromised.
   - The module finds an identity by the metadata that the role has stored with it, or by the name C(host:) followed by
     the name of the host.
-  - If a host does not have an identity of its own, the module fails, and changes nothing for any host. The host then
-    uses a client secret that other hosts use too; the message describes what to do.
+  - If a host does not have an identity of its own, the module revokes the other hosts, and then fails. The host may have
+    been revoked before, or may use a client secret that other hosts use too; the message describes what to do.
+  - If the exposed secrets cannot be listed after the revocation, the module fails, and the message contains the grants
+    of the deleted identities.
   - The module does not create new values for secrets, because only their owners can do that.
   - The task always runs on the controller. The playbook C(keyfleet.infisical.revoke_host) runs this module.
 extends_documentation_fragment:
@@ -52,8 +54,8 @@ options:
   graph_file:
     description:
       - The path of the graph file that M(keyfleet.infisical.infisical_fleet_report) has written. It is used to list the
-        secrets in the vaults of the hosts. If the file does not exist, only the secrets that the hosts could read are
-        listed.
+        secrets in the vaults of the hosts. If the file does not exist or is invalid, only the secrets that the hosts
+        could read are listed.
       - A relative path is relative to the directory of the playbook.
     type: path
 notes:
@@ -95,7 +97,7 @@ EXAMPLES = r"""
 RETURN = r"""
 hosts:
   description: The hosts, with their identities before the revocation. In check mode, nothing was revoked.
-  returned: success
+  returned: success, or after a failed revocation
   type: list
   elements: dict
   sample:
@@ -120,11 +122,12 @@ exposed:
   description:
     - A row for each secret that a host had in its vaults, or could read in Infisical. A row has the same keys as for
       the question V(exposed) of M(keyfleet.infisical.infisical_fleet_info), and also C(held) and C(readable).
-    - C(held) is true if the graph shows the secret in a vault of the host. C(readable) is true if the identity of the
-      host was allowed to read the secret, or V(null) if this is unknown.
+    - C(held) is true if the graph shows the secret in a vault of the host, or V(null) if the content of its vaults is
+      unknown. C(readable) is true if the identity of the host was allowed to read the secret, or V(null) if this is
+      unknown.
     - If the content of a vault is unknown, its row has no secret and the state C(unknown). A row with the state
       C(readable) is for a secret that no vault of the host had.
-  returned: success, or if a host has no identity of its own
+  returned: success, or after a failed revocation
   type: list
   elements: dict
   sample:
@@ -136,7 +139,7 @@ rotate:
   description:
     - A row for each secret in RV(exposed), with the other hosts that have the secret in a vault, and C(held), which is
       true if a revoked host had it in a vault.
-  returned: success, or if a host has no identity of its own
+  returned: success, or after a failed revocation
   type: list
   elements: dict
   sample:
@@ -145,12 +148,12 @@ rotate:
       hosts: [web2, web3]}
 graph_time:
   description: The time of the last update of O(graph_file), in UTC. Empty if there is no graph.
-  returned: success
+  returned: success, or after a failed revocation
   type: str
   sample: "2026-01-15T10:30:00Z"
 problems:
   description: Messages about data that could not be read. The task prints the same messages as warnings.
-  returned: success
+  returned: success, or after a failed revocation
   type: list
   elements: str
   sample: []

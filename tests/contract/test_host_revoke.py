@@ -210,6 +210,7 @@ def test_interrupted_revocation_is_finished_by_another_run(hosts: Fleet) -> None
     error = error_of(revoke, hosts, "web1", "web2")
     assert "web1: 1 client secret revoked. Could not delete the identity" in error.problem
     assert error.details["changed"] is True
+    assert error.hint.endswith("Then run this again for web1, web2.")
     # The tokens of the client secret have ended although the identity is still there.
     assert [reads(client) for client in clients] == [False, True]
     revoke(hosts, "web1", "web2")
@@ -248,6 +249,26 @@ def test_unreadable_grants_do_not_stop_the_revocation(hosts: Fleet) -> None:
     assert not reads(client)
     assert done.access == {}
     assert "Could not find out what web1 was allowed to read" in revoker.warnings[0]
+    assert revoker.unlisted == [f"web1: unknown secrets of project {PROJECT}"]
+
+
+@pytest.mark.parametrize(("environment", "path"), [("dev", "/secrets"), ("*", "/projects")])
+def test_unlisted_access_is_described_by_its_grants(hosts: Fleet, environment: str, path: str) -> None:
+    hosts.add("web1", Grant(environment, "/app", recursive=True))
+    revoker = revocation.Revoker(hosts.target.api())
+    revoked = revoker.revoke(revoker.find(["web1"], [PROJECT]), check=False)
+    hosts.target.server.arm("status", status=403, error="PermissionDenied", method="GET", path=path, times=9)
+    assert revoker.list_readable(Graph(), revoked).secrets == {}
+    assert revoker.unlisted == [f"web1: read {environment}:/app and below in project {PROJECT}"]
+
+
+def test_identity_of_another_inventory_is_named(hosts: Fleet) -> None:
+    made = hosts.add("web1", inventory="west")
+    revoker = revocation.Revoker(hosts.target.api(), inventory="east")
+    assert revoker.find(["web1", "web2"], []) == {"web1": [], "web2": []}
+    error = revocation.explain_missing(["web1", "web2"], Graph(), ["web2"], revoker.elsewhere)
+    assert f"web1 has an identity of another inventory: host:web1 ({made.id}" in error.problem
+    assert "web2 has no separate identity. Its identity may have been revoked before" in error.problem
 
 
 # The identities in the fleet report

@@ -131,6 +131,7 @@ def revoke(ansible: Controller, *arguments: str, watch: bool = False, **extra: A
 
 
 REVOKE = "Revoke the identities of the hosts"
+SHOW = "Show what was revoked, and the exposed secrets"
 
 
 @pytest.mark.core
@@ -202,16 +203,85 @@ def test_check_mode_shows_the_same_and_revokes_nothing(ansible: Controller, host
     assert [one.reads() for one in hosts.tokens.values()] == [False] * 2 + [True] * 8
     # Nothing is left to revoke. The graph does not know that web1 has had an identity, because it is older.
     again = revoke(ansible)
-    assert "web1 has no identity of its own" in again.failure(REVOKE)["msg"]
+    problem = again.failure(REVOKE)["problem"]
+    assert problem.startswith("Nothing was changed. web1 has no separate identity. Its identity may have been revoked")
+    assert again.failure(REVOKE)["changed"] is False
 
 
-def test_host_with_a_shared_identity_stops_everything(ansible: Controller, hosts: Fleet) -> None:
-    failure = revoke(ansible, revoke_hosts="web1,shared1").failure(REVOKE)
-    assert failure["conclusion"] == "identity_missing"
-    assert "shared1 has no identity of its own" in failure["problem"]
-    assert "the shared client secret is exposed. Nothing was changed." in failure["problem"]
-    assert "Create a new client secret for the shared identity" in failure["hint"]
-    assert [row["name"] for row in failure["exposed"]] == ["DB_USER"]
+def test_host_with_a_shared_identity_does_not_keep_the_others(ansible: Controller, hosts: Fleet) -> None:
+    run = revoke(ansible, revoke_hosts="web1,shared1")
+    failure = run.failure(REVOKE)
+    assert (failure["conclusion"], failure["changed"]) == ("identity_missing", True)
+    assert failure["problem"].startswith("web1: 1 client secret revoked, identity host:web1 (")
+    assert "deleted. shared1 has no separate identity. Its identity may have been revoked before" in failure["problem"]
+    assert failure["hint"].startswith("Check first whether it was revoked before")
+    assert [(row["host"], row["name"]) for row in failure["exposed"] if row["host"] == "shared1"] == [
+        ("shared1", "DB_USER")
+    ]
+    assert [one.reads() for one in hosts.tokens.values()] == [False] + [True] * 9
+    assert len(run.result(SHOW)["msg"]) == 2 + len(failure["exposed"]) == 6
+
+
+def test_partial_failure_keeps_the_list_of_the_revoked_hosts(
+    ansible: Controller, hosts: Fleet, server: DevServer
+) -> None:
+    server.arm("status", status=403, error="PermissionDenied", method="DELETE", path="/identities/", times=9)
+    run = revoke(ansible, revoke_hosts="web1,web2,web3")
+    failure = run.failure(REVOKE)
+    assert failure["problem"].startswith("web1: 1 client secret revoked. Could not delete the identity")
+    assert failure["hint"].endswith("Then run this again for web1, web2, web3.")
+    assert [row["name"] for row in failure["exposed"]] == ["DB_PASSWORD", "DB_USER", "UNUSED"]
+    assert len(run.result(SHOW)["msg"]) == 2 + 3
+    server.disarm()
+    # web1 has an identity without client secrets, and shared1 has none.
+    again = revoke(ansible, revoke_hosts="web1,web2,web3,shared1").failure(REVOKE)
+    assert [one["host"] for one in again["hosts"]] == ["web1", "web2", "web3"]
+
+
+def test_unlisted_secrets_fail_the_task_after_the_revocation(
+    ansible: Controller, hosts: Fleet, server: DevServer
+) -> None:
+    server.arm("status", status=403, error="PermissionDenied", method="GET", path="/secrets", times=9)
+    run = revoke(ansible)
+    failure = run.failure(REVOKE)
+    assert (failure["conclusion"], failure["changed"]) == ("partial", True)
+    assert f"The host could read: web1: read dev:/app in project {PROJECT}." in failure["problem"]
+    assert [row["name"] for row in failure["exposed"]] == ["DB_PASSWORD", "DB_USER"]
+    assert "Secrets to rotate" not in run.text
+    server.disarm()
+    assert not hosts.tokens["web1"].reads()
+
+
+def test_broken_graph_does_not_stop_the_revocation(ansible: Controller, hosts: Fleet) -> None:
+    (ansible.folder / "fleet/graph.json").write_text('{"broken', "utf-8")
+    run = revoke(ansible).succeeded()
+    assert not hosts.tokens["web1"].reads()
+    assert "graph.json' must be valid JSON" in run.result(REVOKE)["problems"][0]
+    assert run.result(SHOW)["msg"][2].endswith(f"DB_PASSWORD ({PROJECT} dev /app): readable")
+
+
+def test_other_label_is_named(ansible: Controller, hosts: Fleet) -> None:
+    failure = revoke(ansible, scheduled_sync_identity_inventory="west").failure(REVOKE)
+    assert "web1 has an identity of another inventory: host:web1 (" in failure["problem"]
+    assert failure["hint"] == "Set identity_inventory to the label of its inventory."
+    assert all(one.reads() for one in hosts.tokens.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task", "said"),
+    [
+        (["revoke_hosts=web1, web2"], "Check the names of the hosts", "-e revoke_hosts=web1,web2"),
+        (["revoke_hosts=web1 web2"], "Check the names of the hosts", "-e revoke_hosts=web1,web2"),
+        ([], "Check the names of the hosts", "-e revoke_hosts=web1,web2"),
+        (["revoke_hosts=web1,"], REVOKE, "hosts: must not contain an empty name (got 'web1,')."),
+    ],
+)
+def test_names_on_the_command_line(
+    ansible: Controller, hosts: Fleet, arguments: list[str], task: str, said: str
+) -> None:
+    options = [part for one in arguments for part in ("-e", one)]
+    run = ansible.run("ansible-playbook", [str(PLAYBOOK), *options], hosts=dict.fromkeys(HOSTS, NOWHERE))
+    assert said in run.failure(task)["msg"]
     assert all(one.reads() for one in hosts.tokens.values())
 
 
@@ -247,3 +317,4 @@ def test_host_without_a_fleet_report_exposes_what_it_could_read(ansible: Control
         "so the content of the hosts' vaults is unknown"
         in run.result("Show what was revoked, and the exposed secrets")["msg"][1]
     )
+    assert all(line.endswith(": readable") for line in run.result(SHOW)["msg"][2:])

@@ -286,7 +286,7 @@ def test_text_other_than_the_public_part_is_refused(method: str, text: str) -> N
     option = REQUIRED_PEM[method]
     valid = PUBLIC_KEY if method == "jwt_auth" else CERTIFICATE
     for given in (text, text + valid, valid + text) if text else (text,):
-        with pytest.raises(ConfigurationError, match=f"{method}.{option}: must ") as caught:
+        with pytest.raises(ConfigurationError, match=rf"{method}\.{option}: must ") as caught:
             build_settings(method, {option: [valid, given] if method == "jwt_auth" else given})
         assert CANARY not in str(caught.value)
 
@@ -301,7 +301,7 @@ def test_public_parts_are_accepted() -> None:
 
 
 def test_list_of_public_keys_must_not_be_empty() -> None:
-    with pytest.raises(ConfigurationError, match="jwt_auth.public_keys: must be a non-empty list"):
+    with pytest.raises(ConfigurationError, match=r"jwt_auth\.public_keys: must be a non-empty list"):
         build_settings("jwt_auth", {"public_keys": []})
 
 
