@@ -74,8 +74,19 @@ def build_settings(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name in settings:
             _check_pem(f"{method}.{name}", settings[name], kind, required=name in _REQUIRED.get(method, ()))
     if "claims" in settings:
-        settings["claims"] = dict(check_metadata(settings["claims"]) or ())
+        settings["claims"] = dict(check_metadata(settings["claims"], f"{method}.claims") or ())
+    for one in METHOD_ROUTES[method].fields:
+        if one.kind in ("names", "nullable") and not all(map(_is_element, settings.get(one.name, ()))):
+            raise ConfigurationError(
+                f"{method}.{one.name}",
+                f"must be a list of non-empty texts without commas (got {settings[one.name]}).",
+                hint="Write each text as its own element: Infisical separates them by commas.",
+            )
     return settings
+
+
+def _is_element(text: str) -> bool:
+    return bool(text.strip()) and "," not in text
 
 
 def _check_pem(option: str, given: str | list[str], kind: str, *, required: bool) -> None:

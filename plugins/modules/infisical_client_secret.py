@@ -48,7 +48,8 @@ options:
     default: present
   ttl:
     description:
-      - The lifetime of a new client secret in seconds, or V(0) for no limit. The default is 90 days.
+      - The lifetime of a new client secret in seconds, at most 10 years (V(315360000)), or V(0) for no limit. The
+        default is 90 days.
     type: int
     default: 7776000
   renew_before:
@@ -61,7 +62,8 @@ options:
     type: int
     default: 0
   client_secret_id:
-    description: The id of the only client secret to revoke. Only used if O(state=revoked).
+    description:
+      - The id of the only client secret to revoke. Only used if O(state=revoked). The module warns of an unknown id.
     type: str
   keep:
     description: The ids of client secrets that are not revoked. Only used if O(state=rotated) or O(state=revoked).
@@ -178,7 +180,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.project_identit
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import (
         ClientSecret,
@@ -197,6 +199,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+MAX_TTL = 10 * 365 * 86400
+"""The longest lifetime of a new client secret in seconds."""
+
+
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise ConfigurationError for an invalid combination of options."""
     if not options["description"] and not (options["state"] == "revoked" and options["client_secret_id"]):
@@ -204,6 +210,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name in ("ttl", "renew_before", "num_uses_limit"):
         if (options[name] or 0) < 0:
             raise ConfigurationError(name, f"must not be negative (got {options[name]}).")
+    if options["ttl"] > MAX_TTL:
+        raise ConfigurationError("ttl", f"must be at most {MAX_TTL}, which is 10 years (got {options['ttl']}).")
     if options["ttl"] and (options["renew_before"] or 0) >= options["ttl"]:
         raise ConfigurationError(
             "renew_before", f"must be less than ttl, which is {options['ttl']} (got {options['renew_before']})."
@@ -244,11 +252,24 @@ class _Task:
 
     def revoke(self) -> dict[str, Any]:
         """Revoke the selected client secrets."""
+        if self.module.params["client_secret_id"]:
+            self._warn_of_unknown("client_secret_id", [self.module.params["client_secret_id"]])
+        self._warn_of_unknown("keep", self.module.params["keep"])
         old = client_secrets.select(self.known, self._selects, self.module.params["keep"])
         client_secrets.check_revocation(self.api, self.identity_id, old)
         if not self.module.check_mode:
             client_secrets.revoke(self.api, self.identity_id, old)
         return self.build_result(None, revoked=[one.id for one in old])
+
+    def _warn_of_unknown(self, option: str, ids: Iterable[str]) -> None:
+        """Warn of ids that the server does not list. It is not an error, because a server can leave out client secrets
+        that were revoked before (assumed)."""
+        unknown = sorted(set(ids) - {one.id for one in self.known})
+        if unknown:
+            self.module.warn(
+                f"{option}: identity {self.identity_id} has no client secret with the id {', '.join(unknown)}. Check "
+                "the id, unless it was revoked before."
+            )
 
     def create(self, *, rotates: bool) -> dict[str, Any]:
         """Create a client secret, and revoke the earlier ones if `rotates` is true."""
@@ -261,6 +282,8 @@ class _Task:
             )
         old = client_secrets.select(self.known, self._selects, keep) if rotates else []
         client_secrets.check_revocation(self.api, self.identity_id, old)
+        if rotates:
+            self._warn_of_unknown("keep", keep)
         if self.module.check_mode:
             return self.build_result(None, changed=True, revoked=[one.id for one in old])
         new = client_secrets.create(
@@ -296,12 +319,12 @@ class _Task:
         after = [*(one for one in before if one.id not in revoked), *([] if new is None else [new.data])]
         creates = changed and options["state"] != "revoked"
         planned = [{"description": options["description"], "ttl": options["ttl"]}] if creates and new is None else []
+        would = "would be " if self.module.check_mode else ""
         changes = [
-            *(["created"] if creates else []),
-            *([f"{len(revoked)} revoked"] if revoked else []),
+            *([f"{would}created"] if creates else []),
+            *([f"{len(revoked)} {would}revoked"] if revoked else []),
         ]
         which = options["name"] or self.identity_id
-        would = "would be " if self.module.check_mode and changes else ""
         return {
             "changed": bool(changes),
             "client_secret": None if new is None else new.secret,
@@ -309,7 +332,7 @@ class _Task:
             "expires_at": None if valid is None or valid.expires_at is None else format_time(valid.expires_at),
             "revoked": list(revoked),
             "not_revoked": list(not_revoked),
-            "msg": f"Client secrets of identity {which}: {would}{', '.join(changes) or 'unchanged'}.",
+            "msg": f"Client secrets of identity {which}: {', '.join(changes) or 'unchanged'}.",
             "diff": {
                 "before": {"client_secrets": [_describe(one) for one in before]},
                 "after": {"client_secrets": [*map(_describe, after), *planned]},

@@ -21,8 +21,8 @@ description:
   - Nothing runs on the hosts, so they can be unreachable or compromised.
   - The module finds an identity by the metadata that the role has stored with it, or by the name C(host:) followed by
     the name of the host.
-  - If a host does not have an identity of its own, the module revokes the other hosts, and then fails. The host may have
-    been revoked before, or may use a client secret that other hosts use too; the message describes what to do.
+  - If a host does not have an identity of its own, the module revokes the other hosts, and then fails. The host may
+    have been revoked before, or may use a client secret that other hosts use too; the message describes what to do.
   - If the exposed secrets cannot be listed after the revocation, the module fails, and the message contains the grants
     of the deleted identities.
   - The module does not create new values for secrets, because only their owners can do that.

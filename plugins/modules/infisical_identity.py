@@ -134,7 +134,9 @@ options:
         description: The required subject (C(sub)) of the token. An empty string allows any subject.
         type: str
       claims: &claims
-        description: The required values of other claims of the token, as names and strings.
+        description:
+          - The required values of other claims of the token, as names and strings. Commas separate several values, of
+            which the token must have one.
         type: dict
   tls_cert_auth:
     description: The settings of the login with a TLS client certificate.
@@ -331,6 +333,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.clien
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import check_metadata, trim
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.apply import (
+    ROLE_HINT,
     Applied,
     check_removal,
     ensure,
@@ -390,6 +393,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def build_desired(options: Mapping[str, Any], name: str) -> Desired:
     """Return the desired state, without our own metadata. Raises ConfigurationError."""
     grants = options["grants"]
+    if options["role"] is not None and not options["role"].strip():
+        raise ConfigurationError("role", "must not be empty.", hint=ROLE_HINT)
     return Desired(
         name=name or None,
         metadata=_build_metadata(options["metadata"]),

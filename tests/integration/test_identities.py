@@ -200,6 +200,8 @@ def test_client_secret_is_rotated_and_revoked(ansible: Controller, server: DevSe
             _task("revokes", "client_secret", {**host, "state": "revoked"}),
             _task("stays revoked", "client_secret", {**host, "state": "revoked"}),
             _task("end", "identity_info", details),
+            _task("unknown id", "client_secret", {"name": "web1", "client_secret_id": "x", "state": "revoked"}),
+            _task("unknown kept", "client_secret", {**host, "state": "revoked", "keep": ["y"]}),
             {
                 "name": "ids",
                 "ansible.builtin.assert": {
@@ -219,6 +221,10 @@ def test_client_secret_is_rotated_and_revoked(ansible: Controller, server: DevSe
         False, True, True, False,
     ]  # fmt: skip
     assert len(run.result("revokes")["revoked"]) == 1
+    assert run.result("would revoke")["msg"] == "Client secrets of identity web1: 1 would be revoked."
+    for task, id_ in {"unknown id": "client_secret_id: ", "unknown kept": "keep: "}.items():
+        [warning] = run.result(task)["warnings"]
+        assert warning.startswith(id_) and "has no client secret with the id" in warning
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
@@ -235,6 +241,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     ),
     "no description": ("client_secret", {"name": "web1"}, {"no_log": True}, "description: must be set"),
     "negative ttl": ("client_secret", {"name": "web1", "description": "a", "ttl": -1}, {"no_log": True}, "(got -1)"),
+    "huge ttl": (
+        "client_secret", {"name": "web1", "description": "a", "ttl": 10**11}, {"no_log": True}, "at most 315360000",
+    ),
+    "empty role": ("identity", {"name": "a", "role": ""}, {}, "role: must not be empty. Set role to the slug"),
+    "role without a hint": ("identity", {"name": "a", "role": "nope"}, {"check_mode": False}, "such as viewer."),
     "renewal after the end": (
         "client_secret", {"name": "web1", "description": "a", "ttl": 9, "renew_before": 9}, {"no_log": True}, "(got 9)",
     ),
@@ -260,7 +271,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     ),
     "viewer": ("identity", {"name": "web2"}, {"vars": login_of("viewer")}, "the role 'admin'"),
     "viewer deletes": (
-        "identity", {"name": "web1", "state": "absent"}, {"vars": login_of("viewer")}, "the role 'admin'",
+        "identity", {"name": "web1", "state": "absent"}, {"vars": login_of("viewer")},
+        "Give the role 'admin' to the machine identity that is logged in (",
     ),
 }  # fmt: skip
 
@@ -377,10 +389,13 @@ def test_own_identity_and_login_are_not_removed(ansible: Controller, server: Dev
             _task("delete", "identity", {"name": "manager", "state": "absent"}, ignore_errors=True, **own),
             _task("revoke", "client_secret", {"name": "manager", "description": "a", "state": "revoked"},
                   ignore_errors=True, **own),
+            _task("lower", "identity", {"name": "manager", "role": "viewer"}, ignore_errors=True, **own),
+            _task("would lower", "identity", {"name": "manager", "role": "viewer"}, ignore_errors=True,
+                  check_mode=True, **own),
             _task("still there", "identity_info", {"name": "manager", "details": True}, **own),
         ],
     ).succeeded()  # fmt: skip
-    for task in ("delete", "revoke"):
+    for task in ("delete", "revoke", "lower", "would lower"):
         assert run.failure(task)["conclusion"] == "guard"
         assert "Log in as another identity" in run.failure(task)["hint"]
     assert list(_secrets_of(server, run, "still there").values()) == [False]

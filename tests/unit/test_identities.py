@@ -43,6 +43,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.project_identity import (
     build_settings,
+    describe_client_secret,
     refuse_private_keys,
 )
 from dev_server import grants as server
@@ -310,3 +311,32 @@ def test_private_key_is_found_at_any_depth(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="must not contain a private key") as caught:
         refuse_private_keys("jwt_auth", given)
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("ttl", [10**12, 10**400])
+def test_huge_lifetime_is_shown(ttl: int) -> None:
+    shown = describe_client_secret(client_secret(ttl=ttl), CREATED_SECONDS)
+    assert (shown["expires_at"], shown["valid"]) == ("9999-12-31T23:59:59Z", True)
+
+
+@pytest.mark.parametrize("option", ["audiences", "allowed_common_names"])
+@pytest.mark.parametrize("element", ["a,b", "", " ", ","])
+def test_element_with_a_comma_is_refused(option: str, element: str) -> None:
+    method, valid = (
+        ("jwt_auth", {"public_keys": [PUBLIC_KEY]})
+        if option == "audiences"
+        else ("tls_cert_auth", {"ca_certificate": CERTIFICATE})
+    )
+    with pytest.raises(ConfigurationError, match=rf"{method}\.{option}: must be a list of non-empty texts without commas"):
+        build_settings(method, {**valid, option: ["x", element]})
+
+
+def test_claims_are_compared_as_the_server_stores_them() -> None:
+    stored = {"claims": {"a": "x, y"}}
+    assert changed_settings("jwt_auth", stored, {"claims": {"a": "x,y "}}) == {}
+    assert changed_settings("jwt_auth", stored, {"claims": {"a": "x"}}) == {"claims": {"a": "x"}}
+
+
+def test_claim_of_another_type_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"jwt_auth\.claims\.k: must be a string"):
+        build_settings("jwt_auth", {"public_keys": [PUBLIC_KEY], "claims": {"k": 1}})

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.answers import Operation
 from ..core.errors import Busy, Forbidden, IdentityMissing, InfisicalError, RouteMissing, ScopeMissing, no_project
 from ..core.model import Location, is_whole
-from ..core.times import parse_time
+from ..core.times import YEAR_10000, parse_time
 from ..login.jwt import read_claims
 from .api import Api
 from .identity_methods import METHOD_ROUTES, MethodSettings, complete_settings, parse_settings, render_settings
@@ -76,9 +76,12 @@ class ClientSecret:
 
     @property
     def expires_at(self) -> float | None:
-        """The end of its lifetime in seconds since the epoch, or None if it has no end or an unknown one."""
+        """The end of its lifetime in seconds since the epoch, or None if it has no end or an unknown one.
+
+        An end after the year 9999, which no date can express, counts as its last day.
+        """
         created = parse_time(self.created_at)
-        return created + self.ttl if self.ttl and created is not None else None
+        return min(created + min(self.ttl, YEAR_10000), YEAR_10000 - 1) if self.ttl and created is not None else None
 
     def seconds_left(self, now: float) -> float:
         """Return the seconds for which it is still valid: 0 if it is not valid, and infinity if it has no end."""
@@ -352,8 +355,8 @@ class IdentityApi:
     def _name_login(self, hint: str) -> str:
         """Return the hint with the id of the identity that is logged in, if it is known."""
         identity_id = self.login().identity_id
-        known = f"the machine identity {identity_id}, which is logged in here,"
-        return hint.replace("the machine identity that is logged in", known) if identity_id else hint
+        known = "the machine identity that is logged in"
+        return hint.replace(known, f"{known} ({identity_id})") if identity_id else hint
 
 
 def parse_claims(token: str) -> LoginClaims:

@@ -182,6 +182,8 @@ def _comparable(one: Field, value: Any) -> Any:
         return sorted(map(_network, value))
     if one.kind in ("names", "nullable", "texts"):
         return sorted(set(map(trim, value)))
+    if one.kind == "pairs":  # the server separates the allowed values of a claim by a comma and a space (assumed)
+        return {key: ",".join(map(trim, texts.split(","))) for key, texts in value.items()}
     return trim(value) if one.kind == "text" else value
 
 

@@ -421,15 +421,17 @@ def _check_string(value: object, option: str) -> str:
     return value
 
 
-def check_metadata(metadata: Mapping[Any, Any] | None) -> tuple[tuple[str, str], ...] | None:
-    """Return metadata as sorted pairs, or None for None. Raises ConfigurationError for a key or value of a wrong
-    type."""
+def check_metadata(
+    metadata: Mapping[Any, Any] | None, option: str = "metadata"
+) -> tuple[tuple[str, str], ...] | None:
+    """Return metadata, or the pairs of another option, as sorted pairs, or None for None. Raises ConfigurationError for
+    a key or value of a wrong type."""
     if metadata is None:
         return None
     for key, value in metadata.items():
         if not isinstance(key, str) or not key:
-            raise ConfigurationError("metadata", f"the key {key!r} must be a non-empty string.", hint="Quote it.")
-        check_value(value, f"metadata.{key}")
+            raise ConfigurationError(option, f"the key {key!r} must be a non-empty string.", hint="Quote it.")
+        check_value(value, f"{option}.{key}")
     return tuple(sorted(metadata.items()))
 
 

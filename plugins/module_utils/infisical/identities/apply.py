@@ -11,9 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..client.identities import Identity, IdentityApi, Privilege
-from ..core.errors import Ambiguous, Conflict, GuardStopped, IdentityMissing, InfisicalError, after_writing
+from ..core.errors import (
+    Ambiguous,
+    Conflict,
+    GuardStopped,
+    IdentityMissing,
+    InfisicalError,
+    RequestInvalid,
+    after_writing,
+)
 from .grants import Grant, to_permissions
 from .plan import MANAGED_BY, NO_ACCESS, OURS, SLUG, Change, Current, Desired, plan
+
+ROLE_HINT = "Set role to the slug of a role of the project, such as viewer."
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ def ensure(api: IdentityApi, project_id: str, identity: Identity | None, desired
     """
     current = Current() if identity is None else read(api, identity, desired)
     changes = plan(current, desired)
+    if identity is not None and any(change.part == "role" for change in changes):
+        _check_role(api, identity, desired.role)
     if check or not changes:
         return Applied(current, changes)
     work = _Work(api, project_id, current)
@@ -149,7 +161,10 @@ class _Work:
 
     def _apply_role(self, role: str) -> None:
         if self.current.roles != (role,):
-            self.api.change_roles(self.project_id, self._identity.id, (role,))
+            try:
+                self.api.change_roles(self.project_id, self._identity.id, (role,))
+            except RequestInvalid as error:  # such as an unknown role
+                raise error.reworded(error.problem, ROLE_HINT) from None
             self.current = replace(self.current, roles=(role,))
 
     def _apply_method(self, change: Change, wanted: Mapping[str, Any]) -> None:
@@ -194,6 +209,16 @@ def check_removal(api: IdentityApi, identity: Identity) -> None:
             f"Nothing was changed: {described} is the identity that is logged in here, and everything after its "
             "deletion would fail.",
             hint="Log in as another identity to delete it.",
+        )
+
+
+def _check_role(api: IdentityApi, identity: Identity, role: str | None) -> None:
+    """Raise GuardStopped if a role other than admin is for the identity that is logged in here."""
+    if role != "admin" and api.login().identity_id == identity.id:
+        raise GuardStopped(
+            f"Nothing was changed: identity '{identity.name}' ({identity.id}) of project {identity.project_id} is the "
+            f"identity that is logged in here, and could not manage identities with the role '{role}'.",
+            hint="Log in as another identity to change its role.",
         )
 
 
