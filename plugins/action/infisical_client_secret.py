@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.release import __version__
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
@@ -22,6 +23,16 @@ class ActionModule(InfisicalAction):
         "all client secrets with this description and creates another one."
     )
     texts = ("description",)
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module. If it fails, print the error, which contains no secret.
+
+        In a task with `no_log`, ansible-core 2.18 hides the whole result. Later versions print the error.
+        """
+        result = super().run(tmp, task_vars)
+        if "problem" in result and self._task.no_log and __version__.startswith("2.18."):
+            self._display.warning(f"The task has failed: {result['msg']}")
+        return result
 
     def _returns_values(self, arguments: Mapping[str, Any]) -> bool:
         return bool(self._task.no_log) and arguments.get("state") != "revoked"

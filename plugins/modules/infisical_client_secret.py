@@ -16,7 +16,7 @@ description:
   - A client secret is identified by its description. Its text is returned once, by the task that has created it, and
     never again.
   - A task that would create a client secret is refused unless the task has C(no_log=true), so that the text is not
-    printed.
+    printed. If such a task fails, the error is printed nevertheless, because it contains no secret.
   - The identity that logs in for this task needs the role V(admin) in the project.
 notes:
   - If a run is interrupted after a client secret was created, its text is lost. Then use O(state=rotated).

@@ -135,8 +135,8 @@ options:
         type: str
       claims: &claims
         description:
-          - The required values of other claims of the token, as names and strings. Commas separate several values, of
-            which the token must have one.
+          - The required values of other claims of the token, as names and strings. Commas separate the allowed
+            values of a claim.
         type: dict
   tls_cert_auth:
     description: The settings of the login with a TLS client certificate.

@@ -233,7 +233,7 @@ def test_partial_failure_keeps_the_list_of_the_revoked_hosts(
     assert [row["name"] for row in failure["exposed"]] == ["DB_PASSWORD", "DB_USER", "UNUSED"]
     assert len(run.result(SHOW)["msg"]) == 2 + 3
     server.disarm()
-    # web1 has an identity without client secrets, and shared1 has none.
+    # web1 has an identity without client secrets, and shared1 has no identity.
     again = revoke(ansible, revoke_hosts="web1,web2,web3,shared1").failure(REVOKE)
     assert [one["host"] for one in again["hosts"]] == ["web1", "web2", "web3"]
 

@@ -234,16 +234,16 @@ def test_rotation_lists_each_secret_once_with_the_other_hosts() -> None:
 
 
 def test_host_with_a_shared_identity_is_explained() -> None:
-    error = revocation.explain_missing(["web1"], graph_of(host("web1", DB)), ["web1"])
-    assert isinstance(error, IdentityMissing)
-    assert "the shared client secret is exposed. Nothing was changed." in error.problem
-    assert "Create a new client secret for the shared identity" in error.hint
-    unsure = revocation.explain_missing(["web1"], Graph(), ["web1"])
-    assert "If its agent uses the identity that all hosts share, the shared client secret is exposed" in unsure.problem
+    for graph in (graph_of(host("web1", DB)), Graph()):
+        error = revocation.explain_missing(["web1"], graph, ["web1"], {})
+        assert isinstance(error, IdentityMissing)
+        assert error.problem.startswith("web1 has no separate identity. Its identity may have been revoked before")
+        assert "If the agent uses the identity that all hosts share, the shared client secret is" in error.problem
+        assert error.hint.startswith("Check first whether it was revoked before")
 
 
 def test_unknown_host_error_names_the_host() -> None:
-    error = revocation.explain_missing(["web1", "wbe2"], graph_of(host("web1", DB)), [])
+    error = revocation.explain_missing(["web1", "wbe2"], graph_of(host("web1", DB)), [], {})
     assert isinstance(error, ConfigurationError)
     assert "(got 'wbe2')" in error.problem
 

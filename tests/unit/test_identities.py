@@ -293,11 +293,12 @@ def test_text_other_than_the_public_part_is_refused(method: str, text: str) -> N
 
 
 def test_public_parts_are_accepted() -> None:
-    for method, given in {
+    accepted: dict[str, dict[str, Any]] = {
         "jwt_auth": {"public_keys": [PUBLIC_KEY, PUBLIC_KEY.strip()]},
         "tls_cert_auth": {"ca_certificate": CERTIFICATE * 2},
         "oidc_auth": {"ca_certificate": ""},
-    }.items():
+    }
+    for method, given in accepted.items():
         assert build_settings(method, {**given, "subject": None}) == given
 
 
@@ -327,7 +328,7 @@ def test_element_with_a_comma_is_refused(option: str, element: str) -> None:
         if option == "audiences"
         else ("tls_cert_auth", {"ca_certificate": CERTIFICATE})
     )
-    with pytest.raises(ConfigurationError, match=rf"{method}\.{option}: must be a list of non-empty texts without commas"):
+    with pytest.raises(ConfigurationError, match=rf"{method}\.{option}: must be a list of .* without commas"):
         build_settings(method, {**valid, option: ["x", element]})
 
 
