@@ -19,7 +19,7 @@ from .infisical.core.errors import InfisicalError, WrongUse
 from .infisical.core.model import Location, Secret, Settings
 from .infisical.core.options import FILE_ONLY, argument_spec
 from .infisical.core.redact import describe_unexpected
-from .infisical.core.termination import unwind_on_sigterm
+from .infisical.core.termination import unwind_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -136,7 +136,7 @@ def run_module(definition: Definition) -> None:
     module = InfisicalModule(
         host.params, host.warn, host.debug, check_mode=host.check_mode, diff_mode=host._diff, known=host.known
     )  # fmt: skip
-    with unwind_on_sigterm():
+    with unwind_on_signals():
         result = definition.perform(module)
     # Fail outside of the handlers, because fail_json would add the traceback of the current exception.
     if result.pop("failed", False):

@@ -65,7 +65,7 @@ class InfisicalAction(ActionBase):
         again.
         """
         super().__init_subclass__(**kwargs)
-        run_end.exit_on_sigterm()
+        run_end.exit_on_signals()
         if cls.shared:
             with contextlib.suppress(Exception):  # the task that needs it reports the error
                 connection.load()

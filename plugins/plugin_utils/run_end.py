@@ -25,6 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.termination import AFTER_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +46,11 @@ class _Call:
 
 
 def revoke_at_end(settings: Settings, token: Token) -> None:
-    """Let the main process of Ansible revoke a token when it ends, even after an error, Ctrl-C or SIGTERM.
+    """Let the main process of Ansible revoke a token when it ends, even after an error, Ctrl-C, SIGTERM or SIGHUP.
 
-    If the login was in a worker process, SIGTERM is only handled from the next start of a worker process on, unless the
-    main process has loaded one of our action plugins. An error here is only a debug message, because the token is valid.
+    If the login was in a worker process, signals are only handled from the next start of a worker process on, unless
+    the main process has loaded one of our action plugins. An error here is only a debug message, because the token is
+    valid.
     """
     try:
         _register(settings, token)
@@ -60,12 +62,12 @@ def _register(settings: Settings, token: Token) -> None:
     without = replace(settings, client_secret="", token="", jwt="", password="")  # a revocation does not need them
     main = multiprocessing.parent_process()
     if main is None:
-        exit_on_sigterm()
+        exit_on_signals()
         atexit.register(_revoke, without, token, os.getpid())
         return
     revocation = pickle.dumps(_Call(_revoke, (without, token, main.pid)))
     at_exit = _Call(atexit.register, (pickle.loads, revocation))
-    handler = pickle.dumps(_Call(exit_on_sigterm))
+    handler = pickle.dumps(_Call(exit_on_signals))
     at_fork = _Call(partial(os.register_at_fork, before=partial(pickle.loads, handler)))
     # In a worker process, Ansible pickles these arguments, and the main process calls this method. It prints nothing,
     # because `log_only` and `screen_only` each turn off one of the two outputs: the result of `at_exit` is not false.
@@ -92,19 +94,25 @@ def _describe(unexpected: BaseException) -> str:
     return describe_unexpected(unexpected)
 
 
-def exit_on_sigterm() -> None:
-    """Let SIGTERM end the main process of Ansible like Ctrl-C, so that Ansible cleans up and revocations are sent.
+def exit_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the main process of Ansible like Ctrl-C, so that Ansible cleans up and revocations are
+    sent.
 
-    A handler that does not belong to Ansible is kept. In a worker process, nothing changes.
+    A handler that does not belong to Ansible is kept, and so is an ignored signal. In a worker process, nothing changes.
     """
     if multiprocessing.parent_process() is None and threading.current_thread() is threading.main_thread():
-        handler = signal.getsignal(signal.SIGTERM)
-        if handler is signal.SIG_DFL or str(getattr(handler, "__module__", "")).startswith("ansible."):
-            signal.signal(signal.SIGTERM, partial(_exit, os.getpid()))
+        for number in AFTER_FIRST:
+            handler = signal.getsignal(number)
+            if handler is signal.SIG_DFL or str(getattr(handler, "__module__", "")).startswith("ansible."):
+                signal.signal(number, partial(_exit, os.getpid()))
 
 
 def _exit(pid: int, number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    if os.getpid() == pid:
-        raise SystemExit(128 + number)
-    os.kill(os.getpid(), number)  # a fork of the main process
+    if os.getpid() != pid:  # a fork of the main process
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
+    for each, later in AFTER_FIRST.items():
+        if getattr(signal.getsignal(each), "func", None) is _exit:
+            signal.signal(each, later)
+    raise SystemExit(128 + number)

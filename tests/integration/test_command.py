@@ -718,17 +718,21 @@ def test_program_of_exec_starts_without_a_token(client: Host, server: DevServer)
     assert server.requests() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_command_leaves_no_token(client: Host, server: DevServer, number: signal.Signals) -> None:
     server.arm("delay", seconds=30, path="/secrets")
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    running = client.start("sync", stdin=subprocess.DEVNULL, **heard)
+
+    def hear() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    running = client.start("sync", stdin=subprocess.DEVNULL, preexec_fn=hear)
     deadline = time.monotonic() + SECONDS
     while not server.requests("/secrets") and time.monotonic() < deadline:
         time.sleep(0.05)
     running.send_signal(number)
     out, said = running.communicate(timeout=10)
-    silent = number == signal.SIGTERM
+    silent = number != signal.SIGINT
     assert (running.returncode, out) == (-number if silent else 130, b"")
     assert said == (b"" if silent else b"infisical-sync: interrupted\n")
     check_revoked(server, 1)

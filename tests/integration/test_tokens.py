@@ -203,6 +203,7 @@ PAUSE = """
         pytest.param(signal.SIGINT, True, id="Ctrl-C"),
         pytest.param(signal.SIGINT, False, id="SIGINT for the main process"),
         pytest.param(signal.SIGTERM, False, id="SIGTERM"),
+        pytest.param(signal.SIGHUP, True, id="closed terminal"),
     ],
 )
 def test_interrupted_run_leaves_no_token(

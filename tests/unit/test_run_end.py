@@ -26,6 +26,7 @@ from unit.web import Web
 pytest.importorskip("requests", reason="revocations need requests")
 
 CANARY = "Canary7f3a9c21"
+SIGNALS = [signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture
@@ -36,10 +37,11 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture
 def handler() -> Iterator[None]:
-    """Restore the handler of SIGTERM."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Restore the handlers of the signals."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, restored in before.items():
+        signal.signal(number, restored)
 
 
 @pytest.fixture
@@ -120,25 +122,30 @@ def test_failed_registration_is_only_a_debug_message(web: Web, tmp_path: Path) -
     assert used == noted == "token-of-the-run"
 
 
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("other", [signal.SIG_IGN, lambda number, frame: None], ids=["ignored", "handled"])
-def test_sigterm_handler_of_others_is_kept(other: Any, handler: None) -> None:
-    signal.signal(signal.SIGTERM, other)
-    run_end.exit_on_sigterm()
-    assert signal.getsignal(signal.SIGTERM) is other
+def test_signal_handler_of_others_is_kept(other: Any, number: signal.Signals, handler: None) -> None:
+    signal.signal(number, other)
+    run_end.exit_on_signals()
+    assert signal.getsignal(number) is other
 
 
-def test_sigterm_ends_the_main_process_like_an_error(handler: None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run_end.exit_on_sigterm()
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_signal_ends_the_main_process_like_an_error(number: signal.Signals, handler: None) -> None:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    run_end.exit_on_signals()
     with pytest.raises(SystemExit) as caught:
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert caught.value.code == 128 + signal.SIGTERM
+        os.kill(os.getpid(), number)
+    assert caught.value.code == 128 + number
+    os.kill(os.getpid(), signal.SIGHUP)  # the shell repeats the signal of the kernel
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_sigterm_ends_a_fork_as_before(handler: None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run_end.exit_on_sigterm()
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_signal_ends_a_fork_as_before(number: signal.Signals, handler: None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    run_end.exit_on_signals()
     started = multiprocessing.get_context("fork").Event()
 
     def work() -> None:
@@ -148,6 +155,7 @@ def test_sigterm_ends_a_fork_as_before(handler: None) -> None:
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     assert started.wait(60)  # Python ignores signals at the beginning of a fork
-    process.terminate()
+    assert process.pid is not None
+    os.kill(process.pid, number)
     process.join()
-    assert process.exitcode == -signal.SIGTERM
+    assert process.exitcode == -number

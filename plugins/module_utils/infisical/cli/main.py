@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..agent.config import CONFIG_FILES, JOBS, SyncConfig, find_job, job_file, list_jobs
 from ..core.errors import ConfigurationError, InfisicalError
 from ..core.redact import describe_unexpected
-from ..core.termination import unwind_on_sigterm
+from ..core.termination import unwind_on_signals
 from ..core.version import VERSION
 from . import agent_commands, export_commands, sync_commands, vault_commands
 from .console import Console, discard_output
@@ -129,7 +129,7 @@ def run_with(command: Command, path: str, parsed: argparse.Namespace, console: C
     if not config.job_file:  # a job's options are set by the role
         console.flags = {option.argument: option.long for option in list_options(command)}
     session = Session(config, parsed, console)
-    with unwind_on_sigterm():
+    with unwind_on_signals():
         try:
             return command.run(session)
         finally:
