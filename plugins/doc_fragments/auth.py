@@ -186,8 +186,9 @@ notes:
   - All of these places are read on the controller, never on the task's host.
   - If E(INFISICAL_CLIENT_ID) is not set, E(INFISICAL_UNIVERSAL_AUTH_CLIENT_ID) is used. If E(INFISICAL_CLIENT_SECRET)
     is not set, E(INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET) is used. In the same way, E(INFISICAL_MACHINE_IDENTITY_ID)
-    sets O(identity_id), E(INFISICAL_OIDC_AUTH_JWT) sets O(jwt), E(INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH) sets
-    O(jwt_path), E(INFISICAL_LDAP_USERNAME) sets O(username), E(INFISICAL_LDAP_PASSWORD) sets O(password), and
+    sets O(identity_id), E(INFISICAL_OIDC_AUTH_JWT) sets O(jwt) for V(oidc_auth),
+    E(INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH) sets O(jwt_path) for V(kubernetes_auth),
+    E(INFISICAL_LDAP_USERNAME) sets O(username), E(INFISICAL_LDAP_PASSWORD) sets O(password), and
     E(INFISICAL_AUTH_ORGANIZATION_SLUG) sets O(organization_slug).
   - If the arguments or Ansible variables set O(client_id) or O(client_secret), O(auth_method) in later places is
     ignored. If they set O(identity_id), then O(client_id), O(client_secret) and O(token) in later places are ignored,

@@ -20,6 +20,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     FILE_ONLY,
     OPTIONS,
     argument_spec,
+    is_read,
     read_variable,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.vault.keys import KEY_OPTIONS
@@ -95,7 +96,7 @@ def resolve(
     means not set, because CI systems export empty variables. If `direct` contains a vault key, other vault keys are
     ignored. Raises ConfigurationError, and the errors of `template`.
     """
-    resolved = {}
+    resolved: dict[str, Any] = {}
     chosen = any(direct.get(name) is not None for name in KEY_OPTIONS)
     overridden = _find_overridden(name for name in definitions if direct.get(name) is not None)
     by_variables = _find_overridden(name for name in definitions if not _is_empty(variables.get(f"infisical_{name}")))
@@ -110,7 +111,7 @@ def resolve(
             if _is_empty(value):
                 if name in by_variables:
                     continue
-                value, origin = _look_up(name)
+                value, origin = _look_up(name, resolved.get("auth_method") or SHARED["auth_method"]["default"])
         if value is not None:
             resolved[name] = convert(name, definition, value, origin)
     return resolved
@@ -132,10 +133,10 @@ def _find_overridden(names: Iterable[str]) -> set[str]:
     return {name for chosen, later in _OVERRIDES if given.intersection(chosen) for name in later}
 
 
-def _look_up(name: str) -> tuple[Any, str]:
+def _look_up(name: str, auth_method: str) -> tuple[Any, str]:
     """Return an option's value from the environment or ansible.cfg, and its source."""
     for variable in _ENVIRONMENT[name]:
-        if not _is_empty(os.environ.get(variable)):
+        if is_read(variable, auth_method) and not _is_empty(os.environ.get(variable)):
             return read_variable(name, os.environ[variable]), f"env: {variable}"
     value, origin = C.config.get_config_value_and_origin(name, plugin_type=_CONFIG[0], plugin_name=_CONFIG[1])
     return None if _is_empty(value) else value, str(origin)

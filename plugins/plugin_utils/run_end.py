@@ -98,7 +98,8 @@ def exit_on_signals() -> None:
     """Let SIGTERM and SIGHUP end the main process of Ansible like Ctrl-C, so that Ansible cleans up and revocations are
     sent.
 
-    A handler that does not belong to Ansible is kept, and so is an ignored signal. In a worker process, nothing changes.
+    A handler that does not belong to Ansible is kept, and an ignored signal stays ignored. In a worker process, nothing
+    changes.
     """
     if multiprocessing.parent_process() is None and threading.current_thread() is threading.main_thread():
         for number in AFTER_FIRST:

@@ -32,6 +32,9 @@ FINAL = (errors.CredentialsRejected, errors.LockedOut)
 """After one of these errors, no task in the run logs in again, because three failures lock the identity for
 everybody."""
 
+METADATA_SECONDS = 60.0
+"""Seconds after which the metadata service of a cloud is queried again if it did not respond."""
+
 _NONCE = 12
 """Length of an AES-GCM nonce in bytes (NIST SP 800-38D, 8.2.1)."""
 
@@ -91,7 +94,7 @@ class SealedFiles:
         and then call `look` again.
 
         An error of `fetch` is also raised in the waiting processes. A final error is also raised in all later
-        processes.
+        processes, and a metadata service's error for `METADATA_SECONDS`, because its timeout would delay each task.
         """
         asked = time.time()
         found = look()
@@ -109,15 +112,16 @@ class SealedFiles:
                 raise
 
     def raise_final(self, name: str, asked: float = math.inf) -> None:
-        """Raise the error recorded under this name if the error is final or newer than `asked`."""
+        """Raise the error recorded under this name if the error is final or applies at `asked`."""
         failed = self.recall(f"{name}-failure")
-        if failed is not None and (failed["final"] or failed["at"] >= asked):
+        if failed is not None and (failed["final"] or failed["until"] >= asked):
             raise error_from_result(failed)
 
     def note_failure(self, name: str, error: errors.InfisicalError) -> None:
         """Record an error for the processes that wait for this name. A final error applies to all later processes
         too."""
-        failure = {**error.as_failure(), "at": time.time(), "final": isinstance(error, FINAL)}
+        later = METADATA_SECONDS if isinstance(error, errors.MetadataUnreachable) else 0.0
+        failure = {**error.as_failure(), "until": time.time() + later, "final": isinstance(error, FINAL)}
         self.note(f"{name}-failure", failure)
 
     @contextlib.contextmanager

@@ -195,6 +195,8 @@ def test_command_names_the_missing_option_of_a_method(tmp_path: Path, place: dic
     for options, missing in (
         (("--auth-method", "oidc_auth"), "--identity-id"),
         (("--auth-method", "oidc_auth", "--identity-id", "x"), "--jwt-path"),
+        (("--auth-method", "jwt_auth", "--identity-id", "x"), "for jwt_auth, --jwt-key-file."),
+        (("--auth-method", "oidc"), "(got 'oidc')"),
         (("--auth-method", "jwt_auth", "--identity-id", "x", "--jwt-key-file", "/k"), "INFISICAL_JWT_SUBJECT"),
         (("--auth-method", "ldap_auth", "--identity-id", "x", "--username", "u"), "--password-file"),
         (("--auth-method", "tls_cert_auth", "--identity-id", "x"), "--client-cert"),

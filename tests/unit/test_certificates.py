@@ -96,6 +96,7 @@ def test_unusable_file_is_named(
             write(tmp_path, name, content)
     error = refuse(**paths)
     assert error.option == option and problem in error.problem and paths[option] in error.problem
+    assert error.hint
 
 
 def test_key_that_others_can_read_is_refused(tmp_path: Path) -> None:

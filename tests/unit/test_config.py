@@ -406,5 +406,21 @@ def test_password_is_read_from_its_file(places: Places, tmp_path: Path) -> None:
 def test_environment_accepts_the_names_of_infisicals_tools(places: Places) -> None:
     method = ("infisical", "auth_method")
     assert places.settled(**{ENVIRONMENT: {method: "aws-iam"}}).get(method) == "aws_auth"
-    with pytest.raises(ConfigurationError, match="auth_method: must be one of"):
+    with pytest.raises(ConfigurationError, match=r"auth_method: must be one of .*, spiffe_auth \(got 'aws-iam'\)\."):
         places.settled(**{ARGUMENTS: {method: "aws-iam"}}).get(method)
+    with pytest.raises(ConfigurationError, match=r"auth_method: must be one of .*, spiffe_auth\."):
+        places.settled(**{ARGUMENTS: {method: "v4CANARY"}}).get(method)
+
+
+@pytest.mark.parametrize(
+    ("variable", "method"),
+    [
+        ("INFISICAL_OIDC_AUTH_JWT", "oidc_auth"), ("INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH", "kubernetes_auth")
+    ],
+)  # fmt: skip
+def test_variable_of_another_login_method_is_ignored(variable: str, method: str) -> None:
+    for chosen in (method, "spiffe_auth", "universal_auth"):
+        environ = {variable: "/x", "INFISICAL_AUTH_METHOD": chosen}
+        options = SyncConfig({}, environ, "/dev/null").get_server_options("sync")
+        given = {options.get("jwt"), options.get("jwt_path")}
+        assert given == ({"/x", None} if chosen == method else {None})

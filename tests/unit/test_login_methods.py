@@ -102,6 +102,25 @@ def test_missing_or_contradicting_option_is_named(name: str, given: dict[str, st
     assert refuse(name, **given).option == option
 
 
+@pytest.mark.parametrize("name", WITH_JWT)
+def test_variables_with_two_tokens_are_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for variable in ("INFISICAL_JWT", "INFISICAL_OIDC_AUTH_JWT", "INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH"):
+        monkeypatch.setenv(variable, "CANARY")
+    monkeypatch.setenv("INFISICAL_JWT_PATH", "/CANARY")
+    given = {"identity_id": ID, "jwt": TOKEN, "jwt_path": "/x"}
+    variables = ["INFISICAL_JWT", "INFISICAL_JWT_PATH"]
+    variables[1:1] = ["INFISICAL_OIDC_AUTH_JWT"] if name == "oidc_auth" else []
+    variables += ["INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH"] if name == "kubernetes_auth" else []
+    assert refuse(name, **given).hint == f"Set only one of them. The environment contains {' and '.join(variables)}."
+    for variable in variables:
+        monkeypatch.delenv(variable)
+    assert refuse(name, **given).hint == "Set only one of them."
+
+
+def test_missing_token_names_only_options_of_modules() -> None:
+    assert "jwt_key_file" not in str(refuse("jwt_auth", identity_id=ID))
+
+
 def test_options_of_other_methods_are_ignored() -> None:
     request = prepare("oidc_auth", jwt=TOKEN, client_id="id", client_secret="CANARY", token="CANARY", username="u")
     assert request.body == {"identityId": ID, "jwt": TOKEN}
@@ -192,7 +211,25 @@ def test_unusable_place_of_a_token_is_described(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, problem in (("missing", "does not exist"), ("pipe", "not a regular file"), ("", "not a regular file")):
         error = refuse("oidc_auth", identity_id=ID, jwt_path=str(tmp_path / path))
-        assert problem in error.problem
+        assert problem in error.problem and error.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "more"),
+    [
+        ("oidc_auth", "jwt_path", {}), ("jwt_auth", "jwt_key_file", {"jwt_subject": "x"}),
+        ("tls_cert_auth", "client_cert", {}), ("tls_cert_auth", "client_key", {"client_cert": "CERTIFICATE"}),
+    ],
+)  # fmt: skip
+def test_relative_path_of_a_proof_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, option: str, more: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    private(tmp_path / "proof", TOKEN)
+    certificate = private(tmp_path / "certificate", "-----BEGIN CERTIFICATE-----")
+    given = {key: certificate if value == "CERTIFICATE" else value for key, value in more.items()}
+    error = refuse(name, identity_id=ID, **{**given, option: "proof"})
+    assert (error.option, error.problem) == (option, f"{option}: must be an absolute path (got 'proof').")
 
 
 def test_expired_token_is_not_sent(tmp_path: Path) -> None:

@@ -149,11 +149,13 @@ def test_aws_region_in_the_environment_overrides_the_instances(serve: Serve, mon
         ({"AWS_ACCESS_KEY_ID": "AKIA"}, "AWS_SECRET_ACCESS_KEY"),
         ({"AWS_SECRET_ACCESS_KEY": "cAnAry"}, "AWS_ACCESS_KEY_ID"),
         ({**PERMANENT, "AWS_REGION": "evil.example.com/"}, "AWS_REGION"),
+        ({**PERMANENT, "AWS_DEFAULT_REGION": "Frankfurt"}, "AWS_DEFAULT_REGION"),
         ({"AWS_EC2_METADATA_DISABLED": "true"}, "AWS_EC2_METADATA_DISABLED"),
         ({**PERMANENT, "AWS_EC2_METADATA_DISABLED": "True"}, "AWS_EC2_METADATA_DISABLED"),
-        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "169.254.169.254"}, "auth_method"),
-        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://a b/"}, "auth_method"),
-        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[::1"}, "auth_method"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "169.254.169.254"}, "AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://a b/"}, "AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[::1"}, "AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+        ({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/a b"}, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
         ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://192.0.2.1/x"}, "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
         ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://[::1"}, "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
     ],
@@ -166,6 +168,32 @@ def test_unusable_aws_variable_is_named(
     error = fail()
     assert isinstance(error, ConfigurationError)
     assert error.option == option
+    name, value = list(variables.items())[-1]
+    quoted = name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_SERVICE_ENDPOINT")
+    assert error.problem.endswith(f"(got '{value}').") or not quoted
+
+
+@pytest.mark.parametrize(
+    ("cloud", "variable"),
+    [("azure_auth", "AZURE_POD_IDENTITY_AUTHORITY_HOST"), ("gcp_auth", "GCE_METADATA_HOST")],
+)
+def test_unusable_address_of_a_metadata_service_is_quoted(
+    monkeypatch: pytest.MonkeyPatch, cloud: str, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "a b")
+    error = fail(cloud)
+    assert error.problem.startswith(f"{variable}: must be the address of the ")
+    assert error.problem.endswith("(got 'a b').")
+
+
+@pytest.mark.parametrize("disabled", ["true", ""])
+def test_missing_aws_region_is_reported_first(monkeypatch: pytest.MonkeyPatch, disabled: str) -> None:
+    point_to(monkeypatch, "127.0.0.1:1")
+    for name, value in {**PERMANENT, "AWS_EC2_METADATA_DISABLED": disabled}.items():
+        monkeypatch.setenv(name, value)
+    error = fail()
+    assert error.problem.startswith("AWS_REGION is not set. ")
+    assert error.hint.startswith("Set AWS_REGION to ")
 
 
 def test_aws_container_credentials_use_the_token_file(

@@ -409,5 +409,16 @@ def test_unknown_method_in_the_environment_is_refused(monkeypatch: pytest.Monkey
 def test_variable_of_infisicals_tools_sets_the_option(
     monkeypatch: pytest.MonkeyPatch, variable: str, option: str
 ) -> None:
+    direct = {"auth_method": METHOD_OF_VARIABLE[variable]} if variable in METHOD_OF_VARIABLE else {}
     monkeypatch.setenv(f"INFISICAL_{variable}", "x")
-    assert resolve({}) == {option: "x"}
+    assert resolve(direct) == {**direct, option: "x"}
+
+
+METHOD_OF_VARIABLE = {"OIDC_AUTH_JWT": "oidc_auth", "KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH": "kubernetes_auth"}
+
+
+@pytest.mark.parametrize("variable", METHOD_OF_VARIABLE)
+def test_variable_of_another_login_method_is_ignored(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(f"INFISICAL_{variable}", "x")
+    assert resolve({"auth_method": "spiffe_auth"}) == {"auth_method": "spiffe_auth"}
+    assert resolve({}) == {}

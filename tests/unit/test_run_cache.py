@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ pytest.importorskip("aiohttp")
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import (
     CredentialsRejected,
     InfisicalError,
+    Unreachable,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
     Known,
@@ -31,6 +33,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
     Secret,
     Settings,
 )
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login import metadata
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import run_cache, sealed_files
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.run_cache import RunCache, forget
 from dev_server.client import DevServer
@@ -222,6 +225,24 @@ def test_unreachable_server_is_contacted_only_once(tmp_path: Path) -> None:
     failure.unlink()
     assert RunCache(settings, directory=tmp_path).token() is None
     assert not failure.exists()
+
+
+def test_silent_metadata_service_is_queried_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.from_options({"url": "http://127.0.0.1:9", "auth_method": "gcp_auth", "identity_id": "x"})
+    monkeypatch.setattr(metadata, "_CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
+        for seconds in (0, 59, 2):
+            passed = time.time() + seconds
+            monkeypatch.setattr(time, "time", lambda passed=passed: passed)
+            with pytest.raises(Unreachable, match=r"no response within 0\.3 seconds"):
+                RunCache(settings, directory=tmp_path).api().tokens.current()
+        silent.setblocking(False)
+        for _number in range(2):
+            silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    RunCache(settings, directory=tmp_path).refuse_rejected()  # a host may have a metadata service
 
 
 def test_waiting_processes_share_one_failed_request(server: DevServer, settings: Settings, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigurationError, InfisicalError
-from ..core.options import BY_PLACE, OPTIONS, convert, read_variable
+from ..core.options import BY_PLACE, OPTIONS, convert, is_read, read_variable
 
 if TYPE_CHECKING:
     from .deliver import File
@@ -118,6 +118,7 @@ class SyncConfig:
         for name in ("project_id", "environment", "secret_path"):
             places = [place for place in ((section, name), ("infisical", name)) if place in BY_PLACE]
             options[name] = self.get(*places)
+        self._skip_variables(options["auth_method"] or BY_PLACE["infisical", "auth_method"].default)
         proofs = ("jwt", "jwt_path", "jwt_key_file")
         options.update({**dict.fromkeys(proofs), **self.get_group("infisical", proofs)})
         for name in ("client_id", "client_secret", "token", "password"):
@@ -130,6 +131,12 @@ class SyncConfig:
             # Otherwise, a login with another identity from the environment would succeed.
             options.update(dict.fromkeys(("client_id", "client_secret", "token")))
         return options
+
+    def _skip_variables(self, auth_method: str) -> None:
+        """Do not use environment variables that are for other login methods."""
+        for place, variable in self._variables.items():
+            if not is_read(variable, auth_method):
+                self._environment.pop(place, None)
 
     def _is_explicit(self, *names: str) -> bool:
         """Return whether the command line or the `config` file sets one of the options, or the file that contains

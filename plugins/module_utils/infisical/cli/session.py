@@ -73,7 +73,8 @@ class Session:
         try:
             method_for(Settings.from_options(options))
         except NotGiven as error:
-            raise self.explain_missing("infisical", error.option) from None
+            more = "; or set INFISICAL_JWT or, for jwt_auth, --jwt-key-file" if error.option == "jwt_path" else ""
+            raise self.explain_missing("infisical", error.option, more) from None
         for name in required:
             if not options.get(name):
                 raise self.explain_missing("infisical", name)

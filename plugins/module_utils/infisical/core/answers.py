@@ -202,6 +202,8 @@ _NO_CERTIFICATE = rf"{_AT}missing tls certificate in header"
 _OTHER_CA = f"{_DENIED}certificate not issued by the provided ca"
 _CERTIFICATE_TIME = f"{_DENIED}certificate (has expired|not yet valid)"
 _COMMON_NAME = f"{_DENIED}.*common name not allowed"
+_AWS_TIME = f"{_DENIED}.*signature (expired|not yet current)"  # assumed, as the next one
+_AWS_SIGNATURE = f"{_DENIED}.*signaturedoesnotmatch"
 _AWS_PRINCIPAL = f"{_DENIED}aws (principal arn|account id) not allowed"
 
 # The first row that matches decides. Sources: the API reference, a server from September 2024, responses recorded in
@@ -358,6 +360,8 @@ _HINTS = (
     (_CERTIFICATE_TIME, "Renew client_cert, or correct the clock of the server."),
     (_COMMON_NAME, "Add the certificate's common name to the identity's TLS certificate auth in Infisical, or set "
      "client_cert to another certificate."),
+    (_AWS_TIME, "Correct the clock of this host: AWS accepts signatures for a few minutes only."),
+    (_AWS_SIGNATURE, "Correct AWS_SECRET_ACCESS_KEY, which does not belong to AWS_ACCESS_KEY_ID."),
     (_AWS_PRINCIPAL, "Add the AWS principal or its account to the identity's AWS auth in Infisical, or log in as "
      "another principal."),
 )  # fmt: skip

@@ -10,7 +10,7 @@ InfisicalError                            exit code 1
 ├── AccessError                                     3
 │   └── CredentialsRejected, LockedOut, TokenRejected, Forbidden
 ├── NetworkError                                    4
-│   └── Unreachable, CertificateInvalid, Redirected, NotJson, RateLimited, ServerFailed
+│   └── Unreachable (MetadataUnreachable), CertificateInvalid, Redirected, NotJson, RateLimited, ServerFailed
 ├── RefusedError                                    5
 │   └── GuardStopped, Ambiguous, ValueHidden
 ├── LocalError                                      6
@@ -165,17 +165,17 @@ class CredentialsRejected(AccessError):
 class LockedOut(AccessError):
     conclusion = "locked_out"
     hint = (
-        "Correct client_secret (for LDAP auth: password), then wait 5 minutes (the default) or remove the lockout in "
-        "the identity's auth method in Infisical. Too many failed logins, from this or other hosts, have locked the "
-        "identity."
+        "Find the host or task whose failed logins have locked the identity, and correct its client_secret (for LDAP "
+        "auth: password). Then wait 5 minutes (the default), or remove the lockout in the identity's auth method in "
+        "Infisical."
     )
 
 
 class TokenRejected(AccessError):
     conclusion = "token_rejected"
     hint = (
-        "Set a new token, or set client_id and client_secret to log in. The access token has expired, was revoked, or "
-        "has no uses left."
+        "If the access token has expired, was revoked or has no uses left, set a new token, or set auth_method and its "
+        "options to log in."
     )
 
 
@@ -189,6 +189,10 @@ class NetworkError(InfisicalError):
 
 class Unreachable(NetworkError):
     conclusion = "unreachable"
+
+
+class MetadataUnreachable(Unreachable):
+    """The metadata service of a cloud cannot be used, so there is no proof for a login."""
 
 
 class CertificateInvalid(NetworkError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from typing import Any, NamedTuple
 
 from .errors import ConfigurationError
@@ -203,6 +204,12 @@ _VENDOR_METHODS = {
 
 BY_PLACE = {option.place: option for option in OPTIONS}
 
+_VARIABLES_OF_METHODS = {
+    "INFISICAL_OIDC_AUTH_JWT": "oidc_auth",
+    "INFISICAL_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH": "kubernetes_auth",
+}
+"""The environment variables of Infisical's own tools that are for one login method. Other methods do not read them."""
+
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -226,8 +233,8 @@ def argument_spec(section: str, without: tuple[str, ...] = ()) -> dict[str, dict
 def convert(option: Option, text: str, origin: str = "") -> Any:
     """Convert an option's text to its type. A list becomes a tuple, and a path becomes absolute.
 
-    `origin` describes the source of the text in an error. Raises ConfigurationError, which does not quote the text,
-    because it may be a misplaced secret.
+    `origin` describes the source of the text in an error. Raises ConfigurationError, which quotes only a short word in
+    place of a choice, because any other text may be a misplaced secret.
     """
     stripped = text.strip()
     if option.type == "bool":
@@ -250,8 +257,20 @@ def convert(option: Option, text: str, origin: str = "") -> Any:
     if option.type == "path":
         return os.path.abspath(os.path.expanduser(text))
     if option.choices and stripped not in option.choices:
-        raise ConfigurationError(option.name, f"must be one of {', '.join(option.choices)}{origin}.")
+        got = f" (got '{stripped}')" if re.fullmatch("[A-Za-z_-]{1,20}", stripped) else ""
+        raise ConfigurationError(option.name, f"must be one of {', '.join(option.choices)}{got}{origin}.")
     return stripped if option.choices else text
+
+
+def is_read(variable: str, auth_method: str) -> bool:
+    """Return whether an environment variable is read for a login with this method."""
+    return _VARIABLES_OF_METHODS.get(variable, auth_method) == auth_method
+
+
+def list_variables(name: str, auth_method: str) -> list[str]:
+    """Return the environment variables that are set for an option of the connection."""
+    names = BY_PLACE["infisical", name].environment
+    return [variable for variable in names if is_read(variable, auth_method) and os.environ.get(variable, "").strip()]
 
 
 def read_variable(name: str, text: str) -> str:

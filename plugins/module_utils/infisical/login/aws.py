@@ -18,7 +18,8 @@ from functools import cached_property
 from time import gmtime, strftime
 from urllib.parse import quote, urlsplit
 
-from ..core.errors import ConfigurationError
+from ..core.errors import ConfigurationError, InfisicalError
+from ..core.model import escape
 from .metadata import Service, fetch, parse_json, read_text
 from .proof import Proof
 from .proof_files import read_proof
@@ -30,9 +31,13 @@ _HINT = (
     "Use aws_auth only on a machine in AWS that has an IAM role, or set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
     "AWS_REGION. In a container, allow two network hops to the metadata service of the instance."
 )
-_INSTANCE = Service("AWS instance metadata service", _HINT)
-_CONTAINER = Service("AWS container credentials service", _HINT)
-_CONTAINER_HOST = "http://169.254.170.2"
+_INSTANCE = Service("AWS instance metadata service", _HINT, "AWS_EC2_METADATA_SERVICE_ENDPOINT")
+_CONTAINER_VARIABLES = {
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": ("http://169.254.170.2", "/v2/credentials"),
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": ("", "http://169.254.170.23/v1/credentials"),
+}
+"""The variables with the address of a container's credentials, each with the beginning that its value lacks, and an
+example."""
 _CONTAINER_HOSTS = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23")
 """The hosts, besides this machine, that the AWS SDKs accept in AWS_CONTAINER_CREDENTIALS_FULL_URI without TLS."""
 
@@ -55,13 +60,24 @@ def sign_identity_request(now: float) -> Proof:
     """
     instance = _Instance()
     credentials = find_credentials(instance)
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or instance.read_region()
-    if not re.fullmatch("[a-z0-9-]{1,63}", region):
-        raise ConfigurationError("AWS_REGION", "must be the name of a region, such as eu-central-1.")
+    region = _find_region(instance)
     headers = encode(json.dumps(sign(credentials, region, now)))
     fields = {"iamHttpRequestMethod": "POST", "iamRequestBody": encode(BODY), "iamRequestHeaders": headers}
     secrets = filter(None, (credentials.secret, credentials.session_token, headers))
     return Proof(fields, tuple(secrets), f"The AWS credentials are from {credentials.source}.")
+
+
+def _find_region(instance: _Instance) -> str:
+    variable = next((name for name in ("AWS_REGION", "AWS_DEFAULT_REGION") if os.environ.get(name)), "")
+    try:
+        region = os.environ[variable] if variable else instance.read_region()
+    except InfisicalError as error:
+        hint = "Set AWS_REGION to the region in the STS endpoint of the identity's AWS auth, such as eu-central-1."
+        raise error.reworded(f"AWS_REGION is not set. {error.problem}", hint) from None
+    if not re.fullmatch("[a-z0-9-]{1,63}", region):
+        problem = f"must be the name of a region, such as eu-central-1 (got '{escape(region)}')."
+        raise ConfigurationError(variable or "AWS_REGION", problem)
+    return region
 
 
 def encode(text: str) -> str:
@@ -109,13 +125,14 @@ def find_credentials(instance: _Instance) -> Credentials:
     if key_id or secret:
         given, other = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")[:: 1 if key_id else -1]
         raise ConfigurationError(other, f"must be set, because {given} is set.")
-    relative, full = (environ.get(f"AWS_CONTAINER_CREDENTIALS_{kind}_URI", "") for kind in ("RELATIVE", "FULL"))
-    if relative or full:
-        return _read_container(_CONTAINER_HOST + relative if relative else full)
+    for variable, (host, example) in _CONTAINER_VARIABLES.items():
+        if environ.get(variable):
+            service = Service("AWS container credentials service", _HINT, variable, example)
+            return _read_container(host + environ[variable], service)
     return instance.read_credentials()
 
 
-def _read_container(url: str) -> Credentials:
+def _read_container(url: str, service: Service) -> Credentials:
     """Return the credentials of a container in ECS or of a pod in EKS."""
     _refuse_other_hosts(url)
     headers, path = {}, os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
@@ -124,8 +141,8 @@ def _read_container(url: str) -> Credentials:
         token = read_proof(path, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").decode("utf-8", "replace").strip()
     if token:
         headers["Authorization"] = token
-    reply = fetch(url, _CONTAINER, "credentials", headers=headers)
-    return _make_credentials(parse_json(reply, _CONTAINER, *_NAMES), "the container credentials service")
+    reply = fetch(url, service, "credentials", headers=headers)
+    return _make_credentials(parse_json(reply, service, *_NAMES), "the container credentials service")
 
 
 def _refuse_other_hosts(url: str) -> None:

@@ -30,7 +30,11 @@ def find_pair(settings: Settings) -> tuple[str, str] | None:
     if not key:
         key, key_option = certificate, "client_cert"
     if b"-----BEGIN CERTIFICATE-----" not in read_proof(certificate, "client_cert", private=key == certificate):
-        raise ConfigurationError("client_cert", f"'{certificate}' contains no certificate in PEM format.")
+        raise ConfigurationError(
+            "client_cert", f"'{certificate}' contains no certificate in PEM format.",
+            hint="Set client_cert to the file of the certificate. If it is in DER format, convert it: "
+            f"openssl x509 -inform der -in '{certificate}' -out NEW_FILE",
+        )  # fmt: skip
     if b"PRIVATE KEY-----" not in read_proof(key, key_option):
         raise ConfigurationError(
             key_option, f"'{key}' contains no private key in PEM format.", hint="Set client_key to the file of the key."
@@ -56,14 +60,14 @@ def _try_to_load(certificate: str, key: str) -> tuple[str, str | None]:
             hint = f"Remove it, and keep the file private: openssl pkey -in '{key}' -out NEW_FILE"
             return f"the key '{key}' is encrypted with a passphrase.", hint
         if error.reason == "KEY_VALUES_MISMATCH":
-            return f"the key '{key}' does not belong to the certificate '{certificate}'.", None
+            return f"the key '{key}' does not belong to the certificate '{certificate}'.", "Set client_key to its key."
         reason = f" ({error.reason})" if error.reason else ""
         return (
             f"OpenSSL cannot use '{certificate}' with the key '{key}'{reason}.",
             "Check that both files are complete.",
         )
     except OSError as error:
-        return f"'{certificate}' or '{key}' cannot be read: {error.strerror}.", None
+        return f"'{certificate}' or '{key}' cannot be read: {error.strerror}.", "Check the paths."
     return "", None
 
 

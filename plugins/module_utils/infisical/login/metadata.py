@@ -16,7 +16,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-from ..core.errors import ConfigurationError, InfisicalError, Unreachable
+from ..core.errors import ConfigurationError, InfisicalError, MetadataUnreachable
+from ..core.model import escape
 
 _CONNECT_SECONDS = 2.0
 _TOTAL_SECONDS = 5.0
@@ -31,10 +32,13 @@ _GCP = "metadata.google.internal"
 
 
 class Service(NamedTuple):
-    """A metadata service: its name for messages, and the hint for a service that does not respond."""
+    """A metadata service: its name for messages, the hint for a service that does not respond, and the environment
+    variable that sets its address, with an example."""
 
     name: str
     hint: str
+    variable: str
+    example: str = "http://169.254.169.254"
 
 
 class Reply(NamedTuple):
@@ -47,11 +51,14 @@ class Reply(NamedTuple):
 AZURE = Service(
     "Azure instance metadata service",
     "Use azure_auth only on a machine in Azure that has a managed identity, and let it reach 169.254.169.254.",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
 )
 GCP = Service(
     "Google Cloud metadata server",
     "Use gcp_auth only on a machine in Google Cloud that has a service account, and let it reach "
     "metadata.google.internal.",
+    "GCE_METADATA_HOST",
+    "metadata.google.internal",
 )
 
 
@@ -60,10 +67,10 @@ def fetch(
 ) -> Reply:
     """Send one request to a metadata service, and return its response if the status is 200.
 
-    `what` completes the sentence "Could not read …". `missing` is the hint for a 404. Raises Unreachable, whose text
-    never quotes the response, or ConfigurationError if the URL is not valid.
+    `what` completes the sentence "Could not read …". `missing` is the hint for a 404. Raises MetadataUnreachable, whose
+    text never quotes the response, or ConfigurationError if the URL is not valid.
     """
-    address, parts = url.partition("?")[0], _split(url)
+    address, parts = url.partition("?")[0], _split(url, service)
     problem = f"Could not read {what} from the {service.name} at {address}"
     connection = (HTTPSConnection if parts.scheme == "https" else HTTPConnection)(
         str(parts.hostname), parts.port, timeout=_CONNECT_SECONDS
@@ -83,14 +90,14 @@ def fetch(
     except (OSError, HTTPException, ValueError) as error:
         reason = _explain(error)
     if reason:
-        raise Unreachable(f"{problem}: {reason}.", hint=service.hint)
+        raise MetadataUnreachable(f"{problem}: {reason}.", hint=service.hint)
     if status != 200:
         hint = missing if status == 404 and missing else service.hint
-        raise Unreachable(f"{problem}: it responded with HTTP {status}.", hint=hint, status=status)
+        raise MetadataUnreachable(f"{problem}: it responded with HTTP {status}.", hint=hint, status=status)
     if len(reply.body) > _LARGEST:
-        raise Unreachable(f"{problem}: the response is larger than {_LARGEST} bytes.", hint=_OTHER_SERVER)
+        raise MetadataUnreachable(f"{problem}: the response is larger than {_LARGEST} bytes.", hint=_OTHER_SERVER)
     if reply.body.lstrip()[:1] == b"<":
-        raise Unreachable(f"{problem}: it responded with HTML or XML.", hint=_OTHER_SERVER)
+        raise MetadataUnreachable(f"{problem}: it responded with HTML or XML.", hint=_OTHER_SERVER)
     return reply
 
 
@@ -98,7 +105,7 @@ _OTHER_SERVER = "Check that no proxy or other server responds at this address in
 
 
 def parse_json(reply: Reply, service: Service, *names: str) -> dict[str, str]:
-    """Return the texts with these names in a JSON response. Raises Unreachable if one is missing."""
+    """Return the texts with these names in a JSON response. Raises MetadataUnreachable if one is missing."""
     try:
         found = json.loads(reply.body)
     except (ValueError, RecursionError):
@@ -110,11 +117,11 @@ def parse_json(reply: Reply, service: Service, *names: str) -> dict[str, str]:
 
 def unusable(service: Service, problem: str) -> InfisicalError:
     """Return the error for a response that does not contain a proof."""
-    return Unreachable(f"The response of the {service.name} {problem}.", hint=_OTHER_SERVER)
+    return MetadataUnreachable(f"The response of the {service.name} {problem}.", hint=_OTHER_SERVER)
 
 
 def read_text(reply: Reply, service: Service) -> str:
-    """Return a response that is one line of text. Raises Unreachable for anything else."""
+    """Return a response that is one line of text. Raises MetadataUnreachable for anything else."""
     text = reply.body.decode("utf-8", "replace").strip()
     if not _is_plain(text):
         raise unusable(service, "is not one line of text")
@@ -125,7 +132,7 @@ def _is_plain(text: Any) -> bool:
     return isinstance(text, str) and bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
-def _split(url: str) -> Any:
+def _split(url: str, service: Service) -> Any:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and _is_plain(url)
@@ -133,8 +140,9 @@ def _split(url: str) -> Any:
         valid = False
     if not valid:
         raise ConfigurationError(
-            "auth_method", "the address of the metadata service must be a URL such as http://169.254.169.254.",
-            hint="Check the environment variable that sets the address.",
+            service.variable,
+            f"must be the address of the {service.name} (got '{escape(os.environ.get(service.variable, ''))}').",
+            hint=f"Write it like {service.example}, or remove the variable.",
         )  # fmt: skip
     return parts
 

@@ -11,6 +11,7 @@ from typing import Any, Union
 
 from ..core.errors import ConfigurationError, CredentialsRejected
 from ..core.model import Settings, require
+from ..core.options import list_variables
 from .proof import Proof
 
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
@@ -117,12 +118,14 @@ class OidcAuth(LoginMethod):
         super().__init__(settings)
         given = [option for option in self.sources if getattr(settings, option)]
         if len(given) > 1:
+            variables = [name for option in given for name in list_variables(option, settings.auth_method)]
+            found = f" The environment contains {' and '.join(variables)}." if variables else ""
             raise ConfigurationError(
-                given[0], f"must not be set together with {' and '.join(given[1:])}.", hint="Set only one of them."
-            )
+                given[0], f"must not be set together with {' and '.join(given[1:])}.",
+                hint=f"Set only one of them.{found}",
+            )  # fmt: skip
         if not given:
-            others = " or ".join(option for option in self.sources if option != "jwt_path")
-            require(settings, "jwt_path", f"the path of a file that contains the token; or set {others}")
+            require(settings, "jwt_path", "the path of a file that contains the token; or set jwt")
 
     def prove(self, now: float) -> Proof:
         from . import jwt

@@ -19,10 +19,12 @@ def read_proof(path: str, option: str, *, private: bool = True) -> bytes:
     """Return the content of a file that proves an identity. `option` is the option that contains the path.
 
     Links are followed, because Kubernetes mounts tokens as links. Raises ConfigurationError, which never quotes the
-    content, if the file is missing, empty, too large, or not a regular file, or if it is `private` and `refuse_shared`
-    refuses it.
+    content, if the path is relative, if the file is missing, empty, too large, or not a regular file, or if it is
+    `private` and `refuse_shared` refuses it.
     """
     path = os.path.expanduser(path)
+    if not os.path.isabs(path):
+        raise ConfigurationError(option, f"must be an absolute path (got '{path}').")
     try:
         with open(path, "rb", opener=files.open_regular) as stream:
             if private:
@@ -34,7 +36,8 @@ def read_proof(path: str, option: str, *, private: bool = True) -> bytes:
             hint="Check the path. For lookups and modules, the controller logs in, and for the agent its host.",
         ) from None  # fmt: skip
     except OSError as error:
-        raise ConfigurationError(option, f"'{path}' cannot be read: {error.strerror}.") from None
+        hint = "Check the path, and whether the user who logs in can read the file."
+        raise ConfigurationError(option, f"'{path}' cannot be read: {error.strerror}.", hint=hint) from None
     if not content.strip():
         raise ConfigurationError(option, f"'{path}' is empty.", hint="Check the program that writes this file.")
     if len(content) > LARGEST:
