@@ -51,8 +51,8 @@ class ActionModule(InfisicalAction):
         reserved = pace.compute_turn(count_requests(arguments.get("jobs")), rate_limit)
         unused = reserved
         try:
-            waits = {**arguments, KNOWN: {"sync_delay": pace.take_turn(reserved)}}
-            result = super()._execute(waits, task_vars, wrap_async)
+            known = {**arguments.get(KNOWN, {}), "sync_delay": pace.take_turn(reserved)}
+            result = super()._execute({**arguments, KNOWN: known}, task_vars, wrap_async)
             if wrap_async:  # the jobs that sync are not known yet
                 unused = 0.0
             elif "reports" in result:

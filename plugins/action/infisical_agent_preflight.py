@@ -33,7 +33,7 @@ class ActionModule(InfisicalAction):
             return super()._execute_shared(arguments, settings, task_vars, wrap_async)
         if not is_shared:
             host_identity.check_server(settings)
-            return self._execute(host_identity.strip_login(arguments), task_vars, wrap_async)
+            return self._execute(host_login.strip_login(arguments), task_vars, wrap_async)
         return self._execute(host_login.select_options(arguments), task_vars, wrap_async)
 
 

@@ -19,8 +19,8 @@ class ActionModule(InfisicalAction):
     value to modules if the setting `no_target_syslog` is set."""
 
     hidden_output_hint = (
-        "A new client secret may have been created, and its text is lost. Run the task with state: rotated, which revokes "
-        "all client secrets with this description and creates another one."
+        "A new client secret may have been created, and its text is lost. Run the task with state: rotated, which "
+        "revokes all client secrets with this description and creates another one."
     )
     texts = ("description",)
 

@@ -14,8 +14,8 @@ options:
   identity:
     description:
       - Whether all hosts use the machine identity in the options (V(shared)), or each host uses its own (V(per_host)).
-      - With V(per_host), the other login options belong to an identity that may manage the project's identities, and
-        stay on the controller.
+      - With V(per_host), the login options are those of an identity that may manage the project's identities. They stay
+        on the controller, except for the options that O(host_auth_method) lists.
     type: str
     choices: [shared, per_host]
     default: shared
@@ -29,6 +29,9 @@ options:
         C(keyfleet.infisical), its audience is C(infisical), and its subject is the id of the machine identity.
       - The files in O(jwt_path), O(client_cert) and O(client_key) are on the host. Root must be able to read them; the
         agent's user need not. They are read again for each sync.
+      - The hosts get O(organization_slug) with each method. They also get O(client_cert) and O(client_key), because the
+        server may require a certificate for TLS. However, if the controller uses O(auth_method=tls_cert_auth), its
+        certificate is a login, and the hosts get it only for V(tls_cert_auth).
     type: str
     choices:
       - universal_auth

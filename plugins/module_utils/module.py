@@ -33,7 +33,7 @@ SHARED_OPTIONS = argument_spec("infisical", without=FILE_ONLY)
 modules."""
 
 KNOWN = "_known"
-"""An internal argument with the action plugin's knowledge about the secret, without its value."""
+"""An internal argument with which an action plugin passes data to its module. It contains no secret values."""
 
 _MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
@@ -41,8 +41,8 @@ _MASKED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 class InfisicalModule:
     """What the work of a module needs: its validated options in `params`, the modes of the task, and the API.
 
-    `warn` adds a warning to the task's result, and `debug` prints or logs a line for debugging. `known` is what the
-    action plugin has found out about the secret, or None.
+    `warn` adds a warning to the task's result, and `debug` prints or logs a line for debugging. `known` are the data
+    from the action plugin, or None.
     """
 
     def __init__(

@@ -244,29 +244,6 @@ options:
         a host of the same name.
     type: str
     version_added: 0.4.0
-  host_identity:
-    description: For internal use. The action plugin sets it.
-    type: dict
-    version_added: 0.4.0
-    suboptions:
-      identity_id: {description: The id of the host's machine identity., type: str, default: ""}
-      client_id: {description: The client id of the host's machine identity., type: str, default: ""}
-      client_secret_id:
-        description: The id of the client secret. Without O(client_secret), the host keeps its stored client secret.
-        type: str
-        default: ""
-      expires_at:
-        description: The time in seconds since the epoch at which the client secret expires. V(0) if it does not expire.
-        type: int
-        default: 0
-      grant_wait:
-        description: The number of seconds until the server applies the grants that this run has made.
-        type: float
-        default: 0
-      changed_grants:
-        description: Whether this run has changed grants of an existing identity, so that a sync must wait for them.
-        type: bool
-        default: false
 attributes:
   action:
     details: If O(rate_limit) is set, the action plugin makes the hosts start their syncs one after another.
@@ -405,7 +382,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "client_secret_ttl": {"type": "int", "default": 90, "no_log": False},
     "held_identity": {"type": "dict"},
     "identity_inventory": {"type": "str"},
-    "host_identity": {"type": "dict", "options": host_login.HOST_IDENTITY},
 }
 
 
@@ -418,7 +394,8 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         machine_id = systemd.machine_id()
         removed = install.remove(remove_vault=options["remove_vault"], check=module.check_mode)
         return {**describe(removed, module), "machine_id": machine_id}
-    settings, identity = host_login.make_settings(options), options["host_identity"] or {}
+    identity = (module.known or {}).get("host_identity", {}) if options["identity"] == host_login.PER_HOST else {}
+    settings = host_login.make_settings(options, identity)
     granted_at = time.monotonic() + identity.get("grant_wait", 0.0)
     agent = Agent(
         settings,

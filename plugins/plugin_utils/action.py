@@ -17,7 +17,11 @@ from ansible.module_utils.json_utils import _filter_non_json_lines  # no public 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import errors
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import LOGIN_OPTIONS, Settings
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import (
+    CERTIFICATE_OPTIONS,
+    LOGIN_OPTIONS,
+    Settings,
+)
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.redact import describe_unexpected
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, options, run_cache, run_end, worker
 
@@ -186,7 +190,7 @@ class InfisicalAction(ActionBase):
             login = set(LOGIN_OPTIONS)
             if settings.auth_method != "tls_cert_auth" or self._connection.ansible_name == "ansible.builtin.local":
                 # The server may demand the certificate for TLS. With tls_cert_auth, only the controller has it.
-                login -= {"client_cert", "client_key"}
+                login -= set(CERTIFICATE_OPTIONS)
             without = {name: value for name, value in arguments.items() if name not in login}
             with_token = {**without, "auth_method": "token", "token": token}
             result = self._execute(with_token, task_vars, wrap_async)

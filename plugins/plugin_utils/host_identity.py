@@ -54,6 +54,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     read_entry,
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.imports import FolderImports
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN
 from ansible_collections.keyfleet.infisical.plugins.modules import infisical_agent
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, fast_path
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import (
@@ -150,7 +151,7 @@ def install(
     changed. Raises InfisicalError."""
     validated = infisical_agent.DEFINITION.validate(arguments)
     if validated.error_messages:
-        return execute(strip_login(arguments))  # the module reports the error
+        return execute(host_login.strip_login(arguments))  # the module reports the error
     return _Installation(arguments, validated.validated_parameters, host, check=check, diff=diff).run(execute)
 
 
@@ -263,7 +264,8 @@ class _Installation:
 
     def _hand_over(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments for the module: no login option of the controller, and the identity of the host."""
-        return {**strip_login(self.arguments), **given}
+        secret = {name: value for name, value in given.items() if name == "client_secret"}
+        return {**host_login.strip_login(self.arguments), **secret, KNOWN: {"host_identity": given["host_identity"]}}
 
     def _read_grants(self) -> Iterable[Any]:
         return self.work.read(self.plan.entry).permissions.grants if self.plan.entry else ()
@@ -343,18 +345,6 @@ def _has_worked(reports: Any) -> bool:
     return isinstance(reports, Mapping) and any(
         isinstance(one, Mapping) and one.get("conclusion") == "ok" for one in reports.values()
     )
-
-
-_LOGIN = (
-    "auth_method", "client_id", "client_secret", "token", "identity_id", "jwt", "jwt_path", "username", "password",
-    "client_cert", "client_key", "organization_slug",
-)  # fmt: skip
-
-
-def strip_login(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments for the host without the login of the controller, which must not leave the controller."""
-    own = {name: value for name, value in arguments.items() if name not in (*_LOGIN, "held_identity")}
-    return host_login.select_options(own)
 
 
 def _check_options(arguments: Mapping[str, Any], options: Mapping[str, Any], method: str) -> None:

@@ -399,8 +399,10 @@ def test_missing_option_of_a_login_method_is_refused(options: dict[str, str], op
 
 EVERYTHING = {
     "token": "t", "jwt": "j", "client_id": "c", "client_secret": "s", "username": "u", "password": "p",
-    "identity_id": "i", "jwt_path": "/j", "client_cert": "/c", "environment": "prod",
+    "identity_id": "i", "jwt_path": "/j", "client_cert": "/c", "client_key": "/k", "organization_slug": "o",
+    "environment": "prod",
 }  # fmt: skip
+FOR_ALL = {"client_cert", "client_key", "organization_slug", "environment", "host_auth_method"}
 
 
 @pytest.mark.parametrize(
@@ -415,7 +417,23 @@ EVERYTHING = {
 def test_host_gets_only_the_options_of_its_method(method: str, kept: set[str]) -> None:
     chosen = host_login.select_options({**EVERYTHING, "host_auth_method": method, "auth_method": "token"})
     assert chosen.pop("auth_method") == method
-    assert set(chosen) == kept | {"client_cert", "environment", "host_auth_method"}
+    assert set(chosen) == kept | FOR_ALL
+
+
+@pytest.mark.parametrize("identity", ["shared", "per_host"])
+def test_certificate_that_proves_the_controllers_identity_stays(identity: str) -> None:
+    given = {**EVERYTHING, "host_auth_method": "jwt_auth", "identity": identity, "auth_method": "tls_cert_auth"}
+    strip = host_login.strip_login if identity == "per_host" else host_login.select_options
+    assert not {"client_cert", "client_key"} & set(strip(given))
+    chosen = host_login.select_options({**given, "host_auth_method": "tls_cert_auth"})
+    assert set(chosen) >= {"client_cert", "client_key"}
+
+
+def test_own_identity_keeps_the_certificate_for_tls_and_no_proof() -> None:
+    chosen = host_login.strip_login({**EVERYTHING, "identity": "per_host", "host_auth_method": "universal_auth",
+                          "auth_method": "oidc_auth", "held_identity": {}})  # fmt: skip
+    assert chosen.pop("auth_method") == "universal_auth"
+    assert set(chosen) == FOR_ALL | {"identity"}
 
 
 @pytest.mark.parametrize(
@@ -514,9 +532,9 @@ def test_wait_for_grants_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_note_of_an_own_identity_has_its_id() -> None:
     options: dict[str, Any] = {
         "url": "https://infisical.example.com", "identity": "per_host", "client_secret": "s",
-        "host_identity": {"identity_id": IDENTITY, "client_id": "own", "client_secret_id": "c", "expires_at": 9},
     }  # fmt: skip
+    given = {"identity_id": IDENTITY, "client_id": "own", "client_secret_id": "c", "expires_at": 9}
     for method, client_id in (("universal_auth", "own"), ("jwt_auth", "")):
-        settings = host_login.make_settings({**options, "host_auth_method": method})
-        found = host_login.describe_identity(settings, {**options["host_identity"], "client_id": client_id})
+        settings = host_login.make_settings({**options, "host_auth_method": method}, given)
+        found = host_login.describe_identity(settings, {**given, "client_id": client_id})
         assert (found.identity_id, found.client_id, found.auth_method) == (IDENTITY, client_id, method)

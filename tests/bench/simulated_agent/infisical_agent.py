@@ -18,6 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.spec import make_job
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.api import connect
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import InfisicalError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.module import KNOWN
 from ansible_collections.keyfleet.infisical.plugins.modules.infisical_agent import DEFINITION
 
 
@@ -39,7 +40,7 @@ class SimulatedHost:
 
     def install(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do what the module infisical_agent does. Raises InfisicalError if the login is not accepted."""
-        given = arguments["host_identity"]
+        given = arguments.pop(KNOWN)["host_identity"]
         jobs = DEFINITION.validate(arguments).validated_parameters["jobs"]
         digest = hashlib.sha256(json.dumps([jobs, given["client_secret_id"]]).encode()).hexdigest()
         if digest == self.state["digest"]:
@@ -51,7 +52,7 @@ class SimulatedHost:
             "digest": digest,
         }
         self.save()
-        settings = host_login.make_settings({**arguments, "client_secret": self.state["secret"]})
+        settings = host_login.make_settings({**arguments, "client_secret": self.state["secret"]}, given)
         reports: dict[str, Any] = {}
         with contextlib.closing(connect(settings)) as api:
             for job in (make_job(one, settings) for one in jobs):

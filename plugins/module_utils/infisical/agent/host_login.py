@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import ConfigurationError
-from ..core.model import Settings
+from ..core.model import CERTIFICATE_OPTIONS, PROOF_OPTIONS, Settings
 from ..core.options import LOGIN_METHODS
 from ..identities.held import HeldIdentity
 from ..login.methods import SERVICE_ACCOUNT_TOKEN
@@ -32,16 +32,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 """The options that the modules infisical_agent and infisical_agent_preflight share."""
 
-HOST_IDENTITY: dict[str, dict[str, Any]] = {
-    "identity_id": {"type": "str", "default": ""},
-    "client_id": {"type": "str", "default": ""},
-    "client_secret_id": {"type": "str", "default": "", "no_log": False},
-    "expires_at": {"type": "int", "default": 0},
-    "grant_wait": {"type": "float", "default": 0.0},
-    "changed_grants": {"type": "bool", "default": False},
-}
-"""The suboptions of `host_identity`, which the action plugin passes to the module infisical_agent."""
-
 _FILES = {"jwt_path": "infisical_jwt", "client_cert": "infisical_client_cert", "client_key": "infisical_client_key"}
 """The options that are files on the host, and the names under which systemd passes them to the agent."""
 
@@ -55,14 +45,11 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "aws_auth": ("identity_id",),
     "azure_auth": ("identity_id",),
     "gcp_auth": ("identity_id",),
-    "tls_cert_auth": ("identity_id", "client_cert"),
+    "tls_cert_auth": ("identity_id", *CERTIFICATE_OPTIONS),
     "ldap_auth": ("identity_id", "username", "password"),
 }
-"""The login options of each method. All but `jwt_path` are required. A token or a JSON web token without a file would
-expire on the host."""
-
-_LOGIN_OPTIONS = ("token", "jwt", "client_id", "client_secret", "username", "password", *_WITH_JWT)
-"""The options that are removed for a method that does not use them. Any method can use a client certificate."""
+"""The login options of each method. All but `jwt_path` and `client_key` are required. A token or a JSON web token
+without a file would expire on the host."""
 
 
 def get_method(arguments: Mapping[str, Any]) -> str:
@@ -86,13 +73,33 @@ def strip_unused(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     Thus the controller's own credentials stay on the controller.
     """
-    unused = set(_LOGIN_OPTIONS) - set(_OPTIONS.get(get_method(arguments), ()))
+    unused = list_proofs(arguments) - set(_OPTIONS.get(get_method(arguments), ()))
     return {name: value for name, value in arguments.items() if name not in unused}
 
 
-def make_settings(arguments: Mapping[str, Any]) -> Settings:
-    """Return the settings of the host's agent. Raises ConfigurationError."""
-    given = arguments.get("host_identity") or {}
+def strip_login(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for a host with its own identity: nothing that proves the identity of the controller."""
+    proofs = list_proofs(arguments)
+    own = {name: value for name, value in arguments.items() if name not in proofs and name != "held_identity"}
+    return select_options(own)
+
+
+def list_proofs(arguments: Mapping[str, Any]) -> set[str]:
+    """Return the options that prove the identity of the controller.
+
+    A client certificate is one of them only with `tls_cert_auth`. Otherwise, it is for TLS, and the host presents its
+    own certificate from the same path.
+    """
+    is_proof = arguments.get("auth_method") == "tls_cert_auth"
+    return {*PROOF_OPTIONS, *(CERTIFICATE_OPTIONS if is_proof else ())}
+
+
+def make_settings(arguments: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings of the host's agent. `given` is the host's own identity from the action plugin, if any.
+
+    Raises ConfigurationError.
+    """
+    given = given or {}
     own = {name: given[name] for name in ("identity_id", "client_id") if given.get(name)}
     settings = Settings.from_options(select_options({**arguments, **own}))
     if settings.auth_method == "kubernetes_auth" and not settings.jwt_path:
@@ -101,7 +108,7 @@ def make_settings(arguments: Mapping[str, Any]) -> Settings:
 
 
 def describe_identity(settings: Settings, given: Mapping[str, Any]) -> HeldIdentity:
-    """Return the identity for the host's note: `given` by the option `host_identity`, or else from the settings.
+    """Return the identity for the host's note: `given` by the action plugin, or else from the settings.
 
     The note does not contain the client id of a shared identity, which is stored like a secret.
     """
@@ -120,8 +127,8 @@ def check_login(settings: Settings, *, keeps_secret: bool = False) -> None:
             hint=f"Set host_auth_method to one of {', '.join(HOST_METHODS)}.",
         )  # fmt: skip
     for name in _OPTIONS[method]:
-        is_optional = (name == "jwt_path" and method == "jwt_auth") or (name == "client_secret" and keeps_secret)
-        if not is_optional and not getattr(settings, name):
+        optional = {"client_key", "jwt_path" if method == "jwt_auth" else "", "client_secret" if keeps_secret else ""}
+        if name not in optional and not getattr(settings, name):
             raise ConfigurationError(
                 name, f"is required for {method} of a host's agent.", hint=f"Set it to the {name} that the hosts use."
             )

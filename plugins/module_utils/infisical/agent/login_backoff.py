@@ -50,10 +50,10 @@ class _Rejection:
 class BackoffLogin(Login):
     """The login that all jobs on a host share, with a delay after a rejection.
 
-    Three failed logins, from any hosts, lock the identity for everybody, if they contain a client secret or a password.
-    Other methods have no delay. Rejected credentials are sent again only
-    after they have changed, or after 1, 2, 4 … 24 hours. After a lockout, the next login waits until it ends. The file
-    `path` stores the rejection, with a salted hash of the credentials, for all jobs on the host.
+    Three failed logins with a client secret or a password, from any hosts, lock the identity for everybody. Other
+    methods have no delay. Rejected credentials are sent again only after they have changed, or after 1, 2, 4 … 24
+    hours. After a lockout, the next login waits until the lockout ends. The file `path` stores the rejection, with a
+    salted hash of the credentials, for all jobs on the host.
     """
 
     def __init__(self, transport: Transport, path: str) -> None:

@@ -21,11 +21,18 @@ LONGEST_NAME = 500
 LONGEST_NAME_IN_PATH = 100
 """Maximum length of a name, in characters, in a request's path. Real servers respond to a longer one with 404."""
 
-LOGIN_OPTIONS = (
-    "auth_method", "client_id", "client_secret", "token", "identity_id", "jwt", "jwt_path", "jwt_key_file",
-    "jwt_subject", "username", "password", "client_cert", "client_key", "organization_slug",
+CERTIFICATE_OPTIONS = ("client_cert", "client_key")
+"""The settings for a client certificate. Any login method can use them, because the server may require the certificate
+for TLS. Only with `tls_cert_auth` do they prove the identity."""
+
+PROOF_OPTIONS = (
+    "client_id", "client_secret", "token", "identity_id", "jwt", "jwt_path", "jwt_key_file", "jwt_subject", "username",
+    "password",
 )  # fmt: skip
-"""The settings that select an identity and prove it."""
+"""The settings that name an identity and prove it."""
+
+LOGIN_OPTIONS = ("auth_method", *PROOF_OPTIONS, *CERTIFICATE_OPTIONS, "organization_slug")
+"""All settings for a login."""
 
 LONGEST_WAIT = 86_400.0
 """Maximum timeout or wait in seconds: one day."""
