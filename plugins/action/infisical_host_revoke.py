@@ -17,6 +17,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet import revocation
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.fleet.graph import Graph
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.host import NEW_KEY_HINT
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import fleet_graph, options, run_cache
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.action import InfisicalAction
 
@@ -63,7 +64,8 @@ class ActionModule(InfisicalAction):
         if error is not None:
             error.details = {**result, **error.details}
             raise error
-        return {**result, "msg": f"{done} Secrets to rotate: {len(result['rotate']):,}."}
+        advice = f"Secrets to rotate: {len(result['rotate']):,}. Before you use a host again: {NEW_KEY_HINT}"
+        return {**result, "msg": f"{done} {advice}"}
 
     def _build_result(
         self,

@@ -240,8 +240,8 @@ options:
     description:
       - With O(identity=per_host), a label of the inventory, which is stored with each identity. The names of the hosts
         must be unique among all inventories with this label.
-      - Without a label, an identity is not given to a host with another machine id, because two inventories could have
-        a host of the same name.
+      - An identity without a label is not given to a host with another machine id, because two inventories could have
+        a host of the same name. With O(state=absent), it is then kept, with a warning.
     type: str
     version_added: 0.4.0
 attributes:

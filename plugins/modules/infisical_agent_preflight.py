@@ -14,7 +14,7 @@ description:
   - Checks the host's systemd, Python and machine id, and that the host can reach Infisical and log in. The task fails
     if a requirement is not met.
   - Changes nothing, with one exception. If the agent signs its own JSON web tokens (see O(host_auth_method)), the
-    module creates the host's key pair if it is missing or the host cannot use it.
+    module creates the host's key pair if it is missing or the host cannot use it, or if O(rotate_key=true).
   - Normally, the role P(keyfleet.infisical.scheduled_sync#role) runs this module before
     M(keyfleet.infisical.infisical_agent).
   - Run the module with the Python interpreter of the agent, by setting C(ansible_python_interpreter).
@@ -34,6 +34,13 @@ options:
       - This check needs the libraries of the agent. If RV(missing_libraries) is not empty, it is skipped.
     type: bool
     default: true
+  rotate_key:
+    description:
+      - With O(identity=per_host) and O(host_auth_method=jwt_auth), replace the host's key pair with a new one on this
+        run. Until M(keyfleet.infisical.infisical_agent) has run, the agent cannot log in. Otherwise not used.
+      - Pass this option with C(--extra-vars); do not set it permanently.
+    type: bool
+    default: false
   project_id:
     description:
       - If O(auth_method=token), the id of a project that is used to check the token.
@@ -84,7 +91,8 @@ changes:
 identity:
   description:
     - The machine identity that the agent of the host uses, from a file that the installation has written. All texts
-      are empty if the agent is not installed, or if the host is a clone and cannot use the other host's credentials.
+      are empty if the agent is not installed, if the host is a clone and cannot use the other host's credentials, or if
+      this task has created the host's key pair.
     - Data from a host is not trustworthy if the host is compromised.
   returned: success
   type: dict
@@ -131,6 +139,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent
 )
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.library import inspect_python
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import ConfigurationError
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import NOTHING
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login.jwt import public_key_of
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import Definition, InfisicalModule, run_module
 
@@ -144,6 +153,8 @@ def work(module: InfisicalModule) -> dict[str, Any]:
         check_connection(module)
     changes, public_key = prepare_key(module, facts, missing)
     identity = read_usable() if os.geteuid() == 0 else read_note()
+    if changes:  # in check mode, the note still exists
+        identity = NOTHING
     return {
         "changed": bool(changes),
         "changes": changes,
@@ -169,8 +180,13 @@ def prepare_key(module: InfisicalModule, facts: HostFacts, missing: list[str]) -
     host = Host(module.check_mode)
     with change_host(host):
         key = own_key.ensure_key(
-            host, facts.machine_id, encrypted=encrypted, credential_key=options["credential_key"]
-        )  # fmt: skip
+            host,
+            facts.machine_id,
+            encrypted=encrypted,
+            credential_key=options["credential_key"],
+            # The role does not register the key for a shared identity, so a new key could not log in.
+            rotates=options["rotate_key"] and options["identity"] == host_login.PER_HOST,
+        )
     return host.changes.lines, public_key_of(key) if key else ""
 
 
@@ -191,7 +207,14 @@ def check_connection(module: InfisicalModule) -> None:
         raise found.error
 
 
-DEFINITION = Definition(work, {"require_reachable": {"type": "bool", "default": True}, **host_login.ARGUMENTS})
+DEFINITION = Definition(
+    work,
+    {
+        "require_reachable": {"type": "bool", "default": True},
+        "rotate_key": {"type": "bool", "default": False, "no_log": False},
+        **host_login.ARGUMENTS,
+    },
+)
 
 
 def main() -> None:

@@ -374,7 +374,7 @@ def test_protected_identity_is_refused_before_any_change(server: DevServer, admi
     assert {one["method"] for one in server.requests() if "login" not in one["path"]} == {"GET"}
 
 
-def test_interruptions_without_a_note_keep_the_working_client_secret(server: DevServer, admin: IdentityApi) -> None:
+def test_interruptions_without_a_note_keep_the_working_secret(server: DevServer, admin: IdentityApi) -> None:
     host = Host(server.url)
     run(server, host)
     lose_note(server, host)
@@ -419,7 +419,7 @@ def test_client_secrets_of_running_runs_are_kept(server: DevServer) -> None:
         assert turn.worked
 
 
-def test_client_secret_that_is_created_during_the_revocation_is_kept(server: DevServer) -> None:
+def test_secret_that_is_created_during_the_revocation_is_kept(server: DevServer) -> None:
     host = Host(server.url)
     run(server, host)
     rotate_late(server, host)
@@ -442,7 +442,7 @@ def test_client_secret_that_is_created_during_the_revocation_is_kept(server: Dev
     assert second.worked
 
 
-def test_lost_response_does_not_revoke_the_client_secret_of_another_run(server: DevServer) -> None:
+def test_lost_response_keeps_the_secret_of_another_run(server: DevServer) -> None:
     host = Host(server.url)
     run(server, host)
     rotate_late(server, host)

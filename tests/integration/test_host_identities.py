@@ -12,7 +12,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,9 @@ TASKS = """
     jobs: "{{ jobs }}"
     sync: true
 """
+PRUNE = f"""
+- include_tasks: {TESTS.parent}/roles/scheduled_sync/tasks/prune.yml
+"""
 ABSENT = """
 - name: agent
   infisical_agent:
@@ -132,11 +135,15 @@ class Fleet:
                 api.list_secrets(Location("p", "prod", "/common"))
         return len(paths)
 
+    @contextlib.contextmanager
+    def admin(self) -> Iterator[IdentityApi]:
+        with contextlib.closing(connect(Settings(url=self.server.url, client_id="fleet", client_secret=SECRET))) as api:
+            yield IdentityApi(api)
+
     def count_valid_secrets(self) -> dict[str, int]:
         """Return the number of valid client secrets of each host's identity."""
-        api = connect(Settings(url=self.server.url, client_id="fleet", client_secret=SECRET))
-        with contextlib.closing(api):
-            found = {name: IdentityApi(api).client_secrets(id_) for name, id_ in self.identities().items()}
+        with self.admin() as admin:
+            found = {name: admin.client_secrets(id_) for name, id_ in self.identities().items()}
         return {name: sum(one.seconds_left(time.time()) > 0 for one in secrets) for name, secrets in found.items()}
 
     def add_import(self, path: str, imported: str) -> None:
@@ -262,6 +269,39 @@ def test_absent_host_loses_its_identity(fleet: Fleet) -> None:
     run = fleet.run(["web2"], ABSENT).succeeded()
     assert "the identity host:web2" in run.result("agent")["changes"][0]
     assert sorted(fleet.identities()) == ["host:web1", "host:web3"]
+
+
+def test_absent_keeps_the_identity_of_another_machine(fleet: Fleet) -> None:
+    fleet.run(["web1"]).succeeded()
+    other = {"web1": {"simulated_machine": "0" * 32}}
+    for arguments in (("--check",), ()):
+        run = fleet.run(other, ABSENT, arguments=arguments).succeeded()
+        assert "is kept, because it may belong to another machine" in run.result("agent")["warnings"][0]
+        assert run.result("agent")["changes"] == ["the agent is removed"]
+    assert list(fleet.identities()) == ["host:web1"]
+
+
+def test_absent_refuses_a_protected_identity_first(fleet: Fleet) -> None:
+    fleet.run(["web1"]).succeeded()
+    with fleet.admin() as admin:
+        admin.change("p", fleet.identities()["host:web1"], delete_protection=True)
+    run = fleet.run(["web1"], ABSENT)
+    assert "is protected from deletion" in run.failure("agent")["msg"]
+    assert list(fleet.folder.glob("*.json"))
+
+
+def test_identities_of_playbooks_are_never_removed(fleet: Fleet) -> None:
+    metadata = {"managed_by": "keyfleet.infisical", "host": "web1", "inventory": "east"}
+    with fleet.admin() as admin:
+        admin.create("p", "ci", metadata.items())
+        admin.create("p", "app", [("managed_by", "keyfleet.infisical"), ("inventory", "east")])
+        admin.create("p", "renamed", {**metadata, "managed_by": "keyfleet.infisical/host", "host": "former"}.items())
+    fleet.run(["web1"], label="east").succeeded()
+    assert fleet.run(["web1"], label="east").succeeded().changed == 0
+    variables = {"scheduled_sync_identity_inventory": "east", "scheduled_sync_identity_max_delete_percent": 30}
+    run = fleet.run(["web1"], PRUNE, **variables, scheduled_sync_project="p").succeeded()
+    assert sorted(fleet.identities()) == ["app", "ci", "host:web1"]
+    assert "(item=renamed)" in run.text
 
 
 @pytest.mark.parametrize("host", ["wéb", "a b", "x/y", "{'web'}", "h" * 200, "$HOME", "..", "%2e"])

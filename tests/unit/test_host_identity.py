@@ -180,7 +180,7 @@ def test_key_of_a_deleted_identity_is_refused() -> None:
     assert summarize(decide(held=HELD)) == ("", False, True, 0)
 
 
-def test_host_without_the_client_secret_of_the_last_rotation_gets_another() -> None:
+def test_host_without_the_secret_of_the_last_rotation_gets_one() -> None:
     plan = decide(STORED._replace(client_secret="secret-2"))
     assert summarize(plan) == ("id-1", False, True, 0)
     assert "two runs" in plan.reasons[0]

@@ -180,8 +180,37 @@ def test_clone_of_a_host_gets_its_own_key(host: Host, storage: str) -> None:
     host.settled(wanted)
 
 
-def ensure(machine: str, *, encrypted: bool = True, check: bool = False) -> bytes | None:
-    return own_key.ensure_key(hosts.Host(check), machine, encrypted=encrypted, credential_key="host")
+def ensure(
+    machine: str, *, encrypted: bool = True, check: bool = False, rotates: bool = False
+) -> bytes | None:  # fmt: skip
+    host = hosts.Host(check)
+    return own_key.ensure_key(host, machine, encrypted=encrypted, credential_key="host", rotates=rotates)
+
+
+@pytest.mark.parametrize("storage", ["encrypted", "file"])
+def test_new_key_removes_the_note_and_makes_the_host_sync(host: Host, storage: str) -> None:
+    wanted = replace(OWN_KEY, credentials=storage)
+    host.apply(wanted)
+    host.fill()
+    before = own_key.find_key(MACHINE)
+    assert ensure(MACHINE, encrypted=storage == "encrypted", check=True, rotates=True) is None
+    assert (own_key.find_key(MACHINE), read_note().identity_id) == (before, IDENTITY)
+    key = ensure(MACHINE, encrypted=storage == "encrypted", rotates=True)
+    assert key not in (None, before)
+    assert (own_key.find_key(MACHINE), read_note()) == (key, NOTHING)
+    assert ensure(MACHINE, encrypted=storage == "encrypted") == key
+    assert host.apply(wanted).due == ["shop"]
+    assert read_note().identity_id == IDENTITY
+    host.fill()
+    host.settled(wanted)
+
+
+def test_lost_key_can_be_replaced(host: Host) -> None:
+    ensure(MACHINE)
+    host.path("etc/credstore.encrypted/infisical_jwt_key").write_bytes(b"")
+    key = ensure(MACHINE, rotates=True)
+    assert key is not None
+    assert ensure(MACHINE) == key
 
 
 @pytest.mark.parametrize("damage", [b"", b"other 1 QUJD", b"infisical_jwt_key 1 QUJD"])

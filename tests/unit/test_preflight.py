@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("ansible")
 
 from ansible_collections.keyfleet.infisical.plugins.action.infisical_agent_preflight import ActionModule
-from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import HostFacts
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.agent.host import Host, HostFacts
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.preflight import check_route
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.errors import Unreachable, WrongUse
+from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.identities.held import HeldIdentity
 from ansible_collections.keyfleet.infisical.plugins.modules import infisical_agent_preflight as preflight
 
 GOOD = HostFacts(252, "a" * 32)
@@ -31,7 +32,8 @@ def check(
     monkeypatch.setattr(preflight, "inspect_python", lambda path: ((3, 11), missing or []))
     params = {"url": "http://127.0.0.1:9", "allow_http": True, "client_id": "id", "client_secret": "canary-secret",
               "connection_wait": 0, "require_reachable": reach, **options}  # fmt: skip
-    return preflight.work(SimpleNamespace(params=params, warn=lambda text: None, debug=lambda text: None))
+    return preflight.work(SimpleNamespace(params=params, warn=lambda text: None, debug=lambda text: None,
+                                          check_mode=False))  # fmt: skip
 
 
 def test_host_that_cannot_reach_infisical_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +70,29 @@ def test_host_with_its_own_identity_sends_no_request(monkeypatch: pytest.MonkeyP
         connection, _address = server.accept()
         with connection:
             assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(("identity", "rotates"), [("per_host", True), ("shared", False)])
+def test_key_is_replaced_only_for_an_identity_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, identity: str, rotates: bool
+) -> None:
+    asked: list[bool] = []
+
+    def ensure_key(host: Host, _machine: str, **options: Any) -> bytes:
+        asked.append(options["rotates"])
+        if options["rotates"]:
+            host.note("the host's key pair is replaced")
+        return b"PEM"
+
+    monkeypatch.setattr(preflight.own_key, "ensure_key", ensure_key)
+    monkeypatch.setattr(preflight, "public_key_of", lambda key: key.decode())
+    monkeypatch.setattr(preflight, "read_usable", lambda: HeldIdentity("id-1", auth_method="jwt_auth"))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    login = {"identity": identity, "host_auth_method": "jwt_auth", "credentials": "file", "credential_key": "host"}
+    found = check(monkeypatch, reach=False, rotate_key=True, **login)
+    assert asked == [rotates]
+    # No identity trusts the new key yet.
+    assert (found["identity"]["identity_id"], found["identity"]["public_key"]) == ("" if rotates else "id-1", "PEM")
 
 
 @pytest.mark.parametrize(

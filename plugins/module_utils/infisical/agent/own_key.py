@@ -9,6 +9,7 @@ from ..core import files, systemd
 from ..core.errors import ConfigurationError, StorageFailed
 from ..login import jwt
 from . import credential_files, units
+from .held_identity import note_file
 from .host import Host
 
 JWT_KEY = "infisical_jwt_key"
@@ -42,21 +43,24 @@ def find_key(machine_id: str) -> bytes | None:
     return key
 
 
-def ensure_key(host: Host, machine_id: str, *, encrypted: bool, credential_key: str) -> bytes | None:
-    """Return the private key, and create the key pair if this machine has not created one.
+def ensure_key(
+    host: Host, machine_id: str, *, encrypted: bool, credential_key: str, rotates: bool = False
+) -> bytes | None:
+    """Return the private key, and create the key pair if this machine has not created one, or if `rotates` is true.
 
-    The key is stored `encrypted` with the machine's key `credential_key`, or as a plain file. In check mode, return
-    None instead of creating a key. Raises InfisicalError.
+    A new key also removes the note about the identity, because no identity trusts this key yet. So after an
+    interruption, the next run gives the public key to the server. The key is stored `encrypted` with the machine's key
+    `credential_key`, or as a plain file. In check mode, return None instead of creating a key. Raises InfisicalError.
     """
-    key = find_key(machine_id)
+    key = None if rotates else find_key(machine_id)
     if key is not None:
         return key
-    if not host.note("the host's key pair is created"):
+    if not host.note(f"the host's key pair is {'replaced' if rotates else 'created'}"):
         return None
     key, _public = jwt.generate_key()
     directories = {each: credential_files.directory_for(encrypted=each) for each in (True, False)}
     silent = Host(check=False)
-    for path in (machine_file(), *(f"{directory}/{JWT_KEY}" for directory in directories.values())):
+    for path in (note_file(), machine_file(), *(f"{directory}/{JWT_KEY}" for directory in directories.values())):
         silent.absent(path)
     silent.directory(units.CONFIGURATION, 0o755)
     silent.directory(directories[encrypted], 0o700)
