@@ -14,8 +14,8 @@ options:
   identity:
     description:
       - Whether all hosts use the machine identity in the options (V(shared)), or each host uses its own (V(per_host)).
-      - With V(per_host), the login options are those of an identity that may manage the project's identities. They stay
-        on the controller, except for the options that O(host_auth_method) lists.
+      - With V(per_host), the login options belong to an identity that may manage the project's identities. They stay on
+        the controller, except for the options that O(host_auth_method) lists.
     type: str
     choices: [shared, per_host]
     default: shared

@@ -41,10 +41,11 @@ _ROTATE_BELOW = 1 / 3
 class HostEntry(NamedTuple):
     """An identity of a host on the server, as the list of the project's identities contains it.
 
-    `inventory` is the label of the host's inventory, or empty. `desired` describes the state that a run has completed
-    (see `describe_state`), and `inputs` what it was made from (see `describe_inputs`). `machine` is a digest of the host's machine id. `rotation` is the random mark of the run
-    that is replacing the client secret, or empty. `client_secret` is the id of the client secret that the last complete
-    rotation has given to the host, or empty. `stored_name` is empty for an identity that does not exist yet.
+    `inventory` is the label of the host's inventory, or empty. `desired` describes the state that a run has
+    completed (see `describe_state`), and `inputs` what it was made from (see `describe_inputs`). `machine` is a
+    digest of the host's machine id. `rotation` is the random mark of the run that is replacing the client secret,
+    or empty. `client_secret` is the id of the client secret that the last complete rotation has given to the host,
+    or empty. `stored_name` is empty for an identity that does not exist yet.
     """
 
     id: str

@@ -112,7 +112,8 @@ class Provisioner:
             return entry
         if delivery.surplus is not None:
             self.api.change_privilege(delivery.surplus.id, SLUG, to_permissions(self.desired.grants or ()))
-        done = entry._replace(**{name: getattr(self.entry, name) for name in ("inventory", "desired", "inputs", "machine")})
+        names = ("inventory", "desired", "inputs", "machine")
+        done = entry._replace(**{name: getattr(self.entry, name) for name in names})
         if entry.rotation and worked:
             if not self._revoke_older(delivery):
                 return None
