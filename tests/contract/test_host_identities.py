@@ -71,31 +71,40 @@ SEED: dict[str, Any] = {
 
 
 class Killed(BaseException):
-    """The end of the controller's process."""
+    """The end of the controller's process, or of the module on the host."""
 
 
 class Host:
-    """A host: the credential that its agent uses, its note, and its jobs."""
+    """A host: the credential that its agent uses, its note, and its jobs. The module ends after `steps` steps."""
 
     def __init__(self, url: str, name: str = "web1") -> None:
         self.name = name
         self.url = url
-        self.secret = ""
+        self.client_id = self.secret = ""
         self.note = NOTHING
+        self.steps = 3
         self.grants: tuple[Grant, ...] = ()
 
     def install(self, arguments: dict[str, Any], grants: tuple[Grant, ...]) -> None:
-        """Store what the module gets: first the credential, then the note."""
+        """Store what the module gets. Like the module, remove the note before the credential is stored."""
         given = arguments["host_identity"]
-        self.secret = arguments.get("client_secret", self.secret)
-        self.note = HeldIdentity(
+        secret = arguments.get("client_secret", self.secret)
+        note = HeldIdentity(
             given["identity_id"], given["client_id"], given["client_secret_id"], given["expires_at"], UNIVERSAL_AUTH
         )
         self.grants = grants
+        for step, change in enumerate((
+            {"note": self.note if note == self.note else NOTHING},
+            {"client_id": given["client_id"], "secret": secret},
+            {"note": note},
+        )):  # fmt: skip
+            if step == self.steps:
+                raise Killed
+            vars(self).update(change)
 
     def sync(self) -> None:
         """Log in, list the folders of the jobs, and revoke the token. Raises InfisicalError."""
-        api = connect(Settings(url=self.url, client_id=self.note.client_id, client_secret=self.secret))
+        api = connect(Settings(url=self.url, client_id=self.client_id, client_secret=self.secret))
         with contextlib.closing(api):
             for grant in self.grants:
                 api.list_secrets(Location("p", grant.environment, grant.path))
@@ -266,7 +275,7 @@ def rotate_late(server: DevServer, host: Host) -> None:
 
 
 def lose_note(server: DevServer, host: Host) -> None:
-    host.note = HeldIdentity(client_id=host.note.client_id)
+    host.note = NOTHING
 
 
 def change_nothing(server: DevServer, host: Host) -> None:
@@ -316,6 +325,37 @@ def test_killed_run_leaves_a_working_host(
     assert number > least
 
 
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("steps", [0, 1, 2])
+@pytest.mark.parametrize("killed", ["host", "host and controller"])
+def test_host_killed_while_storing_its_credential_works(
+    server: DevServer, admin: IdentityApi, name: str, steps: int, killed: str
+) -> None:
+    has_identity, change, grants, _least = CHANGES[name]
+    host = Host(server.url)
+    if has_identity:
+        run(server, host)
+    change(server, host)
+    for host.steps in (steps, 0, 0, 0, 0, 0):
+        turn = Turn(server, host, grants)
+        turn.plan()
+        turn.prepare()
+        with pytest.raises(Killed):
+            turn.deliver()
+        if killed == "host":
+            turn.delivered = False
+            turn.finish()
+        server.advance(16)
+        if host.secret:
+            host.sync()
+        if host.note.client_secret_id:
+            valid = {one.id for one in admin.client_secrets(host.note.identity_id) if not one.revoked}
+            assert host.note.client_secret_id in valid
+    host.steps = 3
+    run(server, host, grants)
+    check_end(server, admin, host, grants)
+
+
 def test_repeated_interruptions_keep_few_client_secrets(server: DevServer, admin: IdentityApi) -> None:
     host = Host(server.url)
     run(server, host)
@@ -340,7 +380,7 @@ def test_lost_response_is_made_up_for(server: DevServer, admin: IdentityApi, pat
 def test_failed_sync_keeps_the_old_client_secret(server: DevServer, admin: IdentityApi) -> None:
     host, before = Host(server.url), Host(server.url)
     run(server, host)
-    before.note, before.secret, before.grants = host.note, host.secret, host.grants
+    vars(before).update(vars(host))
     rotate_late(server, host)
     server.arm("status", status=403, error="PermissionDenied", path="/api/v4/secrets", times=1)
     run(server, host)

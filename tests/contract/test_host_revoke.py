@@ -174,15 +174,20 @@ def test_host_of_two_inventories_needs_a_label(hosts: Fleet) -> None:
 
 
 def test_nothing_is_changed_if_an_identity_is_protected(hosts: Fleet) -> None:
-    made = hosts.add("web1")
-    revoker = revocation.Revoker(hosts.target.api())
-    protected = replace(made, delete_protection=True)
-    error = error_of(revoker._check, "web1", [protected], chosen=True)
-    assert isinstance(error, errors.GuardStopped)
-    assert "Nothing was changed" in error.problem
-    assert "is protected from deletion" in error.problem
-    client = hosts.log_in(made)
-    assert reads(client)
+    clients = {name: hosts.log_in(made) for name in ("web1", "web2") for made in [hosts.add(name)]}
+    [protected] = hosts.admin.identities(PROJECT, "host:web2")
+    hosts.admin.change(PROJECT, protected.id, delete_protection=True)
+    for check in (True, False):
+        hosts.target.server.clear_requests()
+        error = error_of(revoke, hosts, "web1", "web2", check=check)
+        assert isinstance(error, errors.GuardStopped)
+        assert "Nothing was changed" in error.problem
+        assert protected.id in error.problem and "is protected from deletion" in error.problem
+        assert not [entry for entry in hosts.target.server.requests("/identities") if entry["method"] != "GET"]
+    assert left(hosts) == ["host:web1", "host:web2"]
+    assert all(map(reads, clients.values()))
+    hosts.admin.change(PROJECT, protected.id, delete_protection=False)
+    assert len(revoke(hosts, "web1", "web2")) == 2
 
 
 def test_login_without_the_right_changes_nothing(hosts: Fleet) -> None:
