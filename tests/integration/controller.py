@@ -28,6 +28,8 @@ IMPORT_MODULES = os.environ.get("KEYFLEET_IMPORT_MODULES", "")
 WORKER = IMPORT_MODULES != "false" and sys.executable == MODULE_PYTHON
 """Whether modules run in Ansible's worker process, unless a test turns this off."""
 SECONDS_FOR_A_RUN = 240
+"""The limit of a run that hangs. A run with many tasks sets its own."""
+SECONDS_FOR_A_TASK = 15
 SECONDS_BETWEEN_LOOKS = 0.01
 
 
@@ -125,12 +127,14 @@ class Controller:
         watch: bool = False,
         typed: str | None = None,
         during: Callable[[subprocess.Popen[bytes]], None] | None = None,
+        seconds: float = SECONDS_FOR_A_RUN,
     ) -> Run:
         """Run one of Ansible's programs.
 
         `hosts`: their number, names, or {name: variables}; `variables`: replace the controller's variables;
         `extra`: for --extra-vars; `config`: added to ansible.cfg; `watch`: record arguments and environments; `typed`:
-        the standard input; `during`: called while the program runs in a session of its own, as it does in a terminal.
+        the standard input; `during`: called while the program runs in a session of its own, as it does in a terminal;
+        `seconds`: after which a run that hangs is ended.
         """
         (self.folder / "inventory.json").write_text(self._inventory(hosts, variables), "utf-8")
         (self.folder / "ansible.cfg").write_text(config, "utf-8")
@@ -151,7 +155,7 @@ class Controller:
             if during is not None:
                 during(process)
             given = None if typed is None else typed.encode()
-            output, _nothing = process.communicate(given, timeout=SECONDS_FOR_A_RUN)
+            output, _nothing = process.communicate(given, timeout=seconds)
         finally:
             process.kill()
             seen = watcher.end() if watcher else frozenset()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.options import MODULES
 from dev_server.client import DevServer
-from integration.controller import CORE, MODULE_PYTHON, Controller, Run
+from integration.controller import CORE, MODULE_PYTHON, SECONDS_FOR_A_TASK, Controller, Run
 from integration.shop import PROJECT, SEED, login_of
 
 PREFIX = "keyfleet.infisical.infisical_"
@@ -129,7 +129,8 @@ def _run(ansible: Controller, server: DevServer, room: Path, way: str) -> Run:
     play = [{"hosts": "all", "gather_facts": False, "tasks": tasks, "vars": {"room": str(room)}}]
     # Some of Ansible's messages list a set, whose order depends on the hash seed.
     environment = {"ANSIBLE_INJECT_INVOCATION": "true", "INFISICAL_IMPORT_MODULES": way, "PYTHONHASHSEED": "0"}
-    return ansible.play(json.dumps(play), arguments=["-vvv"], environment=environment).succeeded()
+    limit = SECONDS_FOR_A_TASK * len(tasks)
+    return ansible.play(json.dumps(play), arguments=["-vvv"], environment=environment, seconds=limit).succeeded()
 
 
 def _comparable(value: Any, key: str = "") -> Any:
