@@ -489,7 +489,7 @@ def test_private_key_is_refused_and_leaks_nowhere(ansible: Controller, server: D
     assert leaks([canary], places(ansible, run)) == {}
 
 
-@pytest.mark.oldest
+@pytest.mark.core
 def test_error_of_a_task_with_no_log_is_printed(ansible: Controller, server: DevServer) -> None:
     run = _play(ansible, [_task("fails", "client_secret", {"name": "web9", "description": "a"}, no_log=True)])
     assert "has no identity with the name 'web9'" in " ".join(run.text.split())

@@ -428,9 +428,7 @@ def _check_string(value: object, option: str) -> str:
     return value
 
 
-def check_metadata(
-    metadata: Mapping[Any, Any] | None, option: str = "metadata"
-) -> tuple[tuple[str, str], ...] | None:
+def check_metadata(metadata: Mapping[Any, Any] | None, option: str = "metadata") -> tuple[tuple[str, str], ...] | None:
     """Return metadata, or the pairs of another option, as sorted pairs, or None for None. Raises ConfigurationError for
     a key or value of a wrong type."""
     if metadata is None:
