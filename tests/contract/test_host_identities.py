@@ -177,6 +177,11 @@ class Turn:
                 self.host.sync()
                 self.worked = True
 
+    def finish_adjusting(self) -> None:
+        """Finish a run that has delivered only jobs, so that the host keeps its credential and its note."""
+        self.delivered = True
+        self.finish()
+
     def finish(self) -> None:
         self.work.finish(self.planned, self.delivery, installed=self.delivered, worked=self.worked)
         self.api.transport.close()
@@ -480,6 +485,23 @@ def test_secret_that_is_created_during_the_revocation_is_kept(server: DevServer)
     first.finish()
     second.deliver()
     assert second.worked
+
+
+def test_mark_that_another_run_has_erased_is_restored(server: DevServer, admin: IdentityApi) -> None:
+    host = Host(server.url)
+    run(server, host)
+    adjusting = Turn(server, host, DB)
+    adjusting.plan()
+    rotate_late(server, host)
+    rotating = Turn(server, host)
+    rotating.plan()
+    rotating.prepare()
+    adjusting.prepare()
+    adjusting.finish_adjusting()
+    rotating.deliver()
+    rotating.finish()
+    assert "interrupted" in run(server, host)[-1]
+    check_end(server, admin, host, APP)
 
 
 def test_lost_response_keeps_the_secret_of_another_run(server: DevServer) -> None:

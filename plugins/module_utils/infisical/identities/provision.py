@@ -196,6 +196,9 @@ class Provisioner:
         revoke nothing, because the host may have the client secret of that run."""
         stored = read_entry(self.api.get(self.project_id, delivery.entry.id))
         if stored is None or stored.rotation != delivery.entry.rotation:
+            if stored is not None and not stored.rotation:
+                # Another run has written metadata that it had read before. With the mark, the next run rotates again.
+                self._note(stored._replace(rotation=delivery.entry.rotation))
             return False
         found = self.api.client_secrets(delivery.entry.id)
         older = client_secrets.select(found, lambda one: one.created_at < delivery.created_at)
