@@ -314,6 +314,12 @@ machine_id:
   type: str
   sample: 3f1b0c9a8d7e4f6a9b8c7d6e5f4a3b2c
   version_added: 0.4.0
+project_id:
+  description: The project of the host's identity.
+  returned: when O(identity=per_host) and O(state=present)
+  type: str
+  sample: 7c1e2a4b-0d55-4bd9-8f0e-0b1d2f3a4c5d
+  version_added: 0.4.0
 version:
   description: The version of the agent.
   returned: when O(state=present)

@@ -152,7 +152,8 @@ def install(
     validated = infisical_agent.DEFINITION.validate(arguments)
     if validated.error_messages:
         return execute(host_login.strip_login(arguments))  # the module reports the error
-    return _Installation(arguments, validated.validated_parameters, host, check=check, diff=diff).run(execute)
+    task = _Installation(arguments, validated.validated_parameters, host, check=check, diff=diff)
+    return {**task.run(execute), "project_id": task.identities.project_id}
 
 
 class _Installation:
