@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import pickle
 import re
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -78,21 +80,26 @@ class Meter:
 
 
 class Server:
-    """The state of one server process."""
+    """The state of one server process. With the file `state`, it survives the end of the process."""
 
-    def __init__(self, profile: Profile, seed: Any) -> None:
+    def __init__(self, profile: Profile, seed: Any, state: Path | None = None) -> None:
         self.profile = profile
         # Whether the TLS of this server asks for client certificates and hands them on.
         self.asks_for_certificates = False
         self.faults = Faults()
         self.log: list[Entry] = []
         self.clock = Clock()
+        self.state = state
+        self.world: World
         self.load(seed)
+        if state is not None and state.exists():
+            self.world, self.clock = pickle.loads(state.read_bytes())
+            self.meter = Meter(self.clock)
 
     def load(self, seed: Any) -> None:
         """Replace everything by the contents of a seed. Raises SeedError and changes nothing if the seed is wrong."""
         clock = Clock()
-        self.world: World = build(seed, clock)
+        self.world = build(seed, clock)
         self.seed, self.clock, self.meter = seed, clock, Meter(clock)
         self.faults.disarm()
         self.log.clear()
@@ -115,6 +122,10 @@ class Server:
         exchange = Exchange(self, request, entry, body)
         fault = self.faults.take(request.method, raw_path)
         response = await self.spoil(exchange, fault) if fault else exchange.handle()
+        if self.state is not None and request.method != "GET":
+            draft = self.state.with_suffix(".part")
+            draft.write_bytes(pickle.dumps((self.world, self.clock)))
+            draft.replace(self.state)
         entry.status = None if isinstance(response, Cut) else response.status
         return response
 

@@ -58,7 +58,7 @@ class DevServer:
     `tls` turns on HTTPS, with a certificate that `ca_path` verifies. `client_ca` is a file with CAs, and implies `tls`:
     the server demands a client certificate from one of these CAs, and hands it on for tls-cert-auth as a proxy does.
     `python` is an interpreter with aiohttp; the default is `KEYFLEET_SERVER_PYTHON` or else the running interpreter.
-    `arguments` are appended to the server's command line.
+    `arguments` are appended to the server's command line. A server that is `killable` keeps its contents in a file.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class DevServer:
         client_ca: str | Path | None = None,
         python: str | None = None,
         arguments: Sequence[str] = (),
+        killable: bool = False,
     ) -> None:
         self.profile = profile
         self._directory = tempfile.TemporaryDirectory(prefix="dev_server_")
@@ -85,21 +86,37 @@ class DevServer:
             command += ["--self-signed", str(room)]
         if client_ca is not None:
             command += ["--client-ca", str(client_ca)]
-        command += ["--ready-file", str(room / "ready.json"), *arguments]
+        if killable:
+            command += ["--state", str(room / "state")]
+        self._command = [*command, "--ready-file", str(room / "ready.json"), *arguments]
         self._errors = room / "errors.txt"
-        with self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-        try:
-            self.url: str = self._wait_until_ready(room / "ready.json")["url"]
-        except BaseException:
-            self.stop()
-            raise
+        self.url = ""
+        self.start()
         context = ssl.create_default_context(cafile=self.ca_path) if tls else None
         if context is not None:
             context.load_cert_chain(room / "client.pem")
         # Control requests stay on this machine, even if the environment sets a proxy.
         handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)]
         self._opener = urllib.request.build_opener(*handlers)
+
+    def start(self) -> None:
+        """Start the process, at the same address as before if it was killed."""
+        ready = Path(self._directory.name) / "ready.json"
+        ready.unlink(missing_ok=True)
+        # The last of several options counts.
+        port = ["--port", str(urllib.parse.urlsplit(self.url).port)] if self.url else []
+        with self._errors.open("wb") as errors:
+            self.process = subprocess.Popen([*self._command, *port], stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            self.url = self._wait_until_ready(ready)["url"]
+        except BaseException:
+            self.stop()
+            raise
+
+    def kill(self) -> None:
+        """Kill the process, in the middle of whatever it does."""
+        self.process.kill()
+        self.process.wait()
 
     def _wait_until_ready(self, ready: Path) -> dict[str, Any]:
         deadline = time.monotonic() + START_SECONDS

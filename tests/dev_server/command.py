@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--optional-client-cert", action="store_true", help="with --client-ca: accept clients without a certificate"
     )
+    made.add_argument(
+        "--state", type=Path, metavar="FILE", help="keep the contents in this file, also if the process is killed"
+    )
     made.add_argument("--ready-file", type=Path, metavar="FILE", help="JSON file to write when the server listens")
     return made
 
@@ -163,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         seed = read_seed(options.seed)
         try:
-            server = Server(PROFILES[options.profile], seed)
+            server = Server(PROFILES[options.profile], seed, options.state)
             server.asks_for_certificates = options.client_ca is not None
         except SeedError as error:
             raise BadInput(f"--seed {options.seed}: {error}") from None

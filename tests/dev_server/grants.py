@@ -39,6 +39,10 @@ class Grant:
             for operator, operand in operators.items()
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The tests are functions, which cannot be pickled.
+        return {name: value for name, value in vars(self).items() if name != "tests"}
+
     def applies(self, action: str, subject: str, path: str | None, environment: str | None) -> bool:
         """Return whether the grant is about this action at the place. None stands for any path or environment."""
         if action not in self.actions or subject not in self.subjects:

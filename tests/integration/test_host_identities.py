@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import subprocess
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -83,6 +84,27 @@ ABSENT = """
     identity: per_host
     state: absent
 """
+INSTALL_AND_PRUNE = """
+- name: agent
+  infisical_agent:
+    identity: per_host
+    held_identity: {}
+    identity_inventory: east
+    jobs: [{name: own}]
+    sync: true
+  register: scheduled_sync_agent
+- name: end
+  ansible.builtin.fail:
+  when: ends is defined
+- name: prune
+  ansible.builtin.include_role:
+    name: keyfleet.infisical.scheduled_sync
+    tasks_from: prune
+  vars:
+    scheduled_sync_identity_inventory: east
+    scheduled_sync_identity_max_delete_percent: 100
+"""
+"""The steps of the role that concern the identities of former hosts."""
 
 
 class Fleet:
@@ -94,7 +116,7 @@ class Fleet:
 
     def run(self, hosts: Iterable[str] | Mapping[str, Mapping[str, Any]] = HOSTS, tasks: str = TASKS,
             arguments: tuple[str, ...] = (), during: Callable[[subprocess.Popen[bytes]], None] | None = None,
-            **variables: Any) -> Run:  # fmt: skip
+            serial: int = 0, **variables: Any) -> Run:  # fmt: skip
         self.server.clear_requests()
         usual = {
             "infisical_url": self.server.url, "infisical_client_id": "fleet", "infisical_client_secret": SECRET,
@@ -102,8 +124,9 @@ class Fleet:
             "infisical_connection_wait": 0, "infisical_server_error_wait": 0,
             "jobs": [{"name": "own", "secret_path": "/{{ inventory_hostname }}"}],
         }  # fmt: skip
-        return self.ansible.tasks(
-            tasks,
+        play = f"- hosts: all\n  gather_facts: false\n  serial: {serial}\n  tasks:\n"
+        return self.ansible.play(
+            play + textwrap.indent(tasks, "    "),
             hosts=hosts if isinstance(hosts, Mapping) else list(hosts),
             variables={**usual, **variables},
             arguments=arguments,
@@ -145,6 +168,11 @@ class Fleet:
         with self.admin() as admin:
             found = {name: admin.client_secrets(id_) for name, id_ in self.identities().items()}
         return {name: sum(one.seconds_left(time.time()) > 0 for one in secrets) for name, secrets in found.items()}
+
+    def count_unfinished(self) -> int:
+        """Return the number of identities whose rotation has begun and has not ended."""
+        with self.admin() as admin:
+            return sum("rotation" in dict(one.metadata) for one in admin.identities("p"))
 
     def add_import(self, path: str, imported: str) -> None:
         """Let a folder import another one."""
@@ -222,35 +250,85 @@ def test_unreachable_host_gets_its_identity_later(fleet: Fleet) -> None:
     assert fleet.run(["web1", "web2"]).succeeded().changed == 0
 
 
-def test_interruptions_leave_working_hosts(fleet: Fleet) -> None:
+class Interruption:
+    """Kills the play or the server at a random moment of a rotation. `seconds` is the duration of a rotation."""
+
+    def __init__(self, fleet: Fleet, chance: random.Random) -> None:
+        self.fleet, self.chance = fleet, chance
+        self.seconds = 0.0
+        self.kills_server = False
+
+    def wait_for_rotation(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None and not any(
+            method in ("PATCH", "POST") and "/identities/" in path for method, path in self.fleet.asked()
+        ):
+            time.sleep(0.02)
+
+    def measure(self, process: subprocess.Popen[bytes]) -> None:
+        self.wait_for_rotation(process)
+        started, number = time.monotonic(), 0
+        while process.poll() is None:
+            asked = [path for _method, path in self.fleet.asked() if "/identities/" in path]
+            if len(asked) > number:
+                self.seconds, number = time.monotonic() - started, len(asked)
+            time.sleep(0.02)
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        self.wait_for_rotation(process)
+        time.sleep(self.chance.uniform(0, self.seconds))
+        if self.kills_server:
+            self.fleet.server.kill()
+        else:
+            kill_with_children(process)
+
+
+def kill_with_children(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all its descendants. Workers of Ansible can have a process group of their own."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGSTOP)  # so that it starts no further process
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text("utf-8").rpartition(")")[2].split()[1])
+    doomed = [process.pid]
+    for pid in doomed:
+        doomed += [child for child, parent in parents.items() if parent == pid]
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_interrupted_rotations_leave_working_hosts(ansible: Controller, tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed of the moments: {seed}")
     hosts = {f"host{number}": {} for number in range(10)}
     jobs = [{"name": "own", "secret_path": "/common"}]
-    chance = random.Random(4711)
-    fleet.run(hosts, jobs=jobs).succeeded()
-    number, completed = len(fleet.asked()), 0
-    for turn in range(INTERRUPTIONS):
+    with DevServer(seed=SEED, killable=True) as server:
+        fleet = Fleet(ansible, server, tmp_path / "simulated")
+        interruption = Interruption(fleet, random.Random(seed))
+        fleet.run(hosts, jobs=jobs).succeeded()
         fleet.change_notes(expires_at=0)
-
-        def during(process: subprocess.Popen[bytes], kills: bool = turn % 2 == 0) -> None:
-            moment = chance.randrange(number)
-            while process.poll() is None and len(fleet.asked()) < moment:
-                time.sleep(0.01)
-            if kills:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            else:
-                fleet.server.refuse()
-
-        completed += fleet.run(hosts, jobs=jobs, during=during).rc == 0
-        fleet.server.listen()
-        assert fleet.sync() == 10
-    # Most runs were interrupted, or the test would prove nothing.
-    assert completed < INTERRUPTIONS / 2
-    fleet.run(hosts, jobs=jobs).succeeded()
-    assert fleet.sync() == 10
-    assert set(fleet.count_valid_secrets().values()) == {1}
-    assert len(fleet.identities()) == 10
-    assert fleet.run(hosts, jobs=jobs).succeeded().changed == 0
+        fleet.run(hosts, jobs=jobs, during=interruption.measure).succeeded()
+        print(f"a rotation takes {interruption.seconds:.2f} seconds")
+        hits = {"play": 0, "server": 0}
+        for _attempt in range(2 * INTERRUPTIONS):
+            victim = min(hits, key=hits.__getitem__)
+            interruption.kills_server = victim == "server"
+            fleet.change_notes(expires_at=0)
+            fleet.run(hosts, jobs=jobs, during=interruption.kill)
+            if interruption.kills_server:
+                server.start()
+            # A kill that came too late has interrupted nothing, and does not count.
+            hits[victim] += fleet.count_unfinished() > 0
+            assert fleet.sync() == len(hosts), f"seed {seed}, {hits}"
+            if sum(hits.values()) == INTERRUPTIONS:
+                break
+        assert sum(hits.values()) == INTERRUPTIONS, f"seed {seed}, {hits}"
+        fleet.run(hosts, jobs=jobs).succeeded()
+        assert fleet.sync() == len(hosts)
+        assert list(fleet.count_valid_secrets().values()) == [1] * len(hosts), f"seed {seed}"
+        assert fleet.run(hosts, jobs=jobs).succeeded().changed == 0
 
 
 def test_failed_sync_does_not_revoke(fleet: Fleet) -> None:
@@ -299,9 +377,24 @@ def test_identities_of_playbooks_are_never_removed(fleet: Fleet) -> None:
     fleet.run(["web1"], label="east").succeeded()
     assert fleet.run(["web1"], label="east").succeeded().changed == 0
     variables = {"scheduled_sync_identity_inventory": "east", "scheduled_sync_identity_max_delete_percent": 30}
-    run = fleet.run(["web1"], PRUNE, **variables, scheduled_sync_project="p").succeeded()
+    run = fleet.run(["web1"], PRUNE, **variables, scheduled_sync_agent={"project_id": "p"}).succeeded()
     assert sorted(fleet.identities()) == ["app", "ci", "host:web1"]
     assert "(item=renamed)" in run.text
+
+
+@pytest.mark.parametrize("serial", [0, 3])
+def test_former_hosts_lose_their_identities(fleet: Fleet, serial: int) -> None:
+    install, _end, _prune = INSTALL_AND_PRUNE.partition("- name: end")
+    in_q = {"infisical_project_id": "q"}
+    fleet.run({"web1": {}, "web2": in_q, "old1": {}, "old2": in_q}, install).succeeded()
+    assert len(fleet.identities()) == 4
+    # The last host of each batch fails or is unreachable. The last batch has no host of the project q.
+    others = {"web3": {"ends": True}, "web4": {}, "web5": {"simulated_unreachable": True}}
+    run = fleet.run({"web1": {}, "web2": in_q, **others}, INSTALL_AND_PRUNE, serial=serial)
+    assert (run.recap["web3"]["failures"], run.recap["web5"]["unreachable"]) == (1, 1)
+    assert sorted(fleet.identities()) == [f"host:web{number}" for number in range(1, 6)]
+    # One list for each project, only in the last batch.
+    assert len([one for one in run.events if one.task.endswith("List the identities of the project")]) == 2
 
 
 @pytest.mark.parametrize("host", ["wéb", "a b", "x/y", "{'web'}", "h" * 200, "$HOME", "..", "%2e"])
