@@ -14,7 +14,8 @@ description:
   - Checks the host's systemd, Python and machine id, and that the host can reach Infisical and log in. The task fails
     if a requirement is not met.
   - Changes nothing, with one exception. If the agent signs its own JSON web tokens (see O(host_auth_method)), the
-    module creates the host's key pair if it is missing or the host cannot use it, or if O(rotate_key=true).
+    module creates the host's key pair if this machine has not created one, or if O(rotate_key=true). If the host has a
+    key pair but cannot read it, the task fails, because the cause can be temporary.
   - Normally, the role P(keyfleet.infisical.scheduled_sync#role) runs this module before
     M(keyfleet.infisical.infisical_agent).
   - Run the module with the Python interpreter of the agent, by setting C(ansible_python_interpreter).

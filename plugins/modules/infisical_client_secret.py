@@ -66,7 +66,7 @@ options:
       - The id of the only client secret to revoke. Only used if O(state=revoked). The module warns of an unknown id.
     type: str
   keep:
-    description: The ids of client secrets that are not revoked. Only used if O(state=rotated) or O(state=revoked).
+    description: The ids of client secrets to keep. Only used if O(state=rotated) or O(state=revoked).
     type: list
     elements: str
     default: []

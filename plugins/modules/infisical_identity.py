@@ -15,7 +15,7 @@ description:
     grants, which are the secrets that it can read or write.
   - Parts that are not set stay unchanged, such as the other login methods of the identity.
   - The identity that logs in for this task needs the role V(admin) in the project.
-  - Infisical has machine identities of projects since 2026. Older servers are refused before anything is changed.
+  - Infisical has had machine identities of projects since 2026. The module refuses older servers before any change.
 notes:
   - A login method that an identity has is not removed. To take all logins from an identity, delete the identity.
   - Names of identities are not unique in Infisical. If several identities have the name, the module selects the
@@ -71,8 +71,9 @@ options:
       path:
         description:
           - The path of the folder, starting with a slash.
-          - It can be a glob. V(*) matches any characters in the name of one folder, V(?) one of them, and V(**) any
-            characters, including slashes. For example, V(/app/**) matches all folders below V(/app), but not V(/app).
+          - It can be a glob. V(*) matches any characters in the name of one folder, V(?) matches one such character,
+            and V(**) matches any characters, including slashes. For example, V(/app/**) matches all folders below
+            V(/app), but not V(/app).
           - Infisical does not check that the folder exists.
         type: str
         default: /
@@ -103,11 +104,11 @@ options:
         description: The number of requests that an access token allows, or V(0) for no limit.
         type: int
       access_token_trusted_ips: &ips
-        description: IP addresses and networks from which an access token can be used. Infisical needs a paid plan.
+        description: IP addresses and networks from which an access token can be used. They require a paid plan.
         type: list
         elements: str
       client_secret_trusted_ips:
-        description: IP addresses and networks from which the identity can log in. Infisical needs a paid plan.
+        description: IP addresses and networks from which the identity can log in. They require a paid plan.
         type: list
         elements: str
   jwt_auth:

@@ -62,7 +62,7 @@ class BackoffLogin(Login):
 
     def _authenticate(self) -> Token:
         if not self.method.locks_out:
-            # The cause is usually fixed in Infisical, and the next cycle is to notice that.
+            # The cause is usually fixed in Infisical, and the next cycle must notice that.
             return super()._authenticate()
         busy = f"Another job of this host did not finish its login within {_LOCK_WAIT:g} seconds."
         with files.hold_lock(self._path + ".lock", _LOCK_WAIT, busy, f"The login record {self._path} cannot be locked"):

@@ -76,7 +76,7 @@ class ClientSecret:
 
     @property
     def expires_at(self) -> float | None:
-        """The end of its lifetime in seconds since the epoch, or None if it has no end or an unknown one.
+        """The end of its lifetime in seconds since the epoch, or None if the end is unknown or does not exist.
 
         An end after the year 9999, which no date can express, counts as its last day.
         """

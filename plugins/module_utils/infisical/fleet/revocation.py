@@ -33,7 +33,7 @@ from .snapshot import Snapshot
 
 _SHARED_HINT = (
     "Check first whether it was revoked before, and whether identity_inventory and project_ids are correct. Only if "
-    "the host uses the shared identity, create a new client secret for that in Infisical, run the role scheduled_sync "
+    "the host uses the shared identity, create a new client secret for this identity, run the role scheduled_sync "
     "with it on all other hosts, and then revoke the old client secret."
 )
 

@@ -53,7 +53,8 @@ def select(
 
 
 def revoke(api: IdentityApi, identity_id: str, secrets: Iterable[ClientSecret]) -> None:
-    """Revoke client secrets, with one request each. One that does not exist any more is ignored."""
+    """Revoke client secrets, with one request each. A client secret that does not exist any more is
+    ignored."""
     for one in secrets:
         with suppress(IdentityMissing):
             api.revoke_client_secret(identity_id, one.id)

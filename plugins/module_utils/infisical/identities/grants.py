@@ -125,7 +125,7 @@ def _split(grant: Grant) -> list[Grant]:
 
 
 def _join(atoms: set[Grant]) -> tuple[Grant, ...]:
-    """Return grants for single paths and globs with fewer grants, which mean the same."""
+    """Return fewer grants that mean the same: one recursive grant for a path and the glob of all folders below it."""
     kept = {one for one in atoms if one.access == "write" or replace(one, access="write") not in atoms}
     joined = set(kept)
     for one in kept:

@@ -130,7 +130,7 @@ def _plan_grants(current: Current, desired: Desired) -> Change | None:
     stored, wanted = current.permissions, normalize(desired.grants)
     temporary = current.privilege is not None and current.privilege.temporary
     if stored.grants == wanted and not stored.foreign and not temporary:
-        # An empty privilege is as good as none.
+        # An empty privilege has the same effect as no privilege.
         return None
     before = None if current.privilege is None else _show(stored, temporary)
     return Change("grants", before, _show(Permissions(wanted)) if wanted else None)

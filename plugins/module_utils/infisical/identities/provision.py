@@ -211,7 +211,7 @@ def _created_at(secret: ClientSecret) -> str:
 
 
 def hand_over(delivery: Delivery) -> dict[str, Any]:
-    """Return the arguments of the module infisical_agent with the host's identity and its new client secret, if any."""
+    """Return the host's identity, and its new client secret if there is one, for the module infisical_agent."""
     left = 0.0 if delivery.granted is None else delivery.granted + GRANT_SECONDS - time.monotonic()
     given: dict[str, Any] = {
         "host_identity": {
