@@ -283,7 +283,7 @@ def test_group_module_defaults_accept_every_shared_option(
         "max_wait": 10,
         "max_response_size": 8,
     }
-    assert set(defaults) == set(SHARED_OPTIONS) - {"proxy", "client_cert", "client_key"}
+    assert set(defaults) == set(SHARED_OPTIONS) - {"proxy"}
     of_some = {
         "create_path": True,
         "lock_wait": 20,
