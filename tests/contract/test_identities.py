@@ -360,7 +360,7 @@ def test_missing_right_names_the_identity_and_its_role(
     assert error.conclusion == "forbidden"
     assert words in error.problem
     assert "role 'admin'" in error.hint
-    assert f"the machine identity {viewer.login().identity_id}, which" in error.hint
+    assert f"the machine identity that is logged in ({viewer.login().identity_id})" in error.hint
 
 
 def test_missing_project_and_identity_are_named(api: IdentityApi) -> None:
