@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -41,6 +42,12 @@ class Event:
     host: str
     task: str
     result: dict[str, Any]
+
+
+def _hear_signals() -> None:
+    """Do not ignore SIGINT and SIGHUP, even if the tests were started by a shell that ignores them, as nohup does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,7 @@ class Controller:
         process = subprocess.Popen(
             command, cwd=self.folder, env=surroundings, stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=during is not None,
+            preexec_fn=_hear_signals,
         )  # fmt: skip
         try:
             if during is not None:

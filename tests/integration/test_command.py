@@ -895,7 +895,7 @@ def test_client_secret_or_token_is_read_from_a_private_file(client: Host) -> Non
         ("[vault]\nlock_wait = soon\n", 0o600, "lock_wait: must be a number."),
         ("[vault]\nlock_wait = nan\n", 0o600, "lock_wait"),
         ("[sync]\nprune = perhaps\n", 0o600, "prune: must be true or false."),
-        ("[sync]\nprune_scope = all\n", 0o600, "prune_scope: must be one of job, vault."),
+        ("[sync]\nprune_scope = all\n", 0o600, "prune_scope: must be one of job, vault (got 'all')."),
         ("[infisical]\nauth_method = magic\n", 0o600, "universal_auth, token"),
     ],
 )

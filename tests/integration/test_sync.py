@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core import files
 from ansible_collections.keyfleet.infisical.plugins.module_utils.module import SHARED_OPTIONS
 from dev_server.client import DevServer
+from dev_server.tls import Authority, write_private
 from integration.controller import LOOKUP, Controller, Run
 from integration.shop import PROFILES, PROJECT, SEED, login_of
 from integration.vaults import LocalVault
@@ -482,9 +483,13 @@ def test_lost_key_is_not_replaced_if_the_vault_exists(ansible: Controller, vault
 def test_group_module_defaults_accept_every_shared_option(
     ansible: Controller, server: DevServer, vault: LocalVault
 ) -> None:
+    certificate = ansible.folder / "client.pem"
+    write_private(certificate, b"".join(Authority.make("Fleet CA").issue("web1")))
     defaults = {
         "url": server.url, "auth_method": "universal_auth", "client_id": "admin-id",
-        "client_secret": "admin-client-secret", "token": "unused", "project_id": PROJECT, "environment": "dev",
+        "client_secret": "admin-client-secret", "client_cert": str(certificate), "client_key": str(certificate),
+        **dict.fromkeys(("token", "identity_id", "jwt", "jwt_path", "username", "password"), "unused"),
+        "organization_slug": "lab", "project_id": PROJECT, "environment": "dev",
         "secret_path": "/app", "ca_path": "/etc/ssl/certs", "validate_certs": True, "allow_http": True, "timeout": 20,
         "api_version": "v4", "rate_limit_wait": 1, "server_error_wait": 1.5, "connection_wait": 0, "max_wait": 10,
         "max_response_size": 8,

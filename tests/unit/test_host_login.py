@@ -459,8 +459,8 @@ def test_certificate_that_proves_the_controllers_identity_stays(identity: str) -
 
 
 def test_own_identity_keeps_the_certificate_for_tls_and_no_proof() -> None:
-    chosen = host_login.strip_login({**EVERYTHING, "identity": "per_host", "host_auth_method": "universal_auth",
-                          "auth_method": "oidc_auth", "held_identity": {}})  # fmt: skip
+    given = {"identity": "per_host", "host_auth_method": "universal_auth", "auth_method": "oidc_auth"}
+    chosen = host_login.strip_login({**EVERYTHING, **given, "held_identity": {}})
     assert chosen.pop("auth_method") == "universal_auth"
     assert set(chosen) == FOR_ALL | {"identity"}
 
