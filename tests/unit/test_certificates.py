@@ -18,6 +18,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login import certificates, methods
 from cryptography.hazmat.primitives import serialization
 from dev_server.tls import Authority, write_private
+from unit.ids import name_text
 
 AUTHORITY = Authority.make("Fleet CA")
 CERTIFICATE, KEY = AUTHORITY.issue("web1")
@@ -86,6 +87,7 @@ def test_login_requires_a_certificate_and_https() -> None:
         (CERTIFICATE, KEY[: len(KEY) // 2], "client_key", "OpenSSL cannot use"),
         (b"x" * 70_000, KEY, "client_cert", "at most 65536 bytes"),
     ],
+    ids=name_text,
 )
 def test_unusable_file_is_named(
     tmp_path: Path, certificate: bytes | None, key: bytes | None, option: str, problem: str

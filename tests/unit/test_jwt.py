@@ -16,6 +16,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
+from unit.ids import name_text
 
 NOW = 1_795_903_200.0
 """2026-11-28T22:00:00Z."""
@@ -90,6 +91,7 @@ def elliptic_key() -> bytes:
         (encrypted_key(), "encrypted with a passphrase"),
         (elliptic_key(), "not an RSA key"),
     ],
+    ids=name_text,
 )
 def test_unusable_key_error_does_not_quote_the_key(key: bytes, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem) as caught:

@@ -22,6 +22,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.login
     LoginMethod,
     LoginRequest,
 )
+from unit.ids import name_text
 
 NOW = 1_795_903_200.0
 """2026-11-28T22:00:00Z."""
@@ -201,6 +202,7 @@ def test_kubernetes_reads_the_service_account_token(tmp_path: Path, monkeypatch:
         (TOKEN.encode() + b"\nCANARY", "must be a JSON web token"),
         (b"x" * 65_537, "must have at most 65536 bytes"),
     ],
+    ids=name_text,
 )
 def test_unusable_token_file_error_does_not_quote_it(tmp_path: Path, content: bytes, problem: str) -> None:
     error = refuse("oidc_auth", identity_id=ID, jwt_path=private(tmp_path / "token", content))

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("ansible")
+pytest.importorskip("requests", reason="revocations need requests")
+
 from ansible.utils.display import Display
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.auth import Token
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.core.model import Settings
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils import connection, run_end
 from ansible_collections.keyfleet.infisical.plugins.plugin_utils.sealed_files import SealedFiles
 from unit.web import Web
-
-pytest.importorskip("requests", reason="revocations need requests")
 
 CANARY = "Canary7f3a9c21"
 SIGNALS = [signal.SIGTERM, signal.SIGHUP]
