@@ -22,6 +22,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ansible.utils.display import Display
@@ -65,7 +66,9 @@ def _register(settings: Settings, token: Token) -> None:
         exit_on_signals()
         atexit.register(_revoke, without, token, os.getpid())
         return
-    revocation = pickle.dumps(_Call(_revoke, (without, token, main.pid)))
+    # Import `startup` first, so that the main process uses the bytecode of the client.
+    first = _Call(import_module, (f"{__name__.rpartition('.')[0]}.startup",))
+    revocation = pickle.dumps((first, _Call(_revoke, (without, token, main.pid))))
     at_exit = _Call(atexit.register, (pickle.loads, revocation))
     handler = pickle.dumps(_Call(exit_on_signals))
     at_fork = _Call(partial(os.register_at_fork, before=partial(pickle.loads, handler)))
