@@ -327,6 +327,7 @@ hint: {description: How to fix the error. Can be empty., returned: failure, type
 http_status: {description: The HTTP status of the response or V(null)., returned: failure, type: int}
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.client.identities import IdentityApi
@@ -424,7 +425,7 @@ def add_ours(desired: Desired, stored: Identity | None) -> Desired:
     kept = OURS if stored is None else stored.metadata_value(MANAGED_BY)
     if not kept or (desired.metadata is None and stored is not None):
         return desired
-    return Desired(**{**vars(desired), "metadata": {MANAGED_BY: kept, **(desired.metadata or {})}})
+    return replace(desired, metadata={MANAGED_BY: kept, **(desired.metadata or {})})
 
 
 def work(module: InfisicalModule) -> dict[str, Any]:

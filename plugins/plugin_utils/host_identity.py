@@ -48,6 +48,7 @@ from ansible_collections.keyfleet.infisical.plugins.module_utils.infisical.ident
     find_grants,
     find_known,
     find_project,
+    identity_of,
     is_owned,
     make_desired,
     make_plan,
@@ -250,18 +251,14 @@ class _Installation:
 
     def _predict(self) -> dict[str, Any]:
         """Return what a run would hand over, for check mode. The new values are unknown."""
-        entry, held = self.plan.entry, self.held
-        known = {"identity_id": entry.id, "client_id": held.client_id} if entry else {}
-        new = {"client_secret_id": "new", "expires_at": int(time.time()) + self.ttl} if self.plan.mints else {
-            "client_secret_id": held.client_secret_id, "expires_at": held.expires_at
-        }  # fmt: skip
+        entry, held, mints = self.plan.entry, self.held, self.plan.mints
         identity = {
-            **new,
-            "identity_id": known.get("identity_id") or "new",
-            "client_id": known.get("client_id") or "new",
+            "identity_id": entry.id if entry else "new",
+            "client_id": (held.client_id if entry else "") or "new",
+            "client_secret_id": "new" if mints else held.client_secret_id,
+            "expires_at": int(time.time()) + self.ttl if mints else held.expires_at,
         }
-        given: dict[str, Any] = {"host_identity": identity}
-        return {**given, "client_secret": "new"} if self.plan.mints else given
+        return {"host_identity": identity, **({"client_secret": "new"} if mints else {})}
 
     def _hand_over(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments for the module: no login option of the controller, and the identity of the host."""
@@ -295,10 +292,7 @@ def remove_identity(arguments: Mapping[str, Any], host: str, execute: Execute, *
         raise ConfigurationError("project_id", "is required to remove the identity of a host.")
     identities = ProjectIdentities(settings, settings.project_id)
     label = str(arguments.get("identity_inventory") or "")
-    found = [
-        (entry, Identity(entry.id, entry.name, settings.project_id, delete_protection=entry.delete_protection))
-        for entry in identities.find(host)
-    ]
+    found = [(entry, identity_of(entry, settings.project_id)) for entry in identities.find(host)]
     for entry, identity in found:
         check_owner(entry, HostEntry("", host, label))
         check_removal(identities.api, identity)

@@ -15,6 +15,7 @@ from ..client.identities import Identity, IdentityApi
 from ..core.errors import Forbidden, IdentityMissing, InfisicalError, RouteMissing, ScopeMissing
 from ..core.model import Location
 from ..identities.host import read_entry
+from ..identities.imports import follow
 from .access import Access, Need, parse_access
 from .graph import AgentVault, Graph, HostIdentity, covers, needs_of
 
@@ -121,15 +122,13 @@ class _Asker:
 
     def _follow(self, needs: Iterable[Need]) -> tuple[Location, ...]:
         """Return the folders that these folders import, also through other imports."""
-        left = [folder for need in needs for folder in self._folders(need)]
-        found: dict[Location, None] = {}
-        while left:
-            folder = left.pop()
-            if folder not in self.imports:
-                self.imports[folder] = self.api.imports(folder)
-            left += [one for one in self.imports[folder] if one not in found]
-            found.update(dict.fromkeys(self.imports[folder]))
-        return tuple(sorted(found))
+        first = [one for need in needs for folder in self._folders(need) for one in self._imports_of(folder)]
+        return tuple(sorted(follow(first, self._imports_of)))
+
+    def _imports_of(self, folder: Location) -> Sequence[Location]:
+        if folder not in self.imports:
+            self.imports[folder] = self.api.imports(folder)
+        return self.imports[folder]
 
     def _folders(self, need: Need) -> set[Location]:
         """Return a needed folder with its known subfolders, because these can import folders too."""

@@ -85,6 +85,11 @@ def read_entry(identity: Identity) -> HostEntry | None:
     )  # fmt: skip
 
 
+def identity_of(entry: HostEntry, project_id: str) -> Identity:
+    """Return the identity of an entry in a project."""
+    return Identity(entry.id, entry.name, project_id, delete_protection=entry.delete_protection)
+
+
 class HostPlan(NamedTuple):
     """What must change so that a host has its identity.
 

@@ -18,6 +18,18 @@ Once = Callable[["tuple[str, ...]", Callable[[], Any]], Any]
 """Returns what a function has fetched under this name, as JSON. It is called once, even if several processes ask."""
 
 
+def follow(first: Iterable[Location], imports_of: Callable[[Location], Iterable[Location]]) -> list[Location]:
+    """Return these folders and all folders that they import, directly or through other imports."""
+    queue = list(first)
+    found: dict[Location, None] = {}
+    while queue:
+        folder = queue.pop()
+        if folder not in found:
+            found[folder] = None
+            queue += imports_of(folder)
+    return list(found)
+
+
 class FolderImports:
     """The imports of the folders of a project. Methods raise InfisicalError."""
 
@@ -46,15 +58,11 @@ class FolderImports:
 
         Sends at most one request for each folder, and none in environments whose folders import nothing.
         """
-        queue = self._of_tree(start) if recursive else self._of_folder(start)
-        found: dict[Location, None] = {}
-        while queue:
-            environment, path = queue.pop()
-            imported = Location(start.project_id, environment, path)
-            if imported not in found:
-                found[imported] = None
-                queue += self._of_folder(imported)
-        return list(found)
+        first = self._of_tree(start) if recursive else self._of_folder(start)
+        return follow(self._locate(first), lambda folder: self._locate(self._of_folder(folder)))
+
+    def _locate(self, rows: Iterable[list[str]]) -> list[Location]:
+        return [Location(self.project_id, environment, path) for environment, path in rows]
 
     def find_problem(self, environment: str, path: str) -> str:
         """Return a sentence if the folder or its environment does not exist, or an empty text.

@@ -20,13 +20,13 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..client.identities import ClientSecret, Identity, IdentityApi, Privilege
+from ..client.identities import ClientSecret, IdentityApi, Privilege
 from ..core.times import format_time
 from . import client_secrets
 from .apply import check_removal, ensure, read, remove
 from .grants import normalize, to_permissions
 from .held import HeldIdentity
-from .host import HostEntry, HostPlan, method_of, read_entry
+from .host import HostEntry, HostPlan, identity_of, method_of, read_entry
 from .plan import SLUG, Current, Desired
 
 GRANT_SECONDS = 15.0
@@ -78,12 +78,12 @@ class Provisioner:
 
     def read(self, entry: HostEntry) -> Current:
         """Return the state of the host's identity on the server."""
-        return read(self.api, self.identity_of(entry), self.desired)
+        return read(self.api, identity_of(entry, self.project_id), self.desired)
 
     def check(self, plan: HostPlan) -> None:
         """Raise GuardStopped if an identity that must be deleted is protected."""
         for spare in plan.spare:
-            check_removal(self.api, self.identity_of(spare))
+            check_removal(self.api, identity_of(spare, self.project_id))
 
     def prepare(self, plan: HostPlan, held: HeldIdentity) -> Delivery:
         """Create or change the identity, before the delivery to the host. Raises GuardStopped before any change."""
@@ -119,15 +119,11 @@ class Provisioner:
                 return None
             done = done._replace(rotation="", client_secret=delivery.client_secret_id)
         for spare in plan.spare if is_proven else ():
-            remove(self.api, self.identity_of(spare))
+            remove(self.api, identity_of(spare, self.project_id))
             delivery.removed.append(spare)
         if done != entry:
             self._note(done)
         return done
-
-    def identity_of(self, entry: HostEntry) -> Identity:
-        """Return the identity of an entry."""
-        return Identity(entry.id, entry.name, self.project_id, delete_protection=entry.delete_protection)
 
     def _note(self, entry: HostEntry) -> None:
         self.api.change(self.project_id, entry.id, metadata=sorted(entry.metadata().items()))
@@ -141,7 +137,7 @@ class Provisioner:
         return Delivery(self.entry._replace(id=identity.id), settings.client_id, granted=time.monotonic())
 
     def _adjust(self, delivery: Delivery) -> None:
-        identity, method = self.identity_of(delivery.entry), Desired(methods=self.desired.methods)
+        identity, method = identity_of(delivery.entry, self.project_id), Desired(methods=self.desired.methods)
         settings = ensure(self.api, self.project_id, identity, method, check=False).current.methods[self.method]
         delivery.client_id = "" if settings is None else settings.client_id
         delivery.before = read(self.api, identity, Desired(grants=self.desired.grants))
